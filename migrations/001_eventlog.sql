@@ -1,0 +1,293 @@
+-- The log: kinds, events, lives and ticks.
+--
+-- Lock: none on existing objects. Deploy: at any time.
+
+-- A kind of thing. The second site keeps the things of a kind below prefix, so
+-- no two kinds of one transfer may share a place: see casq.define_kind.
+CREATE TABLE casq.kinds (
+    kind text COLLATE "C" PRIMARY KEY
+        CONSTRAINT kinds_kind_is_a_name CHECK (kind ~ '^[a-z][a-z0-9_]{0,39}$'),
+    transfer text NOT NULL
+        CONSTRAINT kinds_transfer_is_known CHECK (transfer IN ('file', 'git', 'none')),
+    queue text NOT NULL
+        CONSTRAINT kinds_queue_is_a_name CHECK (queue ~ '^[a-z0-9]+([_-][a-z0-9]+)*$'
+                                                AND length(queue) <= 64),
+    prefix text COLLATE "C"
+        CONSTRAINT kinds_prefix_only_with_bytes CHECK ((prefix IS NULL) = (transfer = 'none')),
+    UNIQUE (transfer, prefix)
+);
+
+-- The columns xid and id stay in this order: a row's transaction id is
+-- assigned before its event id is drawn, which is what makes ticks.low_id a
+-- lower bound. CACHE 1 for the same reason.
+CREATE TABLE casq.events (
+    xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    id bigint GENERATED ALWAYS AS IDENTITY (CACHE 1),
+    kind text COLLATE "C" NOT NULL,
+    resource_id text COLLATE "C" NOT NULL
+        CONSTRAINT events_resource_id_length CHECK (octet_length(resource_id) BETWEEN 1 AND 1024),
+    op text NOT NULL
+        CONSTRAINT events_op_is_known CHECK (op IN ('created', 'updated', 'deleted')),
+    scope_id text COLLATE "C",
+    size_delta bigint NOT NULL DEFAULT 0,
+    item_delta bigint NOT NULL DEFAULT 0,
+    payload jsonb NOT NULL DEFAULT '{}'
+        CONSTRAINT events_payload_is_an_object CHECK (jsonb_typeof(payload) = 'object'),
+    occurred_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (xid, id)
+);
+CREATE INDEX events_id ON casq.events (id);
+
+CREATE FUNCTION casq.refuse_event_update() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'casq: events are only inserted, an update would be seen by nobody'
+        USING ERRCODE = 'feature_not_supported',
+              HINT = 'Append a new event with casq.append_event.';
+END $$;
+
+CREATE TRIGGER events_are_only_inserted BEFORE UPDATE ON casq.events
+    FOR EACH STATEMENT EXECUTE FUNCTION casq.refuse_event_update();
+
+-- A life of the log: from one promotion of the source to the next. After a
+-- failover that lost WAL, Postgres issues tick ids, event ids and transaction
+-- ids again; the life and the ticks' marks tell the two apart.
+CREATE TABLE casq.lives (
+    life integer PRIMARY KEY CHECK (life > 0),
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    system_identifier bigint NOT NULL,
+    timeline integer NOT NULL,
+    began_tick bigint NOT NULL,
+    began_lsn pg_lsn NOT NULL,
+    began_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- A tick is a point in the primary's commit history. low_id and high_id are
+-- the newest event id drawn before and after the snapshot was taken: an event
+-- whose transaction began after the snapshot has a higher id than low_id, and
+-- no event visible in the snapshot has a higher id than high_id.
+CREATE TABLE casq.ticks (
+    id bigint PRIMARY KEY CHECK (id >= 0),
+    mark uuid NOT NULL DEFAULT gen_random_uuid(),
+    life integer NOT NULL REFERENCES casq.lives,
+    snapshot pg_snapshot NOT NULL,
+    low_id bigint NOT NULL,
+    high_id bigint NOT NULL,
+    lsn pg_lsn NOT NULL,
+    taken_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- Is there an event that newer shows and older does not? Two index look-ups
+-- per open transaction: the rows of a transaction that is still open are never
+-- visited, so a writer with a million rows costs a look nothing.
+CREATE FUNCTION casq.events_between(older pg_snapshot, newer pg_snapshot) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (
+        SELECT FROM pg_snapshot_xip(older) AS late (xid)
+        WHERE pg_visible_in_snapshot(late.xid, newer)
+          AND EXISTS (SELECT FROM casq.events AS e WHERE e.xid = late.xid)
+    ) OR EXISTS (
+        WITH open AS (
+            SELECT xid FROM pg_snapshot_xip(newer) AS o (xid)
+            WHERE xid >= pg_snapshot_xmax(older)
+        ), edge AS (
+            SELECT pg_snapshot_xmax(older) AS low
+            UNION ALL
+            SELECT (xid::text::bigint + 1)::text::xid8 FROM open
+        )
+        SELECT FROM edge
+        CROSS JOIN LATERAL (
+            SELECT coalesce((SELECT o.xid FROM open AS o WHERE o.xid >= edge.low
+                             ORDER BY o.xid LIMIT 1),
+                            pg_snapshot_xmax(newer)) AS high
+        ) AS span
+        WHERE EXISTS (SELECT FROM casq.events AS e
+                      WHERE e.xid >= edge.low AND e.xid < span.high)
+    )
+$$;
+
+CREATE FUNCTION casq.last_event_id() RETURNS bigint
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM casq.events_id_seq
+$$;
+
+-- Takes a tick when there is something to show, and returns its id; NULL when
+-- there was nothing to do or another session is at it.
+--
+-- One call is one transaction. Each statement below has a snapshot of its own
+-- (READ COMMITTED), and the lock comes first, so ticks follow each other in
+-- the order of their snapshots.
+CREATE FUNCTION casq.tick(force boolean DEFAULT false) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    last casq.ticks;
+    newest casq.lives;
+    present pg_snapshot;
+    present_lsn pg_lsn;
+    low bigint;
+    cluster bigint;
+    line integer;
+    begins boolean;
+BEGIN
+    IF pg_is_in_recovery() THEN
+        RAISE EXCEPTION 'casq: a tick is taken on the primary only, this server is a standby'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'Point DATABASE_URL at the primary.';
+    END IF;
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'casq: a tick needs READ COMMITTED, this transaction is %',
+            upper(current_setting('transaction_isolation'))
+            USING ERRCODE = 'invalid_transaction_state',
+                  HINT = 'An old snapshot would deliver events twice; call casq.tick() in a transaction of its own.';
+    END IF;
+    IF pg_current_xact_id_if_assigned() IS NOT NULL THEN
+        RAISE EXCEPTION 'casq: a tick needs a transaction of its own, this one has written already'
+            USING ERRCODE = 'active_sql_transaction',
+                  HINT = 'Call casq.tick() before anything else, or after COMMIT.';
+    END IF;
+    IF NOT pg_try_advisory_xact_lock(hashtextextended('casq.tick', 0)) THEN
+        RETURN NULL;
+    END IF;
+
+    SELECT * INTO last FROM casq.ticks ORDER BY id DESC LIMIT 1;
+    low := casq.last_event_id();
+    present := pg_current_snapshot();
+    present_lsn := pg_current_wal_insert_lsn();
+
+    SELECT system_identifier INTO cluster FROM pg_control_system();
+    -- pg_control_checkpoint() shows a promotion only after the next checkpoint.
+    line := ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer;
+    SELECT * INTO newest FROM casq.lives ORDER BY life DESC LIMIT 1;
+    begins := newest.life IS NULL
+        OR (newest.system_identifier, newest.timeline) IS DISTINCT FROM (cluster, line);
+
+    IF pg_snapshot_xmin(present) < pg_snapshot_xmin(last.snapshot)
+        OR pg_snapshot_xmax(present) < pg_snapshot_xmax(last.snapshot)
+    THEN
+        RAISE EXCEPTION 'casq: this server''s transaction ids lie below those of tick %', last.id
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  DETAIL = format('The log was written by system %s, this is system %s.',
+                                  newest.system_identifier, cluster),
+                  HINT = 'A dump was restored into another cluster: SELECT casq.adopt_log() starts the log anew, then run enqueue backfill for each kind.';
+    END IF;
+
+    IF NOT (force OR begins OR last.id IS NULL
+            OR abs(extract(epoch FROM clock_timestamp() - last.taken_at)) >= 10
+            OR casq.events_between(last.snapshot, present))
+    THEN
+        RETURN NULL;
+    END IF;
+
+    -- A tick that was seen must not be lost by a crash of this server.
+    PERFORM set_config('synchronous_commit', 'on', true);
+    IF begins THEN
+        INSERT INTO casq.lives (life, system_identifier, timeline, began_tick, began_lsn)
+        VALUES (coalesce(newest.life, 0) + 1, cluster, line, coalesce(last.id + 1, 0), present_lsn)
+        RETURNING * INTO newest;
+    END IF;
+    IF last.id IS NULL THEN
+        -- The first tick shows nothing: a reader that starts there reads all.
+        INSERT INTO casq.ticks (id, life, snapshot, low_id, high_id, lsn)
+        VALUES (0, newest.life, '1:1:', 0, 0, '0/0')
+        RETURNING * INTO last;
+    END IF;
+    INSERT INTO casq.ticks (id, life, snapshot, low_id, high_id, lsn)
+    VALUES (last.id + 1, newest.life, present, low, casq.last_event_id(), present_lsn);
+    RETURN last.id + 1;
+END $$;
+
+-- Appends one event to the caller's transaction, after the change that it
+-- tells of, and returns its id.
+CREATE FUNCTION casq.append_event(
+    kind text,
+    resource_id text,
+    op text,
+    payload jsonb DEFAULT '{}',
+    scope_id text DEFAULT NULL,
+    size_delta bigint DEFAULT 0,
+    item_delta bigint DEFAULT 0
+) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    event_id bigint;
+BEGIN
+    IF NOT EXISTS (SELECT FROM casq.kinds AS k WHERE k.kind = append_event.kind) THEN
+        RAISE EXCEPTION 'casq: unknown kind %', coalesce(quote_literal(append_event.kind), 'NULL')
+            USING ERRCODE = 'undefined_object',
+                  HINT = format('Known kinds: %s. Add one with casq.track or casq.define_kind.',
+                      coalesce((SELECT string_agg(k.kind, ', ' ORDER BY k.kind) FROM casq.kinds AS k), 'none'));
+    END IF;
+    -- The transaction id comes before the event id: see casq.ticks.low_id.
+    PERFORM pg_current_xact_id();
+    INSERT INTO casq.events (kind, resource_id, op, scope_id, size_delta, item_delta, payload)
+    VALUES (append_event.kind, append_event.resource_id, append_event.op, append_event.scope_id,
+            append_event.size_delta, append_event.item_delta, append_event.payload)
+    RETURNING id INTO event_id;
+    RETURN event_id;
+END $$;
+
+-- Makes a kind known. Repeating a definition is harmless; changing one is
+-- refused, since what was copied stays where it is.
+CREATE FUNCTION casq.define_kind(
+    kind text,
+    transfer text,
+    queue text DEFAULT NULL,
+    prefix text DEFAULT ''
+) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    wanted casq.kinds := ROW(define_kind.kind, define_kind.transfer,
+        coalesce(define_kind.queue, define_kind.kind),
+        CASE WHEN define_kind.transfer = 'none' THEN NULL ELSE trim('/' FROM coalesce(define_kind.prefix, '')) END);
+    present casq.kinds;
+    other casq.kinds;
+BEGIN
+    LOCK TABLE casq.kinds IN SHARE ROW EXCLUSIVE MODE;
+    SELECT * INTO present FROM casq.kinds AS k WHERE k.kind = wanted.kind;
+    IF FOUND THEN
+        IF present IS DISTINCT FROM wanted THEN
+            RAISE EXCEPTION 'casq: kind % is defined otherwise', quote_literal(wanted.kind)
+                USING ERRCODE = 'duplicate_object',
+                      DETAIL = format('Present: %s. Wanted: %s.', to_jsonb(present), to_jsonb(wanted));
+        END IF;
+        RETURN;
+    END IF;
+    SELECT * INTO other FROM casq.kinds AS k
+    WHERE k.transfer = wanted.transfer
+      AND (k.prefix = '' OR wanted.prefix = ''
+           OR starts_with(k.prefix || '/', wanted.prefix || '/')
+           OR starts_with(wanted.prefix || '/', k.prefix || '/'))
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'casq: kind % would share a place with kind %: prefixes % and % overlap',
+            quote_literal(wanted.kind), quote_literal(other.kind),
+            quote_literal(wanted.prefix), quote_literal(other.prefix)
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Give each kind of one transfer a prefix of its own.';
+    END IF;
+    INSERT INTO casq.kinds SELECT wanted.*;
+END $$;
+
+-- Starts the log anew after a dump was restored into another cluster: ticks
+-- and events hold transaction ids that mean nothing here.
+CREATE FUNCTION casq.adopt_log() RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM casq.ticks;
+    DELETE FROM casq.lives;
+    DELETE FROM casq.events;
+END $$;
+
+---- create above / drop below ----
+
+DROP FUNCTION casq.adopt_log();
+DROP FUNCTION casq.define_kind(text, text, text, text);
+DROP FUNCTION casq.append_event(text, text, text, jsonb, text, bigint, bigint);
+DROP FUNCTION casq.tick(boolean);
+DROP FUNCTION casq.last_event_id();
+DROP FUNCTION casq.events_between(pg_snapshot, pg_snapshot);
+DROP TABLE casq.ticks;
+DROP TABLE casq.lives;
+DROP TABLE casq.events;
+DROP FUNCTION casq.refuse_event_update();
+DROP TABLE casq.kinds;

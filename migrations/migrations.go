@@ -1,0 +1,264 @@
+// Package migrations brings a database to the schema that this program needs,
+// and back: River's tables in the schema river, casq's own in the schema casq.
+//
+// River's migrations come first, since casq's views look at River's jobs, and
+// cannot run in one transaction. Its migrator has no lock either (six at once
+// on an empty database: five failed), so the whole run is guarded by one
+// advisory lock of its own. The lock is polled, never waited for: a statement
+// that waits holds a snapshot, and an index that is built concurrently would
+// wait for that snapshot for ever.
+package migrations
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/tern/v2/migrate"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivermigrate"
+)
+
+//go:embed *.sql
+var files embed.FS
+
+const (
+	versionTable = "casq.schema_version"
+	riverSchema  = "river"
+	lockPoll     = 50 * time.Millisecond
+)
+
+// ErrNotMigrated is returned by [Check] for a database that lacks migrations.
+var ErrNotMigrated = errors.New("database is not migrated")
+
+// ErrNewer is returned when the database is newer than this program.
+var ErrNewer = errors.New("database is newer than this program")
+
+// Status tells where a database stands. Version 0 is an empty database.
+type Status struct {
+	Version int32    // the newest migration applied
+	Latest  int32    // the newest migration that this program knows
+	Names   []string // Names[i] is the name of version i+1
+}
+
+// Up applies all migrations that the database lacks. Calling it twice, or from
+// many processes at once, is harmless.
+func Up(ctx context.Context, databaseURL string, logger *slog.Logger) error {
+	return locked(ctx, databaseURL, func(conn *pgx.Conn) error {
+		for _, schema := range []string{riverSchema, "casq"} {
+			if _, err := conn.Exec(ctx, "CREATE SCHEMA IF NOT EXISTS "+schema); err != nil {
+				return fmt.Errorf("create schema %s: %w", schema, err)
+			}
+		}
+		migrator, err := open(ctx, conn)
+		if err != nil {
+			return err
+		}
+		status, err := read(ctx, conn, migrator)
+		if err != nil {
+			return err
+		}
+		if status.Version > status.Latest {
+			return newer(status)
+		}
+		if err := river(ctx, databaseURL, rivermigrate.DirectionUp, logger); err != nil {
+			return err
+		}
+		return apply(ctx, migrator, status.Latest, logger)
+	})
+}
+
+// Down takes casq's migrations above version back. Version 0 removes
+// everything, River's tables and both schemas included.
+func Down(ctx context.Context, databaseURL string, version int32, logger *slog.Logger) error {
+	return locked(ctx, databaseURL, func(conn *pgx.Conn) error {
+		status, err := read(ctx, conn, nil)
+		if err != nil {
+			return err
+		}
+		switch {
+		case version < 0 || version > status.Latest:
+			return fmt.Errorf("migrate down to %d: versions are 0 to %d", version, status.Latest)
+		case status.Version > status.Latest:
+			return newer(status)
+		case version > status.Version:
+			return fmt.Errorf("migrate down to %d: the database is at version %d", version, status.Version)
+		}
+		if status.Version > 0 {
+			migrator, err := open(ctx, conn)
+			if err != nil {
+				return err
+			}
+			if err := apply(ctx, migrator, version, logger); err != nil {
+				return err
+			}
+		}
+		if version > 0 {
+			return nil
+		}
+		return remove(ctx, conn, databaseURL, logger)
+	})
+}
+
+// remove drops what Up made before casq's first migration.
+func remove(ctx context.Context, conn *pgx.Conn, databaseURL string, logger *slog.Logger) error {
+	var present bool
+	if err := conn.QueryRow(ctx, "SELECT to_regclass('river.river_migration') IS NOT NULL").Scan(&present); err != nil {
+		return fmt.Errorf("look for river's migrations: %w", err)
+	}
+	if present {
+		if err := river(ctx, databaseURL, rivermigrate.DirectionDown, logger); err != nil {
+			return err
+		}
+	}
+	_, err := conn.Exec(ctx, "DROP TABLE IF EXISTS "+versionTable+"; DROP SCHEMA IF EXISTS casq; DROP SCHEMA IF EXISTS "+riverSchema)
+	if err != nil {
+		return fmt.Errorf("drop the schemas casq and river: %w", err)
+	}
+	return nil
+}
+
+// Read tells where the database stands, without changing it.
+func Read(ctx context.Context, conn *pgx.Conn) (Status, error) {
+	return read(ctx, conn, nil)
+}
+
+// Queryer is what [Check] needs of a connection or a pool.
+type Queryer interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// Check returns [ErrNotMigrated] or [ErrNewer], with what to do about it,
+// unless the database is exactly at this program's version.
+func Check(ctx context.Context, db Queryer) error {
+	names, err := migrate.FindMigrations(files)
+	if err != nil {
+		return fmt.Errorf("list migrations: %w", err)
+	}
+	status := Status{Latest: int32(len(names)), Names: names}
+	if status.Version, err = version(ctx, db); err != nil {
+		return err
+	}
+	switch {
+	case status.Version > status.Latest:
+		return newer(status)
+	case status.Version < status.Latest:
+		return fmt.Errorf("%w: it is at version %d of %d; run `worker migrate up`", ErrNotMigrated, status.Version, status.Latest)
+	}
+	return nil
+}
+
+func newer(s Status) error {
+	return fmt.Errorf("%w: it is at version %d, the program knows %d; run a newer program", ErrNewer, s.Version, s.Latest)
+}
+
+func version(ctx context.Context, db Queryer) (int32, error) {
+	var version int32
+	err := db.QueryRow(ctx, "SELECT version FROM "+versionTable).Scan(&version)
+	var pgErr *pgconn.PgError
+	switch {
+	case errors.Is(err, pgx.ErrNoRows), errors.As(err, &pgErr) && (pgErr.Code == "42P01" || pgErr.Code == "3F000"):
+		return 0, nil
+	case err != nil:
+		return 0, fmt.Errorf("read the schema version: %w", err)
+	}
+	return version, nil
+}
+
+func read(ctx context.Context, conn *pgx.Conn, migrator *migrate.Migrator) (Status, error) {
+	var status Status
+	var err error
+	if status.Version, err = version(ctx, conn); err != nil {
+		return status, err
+	}
+	if migrator == nil {
+		migrator = &migrate.Migrator{Data: map[string]any{}}
+		if err := migrator.LoadMigrations(files); err != nil {
+			return status, fmt.Errorf("load migrations: %w", err)
+		}
+	}
+	for _, m := range migrator.Migrations {
+		status.Names = append(status.Names, m.Name)
+	}
+	status.Latest = int32(len(status.Names))
+	return status, nil
+}
+
+func open(ctx context.Context, conn *pgx.Conn) (*migrate.Migrator, error) {
+	migrator, err := migrate.NewMigrator(ctx, conn, versionTable)
+	if err != nil {
+		return nil, fmt.Errorf("prepare migrations: %w", err)
+	}
+	if err := migrator.LoadMigrations(files); err != nil {
+		return nil, fmt.Errorf("load migrations: %w", err)
+	}
+	return migrator, nil
+}
+
+func apply(ctx context.Context, migrator *migrate.Migrator, version int32, logger *slog.Logger) error {
+	migrator.OnStart = func(_ int32, name, direction, _ string) {
+		logger.InfoContext(ctx, "migrating", "name", name, "direction", direction)
+	}
+	if err := migrator.MigrateTo(ctx, version); err != nil {
+		return fmt.Errorf("migrate to version %d: %w", version, err)
+	}
+	return nil
+}
+
+func river(ctx context.Context, databaseURL string, direction rivermigrate.Direction, logger *slog.Logger) error {
+	pool, err := pgxpool.New(ctx, databaseURL)
+	if err != nil {
+		return fmt.Errorf("connect for river's migrations: %w", err)
+	}
+	defer pool.Close()
+	migrator, err := rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{
+		Schema: riverSchema,
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return fmt.Errorf("prepare river's migrations: %w", err)
+	}
+	opts := &rivermigrate.MigrateOpts{}
+	if direction == rivermigrate.DirectionDown {
+		opts.TargetVersion = -1
+	}
+	result, err := migrator.Migrate(ctx, direction, opts)
+	if err != nil {
+		return fmt.Errorf("apply river's migrations: %w", err)
+	}
+	for _, v := range result.Versions {
+		logger.InfoContext(ctx, "migrating", "name", "river "+v.Name, "direction", string(direction))
+	}
+	return nil
+}
+
+// locked runs f while this process is the only one that migrates. The lock
+// belongs to the connection and dies with it.
+func locked(ctx context.Context, databaseURL string, f func(*pgx.Conn) error) error {
+	conn, err := pgx.Connect(ctx, databaseURL)
+	if err != nil {
+		return fmt.Errorf("connect to migrate: %w", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	for {
+		var got bool
+		err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock(hashtextextended('casq.migrate', 0))").Scan(&got)
+		if err != nil {
+			return fmt.Errorf("take the migration lock: %w", err)
+		}
+		if got {
+			return f(conn)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the migration lock: %w", ctx.Err())
+		case <-time.After(lockPoll):
+		}
+	}
+}
