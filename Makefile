@@ -1,0 +1,65 @@
+# casq. `make` lists the targets. The names, and the last line that each of
+# them prints, are used by scripts: they stay.
+
+GO      ?= go
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -X main.version=$(VERSION)
+LINT    := bin/golangci-lint
+
+# At most two packages at a time, each with servers of its own; the time-out is
+# one package's. CI has two cores and 15 minutes for everything.
+TEST_FLAGS := -p 2 -timeout 10m
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help deps build demo test check races bench fmt fmt-check vet lint clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
+
+deps: ## find or install what casq needs: Postgres, Redis, git, gcc
+	@scripts/deps.sh
+
+build: ## bin/worker and bin/enqueue
+	@mkdir -p bin
+	$(GO) build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/worker ./cmd/enqueue
+
+# SOURCE is passed through the shell's environment: a path may hold blanks,
+# quotes and dollar signs.
+demo: export CASQ_DEMO_SOURCE = $(value SOURCE)
+demo: deps build ## [SOURCE=dir] [KEEP=1] replicate real files and repositories to a second site
+	@bin/worker demo $${CASQ_DEMO_SOURCE:+--source "$$CASQ_DEMO_SOURCE"} $(if $(filter-out 0,$(KEEP)),--keep)
+
+# vet has had its own run, with every check, when go test comes.
+test: deps vet fmt-check lint ## everything that CI needs, with the race detector
+	$(GO) test -race -vet=off $(TEST_FLAGS) ./...
+
+check: vet fmt-check lint ## format, vet, lint and the quick tests: before each commit
+	$(GO) test -short -vet=off $(TEST_FLAGS) ./...
+
+races: deps ## [RACE=R01 or S1] play the races: the naive twins and ours, as a table
+	@$(GO) run ./races/table -race "$(RACE)"
+
+bench: deps ## [BENCH=name] measure, each beside its reference in the same run
+	@$(GO) run ./internal/bench -run "$(BENCH)"
+
+fmt: ## format the Go code
+	gofmt -s -w .
+
+fmt-check:
+	@files=$$(gofmt -s -l .) && test -z "$$files" || { echo "not formatted (make fmt):" $$files >&2; exit 1; }
+
+vet: ## go vet
+	$(GO) vet ./...
+
+lint: $(LINT) ## golangci-lint, built from tools/go.mod
+	$(LINT) run ./...
+
+clean: ## remove what the targets built
+	rm -rf bin
+
+# The linter has its own module, so that its hundreds of dependencies are not
+# the program's. A first build takes 75 s on two idle cores.
+$(LINT): tools/go.mod tools/go.sum
+	@mkdir -p bin
+	cd tools && $(GO) build -o ../$(LINT) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
