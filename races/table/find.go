@@ -1,0 +1,110 @@
+package main
+
+import (
+	"fmt"
+	"go/ast"
+	"go/doc"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// race is one top-level test. An id may have several: one for each case.
+type race struct {
+	id    string // R01
+	test  string // TestR01UpdateUpdate
+	title string // first sentence of the test's doc comment
+}
+
+var testName = regexp.MustCompile(`^Test(R\d\d)(\D.*)?$`)
+
+// findRaces reads the races from the test files of a folder, in the order of
+// their ids.
+func findRaces(dir string) ([]race, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", dir, err)
+	}
+	var races []race
+	for _, file := range files {
+		tree, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			return nil, fmt.Errorf("parse race: %w", err)
+		}
+		for _, decl := range tree.Decls {
+			fn, ok := decl.(*ast.FuncDecl)
+			if !ok || fn.Recv != nil {
+				continue
+			}
+			if match := testName.FindStringSubmatch(fn.Name.Name); match != nil {
+				races = append(races, race{id: match[1], test: fn.Name.Name, title: title(fn)})
+			}
+		}
+	}
+	slices.SortFunc(races, func(a, b race) int {
+		return strings.Compare(a.id+a.test, b.id+b.test)
+	})
+	return races, nil
+}
+
+// title is the first sentence of the doc comment, without the function's name,
+// and without a full stop; the name itself where there is no comment.
+func title(fn *ast.FuncDecl) string {
+	text := new(doc.Package).Synopsis(fn.Doc.Text())
+	text = strings.TrimPrefix(text, fn.Name.Name)
+	text = strings.TrimSuffix(strings.TrimLeft(text, " :"), ".")
+	if text == "" {
+		return fn.Name.Name
+	}
+	return text
+}
+
+// groups are the problems that the races belong to, by their ids.
+var groups = map[string]struct{ first, last string }{
+	"S0": {"R01", "R19"},
+	"S1": {"R20", "R39"},
+	"S2": {"R40", "R55"},
+	"S3": {"R60", "R74"},
+	"S4": {"R80", "R99"},
+}
+
+// choose keeps the races that a comma-separated list of ids and groups names;
+// all of them when it is empty.
+func choose(races []race, want string) ([]race, error) {
+	if want == "" {
+		if len(races) == 0 {
+			return nil, fmt.Errorf("find races: there are none; is this the repository's root?")
+		}
+		return races, nil
+	}
+	chosen := map[string]bool{}
+	for name := range strings.SplitSeq(want, ",") {
+		name = strings.ToUpper(strings.TrimSpace(name))
+		first, last := name, name
+		if group, ok := groups[name]; ok {
+			first, last = group.first, group.last
+		}
+		found := false
+		for _, r := range races {
+			if first <= r.id && r.id <= last {
+				chosen[r.test], found = true, true
+			}
+		}
+		if !found {
+			return nil, fmt.Errorf("find race %q: give an id such as R01, or a group from S0 to S4, that has a test", name)
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(races), func(r race) bool { return !chosen[r.test] }), nil
+}
+
+// pattern makes go test run exactly these races.
+func pattern(races []race) string {
+	names := make([]string, len(races))
+	for i, r := range races {
+		names[i] = regexp.QuoteMeta(r.test)
+	}
+	return "^(" + strings.Join(names, "|") + ")$"
+}
