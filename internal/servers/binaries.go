@@ -1,0 +1,138 @@
+package servers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// The oldest major versions that casq is tested with.
+const (
+	MinPostgres = 15
+	MinRedis    = 7
+)
+
+// ErrNotInstalled says that no suitable server was found on this machine. The
+// message around it names the packages and the command that installs them.
+var ErrNotInstalled = errors.New("not installed")
+
+// Binaries are the programs of one installation.
+type Binaries struct {
+	// Dir is the folder that holds the programs.
+	Dir string
+	// Major is the version's first number: 15 for Postgres 15.4.
+	Major int
+	// Version is the version as the server program prints it.
+	Version string
+	// server is the server program's path.
+	server string
+}
+
+// path returns the path of a program of the installation.
+func (b Binaries) path(program string) string { return filepath.Join(b.Dir, program) }
+
+var versionPattern = regexp.MustCompile(`(?:\(PostgreSQL\) |v=)(\d+)`)
+
+// FindPostgres returns the newest Postgres installation with server programs
+// (initdb, postgres, pg_basebackup) that is at least [MinPostgres]. It looks in
+// PATH, below /usr/lib/postgresql, /usr/pgsql-* and where pg_config points. It
+// returns [ErrNotInstalled] when there is none.
+func FindPostgres() (Binaries, error) {
+	best, seen := newest(postgresDirs(), "postgres", "initdb", "pg_basebackup")
+	if best.Major >= MinPostgres {
+		return best, nil
+	}
+	return Binaries{}, missing("PostgreSQL server", MinPostgres, seen,
+		"Debian and Ubuntu: apt-get install postgresql; Fedora: dnf install postgresql-server; macOS: brew install postgresql@17")
+}
+
+// FindRedis returns the newest redis-server in PATH and the usual folders that
+// is at least [MinRedis]. It returns [ErrNotInstalled] when there is none.
+func FindRedis() (Binaries, error) {
+	best, seen := newest(redisDirs(), "redis-server")
+	if best.Major >= MinRedis {
+		return best, nil
+	}
+	return Binaries{}, missing("Redis server", MinRedis, seen,
+		"Debian and Ubuntu: apt-get install redis-server; Fedora: dnf install redis; macOS: brew install redis")
+}
+
+func missing(what string, major int, seen []string, hint string) error {
+	found := "none found"
+	if len(seen) > 0 {
+		found = "found only " + strings.Join(seen, ", ")
+	}
+	return fmt.Errorf("find a %s of version %d or newer: %w (%s): run `make deps`, or install it yourself (%s)",
+		what, major, ErrNotInstalled, found, hint)
+}
+
+func postgresDirs() []string {
+	dirs := pathDirs("postgres")
+	for _, pattern := range []string{"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin"} {
+		found, _ := filepath.Glob(pattern)
+		dirs = append(dirs, found...)
+	}
+	if out, err := exec.Command("pg_config", "--bindir").Output(); err == nil {
+		dirs = append(dirs, strings.TrimSpace(string(out)))
+	}
+	return dirs
+}
+
+func redisDirs() []string {
+	return append(pathDirs("redis-server"), "/usr/bin", "/usr/local/bin", "/opt/homebrew/bin")
+}
+
+// pathDirs returns the folder behind links of a program in PATH: initdb has to
+// be found beside it.
+func pathDirs(program string) []string {
+	found, err := exec.LookPath(program)
+	if err != nil {
+		return nil
+	}
+	if real, err := filepath.EvalSymlinks(found); err == nil {
+		found = real
+	}
+	return []string{filepath.Dir(found)}
+}
+
+// newest returns the installation with the highest version among dirs that has
+// all programs, the first of which is the server, and all versions it saw.
+func newest(dirs []string, programs ...string) (best Binaries, seen []string) {
+	for _, dir := range dirs {
+		b, err := inspect(dir, programs)
+		if err != nil {
+			continue
+		}
+		seen = append(seen, fmt.Sprintf("version %d in %s", b.Major, b.Dir))
+		if b.Major > best.Major {
+			best = b
+		}
+	}
+	return best, seen
+}
+
+func inspect(dir string, programs []string) (Binaries, error) {
+	for _, program := range programs {
+		if info, err := os.Stat(filepath.Join(dir, program)); err != nil || info.IsDir() {
+			return Binaries{}, fmt.Errorf("find %s in %s: %w", program, dir, os.ErrNotExist)
+		}
+	}
+	server := filepath.Join(dir, programs[0])
+	out, err := exec.CommandContext(context.Background(), server, "--version").Output()
+	if err != nil {
+		return Binaries{}, fmt.Errorf("ask %s for its version: %w", server, err)
+	}
+	version := strings.TrimSpace(string(out))
+	match := versionPattern.FindStringSubmatch(version)
+	if match == nil {
+		return Binaries{}, fmt.Errorf("read the version of %s: %q", server, version)
+	}
+	major, _ := strconv.Atoi(match[1])
+	return Binaries{Dir: dir, Major: major, Version: version, server: server}, nil
+}
