@@ -15,7 +15,7 @@ TEST_FLAGS := -p 2 -timeout 10m
 .PHONY: help deps build demo test check races bench fmt fmt-check vet lint clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
 
 deps: ## find or install what casq needs: Postgres, Redis, git, gcc
 	@scripts/deps.sh
@@ -46,7 +46,7 @@ bench: deps ## [BENCH=name] measure, each beside its reference in the same run
 fmt: ## format the Go code
 	gofmt -s -w .
 
-fmt-check:
+fmt-check: ## say which Go code is not formatted
 	@files=$$(gofmt -s -l .) && test -z "$$files" || { echo "not formatted (make fmt):" $$files >&2; exit 1; }
 
 vet: ## go vet
