@@ -5,6 +5,7 @@ import (
 	"go/token"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -168,6 +169,38 @@ var longSQL = rule{
 }
 
 var statement = regexp.MustCompile(`^(--|SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH|CREATE|ALTER|MERGE)\b`)
+
+var rowsByHand = rule{
+	name: "rows that are read by hand are asked for their error",
+	check: func(t tree) (problems []string, looked int) {
+		for _, f := range t.code(true) {
+			next, checked := map[*ast.FuncDecl]token.Pos{}, map[*ast.FuncDecl]bool{}
+			f.calls(func(fn *ast.FuncDecl, call *ast.CallExpr, pkg, name string) {
+				looked++
+				if !strings.HasSuffix(strings.ToLower(pkg), "rows") {
+					return
+				}
+				switch name {
+				case "Next":
+					next[fn] = call.Pos()
+				case "Err":
+					checked[fn] = true
+				}
+			})
+			for fn, pos := range next {
+				if !checked[fn] {
+					problems = append(problems, f.at(pos, "no call of Err after Next: a connection lost in the middle looks like the end; pgx.ForEachRow checks"))
+				}
+			}
+		}
+		slices.Sort(problems)
+		return problems, looked
+	},
+	bad: map[string]string{
+		"jobs/a.go": "package jobs\nfunc a() { for rows.Next() {} }\nfunc b() { for rows.Next() {}; rows.Err() }\n",
+	},
+	want: []string{"jobs/a.go:2: "},
+}
 
 var leaks = rule{
 	name: "every package with tests looks for leaked goroutines",
