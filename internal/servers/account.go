@@ -61,12 +61,36 @@ func (a account) own(path string) error {
 	return os.Lchown(path, int(a.uid), int(a.gid))
 }
 
-// mkdir makes a folder, and those above it, that only the account may enter.
+// mkdir makes a folder that only the account may enter.
 func (a account) mkdir(path string) error {
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	if err := os.Mkdir(path, 0o700); err != nil {
 		return err
 	}
 	return a.own(path)
+}
+
+// adopt makes sure that path is a folder for a server: a new or empty one, or
+// one that was adopted before. Nobody's other folder changes its owner.
+func (a account) adopt(path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	if err := a.mkdir(path); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return err
+	}
+	if len(entries) == 0 {
+		return a.own(path)
+	}
+	info, err := os.Stat(filepath.Join(path, lockName))
+	if err != nil || ownerOf(info) != a.uid {
+		return fmt.Errorf("keep a server's data in %s: %w: it holds something else: choose an empty folder, or a new one",
+			path, fs.ErrExist)
+	}
+	return nil
 }
 
 // write writes a file that only the account may read.

@@ -1,6 +1,7 @@
 package servers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,32 +45,50 @@ var versionPattern = regexp.MustCompile(`(?:\(PostgreSQL\) |v=)(\d+)`)
 // PATH, below /usr/lib/postgresql, /usr/pgsql-* and where pg_config points. It
 // returns [ErrNotInstalled] when there is none.
 func FindPostgres() (Binaries, error) {
-	best, seen := newest(postgresDirs(), "postgres", "initdb", "pg_basebackup")
-	if best.Major >= MinPostgres {
+	found := installations(postgresDirs(), "postgres", "initdb", "pg_basebackup")
+	if best := newest(found); best.Major >= MinPostgres {
 		return best, nil
 	}
-	return Binaries{}, missing("PostgreSQL server", MinPostgres, seen,
+	return Binaries{}, missing("PostgreSQL server", MinPostgres, found,
 		"Debian and Ubuntu: apt-get install postgresql; Fedora: dnf install postgresql-server; macOS: brew install postgresql@17")
+}
+
+// matching returns the installation for a data folder, which only its own major
+// version can read: preferred, or another one on this machine.
+func matching(data string, preferred Binaries) (Binaries, error) {
+	content, err := os.ReadFile(filepath.Join(data, "PG_VERSION"))
+	if err != nil {
+		return Binaries{}, fmt.Errorf("read the version of the data in %s: %w", data, err)
+	}
+	version := strings.TrimSpace(string(content))
+	found := append([]Binaries{preferred}, installations(postgresDirs(), "postgres", "initdb", "pg_basebackup")...)
+	for _, b := range found {
+		if strconv.Itoa(b.Major) == version {
+			return b, nil
+		}
+	}
+	return Binaries{}, fmt.Errorf("find Postgres %s, which wrote the data in %s: %w: install it, or remove the folder",
+		version, data, ErrNotInstalled)
 }
 
 // FindRedis returns the newest redis-server in PATH and the usual folders that
 // is at least [MinRedis]. It returns [ErrNotInstalled] when there is none.
 func FindRedis() (Binaries, error) {
-	best, seen := newest(redisDirs(), "redis-server")
-	if best.Major >= MinRedis {
+	found := installations(redisDirs(), "redis-server")
+	if best := newest(found); best.Major >= MinRedis {
 		return best, nil
 	}
-	return Binaries{}, missing("Redis server", MinRedis, seen,
+	return Binaries{}, missing("Redis server", MinRedis, found,
 		"Debian and Ubuntu: apt-get install redis-server; Fedora: dnf install redis; macOS: brew install redis")
 }
 
-func missing(what string, major int, seen []string, hint string) error {
-	found := "none found"
-	if len(seen) > 0 {
-		found = "found only " + strings.Join(seen, ", ")
+func missing(what string, major int, found []Binaries, hint string) error {
+	seen := make([]string, len(found))
+	for i, b := range found {
+		seen[i] = fmt.Sprintf("version %d in %s", b.Major, b.Dir)
 	}
-	return fmt.Errorf("find a %s of version %d or newer: %w (%s): run `make deps`, or install it yourself (%s)",
-		what, major, ErrNotInstalled, found, hint)
+	return fmt.Errorf("find a %s of version %d or newer: %w (found: %s): run `make deps`, or install it yourself (%s)",
+		what, major, ErrNotInstalled, cmp.Or(strings.Join(seen, ", "), "none"), hint)
 }
 
 func postgresDirs() []string {
@@ -101,20 +120,25 @@ func pathDirs(program string) []string {
 	return []string{filepath.Dir(found)}
 }
 
-// newest returns the installation with the highest version among dirs that has
-// all programs, the first of which is the server, and all versions it saw.
-func newest(dirs []string, programs ...string) (best Binaries, seen []string) {
+// installations returns those among dirs that have all programs, the first of
+// which is the server.
+func installations(dirs []string, programs ...string) (found []Binaries) {
 	for _, dir := range dirs {
-		b, err := inspect(dir, programs)
-		if err != nil {
-			continue
+		if b, err := inspect(dir, programs); err == nil {
+			found = append(found, b)
 		}
-		seen = append(seen, fmt.Sprintf("version %d in %s", b.Major, b.Dir))
+	}
+	return found
+}
+
+// newest returns the first with the highest version, or the zero Binaries.
+func newest(found []Binaries) (best Binaries) {
+	for _, b := range found {
 		if b.Major > best.Major {
 			best = b
 		}
 	}
-	return best, seen
+	return best
 }
 
 func inspect(dir string, programs []string) (Binaries, error) {

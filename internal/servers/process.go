@@ -46,7 +46,9 @@ func (p *place) launch(program string, args ...string) (*process, error) {
 // command prepares a program that runs as the servers' user.
 func (p *place) command(ctx context.Context, program string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Dir = p.dir
+	// The watchdog ends what works here.
+	cmd.Dir = p.temporary
+	cmd.WaitDelay = time.Second
 	cmd.Env = environment()
 	cmd.SysProcAttr = p.run.user.attributes()
 	return cmd

@@ -32,6 +32,10 @@ type StandbyOptions struct {
 	Logger *slog.Logger
 }
 
+// standbySignal is the file that makes a server a standby; a promotion removes
+// it.
+const standbySignal = "standby.signal"
+
 // Standby starts a streaming hot standby of p, with a physical replication slot
 // on p. It returns when the standby accepts connections and streams. Stop the
 // standby before its primary.
@@ -42,7 +46,7 @@ func (p *Postgres) Standby(ctx context.Context, options StandbyOptions) (*Postgr
 	settings := maps.Clone(p.settings)
 	p.mutex.Unlock()
 
-	s, err := newPostgres(PostgresOptions{
+	s, err := newPostgres(ctx, PostgresOptions{
 		Dir: options.Dir, TCP: options.TCP, Logger: cmp.Or(options.Logger, p.logger),
 	}, p.binaries)
 	if err != nil {
@@ -73,16 +77,23 @@ func (p *Postgres) inherit(primary, own map[string]string) {
 }
 
 func (p *Postgres) createStandby(ctx context.Context, primary *Postgres, synchronous bool) error {
-	if _, err := os.Stat(filepath.Join(p.place.data(), "PG_VERSION")); err != nil {
-		if err := p.baseBackup(ctx, primary); err != nil {
-			return err
-		}
+	there, err := p.place.hasData()
+	if err != nil {
+		return err
+	}
+	if !there {
+		err = p.baseBackup(ctx, primary)
+	} else if _, signalErr := os.Stat(filepath.Join(p.place.data(), standbySignal)); signalErr != nil {
+		err = fmt.Errorf("take up the standby in %s: it was promoted: remove the folder: %w", p.place.dir, signalErr)
+	}
+	if err != nil {
+		return err
 	}
 	if err := p.startFirst(ctx); err != nil {
 		return err
 	}
 	if err := primary.waitStreaming(ctx, p.name); err != nil {
-		return err
+		return fmt.Errorf("%w; the standby's log ends with:\n%s", err, p.LogTail())
 	}
 	if !synchronous {
 		return nil
@@ -95,13 +106,15 @@ func (p *Postgres) baseBackup(ctx context.Context, primary *Postgres) error {
 	if err := primary.makeSlot(ctx, p.name); err != nil {
 		return err
 	}
-	out, err := p.place.command(ctx, p.binaries.path("pg_basebackup"), "--dbname="+primary.conninfo("basebackup"),
-		"--pgdata="+p.place.data(), "--slot="+slotName(p.name), "--checkpoint=fast", "--wal-method=stream",
-		"--no-sync", "--no-manifest", "--no-password").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("copy the primary with pg_basebackup: %w: %s", err, out)
-	}
-	return p.place.run.user.write(filepath.Join(p.place.data(), "standby.signal"), nil)
+	return p.place.fill(func(fresh string) error {
+		out, err := p.place.command(ctx, p.binaries.path("pg_basebackup"), "--dbname="+primary.conninfo("basebackup"),
+			"--pgdata="+fresh, "--slot="+slotName(p.name), "--checkpoint=fast", "--wal-method=stream",
+			"--no-sync", "--no-manifest", "--no-password").CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("copy the primary with pg_basebackup: %w: %s", err, out)
+		}
+		return p.place.run.user.write(filepath.Join(fresh, standbySignal), nil)
+	})
 }
 
 // makeSlot makes a standby's slot unless it is there.
@@ -118,7 +131,7 @@ func (p *Postgres) makeSlot(ctx context.Context, name string) error {
 func (p *Postgres) conninfo(name string) string {
 	quote := strings.NewReplacer(`'`, `\'`, `\`, `\\`)
 	return fmt.Sprintf("host='%s' port=%d user=postgres application_name='%s'",
-		quote.Replace(p.place.socketDir), p.port, quote.Replace(name))
+		quote.Replace(p.place.socketDir()), p.port, quote.Replace(name))
 }
 
 // slotName replaces what a slot's name cannot hold.

@@ -28,8 +28,9 @@ func (p *place) initialise(ctx context.Context, b Binaries) error {
 	if err != nil {
 		return err
 	}
-	if err := p.copyTree(template, p.data()); err != nil {
-		return fmt.Errorf("copy %s to %s: %w", template, p.data(), err)
+	err = p.fill(func(fresh string) error { return copyTree(template, fresh, p.run.user.own) })
+	if err != nil {
+		return fmt.Errorf("copy %s: %w", template, err)
 	}
 	return nil
 }
@@ -45,7 +46,7 @@ func (p *place) template(ctx context.Context, b Binaries) (string, error) {
 	if _, err := os.Stat(filepath.Join(template, "PG_VERSION")); err == nil {
 		return template, nil
 	}
-	fresh := p.dir + "/initdb"
+	fresh := filepath.Join(p.temporary, "initdb")
 	defer os.RemoveAll(fresh)
 	out, err := p.command(ctx, b.path("initdb"), append(initdbArgs, "--pgdata="+fresh)...).CombinedOutput()
 	if err != nil {
@@ -108,11 +109,7 @@ func cacheDir(user account) (string, error) {
 	return dir, nil
 }
 
-// copyTree copies a folder; the servers' user owns the copy.
-func (p *place) copyTree(from, to string) error {
-	return copyTree(from, to, p.run.user.own)
-}
-
+// copyTree copies a folder of files and folders and calls own with each copy.
 func copyTree(from, to string, own func(string) error) error {
 	return filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {

@@ -2,6 +2,7 @@ package servers
 
 import (
 	_ "embed"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,17 +12,19 @@ import (
 //go:embed watchdog.sh
 var watchdogScript string
 
-// watchdog is a shell that ends the servers of this process when the process
-// itself is gone. It holds the reading end of a pipe whose writing end only
-// this process has; the kernel closes that on any kind of death. A child
-// between fork and exec has the writing end too, so the watchdog starts to look
-// only when that child is in its data folder.
+// watchdog is a shell that ends servers when this process is gone. It holds the
+// reading end of a pipe whose writing end only this process has; the kernel
+// closes that on any kind of death. A child between fork and exec has the
+// writing end too, so the watchdog starts to look only when that child is in
+// its folder.
 type watchdog struct {
 	cmd   *exec.Cmd
 	input *os.File
 }
 
-func startWatchdog(user account) (*watchdog, error) {
+// startWatchdog starts a watchdog. It shares lock, if not nil: the lock is held
+// until both this process and the watchdog are done with it.
+func startWatchdog(user account, lock *os.File) (*watchdog, error) {
 	read, write, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("start the servers' watchdog: %w", err)
@@ -32,9 +35,11 @@ func startWatchdog(user account) (*watchdog, error) {
 	cmd.Env = environment()
 	cmd.Stdin = read
 	cmd.SysProcAttr = user.attributes()
+	if lock != nil {
+		cmd.ExtraFiles = []*os.File{lock}
+	}
 	if err := cmd.Start(); err != nil {
-		write.Close()
-		return nil, fmt.Errorf("start the servers' watchdog: %w", err)
+		return nil, errors.Join(fmt.Errorf("start the servers' watchdog: %w", err), write.Close())
 	}
 	return &watchdog{cmd: cmd, input: write}, nil
 }
@@ -57,6 +62,21 @@ func (w *watchdog) finish() error {
 		return fmt.Errorf("finish the servers' watchdog: %w", err)
 	}
 	return closeErr
+}
+
+// endLeftovers does what the watchdogs of dead processes do, in case they were
+// killed too.
+func endLeftovers(user account, verb string, dirs ...string) error {
+	w, err := startWatchdog(user, nil)
+	if err != nil {
+		return err
+	}
+	for _, dir := range dirs {
+		if err := w.tell(verb, dir); err != nil {
+			return errors.Join(err, w.finish())
+		}
+	}
+	return w.finish()
 }
 
 // environment is that of every child: nothing of the caller's, whose PGPORT or

@@ -1,16 +1,19 @@
-# The watchdog of the servers of one process, run as the servers' user.
+# The watchdog of a folder of servers, run as the servers' user.
 #
 # It reads lines until its standard input ends, which is when the process that
 # holds the other end of the pipe has ended, however it did:
 #
-#   keep DIR    the server in DIR works in DIR/data; leave its files
-#   drop DIR    the servers in DIR/* work in DIR/*/data; remove DIR at the end
-#   forget DIR  nothing below DIR is to be touched any more
+#   drop DIR    servers and helpers work in DIR/* and DIR/*/data; remove DIR
+#   keep DIR    a server works in DIR/data; leave its files
+#   forget DIR  take back either
 #
 # Then it kills every process whose working directory is one of those folders.
 # Postgres' children lead sessions of their own and may be stopped or busy, so
 # neither a process group nor the death of the postmaster is enough; but all of
 # them stay in the data folder.
+#
+# Descriptor 3, when it is open, is the folder's lock: nobody else takes the
+# folder before this is done.
 trap '' HUP INT TERM
 
 while read -r verb dir; do
@@ -29,13 +32,22 @@ while read -r verb dir; do
 	esac
 done
 
+# is_server spares somebody's shell in a folder that is not ours alone.
+is_server() {
+	read -r name 2>/dev/null <"$1/comm" || return 1
+	case $name in
+	postgres | redis-server) return 0 ;;
+	*) return 1 ;;
+	esac
+}
+
 # kill_in sends SIGKILL to all that works in a folder; true if there was any.
 kill_in() {
 	any=1
 	for proc in /proc/[0-9]*; do
-		if [ "$proc/cwd" -ef "$1" ] && kill -KILL "${proc#/proc/}" 2>/dev/null; then
-			any=0
-		fi
+		[ "$proc/cwd" -ef "$1" ] || continue
+		[ "$2" = drop ] || is_server "$proc" || continue
+		if kill -KILL "${proc#/proc/}" 2>/dev/null; then any=0; fi
 	done
 	return $any
 }
@@ -44,11 +56,11 @@ kill_in() {
 # the list was read.
 end_in() {
 	[ -d "$1" ] || return 0
-	while kill_in "$1"; do sleep 0.01; done
+	while kill_in "$1" "$2"; do sleep 0.01; done
 }
 
-# A killed postmaster leaves a System V segment; line 7 of its pid file has key
-# and id.
+# free_segment removes what a killed postmaster leaves in the kernel; line 7 of
+# its pid file has key and id.
 free_segment() {
 	[ -f "$1" ] || return 0
 	n=0
@@ -62,14 +74,16 @@ for line in "$@"; do
 	dir=${line#* }
 	case $line in
 	keep*)
-		end_in "$dir/data"
+		end_in "$dir/data" keep
 		;;
 	drop*)
-		for data in "$dir"/*/data; do
-			end_in "$data"
-			free_segment "$data/postmaster.pid"
+		for place in "$dir"/*; do
+			end_in "$place" drop
+			end_in "$place/data" drop
+			free_segment "$place/data/postmaster.pid"
 		done
-		rm -rf "$dir"
+		rm -rf "$dir" 2>/dev/null
 		;;
 	esac
 done
+exit 0
