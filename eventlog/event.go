@@ -1,0 +1,63 @@
+package eventlog
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Op is what happened to a thing.
+type Op string
+
+// The operations of the log.
+const (
+	Created Op = "created"
+	Updated Op = "updated"
+	Deleted Op = "deleted"
+)
+
+// Event is one row of the log.
+type Event struct {
+	ID         int64
+	Kind       string
+	ResourceID string // the thing's key; a relative path for files and repositories
+	Op         Op
+	ScopeID    *string // what the deltas are counted under; nil: nothing
+	SizeDelta  int64   // bytes
+	ItemDelta  int64
+	Payload    json.RawMessage // a JSON object; what a worker needs to know
+	OccurredAt time.Time
+}
+
+// ErrUnknownKind is returned by [Append] for a kind that was never defined.
+var ErrUnknownKind = errors.New("unknown kind")
+
+//go:embed append.sql
+var appendSQL string
+
+// Append adds an event to tx and returns its id. Call it after the change that
+// the event tells of, in the same transaction: the event with the highest id
+// is taken as the newest. ID and OccurredAt of e are ignored; a nil payload is
+// an empty object.
+func Append(ctx context.Context, tx pgx.Tx, e Event) (int64, error) {
+	payload := e.Payload
+	if payload == nil {
+		payload = json.RawMessage("{}")
+	}
+	var id int64
+	err := tx.QueryRow(ctx, appendSQL, e.Kind, e.ResourceID, string(e.Op), payload, e.ScopeID, e.SizeDelta, e.ItemDelta).Scan(&id)
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) && pgErr.Code == "42704" {
+		return 0, fmt.Errorf("append event: %w %q: %s", ErrUnknownKind, e.Kind, pgErr.Hint)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("append event of %s %q: %w", e.Kind, e.ResourceID, err)
+	}
+	return id, nil
+}

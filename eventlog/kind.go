@@ -1,0 +1,41 @@
+package eventlog
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// The ways in which the bytes of a kind are copied.
+const (
+	TransferFile = "file" // a file below the artifact source
+	TransferGit  = "git"  // a repository
+	TransferNone = "none" // no bytes: only the registry row
+)
+
+// Kind is a kind of thing, as casq.track or casq.define_kind made it known.
+// Its definition never changes.
+type Kind struct {
+	Name     string
+	Transfer string // [TransferFile], [TransferGit] or [TransferNone]
+	Queue    string // of its River jobs
+	Prefix   string // the folder that its keys are relative to; "" for the root
+}
+
+// Kinds returns the kinds that db knows, by name.
+func Kinds(ctx context.Context, db DB) (map[string]Kind, error) {
+	rows, err := db.Query(ctx, "SELECT kind, transfer, queue, coalesce(prefix, '') FROM casq.kinds")
+	if err != nil {
+		return nil, fmt.Errorf("list kinds: %w", err)
+	}
+	kinds, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Kind])
+	if err != nil {
+		return nil, fmt.Errorf("list kinds: %w", err)
+	}
+	byName := make(map[string]Kind, len(kinds))
+	for _, k := range kinds {
+		byName[k.Name] = k
+	}
+	return byName, nil
+}

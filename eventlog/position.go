@@ -1,0 +1,64 @@
+package eventlog
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+)
+
+var (
+	// ErrLate says that the host does not show the position yet: wait, or ask
+	// another host.
+	ErrLate = errors.New("source is behind the position")
+
+	// ErrLost says that the source has lost what was read up to the position,
+	// after a failover that lost WAL. Nothing may be applied from here.
+	ErrLost = errors.New("source has lost what was read")
+
+	// ErrForeign says that the source is another database cluster than the one
+	// the position was read from.
+	ErrForeign = errors.New("source is another cluster")
+
+	// ErrPruned says that the position's tick was pruned: the reader was away
+	// for longer than events are kept.
+	ErrPruned = errors.New("position was pruned")
+
+	// ErrNoTicks says that no tick was ever taken, so there is nothing to
+	// start from: wait for the primary's worker.
+	ErrNoTicks = errors.New("source has no ticks yet")
+)
+
+// A Life is the time from one promotion of the source to the next. After a
+// failover that lost WAL the ordinals are issued again, so it has an ID too.
+type Life struct {
+	Ordinal int32
+	ID      uuid.UUID
+}
+
+// Position is how far a reader has come. The zero Position is no position: see
+// [Reader.Start].
+//
+// Tick is the last tick whose events were all read. Inside a step that is read
+// in pages, ToTick is the tick that the step leads to and Page the id of the
+// last event that was read; otherwise the three are zero.
+type Position struct {
+	System int64 // the cluster's system identifier
+	Life   Life
+	Tick   int64
+	Mark   uuid.UUID
+	ToTick int64
+	ToMark uuid.UUID
+	Page   int64
+}
+
+// InStep tells whether the position lies inside a step.
+func (p Position) InStep() bool { return p.ToTick != 0 }
+
+// String is for logs and error messages.
+func (p Position) String() string {
+	if p.InStep() {
+		return fmt.Sprintf("tick %d of life %d, going to %d, after event %d", p.Tick, p.Life.Ordinal, p.ToTick, p.Page)
+	}
+	return fmt.Sprintf("tick %d of life %d", p.Tick, p.Life.Ordinal)
+}

@@ -1,0 +1,124 @@
+package eventlog
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// DB is what reading needs of a pool, a connection or a transaction.
+type DB interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// DefaultPageSize is the number of events of a batch, unless said otherwise.
+const DefaultPageSize = 5000
+
+var (
+	//go:embed start.sql
+	startSQL string
+	//go:embed page.sql
+	pageSQL string
+)
+
+// Reader reads the log from tick to tick. It keeps nothing: the position is
+// the caller's to store, in the transaction that has the events' effects.
+type Reader struct {
+	db       DB
+	pageSize int
+	kinds    map[string]Kind
+}
+
+// NewReader returns a reader of the log in db, which may be a standby. A
+// pageSize of 0 means [DefaultPageSize].
+func NewReader(db DB, pageSize int) *Reader {
+	return &Reader{db: db, pageSize: cmp.Or(pageSize, DefaultPageSize)}
+}
+
+// Batch is what a reader found beyond a position.
+type Batch struct {
+	Events []Event
+	Life   Life            // the life of Tick
+	Tick   int64           // the tick that delivers the events
+	Kinds  map[string]Kind // all kinds of the source; not to be changed
+	Next   Position        // where to go on once the events are applied
+}
+
+// Start returns the position from which the whole log is read, as far as it
+// was not pruned. It returns [ErrNoTicks] when there is none yet.
+func (r *Reader) Start(ctx context.Context) (Position, error) {
+	var p Position
+	err := r.db.QueryRow(ctx, startSQL).Scan(&p.System, &p.Life.Ordinal, &p.Life.ID, &p.Tick, &p.Mark)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return p, ErrNoTicks
+	}
+	if err != nil {
+		return p, fmt.Errorf("find the log's oldest tick: %w", err)
+	}
+	return p, nil
+}
+
+// Next returns the events beyond p, in order, at most a page of them. When
+// there is nothing new, Next of the batch equals p.
+//
+// Errors: [ErrLate] (wait), [ErrLost], [ErrForeign], [ErrPruned]; anything
+// else is the database's.
+func (r *Reader) Next(ctx context.Context, p Position) (Batch, error) {
+	l, err := r.look(ctx, p)
+	if err != nil {
+		return Batch{}, err
+	}
+	if *l.targetTick == p.Tick {
+		return Batch{Life: p.Life, Tick: p.Tick, Next: p}, nil
+	}
+	batch := Batch{Life: Life{*l.targetLife, *l.targetLifeID}, Tick: *l.targetTick}
+	batch.Events, err = r.page(ctx, &l, p.Page)
+	if err != nil {
+		return Batch{}, fmt.Errorf("read events from %s to tick %d: %w", p, batch.Tick, err)
+	}
+	if batch.Kinds, err = r.knownKinds(ctx, batch.Events); err != nil {
+		return Batch{}, err
+	}
+	if len(batch.Events) < r.pageSize {
+		batch.Next = Position{System: p.System, Life: batch.Life, Tick: batch.Tick, Mark: *l.targetMark}
+		return batch, nil
+	}
+	batch.Next = p
+	batch.Next.ToTick, batch.Next.ToMark = batch.Tick, *l.targetMark
+	batch.Next.Page = batch.Events[len(batch.Events)-1].ID
+	return batch, nil
+}
+
+func (r *Reader) page(ctx context.Context, l *look, page int64) ([]Event, error) {
+	rows, err := r.db.Query(ctx, pageSQL, *l.snapshot, *l.targetSnapshot, page, r.pageSize, *l.lowID, *l.targetHighID)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Event, error) {
+		var e Event
+		err := row.Scan(&e.ID, &e.Kind, &e.ResourceID, &e.Op, &e.ScopeID, &e.SizeDelta, &e.ItemDelta, &e.Payload, &e.OccurredAt)
+		return e, err
+	})
+}
+
+// knownKinds reads the source's kinds when an event is of one that was not
+// there at the last time; a definition never changes.
+func (r *Reader) knownKinds(ctx context.Context, events []Event) (map[string]Kind, error) {
+	for i := range events {
+		if _, known := r.kinds[events[i].Kind]; known {
+			continue
+		}
+		kinds, err := Kinds(ctx, r.db)
+		if err != nil {
+			return nil, err
+		}
+		r.kinds = kinds
+		break
+	}
+	return r.kinds, nil
+}

@@ -1,0 +1,46 @@
+// Package cursor follows the log on behalf of a consumer, one batch at a time.
+//
+// # Guarantee
+//
+// Every event takes effect exactly once, however many cursors of one name run,
+// and whatever happens to them: killed, frozen, cut off, or left without the
+// answer to a commit.
+//
+// # How
+//
+// A batch is one transaction. It holds the consumer's effects and one UPDATE of
+// the cursor's row that names the epoch and the position, page included, with
+// which the batch began. When that row says something else, nothing of the
+// batch takes effect. Whoever becomes the active cursor raises the epoch first.
+//
+//	       lock taken,                     events
+//	idle ------------------> active  <-------------> batch
+//	 ^      epoch raised      |   ^                   | |
+//	 |                        |   +--- committed -----+ |
+//	 +-- session ended <------+<--- fenced, or error ---+
+//
+// Which cursor is active is settled by an advisory lock of its session, so that
+// idle ones do not try in vain. The lock protects nothing: a holder that was
+// stopped while another took over is fenced by the epoch.
+//
+// # Failure story
+//
+//  1. Killed before the commit: nothing happened; its session's end frees the
+//     lock, and another goes on from the stored position.
+//  2. Killed after the commit: the position is stored with the effects.
+//  3. The commit's answer is lost: the turn ends with an error, the next one
+//     reads the position that is stored, whichever it is.
+//  4. Frozen inside the transaction: the server ends the session after
+//     database.IdleInTransaction; row locks, effects and lock are gone.
+//  5. Frozen between two batches: it keeps the lock until it is thawed or its
+//     connection ends. Nothing is lost meanwhile, the log waits.
+//  6. Two first starts: one inserts the row, both read it; the later epoch wins.
+//  7. The consumer's error ends the turn, its panic the process; either way the
+//     lock is free at once.
+//
+// # Idle
+//
+// A position moves in memory over ticks without events; it is stored every few
+// minutes, so that it holds no old ticks back, and an idle system writes
+// nothing.
+package cursor

@@ -1,0 +1,6 @@
+-- A new epoch: batches of earlier holders no longer commit.
+UPDATE casq.cursors
+SET epoch = epoch + 1, holder = $2, backend_pid = pg_backend_pid(),
+    backend_start = (SELECT backend_start FROM pg_stat_get_activity(pg_backend_pid()))
+WHERE name = $1
+RETURNING epoch, system_identifier, life, life_id, tick, mark, to_tick, to_mark, page
