@@ -1,0 +1,277 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"math"
+	"sync"
+	"time"
+
+	"casq/eventlog"
+	"casq/registry"
+	"casq/transfer"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+)
+
+// Transfer moves the bytes of one kind of transfer; see package transfer.
+type Transfer interface {
+	Begin(ctx context.Context, place transfer.Place) (transfer.Run, error)
+	Sweep(ctx context.Context, place transfer.Place) error
+}
+
+// noTimeout is for work without a limit. River never rescues jobs whose limit
+// is infinite, and cuts those without one after a minute.
+const noTimeout = 30 * 24 * time.Hour
+
+// Config of a [Worker].
+type Config struct {
+	Registry  *registry.Registry
+	Process   *registry.Process
+	Queue     *Queue
+	Transfers map[string]Transfer // by transfer: file, git; none needs none
+	Logger    *slog.Logger
+	Timeouts  map[string]time.Duration // by kind; none by default
+	// Stopping is closed when this process stops: work that is interrupted then
+	// is given back instead of failed.
+	Stopping <-chan struct{}
+	// Hook is called at named points, for tests that stop there. May be nil.
+	Hook func(point string)
+}
+
+// Worker works on jobs: claim, copy, commit.
+type Worker struct {
+	cfg   Config
+	Stats Stats
+}
+
+// New returns a worker.
+func New(cfg Config) *Worker {
+	if cfg.Hook == nil {
+		cfg.Hook = func(string) {}
+	}
+	return &Worker{cfg: cfg}
+}
+
+// Register adds the worker's jobs to workers.
+func (w *Worker) Register(workers *river.Workers) {
+	river.AddWorker(workers, &syncWorker{w: w})
+	river.AddWorker(workers, &removeWorker{w: w})
+}
+
+type syncWorker struct {
+	river.WorkerDefaults[SyncArgs]
+	w *Worker
+}
+
+func (s *syncWorker) Work(ctx context.Context, job *river.Job[SyncArgs]) error {
+	return s.w.work(ctx, job.JobRow, job.Args.token())
+}
+
+func (s *syncWorker) Timeout(job *river.Job[SyncArgs]) time.Duration {
+	return s.w.timeout(job.Args.ResourceKind)
+}
+
+func (s *syncWorker) NextRetry(job *river.Job[SyncArgs]) time.Time { return nextRetry(job.JobRow) }
+
+type removeWorker struct {
+	river.WorkerDefaults[RemoveArgs]
+	w *Worker
+}
+
+func (r *removeWorker) Work(ctx context.Context, job *river.Job[RemoveArgs]) error {
+	return r.w.work(ctx, job.JobRow, job.Args.token())
+}
+
+func (r *removeWorker) Timeout(job *river.Job[RemoveArgs]) time.Duration {
+	return r.w.timeout(job.Args.ResourceKind)
+}
+
+func (r *removeWorker) NextRetry(job *river.Job[RemoveArgs]) time.Time { return nextRetry(job.JobRow) }
+
+func (w *Worker) timeout(kind string) time.Duration {
+	if d := w.cfg.Timeouts[kind]; d > 0 {
+		return d
+	}
+	return noTimeout
+}
+
+// nextRetry is attempt^4 seconds from now, at most a day, spread by a tenth so
+// that jobs which failed together do not come back together. It is the same
+// for the row and for River.
+func nextRetry(job *rivertype.JobRow) time.Time {
+	seconds := math.Min(math.Pow(float64(job.Attempt), 4), 24*60*60)
+	h := fnv.New32a()
+	_, _ = fmt.Fprintf(h, "%d.%d", job.ID, job.Attempt)
+	spread := 1 + (float64(h.Sum32()%1000)/1000-0.5)/5
+	return time.Now().Add(time.Duration(seconds * spread * float64(time.Second)))
+}
+
+// work is one run. It returns nil when there is nothing left to do for this
+// job, also when that is because another one has it.
+func (w *Worker) work(ctx context.Context, job *rivertype.JobRow, token registry.Token) error {
+	w.cfg.Hook("work:fetched")
+	claim, err := w.cfg.Registry.Claim(ctx, token, job.ID)
+	switch {
+	case errors.Is(err, registry.ErrSuperseded):
+		w.Stats.Superseded.Add(1)
+		return nil
+	case errors.Is(err, registry.ErrHandedOver):
+		w.Stats.HandedOver.Add(1)
+		return nil
+	case err != nil:
+		return err
+	}
+	w.Stats.Claimed.Add(1)
+	w.cfg.Hook("work:claimed")
+	ctx, stop := w.cfg.Process.Context(ctx, claim)
+	defer stop()
+	err = w.run(ctx, claim)
+	switch {
+	case err == nil:
+		w.Stats.Synced.Add(1)
+		return nil
+	case errors.Is(err, registry.ErrSuperseded):
+		w.Stats.Superseded.Add(1)
+		return nil
+	case errors.Is(err, registry.ErrFenced), errors.Is(err, transfer.ErrFenced), errors.Is(err, registry.ErrProcessLost):
+		w.Stats.Fenced.Add(1)
+		w.cfg.Logger.WarnContext(ctx, "run was fenced, it wrote nothing", w.attrs(claim, err)...)
+		return nil
+	}
+	return w.give(ctx, job, claim, err)
+}
+
+// give gives the claim back after an error: unfinished when this process
+// stops, failed otherwise.
+func (w *Worker) give(ctx context.Context, job *rivertype.JobRow, claim *registry.Claim, cause error) error {
+	if w.stopping() && ctx.Err() != nil {
+		if err := w.cfg.Registry.Release(claim); err != nil && !errors.Is(err, registry.ErrFenced) {
+			return fmt.Errorf("give back %s %q: %w", claim.Kind, claim.ResourceID, err)
+		}
+		w.Stats.Released.Add(1)
+		return nil
+	}
+	permanent := errors.Is(cause, transfer.ErrBadPlace) || errors.Is(cause, transfer.ErrBadPayload) ||
+		errors.Is(context.Cause(ctx), river.ErrJobCancelledRemotely)
+	var retryAt *time.Time
+	if !permanent && job.Attempt < job.MaxAttempts {
+		at := nextRetry(job)
+		retryAt = &at
+	}
+	superseded, err := w.cfg.Registry.Fail(claim, explain(ctx, cause), retryAt)
+	if superseded || errors.Is(err, registry.ErrFenced) {
+		w.Stats.Superseded.Add(1)
+		return nil
+	}
+	w.Stats.Failed.Add(1)
+	w.cfg.Logger.WarnContext(ctx, "run failed", append(w.attrs(claim, cause), "retry_at", retryAt)...)
+	if permanent {
+		return river.JobCancel(cause)
+	}
+	return errors.Join(cause, err)
+}
+
+// explain says why a context ended, rather than that it did, and what a
+// changed source means when no newer event has come.
+func explain(ctx context.Context, cause error) error {
+	if errors.Is(cause, transfer.ErrChanged) {
+		return fmt.Errorf("changed at the source without an event: %w", cause)
+	}
+	if ctx.Err() != nil && errors.Is(cause, ctx.Err()) {
+		return fmt.Errorf("%w (%w)", cause, context.Cause(ctx))
+	}
+	return cause
+}
+
+func (w *Worker) stopping() bool {
+	select {
+	case <-w.cfg.Stopping:
+		return true
+	default:
+		return false
+	}
+}
+
+func (w *Worker) attrs(c *registry.Claim, err error) []any {
+	return []any{"kind", c.Kind, "resource_id", c.ResourceID, "version", c.Version, "err", err}
+}
+
+// run copies and publishes under the claim.
+func (w *Worker) run(ctx context.Context, claim *registry.Claim) error {
+	kind, err := w.cfg.Queue.Kind(ctx, w.cfg.Queue.pool, claim.Kind)
+	if err != nil {
+		return err
+	}
+	if kind.Transfer == eventlog.TransferNone {
+		return w.cfg.Registry.Publish(claim, registry.Result{}, nil)
+	}
+	mover := w.cfg.Transfers[kind.Transfer]
+	if mover == nil {
+		return fmt.Errorf("no target for %s is configured in this worker", kind.Transfer)
+	}
+	move, err := mover.Begin(ctx, place(kind, claim.ResourceID, claim.ID.String(), claim.Fresh))
+	if err != nil {
+		return err
+	}
+	guarded := &guarded{run: move}
+	defer guarded.close(w.cfg.Logger)
+	if claim.Deleted {
+		return w.cfg.Registry.Publish(claim, registry.Result{}, guarded.do(move.Remove))
+	}
+	result, err := move.Copy(ctx, claim.Payload)
+	if err != nil {
+		return err
+	}
+	w.Stats.Bytes.Add(result.Size)
+	return w.cfg.Registry.Publish(claim, registry.Result(result), guarded.do(move.Publish))
+}
+
+func place(kind eventlog.Kind, key, claim string, fresh bool) transfer.Place {
+	return transfer.Place{Prefix: kind.Prefix, Key: key, Claim: claim, Fresh: fresh}
+}
+
+// Swept removes the staging of a claim that its dead process left behind; for
+// [registry.ProcessConfig].
+func (w *Worker) Swept(ctx context.Context, kind, resourceID, claim string) error {
+	k, err := w.cfg.Queue.Kind(ctx, w.cfg.Queue.pool, kind)
+	if err != nil {
+		return err
+	}
+	mover := w.cfg.Transfers[k.Transfer]
+	if mover == nil {
+		return nil
+	}
+	return mover.Sweep(ctx, place(k, resourceID, claim, false))
+}
+
+// guarded keeps a publication that was given up, on a target that hangs, from
+// running beside the closing of its run. A run that cannot be closed leaves its
+// staging to the next one.
+type guarded struct {
+	mu  sync.Mutex
+	run transfer.Run
+}
+
+func (g *guarded) do(f func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return f(ctx)
+	}
+}
+
+func (g *guarded) close(logger *slog.Logger) {
+	if !g.mu.TryLock() {
+		logger.Warn("target hangs, staging left to the next run")
+		return
+	}
+	defer g.mu.Unlock()
+	if err := g.run.Close(); err != nil {
+		logger.Warn("cannot remove staging, left to the next run", "err", err)
+	}
+}

@@ -1,0 +1,160 @@
+package registry
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+var (
+	//go:embed lock.sql
+	lockSQL string
+	//go:embed claim.sql
+	claimSQL string
+	//go:embed ask.sql
+	askSQL string
+)
+
+// claimGroup is how many claims share a transaction. 64 costs about a tenth
+// of the rate, more than 256 gain nothing.
+const claimGroup = 256
+
+// claiming is one call of Claim on its way through the gatherer.
+type claiming struct {
+	token Token
+	job   int64
+	id    uuid.UUID
+	ctx   context.Context
+
+	claim *Claim
+	err   error
+	done  chan struct{}
+}
+
+func (c *claiming) answer(claim *Claim, err error) {
+	c.claim, c.err = claim, err
+	close(c.done)
+}
+
+// Claim starts a run of the token's version on behalf of job. It returns
+// [ErrSuperseded] or [ErrHandedOver] when there is nothing to do for this run,
+// and [ErrProcessLost] when this process was taken for dead.
+//
+// It waits for the answer even when ctx ends: a claim that was granted without
+// anybody knowing would be held for as long as this process lives.
+func (r *Registry) Claim(ctx context.Context, token Token, job int64) (*Claim, error) {
+	c := &claiming{token: token, job: job, id: uuid.New(), ctx: ctx, done: make(chan struct{})}
+	r.claims.add(c)
+	<-c.done
+	return c.claim, c.err
+}
+
+// claimAll answers a group of claims in one transaction, again and again until
+// the database says yes or no: after an unknown answer the same claims are
+// asked for again, and those that were granted are found so.
+func (r *Registry) claimAll(group []*claiming) {
+	slices.SortFunc(group, func(a, b *claiming) int { return compareTokens(a.token, b.token) })
+	for try := 0; ; try++ {
+		err := r.tryClaims(group)
+		if err == nil {
+			return
+		}
+		r.cfg.Logger.Warn("cannot claim, trying again", "claims", len(group), "err", err)
+		if permanent(err) || !r.backOff(try) || stopped(group) {
+			for _, c := range group {
+				c.answer(nil, fmt.Errorf("claim %s %q: %w", c.token.Kind, c.token.ResourceID, err))
+			}
+			return
+		}
+	}
+}
+
+// stopped tells whether nobody waits for the group any more but to be rid of it.
+func stopped(group []*claiming) bool {
+	return !slices.ContainsFunc(group, func(c *claiming) bool { return c.ctx.Err() == nil })
+}
+
+// tryClaims is one pipelined transaction: lock in key order, claim what is
+// free, ask those who hold the rest, look whether this process still counts.
+func (r *Registry) tryClaims(group []*claiming) error {
+	ctx, cancel := context.WithTimeout(context.Background(), statementTimeout)
+	defer cancel()
+	kinds, ids, versions, claims, jobs := claimColumns(group)
+	granted := make(map[uuid.UUID]*Claim, len(group))
+	asked := make(map[uuid.UUID]bool)
+	var alive bool
+
+	batch := &pgx.Batch{}
+	batch.Queue(lockSQL, kinds, ids)
+	batch.Queue(claimSQL, kinds, ids, versions, claims, jobs, r.process.id).Query(func(rows pgx.Rows) error {
+		for rows.Next() {
+			c := &Claim{}
+			if err := rows.Scan(&c.ID, &c.Payload, &c.Deleted, &c.Incarnation, &c.Fresh, &c.Attempts); err != nil {
+				return err
+			}
+			granted[c.ID] = c
+		}
+		return rows.Err()
+	})
+	batch.Queue(askSQL, kinds, ids, versions, claims).Query(func(rows pgx.Rows) error {
+		var id uuid.UUID
+		_, err := pgx.ForEachRow(rows, []any{&id}, func() error { asked[id] = true; return nil })
+		return err
+	})
+	batch.Queue("SELECT EXISTS (SELECT FROM casq.processes WHERE id = $1 AND dead_at IS NULL)", r.process.id).
+		QueryRow(func(row pgx.Row) error { return row.Scan(&alive) })
+	if err := r.cfg.Pool.SendBatch(ctx, batch).Close(); err != nil {
+		return err
+	}
+	for _, c := range group {
+		claim := granted[c.id]
+		switch {
+		case claim != nil:
+			claim.Token = c.token
+			c.answer(claim, nil)
+		case asked[c.id]:
+			c.answer(nil, ErrHandedOver)
+		case !alive:
+			c.answer(nil, ErrProcessLost)
+		default:
+			c.answer(nil, ErrSuperseded)
+		}
+	}
+	return nil
+}
+
+func claimColumns(group []*claiming) (kinds, ids []string, versions []int64, claims []uuid.UUID, jobs []int64) {
+	for _, c := range group {
+		kinds, ids = append(kinds, c.token.Kind), append(ids, c.token.ResourceID)
+		versions = append(versions, c.token.Version)
+		claims, jobs = append(claims, c.id), append(jobs, c.job)
+	}
+	return kinds, ids, versions, claims, jobs
+}
+
+func compareTokens(a, b Token) int {
+	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.ResourceID, b.ResourceID), cmp.Compare(a.Version, b.Version))
+}
+
+// statementTimeout bounds one gathered transaction, so that a connection that
+// hangs is given up.
+const statementTimeout = 15 * time.Second
+
+// backOff waits longer with each try, two seconds at most. It returns false
+// when the process was taken for dead meanwhile: others have the claims.
+func (r *Registry) backOff(try int) bool {
+	timer := time.NewTimer(min(100*time.Millisecond<<min(try, 5), 2*time.Second))
+	defer timer.Stop()
+	select {
+	case <-r.process.ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

@@ -1,0 +1,17 @@
+-- Claims rows that are locked already ($1 to $5: kind, key, token, claim, job;
+-- $6 the process). A claim that is its own already is one whose answer was
+-- lost: it stands, and is not counted again.
+UPDATE casq.registry AS r
+SET claim = w.claim, claim_process = $6, claim_job = w.job,
+    asked = r.claim = w.claim AND r.asked,
+    attempts = r.attempts + CASE WHEN r.claim = w.claim THEN 0 ELSE 1 END
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::uuid[], $5::bigint[])
+     AS w (kind, resource_id, version, claim, job)
+WHERE r.kind = w.kind AND r.resource_id = w.resource_id
+  AND r.version = w.version
+  AND r.synced_version IS DISTINCT FROM r.version
+  AND EXISTS (SELECT FROM casq.processes AS p WHERE p.id = $6 AND p.dead_at IS NULL)
+  AND (r.claim IS NULL OR r.claim = w.claim
+       OR NOT EXISTS (SELECT FROM casq.processes AS p WHERE p.id = r.claim_process AND p.dead_at IS NULL))
+RETURNING r.claim, r.payload, r.deleted_at IS NOT NULL, r.incarnation,
+          r.synced_incarnation IS NOT NULL AND r.synced_incarnation <> r.incarnation, r.attempts

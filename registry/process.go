@@ -1,0 +1,241 @@
+package registry
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+//go:embed lost.sql
+var lostSQL string
+
+// ProcessConfig configures a [Process].
+type ProcessConfig struct {
+	Pool   *pgxpool.Pool
+	Queue  Queue
+	Logger *slog.Logger
+	// ClaimTTL is how long another process's beat may stand still, on this
+	// process's own clock and over a working connection, before its claims
+	// are handed on. Defaults to 30 s; the beat is a third of it.
+	ClaimTTL time.Duration
+	// MaxAttempts as in [Config].
+	MaxAttempts int
+	// Swept is called after a dead process's claim on a thing was given back
+	// that no job will work on again, so that its staging can be removed. May
+	// be nil.
+	Swept func(ctx context.Context, kind, resourceID string, claim uuid.UUID)
+}
+
+// Process is this process as the others see it: a row of casq.processes that
+// it keeps alive, and the watch it keeps over the others. Its River client has
+// the same id. A process that was taken for dead is over for good; go on with
+// a new one.
+//
+// mu guards held.
+type Process struct {
+	cfg     ProcessConfig
+	tracker tracker
+	id      uuid.UUID
+	ctx     context.Context // ends when the process is lost or stopped
+	cancel  context.CancelCauseFunc
+
+	mu   sync.Mutex
+	held map[uuid.UUID]*held
+}
+
+type held struct {
+	claim  *Claim
+	cancel context.CancelCauseFunc
+	seen   bool // by a beat before this one: the work is long enough to watch
+}
+
+// NewProcess returns a process that nobody sees until [Process.Start].
+func NewProcess(cfg ProcessConfig) *Process {
+	cfg.ClaimTTL = cmp.Or(cfg.ClaimTTL, 30*time.Second)
+	cfg.MaxAttempts = cmp.Or(cfg.MaxAttempts, 25)
+	p := &Process{
+		cfg:     cfg,
+		tracker: tracker{ttl: cfg.ClaimTTL, gap: cfg.ClaimTTL / 2},
+		id:      uuid.New(),
+		held:    make(map[uuid.UUID]*held),
+	}
+	p.ctx, p.cancel = context.WithCancelCause(context.Background())
+	return p
+}
+
+// ID is never used again, by this process or another.
+func (p *Process) ID() uuid.UUID { return p.id }
+
+// Done is a context that ends when this process was taken for dead, or was
+// stopped.
+func (p *Process) Done() context.Context { return p.ctx }
+
+// Context returns a context for a claim's long work: it ends with parent, with
+// the process, and when the claim is found to be lost. The claim is watched
+// until stop is called.
+func (p *Process) Context(parent context.Context, c *Claim) (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	unhook := context.AfterFunc(p.ctx, func() { cancel(context.Cause(p.ctx)) })
+	p.mu.Lock()
+	p.held[c.ID] = &held{claim: c, cancel: cancel}
+	p.mu.Unlock()
+	return ctx, func() {
+		unhook()
+		p.mu.Lock()
+		delete(p.held, c.ID)
+		p.mu.Unlock()
+		cancel(nil)
+	}
+}
+
+// Start makes the process known. Claims are granted from then on.
+func (p *Process) Start(ctx context.Context) error {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	_, err = p.cfg.Pool.Exec(ctx, `INSERT INTO casq.processes (id, host, pid) VALUES ($1, $2, $3)`,
+		p.id, host, os.Getpid())
+	if err != nil {
+		return fmt.Errorf("register process: %w", err)
+	}
+	return nil
+}
+
+// Run beats and watches until ctx is done or the process is lost. It does not stop for errors: a
+// database that is away is no reason to cancel work.
+func (p *Process) Run(ctx context.Context) {
+	ticker := time.NewTicker(p.cfg.ClaimTTL / 3)
+	defer ticker.Stop()
+	for p.ctx.Err() == nil {
+		if err := p.round(ctx); err != nil && ctx.Err() == nil {
+			p.cfg.Logger.WarnContext(ctx, "cannot beat, trying again", "component", "process", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.ctx.Done():
+		case <-ticker.C:
+		}
+	}
+}
+
+// Stop removes the process's row. Call it when all claims were given back;
+// those that were not are handed on by the others.
+func (p *Process) Stop(ctx context.Context) error {
+	p.cancel(context.Canceled)
+	if _, err := p.cfg.Pool.Exec(ctx, "UPDATE casq.processes SET dead_at = clock_timestamp() WHERE id = $1", p.id); err != nil {
+		return fmt.Errorf("sign off process: %w", err)
+	}
+	return p.sweepDead(ctx)
+}
+
+func (p *Process) round(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, statementTimeout)
+	defer cancel()
+	if err := p.beat(ctx); err != nil {
+		return err
+	}
+	if err := p.watchClaims(ctx); err != nil {
+		return err
+	}
+	return p.watchOthers(ctx)
+}
+
+// beat moves the beat on. Without a row that counts, all work is cancelled:
+// others have the claims, or soon will.
+func (p *Process) beat(ctx context.Context) error {
+	tag, err := p.cfg.Pool.Exec(ctx, `UPDATE casq.processes SET beat = beat + 1, beat_at = clock_timestamp()
+		WHERE id = $1 AND dead_at IS NULL`, p.id)
+	if err != nil {
+		return fmt.Errorf("beat: %w", err)
+	}
+	if tag.RowsAffected() == 0 && p.ctx.Err() == nil {
+		p.cfg.Logger.WarnContext(ctx, "taken for dead, work cancelled", "component", "process", "process", p.id)
+		p.cancel(ErrProcessLost)
+	}
+	return nil
+}
+
+// watchClaims finds single claims that were taken over, for work that lasts
+// longer than a beat. It only saves work: a lost claim cannot write.
+func (p *Process) watchClaims(ctx context.Context) error {
+	claims := p.longHeld()
+	if len(claims) == 0 {
+		return nil
+	}
+	var kinds, keys []string
+	var ids []uuid.UUID
+	for _, c := range claims {
+		kinds, keys, ids = append(kinds, c.Kind), append(keys, c.ResourceID), append(ids, c.ID)
+	}
+	rows, err := p.cfg.Pool.Query(ctx, lostSQL, kinds, keys, ids)
+	if err != nil {
+		return fmt.Errorf("look at held claims: %w", err)
+	}
+	lost, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+	if err != nil {
+		return fmt.Errorf("look at held claims: %w", err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, id := range lost {
+		if h := p.held[id]; h != nil {
+			h.cancel(ErrFenced)
+		}
+	}
+	return nil
+}
+
+// longHeld returns the claims that a beat before this one has seen already.
+func (p *Process) longHeld() []*Claim {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var long []*Claim
+	for _, h := range p.held {
+		if h.seen {
+			long = append(long, h.claim)
+		}
+		h.seen = true
+	}
+	return long
+}
+
+// watchOthers looks at the beats of all processes, marks as dead those that
+// stood still for too long, and hands their claims on.
+func (p *Process) watchOthers(ctx context.Context) error {
+	rows, err := p.cfg.Pool.Query(ctx, "SELECT id, beat, dead_at IS NOT NULL FROM casq.processes WHERE id <> $1", p.id)
+	if err != nil {
+		return fmt.Errorf("look at the other processes: %w", err)
+	}
+	beats, err := pgx.CollectRows(rows, pgx.RowToStructByPos[beatOf])
+	if err != nil {
+		return fmt.Errorf("look at the other processes: %w", err)
+	}
+	var errs []error
+	anyDead := false
+	for _, b := range p.tracker.observe(time.Now(), beats) {
+		anyDead = true
+		if b.Dead {
+			continue
+		}
+		_, err := p.cfg.Pool.Exec(ctx, `UPDATE casq.processes SET dead_at = clock_timestamp()
+			WHERE id = $1 AND beat = $2 AND dead_at IS NULL`, b.ID, b.Beat)
+		p.cfg.Logger.WarnContext(ctx, "process stood still, its claims are handed on", "component", "process", "process", b.ID, "err", err)
+		errs = append(errs, err)
+	}
+	if anyDead {
+		errs = append(errs, p.sweepDead(context.WithoutCancel(ctx)))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,132 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// settled is what is written about a run that still has its claim.
+type settled struct {
+	*settling
+	published bool
+	asked     bool
+}
+
+// publishAll carries out what each verdict allows, and sets what its caller
+// will be told. Runs whose publication does not fit into the group are left.
+func (r *Registry) publishAll(ctx context.Context, group []*settling, verdicts map[uuid.UUID]verdict) (ended []*settling, write []settled, left []*settling) {
+	start, n := time.Now(), 0
+	for _, s := range group {
+		v := verdicts[s.claim.ID]
+		if may := v.mayPublish(s); may && s.publish != nil {
+			if n == publishGroup || n > 0 && time.Since(start) > publishBudget {
+				left = append(left, s)
+				continue
+			}
+			n++
+		}
+		if r.end(ctx, s, v) {
+			write = append(write, settled{s, s.outcome == published && s.err == nil, v.asked})
+		}
+		ended = append(ended, s)
+	}
+	return ended, write, left
+}
+
+// mayPublish is the rule: under its own claim, a run may publish the row's
+// version; and an older one of the same life, as just that. A removal is never
+// carried out for a thing that was created again.
+func (v verdict) mayPublish(s *settling) bool {
+	return s.outcome == published && v.mine && (v.newest || v.sameLife && !s.claim.Deleted)
+}
+
+// end decides about one run, publishing if it may, and tells whether its claim
+// is to be given back now.
+func (r *Registry) end(ctx context.Context, s *settling, v verdict) (giveBack bool) {
+	s.err = nil
+	switch {
+	case !v.mine:
+		s.err = ErrFenced
+		return false
+	case v.mayPublish(s):
+		s.err = r.publishOne(ctx, s)
+		return s.err == nil
+	case !v.newest:
+		s.err = ErrSuperseded
+	}
+	return true
+}
+
+// publishOne bounds the time for which a target that hangs can hold row locks.
+// A publication that is given up may still happen; it is the same bytes under
+// the same claim, and it is waited for before it is tried again.
+func (r *Registry) publishOne(ctx context.Context, s *settling) error {
+	if s.publish == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.PublishTimeout)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- s.publish(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return errors.Join(fmt.Errorf("publish: the target did not answer in %s", r.cfg.PublishTimeout), ctx.Err())
+	}
+}
+
+// write gives the claims back with what became of the runs, and queues a job
+// where somebody asked meanwhile and the version is not in place.
+func (r *Registry) write(ctx context.Context, tx pgx.Tx, runs []settled) error {
+	if len(runs) == 0 {
+		return nil
+	}
+	rows, err := tx.Query(ctx, settleSQL, settleColumns(runs)...)
+	if err != nil {
+		return fmt.Errorf("write results: %w", err)
+	}
+	var jobs []Job
+	var job Job
+	var wanted bool
+	_, err = pgx.ForEachRow(rows, []any{&job.Kind, &job.ResourceID, &job.Version, &job.Deleted, &wanted}, func() error {
+		if wanted {
+			jobs = append(jobs, job)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("write results: %w", err)
+	}
+	if len(jobs) == 0 {
+		return nil
+	}
+	if err := r.cfg.Jobs.Insert(ctx, tx, jobs, false); err != nil {
+		return fmt.Errorf("queue jobs for who asked: %w", err)
+	}
+	return nil
+}
+
+func settleColumns(runs []settled) []any {
+	n := len(runs)
+	kinds, keys, versions, claims := make([]string, n), make([]string, n), make([]int64, n), make([]uuid.UUID, n)
+	done, checksums, sizes := make([]bool, n), make([]*string, n), make([]*int64, n)
+	causes, retries := make([]*string, n), make([]*time.Time, n)
+	freed, asked := make([]bool, n), make([]bool, n)
+	for i, s := range runs {
+		kinds[i], keys[i], versions[i], claims[i] = s.claim.Kind, s.claim.ResourceID, s.claim.Version, s.claim.ID
+		done[i], freed[i], asked[i], retries[i] = s.published, s.outcome == released, s.asked, s.retryAt
+		if s.published && !s.claim.Deleted {
+			checksums[i], sizes[i] = &s.result.Checksum, &s.result.Size
+		}
+		if s.outcome == failed {
+			causes[i] = &s.cause
+		}
+	}
+	return []any{kinds, keys, versions, claims, done, checksums, sizes, causes, retries, freed, asked}
+}

@@ -1,0 +1,108 @@
+package registry
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+var (
+	// ErrSuperseded says that the token is not the row's version any more, or
+	// that the version is in place already: there is nothing to do.
+	ErrSuperseded = errors.New("superseded")
+
+	// ErrHandedOver says that another run has the thing. That run has been
+	// told, and puts a job in the queue when it gives its claim back.
+	ErrHandedOver = errors.New("handed over to the run that has it")
+
+	// ErrFenced says that the claim was taken over: nothing was written.
+	ErrFenced = errors.New("fenced: the claim was taken over")
+
+	// ErrProcessLost says that this process was taken for dead.
+	ErrProcessLost = errors.New("this process was taken for dead")
+)
+
+// Token names a version of a thing. It is what a job carries.
+type Token struct {
+	Kind       string
+	ResourceID string
+	Version    int64
+}
+
+// Job is work to be queued: bring the thing to the token's version.
+type Job struct {
+	Token
+	Deleted bool // the thing is to be removed
+}
+
+// Jobs queues work in a transaction that is under way. Insert is called with
+// row locks held; bulk is set where none but the caller's own connection could
+// be frozen with them, so that COPY is safe.
+type Jobs interface {
+	Insert(ctx context.Context, tx pgx.Tx, jobs []Job, bulk bool) error
+}
+
+// Queue is what the sweep needs of the job queue beyond [Jobs]: the jobs that
+// a dead process had in hand, and a way to write them off.
+type Queue interface {
+	Jobs
+	Running(ctx context.Context, processes []uuid.UUID) (tokens []Token, jobs []int64, err error)
+	Abandon(ctx context.Context, jobs []int64) error
+}
+
+// Config of a [Registry].
+type Config struct {
+	Pool   *pgxpool.Pool // home
+	Jobs   Jobs
+	Logger *slog.Logger
+	// MaxAttempts is how often a version is claimed before a run that died
+	// with it is not repeated. Defaults to 25, River's own limit.
+	MaxAttempts int
+	// PublishTimeout bounds one rename or ref update inside the commit's
+	// transaction. It must be shorter than the sessions' idle time-out.
+	// Defaults to 3 s.
+	PublishTimeout time.Duration
+	// Hook is called at named points, for tests that stop there. May be nil.
+	Hook func(point string)
+}
+
+// Registry is the registry of one home database. It is safe for concurrent
+// use; claims and results of concurrent jobs are gathered into few
+// transactions.
+type Registry struct {
+	cfg     Config
+	process *Process
+	claims  gatherer[*claiming]
+	results gatherer[*settling]
+}
+
+// New returns the registry for the runs of process.
+func New(cfg Config, process *Process) *Registry {
+	cfg.MaxAttempts = cmp.Or(cfg.MaxAttempts, 25)
+	cfg.PublishTimeout = cmp.Or(cfg.PublishTimeout, 3*time.Second)
+	if cfg.Hook == nil {
+		cfg.Hook = func(string) {}
+	}
+	r := &Registry{cfg: cfg, process: process}
+	r.claims = gatherer[*claiming]{limit: claimGroup, run: r.claimAll}
+	r.results = gatherer[*settling]{limit: settleGroup, run: r.settleAll}
+	return r
+}
+
+// Claim is one run's right to work on one version of a thing.
+type Claim struct {
+	Token
+	ID          uuid.UUID
+	Payload     []byte // a JSON object, as of the token's version
+	Deleted     bool   // remove it
+	Incarnation int64
+	Fresh       bool // what is in place belongs to an earlier life of the key
+	Attempts    int  // runs of this version so far, this one included
+
+}

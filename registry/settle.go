@@ -1,0 +1,206 @@
+package registry
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"casq/internal/database"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+var (
+	//go:embed verdict.sql
+	verdictSQL string
+	//go:embed settle.sql
+	settleSQL string
+)
+
+const (
+	settleGroup   = 256
+	publishGroup  = 64                    // publications that share a transaction
+	publishBudget = 50 * time.Millisecond // after which the rest waits for the next
+)
+
+// Result is what a run put in place.
+type Result struct {
+	Checksum string
+	Size     int64 // bytes
+}
+
+// Publish ends the run with success: in one transaction the row is locked
+// under token and claim, publish is called (nil: there are no bytes), and the
+// result is written. publish makes one rename or ref update and nothing else;
+// it may be called again when its transaction did not commit, and must then
+// find that its work is done.
+//
+// When a newer version of the same life is asked for meanwhile, what was
+// copied is published as the older version that it is, so that a thing that
+// changes faster than it can be copied still makes progress. [ErrSuperseded]
+// says that nothing was published, since the thing was deleted or replaced;
+// [ErrFenced] that the claim was lost. After any other error the claim is
+// still held.
+func (r *Registry) Publish(c *Claim, result Result, publish func(context.Context) error) error {
+	return r.settle(&settling{claim: c, outcome: published, result: result, publish: publish})
+}
+
+// Fail ends the run with an error, which is written to the row only while the
+// token is its version; then superseded is false. A nil retryAt says that
+// nobody will try again by himself.
+func (r *Registry) Fail(c *Claim, cause error, retryAt *time.Time) (superseded bool, err error) {
+	err = r.settle(&settling{claim: c, outcome: failed, cause: clean(cause.Error()), retryAt: retryAt})
+	if errors.Is(err, ErrSuperseded) {
+		return true, nil
+	}
+	return false, err
+}
+
+// Release gives the claim back unfinished, as a worker does that stops, and
+// queues a job for the row's version.
+func (r *Registry) Release(c *Claim) error {
+	err := r.settle(&settling{claim: c, outcome: released})
+	if errors.Is(err, ErrSuperseded) {
+		return nil
+	}
+	return err
+}
+
+type outcome int
+
+const (
+	published outcome = iota
+	failed
+	released
+)
+
+// settling is one call of Publish, Fail or Release on its way through the
+// gatherer.
+type settling struct {
+	claim   *Claim
+	outcome outcome
+	result  Result
+	publish func(context.Context) error
+	cause   string
+	retryAt *time.Time
+
+	err  error // for the caller
+	done chan struct{}
+}
+
+// verdict is what a run may still do, read under the row's lock.
+type verdict struct {
+	mine     bool // the claim is still this run's
+	newest   bool // the token is the row's version
+	sameLife bool // the thing was neither deleted nor replaced
+	asked    bool // another run was handed over to this one
+}
+
+func (r *Registry) settle(s *settling) error {
+	s.done = make(chan struct{})
+	r.results.add(s)
+	<-s.done
+	return s.err
+}
+
+// settleAll ends a group of runs in one transaction, again and again until the
+// database answers: the result of an hour's copy is not thrown away because
+// the database restarts. Publishing again is harmless, see Publish.
+func (r *Registry) settleAll(group []*settling) {
+	slices.SortFunc(group, func(a, b *settling) int { return compareTokens(a.claim.Token, b.claim.Token) })
+	for try := 0; ; try++ {
+		left, err := r.trySettle(group)
+		if err == nil {
+			r.results.add(left...)
+			return
+		}
+		r.cfg.Logger.Warn("cannot end runs, trying again", "runs", len(group), "err", err)
+		if permanent(err) || !r.backOff(try) {
+			for _, s := range group {
+				s.err = fmt.Errorf("end run of %s %q: %w", s.claim.Kind, s.claim.ResourceID, err)
+				close(s.done)
+			}
+			return
+		}
+	}
+}
+
+// permanent tells whether Postgres refused the statement for good; a
+// serialization failure or a deadlock (class 40) is worth another try.
+func permanent(err error) bool {
+	return database.Answered(err) && database.Code(err)[:2] != "40"
+}
+
+// trySettle is one transaction. It answers the runs that were ended, and
+// returns those that the time was too short for.
+//
+// If the process dies before the commit, what was renamed is in place under a
+// row that does not say so; the claim is swept and the next run puts the same
+// bytes there again. If it is stopped here and its session ended, its staging
+// folder is gone by the time that another run publishes: its late rename fails.
+func (r *Registry) trySettle(group []*settling) (left []*settling, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), statementTimeout)
+	defer cancel()
+	var ended []*settling
+	err = pgx.BeginTxFunc(ctx, r.cfg.Pool, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		verdicts, err := r.verdicts(ctx, tx, group)
+		if err != nil {
+			return err
+		}
+		r.cfg.Hook("settle:locked")
+		var write []settled
+		ended, write, left = r.publishAll(ctx, group, verdicts)
+		r.cfg.Hook("settle:published")
+		return r.write(ctx, tx, write)
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.cfg.Hook("settle:committed")
+	for _, s := range ended {
+		close(s.done)
+	}
+	return left, nil
+}
+
+func (r *Registry) verdicts(ctx context.Context, tx pgx.Tx, group []*settling) (map[uuid.UUID]verdict, error) {
+	var kinds, keys []string
+	var versions, incarnations []int64
+	var claims []uuid.UUID
+	for _, s := range group {
+		kinds, keys = append(kinds, s.claim.Kind), append(keys, s.claim.ResourceID)
+		versions, incarnations = append(versions, s.claim.Version), append(incarnations, s.claim.Incarnation)
+		claims = append(claims, s.claim.ID)
+	}
+	rows, err := tx.Query(ctx, verdictSQL, kinds, keys, versions, claims, incarnations)
+	if err != nil {
+		return nil, fmt.Errorf("lock rows: %w", err)
+	}
+	verdicts := make(map[uuid.UUID]verdict, len(group))
+	var id uuid.UUID
+	var v verdict
+	_, err = pgx.ForEachRow(rows, []any{&id, &v.mine, &v.newest, &v.sameLife, &v.asked}, func() error {
+		verdicts[id] = v
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("lock rows: %w", err)
+	}
+	return verdicts, nil
+}
+
+// clean makes a message storable: Postgres text has no NUL and is UTF-8.
+func clean(s string) string {
+	const limit = 4000 // bytes; the rest is in River's own record
+	valid := []byte{}
+	for _, r := range s {
+		if r != 0 && len(valid) < limit {
+			valid = append(valid, string(r)...)
+		}
+	}
+	return string(valid)
+}

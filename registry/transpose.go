@@ -1,0 +1,145 @@
+package registry
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"casq/eventlog"
+
+	"github.com/jackc/pgx/v5"
+)
+
+//go:embed transpose.sql
+var transposeSQL string
+
+// Transposer turns the log into registry rows and jobs. It is the consumer of
+// the cursor "registry".
+type Transposer struct {
+	Jobs  Jobs
+	kinds map[string]eventlog.Kind // known at home
+}
+
+// Apply collapses the batch to one intent per thing, writes the rows in key
+// order under new versions, and queues one job for each row that changed, all
+// in the transaction that moves the cursor.
+func (t *Transposer) Apply(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) error {
+	if err := t.learn(ctx, tx, batch); err != nil {
+		return err
+	}
+	intents := collapse(batch.Events)
+	rows, err := tx.Query(ctx, transposeSQL, columns(intents, batch)...)
+	if err != nil {
+		return fmt.Errorf("transpose %d things: %w", len(intents), err)
+	}
+	jobs, err := collectJobs(rows)
+	if err != nil {
+		return fmt.Errorf("transpose %d things: %w", len(intents), err)
+	}
+	if len(jobs) == 0 {
+		return nil
+	}
+	if err := t.Jobs.Insert(ctx, tx, jobs, true); err != nil {
+		return fmt.Errorf("queue %d jobs: %w", len(jobs), err)
+	}
+	return nil
+}
+
+func collectJobs(rows pgx.Rows) ([]Job, error) {
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Job, error) {
+		var j Job
+		err := row.Scan(&j.Kind, &j.ResourceID, &j.Version, &j.Deleted)
+		return j, err
+	})
+}
+
+// intent is what a batch wants of one thing.
+type intent struct {
+	kind, resourceID string
+	eventID          int64
+	deleted          bool
+	deletes          int64 // deletes on the way, also those followed by a create
+	payload          json.RawMessage
+}
+
+// collapse keeps the last event of each thing and counts its deletes: a thing
+// that was deleted and created again is another one, though only the create is
+// carried out.
+func collapse(events []eventlog.Event) []intent {
+	type key struct{ kind, resourceID string }
+	index := make(map[key]int, len(events))
+	intents := make([]intent, 0, len(events))
+	for _, e := range events {
+		i, seen := index[key{e.Kind, e.ResourceID}]
+		if !seen {
+			i = len(intents)
+			index[key{e.Kind, e.ResourceID}] = i
+			intents = append(intents, intent{kind: e.Kind, resourceID: e.ResourceID})
+		}
+		in := &intents[i]
+		in.eventID, in.deleted, in.payload = e.ID, e.Op == eventlog.Deleted, e.Payload
+		if in.deleted {
+			in.deletes++
+		}
+	}
+	slices.SortFunc(intents, func(a, b intent) int {
+		return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.resourceID, b.resourceID))
+	})
+	return intents
+}
+
+func columns(intents []intent, batch eventlog.Batch) []any {
+	n := len(intents)
+	kinds, ids, events := make([]string, n), make([]string, n), make([]int64, n)
+	deleted, deletes, payloads := make([]bool, n), make([]int64, n), make([]string, n)
+	for i, in := range intents {
+		kinds[i], ids[i], events[i] = in.kind, in.resourceID, in.eventID
+		deleted[i], deletes[i], payloads[i] = in.deleted, in.deletes, string(in.payload)
+	}
+	return []any{kinds, ids, events, deleted, deletes, payloads, batch.Life.Ordinal, batch.Tick}
+}
+
+// learn makes the source's kinds known at home, so that whoever works on the
+// rows needs no connection to the source. Only what was read before this
+// transaction's own inserts is remembered: they may be rolled back.
+func (t *Transposer) learn(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) error {
+	if t.knows(batch.Events) {
+		return nil
+	}
+	kinds, err := eventlog.Kinds(ctx, tx)
+	if err != nil {
+		return err
+	}
+	t.kinds = kinds
+	if t.knows(batch.Events) {
+		return nil
+	}
+	return insertKinds(ctx, tx, batch.Kinds)
+}
+
+func (t *Transposer) knows(events []eventlog.Event) bool {
+	for i := range events {
+		if _, known := t.kinds[events[i].Kind]; !known {
+			return false
+		}
+	}
+	return true
+}
+
+func insertKinds(ctx context.Context, tx pgx.Tx, source map[string]eventlog.Kind) error {
+	for name, k := range source {
+		var prefix *string
+		if k.Transfer != eventlog.TransferNone {
+			prefix = &k.Prefix
+		}
+		_, err := tx.Exec(ctx, `INSERT INTO casq.kinds (kind, transfer, queue, prefix) VALUES ($1, $2, $3, $4)
+			ON CONFLICT (kind) DO NOTHING`, name, k.Transfer, k.Queue, prefix)
+		if err != nil {
+			return fmt.Errorf("learn kind %q of the source: %w", name, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,25 @@
+-- One intent per thing, in key order ($1 to $6: kind, key, event id, deleted,
+-- number of deletes, payload; $7 life, $8 tick). An event that is not newer
+-- than the row's is ignored on a tombstone. On a live row it raises the
+-- version and leaves the intent alone: a needless copy, never a lost one.
+INSERT INTO casq.registry AS r (kind, resource_id, life, event_id, tick, deleted_at, incarnation, payload)
+SELECT i.kind, i.resource_id, $7, i.event_id, $8,
+       CASE WHEN i.deleted THEN clock_timestamp() END, 1 + i.deletes, i.payload::jsonb
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::boolean[], $5::bigint[], $6::text[])
+     AS i (kind, resource_id, event_id, deleted, deletes, payload)
+ORDER BY i.kind COLLATE "C", i.resource_id COLLATE "C"
+ON CONFLICT (kind, resource_id) DO UPDATE
+SET version = nextval('casq.registry_version'),
+    life = CASE WHEN (excluded.life, excluded.event_id) > (r.life, r.event_id) THEN excluded.life ELSE r.life END,
+    event_id = CASE WHEN (excluded.life, excluded.event_id) > (r.life, r.event_id) THEN excluded.event_id ELSE r.event_id END,
+    tick = greatest(excluded.tick, r.tick),
+    deleted_at = CASE WHEN (excluded.life, excluded.event_id) > (r.life, r.event_id) THEN excluded.deleted_at ELSE r.deleted_at END,
+    incarnation = CASE WHEN (excluded.life, excluded.event_id) > (r.life, r.event_id)
+                       THEN r.incarnation + excluded.incarnation - 1 ELSE r.incarnation END,
+    -- A delete says nothing about the thing; what a cleaner may need stays.
+    payload = CASE WHEN (excluded.life, excluded.event_id) > (r.life, r.event_id) AND excluded.deleted_at IS NULL
+                   THEN excluded.payload ELSE r.payload END,
+    queued_at = clock_timestamp(),
+    attempts = 0, last_error = NULL, retry_at = NULL
+WHERE r.deleted_at IS NULL OR (excluded.life, excluded.event_id) > (r.life, r.event_id)
+RETURNING kind, resource_id, version, deleted_at IS NOT NULL
