@@ -41,11 +41,7 @@ func (p *Postgres) RoleURL(ctx context.Context, role, database string) (string, 
 		if err != nil || exists {
 			return err
 		}
-		statement := "CREATE ROLE " + pgx.Identifier{role}.Sanitize() + " LOGIN"
-		if p.tcp {
-			statement += " PASSWORD " + quoteLiteral(p.password)
-		}
-		_, err = conn.Exec(ctx, statement)
+		_, err = conn.Exec(ctx, "CREATE ROLE "+pgx.Identifier{role}.Sanitize()+" LOGIN PASSWORD "+quoteLiteral(p.password))
 		return err
 	})
 	if err != nil {
@@ -82,6 +78,14 @@ func (p *Postgres) query(ctx context.Context, f func(*pgx.Conn) error) error {
 }
 
 func quoteLiteral(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+// setPassword gives the superuser the password that URLs over TCP have.
+func (p *Postgres) setPassword(ctx context.Context) error {
+	if err := p.Exec(ctx, "ALTER ROLE postgres PASSWORD "+quoteLiteral(p.password)); err != nil {
+		return fmt.Errorf("set the superuser's password: %w", err)
+	}
+	return nil
+}
 
 func newPassword() (string, error) {
 	secret := make([]byte, 16)

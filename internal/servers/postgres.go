@@ -36,9 +36,10 @@ type PostgresOptions struct {
 // called concurrently.
 type Postgres struct {
 	member
-	tcp      bool
+	tcp  bool
+	port int
+	// password is the same on a primary and its standbys.
 	password string
-	port     int
 	// name is a standby's application name.
 	name string
 
@@ -108,23 +109,23 @@ func (p *Postgres) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if p.password, err = p.place.remember(passwordFile, newPassword); err != nil {
+		return err
+	}
 	if err := p.startFirst(ctx); err != nil || !p.tcp {
 		return err
 	}
-	return p.Exec(ctx, "ALTER ROLE postgres PASSWORD "+quoteLiteral(p.password))
+	return p.setPassword(ctx)
 }
 
 // startFirst starts the server for the first time in this process, when the
 // port may still be chosen.
-func (p *Postgres) startFirst(ctx context.Context) (err error) {
+func (p *Postgres) startFirst(ctx context.Context) error {
 	if err := p.include(); err != nil {
 		return err
 	}
 	if !p.tcp {
 		return p.Start(ctx)
-	}
-	if p.password, err = p.place.remember(passwordFile, newPassword); err != nil {
-		return err
 	}
 	return p.place.startOn("could not bind", func(port int) error {
 		p.port = port

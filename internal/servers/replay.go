@@ -2,70 +2,12 @@ package servers
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"maps"
 	"strconv"
-	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 )
-
-// Reload changes settings of a running server. It returns when new connections
-// have them; those that are open follow when they are next idle. A setting
-// that only a start can change is an error, and is changed by the next start.
-func (p *Postgres) Reload(ctx context.Context, settings map[string]string) error {
-	before, err := p.loaded(ctx)
-	if err != nil {
-		return fmt.Errorf("reload postgres: %w", err)
-	}
-	if err := p.signalReload(settings); err != nil {
-		return fmt.Errorf("reload postgres: %w", err)
-	}
-	err = poll(ctx, func() (bool, error) {
-		now, err := p.loaded(ctx)
-		return now.After(before), err
-	})
-	if err != nil {
-		return fmt.Errorf("wait until postgres has reloaded: %w", err)
-	}
-	return p.checkSettings(ctx)
-}
-
-func (p *Postgres) signalReload(settings map[string]string) error {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	maps.Copy(p.settings, settings)
-	if err := p.writeSettings(); err != nil {
-		return err
-	}
-	return p.process.signal(syscall.SIGHUP)
-}
-
-// loaded returns when a new connection's configuration was read.
-func (p *Postgres) loaded(ctx context.Context) (at time.Time, err error) {
-	err = p.query(ctx, func(conn *pgx.Conn) error {
-		return conn.QueryRow(ctx, "SELECT pg_conf_load_time()").Scan(&at)
-	})
-	return at, err
-}
-
-func (p *Postgres) checkSettings(ctx context.Context) error {
-	var name, reason string
-	err := p.query(ctx, func(conn *pgx.Conn) error {
-		return conn.QueryRow(ctx, `SELECT coalesce(name, sourcefile), error FROM pg_file_settings
-			WHERE error IS NOT NULL ORDER BY seqno LIMIT 1`).Scan(&name, &reason)
-	})
-	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-		return nil
-	case err != nil:
-		return fmt.Errorf("check the server's settings: %w", err)
-	default:
-		return fmt.Errorf("change setting %s: %s", name, reason)
-	}
-}
 
 // wait polls a query until it returns true.
 func (p *Postgres) wait(ctx context.Context, sql string, args ...any) error {

@@ -52,7 +52,7 @@ func (p *Postgres) Standby(ctx context.Context, options StandbyOptions) (*Postgr
 	if err != nil {
 		return nil, fmt.Errorf("start standby %s: %w", name, err)
 	}
-	s.name = name
+	s.name, s.password = name, p.password
 	s.inherit(settings, options.Settings)
 	s.settings["primary_conninfo"] = p.conninfo(name)
 	s.settings["primary_slot_name"] = slotName(name)
@@ -88,6 +88,12 @@ func (p *Postgres) createStandby(ctx context.Context, primary *Postgres, synchro
 	}
 	if err != nil {
 		return err
+	}
+	if p.tcp {
+		// The primary need not listen on TCP itself.
+		if err := primary.setPassword(ctx); err != nil {
+			return err
+		}
 	}
 	if err := p.startFirst(ctx); err != nil {
 		return err

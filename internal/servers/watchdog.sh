@@ -59,15 +59,19 @@ end_in() {
 	while kill_in "$1" "$2"; do sleep 0.01; done
 }
 
-# free_segment removes what a killed postmaster leaves in the kernel; line 7 of
-# its pid file has key and id.
-free_segment() {
-	[ -f "$1" ] || return 0
-	n=0
-	while read -r _ id; do
-		n=$((n + 1))
-		if [ "$n" = 7 ]; then ipcrm -m "$id" 2>/dev/null; fi
-	done <"$1"
+# free_server removes what a killed postmaster leaves: a segment in the kernel,
+# whose key and id are in line 7 of its pid file, and its lock files. Where process
+# 1 reaps no orphans, the dead postmaster stays a zombie, and by those files the
+# next one would take it for alive.
+free_server() {
+	if [ -f "$1/data/postmaster.pid" ]; then
+		n=0
+		while read -r _ id; do
+			n=$((n + 1))
+			if [ "$n" = 7 ]; then ipcrm -m "$id" 2>/dev/null; fi
+		done <"$1/data/postmaster.pid"
+	fi
+	rm -f "$1/data/postmaster.pid" "$1"/.s.PGSQL.*
 }
 
 for line in "$@"; do
@@ -75,12 +79,13 @@ for line in "$@"; do
 	case $line in
 	keep*)
 		end_in "$dir/data" keep
+		free_server "$dir"
 		;;
 	drop*)
 		for place in "$dir"/*; do
 			end_in "$place" drop
 			end_in "$place/data" drop
-			free_segment "$place/data/postmaster.pid"
+			free_server "$place"
 		done
 		rm -rf "$dir" 2>/dev/null
 		;;
