@@ -80,6 +80,8 @@ func (c *Cursor) Run(ctx context.Context) error {
 		case errors.Is(err, eventlog.ErrLost), errors.Is(err, eventlog.ErrForeign), errors.Is(err, eventlog.ErrPruned):
 			c.log.ErrorContext(ctx, "cursor stopped, the log does not continue here", "err", err)
 			return fmt.Errorf("follow the log: %w", err)
+		case errors.Is(err, eventlog.ErrNoTicks):
+			c.log.InfoContext(ctx, "no tick was taken at the source yet, waiting")
 		case errors.Is(err, ErrFenced):
 			c.log.WarnContext(ctx, "fenced, batch rolled back", "err", err)
 		case err != nil:

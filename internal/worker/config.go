@@ -1,0 +1,69 @@
+package worker
+
+import (
+	"cmp"
+	"errors"
+	"log/slog"
+	"time"
+)
+
+// Config is what a worker is told. Its roles follow from it: see [Run].
+type Config struct {
+	HomeURL   string // home's primary, read-write; required
+	SourceURL string // the log to follow; may be a standby. Defaults to home
+	RedisURL  string // optional; nothing depends on it yet
+
+	ArtifactSource   string // folder or bucket URL
+	ArtifactTarget   string // folder; empty: this worker copies no files
+	RepositorySource string // git URL template or folder
+	RepositoryTarget string // folder; empty: this worker copies no repositories
+
+	Migrate bool // bring home up to date before anything else
+
+	ClaimTTL    time.Duration            // see registry.ProcessConfig; 30 s
+	CursorWait  time.Duration            // see cursor.Config; 2 s
+	Concurrency int                      // runs at once, per queue; 100
+	PageSize    int                      // events per batch; 5000
+	Timeouts    map[string]time.Duration // of one run, by kind; none
+
+	HTTPAddr string // of /livez and /readyz; empty: none
+	Logger   *slog.Logger
+
+	// Hook is called at named points of cursor, registry and transfer, for
+	// tests that stop there.
+	Hook func(point string)
+}
+
+// StopTimeout is how long Run takes to stop, at most: what runs then has three
+// seconds to end, and is given back otherwise.
+const (
+	StopTimeout = 10 * time.Second
+	softStop    = 3 * time.Second
+)
+
+func (c Config) withDefaults() Config {
+	c.SourceURL = cmp.Or(c.SourceURL, c.HomeURL)
+	c.ClaimTTL = cmp.Or(c.ClaimTTL, 30*time.Second)
+	c.Concurrency = cmp.Or(c.Concurrency, 100)
+	if c.Hook == nil {
+		c.Hook = func(string) {}
+	}
+	return c
+}
+
+func (c Config) validate() error {
+	var errs []error
+	if c.HomeURL == "" {
+		errs = append(errs, errors.New("DATABASE_URL is required: the database of this worker, such as postgres://casq@localhost/casq"))
+	}
+	if c.ArtifactTarget != "" && c.ArtifactSource == "" {
+		errs = append(errs, errors.New("ARTIFACT_TARGET_URL needs ARTIFACT_SOURCE_URL: the folder or bucket to copy from"))
+	}
+	if c.RepositoryTarget != "" && c.RepositorySource == "" {
+		errs = append(errs, errors.New("REPOSITORY_TARGET_DIR needs REPOSITORY_SOURCE_URL: a git URL with {key}, or the folder to copy from"))
+	}
+	return errors.Join(errs...)
+}
+
+// copies tells whether this worker has a target, and so follows the log.
+func (c Config) copies() bool { return c.ArtifactTarget != "" || c.RepositoryTarget != "" }

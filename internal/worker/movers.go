@@ -1,0 +1,63 @@
+package worker
+
+import (
+	"context"
+	"errors"
+
+	"casq/eventlog"
+	"casq/jobs"
+	"casq/transfer"
+)
+
+// movers are the transfers that this worker has a target for.
+type movers struct {
+	files        *transfer.Files
+	repositories *transfer.Repositories
+	byTransfer   map[string]jobs.Transfer
+}
+
+func (w *worker) openMovers(ctx context.Context) (*movers, error) {
+	m := &movers{byTransfer: make(map[string]jobs.Transfer)}
+	var err error
+	if w.cfg.ArtifactTarget != "" {
+		m.files, err = transfer.OpenFiles(ctx, transfer.FilesConfig{
+			SourceURL: w.cfg.ArtifactSource,
+			TargetURL: w.cfg.ArtifactTarget,
+			Logger:    w.log,
+			TestHook:  w.cfg.Hook,
+		})
+		if err != nil {
+			return nil, err
+		}
+		m.byTransfer[eventlog.TransferFile] = m.files
+	}
+	if w.cfg.RepositoryTarget != "" {
+		m.repositories, err = transfer.OpenRepositories(ctx, transfer.RepositoriesConfig{
+			SourceURL: w.cfg.RepositorySource,
+			TargetDir: w.cfg.RepositoryTarget,
+			Logger:    w.log,
+			TestHook:  w.cfg.Hook,
+		})
+		if err != nil {
+			return nil, errors.Join(err, m.close())
+		}
+		m.byTransfer[eventlog.TransferGit] = m.repositories
+	}
+	return m, nil
+}
+
+func (m *movers) close() error {
+	var errs []error
+	if m.files != nil {
+		errs = append(errs, m.files.Close())
+	}
+	if m.repositories != nil {
+		errs = append(errs, m.repositories.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// handles tells whether this worker can work on things of the kind.
+func (m *movers) handles(k eventlog.Kind) bool {
+	return k.Transfer == eventlog.TransferNone || m.byTransfer[k.Transfer] != nil
+}

@@ -1,0 +1,137 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"casq/eventlog"
+	"casq/jobs"
+	"casq/registry"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+)
+
+// sync works on jobs until ctx is done. A session ends early when this process
+// was taken for dead; the next one has an id that was never used.
+func (w *worker) sync(ctx context.Context) {
+	for ctx.Err() == nil {
+		if err := w.session(ctx); err != nil && ctx.Err() == nil {
+			w.roles.set("sync", false, err.Error())
+			w.log.ErrorContext(ctx, "cannot work on jobs, trying again", "err", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Second):
+			}
+		}
+	}
+}
+
+// session is the life of one registered process and its River client.
+func (w *worker) session(ctx context.Context) error {
+	var work *jobs.Worker
+	process := registry.NewProcess(registry.ProcessConfig{
+		Pool: w.home, Queue: w.queue, Logger: w.log, ClaimTTL: w.cfg.ClaimTTL,
+		Swept: func(ctx context.Context, kind, resourceID string, claim uuid.UUID) {
+			if err := work.Swept(ctx, kind, resourceID, claim.String()); err != nil {
+				w.log.WarnContext(ctx, "cannot remove the staging of a dead process", "kind", kind, "resource_id", resourceID, "err", err)
+			}
+		},
+	})
+	work = jobs.New(jobs.Config{
+		Registry:  registry.New(registry.Config{Pool: w.home, Jobs: w.queue, Logger: w.log, Hook: w.cfg.Hook}, process),
+		Process:   process,
+		Queue:     w.queue,
+		Transfers: w.movers.byTransfer,
+		Logger:    w.log,
+		Timeouts:  w.cfg.Timeouts,
+		Stopping:  ctx.Done(),
+		Hook:      w.cfg.Hook,
+	})
+	client, err := w.newClient(process, work)
+	if err != nil {
+		return err
+	}
+	if err := process.Start(ctx); err != nil {
+		return err
+	}
+	var group sync.WaitGroup
+	beating, stopBeating := context.WithCancel(context.WithoutCancel(ctx))
+	group.Go(func() { process.Run(beating) })
+	err = w.serve(ctx, client, process)
+	err = errors.Join(err, w.endSession(client, process))
+	stopBeating()
+	group.Wait()
+	return err
+}
+
+func (w *worker) newClient(process *registry.Process, work *jobs.Worker) (*river.Client[pgx.Tx], error) {
+	workers := river.NewWorkers()
+	work.Register(workers)
+	client, err := river.NewClient(riverpgxv5.New(w.home), &river.Config{
+		ID:                process.ID().String(),
+		Schema:            jobs.Schema,
+		Logger:            w.riverLogger(),
+		Workers:           workers,
+		Queues:            map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 1}},
+		FetchCooldown:     jobs.FetchCooldown,
+		FetchPollInterval: jobs.FetchPollInterval,
+		SoftStopTimeout:   softStop,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open river client: %w", err)
+	}
+	return client, nil
+}
+
+// serve works on the queues of the kinds that this worker handles, new ones
+// included, until ctx is done or the process is lost.
+func (w *worker) serve(ctx context.Context, client *river.Client[pgx.Tx], process *registry.Process) error {
+	if err := client.Start(context.WithoutCancel(ctx)); err != nil {
+		return fmt.Errorf("start river client: %w", err)
+	}
+	w.roles.set("sync", true, "")
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(process.Done(), cancel)()
+	served := make(map[string]bool)
+	every(ctx, time.Second, func() error { return w.addQueues(ctx, client, served) }, w.log, "cannot look for new kinds")
+	return nil
+}
+
+func (w *worker) addQueues(ctx context.Context, client *river.Client[pgx.Tx], served map[string]bool) error {
+	kinds, err := eventlog.Kinds(ctx, w.home)
+	if err != nil {
+		return err
+	}
+	for _, kind := range kinds {
+		if served[kind.Queue] || !w.movers.handles(kind) {
+			continue
+		}
+		if err := client.Queues().Add(kind.Queue, river.QueueConfig{MaxWorkers: w.cfg.Concurrency}); err != nil {
+			return fmt.Errorf("serve queue %s: %w", kind.Queue, err)
+		}
+		served[kind.Queue] = true
+		w.log.InfoContext(ctx, "serving queue", "queue", kind.Queue, "kind", kind.Name, "workers", w.cfg.Concurrency)
+	}
+	return nil
+}
+
+// endSession stops the client, and hands on what is left in this process's
+// name. A run that ignores its end is left behind: it is fenced.
+func (w *worker) endSession(client *river.Client[pgx.Tx], process *registry.Process) error {
+	ctx, cancel := context.WithTimeout(context.Background(), StopTimeout-2*time.Second)
+	defer cancel()
+	var errs []error
+	if err := client.Stop(ctx); err != nil {
+		errs = append(errs, fmt.Errorf("stop river client: %w", err))
+	}
+	ctx, cancel = context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	return errors.Join(append(errs, process.Stop(ctx))...)
+}

@@ -1,0 +1,168 @@
+// Package worker is the long-running process: it takes on the roles that its
+// configuration allows, and keeps each of them going.
+//
+//	ticker    takes ticks       home is the source, or has tracked tables, and
+//	                            is not in recovery
+//	registry  follows the log   a target is set
+//	sync      copies            a target is set
+//
+// Any number of workers may have the same roles.
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"casq/internal/cursor"
+	"casq/internal/database"
+	"casq/jobs"
+	"casq/migrations"
+	"casq/registry"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// worker is one call of Run.
+type worker struct {
+	cfg    Config
+	log    *slog.Logger
+	home   *pgxpool.Pool
+	source *pgxpool.Pool
+	queue  *jobs.Queue
+	movers *movers
+	roles  *roles
+}
+
+// Run works until ctx is done, then stops within [StopTimeout], giving back
+// what it has in hand. Databases that cannot be reached are waited for.
+func Run(ctx context.Context, cfg Config) error {
+	if err := cfg.validate(); err != nil {
+		return err
+	}
+	w := &worker{cfg: cfg.withDefaults(), log: cfg.Logger, roles: newRoles()}
+	defer w.close()
+	stopHTTP, err := w.serveHTTP(ctx)
+	if err != nil {
+		return err
+	}
+	defer stopHTTP()
+	if err := w.open(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // stopped while it waited
+		}
+		return err
+	}
+	w.work(ctx)
+	return nil
+}
+
+// open connects to everything, in the order in which it is needed.
+func (w *worker) open(ctx context.Context) error {
+	var err error
+	if w.home, err = database.Open(ctx, w.cfg.HomeURL, database.Options{Application: "casq worker", MaxConns: 24}); err != nil {
+		return fmt.Errorf("DATABASE_URL: %w", err)
+	}
+	if w.source, err = database.Open(ctx, w.cfg.SourceURL, database.Options{Application: "casq follower", MaxConns: 4}); err != nil {
+		return fmt.Errorf("SOURCE_DATABASE_URL: %w", err)
+	}
+	if err := database.Wait(ctx, w.home, "home", w.log); err != nil {
+		return err
+	}
+	if w.cfg.Migrate {
+		if err := migrations.Up(ctx, w.cfg.HomeURL, w.log); err != nil {
+			return err
+		}
+	}
+	if err := migrations.Check(ctx, w.home); err != nil {
+		return fmt.Errorf("check home: %w", err)
+	}
+	if err := w.waitRedis(ctx); err != nil {
+		return err
+	}
+	if w.movers, err = w.openMovers(ctx); err != nil {
+		return err
+	}
+	w.queue, err = jobs.NewQueue(w.home, w.riverLogger())
+	return err
+}
+
+// riverLogger keeps River's own notices below those of casq.
+func (w *worker) riverLogger() *slog.Logger {
+	return slog.New(atLeast{slog.LevelWarn, w.log.With("component", "river").Handler()})
+}
+
+// atLeast passes records of a level and above.
+type atLeast struct {
+	level slog.Level
+	slog.Handler
+}
+
+// Enabled implements [slog.Handler].
+func (h atLeast) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= h.level && h.Handler.Enabled(ctx, level)
+}
+
+func (w *worker) close() {
+	for _, pool := range []*pgxpool.Pool{w.home, w.source} {
+		if pool != nil {
+			pool.Close()
+		}
+	}
+	if w.movers != nil {
+		if err := w.movers.close(); err != nil {
+			w.log.Warn("cannot close targets", "err", err)
+		}
+	}
+}
+
+// work runs all roles and returns when they have stopped.
+func (w *worker) work(ctx context.Context) {
+	var group sync.WaitGroup
+	group.Go(func() { w.tick(ctx) })
+	if w.cfg.copies() {
+		w.roles.set("registry", true, "")
+		group.Go(func() { w.follow(ctx) })
+		group.Go(func() { w.sync(ctx) })
+	}
+	w.log.InfoContext(ctx, "worker started", "roles", w.roles.names())
+	group.Wait()
+	w.log.InfoContext(ctx, "worker stopped")
+}
+
+// follow is the registry's consumer. A log that does not continue stops the
+// role and nothing else; an operator has to look.
+func (w *worker) follow(ctx context.Context) {
+	c := cursor.New(cursor.Config{
+		Name:     "registry",
+		Source:   w.source,
+		Home:     w.home,
+		Consumer: &registry.Transposer{Jobs: w.queue},
+		Logger:   w.log,
+		PageSize: w.cfg.PageSize,
+		Wait:     w.cfg.CursorWait,
+		Hook:     w.cfg.Hook,
+	})
+	if err := c.Run(ctx); err != nil {
+		w.roles.set("registry", false, err.Error())
+	}
+}
+
+// every calls f now and then at each interval until ctx is done.
+func every(ctx context.Context, interval time.Duration, f func() error, log *slog.Logger, failed string) {
+	timer := time.NewTicker(interval)
+	defer timer.Stop()
+	for {
+		if err := f(); err != nil && ctx.Err() == nil && !errors.Is(err, context.Canceled) {
+			log.WarnContext(ctx, failed, "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+	}
+}

@@ -1,0 +1,134 @@
+package worker
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"casq/internal/testdb"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+func TestMain(m *testing.M) { testdb.Main(m) }
+
+// testBundle is one site: a database with a tracked table, a source folder, a
+// target folder, and a worker that copies from one to the other.
+type testBundle struct {
+	pool           *pgxpool.Pool
+	source, target string
+}
+
+func setup(t *testing.T, change func(*Config)) *testBundle {
+	t.Helper()
+	db := testdb.New(t)
+	b := &testBundle{pool: db.Pool(t), source: t.TempDir(), target: t.TempDir()}
+	b.exec(t, `CREATE TABLE public.artifacts (
+		id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, project_id bigint NOT NULL,
+		path text NOT NULL UNIQUE, size bigint NOT NULL, sha256 text NOT NULL)`)
+	b.exec(t, `SELECT casq.track('public.artifacts', kind => 'artifact', transfer => 'file', key_column => 'path',
+		scope_column => 'project_id', size_column => 'size', payload_columns => ARRAY['id', 'sha256'])`)
+	cfg := Config{
+		HomeURL: db.URL, ArtifactSource: b.source, ArtifactTarget: b.target,
+		ClaimTTL: 3 * time.Second, CursorWait: 100 * time.Millisecond,
+		Logger: slog.New(slog.NewTextHandler(testLog{t}, nil)),
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- Run(ctx, cfg) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("worker: %v", err)
+		}
+	})
+	return b
+}
+
+// testLog writes to the test's log.
+type testLog struct{ t *testing.T }
+
+func (l testLog) Write(p []byte) (int, error) {
+	l.t.Log(string(p))
+	return len(p), nil
+}
+
+func (b *testBundle) exec(t *testing.T, sql string, args ...any) {
+	t.Helper()
+	if _, err := b.pool.Exec(t.Context(), sql, args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// put writes a file at the source and its row, as an application would.
+func (b *testBundle) put(t *testing.T, path, content string) {
+	t.Helper()
+	full := filepath.Join(b.source, path)
+	if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(full, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256([]byte(content))
+	b.exec(t, `INSERT INTO artifacts (project_id, path, size, sha256) VALUES (1, $1, $2, $3)
+		ON CONFLICT (path) DO UPDATE SET size = excluded.size, sha256 = excluded.sha256`,
+		path, len(content), hex.EncodeToString(sum[:]))
+}
+
+// until polls for a condition, and says why a thing is not there yet when it
+// gives up.
+func (b *testBundle) until(t *testing.T, key string, met func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(20 * time.Second)
+	defer deadline.Stop()
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for !met() {
+		select {
+		case <-poll.C:
+		case <-deadline.C:
+			var why string
+			_ = b.pool.QueryRow(t.Context(), "SELECT casq.why('artifact', $1)", key).Scan(&why)
+			t.Fatal(why)
+		}
+	}
+}
+
+func (b *testBundle) status(t *testing.T, key string) (status string) {
+	t.Helper()
+	err := b.pool.QueryRow(t.Context(), `SELECT coalesce((SELECT status FROM casq.registry_status
+		WHERE kind = 'artifact' AND resource_id = $1), 'none')`, key).Scan(&status)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return status
+}
+
+func (b *testBundle) inPlace(path, content string) bool {
+	got, err := os.ReadFile(filepath.Join(b.target, path))
+	return err == nil && string(got) == content
+}
+
+func TestAFileFollowsItsRow(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	const key = "builds/42/out.zip"
+	for _, content := range []string{"first", "second, longer", ""} {
+		b.put(t, key, content)
+		b.until(t, key, func() bool { return b.inPlace(key, content) && b.status(t, key) == "synced" })
+	}
+	b.exec(t, "DELETE FROM artifacts WHERE path = $1", key)
+	b.until(t, key, func() bool { return b.status(t, key) == "removed" })
+	if entries, err := os.ReadDir(b.target); err != nil || len(entries) > 1 {
+		t.Fatalf("more than the empty staging folder is left: %v, %v", entries, err)
+	}
+}

@@ -1,0 +1,98 @@
+package registry
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+var (
+	//go:embed resync.sql
+	resyncSQL string
+	//go:embed resync_one.sql
+	resyncOneSQL string
+)
+
+// ErrNoRow says that the registry has no row of that name.
+var ErrNoRow = errors.New("no such thing in the registry")
+
+// ResyncOptions narrow and watch a [ResyncKind].
+type ResyncOptions struct {
+	FailedOnly bool
+	PageSize   int              // rows per transaction; defaults to 1000
+	Progress   func(raised int) // called after each page; may be nil
+}
+
+// ResyncOne asks for one thing to be copied, or removed, again, and returns
+// the new version. Also a thing that is in place already: a resync is a new
+// version like any other.
+func ResyncOne(ctx context.Context, pool *pgxpool.Pool, jobs Jobs, kind, resourceID string) (version int64, err error) {
+	err = pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		job := Job{Token: Token{Kind: kind, ResourceID: resourceID}}
+		err := tx.QueryRow(ctx, resyncOneSQL, kind, resourceID).Scan(&job.Version, &job.Deleted)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return fmt.Errorf("%w: %s %q", ErrNoRow, kind, resourceID)
+		}
+		if err != nil {
+			return err
+		}
+		version = job.Version
+		return jobs.Insert(ctx, tx, []Job{job}, false)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("resync: %w", err)
+	}
+	return version, nil
+}
+
+// ResyncKind asks for all things of a kind again, page by page in key order,
+// and returns how many. Tombstones whose removal is done are left alone.
+func ResyncKind(ctx context.Context, pool *pgxpool.Pool, jobs Jobs, kind string, opts ResyncOptions) (raised int, err error) {
+	pageSize := cmp.Or(opts.PageSize, 1000)
+	last := ""
+	for {
+		var page int
+		err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{}, func(tx pgx.Tx) error {
+			var wanted []Job
+			wanted, page, last, err = resyncPage(ctx, tx, kind, last, pageSize, opts.FailedOnly)
+			if err != nil || len(wanted) == 0 {
+				return err
+			}
+			raised += len(wanted)
+			return jobs.Insert(ctx, tx, wanted, false)
+		})
+		if err != nil {
+			return raised, fmt.Errorf("resync %s beyond %q: %w", kind, last, err)
+		}
+		if opts.Progress != nil {
+			opts.Progress(raised)
+		}
+		if page < pageSize {
+			return raised, nil
+		}
+	}
+}
+
+// resyncPage returns the jobs of one page, how many rows it had, and its last
+// key; after itself when it was empty.
+func resyncPage(ctx context.Context, tx pgx.Tx, kind, after string, size int, failedOnly bool) (wanted []Job, rows int, last string, err error) {
+	last = after
+	result, err := tx.Query(ctx, resyncSQL, kind, after, size, failedOnly)
+	if err != nil {
+		return nil, 0, last, err
+	}
+	job := Job{Token: Token{Kind: kind}}
+	_, err = pgx.ForEachRow(result, []any{&job.ResourceID, &job.Version, &job.Deleted}, func() error {
+		rows, last = rows+1, job.ResourceID
+		if job.Version > 0 {
+			wanted = append(wanted, job)
+		}
+		return nil
+	})
+	return wanted, rows, last, err
+}
