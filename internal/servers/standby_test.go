@@ -158,7 +158,7 @@ func TestSetSynchronousWaitsForTheCheckpointer(t *testing.T) {
 
 	// The naive way: new connections have the setting, and do not obey it.
 	must(t, p.Reload(limit(t), map[string]string{"synchronous_standby_names": "nobody"}))
-	must(t, p.Exec(brief(t), "INSERT INTO t VALUES (1)"))
+	insert(t, p)
 
 	if err := p.SetSynchronous(brief(t), "nobody"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("set synchronous standbys without a checkpointer: %v", err)

@@ -50,7 +50,7 @@ func (o *once) get(ctx context.Context) (*sharedServer, error) {
 	o.mutex.Lock()
 	defer o.mutex.Unlock()
 	if o.server == nil && o.err == nil {
-		o.server, o.err = startShared(ctx)
+		o.server, o.err = startShared(ctx, os.Getenv(variable))
 	}
 	return o.server, o.err
 }
@@ -66,9 +66,9 @@ func (o *once) stop() error {
 	return o.server.stop(ctx)
 }
 
-func startShared(ctx context.Context) (*sharedServer, error) {
+// startShared prepares the server that base names, or a private one.
+func startShared(ctx context.Context, base string) (*sharedServer, error) {
 	s := &sharedServer{}
-	base := os.Getenv(variable)
 	if base == "" {
 		postgres, err := servers.StartPostgres(ctx, servers.PostgresOptions{})
 		if err != nil {

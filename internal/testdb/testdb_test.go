@@ -1,12 +1,15 @@
 package testdb_test
 
 import (
+	"context"
 	"testing"
 
+	"casq/internal/servers"
 	"casq/internal/testdb"
-)
 
-func TestMain(m *testing.M) { testdb.Main(m) }
+	"github.com/jackc/pgx/v5"
+	"github.com/redis/go-redis/v9"
+)
 
 func TestNewIsMigratedAndPrivate(t *testing.T) {
 	t.Parallel()
@@ -25,6 +28,42 @@ func TestNewIsMigratedAndPrivate(t *testing.T) {
 	}
 }
 
+func TestEmptyIsNotMigrated(t *testing.T) {
+	t.Parallel()
+	var migrated bool
+	err := testdb.Empty(t).Pool(t).QueryRow(t.Context(), "SELECT to_regnamespace('casq') IS NOT NULL").Scan(&migrated)
+	if err != nil || migrated {
+		t.Fatalf("migrated %v, %v", migrated, err)
+	}
+}
+
+func TestDatabaseIsDroppedWithConnectionsOpen(t *testing.T) {
+	t.Parallel()
+	var db *testdb.DB
+	var open *pgx.Conn
+	t.Run("inner", func(t *testing.T) {
+		db = testdb.New(t)
+		conn, err := pgx.Connect(t.Context(), db.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// It stays open while the database is dropped.
+		open = conn
+	})
+	defer open.Close(context.Background())
+	if conn, err := pgx.Connect(t.Context(), db.URL); err == nil {
+		conn.Close(t.Context())
+		t.Errorf("database %s is still there", db.Name)
+	}
+}
+
+func BenchmarkNew(b *testing.B) {
+	testdb.New(b)
+	for b.Loop() {
+		testdb.New(b)
+	}
+}
+
 func TestRoleURLIsOrdinary(t *testing.T) {
 	t.Parallel()
 	db := testdb.New(t)
@@ -33,6 +72,28 @@ func TestRoleURLIsOrdinary(t *testing.T) {
 	err := pool.QueryRow(t.Context(), "SELECT rolsuper FROM pg_roles WHERE rolname = current_user").Scan(&super)
 	if err != nil || super {
 		t.Fatalf("superuser %v, %v", super, err)
+	}
+	// A role is dropped with what it was given and what it owns.
+	admin := db.Pool(t)
+	role := pgx.Identifier{testdb.RoleName(t, pool.Config().ConnString())}.Sanitize()
+	if _, err := admin.Exec(t.Context(), "GRANT CREATE ON SCHEMA public TO "+role); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pool.Exec(t.Context(), "CREATE TABLE t (i int)"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRedisAnswers(t *testing.T) {
+	t.Parallel()
+	options, err := redis.ParseURL(testdb.Redis(t, servers.RedisOptions{}).URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(options)
+	defer client.Close()
+	if err := client.Ping(t.Context()).Err(); err != nil {
+		t.Fatal(err)
 	}
 }
 
