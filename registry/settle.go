@@ -22,9 +22,8 @@ var (
 )
 
 const (
-	settleGroup   = 256
-	publishGroup  = 64                    // publications that share a transaction
-	publishBudget = 50 * time.Millisecond // after which the rest waits for the next
+	settleGroup  = 256
+	publishGroup = 64 // publications that share a transaction
 )
 
 // Result is what a run put in place.
@@ -136,7 +135,7 @@ func permanent(err error) bool {
 }
 
 // trySettle is one transaction. It answers the runs that were ended, and
-// returns those that the time was too short for.
+// returns those that did not fit in.
 //
 // If the process dies before the commit, what was renamed is in place under a
 // row that does not say so; the claim is swept and the next run puts the same

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"syscall"
+
+	"casq/internal/worker"
+)
+
+const memoryCount = 1_000_000
+
+// memory: the peak of a worker's resident set over a million events: one
+// commit of half of them, so that they are paged, and the rest in small ones.
+func memory(ctx context.Context) (_ []result, err error) {
+	s, err := newSite(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	var peaks []float64
+	for _, n := range []int{memoryCount / 10, memoryCount} {
+		peak, err := s.peak(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		peaks = append(peaks, peak)
+	}
+	return []result{{
+		Bench: "memory", Ours: peaks[1], Reference: peaks[0], Unit: "MiB",
+		Note: fmt.Sprintf("peak RSS of a worker that transposes and works off %d events, half of them one commit; reference: the same with a tenth", memoryCount),
+	}}, nil
+}
+
+func (s *site) peak(ctx context.Context, n int) (float64, error) {
+	if err := s.empty(ctx); err != nil {
+		return 0, err
+	}
+	_, err := s.pool.Exec(ctx, `INSERT INTO casq.events (kind, resource_id, op, payload)
+		SELECT 'thing', 'big/' || i, 'created', jsonb_build_object('id', i) FROM generate_series(1, $1::int) AS i`, n/2)
+	if err != nil {
+		return 0, err
+	}
+	if err := s.append(ctx, n/2); err != nil {
+		return 0, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return 0, err
+	}
+	child := exec.CommandContext(ctx, self, "-child", s.url)
+	child.Stderr = os.Stderr
+	child.Cancel = func() error { return child.Process.Signal(syscall.SIGTERM) }
+	if err := child.Start(); err != nil {
+		return 0, err
+	}
+	err = s.until(ctx, fmt.Sprintf(`SELECT NOT EXISTS (SELECT FROM river.river_job WHERE state IN ('available', 'running', 'retryable'))
+		AND (SELECT count(*) FROM (SELECT FROM casq.registry LIMIT %d) AS r) = %d`, n, n))
+	peak, peakErr := peakRSS(child.Process.Pid)
+	_ = child.Process.Signal(syscall.SIGTERM)
+	return peak, errors.Join(err, peakErr, child.Wait())
+}
+
+// peakRSS returns a process's high-water mark in MiB.
+func peakRSS(pid int) (float64, error) {
+	status, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
+	if err != nil {
+		return 0, err
+	}
+	found := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(status)
+	if found == nil {
+		return 0, errors.New("no VmHWM in the process's status")
+	}
+	kib, err := strconv.ParseFloat(string(found[1]), 64)
+	return kib / 1024, err
+}
+
+// beWorker is the process whose memory is measured. It needs a target to have
+// the roles, and copies no bytes.
+func beWorker(ctx context.Context, url string) (err error) {
+	folder, err := os.MkdirTemp("", "casq-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	source, target := filepath.Join(folder, "source"), filepath.Join(folder, "target")
+	if err := errors.Join(os.Mkdir(source, 0o755), os.Mkdir(target, 0o755)); err != nil {
+		return err
+	}
+	return worker.Run(ctx, worker.Config{
+		HomeURL: url, ArtifactSource: source, ArtifactTarget: target,
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	})
+}

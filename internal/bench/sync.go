@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"casq/jobs"
+	"casq/registry"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+)
+
+const (
+	syncCount   = 40_000
+	syncWorkers = 2_000
+)
+
+// syncJobs: jobs a second of claim, no-op copy, commit and completion, against
+// River's no-op jobs with the same settings.
+func syncJobs(ctx context.Context) (_ []result, err error) {
+	s, err := newSite(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	var ours, reference []float64
+	for range rounds {
+		took, err := s.workBare(ctx, syncCount)
+		if err != nil {
+			return nil, err
+		}
+		reference = append(reference, syncCount/took.Seconds())
+		if took, err = s.workSync(ctx, syncCount); err != nil {
+			return nil, err
+		}
+		ours = append(ours, syncCount/took.Seconds())
+	}
+	return []result{{
+		Bench: "sync", Ours: median(ours), Reference: median(reference), Unit: "jobs/s",
+		Note: fmt.Sprintf("%d jobs of a kind without bytes, %d workers; reference: River's no-op jobs; medians of %d", syncCount, syncWorkers, rounds),
+	}}, nil
+}
+
+// bareArgs is a no-op job of the same shape as ours.
+type bareArgs struct {
+	jobs.SyncArgs
+}
+
+func (bareArgs) Kind() string { return "bench_bare" }
+
+type bareWorker struct {
+	river.WorkerDefaults[bareArgs]
+}
+
+func (*bareWorker) Work(context.Context, *river.Job[bareArgs]) error { return nil }
+
+func (s *site) workBare(ctx context.Context, n int) (time.Duration, error) {
+	if err := s.empty(ctx); err != nil {
+		return 0, err
+	}
+	workers := river.NewWorkers()
+	river.AddWorker(workers, &bareWorker{})
+	client, err := s.client("bench", workers)
+	if err != nil {
+		return 0, err
+	}
+	for done := 0; done < n; done += batch {
+		params := make([]river.InsertManyParams, 0, batch)
+		for i := done; i < done+batch; i++ {
+			args := bareArgs{jobs.SyncArgs{ResourceKind: "thing", ResourceID: fmt.Sprintf("things/%d", i), Version: int64(i + 1)}}
+			params = append(params, river.InsertManyParams{Args: args, InsertOpts: &river.InsertOpts{Queue: "thing"}})
+		}
+		if _, err := client.InsertManyFast(ctx, params); err != nil {
+			return 0, err
+		}
+	}
+	return s.drain(ctx, client)
+}
+
+func (s *site) workSync(ctx context.Context, n int) (took time.Duration, err error) {
+	if err := s.empty(ctx); err != nil {
+		return 0, err
+	}
+	if err := s.append(ctx, n); err != nil {
+		return 0, err
+	}
+	if _, err := s.follow(ctx, n); err != nil {
+		return 0, err
+	}
+	process := registry.NewProcess(registry.ProcessConfig{Pool: s.pool, Queue: s.queue, Logger: s.log})
+	if err := process.Start(ctx); err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, process.Stop(ctx)) }()
+	work := jobs.New(jobs.Config{
+		Registry: registry.New(registry.Config{Pool: s.pool, Jobs: s.queue, Logger: s.log}, process),
+		Process:  process, Queue: s.queue, Logger: s.log, Stopping: ctx.Done(),
+	})
+	workers := river.NewWorkers()
+	work.Register(workers)
+	client, err := s.client(process.ID().String(), workers)
+	if err != nil {
+		return 0, err
+	}
+	if took, err = s.drain(ctx, client); err != nil {
+		return 0, err
+	}
+	if synced := work.Stats.Synced.Load(); synced != int64(n) {
+		return 0, fmt.Errorf("%d of %d jobs were synced", synced, n)
+	}
+	return took, nil
+}
+
+func (s *site) client(id string, workers *river.Workers) (*river.Client[pgx.Tx], error) {
+	return river.NewClient(riverpgxv5.New(s.pool), &river.Config{
+		ID: id, Schema: jobs.Schema, Logger: s.log, Workers: workers,
+		Queues:        map[string]river.QueueConfig{"thing": {MaxWorkers: syncWorkers}},
+		FetchCooldown: 2 * time.Millisecond, FetchPollInterval: 20 * time.Millisecond,
+	})
+}
+
+// drain works on what is queued and returns how long that took, completions
+// included.
+func (s *site) drain(ctx context.Context, client *river.Client[pgx.Tx]) (time.Duration, error) {
+	if _, err := s.pool.Exec(ctx, "VACUUM ANALYZE river.river_job, casq.registry"); err != nil {
+		return 0, err
+	}
+	if _, err := s.pool.Exec(ctx, "CHECKPOINT"); err != nil {
+		return 0, err
+	}
+	start := time.Now()
+	if err := client.Start(ctx); err != nil {
+		return 0, err
+	}
+	err := s.until(ctx, "SELECT NOT EXISTS (SELECT FROM river.river_job WHERE state = 'available') AND NOT EXISTS (SELECT FROM river.river_job WHERE state IN ('running', 'retryable', 'scheduled'))")
+	took := time.Since(start)
+	return took, errors.Join(err, client.Stop(context.WithoutCancel(ctx)))
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"casq/jobs"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+)
+
+const (
+	rounds         = 5
+	transposeCount = 50_000
+	batch          = 5_000
+)
+
+// transpose: events a second, from committed events to registry rows and jobs,
+// against the insertion of as many bare jobs in the same batches.
+func transpose(ctx context.Context) (_ []result, err error) {
+	s, err := newSite(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	client, err := river.NewClient(riverpgxv5.New(s.pool), &river.Config{Schema: jobs.Schema, FetchCooldown: jobs.FetchCooldown})
+	if err != nil {
+		return nil, err
+	}
+	var ours, reference []float64
+	for range rounds {
+		if err := s.empty(ctx); err != nil {
+			return nil, err
+		}
+		took, err := insertBare(ctx, client, transposeCount)
+		if err != nil {
+			return nil, err
+		}
+		reference = append(reference, transposeCount/took.Seconds())
+		if err := s.empty(ctx); err != nil {
+			return nil, err
+		}
+		if err := s.append(ctx, transposeCount); err != nil {
+			return nil, err
+		}
+		if took, err = s.follow(ctx, transposeCount); err != nil {
+			return nil, err
+		}
+		ours = append(ours, transposeCount/took.Seconds())
+	}
+	return []result{{
+		Bench: "transpose", Ours: median(ours), Reference: median(reference), Unit: "events/s",
+		Note: fmt.Sprintf("%d events of as many things, batches of %d; reference: InsertManyFast of as many jobs; medians of %d", transposeCount, batch, rounds),
+	}}, nil
+}
+
+func insertBare(ctx context.Context, client *river.Client[pgx.Tx], n int) (time.Duration, error) {
+	start := time.Now()
+	for done := 0; done < n; done += batch {
+		params := make([]river.InsertManyParams, 0, batch)
+		for i := done; i < done+batch; i++ {
+			params = append(params, river.InsertManyParams{
+				Args:       jobs.SyncArgs{ResourceKind: "thing", ResourceID: fmt.Sprintf("things/%d", i), Version: int64(i + 1)},
+				InsertOpts: &river.InsertOpts{Queue: "thing"},
+			})
+		}
+		if _, err := client.InsertManyFast(ctx, params); err != nil {
+			return 0, fmt.Errorf("insert bare jobs: %w", err)
+		}
+	}
+	return time.Since(start), nil
+}
