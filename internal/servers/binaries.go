@@ -114,8 +114,8 @@ func pathDirs(program string) []string {
 	if err != nil {
 		return nil
 	}
-	if real, err := filepath.EvalSymlinks(found); err == nil {
-		found = real
+	if target, err := filepath.EvalSymlinks(found); err == nil {
+		found = target
 	}
 	return []string{filepath.Dir(found)}
 }

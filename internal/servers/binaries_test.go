@@ -15,7 +15,7 @@ func TestInstallationsAreFoundByTheirPrograms(t *testing.T) {
 	var dirs []string
 	for _, major := range []string{"14", "17", "15", "19"} {
 		m.servers(major, "7")
-		dirs = append(dirs, filepath.Join(m.root, "usr/lib/postgresql", major, "bin"))
+		dirs = append(dirs, m.file("usr/lib/postgresql/"+major+"/bin"))
 	}
 	// The newest has no server programs, as with a package for clients only.
 	must(t, os.Remove(filepath.Join(dirs[3], "initdb")))

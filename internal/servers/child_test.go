@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -45,7 +46,7 @@ func child(dir string) error {
 	if err := busy.Exec(ctx, "CREATE TABLE IF NOT EXISTS t AS SELECT 7 AS i"); err != nil {
 		return err
 	}
-	go busy.Exec(ctx, "SELECT count(*) FROM generate_series(1, 1e15)")
+	go func() { _ = busy.Exec(ctx, "SELECT count(*) FROM generate_series(1, 1e15)") }()
 	err = busy.wait(ctx, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '%1e15%' AND state = 'active' AND pid <> pg_backend_pid())")
 	if err != nil {
 		return err
@@ -84,7 +85,7 @@ func startChild(t *testing.T, dir string) *orphanage {
 	}
 	o.data = []string{filepath.Join(dir, "data"), frozen, redis}
 	for _, data := range o.data {
-		if len(workingIn(data)) == 0 {
+		if len(workingIn(t, data)) == 0 {
 			t.Fatalf("nothing works in %s, so its end would not be seen", data)
 		}
 	}
@@ -99,14 +100,15 @@ func (o *orphanage) kill(t *testing.T, watchdogs bool) {
 		must(t, syscall.Kill(o.dirWatch, syscall.SIGKILL))
 	}
 	must(t, o.cmd.Process.Kill())
-	o.cmd.Wait()
+	_ = o.cmd.Wait() // It says that the child was killed.
 }
 
 // left describes what is left of the child's servers.
-func (o *orphanage) left() string {
+func (o *orphanage) left(t *testing.T) string {
+	t.Helper()
 	var left []string
 	for _, data := range o.data {
-		if pids := workingIn(data); len(pids) > 0 {
+		if pids := workingIn(t, data); len(pids) > 0 {
 			left = append(left, fmt.Sprintf("processes %v in %s", pids, data))
 		}
 	}
@@ -116,12 +118,19 @@ func (o *orphanage) left() string {
 	return strings.Join(left, ", ")
 }
 
-// workingIn lists the processes in a folder, also those whose folder is gone.
-func workingIn(dir string) (processes []string) {
-	links, _ := filepath.Glob("/proc/[0-9]*/cwd")
-	for _, link := range links {
-		if cwd, err := os.Readlink(link); err == nil && strings.TrimSuffix(cwd, " (deleted)") == dir {
-			processes = append(processes, filepath.Base(filepath.Dir(link)))
+// workingIn lists the processes in a folder, also those whose folder is gone. It
+// looks as the servers' user, as root in a container may not.
+func workingIn(t *testing.T, dir string) (processes []string) {
+	t.Helper()
+	user, err := currentAccount()
+	must(t, err)
+	cmd := exec.CommandContext(limit(t), "sh", "-c", "find /proc/[0-9]*/cwd -maxdepth 0 -printf '%h %l\\n' 2>/dev/null")
+	cmd.SysProcAttr = user.attributes()
+	out, _ := cmd.Output() // It ends with an error as it may not look at all.
+	for line := range strings.Lines(string(out)) {
+		process, cwd, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if strings.TrimSuffix(cwd, " (deleted)") == dir {
+			processes = append(processes, process)
 		}
 	}
 	return processes
@@ -131,10 +140,12 @@ func TestNothingIsLeftOfAKilledProcess(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(folder(t), "kept")
 	o := startChild(t, dir)
+	killed := time.Now()
 	o.kill(t, false)
-	if err := poll(limit(t), func() (bool, error) { return o.left() == "", nil }); err != nil {
-		t.Fatalf("left of a process that got SIGKILL: %s", o.left())
+	if err := poll(limit(t), func() (bool, error) { return o.left(t) == "", nil }); err != nil {
+		t.Fatalf("left of a process that got SIGKILL: %s", o.left(t))
 	}
+	t.Logf("nothing left after %v", time.Since(killed))
 	p := startPostgres(t, PostgresOptions{Dir: dir})
 	if got := value[int](t, p.URL("postgres"), "SELECT i FROM t"); got != 7 {
 		t.Errorf("got %d from the folder that stays", got)
@@ -149,9 +160,9 @@ func TestFolderOfAKilledProcessIsTakenUpAtOnce(t *testing.T) {
 	o.kill(t, false)
 	p := startPostgres(t, PostgresOptions{Dir: dir})
 	if err := poll(limit(t), func() (bool, error) {
-		return o.left() == "processes "+fmt.Sprint(workingIn(p.place.data()))+" in "+p.place.data(), nil
+		return o.left(t) == "processes "+fmt.Sprint(workingIn(t, p.place.data()))+" in "+p.place.data(), nil
 	}); err != nil {
-		t.Fatalf("left besides the new server: %s", o.left())
+		t.Fatalf("left besides the new server: %s", o.left(t))
 	}
 	if got := value[int](t, p.URL("postgres"), "SELECT i FROM t"); got != 7 {
 		t.Errorf("got %d from the folder that stays", got)
@@ -163,13 +174,13 @@ func TestNextRunCleansWhatWatchdogsDidNot(t *testing.T) {
 	dir := filepath.Join(folder(t), "kept")
 	o := startChild(t, dir)
 	o.kill(t, true)
-	if left := o.left(); strings.Count(left, "processes") != 3 || !strings.Contains(left, "folder") {
+	if left := o.left(t); strings.Count(left, "processes") != 3 || !strings.Contains(left, "folder") {
 		t.Fatalf("left without watchdogs: %s: want all, or the test shows nothing", left)
 	}
 	next := startChild(t, dir)
 	defer next.kill(t, false)
 	o.data = o.data[1:] // The next one's server works there.
-	if left := o.left(); left != "" {
+	if left := o.left(t); left != "" {
 		t.Errorf("left after the next start: %s", left)
 	}
 	conn, err := pgx.Connect(limit(t), "postgres://postgres@/postgres?host="+dir)

@@ -24,7 +24,7 @@ func newMachine(t *testing.T) *machine {
 		must(t, err)
 		must(t, os.Symlink(path, filepath.Join(m.bin, tool)))
 	}
-	must(t, os.MkdirAll(filepath.Join(m.root, "usr/sbin"), 0o755))
+	must(t, os.MkdirAll(m.file("usr/sbin"), 0o755))
 	m.program("bin/git", "")
 	m.program("bin/make", "")
 	m.program("bin/gcc", "")
@@ -33,10 +33,13 @@ func newMachine(t *testing.T) *machine {
 	return m
 }
 
+// file returns where a path of the pretended system is.
+func (m *machine) file(path string) string { return filepath.Join(m.root, path) }
+
 // program makes a shell script below the root, or below bin for bin/.
 func (m *machine) program(path, script string) {
 	m.t.Helper()
-	file := filepath.Join(m.root, path)
+	file := m.file(path)
 	if name, ok := strings.CutPrefix(path, "bin/"); ok {
 		file = filepath.Join(m.bin, name)
 	}
@@ -80,9 +83,9 @@ done
 // store fills what aptGet installs from.
 func (m *machine) store() {
 	m.servers("15", "7")
-	must(m.t, os.Mkdir(filepath.Join(m.root, "store"), 0o755))
-	must(m.t, os.Rename(filepath.Join(m.root, "usr/lib/postgresql"), filepath.Join(m.root, "store/postgresql")))
-	must(m.t, os.Rename(filepath.Join(m.bin, "redis-server"), filepath.Join(m.root, "store/redis-server")))
+	must(m.t, os.Mkdir(m.file("store"), 0o755))
+	must(m.t, os.Rename(m.file("usr/lib/postgresql"), m.file("store/postgresql")))
+	must(m.t, os.Rename(filepath.Join(m.bin, "redis-server"), m.file("store/redis-server")))
 	m.program("bin/apt-get", aptGet)
 }
 
@@ -102,7 +105,7 @@ func (m *machine) deps(args ...string) (code int, out string) {
 
 // read returns a file below the root, or "none".
 func (m *machine) read(path string) string {
-	content, err := os.ReadFile(filepath.Join(m.root, path))
+	content, err := os.ReadFile(m.file(path))
 	if err != nil {
 		return "none"
 	}
@@ -169,7 +172,7 @@ func TestDepsRestoresWhenAptFails(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	m.store()
-	must(t, os.RemoveAll(filepath.Join(m.root, "store/postgresql")))
+	must(t, os.RemoveAll(m.file("store/postgresql")))
 	m.program("bin/apt-get", strings.Replace(aptGet, "mkdir -p", "exit 100; mkdir -p", 1))
 	m.program("etc/postgresql-common/createcluster.conf", "# mine")
 	code, out := m.deps()

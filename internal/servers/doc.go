@@ -49,8 +49,8 @@ the user's cache folder, one per version.
     the watchdog go.
  2. The process gets SIGKILL, panics, or exits without Stop. The kernel closes
     its end of a pipe; the watchdog at the other end, a shell in a session of
-    its own, kills what works in the folders and removes them. That takes some
-    20 ms.
+    its own, kills what works in the folders and removes them. That took 92 ms
+    on a busy machine.
  3. A server was frozen, or a backend is busy in a loop that never looks whether
     its postmaster lives. The watchdog finds processes by their working
     directory, not by their parent or process group: Postgres' backends lead

@@ -61,7 +61,7 @@ func folder(t *testing.T) string {
 	must(t, err)
 	base, err := baseDir(user)
 	must(t, err)
-	dir, err := os.MkdirTemp(base, "casq-test-")
+	dir, err := os.MkdirTemp(base, "casq-test-") //nolint:usetesting // See above.
 	must(t, err)
 	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
 	must(t, user.own(dir))

@@ -81,13 +81,11 @@ func publish(from, to string) error {
 // cacheDir returns a folder of this user that outlives the process: below the
 // user's cache folder, else below the one for temporary files.
 func cacheDir(user account) (string, error) {
-	var errs []error
-	if cache, err := os.UserCacheDir(); err == nil {
-		dir := filepath.Join(cache, "casq")
-		if err := os.MkdirAll(dir, 0o700); err == nil {
-			return dir, nil
-		} else {
-			errs = append(errs, err)
+	cache, cacheErr := os.UserCacheDir()
+	if cacheErr == nil {
+		cache = filepath.Join(cache, "casq")
+		if cacheErr = os.MkdirAll(cache, 0o700); cacheErr == nil {
+			return cache, nil
 		}
 	}
 	base, err := baseDir(user)
@@ -97,7 +95,7 @@ func cacheDir(user account) (string, error) {
 	// Everybody may write there: a folder of that name may be somebody else's.
 	dir := filepath.Join(base, fmt.Sprintf("casq-cache-%d", os.Geteuid()))
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return "", errors.Join(append(errs, err)...)
+		return "", errors.Join(cacheErr, err)
 	}
 	info, err := os.Lstat(dir)
 	if err != nil {

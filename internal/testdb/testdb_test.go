@@ -37,6 +37,7 @@ func TestEmptyIsNotMigrated(t *testing.T) {
 	}
 }
 
+//nolint:tparallel // The outer test waits for the end of the inner one.
 func TestDatabaseIsDroppedWithConnectionsOpen(t *testing.T) {
 	t.Parallel()
 	var db *testdb.DB
