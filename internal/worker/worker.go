@@ -83,7 +83,7 @@ func (w *worker) open(ctx context.Context) error {
 	if err := w.waitRedis(ctx); err != nil {
 		return err
 	}
-	if w.movers, err = w.openMovers(ctx); err != nil {
+	if err := w.waitFolders(ctx); err != nil {
 		return err
 	}
 	w.queue, err = jobs.NewQueue(w.home, w.riverLogger())
@@ -136,6 +136,9 @@ func (w *worker) work(ctx context.Context) {
 // follow is the registry's consumer. A log that does not continue stops the
 // role and nothing else; an operator has to look.
 func (w *worker) follow(ctx context.Context) {
+	if w.waitSource(ctx) != nil {
+		return // stopped while it waited
+	}
 	c := cursor.New(cursor.Config{
 		Name:     "registry",
 		Source:   w.source,

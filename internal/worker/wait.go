@@ -1,0 +1,74 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"casq/migrations"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// retryEach calls f each second until it succeeds, ctx is done, or final says
+// that waiting will not help. Each failed try is logged: a program that waits
+// silently looks hung.
+func (w *worker) retryEach(ctx context.Context, message string, f func() error, final func(error) bool) error {
+	for {
+		err := f()
+		if err == nil || final(err) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("%s: %w", message, ctx.Err())
+		}
+		w.log.WarnContext(ctx, message+", trying again", "err", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func never(error) bool { return false }
+
+// waitRedis waits until a configured Redis answers. Nothing is kept in it yet;
+// a wrong REDIS_URL should show today and not with the release that needs it.
+func (w *worker) waitRedis(ctx context.Context) error {
+	if w.cfg.RedisURL == "" {
+		return nil
+	}
+	opts, err := redis.ParseURL(w.cfg.RedisURL)
+	if err != nil {
+		return fmt.Errorf("REDIS_URL: %w", err)
+	}
+	client := redis.NewClient(opts)
+	defer func() { _ = client.Close() }()
+	return w.retryEach(ctx, "redis is not reachable", func() error { return client.Ping(ctx).Err() }, never)
+}
+
+// waitFolders opens sources and targets. A folder that is not there may be one
+// that is not mounted yet.
+func (w *worker) waitFolders(ctx context.Context) error {
+	return w.retryEach(ctx, "cannot open sources and targets", func() (err error) {
+		w.movers, err = w.openMovers(ctx)
+		return err
+	}, func(err error) bool { return !errors.Is(err, fs.ErrNotExist) })
+}
+
+// waitSource waits for a source that is reachable and migrated.
+func (w *worker) waitSource(ctx context.Context) error {
+	if w.cfg.SourceURL == w.cfg.HomeURL {
+		return nil
+	}
+	return w.retryEach(ctx, "cannot follow the source", func() error {
+		if err := migrations.Check(ctx, w.source); err != nil {
+			w.roles.set("registry", false, err.Error())
+			return fmt.Errorf("check the source: %w", err)
+		}
+		w.roles.set("registry", true, "")
+		return nil
+	}, never)
+}
