@@ -1,0 +1,46 @@
+// Package transfer moves the bytes of one thing, a file or a git repository,
+// from a source to the same path below a target folder. It knows nothing of
+// versions, rows or databases: whoever calls it decides what may be published,
+// and transfer makes sure that a caller who is no longer entitled to publish
+// cannot.
+//
+// A [Run] is what one claim does to one place:
+//
+//		Begin ──► Copy ──► Publish ──► Close
+//		  │                               ▲
+//		  └───────────────► Remove ───────┘
+//
+//	  - Begin makes the claim's own staging folder, once, and deletes the
+//	    staging of every other claim on the same place until it is gone. It is
+//	    called after the claim has been committed.
+//	  - Copy is long. It writes only to the claim's own staging (for a repository
+//	    that is already in place, also objects and refs below refs/casq/<claim>/,
+//	    which nobody is shown).
+//	  - Publish and Remove are short and meant to be called inside the transaction
+//	    that commits the outcome: one rename between staging and place, or one git
+//	    ref transaction.
+//	  - Close drops the staging, whatever the transaction's end was.
+//
+// # The guarantee
+//
+// Once Begin of a later claim has returned, nothing that an earlier claim does
+// changes the place: its rename has lost its source (publish) or its destination
+// (removal), and its ref transaction has lost its fence ref. It is told so by
+// [ErrFenced]. This holds for a process that was frozen between the check of
+// its row and the rename and wakes up hours later; it does not depend on clocks,
+// leases, or row locks.
+//
+// # Failures
+//
+// A crash at any point leaves the place as it was before or as it is after, never
+// in between, and at most a staging folder, which the next Begin of that place or
+// [Files.Sweep] and [Repositories.Sweep] remove. A repository that is updated in
+// place is the one exception: git applies a ref transaction ref by ref, so a
+// power cut can leave some refs new and some old; the next run settles them.
+//
+// DESIGN.md has the steps with what is true after each of them, the meanings of
+// ENOENT, and what was rejected.
+//
+// The package needs Linux (openat2, renameat2, /proc) and, for repositories, git
+// 2.36 or newer.
+package transfer

@@ -1,0 +1,164 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// syncTree syncs all files and folders of a tree that only we write to.
+func syncTree(ctx context.Context, dir *os.File) error {
+	again, err := openChild(dir, ".")
+	if err != nil {
+		return err
+	}
+	defer again.Close()
+	entries, err := again.ReadDir(-1)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if err := syncEntry(ctx, again, entry); err != nil {
+			return err
+		}
+	}
+	return again.Sync()
+}
+
+func syncEntry(ctx context.Context, dir *os.File, entry os.DirEntry) error {
+	if entry.IsDir() {
+		child, err := openChild(dir, entry.Name())
+		if err != nil {
+			return err
+		}
+		defer child.Close()
+		return syncTree(ctx, child)
+	}
+	file, err := openFile(dir, entry.Name())
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	return file.Sync()
+}
+
+// syncFolder syncs the folder that is reached from dir. One that is not there
+// any more needs no syncing: the one above it is synced, too.
+func syncFolder(dir *os.File, components []string) error {
+	current, err := openChild(dir, ".")
+	for _, component := range components {
+		if err != nil {
+			break
+		}
+		var next *os.File
+		next, err = openChild(current, component)
+		_ = current.Close()
+		current = next
+	}
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(current.Sync(), current.Close())
+}
+
+// settle makes what a fetch has brought durable, packs by git and their folder
+// by us, and returns the size of all objects in bytes.
+func (m *mirror) settle(ctx context.Context) (int64, error) {
+	for _, folder := range []string{"objects/pack", "objects"} {
+		if err := syncFolder(m.dir, strings.Split(folder, "/")); err != nil {
+			return 0, err
+		}
+	}
+	return treeSize(ctx, m.dir, "objects")
+}
+
+// treeSize sums up the sizes of the files below parent/name.
+func treeSize(ctx context.Context, parent *os.File, name string) (int64, error) {
+	dir, err := openChild(parent, name)
+	if err != nil {
+		return 0, err
+	}
+	defer dir.Close()
+	entries, err := dir.ReadDir(-1)
+	if err != nil {
+		return 0, err
+	}
+	total := int64(0)
+	for _, entry := range entries {
+		if ctx.Err() != nil {
+			return 0, context.Cause(ctx)
+		}
+		if entry.IsDir() {
+			size, err := treeSize(ctx, dir, entry.Name())
+			if err != nil {
+				return 0, err
+			}
+			total += size
+			continue
+		}
+		st, err := statAt(int(dir.Fd()), entry.Name())
+		if err == nil {
+			total += st.Size
+		} else if !errors.Is(err, unix.ENOENT) {
+			return 0, err
+		}
+	}
+	return total, nil
+}
+
+func sameFile(a, b *os.File) (bool, error) {
+	var first, second unix.Stat_t
+	err := errors.Join(unix.Fstat(int(a.Fd()), &first), unix.Fstat(int(b.Fd()), &second))
+	return first.Ino == second.Ino && first.Dev == second.Dev, err
+}
+
+// manyPacks is from how many packs on a mirror is repacked: every fetch adds
+// one, and each makes every look-up slower.
+const manyPacks = 64
+
+// repack rolls small packs up into larger ones, each at least twice the size
+// of the next, so that an object is rewritten a logarithmic number of times. No
+// object is dropped. A failure costs speed and nothing else.
+func (m *mirror) repack(ctx context.Context, log *slog.Logger) {
+	packs, err := m.packs()
+	if err == nil && packs < manyPacks {
+		return
+	}
+	if err == nil {
+		_, err = m.run(ctx, gitCall{args: []string{"-c", "core.fsync=all", "repack", "-d", "-q", "--geometric=2"}})
+	}
+	if err != nil {
+		log.Warn("repacking a mirror went wrong", "packs", packs, "err", err)
+	}
+}
+
+func (m *mirror) packs() (int, error) {
+	objects, err := openChild(m.dir, "objects")
+	if err != nil {
+		return 0, err
+	}
+	defer objects.Close()
+	dir, err := openChild(objects, "pack")
+	if err != nil {
+		return 0, err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	count := 0
+	for _, name := range names {
+		if strings.HasSuffix(name, ".pack") {
+			count++
+		}
+	}
+	return count, err
+}

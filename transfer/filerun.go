@@ -1,0 +1,245 @@
+package transfer
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Names inside a claim's staging folder.
+const (
+	stagedFile    = "bytes"
+	stagedRemoved = "removed"
+)
+
+// copyBuffer is the size of one read. Larger ones gained nothing measurable.
+const copyBuffer = 256 << 10
+
+// fileRun implements Run for files.
+type fileRun struct {
+	files     *Files
+	path      string
+	stage     *stage
+	staged    bool
+	published bool
+	removed   bool
+}
+
+func (r *fileRun) Copy(ctx context.Context, payload json.RawMessage) (Result, error) {
+	result, err := r.copy(ctx, payload)
+	if err != nil {
+		return Result{}, fmt.Errorf("copy file %q: %w", r.path, err)
+	}
+	r.staged, r.published = true, false
+	r.files.hook(pointStaged)
+	return result, nil
+}
+
+func (r *fileRun) copy(ctx context.Context, payload json.RawMessage) (Result, error) {
+	r.staged = false
+	want, err := expect(payload)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := r.stage.check(); err != nil {
+		return Result{}, err
+	}
+	in, err := r.files.source.open(ctx, r.path)
+	if err != nil {
+		return Result{}, err
+	}
+	defer in.Close()
+	if want.size >= 0 && in.size() != want.size {
+		return Result{}, fmt.Errorf("%w: %d bytes there, %d expected", ErrChanged, in.size(), want.size)
+	}
+	out, err := r.create()
+	if err != nil {
+		return Result{}, err
+	}
+	sum, err := stream(ctx, out, in, r.files.config.BytesPerSecond)
+	// A copy is complete only when it is on disk: the rename that follows must
+	// never be durable before the bytes are.
+	if err == nil {
+		err = out.Sync()
+	}
+	if err := errors.Join(err, out.Close()); err != nil {
+		return Result{}, r.lost(err)
+	}
+	if err := r.compare(ctx, want, in, sum); err != nil {
+		return Result{}, err
+	}
+	return Result{Checksum: "sha256:" + hex.EncodeToString(sum), Size: in.size()}, nil
+}
+
+// create makes the staging file, always with mode 0644: readable to the
+// application, never executable, whatever the source's mode and our umask.
+func (r *fileRun) create() (*os.File, error) {
+	if err := removeTree(context.Background(), r.stage.dir, stagedFile); err != nil {
+		return nil, err
+	}
+	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	fd, err := retryInterrupted(func() (int, error) {
+		return unix.Openat(int(r.stage.dir.Fd()), stagedFile, flags, 0o644)
+	})
+	if err != nil {
+		return nil, r.lost(fmt.Errorf("create staging file: %w", err))
+	}
+	file := os.NewFile(uintptr(fd), r.stage.dir.Name()+"/"+stagedFile)
+	if err := file.Chmod(0o644); err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
+// compare decides whether what was read is what was asked for. Bytes with the
+// sum that the event names are right, whatever happened to the source since.
+func (r *fileRun) compare(ctx context.Context, want expectation, in object, sum []byte) error {
+	if want.sha256 == nil {
+		return in.settled(ctx)
+	}
+	if !bytes.Equal(want.sha256, sum) {
+		return fmt.Errorf("%w: SHA-256 is %x there, %x expected", ErrChanged, sum, want.sha256)
+	}
+	return nil
+}
+
+// lost names the fence as the cause of an error where it is.
+func (r *fileRun) lost(err error) error {
+	if fenced := r.stage.check(); errors.Is(fenced, ErrFenced) {
+		return fmt.Errorf("%w: %w", fenced, err)
+	}
+	return err
+}
+
+// stream copies as many bytes as in has said it has, and returns their SHA-256.
+// It looks at ctx between reads, and reads one byte more to notice a file that
+// grows, but never fills the disk with it.
+func stream(ctx context.Context, out io.Writer, in object, bytesPerSecond int64) ([]byte, error) {
+	hash := sha256.New()
+	buffer := make([]byte, min(copyBuffer, in.size()+1))
+	started := time.Now()
+	for done := int64(0); ; {
+		if err := ctx.Err(); err != nil {
+			return nil, context.Cause(ctx)
+		}
+		n, err := in.Read(buffer)
+		done += int64(n)
+		if done > in.size() {
+			return nil, fmt.Errorf("%w: grew beyond %d bytes while it was read", ErrChanged, in.size())
+		}
+		hash.Write(buffer[:n])
+		if _, err := out.Write(buffer[:n]); err != nil {
+			return nil, fmt.Errorf("write to staging: %w", err)
+		}
+		if errors.Is(err, io.EOF) {
+			if done < in.size() {
+				return nil, fmt.Errorf("%w: ended after %d of %d bytes", ErrChanged, done, in.size())
+			}
+			return hash.Sum(nil), nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read from source: %w", err)
+		}
+		if err := pace(ctx, started, done, bytesPerSecond); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// pace waits until done bytes are due at the given rate.
+func pace(ctx context.Context, started time.Time, done, bytesPerSecond int64) error {
+	if bytesPerSecond <= 0 {
+		return nil
+	}
+	due := time.Duration(float64(done) / float64(bytesPerSecond) * float64(time.Second))
+	timer := time.NewTimer(due - time.Since(started))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
+}
+
+func (r *fileRun) Publish(ctx context.Context) error {
+	if err := r.publish(ctx); err != nil {
+		return fmt.Errorf("publish file %q: %w", r.path, err)
+	}
+	return nil
+}
+
+func (r *fileRun) publish(ctx context.Context) error {
+	if !r.staged {
+		return errors.New("nothing has been copied")
+	}
+	if r.published {
+		return r.stage.check()
+	}
+	if err := r.stage.putInPlace(ctx, stagedFile, clearForFile, r.files.hook); err != nil {
+		return err
+	}
+	r.published = true
+	return nil
+}
+
+// clearForFile makes way for a file. A file is replaced by the rename itself. A
+// folder that is empty goes by rmdir. One that is not holds other things of this
+// target (key "a/b", while we are "a"), and is not ours to take away: what is below
+// it goes when its own removal is done. RENAME_EXCHANGE would take it along, and
+// whatever is renamed into it meanwhile.
+func clearForFile(parent *os.File, base string) (uint, error) {
+	kind, err := leafKind(int(parent.Fd()), base)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("look at the place: %w", err)
+	case kind == kindLink || kind == kindOther:
+		return 0, kind.inTheWay(parent.Name() + "/" + base)
+	case kind == kindDir:
+		return 0, removeEmpty(parent, base)
+	}
+	return 0, nil
+}
+
+func (r *fileRun) Remove(ctx context.Context) error {
+	r.removed = true
+	if err := r.stage.takeAway(ctx, stagedRemoved, isFile, r.files.hook); err != nil {
+		return fmt.Errorf("remove file %q: %w", r.path, err)
+	}
+	return nil
+}
+
+// isFile is false for a folder, too: it is one of other things.
+func isFile(parent *os.File, base string) (bool, error) {
+	kind, err := leafKind(int(parent.Fd()), base)
+	if err != nil {
+		return false, fmt.Errorf("look at the place: %w", err)
+	}
+	if kind == kindLink || kind == kindOther {
+		return false, kind.inTheWay(parent.Name() + "/" + base)
+	}
+	return kind == kindFile, nil
+}
+
+// Close deletes the staging, and with it what Remove took away. Folders that
+// this run emptied, or made for nothing, go as well.
+func (r *fileRun) Close() error {
+	err := r.stage.drop(context.Background())
+	if r.removed || !r.published {
+		r.files.target.pruneParents(r.path)
+	}
+	if err != nil {
+		return fmt.Errorf("close file %q: %w", r.path, err)
+	}
+	return nil
+}

@@ -1,0 +1,306 @@
+package transfer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// gitMajor and gitMinor are the oldest git that will do: core.fsync is of 2.36.
+const (
+	gitMajor = 2
+	gitMinor = 36
+)
+
+// gitConfig is what every git process of ours, and every one that those start
+// (the upload-pack of a local source does not inherit -c), takes for the user's
+// configuration. The system's and the user's own are not read.
+const gitConfig = `[safe]
+	directory = *
+[core]
+	hooksPath = /dev/null
+	logAllRefUpdates = false
+[gc]
+	auto = 0
+[maintenance]
+	auto = false
+[fetch]
+	unpackLimit = 1
+	writeCommitGraph = false
+	recurseSubmodules = false
+[init]
+	defaultBranch = main
+[http]
+	lowSpeedLimit = 1
+	lowSpeedTime = 600
+`
+
+// File descriptors of a git process. The source's number is part of its URL.
+const (
+	configFD = 3
+	sourceFD = 4
+	guardFD  = 5
+)
+
+// git runs git.
+type git struct {
+	path     string
+	protocol string // allowed ones, for GIT_ALLOW_PROTOCOL
+	extra    []string
+	config   *os.File // a memfd: nothing to clean up after a crash
+}
+
+func openGit(ctx context.Context, path string, protocols, extra []string) (*git, error) {
+	if path == "" {
+		path = "git"
+	}
+	found, err := exec.LookPath(path)
+	if err != nil {
+		return nil, fmt.Errorf("find git: %w (install git %d.%d or newer, or set GitPath)", err, gitMajor, gitMinor)
+	}
+	if found, err = filepath.Abs(found); err != nil {
+		return nil, err
+	}
+	fd, err := unix.MemfdCreate("casq-gitconfig", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("keep git configuration in memory: %w", err)
+	}
+	g := &git{
+		path: found, protocol: strings.Join(protocols, ":"), extra: extra,
+		config: os.NewFile(uintptr(fd), "gitconfig"),
+	}
+	_, err = g.config.WriteString(gitConfig)
+	if err == nil {
+		err = g.checkVersion(ctx)
+	}
+	if err != nil {
+		_ = g.close()
+		return nil, err
+	}
+	return g, nil
+}
+
+func (g *git) close() error { return g.config.Close() }
+
+func (g *git) checkVersion(ctx context.Context) error {
+	out, err := g.run(ctx, gitCall{args: []string{"version"}})
+	if err != nil {
+		return fmt.Errorf("ask git for its version: %w", err)
+	}
+	var major, minor int
+	if _, err := fmt.Sscanf(out, "git version %d.%d", &major, &minor); err != nil {
+		return fmt.Errorf("read git's version %q: %w", strings.TrimSpace(out), err)
+	}
+	if major < gitMajor || (major == gitMajor && minor < gitMinor) {
+		return fmt.Errorf("git at %s is %d.%d; %d.%d or newer is needed", g.path, major, minor, gitMajor, gitMinor)
+	}
+	return nil
+}
+
+// gitCall is one git process.
+type gitCall struct {
+	args []string
+	// dir is where it runs, by handle: what is at that path by then does not
+	// matter, and in a folder that has been deleted git refuses to start.
+	dir *os.File
+	// gitDir is GIT_DIR. Never empty in effect: git would search for a repository
+	// in the folders above and take its configuration.
+	gitDir string
+	source *os.File // the folder of a local source, as file descriptor sourceFD
+	guard  *os.File // the mirror's guard, locked for as long as the process lives
+	stdin  string
+	// strict makes a warning an error: a listing that warns leaves refs out.
+	strict bool
+}
+
+// name is the git command, for messages.
+func (c gitCall) name() string {
+	args := c.args
+	for len(args) > 2 && args[0] == "-c" {
+		args = args[2:]
+	}
+	return args[0]
+}
+
+// maxOutput bounds what is read of git's standard output: the listing of about
+// a million refs.
+const maxOutput = 128 << 20
+
+// run runs git and returns its standard output. When ctx ends the process and
+// all that it has started are killed.
+func (g *git) run(ctx context.Context, call gitCall) (string, error) {
+	out := &bounded{limit: maxOutput}
+	tail := &tail{}
+	cmd := g.command(call, out, tail)
+	done := make(chan error)
+	// Pdeathsig fires when the thread that forked ends, not the process: so that
+	// thread is kept for as long as git runs.
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		done <- runGroup(ctx, cmd)
+	}()
+	err := <-done
+	switch {
+	case ctx.Err() != nil:
+		return "", fmt.Errorf("git %s: %w", call.name(), context.Cause(ctx))
+	case out.full:
+		return "", fmt.Errorf("git %s: printed more than %d bytes", call.name(), maxOutput)
+	case err == nil && call.strict && len(tail.kept) > 0:
+		err = errBroken
+	}
+	if err != nil {
+		return "", &gitError{command: call.name(), err: err, stderr: redact(tail.String())}
+	}
+	return out.String(), nil
+}
+
+func (g *git) command(call gitCall, out, errs io.Writer) *exec.Cmd {
+	cmd := exec.Command(g.path, call.args...)
+	cmd.Env = g.environment(call)
+	cmd.Stdin = strings.NewReader(call.stdin)
+	cmd.Stdout, cmd.Stderr = out, errs
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	// A grandchild that left the group could hold our pipes open for ever.
+	cmd.WaitDelay = 5 * time.Second
+	if call.dir != nil {
+		cmd.Dir = fmt.Sprintf("/proc/self/fd/%d", call.dir.Fd())
+	}
+	// A nil file is passed on as closed, and keeps the numbers of the others.
+	cmd.ExtraFiles = []*os.File{configFD - 3: g.config, sourceFD - 3: call.source, guardFD - 3: call.guard}
+	return cmd
+}
+
+func (g *git) environment(call gitCall) []string {
+	gitDir := call.gitDir
+	if gitDir == "" {
+		gitDir = "/nonexistent"
+	}
+	env := []string{
+		"PATH=" + filepath.Dir(g.path) + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"HOME=/nonexistent",
+		"LC_ALL=C",
+		"GIT_SSH_COMMAND=ssh -o BatchMode=yes -o ServerAliveInterval=30 -o ServerAliveCountMax=10",
+	}
+	env = append(env, g.extra...)
+	return append(env,
+		"GIT_DIR="+gitDir,
+		"GIT_ALLOW_PROTOCOL="+g.protocol,
+		"GIT_TERMINAL_PROMPT=0",
+		"GIT_CONFIG_NOSYSTEM=1",
+		fmt.Sprintf("GIT_CONFIG_GLOBAL=/proc/self/fd/%d", configFD),
+		"GIT_ATTR_NOSYSTEM=1",
+		"GIT_NO_REPLACE_OBJECTS=1",
+		"GIT_DEFAULT_REF_FORMAT=files",
+	)
+}
+
+// runGroup runs cmd as a process group of its own and leaves none of it alive.
+func runGroup(ctx context.Context, cmd *exec.Cmd) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	group := cmd.Process.Pid
+	killed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(killed)
+		_ = unix.Kill(-group, unix.SIGKILL)
+	})
+	// Until the leader is reaped its number is not given to another group, so it
+	// is waited for without reaping, and the kill cannot hit a stranger.
+	_ = eintr(func() error {
+		return unix.Waitid(unix.P_PID, group, nil, unix.WEXITED|unix.WNOWAIT, nil)
+	})
+	if !stop() {
+		<-killed
+	}
+	_ = unix.Kill(-group, unix.SIGKILL)
+	return cmd.Wait()
+}
+
+// gitError is the failure of a git process.
+type gitError struct {
+	command string
+	err     error
+	stderr  string
+}
+
+func (e *gitError) Error() string {
+	text := strings.TrimSpace(e.stderr)
+	if text == "" {
+		return fmt.Sprintf("git %s: %v", e.command, e.err)
+	}
+	return fmt.Sprintf("git %s: %v: %s", e.command, e.err, strings.ReplaceAll(text, "\n", "; "))
+}
+
+func (e *gitError) Unwrap() error { return e.err }
+
+// said is true if git's messages contain one of the texts. LC_ALL=C keeps them
+// in English.
+func said(err error, texts ...string) bool {
+	var failure *gitError
+	if !errors.As(err, &failure) {
+		return false
+	}
+	for _, text := range texts {
+		if strings.Contains(failure.stderr, text) {
+			return true
+		}
+	}
+	return false
+}
+
+// tail keeps the last bytes written to it.
+type tail struct {
+	kept []byte
+	cut  bool // the first line of kept is not whole
+}
+
+const tailSize = 2 << 10
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.kept = append(t.kept, p...)
+	if len(t.kept) > tailSize {
+		t.kept = append(t.kept[:0], t.kept[len(t.kept)-tailSize:]...)
+		t.cut = true
+	}
+	return len(p), nil
+}
+
+// String leaves out what may be half a line, and with it half a password.
+func (t *tail) String() string {
+	kept := t.kept
+	if end := bytes.IndexByte(kept, '\n'); t.cut && end >= 0 {
+		kept = kept[end+1:]
+	}
+	return strings.ToValidUTF8(string(kept), "?")
+}
+
+// bounded is a buffer that refuses to grow beyond its limit.
+type bounded struct {
+	bytes.Buffer
+	limit int
+	full  bool
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	if b.Len()+len(p) > b.limit {
+		b.full = true
+		return 0, errors.New("output is too long")
+	}
+	return b.Buffer.Write(p)
+}

@@ -1,0 +1,172 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// heal makes a mirror in place ready for a new claim: lock files and half
+// packs of killed git processes go, and so do the refs of all other claims, with
+// their fences. false: a git process of an older claim lives on (it is stopped,
+// or does not die), so the mirror can not be trusted to stay as it is.
+func (m *mirror) heal(ctx context.Context, grace time.Duration) (bool, error) {
+	guard, free, err := m.lock(ctx, unix.LOCK_EX, grace)
+	if err != nil || !free {
+		return false, err
+	}
+	err = errors.Join(m.sweepFiles(ctx), m.sweepRefs(ctx))
+	if err := errors.Join(err, guard.Close()); err != nil {
+		return false, err
+	}
+	return true, m.sweepPackedRefs(ctx)
+}
+
+// sweepFiles removes what git leaves when it is killed. The guard is held: no
+// git of ours is alive here.
+func (m *mirror) sweepFiles(ctx context.Context) error {
+	for _, folder := range []struct {
+		name  string
+		stale func(name string) bool
+	}{
+		{".", func(name string) bool {
+			return strings.HasSuffix(name, ".lock") || name == "packed-refs.new" || name == "gc.pid"
+		}},
+		{"objects", func(name string) bool {
+			return strings.HasPrefix(name, "tmp_") || strings.HasPrefix(name, "incoming-")
+		}},
+		{"objects/pack", func(name string) bool {
+			return strings.HasPrefix(name, "tmp_") || strings.HasPrefix(name, ".tmp-")
+		}},
+		{"objects/info", func(name string) bool { return strings.HasSuffix(name, ".lock") }},
+	} {
+		if err := sweepFolder(ctx, m.dir, folder.name, folder.stale); err != nil {
+			return fmt.Errorf("remove left-overs of git: %w", err)
+		}
+	}
+	return nil
+}
+
+func sweepFolder(ctx context.Context, repository *os.File, name string, stale func(string) bool) error {
+	dir, err := openChild(repository, name)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	entries, err := dir.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if stale(entry) {
+			if err := removeTree(ctx, dir, entry); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// sweepRefs removes lock files from refs/ (no ref may end in .lock) and all of
+// refs/casq/, the way that works for refs that a power cut has left empty, too.
+func (m *mirror) sweepRefs(ctx context.Context) error {
+	top, err := openChild(m.dir, "refs")
+	if err != nil {
+		return err
+	}
+	defer top.Close()
+	if err := removeTree(ctx, top, "casq"); err != nil {
+		return fmt.Errorf("remove refs of earlier claims: %w", err)
+	}
+	return sweepLocks(ctx, top)
+}
+
+func sweepLocks(ctx context.Context, dir *os.File) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	entries, err := dir.ReadDir(-1)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		at := dir.Name() + "/" + entry.Name()
+		switch {
+		case entry.Type()&os.ModeSymlink != 0:
+			return kindLink.inTheWay(at)
+		case strings.HasSuffix(entry.Name(), ".lock"):
+			if err := removeTree(ctx, dir, entry.Name()); err != nil {
+				return err
+			}
+		case entry.IsDir():
+			if err := sweepLocksBelow(ctx, dir, entry.Name()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func sweepLocksBelow(ctx context.Context, dir *os.File, name string) error {
+	child, err := openChild(dir, name)
+	if err != nil {
+		return err
+	}
+	defer child.Close()
+	return sweepLocks(ctx, child)
+}
+
+// sweepPackedRefs deletes the refs of other claims that somebody's git gc has
+// moved into packed-refs. It asks git only when there are any.
+func (m *mirror) sweepPackedRefs(ctx context.Context) error {
+	packed, err := openFile(m.dir, "packed-refs")
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	content, err := io.ReadAll(packed)
+	_ = packed.Close()
+	if err != nil || !strings.Contains(string(content), " "+oursRefs) {
+		return err
+	}
+	ours, err := m.refs(ctx, oursRefs)
+	if err != nil {
+		return err
+	}
+	var script strings.Builder
+	for name, oid := range ours {
+		fmt.Fprintf(&script, "delete %s%s %s\n", oursRefs, name, oid)
+	}
+	_, err = m.run(ctx, gitCall{args: []string{"update-ref", "--no-deref", "--stdin"}, stdin: script.String()})
+	return err
+}
+
+// dropClaim deletes the refs of one claim, without asking git.
+func (m *mirror) dropClaim(ctx context.Context, claim string) error {
+	top, err := openChild(m.dir, "refs")
+	if err != nil {
+		return err
+	}
+	defer top.Close()
+	ours, err := openChild(top, "casq")
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer ours.Close()
+	if err := removeTree(ctx, ours, claim); err != nil {
+		return err
+	}
+	_ = unix.Unlinkat(int(top.Fd()), "casq", unix.AT_REMOVEDIR)
+	return nil
+}

@@ -1,0 +1,247 @@
+package transfer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+)
+
+// childVariable makes the test binary a worker process for one run.
+const childVariable = "CASQ_TRANSFER_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if spec := os.Getenv(childVariable); spec != "" {
+		os.Exit(childMain(spec))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// childSpec says what a child process does: one run, frozen or killed by its
+// own hand at a named point.
+type childSpec struct {
+	Source, Target string
+	Place          Place
+	Repository     bool
+	Removal        bool
+	Unfenced       bool
+	At             string
+	Signal         int
+
+	once sync.Once
+}
+
+func childMain(spec string) int {
+	var s childSpec
+	if err := json.Unmarshal([]byte(spec), &s); err != nil {
+		fmt.Println(err)
+		return 2
+	}
+	err := s.run(context.Background())
+	switch {
+	case errors.Is(err, ErrFenced):
+		fmt.Println("fenced")
+	case err != nil:
+		fmt.Println("error:", err)
+	default:
+		fmt.Println("done")
+	}
+	return 0
+}
+
+func (s *childSpec) run(ctx context.Context) error {
+	begin, closer, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer closer()
+	run, err := begin(ctx, s.Place)
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.finish(ctx, run), run.Close())
+}
+
+func (s *childSpec) finish(ctx context.Context, run Run) error {
+	if s.Removal {
+		return run.Remove(ctx)
+	}
+	if _, err := run.Copy(ctx, nil); err != nil {
+		return err
+	}
+	return run.Publish(ctx)
+}
+
+type beginFunc func(context.Context, Place) (Run, error)
+
+func (s *childSpec) open(ctx context.Context) (beginFunc, func() error, error) {
+	if s.Repository {
+		repositories, err := OpenRepositories(ctx, RepositoriesConfig{
+			SourceURL: s.Source, TargetDir: s.Target, TestHook: s.hook, TestUnfenced: s.Unfenced,
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		return repositories.Begin, repositories.Close, nil
+	}
+	files, err := OpenFiles(ctx, FilesConfig{
+		SourceURL: s.Source, TargetURL: s.Target, TestHook: s.hook, TestUnfenced: s.Unfenced,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return files.Begin, files.Close, nil
+}
+
+// hook signals the calling thread, so that it does not run one instruction more.
+func (s *childSpec) hook(point string) {
+	if point != s.At {
+		return
+	}
+	s.once.Do(func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		_ = unix.Tgkill(os.Getpid(), unix.Gettid(), unix.Signal(s.Signal))
+	})
+}
+
+// child is a process that runs a childSpec.
+type child struct {
+	cmd *exec.Cmd
+	out *strings.Builder
+}
+
+func startChild(t *testing.T, spec *childSpec) *child {
+	t.Helper()
+	encoded, err := json.Marshal(spec)
+	must(t, err)
+	c := &child{cmd: exec.Command(os.Args[0]), out: &strings.Builder{}}
+	c.cmd.Env = append(os.Environ(), childVariable+"="+string(encoded))
+	c.cmd.Stdout, c.cmd.Stderr = c.out, c.out
+	must(t, c.cmd.Start())
+	t.Cleanup(func() {
+		if c.cmd.ProcessState == nil {
+			_ = c.cmd.Process.Kill()
+			_ = c.cmd.Wait()
+		}
+	})
+	return c
+}
+
+// startFrozen returns when the child has stopped itself at the point.
+func startFrozen(t *testing.T, spec *childSpec) *child {
+	t.Helper()
+	spec.Signal = int(unix.SIGSTOP)
+	c := startChild(t, spec)
+	var status unix.WaitStatus
+	for {
+		_, err := unix.Wait4(c.cmd.Process.Pid, &status, unix.WUNTRACED, nil)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		must(t, err)
+		break
+	}
+	if !status.Stopped() {
+		t.Fatalf("child ended before %s: %s", spec.At, c.out)
+	}
+	return c
+}
+
+// thaw lets the child go on and returns what it says at its end.
+func (c *child) thaw(t *testing.T) string {
+	t.Helper()
+	must(t, c.cmd.Process.Signal(unix.SIGCONT))
+	must(t, c.cmd.Wait())
+	return strings.TrimSpace(c.out.String())
+}
+
+// runKilled runs a child that kills itself at the point.
+func runKilled(t *testing.T, spec *childSpec) {
+	t.Helper()
+	spec.Signal = int(unix.SIGKILL)
+	c := startChild(t, spec)
+	var exit *exec.ExitError
+	if err := c.cmd.Wait(); !errors.As(err, &exit) || exit.Sys().(interface{ Signaled() bool }).Signaled() == false {
+		t.Fatalf("child was not killed at %s: %v: %s", spec.At, err, c.out)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantError(t *testing.T, err, target error) {
+	t.Helper()
+	if !errors.Is(err, target) {
+		t.Fatalf("error is %v, want %v", err, target)
+	}
+}
+
+func claim() string { return uuid.NewString() }
+
+func write(t *testing.T, folder, path, content string) {
+	t.Helper()
+	full := filepath.Join(folder, path)
+	must(t, os.MkdirAll(filepath.Dir(full), 0o755))
+	must(t, os.WriteFile(full, []byte(content), 0o644))
+}
+
+func wantContent(t *testing.T, folder, path, content string) {
+	t.Helper()
+	got, err := os.ReadFile(filepath.Join(folder, path))
+	must(t, err)
+	if string(got) != content {
+		t.Fatalf("%s holds %q, want %q", path, got, content)
+	}
+}
+
+func wantAbsent(t *testing.T, folder, path string) {
+	t.Helper()
+	if _, err := os.Lstat(filepath.Join(folder, path)); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("%s is there (%v), want it absent", path, err)
+	}
+}
+
+// wantNoStaging checks that nothing was left behind.
+func wantNoStaging(t *testing.T, target string) {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(target, stagingRoot))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	if len(entries) > 0 {
+		t.Fatalf("staging was left behind: %v", entries)
+	}
+}
+
+// mountTmpfs mounts a small file system at a new folder, or skips the test.
+func mountTmpfs(t *testing.T, at, options string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("mounting a small file system needs root")
+	}
+	must(t, os.MkdirAll(at, 0o755))
+	if err := unix.Mount("tmpfs", at, "tmpfs", 0, options); err != nil {
+		t.Skipf("mounting is not possible here: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(at, unix.MNT_DETACH); err != nil {
+			t.Errorf("unmount %s: %v", at, err)
+		}
+	})
+}

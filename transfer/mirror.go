@@ -1,0 +1,276 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// mirror is a bare repository below the target: in place, or in staging.
+type mirror struct {
+	git *git
+	dir *os.File
+}
+
+// mirrorConfigs are the configurations that a mirror of ours may have, byte for
+// byte, for SHA-1 and SHA-256; anything else in that file is not ours, and could make
+// git run programs (core.sshCommand, core.fsmonitor). Texts that earlier versions
+// wrote stay in the list, else an upgrade would clone every repository anew.
+var mirrorConfigs = [2]string{
+	`[core]
+	repositoryformatversion = 0
+	filemode = true
+	bare = true
+` + mirrorSettings,
+	`[core]
+	repositoryformatversion = 1
+	filemode = true
+	bare = true
+[extensions]
+	objectformat = sha256
+` + mirrorSettings,
+}
+
+// refs/casq/ is hidden from whoever clones the mirror. Nobody but us collects
+// garbage: it could take away what a running fetch has not yet tied to a ref.
+const mirrorSettings = `[transfer]
+	hideRefs = refs/casq
+[gc]
+	auto = 0
+[maintenance]
+	auto = false
+[receive]
+	autogc = false
+`
+
+// guardName is a file in each mirror. Every git process of ours that works on a
+// mirror holds a shared lock on it, by a handle that it inherits, for as long
+// as it lives (stopped, too). Who holds the exclusive lock knows that all lock files
+// of git's are left-overs of the dead.
+const guardName = "casq.guard"
+
+// lock takes a lock on the guard; false: others hold it until grace was over.
+func (m *mirror) lock(ctx context.Context, how int, grace time.Duration) (*os.File, bool, error) {
+	const flags = unix.O_RDWR | unix.O_CREAT | unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NONBLOCK
+	fd, err := retryInterrupted(func() (int, error) {
+		return unix.Openat(int(m.dir.Fd()), guardName, flags, 0o644)
+	})
+	if errors.Is(err, unix.ELOOP) {
+		return nil, false, kindLink.inTheWay(m.dir.Name() + "/" + guardName)
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("open %s/%s: %w", m.dir.Name(), guardName, err)
+	}
+	guard := os.NewFile(uintptr(fd), m.dir.Name()+"/"+guardName)
+	free, err := flock(ctx, fd, how, grace)
+	if err != nil || !free {
+		_ = guard.Close()
+		return nil, false, err
+	}
+	return guard, true, nil
+}
+
+// flock asks every few milliseconds: a blocking flock can be ended by no ctx.
+func flock(ctx context.Context, fd, how int, grace time.Duration) (bool, error) {
+	const pause = 5 * time.Millisecond
+	ticker := time.NewTicker(pause)
+	defer ticker.Stop()
+	over := time.NewTimer(grace)
+	defer over.Stop()
+	for {
+		err := eintr(func() error { return unix.Flock(fd, how|unix.LOCK_NB) })
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return err == nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		case <-over.C:
+			return false, nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// guardWait is how long a git process of ours waits for the guard. Only Begin
+// takes it exclusively, for the milliseconds that its cleaning lasts.
+const guardWait = 10 * time.Second
+
+// run runs git in the mirror.
+func (m *mirror) run(ctx context.Context, call gitCall) (string, error) {
+	guard, free, err := m.lock(ctx, unix.LOCK_SH, guardWait)
+	if err == nil && !free {
+		err = fmt.Errorf("lock %s/%s: another run is cleaning up there", m.dir.Name(), guardName)
+	}
+	if err != nil {
+		return "", err
+	}
+	// The child's copy keeps the lock after ours is closed.
+	defer guard.Close()
+	call.dir, call.gitDir, call.guard = m.dir, ".", guard
+	return m.git.run(ctx, call)
+}
+
+// errBroken says that a mirror can not be used and has to be cloned anew.
+var errBroken = errors.New("not a usable mirror")
+
+// refs lists the refs below prefix, without it. The type of each object is
+// asked for so that git looks at it: a ref to an object that is not there, or in a
+// pack that can not be read, is an error and not a line.
+func (m *mirror) refs(ctx context.Context, prefix string) (refs, error) {
+	out, err := m.run(ctx, gitCall{
+		args:   []string{"for-each-ref", "--format=%(objectname) %(refname) %(objecttype)", prefix},
+		strict: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list refs in place: %w", err)
+	}
+	if prefix == "refs/" {
+		prefix = ""
+	}
+	return parseRefs(out, prefix), nil
+}
+
+// realRefs are all but our own.
+func (m *mirror) realRefs(ctx context.Context) (refs, error) {
+	all, err := m.refs(ctx, "refs/")
+	for name := range all {
+		if strings.HasPrefix(name, oursRefs) {
+			delete(all, name)
+		}
+	}
+	return all, err
+}
+
+// head reads HEAD. It is a file of one line in the files backend, which is the
+// only one that we make.
+func (m *mirror) head() (head, error) {
+	text, err := readSmall(m.dir, "HEAD")
+	if err != nil {
+		return "", err
+	}
+	top := head(strings.TrimSuffix(text, "\n"))
+	if !isObjectID(string(top)) && !strings.HasPrefix(top.branch(), "refs/") {
+		return "", fmt.Errorf("%w: HEAD is %q", errBroken, clip(text))
+	}
+	return top, nil
+}
+
+// readSmall reads a regular file of at most 64 KiB right below dir.
+func readSmall(dir *os.File, name string) (string, error) {
+	file, err := openFile(dir, name)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	content, err := io.ReadAll(io.LimitReader(file, 64<<10))
+	return string(content), err
+}
+
+// openFile opens a regular file right below dir for reading.
+func openFile(dir *os.File, name string) (*os.File, error) {
+	at := dir.Name() + "/" + name
+	kind, err := leafKind(int(dir.Fd()), name)
+	switch {
+	case err != nil:
+		return nil, &os.PathError{Op: "stat", Path: at, Err: err}
+	case kind == kindAbsent:
+		return nil, &os.PathError{Op: "open", Path: at, Err: unix.ENOENT}
+	case kind == kindDir:
+		return nil, fmt.Errorf("%w: %s is a folder", errBroken, at)
+	case kind != kindFile:
+		return nil, kind.inTheWay(at)
+	}
+	fd, err := retryInterrupted(func() (int, error) {
+		return unix.Openat(int(dir.Fd()), name, fileFlags|unix.O_NOFOLLOW, 0)
+	})
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: at, Err: err}
+	}
+	return os.NewFile(uintptr(fd), at), nil
+}
+
+// parts of a mirror that git and we go through.
+var mirrorParts = []struct {
+	path string
+	kind kind
+}{
+	{"HEAD", kindFile}, {"config", kindFile}, {"refs", kindDir}, {"objects", kindDir},
+	{"objects/pack", kindDir}, {"objects/info", kindDir},
+}
+
+// inspect says whether git may be let loose on the mirror: errBroken if it is
+// not one of ours, ErrUnsafe if a link in it could lead git elsewhere.
+func (m *mirror) inspect() error {
+	for _, part := range mirrorParts {
+		kind, err := leafKind(int(m.dir.Fd()), part.path)
+		if err != nil {
+			return err
+		}
+		if kind == kindLink || kind == kindOther {
+			return kind.inTheWay(m.dir.Name() + "/" + part.path)
+		}
+		if kind != part.kind {
+			return fmt.Errorf("%w: %s/%s is missing or of another kind", errBroken, m.dir.Name(), part.path)
+		}
+	}
+	for _, elsewhere := range []string{"commondir", "config.worktree", "objects/info/alternates", "objects/info/http-alternates"} {
+		if kind, err := leafKind(int(m.dir.Fd()), elsewhere); err != nil || kind != kindAbsent {
+			return errors.Join(err, fmt.Errorf("%w: %s/%s leads elsewhere", errBroken, m.dir.Name(), elsewhere))
+		}
+	}
+	kind, err := leafKind(int(m.dir.Fd()), "packed-refs")
+	if err != nil {
+		return err
+	}
+	if kind == kindLink || kind == kindOther {
+		return kind.inTheWay(m.dir.Name() + "/packed-refs")
+	}
+	config, err := readSmall(m.dir, "config")
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(mirrorConfigs[:], config) {
+		return fmt.Errorf("%w: %s/config is not as it was written; settings belong into git's system configuration",
+			errBroken, m.dir.Name())
+	}
+	_, err = m.head()
+	return err
+}
+
+// adopt makes a clone in staging a mirror of ours.
+func (m *mirror) adopt(ctx context.Context) error {
+	format, err := m.run(ctx, gitCall{args: []string{"rev-parse", "--show-object-format"}})
+	if err != nil {
+		return err
+	}
+	config := mirrorConfigs[0]
+	if strings.TrimSpace(format) == "sha256" {
+		config = mirrorConfigs[1]
+	}
+	return writeFile(m.dir, "config", config)
+}
+
+// writeFile writes a new file right below dir and syncs it.
+func writeFile(dir *os.File, name, content string) error {
+	if err := removeTree(context.Background(), dir, name); err != nil {
+		return err
+	}
+	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	fd, err := retryInterrupted(func() (int, error) {
+		return unix.Openat(int(dir.Fd()), name, flags, 0o644)
+	})
+	if err != nil {
+		return &os.PathError{Op: "create", Path: dir.Name() + "/" + name, Err: err}
+	}
+	file := os.NewFile(uintptr(fd), dir.Name()+"/"+name)
+	_, err = file.WriteString(content)
+	return errors.Join(err, file.Sync(), file.Close())
+}

@@ -1,0 +1,111 @@
+package transfer
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+const (
+	// maxPath and maxComponent are in bytes. Linux refuses names over 255; 1024
+	// keeps target, prefix and key together below PATH_MAX.
+	maxPath      = 1024
+	maxComponent = 255
+
+	// stagingRoot is the folder of the target that no thing may live in.
+	stagingRoot = ".casq"
+)
+
+// path returns the place's path relative to source and target.
+func (p Place) path() (string, error) {
+	if p.Prefix != "" {
+		if why := badPath(p.Prefix); why != "" {
+			return "", fmt.Errorf("%w: prefix %q %s", ErrBadPlace, clip(p.Prefix), why)
+		}
+	}
+	if why := badPath(p.Key); why != "" {
+		return "", fmt.Errorf("%w: key %q %s", ErrBadPlace, clip(p.Key), why)
+	}
+	if !isUUID(p.Claim) {
+		return "", fmt.Errorf("%w: claim %q is not a UUID in lower case", ErrBadPlace, clip(p.Claim))
+	}
+	if p.Prefix == "" {
+		return p.Key, nil
+	}
+	return p.Prefix + "/" + p.Key, nil
+}
+
+// badPath says why path is not an acceptable relative path; "" if it is.
+func badPath(path string) string {
+	switch {
+	case path == "":
+		return "is empty"
+	case len(path) > maxPath:
+		return fmt.Sprintf("is %d bytes long; %d are allowed", len(path), maxPath)
+	case !utf8.ValidString(path):
+		return "is not valid UTF-8"
+	case strings.IndexFunc(path, isControl) >= 0:
+		return "has a NUL, newline or other control character"
+	case path[0] == '/':
+		return "is an absolute path; it has to be relative"
+	case path[len(path)-1] == '/':
+		return "ends with a slash"
+	}
+	for i, component := range strings.Split(path, "/") {
+		if why := badComponent(component, i == 0); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+func badComponent(component string, first bool) string {
+	switch {
+	case component == "":
+		return "has an empty component (//)"
+	case component == "." || component == "..":
+		return fmt.Sprintf("has a %q component", component)
+	case len(component) > maxComponent:
+		return fmt.Sprintf("has a component of %d bytes; %d are allowed", len(component), maxComponent)
+	case first && strings.EqualFold(component, stagingRoot):
+		return "begins with " + stagingRoot + ", which is kept for staging"
+	}
+	return ""
+}
+
+// isControl is true for ASCII and C1 control characters. U+2028 and U+2029 are
+// let through: no file system and no protocol in use here gives them a meaning.
+func isControl(r rune) bool {
+	return r < 0x20 || (r >= 0x7f && r <= 0x9f)
+}
+
+func isUUID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for i, c := range []byte(s) {
+		dash := i == 8 || i == 13 || i == 18 || i == 23
+		hexadecimal := (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f')
+		if dash != (c == '-') || (!dash && !hexadecimal) {
+			return false
+		}
+	}
+	return true
+}
+
+// clip shortens what a message quotes.
+func clip(s string) string {
+	if len(s) > 80 {
+		return s[:80] + "..."
+	}
+	return s
+}
+
+// stagingName is the folder below .casq that the claims on path share. A hash,
+// because the path itself would bring its folders and its length along.
+func stagingName(path string) string {
+	sum := sha256.Sum256([]byte(path))
+	return hex.EncodeToString(sum[:])
+}

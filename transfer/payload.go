@@ -1,0 +1,72 @@
+package transfer
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// expectation is what an event said of a file.
+type expectation struct {
+	sha256 []byte // nil: not said
+	size   int64  // -1: not said
+}
+
+// members decodes a payload, which is a JSON object or not there at all.
+func members(payload json.RawMessage) (map[string]json.RawMessage, error) {
+	if len(bytes.TrimSpace(payload)) == 0 {
+		return nil, nil
+	}
+	// A map and not a struct: encoding/json takes "SHA256" for "sha256".
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(payload, &object); err != nil {
+		return nil, fmt.Errorf("%w: decode as a JSON object: %w", ErrBadPayload, err)
+	}
+	if object == nil {
+		return nil, fmt.Errorf("%w: null in place of a JSON object", ErrBadPayload)
+	}
+	return object, nil
+}
+
+// expect reads the members "sha256" and "size"; both may be missing or null.
+func expect(payload json.RawMessage) (expectation, error) {
+	want := expectation{size: -1}
+	object, err := members(payload)
+	if err != nil {
+		return want, err
+	}
+	if raw := object["sha256"]; given(raw) {
+		if want.sha256, err = decodeSum(raw); err != nil {
+			return want, err
+		}
+	}
+	if raw := object["size"]; given(raw) {
+		size, err := strconv.ParseInt(string(raw), 10, 64)
+		if err != nil || size < 0 {
+			return want, fmt.Errorf("%w: size %s is not a whole number of bytes", ErrBadPayload, clip(string(raw)))
+		}
+		want.size = size
+	}
+	return want, nil
+}
+
+func given(raw json.RawMessage) bool {
+	return raw != nil && string(raw) != "null"
+}
+
+// decodeSum takes 64 hexadecimal digits, also as Postgres writes a bytea
+// column into JSON (with \x before them).
+func decodeSum(raw json.RawMessage) ([]byte, error) {
+	var text string
+	if err := json.Unmarshal(raw, &text); err != nil {
+		return nil, fmt.Errorf("%w: sha256 %s is not a string", ErrBadPayload, clip(string(raw)))
+	}
+	sum, err := hex.DecodeString(strings.TrimPrefix(text, `\x`))
+	if err != nil || len(sum) != 32 {
+		return nil, fmt.Errorf("%w: sha256 %q is not 64 hexadecimal digits", ErrBadPayload, clip(text))
+	}
+	return sum, nil
+}

@@ -1,0 +1,140 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+
+	"golang.org/x/sys/unix"
+)
+
+// putInPlace renames what is staged under name to the place. clear is asked
+// before each try to make way and says with which flags to rename.
+func (s *stage) putInPlace(ctx context.Context, name string, clear clearFunc, hook func(string)) error {
+	if s.dir == nil {
+		return s.check()
+	}
+	for range maxTries {
+		again, err := s.tryPutInPlace(ctx, name, clear, hook)
+		if !again {
+			return err
+		}
+	}
+	return errors.New("folders on the way keep vanishing; look whether somebody deletes them")
+}
+
+type clearFunc func(parent *os.File, base string) (flags uint, err error)
+
+// tryPutInPlace answers true if a folder on the way was removed, or put in
+// place, by another thing's run meanwhile.
+func (s *stage) tryPutInPlace(
+	ctx context.Context, name string, clear clearFunc, hook func(string),
+) (again bool, err error) {
+	parent, err := s.tree.makeDirs(path.Dir(s.path))
+	if err != nil {
+		return errors.Is(err, unix.ENOENT), err
+	}
+	defer parent.Close()
+	base := path.Base(s.path)
+	flags, err := clear(parent, base)
+	if err != nil {
+		return errors.Is(err, unix.ENOENT), err
+	}
+	// The deadline is looked at before the hook, so that a test that freezes the
+	// process at the hook freezes it as close to the rename as can be.
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	}
+	hook(pointBeforePublish)
+	err = rename(s.dir, name, parent, base, flags)
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return s.stillStaged(name)
+	case errors.Is(err, unix.EISDIR), errors.Is(err, unix.ENOTDIR),
+		errors.Is(err, unix.ENOTEMPTY), errors.Is(err, unix.EEXIST):
+		return true, err
+	case err != nil:
+		return false, err
+	}
+	hook(pointPublished)
+	return false, parent.Sync()
+}
+
+// stillStaged finds out why a publish met ENOENT. What we staged is there: it
+// is the parent that vanished, so try again. It is not: somebody deletes, or has
+// deleted, our staging.
+func (s *stage) stillStaged(name string) (bool, error) {
+	if err := s.check(); err != nil {
+		return false, err
+	}
+	_, err := statAt(int(s.dir.Fd()), name)
+	if err != nil {
+		return false, s.fenced(err)
+	}
+	return true, nil
+}
+
+// takeAway renames the place into the own staging, as name. mine is asked
+// whether what stands there is the thing, and not a folder of other things: only
+// a run on this very key can turn one into the other between the question and
+// the rename, and that run would have fenced us.
+func (s *stage) takeAway(ctx context.Context, name string, mine mineFunc, hook func(string)) error {
+	if s.dir == nil {
+		return s.check()
+	}
+	parent, err := s.tree.openDir(path.Dir(s.path))
+	if absent(err) {
+		return s.checkAbsent()
+	}
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	base := path.Base(s.path)
+	there, err := mine(parent, base)
+	if err != nil {
+		return err
+	}
+	if !there {
+		return s.checkAbsent()
+	}
+	if err := removeTree(ctx, s.dir, name); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	hook(pointBeforeRemove)
+	err = rename(parent, base, s.dir, name, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return s.checkAbsent()
+	}
+	if err != nil {
+		return err
+	}
+	hook(pointRemoved)
+	return parent.Sync()
+}
+
+type mineFunc func(parent *os.File, base string) (bool, error)
+
+// checkAbsent is for a removal that finds nothing in place. It returns nil if
+// the run may say "removed": it is not fenced, and the absence is on disk, which
+// an earlier run that died right after its rename may not have come to.
+func (s *stage) checkAbsent() error {
+	for dir := path.Dir(s.path); ; dir = path.Dir(dir) {
+		deepest, err := s.tree.openDir(dir)
+		if absent(err) && dir != "." {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(deepest.Sync(), deepest.Close()); err != nil {
+			return fmt.Errorf("sync folder: %w", err)
+		}
+		return s.check()
+	}
+}

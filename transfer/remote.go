@@ -1,0 +1,205 @@
+package transfer
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// keyPlaceholder is what a template has where the repository's path goes.
+const keyPlaceholder = "{key}"
+
+// template makes the address of a repository's source.
+type template struct {
+	// folder is where a local source's repositories are; nil for a URL.
+	folder *tree
+	// Around the path: parts of a URL, or of a path below folder.
+	before, after string
+}
+
+var (
+	remoteHelper = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9+.-]*::`)
+	schemeName   = regexp.MustCompile(`^[a-z][a-z0-9+.-]*$`)
+)
+
+// parseTemplate checks a source's address. What it lets through can become
+// neither an option nor a remote helper of git.
+func parseTemplate(address string, allowed []string) (*template, error) {
+	switch {
+	case address == "":
+		return nil, errors.New("no URL template and no folder given")
+	case strings.HasPrefix(address, "-"):
+		return nil, errors.New("begins with a dash, which git would take for an option")
+	case remoteHelper.MatchString(address):
+		return nil, errors.New("names a git remote helper (ext:: and the like), which is never allowed")
+	case strings.IndexFunc(address, isControl) >= 0:
+		return nil, errors.New("has a control character")
+	case strings.Count(address, keyPlaceholder) > 1:
+		return nil, fmt.Errorf("has %s more than once", keyPlaceholder)
+	}
+	scheme, rest, isURL := strings.Cut(address, "://")
+	if !isURL {
+		if colon, slash := strings.Index(address, ":"), strings.Index(address, "/"); colon >= 0 && (slash < 0 || colon < slash) {
+			return nil, errors.New("is in the short form of ssh; write ssh://user@host/path/" + keyPlaceholder)
+		}
+		scheme = "file"
+	}
+	if !schemeName.MatchString(scheme) || !slices.Contains(allowed, scheme) {
+		return nil, fmt.Errorf("protocol %q is not allowed; allowed are %s", scheme, strings.Join(allowed, ", "))
+	}
+	if scheme == "file" {
+		return folderTemplate(address)
+	}
+	return urlTemplate(address, rest)
+}
+
+func folderTemplate(address string) (*template, error) {
+	before, after, found := strings.Cut(address, keyPlaceholder)
+	if found && !strings.HasSuffix(before, "/") {
+		return nil, fmt.Errorf("%s has to follow a slash, so that the folder is fixed", keyPlaceholder)
+	}
+	folder, _, err := folderOf(before)
+	if err != nil {
+		return nil, err
+	}
+	if after != "" {
+		if why := badPath("x" + after); why != "" {
+			return nil, fmt.Errorf("what follows %s %s", keyPlaceholder, why)
+		}
+	}
+	tree, err := openTree(folder, true)
+	if err != nil {
+		return nil, err
+	}
+	return &template{folder: tree, after: after}, nil
+}
+
+func urlTemplate(address, rest string) (*template, error) {
+	before, after, found := strings.Cut(address, keyPlaceholder)
+	host, _, hasPath := strings.Cut(rest, "/")
+	if !found || !hasPath || strings.Contains(host, keyPlaceholder) {
+		return nil, fmt.Errorf("needs %s once, in its path", keyPlaceholder)
+	}
+	if strings.ContainsAny(address, "?#") {
+		return nil, errors.New("has a query or a fragment, which git does not use")
+	}
+	parsed, err := url.Parse(before)
+	if err != nil {
+		return nil, errors.New("is not a URL")
+	}
+	if parsed.Hostname() == "" || strings.HasPrefix(parsed.Hostname(), "-") {
+		return nil, errors.New("has no acceptable host")
+	}
+	return &template{before: before, after: after}, nil
+}
+
+func (t *template) close() error {
+	if t.folder == nil {
+		return nil
+	}
+	return t.folder.close()
+}
+
+// remote is one repository at the source.
+type remote struct {
+	url string
+	// folder is the repository itself for a local source, where git is given the
+	// handle: what was checked is what is read.
+	folder *os.File
+}
+
+// remote returns the source of the repository at path.
+func (t *template) remote(path string) (*remote, error) {
+	if t.folder == nil {
+		parts := strings.Split(path, "/")
+		for i := range parts {
+			parts[i] = url.PathEscape(parts[i])
+		}
+		return &remote{url: t.before + strings.Join(parts, "/") + t.after}, nil
+	}
+	folder, err := t.openRepository(path + t.after)
+	if absent(err) {
+		return nil, fmt.Errorf("%w: %w", ErrMissing, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open repository at the source: %w", err)
+	}
+	return &remote{url: fmt.Sprintf("file:///proc/self/fd/%d", sourceFD), folder: folder}, nil
+}
+
+// openRepository opens a bare repository, or the .git of one with a work tree.
+// A .git that is a file, and a commondir, lead elsewhere and are not followed.
+func (t *template) openRepository(path string) (*os.File, error) {
+	folder, err := t.folder.openDir(path)
+	if err != nil {
+		return nil, err
+	}
+	inner, err := leafKind(int(folder.Fd()), ".git")
+	if err == nil && inner != kindAbsent {
+		_ = folder.Close()
+		if inner != kindDir {
+			return nil, fmt.Errorf("%w: %s/.git is a link or file that leads elsewhere", ErrUnsafe, folder.Name())
+		}
+		return t.checked(t.folder.openDir(path + "/.git"))
+	}
+	return t.checked(folder, err)
+}
+
+func (t *template) checked(folder *os.File, err error) (*os.File, error) {
+	if err != nil {
+		if folder != nil {
+			_ = folder.Close()
+		}
+		return nil, err
+	}
+	if err := checkSource(folder); err != nil {
+		_ = folder.Close()
+		return nil, err
+	}
+	return folder, nil
+}
+
+func checkSource(folder *os.File) error {
+	for _, name := range []string{"HEAD", "objects", "refs", "commondir"} {
+		kind, err := leafKind(int(folder.Fd()), name)
+		if err != nil {
+			return err
+		}
+		switch {
+		case kind == kindLink || (name == "commondir" && kind != kindAbsent):
+			return fmt.Errorf("%w: %s/%s leads elsewhere", ErrUnsafe, folder.Name(), name)
+		case kind == kindAbsent && name != "commondir":
+			return fmt.Errorf("%w: %s is not a git repository (no %s)", ErrMissing, folder.Name(), name)
+		}
+	}
+	return nil
+}
+
+func (r *remote) close() {
+	if r.folder != nil {
+		_ = r.folder.Close()
+	}
+}
+
+// options are what the commands that talk to the source need. A local
+// source is served as it is: without --strict upload-pack would look for a .git in it.
+func (r *remote) options() []string {
+	if r.folder == nil {
+		return nil
+	}
+	return []string{"--upload-pack=git-upload-pack --strict"}
+}
+
+// missing makes the error of a command that talked to the source into
+// ErrMissing if the source said that there is no such repository. Servers that hide
+// what one may not see say the same of a wrong password.
+func (r *remote) missing(err error) error {
+	if said(err, "does not appear to be a git repository", "epository not found", "could not be found", "' not found") {
+		return fmt.Errorf("%w: %w", ErrMissing, err)
+	}
+	return err
+}

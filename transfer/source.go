@@ -1,0 +1,152 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"gocloud.dev/blob"
+	"gocloud.dev/gcerrors"
+	"golang.org/x/sys/unix"
+)
+
+// source is where files come from.
+type source interface {
+	open(ctx context.Context, path string) (object, error)
+	close() error
+}
+
+// object is one file of a source, being read.
+type object interface {
+	io.ReadCloser
+	// size is what the source said before the first read.
+	size() int64
+	// settled returns ErrChanged if the source no longer has what was opened.
+	settled(ctx context.Context) error
+}
+
+// folderSource reads plain files. Not through fileblob, which escapes the names
+// that it does not like and follows links.
+type folderSource struct{ tree *tree }
+
+func (s *folderSource) close() error { return s.tree.close() }
+
+func (s *folderSource) open(_ context.Context, path string) (object, error) {
+	file, err := s.tree.open(path, fileFlags)
+	if absent(err) {
+		return nil, fmt.Errorf("%w: %w", ErrMissing, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open at the source: %w", err)
+	}
+	o := &fileObject{tree: s.tree, path: path, File: file}
+	if o.before, err = o.stat(file); err == nil && o.before.Mode&unix.S_IFMT != unix.S_IFREG {
+		err = fmt.Errorf("%w: %s at the source is not a regular file", ErrUnsafe, file.Name())
+	}
+	if err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return o, nil
+}
+
+// absent is true for a path that leads nowhere: also one that leads through a
+// file, for a file has nothing below it.
+func absent(err error) bool {
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, ErrOccupied)
+}
+
+type fileObject struct {
+	*os.File
+	tree   *tree
+	path   string
+	before unix.Stat_t
+}
+
+func (o *fileObject) size() int64 { return o.before.Size }
+
+func (o *fileObject) stat(file *os.File) (unix.Stat_t, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
+		return st, fmt.Errorf("look at %s: %w", file.Name(), err)
+	}
+	return st, nil
+}
+
+// settled looks twice: at the file that was read, for a write into it, and at
+// its path, for another file put there. The change time catches a writer that
+// sets the modification time back. A write within the clock's tick (4 ms
+// before Linux 6.13) of the first look can escape; a sha256 in the payload
+// catches that too.
+func (o *fileObject) settled(context.Context) error {
+	after, err := o.stat(o.File)
+	if err != nil {
+		return err
+	}
+	if after.Size != o.before.Size || after.Mtim != o.before.Mtim || after.Ctim != o.before.Ctim {
+		return fmt.Errorf("%w: %s was written to while it was read", ErrChanged, o.Name())
+	}
+	again, err := o.tree.open(o.path, unix.O_PATH|unix.O_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("%w: %s vanished while it was read: %w", ErrChanged, o.Name(), err)
+	}
+	defer again.Close()
+	now, err := o.stat(again)
+	if err != nil {
+		return err
+	}
+	if now.Ino != o.before.Ino || now.Dev != o.before.Dev {
+		return fmt.Errorf("%w: %s was replaced while it was read", ErrChanged, o.Name())
+	}
+	return nil
+}
+
+// bucketSource reads from a bucket.
+type bucketSource struct{ bucket *blob.Bucket }
+
+func (s *bucketSource) close() error { return s.bucket.Close() }
+
+func (s *bucketSource) open(ctx context.Context, path string) (object, error) {
+	before, err := s.bucket.Attributes(ctx, path)
+	if err != nil {
+		return nil, bucketError(err)
+	}
+	reader, err := s.bucket.NewReader(ctx, path, nil)
+	if err != nil {
+		return nil, bucketError(err)
+	}
+	return &bucketObject{Reader: reader, bucket: s.bucket, path: path, before: before}, nil
+}
+
+func bucketError(err error) error {
+	if gcerrors.Code(err) == gcerrors.NotFound {
+		return fmt.Errorf("%w: %w", ErrMissing, err)
+	}
+	return fmt.Errorf("read from bucket: %w", err)
+}
+
+type bucketObject struct {
+	*blob.Reader
+	bucket *blob.Bucket
+	path   string
+	before *blob.Attributes
+}
+
+func (o *bucketObject) size() int64 { return o.before.Size }
+
+func (o *bucketObject) settled(ctx context.Context) error {
+	after, err := o.bucket.Attributes(ctx, o.path)
+	if gcerrors.Code(err) == gcerrors.NotFound {
+		return fmt.Errorf("%w: %s vanished while it was read", ErrChanged, o.path)
+	}
+	if err != nil {
+		return fmt.Errorf("read from bucket: %w", err)
+	}
+	if after.ETag != o.before.ETag || after.Size != o.before.Size ||
+		!after.ModTime.Equal(o.before.ModTime) || !o.ModTime().Equal(o.before.ModTime) {
+		return fmt.Errorf("%w: %s was replaced while it was read", ErrChanged, o.path)
+	}
+	return nil
+}

@@ -1,0 +1,213 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// stage is one claim's staging folder, <target>/.casq/<hash of path>/<claim>/.
+// It is the fence: publish renames out of it and removal renames into it, by the
+// handle that Begin opened. Once the folder is deleted neither can work, and a
+// folder that somebody made again under the same name would not be this handle's.
+type stage struct {
+	tree  *tree
+	path  string // of the place
+	claim string
+	dir   *os.File
+}
+
+// maxTries bounds every loop that repeats because somebody else removed an
+// empty folder meanwhile. Each round takes a new rmdir of another process.
+const maxTries = 128
+
+// makeStage makes the claim's folder. That the claim has one already is an
+// error: a folder that is made again is no fence.
+func makeStage(t *tree, path, claim string) (*stage, error) {
+	for range maxTries {
+		shared, err := openShared(t, path, true)
+		if errors.Is(err, unix.ENOENT) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("make staging: %w", err)
+		}
+		err = eintr(func() error { return unix.Mkdirat(int(shared.Fd()), claim, 0o700) })
+		if errors.Is(err, unix.ENOENT) {
+			_ = shared.Close() // the last claim's Close removed the empty folder
+			continue
+		}
+		var dir *os.File
+		if err == nil {
+			dir, err = openChild(shared, claim)
+		}
+		_ = shared.Close()
+		switch {
+		case errors.Is(err, unix.ENOENT):
+			return nil, fmt.Errorf("make staging: %w", ErrFenced)
+		case errors.Is(err, unix.EEXIST):
+			return nil, fmt.Errorf("make staging: claim %s has been begun before", claim)
+		case err != nil:
+			return nil, fmt.Errorf("make staging for claim %s: %w", claim, err)
+		}
+		return &stage{tree: t, path: path, claim: claim, dir: dir}, nil
+	}
+	return nil, fmt.Errorf("make staging: %s/%s keeps vanishing", stagingRoot, stagingName(path))
+}
+
+// openShared opens the folder that all claims on path share.
+func openShared(t *tree, path string, create bool) (*os.File, error) {
+	name := stagingName(path)
+	if create {
+		if err := mkdirPrivate(t.root, stagingRoot); err != nil {
+			return nil, err
+		}
+		top, err := t.openDir(stagingRoot)
+		if err != nil {
+			return nil, err
+		}
+		err = mkdirPrivate(top, name)
+		_ = top.Close()
+		if err != nil {
+			return nil, err
+		}
+	}
+	return t.openDir(stagingRoot + "/" + name)
+}
+
+func mkdirPrivate(parent *os.File, name string) error {
+	err := eintr(func() error { return unix.Mkdirat(int(parent.Fd()), name, 0o700) })
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return &fs.PathError{Op: "mkdir", Path: parent.Name() + "/" + name, Err: err}
+	}
+	return nil
+}
+
+// removeOthers deletes the staging of all other claims on the place. They are
+// deleted and not moved away: a handle follows a moved folder.
+//
+// A folder that appears while this runs belongs to a claim that is older than
+// ours and late (its row check will fail, since ours is committed) or newer (then
+// ours will). So one look that finds nothing is enough.
+func (s *stage) removeOthers(ctx context.Context) error {
+	for range maxTries {
+		others, err := s.others()
+		if err != nil {
+			return err
+		}
+		if len(others) == 0 {
+			return nil
+		}
+		shared, err := openShared(s.tree, s.path, false)
+		if err != nil {
+			return s.fenced(err)
+		}
+		for _, other := range others {
+			if err := removeTree(ctx, shared, other); err != nil {
+				_ = shared.Close()
+				return fmt.Errorf("remove staging of an earlier claim: %w", err)
+			}
+		}
+		_ = shared.Close()
+	}
+	return fmt.Errorf("remove staging of earlier claims on %q: more keep coming", s.path)
+}
+
+func (s *stage) others() ([]string, error) {
+	shared, err := openShared(s.tree, s.path, false)
+	if err != nil {
+		return nil, s.fenced(err)
+	}
+	defer shared.Close()
+	names, err := shared.Readdirnames(-1)
+	if err != nil {
+		return nil, s.fenced(fmt.Errorf("list staging: %w", err))
+	}
+	others := names[:0]
+	for _, name := range names {
+		if name != s.claim {
+			others = append(others, name)
+		}
+	}
+	return others, nil
+}
+
+// fenced makes ENOENT on the way to the own folder into ErrFenced.
+func (s *stage) fenced(err error) error {
+	if errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("%w (claim %s)", ErrFenced, s.claim)
+	}
+	return err
+}
+
+// check returns ErrFenced unless the own folder is still where Begin made it.
+// After a rename that ended with ENOENT it tells the fence from innocent causes:
+// what is there now has been there all the time, for it is never made again.
+func (s *stage) check() error {
+	if s.dir == nil {
+		return s.fenced(unix.ENOENT) // the run has been closed
+	}
+	shared, err := openShared(s.tree, s.path, false)
+	if err != nil {
+		return s.fenced(err)
+	}
+	defer shared.Close()
+	now, err := statAt(int(shared.Fd()), s.claim)
+	if err != nil {
+		return s.fenced(err)
+	}
+	var own unix.Stat_t
+	if err := unix.Fstat(int(s.dir.Fd()), &own); err != nil {
+		return fmt.Errorf("look at own staging: %w", err)
+	}
+	if own.Ino != now.Ino || own.Dev != now.Dev {
+		return s.fenced(unix.ENOENT)
+	}
+	return nil
+}
+
+// fencedRename is for a rename out of the own staging: its ENOENT is the fence.
+func (s *stage) fencedRename(err error) error {
+	if errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("%w: %w", s.fenced(unix.ENOENT), err)
+	}
+	return err
+}
+
+// drop deletes the own folder and the shared one if it is empty then.
+func (s *stage) drop(ctx context.Context) error {
+	if s.dir == nil {
+		return nil
+	}
+	err := errors.Join(s.dir.Close(), dropStaging(ctx, s.tree, s.path, s.claim))
+	s.dir = nil
+	return err
+}
+
+// dropStaging deletes the staging of one claim.
+func dropStaging(ctx context.Context, t *tree, path, claim string) error {
+	shared, err := openShared(t, path, false)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("remove staging: %w", err)
+	}
+	err = removeTree(ctx, shared, claim)
+	_ = shared.Close()
+	if err != nil {
+		return fmt.Errorf("remove staging: %w", err)
+	}
+	top, err := t.openDir(stagingRoot)
+	if err != nil {
+		return fmt.Errorf("remove staging: %w", err)
+	}
+	defer top.Close()
+	// ENOTEMPTY: another claim is at work. Nothing else matters either.
+	_ = unix.Unlinkat(int(top.Fd()), stagingName(path), unix.AT_REMOVEDIR)
+	return nil
+}

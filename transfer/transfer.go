@@ -1,0 +1,84 @@
+package transfer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+)
+
+// Place names what is moved.
+type Place struct {
+	// Prefix is the kind's folder, below the source as well as below the target;
+	// "" is the top.
+	Prefix string
+	// Key is the thing's path inside Prefix.
+	Key string
+	// Claim is the random id (a UUID in its usual lower-case form) of the run.
+	Claim string
+	// Fresh says that this is another incarnation of the thing: what is in
+	// place belongs to one that was deleted, and nothing of it is used. A file
+	// is always copied anew; a repository is cloned and exchanged.
+	Fresh bool
+}
+
+// Result is what has been copied to staging and will be published.
+type Result struct {
+	// Checksum is "sha256:<hex>": of a file's bytes; of a repository's sorted
+	// "<ref> <oid>\n" lines followed by "HEAD <oid>\n" or "HEAD ref: <ref>\n".
+	Checksum string
+	// Size is in bytes: the file's, or that of the repository's object files.
+	Size int64
+}
+
+// Run is what one claim does to one place: either Copy and then Publish, or
+// Remove; Close in any case. A Run is not safe for concurrent use.
+type Run interface {
+	// Copy copies the thing to the claim's own staging. It may take hours, it
+	// ends soon after ctx does, and it may be called again after an error.
+	Copy(ctx context.Context, payload json.RawMessage) (Result, error)
+	// Publish puts what was copied in place and makes it durable. Called again
+	// after it has succeeded it does nothing.
+	Publish(ctx context.Context) error
+	// Remove takes the thing away from its place and makes that durable. A thing
+	// that is not there is removed.
+	Remove(ctx context.Context) error
+	// Close deletes the claim's staging. It is called after the end of the
+	// transaction that Publish or Remove was called in, whatever that end was,
+	// and takes as long as deleting the staging takes.
+	Close() error
+}
+
+var (
+	// ErrFenced says that another run has taken over the place: the staging
+	// folder of this one is gone. Publish and Remove had no effect.
+	ErrFenced = errors.New("another run took over this place")
+	// ErrMissing says that the source does not have the thing.
+	ErrMissing = errors.New("not found at the source")
+	// ErrChanged says that the source has something else than the payload says,
+	// or that it changed while it was read.
+	ErrChanged = errors.New("changed at the source")
+	// ErrBadPlace says that a prefix, key or claim can not be used. Permanent.
+	ErrBadPlace = errors.New("unacceptable place")
+	// ErrBadPayload says that the payload is not what this transfer needs.
+	// Permanent.
+	ErrBadPayload = errors.New("unacceptable payload")
+	// ErrUnsafe says that a symbolic link, or something that is neither file nor
+	// folder, stands in the way, in the target or in a source folder; the
+	// message says where. Nothing was written through it.
+	ErrUnsafe = errors.New("unsafe path")
+	// ErrOccupied says that another thing stands in the way: a file where a
+	// folder is needed, a folder that is not empty where a file is needed, a
+	// repository inside a repository. It goes away when that thing is removed.
+	ErrOccupied = errors.New("place is occupied by another thing")
+)
+
+// Points at which Config.TestHook is called.
+const (
+	pointMade          = "begin:made"
+	pointStaged        = "copy:staged"
+	pointBeforePublish = "publish:before-rename"
+	pointPublished     = "publish:renamed"
+	pointBeforeRemove  = "remove:before-rename"
+	pointRemoved       = "remove:renamed"
+	pointBeforeRefs    = "git:before-update-ref"
+)

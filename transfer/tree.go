@@ -1,0 +1,332 @@
+package transfer
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// tree is a folder below which everything is reached by handle, one component
+// after the other, and no symbolic link is followed. The folder's own path may
+// contain links: the operator wrote it.
+type tree struct {
+	root *os.File
+	name string // for messages
+	// mounts allows other file systems below the root: true for a source, false
+	// for a target, where rename has to work.
+	mounts bool
+	// walk is true where openat2 is missing (before Linux 5.6) or forbidden (older
+	// container run-times answer EPERM).
+	walk    bool
+	durable durable
+}
+
+const (
+	dirFlags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC
+	// A FIFO must not block whoever opens it.
+	fileFlags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_CLOEXEC | unix.O_NOCTTY
+)
+
+func openTree(name string, mounts bool) (*tree, error) {
+	fd, err := retryInterrupted(func() (int, error) { return unix.Open(name, dirFlags, 0) })
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	t := &tree{root: os.NewFile(uintptr(fd), name), name: name, mounts: mounts}
+	probe, err := t.openat2(".", dirFlags)
+	switch {
+	case err == nil:
+		_ = unix.Close(probe)
+	case errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM):
+		t.walk = true
+	default:
+		_ = t.root.Close()
+		return nil, &fs.PathError{Op: "openat2", Path: name, Err: err}
+	}
+	return t, nil
+}
+
+func (t *tree) close() error { return t.root.Close() }
+
+// openDir opens the folder at rel; "." is the root.
+func (t *tree) openDir(rel string) (*os.File, error) { return t.open(rel, dirFlags) }
+
+// open opens what is at rel for reading. The error is a bare errno in a
+// PathError, ErrUnsafe or ErrOccupied.
+func (t *tree) open(rel string, flags int) (*os.File, error) {
+	opener := t.openat2
+	if t.walk {
+		opener = t.openWalk
+	}
+	fd, err := retryInterrupted(func() (int, error) { return opener(rel, flags) })
+	if err != nil {
+		return nil, t.explain(rel, err)
+	}
+	return os.NewFile(uintptr(fd), t.name+"/"+rel), nil
+}
+
+func (t *tree) openat2(rel string, flags int) (int, error) {
+	how := unix.OpenHow{
+		Flags:   uint64(flags),
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	if !t.mounts {
+		how.Resolve |= unix.RESOLVE_NO_XDEV
+	}
+	return unix.Openat2(int(t.root.Fd()), rel, &how)
+}
+
+// openWalk is openat2 in steps. Each one names a single component that is
+// neither ".." nor followed, so none of them can leave the tree.
+func (t *tree) openWalk(rel string, flags int) (int, error) {
+	parent := int(t.root.Fd())
+	components := strings.Split(rel, "/")
+	for i, component := range components {
+		step := unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
+		if i == len(components)-1 {
+			step = flags
+		}
+		fd, err := unix.Openat(parent, component, step|unix.O_NOFOLLOW, 0)
+		if i > 0 {
+			_ = unix.Close(parent)
+		}
+		if err != nil {
+			return -1, err
+		}
+		if !t.mounts && !t.sameDevice(fd) {
+			_ = unix.Close(fd)
+			return -1, unix.EXDEV
+		}
+		parent = fd
+	}
+	return parent, nil
+}
+
+func (t *tree) sameDevice(fd int) bool {
+	var root, st unix.Stat_t
+	return unix.Fstat(int(t.root.Fd()), &root) == nil && unix.Fstat(fd, &st) == nil && root.Dev == st.Dev
+}
+
+// explain turns the errno of an open into an error that says which component
+// is in the way. It is only for the message: the open has failed already.
+func (t *tree) explain(rel string, errno error) error {
+	plain := &fs.PathError{Op: "open", Path: t.name + "/" + rel, Err: errno}
+	switch {
+	case errors.Is(errno, unix.EXDEV):
+		return fmt.Errorf("%w: a mount point lies below %s; the target has to be one file system",
+			plain, t.name)
+	case !errors.Is(errno, unix.ELOOP) && !errors.Is(errno, unix.ENOTDIR):
+		return plain
+	}
+	parent := int(t.root.Fd())
+	at := t.name
+	for component := range strings.SplitSeq(rel, "/") {
+		at += "/" + component
+		kind, err := leafKind(parent, component)
+		if err == nil && kind != kindDir && kind != kindAbsent {
+			return kind.inTheWay(at)
+		}
+		fd, err := unix.Openat(parent, component, unix.O_PATH|unix.O_NOFOLLOW|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return plain
+		}
+		defer unix.Close(fd)
+		parent = fd
+	}
+	return plain
+}
+
+// kind is what stands at the end of a path.
+type kind int
+
+const (
+	kindAbsent kind = iota
+	kindFile
+	kindDir
+	kindLink
+	kindOther
+)
+
+// inTheWay is the error for something that is not the folder it has to be.
+func (k kind) inTheWay(at string) error {
+	switch k {
+	case kindLink:
+		return fmt.Errorf("%w: %s is a symbolic link; links are not followed, remove it", ErrUnsafe, at)
+	case kindFile:
+		return fmt.Errorf("%w: %s is a file where a folder is needed", ErrOccupied, at)
+	default:
+		return fmt.Errorf("%w: %s is neither a file nor a folder; remove it", ErrUnsafe, at)
+	}
+}
+
+func leafKind(parent int, base string) (kind, error) {
+	st, err := statAt(parent, base)
+	if errors.Is(err, unix.ENOENT) {
+		return kindAbsent, nil
+	}
+	if err != nil {
+		return kindAbsent, err
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return kindFile, nil
+	case unix.S_IFDIR:
+		return kindDir, nil
+	case unix.S_IFLNK:
+		return kindLink, nil
+	}
+	return kindOther, nil
+}
+
+func statAt(parent int, name string) (unix.Stat_t, error) {
+	var st unix.Stat_t
+	err := eintr(func() error { return unix.Fstatat(parent, name, &st, unix.AT_SYMLINK_NOFOLLOW) })
+	return st, err
+}
+
+// makeDirs opens the folder at rel and makes what is missing of it. When it
+// returns, the whole chain of folders is on disk. ENOENT means that somebody
+// else removed an empty folder of the chain meanwhile: try again.
+func (t *tree) makeDirs(rel string) (*os.File, error) {
+	dir, err := t.openDir(rel)
+	if err == nil && (rel == "." || t.durable.has(dir)) {
+		return dir, nil
+	}
+	if err == nil {
+		_ = dir.Close()
+	} else if !errors.Is(err, unix.ENOENT) {
+		return nil, err
+	}
+	parent, err := t.openDir(".")
+	if err != nil {
+		return nil, err
+	}
+	at := ""
+	for component := range strings.SplitSeq(rel, "/") {
+		at = path.Join(at, component)
+		child, err := t.makeDir(parent, component, at)
+		_ = parent.Close()
+		if err != nil {
+			return nil, err
+		}
+		parent = child
+	}
+	return parent, nil
+}
+
+// makeDir opens parent/component and makes it if need be. The parent is
+// synced even if somebody else made the folder: that one may not have come to it.
+func (t *tree) makeDir(parent *os.File, component, at string) (*os.File, error) {
+	err := eintr(func() error { return unix.Mkdirat(int(parent.Fd()), component, 0o755) })
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return nil, &fs.PathError{Op: "mkdir", Path: t.name + "/" + at, Err: err}
+	}
+	child, err := t.openDir(at)
+	if err != nil {
+		return nil, err
+	}
+	if t.durable.has(child) {
+		return child, nil
+	}
+	if err := parent.Sync(); err != nil {
+		_ = child.Close()
+		return nil, err
+	}
+	t.durable.add(child)
+	return child, nil
+}
+
+// durable remembers folders whose own entry, and those of all folders above
+// them, have been synced by this process. Inode and time of birth identify a
+// folder: an inode number is used again. Where the file system has no time of
+// birth nothing is remembered, and every publish syncs the chain.
+type durable struct {
+	mutex sync.Mutex
+	known map[birth]struct{}
+}
+
+type birth struct {
+	inode uint64
+	sec   int64
+	nsec  uint32
+}
+
+// maxDurable bounds the memory: 100,000 folders are about 5 MB.
+const maxDurable = 100_000
+
+func (d *durable) has(dir *os.File) bool {
+	key, ok := birthOf(dir)
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	_, known := d.known[key]
+	return ok && known
+}
+
+func (d *durable) add(dir *os.File) {
+	key, ok := birthOf(dir)
+	if !ok {
+		return
+	}
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	if d.known == nil || len(d.known) >= maxDurable {
+		d.known = make(map[birth]struct{})
+	}
+	d.known[key] = struct{}{}
+}
+
+func birthOf(dir *os.File) (birth, bool) {
+	var st unix.Statx_t
+	err := unix.Statx(int(dir.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_BTIME, &st)
+	if err != nil || st.Mask&unix.STATX_BTIME == 0 {
+		return birth{}, false
+	}
+	return birth{inode: st.Ino, sec: st.Btime.Sec, nsec: st.Btime.Nsec}, true
+}
+
+// pruneParents removes the folders above rel that have become empty. rmdir
+// itself decides what is empty, so it can take nothing away from anybody; a
+// publisher whose parent vanished makes it again.
+func (t *tree) pruneParents(rel string) {
+	for dir := path.Dir(rel); dir != "."; dir = path.Dir(dir) {
+		parent, err := t.openDir(path.Dir(dir))
+		if errors.Is(err, unix.ENOENT) {
+			continue
+		}
+		if err != nil {
+			return
+		}
+		err = unix.Unlinkat(int(parent.Fd()), path.Base(dir), unix.AT_REMOVEDIR)
+		_ = parent.Close()
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return
+		}
+	}
+}
+
+// retryInterrupted repeats a call that a signal interrupted: the Go runtime
+// sends itself signals, and FUSE and NFS answer them with EINTR. EAGAIN is
+// openat2's word for a rename that passed by.
+func retryInterrupted(call func() (int, error)) (int, error) {
+	for again := 0; ; again++ {
+		fd, err := call()
+		if errors.Is(err, unix.EINTR) || (errors.Is(err, unix.EAGAIN) && again < 100) {
+			continue
+		}
+		return fd, err
+	}
+}
+
+func eintr(call func() error) error {
+	for {
+		if err := call(); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
