@@ -67,7 +67,15 @@ func (w *worker) session(ctx context.Context) error {
 	err = errors.Join(err, w.endSession(client, process))
 	stopBeating()
 	group.Wait()
+	w.logStats(ctx, &work.Stats)
 	return err
+}
+
+// logStats says what became of the session's runs.
+func (w *worker) logStats(ctx context.Context, s *jobs.Stats) {
+	w.log.InfoContext(ctx, "session ended", "claimed", s.Claimed.Load(), "synced", s.Synced.Load(),
+		"superseded", s.Superseded.Load(), "handed_over", s.HandedOver.Load(), "fenced", s.Fenced.Load(),
+		"released", s.Released.Load(), "failed", s.Failed.Load(), "bytes", s.Bytes.Load())
 }
 
 func (w *worker) newClient(process *registry.Process, work *jobs.Worker) (*river.Client[pgx.Tx], error) {
