@@ -186,19 +186,19 @@ func (r *fileRun) publish(ctx context.Context) error {
 	if r.published {
 		return r.stage.check()
 	}
-	if err := r.stage.putInPlace(ctx, stagedFile, clearForFile, r.files.hook); err != nil {
+	if err := r.stage.putInPlace(ctx, stagedFile, prepareFile, r.files.hook); err != nil {
 		return err
 	}
 	r.published = true
 	return nil
 }
 
-// clearForFile makes way for a file. A file is replaced by the rename itself. A
+// prepareFile makes way for a file. A file is replaced by the rename itself. A
 // folder that is empty goes by rmdir. One that is not holds other things of this
 // target (key "a/b", while we are "a"), and is not ours to take away: what is below
 // it goes when its own removal is done. RENAME_EXCHANGE would take it along, and
 // whatever is renamed into it meanwhile.
-func clearForFile(parent *os.File, base string) (uint, error) {
+func prepareFile(parent *os.File, base string) (uint, error) {
 	kind, err := leafKind(int(parent.Fd()), base)
 	switch {
 	case err != nil:

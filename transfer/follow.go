@@ -29,7 +29,7 @@ const rounds = 3
 // and not of the number of refs: ten thousand refs that stay are not written.
 //
 // A source that changes faster than it can be followed must still be copied:
-// after the last round, what there is is taken. Every ref then is what the source
+// after the last round it takes what has come. Every ref then is what the source
 // had between the first and the last listing, and the events of its changes bring
 // another run. (A listing is no snapshot either: a server reads its refs one
 // after the other.)

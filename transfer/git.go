@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -142,14 +143,14 @@ const maxOutput = 128 << 20
 func (g *git) run(ctx context.Context, call gitCall) (string, error) {
 	out := &bounded{limit: maxOutput}
 	tail := &tail{}
-	cmd := g.command(call, out, tail)
+	cmd := g.command(ctx, call, out, tail)
 	done := make(chan error)
 	// Pdeathsig fires when the thread that forked ends, not the process: so that
 	// thread is kept for as long as git runs.
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		done <- runGroup(ctx, cmd)
+		done <- runGroup(cmd)
 	}()
 	err := <-done
 	switch {
@@ -166,8 +167,8 @@ func (g *git) run(ctx context.Context, call gitCall) (string, error) {
 	return out.String(), nil
 }
 
-func (g *git) command(call gitCall, out, errs io.Writer) *exec.Cmd {
-	cmd := exec.Command(g.path, call.args...)
+func (g *git) command(ctx context.Context, call gitCall, out, errs io.Writer) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, g.path, call.args...)
 	cmd.Env = g.environment(call)
 	cmd.Stdin = strings.NewReader(call.stdin)
 	cmd.Stdout, cmd.Stderr = out, errs
@@ -207,29 +208,47 @@ func (g *git) environment(call gitCall) []string {
 }
 
 // runGroup runs cmd as a process group of its own and leaves none of it alive.
-func runGroup(ctx context.Context, cmd *exec.Cmd) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+func runGroup(cmd *exec.Cmd) error {
+	group := &processGroup{}
+	cmd.Cancel = group.kill
+	group.mutex.Lock()
+	err := cmd.Start()
+	if err == nil {
+		group.leader = cmd.Process.Pid
 	}
-	if err := cmd.Start(); err != nil {
+	group.mutex.Unlock()
+	if err != nil {
 		return err
 	}
-	group := cmd.Process.Pid
-	killed := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(killed)
-		_ = unix.Kill(-group, unix.SIGKILL)
-	})
 	// Until the leader is reaped its number is not given to another group, so it
 	// is waited for without reaping, and the kill cannot hit a stranger.
 	_ = eintr(func() error {
-		return unix.Waitid(unix.P_PID, group, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		return unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
 	})
-	if !stop() {
-		<-killed
-	}
-	_ = unix.Kill(-group, unix.SIGKILL)
+	_ = group.kill()
+	group.end()
 	return cmd.Wait()
+}
+
+// processGroup is killed as a whole, and not after its end.
+type processGroup struct {
+	mutex  sync.Mutex
+	leader int
+}
+
+func (p *processGroup) kill() error {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	if p.leader == 0 {
+		return os.ErrProcessDone
+	}
+	return unix.Kill(-p.leader, unix.SIGKILL)
+}
+
+func (p *processGroup) end() {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.leader = 0
 }
 
 // gitError is the failure of a git process.

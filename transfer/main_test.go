@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/google/uuid"
@@ -18,12 +19,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// childVariable makes the test binary a worker process for one run.
-const childVariable = "CASQ_TRANSFER_TEST_CHILD"
+// childArgument makes the test binary a worker process for one run.
+const childArgument = "one-run"
 
 func TestMain(m *testing.M) {
-	if spec := os.Getenv(childVariable); spec != "" {
-		os.Exit(childMain(spec))
+	if len(os.Args) == 3 && os.Args[1] == childArgument {
+		os.Exit(childMain(os.Args[2]))
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -36,6 +37,7 @@ type childSpec struct {
 	Repository     bool
 	Removal        bool
 	Unfenced       bool
+	GitPath        string
 	At             string
 	Signal         int
 
@@ -65,12 +67,11 @@ func (s *childSpec) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer closer()
 	run, err := begin(ctx, s.Place)
 	if err != nil {
-		return err
+		return errors.Join(err, closer())
 	}
-	return errors.Join(s.finish(ctx, run), run.Close())
+	return errors.Join(s.finish(ctx, run), run.Close(), closer())
 }
 
 func (s *childSpec) finish(ctx context.Context, run Run) error {
@@ -89,6 +90,7 @@ func (s *childSpec) open(ctx context.Context) (beginFunc, func() error, error) {
 	if s.Repository {
 		repositories, err := OpenRepositories(ctx, RepositoriesConfig{
 			SourceURL: s.Source, TargetDir: s.Target, TestHook: s.hook, TestUnfenced: s.Unfenced,
+			GitPath: s.GitPath,
 		})
 		if err != nil {
 			return nil, nil, err
@@ -126,8 +128,7 @@ func startChild(t *testing.T, spec *childSpec) *child {
 	t.Helper()
 	encoded, err := json.Marshal(spec)
 	must(t, err)
-	c := &child{cmd: exec.Command(os.Args[0]), out: &strings.Builder{}}
-	c.cmd.Env = append(os.Environ(), childVariable+"="+string(encoded))
+	c := &child{cmd: exec.CommandContext(t.Context(), os.Args[0], childArgument, string(encoded)), out: &strings.Builder{}}
 	c.cmd.Stdout, c.cmd.Stderr = c.out, c.out
 	must(t, c.cmd.Start())
 	t.Cleanup(func() {
@@ -172,8 +173,8 @@ func runKilled(t *testing.T, spec *childSpec) {
 	t.Helper()
 	spec.Signal = int(unix.SIGKILL)
 	c := startChild(t, spec)
-	var exit *exec.ExitError
-	if err := c.cmd.Wait(); !errors.As(err, &exit) || exit.Sys().(interface{ Signaled() bool }).Signaled() == false {
+	err := c.cmd.Wait()
+	if status, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() {
 		t.Fatalf("child was not killed at %s: %v: %s", spec.At, err, c.out)
 	}
 }

@@ -10,14 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// putInPlace renames what is staged under name to the place. clear is asked
+// putInPlace renames what is staged under name to the place. prepare is asked
 // before each try to make way and says with which flags to rename.
-func (s *stage) putInPlace(ctx context.Context, name string, clear clearFunc, hook func(string)) error {
+func (s *stage) putInPlace(ctx context.Context, name string, prepare prepareFunc, hook func(string)) error {
 	if s.dir == nil {
 		return s.check()
 	}
 	for range maxTries {
-		again, err := s.tryPutInPlace(ctx, name, clear, hook)
+		again, err := s.tryPutInPlace(ctx, name, prepare, hook)
 		if !again {
 			return err
 		}
@@ -25,12 +25,12 @@ func (s *stage) putInPlace(ctx context.Context, name string, clear clearFunc, ho
 	return errors.New("folders on the way keep vanishing; look whether somebody deletes them")
 }
 
-type clearFunc func(parent *os.File, base string) (flags uint, err error)
+type prepareFunc func(parent *os.File, base string) (flags uint, err error)
 
 // tryPutInPlace answers true if a folder on the way was removed, or put in
 // place, by another thing's run meanwhile.
 func (s *stage) tryPutInPlace(
-	ctx context.Context, name string, clear clearFunc, hook func(string),
+	ctx context.Context, name string, prepare prepareFunc, hook func(string),
 ) (again bool, err error) {
 	parent, err := s.tree.makeDirs(path.Dir(s.path))
 	if err != nil {
@@ -38,7 +38,7 @@ func (s *stage) tryPutInPlace(
 	}
 	defer parent.Close()
 	base := path.Base(s.path)
-	flags, err := clear(parent, base)
+	flags, err := prepare(parent, base)
 	if err != nil {
 		return errors.Is(err, unix.ENOENT), err
 	}

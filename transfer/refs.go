@@ -116,7 +116,7 @@ func (r refs) missingIn(other refs) []string {
 
 // changes is one ref transaction, or two.
 type changes struct {
-	old, new refs
+	before, after refs
 	// first are deletions that have to be done before a name can be made:
 	// refs/heads/a goes before refs/heads/a/b can come, and the other way round. git
 	// refuses both in one transaction.
@@ -125,16 +125,16 @@ type changes struct {
 	then []string
 }
 
-func diff(old, new refs) changes {
-	c := changes{old: old, new: new}
+func diff(before, after refs) changes {
+	c := changes{before: before, after: after}
 	var gone []string
-	for name := range old {
-		if _, stays := new[name]; !stays {
+	for name := range before {
+		if _, stays := after[name]; !stays {
 			gone = append(gone, name)
 		}
 	}
 	slices.Sort(gone)
-	created := new.missingIn(old)
+	created := after.missingIn(before)
 	blocked := conflicts(gone, created)
 	for _, name := range gone {
 		if blocked[name] {
@@ -216,8 +216,8 @@ func (c changes) script(fence, fenceOID string, scratch refs) string {
 
 func (c changes) write(b *strings.Builder, names []string) {
 	for _, name := range names {
-		before, there := c.old[name]
-		after, stays := c.new[name]
+		before, there := c.before[name]
+		after, stays := c.after[name]
 		switch {
 		case !stays:
 			fmt.Fprintf(b, "delete %s %s\n", name, before)

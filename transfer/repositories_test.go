@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -89,9 +90,9 @@ func gitIn(t *testing.T, dir string, args ...string) string {
 }
 
 func tryGitIn(dir string, args ...string) (string, error) {
-	cmd := exec.Command("git", args...)
+	cmd := exec.CommandContext(context.Background(), "git", args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(),
+	cmd.Env = append(cmd.Environ(),
 		"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_COUNT=2",
 		"GIT_CONFIG_KEY_0=init.defaultBranch", "GIT_CONFIG_VALUE_0=main",
 		"GIT_CONFIG_KEY_1=safe.directory", "GIT_CONFIG_VALUE_1=*",
@@ -99,6 +100,13 @@ func tryGitIn(dir string, args ...string) (string, error) {
 		"GIT_COMMITTER_NAME=c", "GIT_COMMITTER_EMAIL=c@example.org")
 	out, err := cmd.CombinedOutput()
 	return string(out), err
+}
+
+func gitPath(t *testing.T) string {
+	t.Helper()
+	path, err := exec.LookPath("git")
+	must(t, err)
+	return path
 }
 
 // newSource makes a bare repository with one commit on main.
@@ -307,7 +315,7 @@ func TestRepositoryManyRefs(t *testing.T) {
 
 func updateRefs(t *testing.T, dir, script string) {
 	t.Helper()
-	cmd := exec.Command("git", "update-ref", "--stdin")
+	cmd := exec.CommandContext(t.Context(), "git", "update-ref", "--stdin")
 	cmd.Dir, cmd.Stdin = dir, strings.NewReader(script)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -327,10 +335,10 @@ func TestRepositoryIsRepacked(t *testing.T) {
 	b := setupRepositories(t)
 	dir := b.newSource(t, "r.git")
 	b.mustSync(t, "r.git")
-	pack := filepath.Join(b.target, "r.git/objects/pack")
+	pack := b.target + "/r.git/objects/pack"
 	for i := range manyPacks {
 		oid := commit(t, dir, "refs/heads/main", fmt.Sprint(i))
-		cmd := exec.Command("git", "pack-objects", "--quiet", filepath.Join(pack, "pack"))
+		cmd := exec.CommandContext(t.Context(), "git", "pack-objects", "--quiet", filepath.Join(pack, "pack"))
 		cmd.Dir, cmd.Stdin = dir, strings.NewReader(oid+"\n")
 		out, err := cmd.CombinedOutput()
 		if err != nil {
@@ -368,8 +376,8 @@ func TestRepositorySourceThatLeadsElsewhere(t *testing.T) {
 	b.newSource(t, "worktree.git")
 	write(t, b.source, "worktree.git/commondir", outside+"\n")
 	b.newSource(t, "objects.git")
-	must(t, os.RemoveAll(filepath.Join(b.source, "objects.git/objects")))
-	must(t, os.Symlink(outside+"/objects", filepath.Join(b.source, "objects.git/objects")))
+	must(t, os.RemoveAll(b.source+"/objects.git/objects"))
+	must(t, os.Symlink(outside+"/objects", b.source+"/objects.git/objects"))
 	for _, key := range []string{"link.git", "gitfile", "worktree.git", "objects.git"} {
 		_, err := b.sync(t, b.place(key))
 		wantError(t, err, ErrUnsafe)
@@ -440,8 +448,6 @@ func TestRepositoryOfMirror(t *testing.T) {
 func TestRepositorySourceThatMoves(t *testing.T) {
 	t.Parallel()
 	source := t.TempDir()
-	real, err := exec.LookPath("git")
-	must(t, err)
 	script := filepath.Join(t.TempDir(), "moving-git")
 	must(t, os.WriteFile(script, fmt.Appendf(nil, `#!/bin/sh
 for arg; do case $arg in ls-remote)
@@ -450,7 +456,7 @@ for arg; do case $arg in ls-remote)
   GIT_DIR=/nonexistent;;
 esac; done
 exec %[2]s "$@"
-`, source, real), 0o755))
+`, source, gitPath(t)), 0o755))
 	b := setupRepositories(t, func(c *RepositoriesConfig) { c.SourceURL, c.GitPath = source, script })
 	b.source = source
 	b.newSource(t, "r.git")
@@ -493,7 +499,7 @@ func TestRepositoryHealsLeftOvers(t *testing.T) {
 	if inode(t, place) != before {
 		t.Fatal("left-overs led to a clone")
 	}
-	left, err := exec.Command("find", place, "-name", "*.lock", "-o", "-name", "*tmp*", "-o", "-name", "gc.pid", "-o", "-name", "casq").Output()
+	left, err := exec.CommandContext(t.Context(), "find", place, "-name", "*.lock", "-o", "-name", "*tmp*", "-o", "-name", "gc.pid", "-o", "-name", "casq").Output()
 	must(t, err)
 	if len(left) > 0 {
 		t.Fatalf("left over: %s", left)
@@ -592,7 +598,7 @@ func TestRepositoryConflicts(t *testing.T) {
 	_, err = b.sync(t, b.place("group")) // a folder of other repositories
 	wantError(t, err, ErrOccupied)
 	must(t, b.remove(t, "group")) // the repository "group" is not there
-	gitIn(t, filepath.Join(b.target, "group/x"), "rev-parse", "main")
+	gitIn(t, b.target+"/group/x", "rev-parse", "main")
 	must(t, b.remove(t, "group/x"))
 	b.mustSync(t, "group")
 

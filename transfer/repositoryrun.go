@@ -74,7 +74,7 @@ func (r *repositoryRun) copy(ctx context.Context, payload json.RawMessage) (Resu
 	defer remote.close()
 	if r.place != nil {
 		result, err := r.update(ctx, remote)
-		if err == nil || ctx.Err() != nil || !(errors.Is(err, errBroken) || damaged(err)) {
+		if err == nil || ctx.Err() != nil || (!errors.Is(err, errBroken) && !damaged(err)) {
 			return result, err
 		}
 		r.giveUpPlace(err)
@@ -224,7 +224,7 @@ func (r *repositoryRun) publish(ctx context.Context) error {
 	case r.published:
 		return r.stage.check()
 	case r.place == nil:
-		if err := r.stage.putInPlace(ctx, stagedRepository, r.clear, r.repositories.hook); err != nil {
+		if err := r.stage.putInPlace(ctx, stagedRepository, r.prepare, r.repositories.hook); err != nil {
 			return err
 		}
 	default:
@@ -236,10 +236,10 @@ func (r *repositoryRun) publish(ctx context.Context) error {
 	return nil
 }
 
-// clear makes way for a clone. A repository is exchanged: it can be opened and
+// prepare makes way for a clone. A repository is exchanged: it can be opened and
 // renamed only as a whole, and it lies in our staging until Close. A folder that
 // holds other repositories is not ours to take away.
-func (r *repositoryRun) clear(parent *os.File, base string) (uint, error) {
+func (r *repositoryRun) prepare(parent *os.File, base string) (uint, error) {
 	if err := r.notNested(); err != nil {
 		return 0, err
 	}

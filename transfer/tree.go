@@ -127,7 +127,7 @@ func (t *tree) explain(rel string, errno error) error {
 	parent := int(t.root.Fd())
 	at := t.name
 	for component := range strings.SplitSeq(rel, "/") {
-		at += "/" + component
+		at = path.Join(at, component)
 		kind, err := leafKind(parent, component)
 		if err == nil && kind != kindDir && kind != kindAbsent {
 			return kind.inTheWay(at)
