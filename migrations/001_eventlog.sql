@@ -62,10 +62,16 @@ CREATE TABLE casq.lives (
     began_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
--- A tick is a point in the primary's commit history. low_id and high_id are
--- the newest event id drawn before and after the snapshot was taken: an event
--- whose transaction began after the snapshot has a higher id than low_id, and
--- no event visible in the snapshot has a higher id than high_id.
+-- A tick is a point in the primary's commit history. low_id and high_id bound
+-- the ids of events: no event visible in the snapshot has a higher id than
+-- high_id, and every event whose xid is not below the snapshot's xmax has a
+-- higher id than low_id.
+--
+-- low_id is the high_id of the tick before, not the newest id at this one: a
+-- snapshot's xmax is the newest *completed* xid plus one, so a transaction
+-- above it may have been running, and drawing ids, before the snapshot. But its
+-- xid is newer than that of the tick before, which has completed, and that tick
+-- read its high_id before it was given its xid.
 CREATE TABLE casq.ticks (
     id bigint PRIMARY KEY CHECK (id >= 0),
     mark uuid NOT NULL DEFAULT gen_random_uuid(),
@@ -124,7 +130,7 @@ DECLARE
     newest casq.lives;
     present pg_snapshot;
     present_lsn pg_lsn;
-    low bigint;
+    high bigint;
     cluster bigint;
     line integer;
     begins boolean;
@@ -150,9 +156,10 @@ BEGIN
     END IF;
 
     SELECT * INTO last FROM casq.ticks ORDER BY id DESC LIMIT 1;
-    low := casq.last_event_id();
     present := pg_current_snapshot();
     present_lsn := pg_current_wal_insert_lsn();
+    -- After the snapshot, and before this transaction gets its xid.
+    high := casq.last_event_id();
 
     SELECT system_identifier INTO cluster FROM pg_control_system();
     -- pg_control_checkpoint() shows a promotion only after the next checkpoint.
@@ -161,10 +168,12 @@ BEGIN
     begins := newest.life IS NULL
         OR (newest.system_identifier, newest.timeline) IS DISTINCT FROM (cluster, line);
 
+    -- Visible events of transactions to come can only be restored ones.
     IF pg_snapshot_xmin(present) < pg_snapshot_xmin(last.snapshot)
         OR pg_snapshot_xmax(present) < pg_snapshot_xmax(last.snapshot)
+        OR (begins AND EXISTS (SELECT FROM casq.events WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())))
     THEN
-        RAISE EXCEPTION 'casq: this server''s transaction ids lie below those of tick %', last.id
+        RAISE EXCEPTION 'casq: this server''s transaction ids lie below those of the log'
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   DETAIL = format('The log was written by system %s, this is system %s.',
                                   newest.system_identifier, cluster),
@@ -192,7 +201,7 @@ BEGIN
         RETURNING * INTO last;
     END IF;
     INSERT INTO casq.ticks (id, life, snapshot, low_id, high_id, lsn)
-    VALUES (last.id + 1, newest.life, present, low, casq.last_event_id(), present_lsn);
+    VALUES (last.id + 1, newest.life, present, last.high_id, high, present_lsn);
     RETURN last.id + 1;
 END $$;
 
