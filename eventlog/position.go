@@ -41,7 +41,8 @@ type Life struct {
 //
 // Tick is the last tick whose events were all read. Inside a step that is read
 // in pages, ToTick is the tick that the step leads to and Page the id of the
-// last event that was read; otherwise the three are zero.
+// last event that was read; otherwise the three are zero. Life is that of the
+// furthest tick, ToTick or else Tick: a step may lead across a promotion.
 type Position struct {
 	System int64 // the cluster's system identifier
 	Life   Life
