@@ -34,7 +34,8 @@ type holder struct {
 	stored  eventlog.Position
 	read    eventlog.Position
 	movedAt time.Time
-	late    bool // said so in the log
+	seenAt  time.Time // when the session was last known to be there
+	late    bool      // said so in the log
 }
 
 // hold makes this cursor the active one, or returns nil when another is. The
@@ -45,7 +46,7 @@ func (c *Cursor) hold(ctx context.Context) (*holder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to home: %w", err)
 	}
-	h := &holder{Cursor: c, conn: conn, movedAt: time.Now()}
+	h := &holder{Cursor: c, conn: conn, movedAt: time.Now(), seenAt: time.Now()}
 	var got bool
 	err = conn.QueryRow(ctx, "SELECT pg_try_advisory_lock(hashtextextended('casq.cursor.' || $1, 0))", c.cfg.Name).Scan(&got)
 	if err == nil && got {
@@ -124,14 +125,19 @@ func (h *holder) follow(ctx context.Context) error {
 // once.
 func (h *holder) step(ctx context.Context) (more bool, err error) {
 	batch, err := h.reader.Next(ctx, h.read)
-	if errors.Is(err, eventlog.ErrLate) {
+	switch {
+	case errors.Is(err, eventlog.ErrLate):
 		if !h.late {
 			h.log.WarnContext(ctx, "source is late, waiting", "err", err)
 		}
 		h.late = true
-		return false, nil
-	}
-	if err != nil {
+		return false, h.alive(ctx)
+	case errors.Is(err, eventlog.ErrLost) && h.read != h.stored:
+		// Only ticks without events were lost, and nothing came of them.
+		h.log.WarnContext(ctx, "source has lost ticks without events, going back", "err", err, "tick", h.stored.Tick)
+		h.read = h.stored
+		return true, nil
+	case err != nil:
 		return false, err
 	}
 	h.late = false
@@ -139,23 +145,28 @@ func (h *holder) step(ctx context.Context) (more bool, err error) {
 	if len(batch.Events) == 0 && !h.read.InStep() {
 		h.read = batch.Next
 		if h.read == h.stored || time.Since(h.movedAt) < h.cfg.MoveEvery {
-			return false, h.alive()
+			return false, h.alive(ctx)
 		}
 	}
 	h.cfg.Hook("batch:read")
 	if err := h.apply(ctx, batch); err != nil {
 		return false, err
 	}
-	h.stored, h.read, h.movedAt = batch.Next, batch.Next, time.Now()
+	now := time.Now()
+	h.stored, h.read, h.movedAt, h.seenAt = batch.Next, batch.Next, now, now
 	return true, nil
 }
 
-// alive notices a session that was ended: its lock is gone, and with it the
-// reason to go on looking.
-func (h *holder) alive() error {
-	if h.conn.Conn().IsClosed() {
-		return errors.New("the session was ended")
+// alive notices, now and then, a session that was ended: its lock is gone, and
+// another cursor may be active by now.
+func (h *holder) alive(ctx context.Context) error {
+	if time.Since(h.seenAt) < h.cfg.Wait {
+		return nil
 	}
+	if err := h.conn.Ping(ctx); err != nil {
+		return fmt.Errorf("the session was ended: %w", err)
+	}
+	h.seenAt = time.Now()
 	return nil
 }
 
