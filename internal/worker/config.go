@@ -26,12 +26,20 @@ type Config struct {
 	PageSize    int                      // events per batch; 5000
 	Timeouts    map[string]time.Duration // of one run, by kind; none
 
+	PublishTimeout time.Duration // see registry.Config; 3 s
+
 	HTTPAddr string // of /livez and /readyz; empty: none
 	Logger   *slog.Logger
 
 	// Hook is called at named points of cursor, registry and transfer, for
 	// tests that stop there.
 	Hook func(point string)
+	// TestUnfenced is for tests: transfers leave what other claims have staged
+	// alone. It makes the naive twin that the fence is compared with.
+	TestUnfenced bool
+	// TestJobTimeout is for tests: River's own limit for jobs whose workers
+	// set none. Defaults to River's minute.
+	TestJobTimeout time.Duration
 }
 
 // StopTimeout is how long Run takes to stop, at most: what runs then has three

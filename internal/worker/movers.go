@@ -21,10 +21,11 @@ func (w *worker) openMovers(ctx context.Context) (*movers, error) {
 	var err error
 	if w.cfg.ArtifactTarget != "" {
 		m.files, err = transfer.OpenFiles(ctx, transfer.FilesConfig{
-			SourceURL: w.cfg.ArtifactSource,
-			TargetURL: w.cfg.ArtifactTarget,
-			Logger:    w.log,
-			TestHook:  w.cfg.Hook,
+			SourceURL:    w.cfg.ArtifactSource,
+			TargetURL:    w.cfg.ArtifactTarget,
+			Logger:       w.log,
+			TestHook:     w.cfg.Hook,
+			TestUnfenced: w.cfg.TestUnfenced,
 		})
 		if err != nil {
 			return nil, err
@@ -33,10 +34,11 @@ func (w *worker) openMovers(ctx context.Context) (*movers, error) {
 	}
 	if w.cfg.RepositoryTarget != "" {
 		m.repositories, err = transfer.OpenRepositories(ctx, transfer.RepositoriesConfig{
-			SourceURL: w.cfg.RepositorySource,
-			TargetDir: w.cfg.RepositoryTarget,
-			Logger:    w.log,
-			TestHook:  w.cfg.Hook,
+			SourceURL:    w.cfg.RepositorySource,
+			TargetDir:    w.cfg.RepositoryTarget,
+			Logger:       w.log,
+			TestHook:     w.cfg.Hook,
+			TestUnfenced: w.cfg.TestUnfenced,
 		})
 		if err != nil {
 			return nil, errors.Join(err, m.close())

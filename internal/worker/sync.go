@@ -44,7 +44,9 @@ func (w *worker) session(ctx context.Context) error {
 		},
 	})
 	work = jobs.New(jobs.Config{
-		Registry:  registry.New(registry.Config{Pool: w.home, Jobs: w.queue, Logger: w.log, Hook: w.cfg.Hook}, process),
+		Registry: registry.New(registry.Config{
+			Pool: w.home, Jobs: w.queue, Logger: w.log, PublishTimeout: w.cfg.PublishTimeout, Hook: w.cfg.Hook,
+		}, process),
 		Process:   process,
 		Queue:     w.queue,
 		Transfers: w.movers.byTransfer,
@@ -90,6 +92,7 @@ func (w *worker) newClient(process *registry.Process, work *jobs.Worker) (*river
 		FetchCooldown:     jobs.FetchCooldown,
 		FetchPollInterval: jobs.FetchPollInterval,
 		SoftStopTimeout:   softStop,
+		JobTimeout:        w.cfg.TestJobTimeout,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open river client: %w", err)
