@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
@@ -21,7 +22,7 @@ func setupHTTP(t *testing.T) *repositoriesBundle {
 	root := t.TempDir()
 	backend := &cgi.Handler{
 		Path: filepath.Join(gitIn(t, root, "--exec-path"), "git-http-backend"),
-		Root: "/git",
+		Root: "/git", Stderr: io.Discard,
 		Env: []string{
 			"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null",
 			"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 
@@ -18,7 +19,10 @@ type stage struct {
 	tree  *tree
 	path  string // of the place
 	claim string
-	dir   *os.File
+	dir   *os.File // nil once the run has been closed
+	// shared is the folder of all claims on path. It is there for as long as dir is
+	// in it; made again, it is without dir.
+	shared *os.File
 }
 
 // maxTries bounds every loop that repeats because somebody else removed an
@@ -45,16 +49,17 @@ func makeStage(t *tree, path, claim string) (*stage, error) {
 		if err == nil {
 			dir, err = openChild(shared, claim)
 		}
+		if err == nil {
+			return &stage{tree: t, path: path, claim: claim, dir: dir, shared: shared}, nil
+		}
 		_ = shared.Close()
 		switch {
 		case errors.Is(err, unix.ENOENT):
 			return nil, fmt.Errorf("make staging: %w", ErrFenced)
 		case errors.Is(err, unix.EEXIST):
 			return nil, fmt.Errorf("make staging: claim %s has been begun before", claim)
-		case err != nil:
-			return nil, fmt.Errorf("make staging for claim %s: %w", claim, err)
 		}
-		return &stage{tree: t, path: path, claim: claim, dir: dir}, nil
+		return nil, fmt.Errorf("make staging for claim %s: %w", claim, err)
 	}
 	return nil, fmt.Errorf("make staging: %s/%s keeps vanishing", stagingRoot, stagingName(path))
 }
@@ -102,28 +107,21 @@ func (s *stage) removeOthers(ctx context.Context) error {
 		if len(others) == 0 {
 			return nil
 		}
-		shared, err := openShared(s.tree, s.path, false)
-		if err != nil {
-			return s.fenced(err)
-		}
 		for _, other := range others {
-			if err := removeTree(ctx, shared, other); err != nil {
-				_ = shared.Close()
+			if err := removeTree(ctx, s.shared, other); err != nil {
 				return fmt.Errorf("remove staging of an earlier claim: %w", err)
 			}
 		}
-		_ = shared.Close()
 	}
 	return fmt.Errorf("remove staging of earlier claims on %q: more keep coming", s.path)
 }
 
 func (s *stage) others() ([]string, error) {
-	shared, err := openShared(s.tree, s.path, false)
+	_, err := s.shared.Seek(0, io.SeekStart)
 	if err != nil {
-		return nil, s.fenced(err)
+		return nil, fmt.Errorf("list staging: %w", err)
 	}
-	defer shared.Close()
-	names, err := shared.Readdirnames(-1)
+	names, err := s.shared.Readdirnames(-1)
 	if err != nil {
 		return nil, s.fenced(fmt.Errorf("list staging: %w", err))
 	}
@@ -151,12 +149,7 @@ func (s *stage) check() error {
 	if s.dir == nil {
 		return s.fenced(unix.ENOENT) // the run has been closed
 	}
-	shared, err := openShared(s.tree, s.path, false)
-	if err != nil {
-		return s.fenced(err)
-	}
-	defer shared.Close()
-	now, err := statAt(int(shared.Fd()), s.claim)
+	now, err := statAt(int(s.shared.Fd()), s.claim)
 	if err != nil {
 		return s.fenced(err)
 	}
@@ -183,9 +176,10 @@ func (s *stage) drop(ctx context.Context) error {
 	if s.dir == nil {
 		return nil
 	}
-	err := errors.Join(s.dir.Close(), dropStaging(ctx, s.tree, s.path, s.claim))
+	err := errors.Join(s.dir.Close(), s.shared.Close())
 	s.dir = nil
-	return err
+	// By its path: a git that was fenced may have made the folder again.
+	return errors.Join(err, dropStaging(ctx, s.tree, s.path, s.claim))
 }
 
 // dropStaging deletes the staging of one claim.
@@ -203,6 +197,9 @@ func dropStaging(ctx context.Context, t *tree, path, claim string) error {
 		return fmt.Errorf("remove staging: %w", err)
 	}
 	top, err := t.openDir(stagingRoot)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("remove staging: %w", err)
 	}
