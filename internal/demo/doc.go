@@ -1,0 +1,22 @@
+// Package demo replicates real files and real git repositories from a primary
+// site to a second one, while other transactions go on, and proves the two
+// sites equal at the end.
+//
+//	primary site                                second site
+//
+//	source ─copy─► files, repositories ───────► files, repositories
+//	                 │                              ▲
+//	               rows in tracked tables           │
+//	                 │                              │
+//	               Postgres P ──► standby S ──log──► worker ──► Postgres H
+//	                 ▲
+//	               worker (ticks)
+//
+// All servers are private ones, in a temporary folder; nothing that is
+// configured on the machine is used. The source and the repository are only
+// read: they are copied first, and their checksums are compared before and
+// after.
+//
+// The comparison at the end reads the disks and asks no registry: what the
+// second site says of itself proves nothing.
+package demo
