@@ -13,11 +13,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         WHEN 'pg_class'::regclass THEN
             t.relation = coalesce(pg_partition_root(kinds_touched.objid::regclass)::oid, kinds_touched.objid)
             OR t.relation IN (SELECT inhparent FROM pg_inherits WHERE inhrelid = kinds_touched.objid)
+            OR EXISTS (SELECT FROM pg_class AS c JOIN pg_class AS row_type ON row_type.reltype = c.reloftype
+                       WHERE c.oid = t.relation AND row_type.oid = kinds_touched.objid)
         WHEN 'pg_namespace'::regclass THEN
             EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation AND c.relnamespace = kinds_touched.objid)
         WHEN 'pg_type'::regclass THEN
             EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation AND c.reloftype = kinds_touched.objid)
-            OR EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = t.relation AND a.atttypid = kinds_touched.objid)
         WHEN 'pg_subscription'::regclass THEN true
         ELSE false END
 $$;
@@ -88,7 +89,7 @@ BEGIN
     DROP EVENT TRIGGER IF EXISTS casq_drop;
     CREATE EVENT TRIGGER casq_ddl ON ddl_command_end
         WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA', 'ALTER SCHEMA',
-                     'ALTER TYPE', 'ALTER DOMAIN', 'CREATE SUBSCRIPTION', 'ALTER SUBSCRIPTION')
+                     'ALTER TYPE', 'CREATE SUBSCRIPTION', 'ALTER SUBSCRIPTION')
         EXECUTE FUNCTION casq.on_ddl();
     CREATE EVENT TRIGGER casq_drop ON sql_drop EXECUTE FUNCTION casq.on_drop();
     ALTER EVENT TRIGGER casq_ddl ENABLE ALWAYS;
