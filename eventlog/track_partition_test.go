@@ -68,7 +68,9 @@ func TestTrackFollowsDetachConcurrently(t *testing.T) {
 		t.Fatal(err)
 	}
 	detached := make(chan error, 1)
-	go func() { detached <- run(ctx, b.pool, `ALTER TABLE artifacts DETACH PARTITION artifacts_high CONCURRENTLY`) }()
+	go func() {
+		detached <- run(ctx, b.pool, `ALTER TABLE artifacts DETACH PARTITION artifacts_high CONCURRENTLY`)
+	}()
 	b.until(t, `SELECT EXISTS (SELECT FROM pg_inherits WHERE inhdetachpending)`)
 	b.exec(t, `INSERT INTO artifacts_rest (path, project_id, size, sha) VALUES ('y', 1, 2, 's')`)
 	if err := reader.Commit(ctx); err != nil {
