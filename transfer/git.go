@@ -1,9 +1,7 @@
 package transfer
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,7 +9,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -205,121 +202,4 @@ func (g *git) environment(call gitCall) []string {
 		"GIT_NO_REPLACE_OBJECTS=1",
 		"GIT_DEFAULT_REF_FORMAT=files",
 	)
-}
-
-// runGroup runs cmd as a process group of its own and leaves none of it alive.
-func runGroup(cmd *exec.Cmd) error {
-	group := &processGroup{}
-	cmd.Cancel = group.kill
-	group.mutex.Lock()
-	err := cmd.Start()
-	if err == nil {
-		group.leader = cmd.Process.Pid
-	}
-	group.mutex.Unlock()
-	if err != nil {
-		return err
-	}
-	// Until the leader is reaped its number is not given to another group, so it
-	// is waited for without reaping, and the kill cannot hit a stranger.
-	_ = eintr(func() error {
-		return unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-	})
-	_ = group.kill()
-	group.end()
-	return cmd.Wait()
-}
-
-// processGroup is killed as a whole, and not after its end.
-type processGroup struct {
-	mutex  sync.Mutex
-	leader int
-}
-
-func (p *processGroup) kill() error {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	if p.leader == 0 {
-		return os.ErrProcessDone
-	}
-	return unix.Kill(-p.leader, unix.SIGKILL)
-}
-
-func (p *processGroup) end() {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	p.leader = 0
-}
-
-// gitError is the failure of a git process.
-type gitError struct {
-	command string
-	err     error
-	stderr  string
-}
-
-func (e *gitError) Error() string {
-	text := strings.TrimSpace(e.stderr)
-	if text == "" {
-		return fmt.Sprintf("git %s: %v", e.command, e.err)
-	}
-	return fmt.Sprintf("git %s: %v: %s", e.command, e.err, strings.ReplaceAll(text, "\n", "; "))
-}
-
-func (e *gitError) Unwrap() error { return e.err }
-
-// said is true if git's messages contain one of the texts. LC_ALL=C keeps them
-// in English.
-func said(err error, texts ...string) bool {
-	var failure *gitError
-	if !errors.As(err, &failure) {
-		return false
-	}
-	for _, text := range texts {
-		if strings.Contains(failure.stderr, text) {
-			return true
-		}
-	}
-	return false
-}
-
-// tail keeps the last bytes written to it.
-type tail struct {
-	kept []byte
-	cut  bool // the first line of kept is not whole
-}
-
-const tailSize = 2 << 10
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.kept = append(t.kept, p...)
-	if len(t.kept) > tailSize {
-		t.kept = append(t.kept[:0], t.kept[len(t.kept)-tailSize:]...)
-		t.cut = true
-	}
-	return len(p), nil
-}
-
-// String leaves out what may be half a line, and with it half a password.
-func (t *tail) String() string {
-	kept := t.kept
-	if end := bytes.IndexByte(kept, '\n'); t.cut && end >= 0 {
-		kept = kept[end+1:]
-	}
-	return strings.ToValidUTF8(string(kept), "?")
-}
-
-// bounded is a buffer that refuses to grow beyond its limit.
-type bounded struct {
-	bytes.Buffer
-	limit int
-	full  bool
-}
-
-func (b *bounded) Write(p []byte) (int, error) {
-	if b.Len()+len(p) > b.limit {
-		b.full = true
-		return 0, errors.New("output is too long")
-	}
-	return b.Buffer.Write(p)
 }

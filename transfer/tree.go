@@ -7,7 +7,6 @@ import (
 	"os"
 	"path"
 	"strings"
-	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -142,54 +141,6 @@ func (t *tree) explain(rel string, errno error) error {
 	return plain
 }
 
-// kind is what stands at the end of a path.
-type kind int
-
-const (
-	kindAbsent kind = iota
-	kindFile
-	kindDir
-	kindLink
-	kindOther
-)
-
-// inTheWay is the error for something that is not the folder it has to be.
-func (k kind) inTheWay(at string) error {
-	switch k {
-	case kindLink:
-		return fmt.Errorf("%w: %s is a symbolic link; links are not followed, remove it", ErrUnsafe, at)
-	case kindFile:
-		return fmt.Errorf("%w: %s is a file where a folder is needed", ErrOccupied, at)
-	default:
-		return fmt.Errorf("%w: %s is neither a file nor a folder; remove it", ErrUnsafe, at)
-	}
-}
-
-func leafKind(parent int, base string) (kind, error) {
-	st, err := statAt(parent, base)
-	if errors.Is(err, unix.ENOENT) {
-		return kindAbsent, nil
-	}
-	if err != nil {
-		return kindAbsent, err
-	}
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFREG:
-		return kindFile, nil
-	case unix.S_IFDIR:
-		return kindDir, nil
-	case unix.S_IFLNK:
-		return kindLink, nil
-	}
-	return kindOther, nil
-}
-
-func statAt(parent int, name string) (unix.Stat_t, error) {
-	var st unix.Stat_t
-	err := eintr(func() error { return unix.Fstatat(parent, name, &st, unix.AT_SYMLINK_NOFOLLOW) })
-	return st, err
-}
-
 // makeDirs opens the folder at rel and makes what is missing of it. When it
 // returns, the whole chain of folders is on disk. ENOENT means that somebody
 // else removed an empty folder of the chain meanwhile: try again.
@@ -240,54 +191,6 @@ func (t *tree) makeDir(parent *os.File, component, at string) (*os.File, error) 
 	}
 	t.durable.add(child)
 	return child, nil
-}
-
-// durable remembers folders whose own entry, and those of all folders above
-// them, have been synced by this process. Inode and time of birth identify a
-// folder: an inode number is used again. Where the file system has no time of
-// birth nothing is remembered, and every publish syncs the chain.
-type durable struct {
-	mutex sync.Mutex
-	known map[birth]struct{}
-}
-
-type birth struct {
-	inode uint64
-	sec   int64
-	nsec  uint32
-}
-
-// maxDurable bounds the memory: 100,000 folders are about 5 MB.
-const maxDurable = 100_000
-
-func (d *durable) has(dir *os.File) bool {
-	key, ok := birthOf(dir)
-	d.mutex.Lock()
-	defer d.mutex.Unlock()
-	_, known := d.known[key]
-	return ok && known
-}
-
-func (d *durable) add(dir *os.File) {
-	key, ok := birthOf(dir)
-	if !ok {
-		return
-	}
-	d.mutex.Lock()
-	defer d.mutex.Unlock()
-	if d.known == nil || len(d.known) >= maxDurable {
-		d.known = make(map[birth]struct{})
-	}
-	d.known[key] = struct{}{}
-}
-
-func birthOf(dir *os.File) (birth, bool) {
-	var st unix.Statx_t
-	err := unix.Statx(int(dir.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_BTIME, &st)
-	if err != nil || st.Mask&unix.STATX_BTIME == 0 {
-		return birth{}, false
-	}
-	return birth{inode: st.Ino, sec: st.Btime.Sec, nsec: st.Btime.Nsec}, true
 }
 
 // pruneParents removes the folders above rel that have become empty. rmdir
