@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -353,6 +354,21 @@ func TestFencedAtEachStep(t *testing.T) {
 	wantError(t, first.Remove(t.Context()), ErrFenced)
 	must(t, second.Close())
 	wantContent(t, b.target, "k", "x")
+}
+
+// A Begin that can not fence leaves nothing behind.
+func TestBeginCancelled(t *testing.T) {
+	t.Parallel()
+	b := setupFiles(t)
+	write(t, b.target, stagingRoot+"/"+stagingName("k")+"/"+claim()+"/deep/file", "x")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := b.Begin(ctx, Place{Key: "k", Claim: claim()})
+	wantError(t, err, context.Canceled)
+	run, err := b.Begin(t.Context(), Place{Key: "k", Claim: claim()})
+	must(t, err)
+	must(t, run.Close())
+	wantNoStaging(t, b.target)
 }
 
 // A folder under the claim's name that somebody made again is not the fence.

@@ -173,7 +173,7 @@ func (r *repositoryRun) openPlace(ctx context.Context) error {
 // giveUpPlace makes the copy a clone, and the publish an exchange: whatever
 // still works in the mirror that is there will be left with a deleted folder.
 func (r *repositoryRun) giveUpPlace(why error) {
-	r.log.Warn("repository in place is replaced by a new clone", "err", why)
+	r.log.Warn("mirror in place can not be used, a copy will be a new clone", "err", why)
 	_ = r.place.dir.Close()
 	r.place = nil
 }

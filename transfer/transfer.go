@@ -49,8 +49,10 @@ type Run interface {
 }
 
 var (
-	// ErrFenced says that another run has taken over the place: the staging
-	// folder of this one is gone. Publish and Remove had no effect.
+	// ErrFenced says that another run has begun on the place: the staging folder
+	// of this one is gone. Publish and Remove had no effect. That run may also be of an
+	// older claim, which came late to its Begin: who still has the claim after this
+	// error gives it back and tries again.
 	ErrFenced = errors.New("another run took over this place")
 	// ErrMissing says that the source does not have the thing.
 	ErrMissing = errors.New("not found at the source")
