@@ -1,0 +1,197 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
+)
+
+// Env reads the environment and collects everything that is wrong with it, so
+// that it is told at once. An empty variable is one that is not set, and gives
+// the zero value.
+type Env struct {
+	get  func(name string) string
+	errs []error
+}
+
+// NewEnv returns the process's environment.
+func NewEnv() *Env { return &Env{get: os.Getenv} }
+
+// Err returns all that was wrong so far.
+func (e *Env) Err() error { return errors.Join(e.errs...) }
+
+func (e *Env) fail(format string, args ...any) {
+	e.errs = append(e.errs, fmt.Errorf(format, args...))
+}
+
+// bad says what a variable is and what it may be.
+func (e *Env) bad(name, value, may string) { e.fail("%s is %q: it may be %s", name, value, may) }
+
+// Require says what a variable is for, unless it is set.
+func (e *Env) Require(name, meaning string) {
+	if e.get(name) == "" {
+		e.fail("%s is required: %s", name, meaning)
+	}
+}
+
+// Needs says that one variable is of no use without another.
+func (e *Env) Needs(name, other, meaning string) {
+	if e.get(name) != "" && e.get(other) == "" {
+		e.fail("%s needs %s: %s", name, other, meaning)
+	}
+}
+
+// String returns any value.
+func (e *Env) String(name string) string { return e.get(name) }
+
+// Database returns a URL, or a list of keywords and values, that pgx accepts.
+func (e *Env) Database(name string) string {
+	value := e.get(name)
+	if value != "" && !isDatabase(value) {
+		e.bad(name, redact(value), "postgres://user:password@host:5432/database")
+	}
+	return value
+}
+
+// Databases checks a list of such URLs, separated by commas.
+func (e *Env) Databases(name string) []string {
+	value := e.get(name)
+	if value == "" {
+		return nil
+	}
+	all := strings.Split(value, ",")
+	for _, one := range all {
+		if !isDatabase(one) {
+			e.bad(name, redact(one), "postgres://user:password@host:5432/database, or several of them with commas between them")
+		}
+	}
+	return all
+}
+
+func isDatabase(value string) bool {
+	scheme, _, isURL := strings.Cut(value, "://")
+	if isURL && !strings.Contains(scheme, "=") && scheme != "postgres" && scheme != "postgresql" {
+		return false
+	}
+	_, err := pgxpool.ParseConfig(value)
+	return err == nil && value != ""
+}
+
+// Redis returns a URL that go-redis accepts.
+func (e *Env) Redis(name string) string {
+	value := e.get(name)
+	if value == "" {
+		return ""
+	}
+	if _, err := redis.ParseURL(value); err != nil {
+		e.bad(name, redact(value), "redis://:password@host:6379/0, rediss:// or unix://")
+	}
+	return value
+}
+
+// Duration returns a duration between least and most.
+func (e *Env) Duration(name string, least, most time.Duration) time.Duration {
+	value := e.get(name)
+	if value == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(value)
+	if err != nil || d < least || d > most {
+		e.bad(name, value, fmt.Sprintf("a duration from %s to %s, such as 30s or 1m30s", least, most))
+	}
+	return d
+}
+
+// Int returns a number between least and most.
+func (e *Env) Int(name string, least, most int) int {
+	value := e.get(name)
+	if value == "" {
+		return 0
+	}
+	n, err := strconv.Atoi(value)
+	if err != nil || n < least || n > most {
+		e.bad(name, value, fmt.Sprintf("a number from %d to %d", least, most))
+	}
+	return n
+}
+
+var kindName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,39}$`)
+
+// KindDurations returns durations by kind from a list like a=1h,b=10m.
+func (e *Env) KindDurations(name string) map[string]time.Duration {
+	value := e.get(name)
+	if value == "" {
+		return nil
+	}
+	byKind := make(map[string]time.Duration)
+	for pair := range strings.SplitSeq(value, ",") {
+		kind, text, found := strings.Cut(pair, "=")
+		kind = strings.TrimSpace(kind)
+		d, err := time.ParseDuration(strings.TrimSpace(text))
+		_, twice := byKind[kind]
+		if !found || err != nil || d <= 0 || twice || !kindName.MatchString(kind) {
+			e.bad(name, value, "kind=duration, each kind once, with commas between them, such as repository=2h,artifact=10m")
+			return nil
+		}
+		byKind[kind] = d
+	}
+	return byKind
+}
+
+// Address returns a host and port to listen on.
+func (e *Env) Address(name string) string {
+	value := e.get(name)
+	if value == "" {
+		return ""
+	}
+	_, port, err := net.SplitHostPort(value)
+	if _, portErr := strconv.ParseUint(port, 10, 16); err != nil || portErr != nil {
+		e.bad(name, value, "host:port or :port, such as 127.0.0.1:8080; port 0 is any free one")
+	}
+	return value
+}
+
+// Choice returns one of the known values.
+func (e *Env) Choice(name string, known ...string) string {
+	value := e.get(name)
+	if value != "" && !slices.Contains(known, value) {
+		e.bad(name, value, strings.Join(known, " or "))
+	}
+	return value
+}
+
+// Level returns a log level; info unless it is set.
+func (e *Env) Level(name string) slog.Level {
+	level, known := map[string]slog.Level{
+		"": slog.LevelInfo, "debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+	}[e.get(name)]
+	if !known {
+		e.bad(name, e.get(name), "debug, info, warn or error")
+	}
+	return level
+}
+
+var (
+	passwordParameter = regexp.MustCompile(`(?i)(password\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&]*)`)
+	credentials       = regexp.MustCompile(`://.*@`)
+)
+
+// redact returns a URL, also one that cannot be read, without its password.
+func redact(value string) string {
+	value = passwordParameter.ReplaceAllString(value, "${1}xxxxx")
+	if u, err := url.Parse(value); err == nil && u.Host != "" {
+		return u.Redacted()
+	}
+	return credentials.ReplaceAllString(value, "://xxxxx@")
+}

@@ -1,0 +1,36 @@
+package cli
+
+import (
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/lmittmann/tint"
+	"golang.org/x/term"
+)
+
+// The formats of the log. The default is text on a terminal and JSON elsewhere.
+const (
+	LogText = "text"
+	LogJSON = "json"
+)
+
+// LogConfig says how a program logs.
+type LogConfig struct {
+	Format string // [LogText], [LogJSON], or "" for the default
+	Level  slog.Level
+}
+
+// Logger returns a logger that writes to out.
+func (c LogConfig) Logger(out io.Writer) *slog.Logger {
+	terminal := Terminal(out)
+	if c.Format == LogJSON || (c.Format == "" && !terminal) {
+		return slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: c.Level}))
+	}
+	return slog.New(tint.NewTextHandler(out, &tint.Options{
+		Level: c.Level, TimeFormat: time.TimeOnly, NoColor: !terminal,
+	}))
+}
+
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }

@@ -1,0 +1,73 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+)
+
+// lineInterval is the time between two lines of progress where nobody looks.
+const lineInterval = 2 * time.Second
+
+// Progress shows how far long work has come: a bar on a terminal, a line now
+// and then elsewhere. Not for concurrent use.
+type Progress struct {
+	out   io.Writer
+	what  string
+	total int64
+	bar   *progressbar.ProgressBar
+	next  time.Time // of a line
+}
+
+// NewProgress starts with nothing done. A total of 0 or less is not known.
+func NewProgress(out io.Writer, what string, total int64) *Progress {
+	p := &Progress{out: out, what: what, total: total, next: time.Now().Add(lineInterval)}
+	if Terminal(out) {
+		if total <= 0 {
+			total = -1
+		}
+		p.bar = progressbar.NewOptions64(total,
+			progressbar.OptionSetWriter(out),
+			progressbar.OptionSetDescription(what),
+			progressbar.OptionShowCount(),
+			progressbar.OptionShowIts(),
+			progressbar.OptionThrottle(100*time.Millisecond),
+			progressbar.OptionClearOnFinish(),
+		)
+	}
+	return p
+}
+
+// Set says how much is done. It may be more than the total, which others
+// change meanwhile.
+func (p *Progress) Set(done int64) {
+	if p.bar != nil {
+		if done > p.total && p.total > 0 {
+			p.total = done
+			p.bar.ChangeMax64(done)
+		}
+		_ = p.bar.Set64(done)
+		return
+	}
+	if now := time.Now(); now.After(p.next) {
+		p.next = now.Add(lineInterval)
+		p.line(done)
+	}
+}
+
+func (p *Progress) line(done int64) {
+	if p.total > 0 {
+		fmt.Fprintf(p.out, "%s: %d of %d\n", p.what, done, max(done, p.total))
+		return
+	}
+	fmt.Fprintf(p.out, "%s: %d\n", p.what, done)
+}
+
+// Close takes the bar away; what the work came to is for the caller to say.
+func (p *Progress) Close() {
+	if p.bar != nil {
+		_ = p.bar.Clear()
+	}
+}
