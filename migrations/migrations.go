@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -50,7 +51,7 @@ type Status struct {
 // Up applies all migrations that the database lacks. Calling it twice, or from
 // many processes at once, is harmless.
 func Up(ctx context.Context, databaseURL string, logger *slog.Logger) error {
-	return locked(ctx, databaseURL, func(conn *pgx.Conn) error {
+	return locked(ctx, databaseURL, logger, func(conn *pgx.Conn) error {
 		for _, schema := range []string{riverSchema, "casq"} {
 			if _, err := conn.Exec(ctx, "CREATE SCHEMA IF NOT EXISTS "+schema); err != nil {
 				return fmt.Errorf("create schema %s: %w", schema, err)
@@ -77,7 +78,7 @@ func Up(ctx context.Context, databaseURL string, logger *slog.Logger) error {
 // Down takes casq's migrations above version back. Version 0 removes
 // everything, River's tables and both schemas included.
 func Down(ctx context.Context, databaseURL string, version int32, logger *slog.Logger) error {
-	return locked(ctx, databaseURL, func(conn *pgx.Conn) error {
+	return locked(ctx, databaseURL, logger, func(conn *pgx.Conn) error {
 		status, err := read(ctx, conn, nil)
 		if err != nil {
 			return err
@@ -240,8 +241,19 @@ func river(ctx context.Context, databaseURL string, direction rivermigrate.Direc
 
 // locked runs f while this process is the only one that migrates. The lock
 // belongs to the connection and dies with it.
-func locked(ctx context.Context, databaseURL string, f func(*pgx.Conn) error) error {
-	conn, err := pgx.Connect(ctx, databaseURL)
+func locked(ctx context.Context, databaseURL string, logger *slog.Logger, f func(*pgx.Conn) error) error {
+	config, err := pgx.ParseConfig(databaseURL)
+	if err != nil {
+		return fmt.Errorf("connect to migrate: %w", err)
+	}
+	// What a migration has to tell an operator; Postgres itself tells of
+	// everything that is there already.
+	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
+		if strings.HasPrefix(n.Message, "casq: ") {
+			logger.WarnContext(ctx, "migration says", "notice", n.Message)
+		}
+	}
+	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return fmt.Errorf("connect to migrate: %w", err)
 	}
