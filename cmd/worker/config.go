@@ -1,0 +1,68 @@
+package main
+
+import (
+	"time"
+
+	"casq/cmd/internal/cli"
+	"casq/internal/worker"
+)
+
+// config is what the environment says.
+type config struct {
+	worker.Config
+	log cli.LogConfig
+	// idle are variables that are set, and that this version does not use.
+	idle []string
+}
+
+// readConfig reads the environment. The error names every variable that is
+// wrong, with its value and what it may be.
+func readConfig(env *cli.Env) (config, error) {
+	requireHome(env)
+	env.Needs("ARTIFACT_TARGET_URL", "ARTIFACT_SOURCE_URL", "the folder or bucket to copy from")
+	env.Needs("REPOSITORY_TARGET_DIR", "REPOSITORY_SOURCE_URL", "a git URL with {key} in it, or the folder to copy from")
+	cfg := config{
+		Config: worker.Config{
+			HomeURL:          env.Database("DATABASE_URL"),
+			SourceURL:        env.Database("SOURCE_DATABASE_URL"),
+			RedisURL:         env.Redis("REDIS_URL"),
+			ArtifactSource:   env.String("ARTIFACT_SOURCE_URL"),
+			ArtifactTarget:   env.String("ARTIFACT_TARGET_URL"),
+			RepositorySource: env.String("REPOSITORY_SOURCE_URL"),
+			RepositoryTarget: env.String("REPOSITORY_TARGET_DIR"),
+			ClaimTTL:         env.Duration("CLAIM_TTL", 3*time.Second, time.Hour),
+			CursorWait:       env.Duration("CURSOR_WAIT", 10*time.Millisecond, time.Minute),
+			Concurrency:      env.Int("WORKERS", 1, 10_000),
+			Timeouts:         env.KindDurations("JOB_TIMEOUTS"),
+			HTTPAddr:         env.Address("HTTP_ADDR"),
+		},
+		log: readLogConfig(env),
+	}
+	// A set-up may name these for a later version; a mistake in them should
+	// show today.
+	if len(env.Databases("REPLICA_DATABASE_URLS")) > 0 {
+		cfg.idle = append(cfg.idle, "REPLICA_DATABASE_URLS")
+	}
+	if env.Database("SOURCE_REPORT_URL") != "" {
+		cfg.idle = append(cfg.idle, "SOURCE_REPORT_URL")
+	}
+	return cfg, env.Err()
+}
+
+// readHomeConfig reads what commands need that work on home's database alone.
+func readHomeConfig(env *cli.Env) (url string, log cli.LogConfig, err error) {
+	requireHome(env)
+	url, log = env.Database("DATABASE_URL"), readLogConfig(env)
+	return url, log, env.Err()
+}
+
+func requireHome(env *cli.Env) {
+	env.Require("DATABASE_URL", "the database of this worker, such as postgres://casq@localhost/casq")
+}
+
+func readLogConfig(env *cli.Env) cli.LogConfig {
+	return cli.LogConfig{
+		Format: env.Choice("LOG_FORMAT", cli.LogText, cli.LogJSON),
+		Level:  env.Level("LOG_LEVEL"),
+	}
+}

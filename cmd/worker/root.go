@@ -1,0 +1,25 @@
+package main
+
+import (
+	"casq/cmd/internal/cli"
+
+	"github.com/spf13/cobra"
+)
+
+func root() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "worker",
+		Short: "Keep a second site in step with a primary",
+		Long: `Worker keeps files and git repositories of a second site in step with a
+primary, by following the log of events in the primary's database.
+
+It is configured by the environment; README.md has the list.`,
+		Example: `  worker dev                  # private Postgres and Redis, to try casq out
+  worker migrate up           # bring the database at DATABASE_URL up to date
+  worker run                  # work until SIGTERM
+  worker run --migrate        # both`,
+		Version: cli.Version(version),
+	}
+	cmd.AddCommand(runCommand(), devCommand(), migrateCommand(), demoCommand())
+	return cmd
+}

@@ -1,0 +1,169 @@
+// Package dev runs a set of servers for people who develop: a Postgres primary
+// with one streaming standby, and Redis, with their data in a folder that stays.
+package dev
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"casq/internal/servers"
+	"casq/migrations"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Database is the name of the database that [Run] makes and migrates.
+const Database = "casq"
+
+// stopTimeout is for all servers together; a clean stop takes a second.
+const stopTimeout = 30 * time.Second
+
+// Folders of the servers, below [Config].Dir, and the file for shells.
+const (
+	primaryDir = "primary"
+	standbyDir = "standby"
+	redisDir   = "redis"
+	envFile    = "env"
+)
+
+// Config says where the servers live and where people are told about them.
+type Config struct {
+	Dir    string // a new or empty folder, or that of an earlier run
+	Out    io.Writer
+	Logger *slog.Logger
+}
+
+// Run starts the servers, tells how to connect, and stops them when ctx is
+// done. It returns nil then; an error means that something could not be started
+// or stopped.
+func Run(ctx context.Context, cfg Config) (err error) {
+	dir, err := prepare(cfg.Dir)
+	if err != nil {
+		return fmt.Errorf("use folder %s: %w", cfg.Dir, err)
+	}
+	s := &site{dir: dir, log: cfg.Logger}
+	err = s.start(ctx)
+	if err == nil {
+		err = s.tell(cfg.Out)
+	}
+	if err == nil {
+		<-ctx.Done()
+		fmt.Fprintln(cfg.Out, "stopping")
+	}
+	if ctx.Err() != nil {
+		err = nil // interrupted while it started
+	}
+	return errors.Join(err, s.stop(context.WithoutCancel(ctx)))
+}
+
+// prepare makes the folder. One that holds something else is left alone.
+func prepare(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return dir, os.MkdirAll(dir, 0o755)
+	}
+	if err != nil || len(entries) == 0 {
+		return dir, err
+	}
+	if _, err := os.Stat(filepath.Join(dir, primaryDir)); err != nil {
+		return "", fmt.Errorf("%w: it holds something else: choose an empty folder, or a new one", fs.ErrExist)
+	}
+	return dir, nil
+}
+
+// site is the set of servers.
+type site struct {
+	dir     string
+	log     *slog.Logger
+	primary *servers.Postgres
+	standby *servers.Postgres
+	redis   *servers.Redis
+}
+
+func (s *site) path(name string) string { return filepath.Join(s.dir, name) }
+
+func (s *site) start(ctx context.Context) error {
+	var err error
+	s.primary, err = servers.StartPostgres(ctx, servers.PostgresOptions{
+		Dir: s.path(primaryDir), Durable: true, TCP: true, Logger: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	// The folder is ours from here on. A run that was killed left this.
+	if err := s.forget(); err != nil {
+		return err
+	}
+	s.standby, err = s.primary.Standby(ctx, servers.StandbyOptions{
+		Dir: s.path(standbyDir), ApplicationName: "dev", TCP: true,
+	})
+	if err != nil {
+		return err
+	}
+	s.redis, err = servers.StartRedis(ctx, servers.RedisOptions{Dir: s.path(redisDir), TCP: true, Logger: s.log})
+	if err != nil {
+		return err
+	}
+	if err := s.createDatabase(ctx); err != nil {
+		return err
+	}
+	if err := migrations.Up(ctx, s.primary.URL(Database), s.log); err != nil {
+		return err
+	}
+	// Whoever reads from the standby at once finds the schema there.
+	return s.standby.WaitReplayed(ctx, s.primary)
+}
+
+func (s *site) createDatabase(ctx context.Context) error {
+	conn, err := pgx.Connect(ctx, s.primary.URL("postgres"))
+	if err != nil {
+		return fmt.Errorf("connect to the primary: %w", err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	var exists bool
+	err = conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", Database).Scan(&exists)
+	if err == nil && !exists {
+		_, err = conn.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{Database}.Sanitize())
+	}
+	if err != nil {
+		return fmt.Errorf("create database %s: %w", Database, err)
+	}
+	return nil
+}
+
+// stop stops what was started, standby first: a primary waits for those that
+// follow it.
+func (s *site) stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	var errs []error
+	if s.redis != nil {
+		errs = append(errs, s.redis.Stop(ctx))
+	}
+	if s.standby != nil {
+		errs = append(errs, s.standby.Stop(ctx))
+	}
+	if s.primary != nil {
+		errs = append(errs, s.forget(), s.primary.Stop(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// forget removes the file that tells how to connect.
+func (s *site) forget() error {
+	if err := os.Remove(s.path(envFile)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
