@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"casq/cmd/internal/cli"
+	"casq/eventlog"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/spf13/cobra"
+)
+
+func backfillCommand() *cobra.Command {
+	var kind, after string
+	cmd := &cobra.Command{
+		Use:   "backfill --kind KIND [--after KEY]",
+		Short: "Log the rows that were there before their table was tracked",
+		Long: `Backfill appends an event for each row of a kind's tracked table, page by page in
+the order of the keys, while the table is in use. Run it at the database that has
+the table. Running it again is harmless: it costs a needless copy of each thing.`,
+		Example: `  enqueue backfill --kind artifact
+  enqueue backfill --kind artifact --after builds/42/out.zip     # go on`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if kind == "" {
+				return cli.Usage(cmd, "--kind is required: the kind of the tracked table")
+			}
+			return withHome(cmd, func(ctx context.Context, h *home) error {
+				return h.backfill(ctx, cmd, kind, after)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&kind, "kind", "", "the kind of the tracked table")
+	cmd.Flags().StringVar(&after, "after", "", "the key to go on after, as an earlier run has told it")
+	return cmd
+}
+
+func (h *home) backfill(ctx context.Context, cmd *cobra.Command, kind, after string) error {
+	rows, err := h.rowsOf(ctx, kind)
+	if err != nil {
+		return err
+	}
+	if after != "" {
+		rows = 0 // of those that are left nobody knows
+	}
+	progress := cli.NewProgress(cmd.ErrOrStderr(), "backfill "+kind, rows)
+	done, err := eventlog.Backfill(ctx, h.Pool, kind, eventlog.BackfillOptions{After: after, Progress: progress.Set})
+	progress.Close()
+	fmt.Fprintf(cmd.OutOrStdout(), "appended %d events of kind %s\n", done, kind)
+	var failed *eventlog.BackfillError
+	if errors.As(err, &failed) && failed.After != "" {
+		return fmt.Errorf("%w (--after %q goes on)", err, failed.After)
+	}
+	return err
+}
+
+// rowsOf counts the rows of a kind's tracked table.
+func (h *home) rowsOf(ctx context.Context, kind string) (n int64, err error) {
+	tracked := make(map[string]string)
+	rows, err := h.Query(ctx, "SELECT kind, relation::text FROM casq.tracked")
+	if err != nil {
+		return 0, fmt.Errorf("list tracked tables: %w", err)
+	}
+	var name, relation string
+	_, err = pgx.ForEachRow(rows, []any{&name, &relation}, func() error { tracked[name] = relation; return nil })
+	if err != nil {
+		return 0, fmt.Errorf("list tracked tables: %w", err)
+	}
+	relation, known := tracked[kind]
+	if !known {
+		list := strings.Join(slices.Sorted(maps.Keys(tracked)), ", ")
+		if list == "" {
+			list = "none; SELECT casq.track(...) is for the database that has the table"
+		}
+		return 0, fmt.Errorf("%w: %q; tracked kinds: %s", eventlog.ErrNotTracked, kind, list)
+	}
+	// The name comes from the server, quoted where it has to be.
+	if err := h.QueryRow(ctx, "SELECT count(*) FROM "+relation).Scan(&n); err != nil {
+		return 0, fmt.Errorf("count the rows of %s: %w", relation, err)
+	}
+	return n, nil
+}

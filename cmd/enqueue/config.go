@@ -1,0 +1,25 @@
+package main
+
+import "casq/cmd/internal/cli"
+
+// config is what the environment says.
+type config struct {
+	homeURL   string
+	sourceURL string // "": the log is home's
+	log       cli.LogConfig
+}
+
+// readConfig reads the environment. The error names every variable that is
+// wrong, with its value and what it may be.
+func readConfig(env *cli.Env) (config, error) {
+	env.Require("DATABASE_URL", "the database of the workers, such as postgres://casq@localhost/casq")
+	cfg := config{
+		homeURL:   env.Database("DATABASE_URL"),
+		sourceURL: env.Database("SOURCE_DATABASE_URL"),
+		log: cli.LogConfig{
+			Format: env.Choice("LOG_FORMAT", cli.LogText, cli.LogJSON),
+			Level:  env.Level("LOG_LEVEL"),
+		},
+	}
+	return cfg, env.Err()
+}

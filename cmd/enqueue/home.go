@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"casq/cmd/internal/cli"
+	"casq/eventlog"
+	"casq/internal/database"
+	"casq/migrations"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+)
+
+// connectTimeout is how long a command waits for a database.
+const connectTimeout = 10 * time.Second
+
+// home is the database that a command works on.
+type home struct {
+	*pgxpool.Pool
+	cfg config
+	log *slog.Logger
+}
+
+// withHome opens home's database, makes sure that this program may use it, and
+// calls f.
+func withHome(cmd *cobra.Command, f func(ctx context.Context, h *home) error) error {
+	ctx := cmd.Context()
+	cfg, err := readConfig(cli.NewEnv())
+	if err != nil {
+		return err
+	}
+	pool, err := connect(ctx, cfg.homeURL)
+	if err != nil {
+		return fmt.Errorf("connect to DATABASE_URL: %w", err)
+	}
+	defer pool.Close()
+	if err := migrations.Check(ctx, pool); err != nil {
+		return fmt.Errorf("check the database at DATABASE_URL: %w", err)
+	}
+	return f(ctx, &home{Pool: pool, cfg: cfg, log: cfg.log.Logger(cmd.ErrOrStderr())})
+}
+
+func connect(ctx context.Context, url string) (*pgxpool.Pool, error) {
+	pool, err := database.Open(ctx, url, database.Options{Application: "casq enqueue", MaxConns: 4})
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	if err := pool.Ping(ctx); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return pool, nil
+}
+
+// checkKind returns an error that names the known kinds, unless name is one.
+func (h *home) checkKind(ctx context.Context, name string) error {
+	kinds, err := eventlog.Kinds(ctx, h)
+	if err != nil {
+		return err
+	}
+	if _, known := kinds[name]; known {
+		return nil
+	}
+	list := strings.Join(slices.Sorted(maps.Keys(kinds)), ", ")
+	if list == "" {
+		list = "none yet; the first event of a kind brings it"
+	}
+	return fmt.Errorf("%w %q; known: %s", eventlog.ErrUnknownKind, name, list)
+}

@@ -1,0 +1,23 @@
+package main
+
+import (
+	"casq/cmd/internal/cli"
+
+	"github.com/spf13/cobra"
+)
+
+func root() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "enqueue",
+		Short: "Insert work for casq's workers, and show how it goes",
+		Long: `Enqueue works on the database at DATABASE_URL: a worker's home, which has its
+registry and its jobs. README.md has the list of variables.`,
+		Example: `  enqueue status
+  enqueue why artifact builds/42/out.zip
+  enqueue resync --kind artifact --failed
+  enqueue backfill --kind artifact`,
+		Version: cli.Version(version),
+	}
+	cmd.AddCommand(resyncCommand(), backfillCommand(), statusCommand(), whyCommand())
+	return cmd
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+)
+
+//go:embed lag.sql
+var lagSQL string
+
+// mostLag is how far events beyond a cursor are counted.
+const mostLag = 10_000
+
+// status is what enqueue status shows; --json prints it as it is.
+type status struct {
+	Things    []things  `json:"things"`
+	Log       logStatus `json:"log"`
+	Cursors   []*cursor `json:"cursors"`
+	Processes []process `json:"processes"`
+}
+
+type things struct {
+	Kind   string    `json:"kind"`
+	Status string    `json:"status"`
+	Count  int64     `json:"count"`
+	Oldest time.Time `json:"oldest"` // when it was asked for
+}
+
+// logStatus is of the database that the events are in. Tick is nil where none
+// was taken, Error set where it cannot be asked.
+type logStatus struct {
+	Tick    *int64     `json:"tick"`
+	Life    *int32     `json:"life"`
+	TakenAt *time.Time `json:"taken_at"`
+	Error   string     `json:"error,omitempty"`
+}
+
+type cursor struct {
+	Name    string    `json:"name"`
+	Life    int32     `json:"life"`
+	Tick    int64     `json:"tick"`
+	Mark    uuid.UUID `json:"-"`
+	ToTick  int64     `json:"to_tick,omitempty"` // inside a step that is read in pages
+	Page    int64     `json:"page,omitempty"`
+	Holder  string    `json:"holder"`
+	MovedAt time.Time `json:"moved_at"`
+	// Behind is how many events lie beyond it, at most mostLag; nil: not known.
+	Behind *int64 `json:"events_behind"`
+	// More says that there may be more of them.
+	More bool `json:"events_behind_or_more"`
+}
+
+type process struct {
+	ID     uuid.UUID `json:"id"`
+	Host   string    `json:"host"`
+	PID    int32     `json:"pid"`
+	Since  time.Time `json:"started_at"`
+	BeatAt time.Time `json:"beat_at"`
+	Dead   bool      `json:"dead"`
+}
+
+func statusCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show how far everything is",
+		Long: `Status shows how many things are in which state, how far the log is and how far
+its cursors, and which processes are at work. When the log is another site's, set
+SOURCE_DATABASE_URL as for the worker.`,
+		Example: `  enqueue status
+  enqueue status --json | jq .cursors`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withHome(cmd, func(ctx context.Context, h *home) error {
+				s, err := h.status(ctx)
+				if err != nil {
+					return err
+				}
+				if !asJSON {
+					return s.print(cmd.OutOrStdout(), time.Now())
+				}
+				out := json.NewEncoder(cmd.OutOrStdout())
+				out.SetIndent("", "  ")
+				return out.Encode(s)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	return cmd
+}
+
+func (h *home) status(ctx context.Context) (s status, err error) {
+	s.Things, err = list[things](ctx, h, "SELECT kind, status, count, oldest FROM casq.registry_summary ORDER BY kind, status")
+	if err != nil {
+		return s, fmt.Errorf("read the registry's summary: %w", err)
+	}
+	s.Processes, err = list[process](ctx, h, `SELECT id, host, pid, started_at, beat_at, dead_at IS NOT NULL
+		FROM casq.processes ORDER BY started_at, id`)
+	if err != nil {
+		return s, fmt.Errorf("read the processes: %w", err)
+	}
+	s.Cursors, err = listPointers[cursor](ctx, h, `SELECT name, life, tick, mark, to_tick, page, coalesce(holder, ''), moved_at,
+		NULL::bigint, false FROM casq.cursors ORDER BY name`)
+	if err != nil {
+		return s, fmt.Errorf("read the cursors: %w", err)
+	}
+	if err := h.logStatus(ctx, &s); err != nil {
+		s.Log.Error = err.Error()
+	}
+	return s, ctx.Err()
+}
+
+func list[T any](ctx context.Context, h *home, sql string) ([]T, error) {
+	rows, err := h.Query(ctx, sql)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[T])
+}
+
+func listPointers[T any](ctx context.Context, h *home, sql string) ([]*T, error) {
+	rows, err := h.Query(ctx, sql)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToAddrOfStructByPos[T])
+}
+
+// logStatus looks at the database that the events are in.
+func (h *home) logStatus(ctx context.Context, s *status) error {
+	source := h.Pool
+	if h.cfg.sourceURL != "" {
+		var err error
+		if source, err = connect(ctx, h.cfg.sourceURL); err != nil {
+			return fmt.Errorf("connect to SOURCE_DATABASE_URL: %w", err)
+		}
+		defer source.Close()
+	}
+	err := source.QueryRow(ctx, "SELECT id, life, taken_at FROM casq.ticks ORDER BY id DESC LIMIT 1").
+		Scan(&s.Log.Tick, &s.Log.Life, &s.Log.TakenAt)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return fmt.Errorf("read the newest tick: %w", err)
+	}
+	for _, c := range s.Cursors {
+		if err := c.measure(ctx, source); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *cursor) measure(ctx context.Context, source *pgxpool.Pool) error {
+	err := source.QueryRow(ctx, lagSQL, c.Tick, c.Mark, c.Page, mostLag).Scan(&c.Behind)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return fmt.Errorf("count the events beyond cursor %s: %w", c.Name, err)
+	}
+	c.More = c.Behind != nil && *c.Behind == mostLag
+	return nil
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+)
+
+// print writes the status for people, as of now.
+func (s status) print(out io.Writer, now time.Time) error {
+	table := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	ago := func(t time.Time) string { return max(now.Sub(t), 0).Round(time.Second).String() }
+
+	fmt.Fprintln(table, "KIND\tSTATUS\tCOUNT\tOLDEST")
+	for _, t := range s.Things {
+		fmt.Fprintf(table, "%s\t%s\t%d\t%s ago\n", t.Kind, t.Status, t.Count, ago(t.Oldest))
+	}
+	if len(s.Things) == 0 {
+		fmt.Fprintln(table, "(none)")
+	}
+	fmt.Fprintf(table, "\nLOG\t%s\n", s.Log.describe(ago))
+	fmt.Fprintln(table, "\nCURSOR\tTICK\tEVENTS BEHIND\tMOVED\tHOLDER")
+	for _, c := range s.Cursors {
+		fmt.Fprintf(table, "%s\t%d\t%s\t%s ago\t%s\n", c.Name, c.Tick, c.behind(), ago(c.MovedAt), c.Holder)
+	}
+	if len(s.Cursors) == 0 {
+		fmt.Fprintln(table, "(none: no worker with a target has run here)")
+	}
+	fmt.Fprintln(table, "\nPROCESS\tHOST\tPID\tSTARTED\tLAST BEAT")
+	for _, p := range s.Processes {
+		beat := ago(p.BeatAt) + " ago"
+		if p.Dead {
+			beat = "dead"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%d\t%s ago\t%s\n", p.ID, p.Host, p.PID, ago(p.Since), beat)
+	}
+	if len(s.Processes) == 0 {
+		fmt.Fprintln(table, "(none)")
+	}
+	return table.Flush()
+}
+
+func (l logStatus) describe(ago func(time.Time) string) string {
+	switch {
+	case l.Error != "":
+		return "not known: " + l.Error
+	case l.Tick == nil:
+		return "no tick yet; when the log is another site's, set SOURCE_DATABASE_URL"
+	default:
+		return fmt.Sprintf("tick %d of life %d, taken %s ago", *l.Tick, *l.Life, ago(*l.TakenAt))
+	}
+}
+
+func (c *cursor) behind() string {
+	switch {
+	case c.Behind == nil:
+		return "not known"
+	case c.More:
+		return fmt.Sprintf("%d or more", *c.Behind)
+	default:
+		return fmt.Sprint(*c.Behind)
+	}
+}
