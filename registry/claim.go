@@ -4,9 +4,14 @@ import (
 	"cmp"
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+
+	"casq/eventlog"
+	"casq/internal/database"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -32,9 +37,10 @@ type claiming struct {
 	id    uuid.UUID
 	ctx   context.Context
 
-	claim *Claim
-	err   error
-	done  chan struct{}
+	claim  *Claim
+	err    error
+	unsure bool // it may have been granted by a transaction whose answer was lost
+	done   chan struct{}
 }
 
 func (c *claiming) answer(claim *Claim, err error) {
@@ -47,11 +53,19 @@ func (c *claiming) answer(claim *Claim, err error) {
 // and [ErrProcessLost] when this process was taken for dead.
 //
 // It waits for the answer even when ctx ends: a claim that was granted without
-// anybody knowing would be held for as long as this process lives.
+// anybody knowing would be held for as long as this process lives. For the same
+// reason one that may have been granted is given back before an error is
+// returned: after a lost answer a newer version can have come.
 func (r *Registry) Claim(ctx context.Context, token Token, job int64) (*Claim, error) {
 	c := &claiming{token: token, job: job, id: uuid.New(), ctx: ctx, done: make(chan struct{})}
 	r.claims.add(c)
 	<-c.done
+	if c.err != nil && c.unsure {
+		err := r.Release(&Claim{Token: token, ID: c.id})
+		if err != nil && !errors.Is(err, ErrFenced) {
+			return nil, errors.Join(c.err, err)
+		}
+	}
 	return c.claim, c.err
 }
 
@@ -66,13 +80,47 @@ func (r *Registry) claimAll(group []*claiming) {
 			return
 		}
 		r.cfg.Logger.Warn("cannot claim, trying again", "claims", len(group), "err", err)
+		if permanent(err) && len(group) > 1 {
+			each(group, r.claimAll)
+			return
+		}
 		if permanent(err) || !r.backOff(try) || stopped(group) {
 			for _, c := range group {
-				c.answer(nil, fmt.Errorf("claim %s %q: %w", c.token.Kind, c.token.ResourceID, err))
+				c.answer(nil, fmt.Errorf("claim %s %q: %w", c.token.Kind, c.token.ResourceID, r.because(err)))
 			}
 			return
 		}
 	}
+}
+
+// each runs a group's members alone, so that bad data of one is not an error of
+// the others.
+func each[T any](group []T, run func([]T)) {
+	for i := range group {
+		run(group[i : i+1])
+	}
+}
+
+// permanent tells whether a transaction cannot succeed because of its data.
+// Everything else passes, or is for an operator to repair, and is tried again:
+// a full disk or a server without free connections is no reason to throw away
+// an hour's copy.
+func permanent(err error) bool {
+	switch code := database.Code(err); {
+	case strings.HasPrefix(code, "22"), strings.HasPrefix(code, "23"):
+		return true
+	default:
+		return errors.Is(err, eventlog.ErrUnknownKind)
+	}
+}
+
+// because adds the reason why err was given in to, when that is the process's
+// end.
+func (r *Registry) because(err error) error {
+	if cause := context.Cause(r.process.ctx); cause != nil {
+		return fmt.Errorf("%w: %w", cause, err)
+	}
+	return err
 }
 
 // stopped tells whether nobody waits for the group any more but to be rid of it.
@@ -83,8 +131,13 @@ func stopped(group []*claiming) bool {
 // tryClaims is one pipelined transaction: lock in key order, claim what is
 // free, ask those who hold the rest, look whether this process still counts.
 func (r *Registry) tryClaims(group []*claiming) error {
-	ctx, cancel := context.WithTimeout(context.Background(), statementTimeout)
+	ctx, cancel := context.WithTimeout(r.process.ctx, statementTimeout)
 	defer cancel()
+	conn, err := r.cfg.Pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
 	kinds, ids, versions, claims, jobs := claimColumns(group)
 	granted := make(map[uuid.UUID]*Claim, len(group))
 	asked := make(map[uuid.UUID]bool)
@@ -109,7 +162,10 @@ func (r *Registry) tryClaims(group []*claiming) error {
 	})
 	batch.Queue("SELECT EXISTS (SELECT FROM casq.processes WHERE id = $1 AND dead_at IS NULL)", r.process.id).
 		QueryRow(func(row pgx.Row) error { return row.Scan(&alive) })
-	if err := r.cfg.Pool.SendBatch(ctx, batch).Close(); err != nil {
+	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
+		for _, c := range group {
+			c.unsure = c.unsure || !database.Answered(err)
+		}
 		return err
 	}
 	for _, c := range group {

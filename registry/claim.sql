@@ -14,4 +14,8 @@ WHERE r.kind = w.kind AND r.resource_id = w.resource_id
   AND (r.claim IS NULL OR r.claim = w.claim
        OR NOT EXISTS (SELECT FROM casq.processes AS p WHERE p.id = r.claim_process AND p.dead_at IS NULL))
 RETURNING r.claim, r.payload, r.deleted_at IS NOT NULL, r.incarnation,
-          r.synced_incarnation IS NOT NULL AND r.synced_incarnation <> r.incarnation, r.attempts
+          -- Without a result of this life: what is in place, if anything, may be
+          -- an earlier life's, also when the run that put it there died before
+          -- it said so.
+          r.incarnation > 1 AND r.synced_incarnation IS DISTINCT FROM r.incarnation,
+          r.attempts

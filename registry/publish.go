@@ -35,7 +35,8 @@ func (r *Registry) publishAll(ctx context.Context, group []*settling, verdicts m
 			ended = append(ended, s)
 			continue
 		}
-		if n++; n > publishGroup {
+		n++
+		if n > publishGroup {
 			left = append(left, s)
 			continue
 		}
@@ -59,10 +60,25 @@ func (v verdict) mayPublish(s *settling) bool {
 	return s.outcome == published && v.mine && (v.newest || v.sameLife && !s.claim.Deleted)
 }
 
+// written tells whether a row that is not the run's any more says what the run
+// wanted to write: then it was written, and only the answer was lost.
+func (v verdict) written(s *settling) bool {
+	switch s.outcome {
+	case published:
+		return v.synced
+	case failed:
+		return v.failed
+	default:
+		return true
+	}
+}
+
 // judge says what a run's caller is told, and whether its claim is to be given
 // back now. After a publication that failed the claim is kept.
 func (v verdict) judge(s *settling) (giveBack bool) {
 	switch {
+	case !v.mine && s.unsure && v.written(s):
+		return false
 	case !v.mine:
 		s.err = ErrFenced
 		return false

@@ -87,8 +87,9 @@ type settling struct {
 	cause   string
 	retryAt *time.Time
 
-	err  error // for the caller
-	done chan struct{}
+	err    error // for the caller
+	unsure bool  // it may have been written by a transaction whose answer was lost
+	done   chan struct{}
 }
 
 // verdict is what a run may still do, read under the row's lock.
@@ -97,6 +98,8 @@ type verdict struct {
 	newest   bool // the token is the row's version
 	sameLife bool // the thing was neither deleted nor replaced
 	asked    bool // another run was handed over to this one
+	synced   bool // what is in place is of the token's version
+	failed   bool // the failure that the row tells of is of the token's version
 }
 
 func (r *Registry) settle(s *settling) error {
@@ -118,20 +121,21 @@ func (r *Registry) settleAll(group []*settling) {
 			return
 		}
 		r.cfg.Logger.Warn("cannot end runs, trying again", "runs", len(group), "err", err)
+		if permanent(err) && len(group) > 1 {
+			each(group, r.settleAll)
+			return
+		}
 		if permanent(err) || !r.backOff(try) {
 			for _, s := range group {
-				s.err = fmt.Errorf("end run of %s %q: %w", s.claim.Kind, s.claim.ResourceID, err)
+				s.err = fmt.Errorf("end run of %s %q: %w", s.claim.Kind, s.claim.ResourceID, r.because(err))
 				close(s.done)
 			}
 			return
 		}
+		for _, s := range group {
+			s.unsure = s.unsure || !database.Answered(err)
+		}
 	}
-}
-
-// permanent tells whether Postgres refused the statement for good; a
-// serialization failure or a deadlock (class 40) is worth another try.
-func permanent(err error) bool {
-	return database.Answered(err) && database.Code(err)[:2] != "40"
 }
 
 // trySettle is one transaction. It answers the runs that were ended, and
@@ -142,7 +146,7 @@ func permanent(err error) bool {
 // bytes there again. If it is stopped here and its session ended, its staging
 // folder is gone by the time that another run publishes: its late rename fails.
 func (r *Registry) trySettle(group []*settling) (left []*settling, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), statementTimeout)
+	ctx, cancel := context.WithTimeout(r.process.ctx, statementTimeout)
 	defer cancel()
 	var ended []*settling
 	err = pgx.BeginTxFunc(ctx, r.cfg.Pool, pgx.TxOptions{}, func(tx pgx.Tx) error {
@@ -182,7 +186,7 @@ func (r *Registry) verdicts(ctx context.Context, tx pgx.Tx, group []*settling) (
 	verdicts := make(map[uuid.UUID]verdict, len(group))
 	var id uuid.UUID
 	var v verdict
-	_, err = pgx.ForEachRow(rows, []any{&id, &v.mine, &v.newest, &v.sameLife, &v.asked}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&id, &v.mine, &v.newest, &v.sameLife, &v.asked, &v.synced, &v.failed}, func() error {
 		verdicts[id] = v
 		return nil
 	})

@@ -5,7 +5,9 @@ SELECT w.claim,
        r.claim IS NOT DISTINCT FROM w.claim AS mine,
        r.version = w.version AS newest,
        r.incarnation = w.incarnation AND r.deleted_at IS NULL AS same_life,
-       r.asked
+       r.asked,
+       r.synced_version IS NOT DISTINCT FROM w.version AS synced,
+       r.failed_version IS NOT DISTINCT FROM w.version AS failed
 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::uuid[], $5::bigint[])
      AS w (kind, resource_id, version, claim, incarnation)
 CROSS JOIN LATERAL (
