@@ -12,7 +12,6 @@ import (
 	"casq/eventlog"
 	"casq/registry"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
@@ -33,11 +32,11 @@ const FetchCooldown = 5 * time.Millisecond
 // rolled-back transaction eats the notice of the next one.
 const FetchPollInterval = 100 * time.Millisecond
 
-//go:embed running.sql
-var runningSQL string
+//go:embed orphans.sql
+var orphansSQL string
 
-// runningPage is how many jobs of dead processes are handed on at a time.
-const runningPage = 500
+// orphansPage is how many jobs of dead processes are handed on at a time.
+const orphansPage = 500
 
 // Queue inserts jobs into River. It implements [registry.Queue].
 //
@@ -113,16 +112,12 @@ func (q *Queue) Kind(ctx context.Context, db eventlog.DB, name string) (eventlog
 	return kind, nil
 }
 
-// Running returns a page of the jobs that River believes to be running in the
-// given processes and that were not written off yet.
-func (q *Queue) Running(ctx context.Context, processes []uuid.UUID) (tokens []registry.Token, jobs []int64, err error) {
-	ids := make([]string, len(processes))
-	for i, p := range processes {
-		ids[i] = p.String()
-	}
-	rows, err := q.pool.Query(ctx, runningSQL, ids, runningPage)
+// Orphans returns a page of the jobs that River believes to be running in
+// processes that are not alive, and that were not written off yet.
+func (q *Queue) Orphans(ctx context.Context) (tokens []registry.Token, jobs []int64, err error) {
+	rows, err := q.pool.Query(ctx, orphansSQL, orphansPage)
 	if err != nil {
-		return nil, nil, fmt.Errorf("list running jobs: %w", err)
+		return nil, nil, fmt.Errorf("list jobs of dead processes: %w", err)
 	}
 	var id int64
 	var t registry.Token
@@ -131,7 +126,7 @@ func (q *Queue) Running(ctx context.Context, processes []uuid.UUID) (tokens []re
 		return nil
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("list running jobs: %w", err)
+		return nil, nil, fmt.Errorf("list jobs of dead processes: %w", err)
 	}
 	return tokens, jobs, nil
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -112,14 +111,23 @@ func (p *Process) Start(ctx context.Context) error {
 	return nil
 }
 
-// Run beats and watches until ctx is done or the process is lost. It does not stop for errors: a
-// database that is away is no reason to cancel work.
+// Run beats and watches until ctx is done or the process is lost. It does not
+// stop for errors: a database that is away is no reason to cancel work. Beating
+// waits for nothing else: handing on what a dead process had can take longer
+// than this one may stand still.
 func (p *Process) Run(ctx context.Context) {
+	var group sync.WaitGroup
+	group.Go(func() { p.every(ctx, "beat", p.beat) })
+	group.Go(func() { p.every(ctx, "watch", p.watch) })
+	group.Wait()
+}
+
+func (p *Process) every(ctx context.Context, what string, round func(context.Context) error) {
 	ticker := time.NewTicker(p.cfg.ClaimTTL / 3)
 	defer ticker.Stop()
 	for p.ctx.Err() == nil {
-		if err := p.round(ctx); err != nil && ctx.Err() == nil {
-			p.cfg.Logger.WarnContext(ctx, "cannot beat, trying again", "component", "process", "err", err)
+		if err := round(ctx); err != nil && ctx.Err() == nil {
+			p.cfg.Logger.WarnContext(ctx, "round did not succeed, trying again", "component", "process", "round", what, "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -140,21 +148,23 @@ func (p *Process) Stop(ctx context.Context) error {
 	return p.sweepDead(ctx)
 }
 
-func (p *Process) round(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, statementTimeout)
-	defer cancel()
-	if err := p.beat(ctx); err != nil {
-		return err
-	}
+// watch is one look at all that may be dead: claims of ours that were taken
+// over, processes, and what they left.
+func (p *Process) watch(ctx context.Context) error {
 	if err := p.watchClaims(ctx); err != nil {
 		return err
 	}
-	return p.watchOthers(ctx)
+	if err := p.watchOthers(ctx); err != nil {
+		return err
+	}
+	return p.sweepDead(ctx)
 }
 
 // beat moves the beat on. Without a row that counts, all work is cancelled:
 // others have the claims, or soon will.
 func (p *Process) beat(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, statementTimeout)
+	defer cancel()
 	tag, err := p.cfg.Pool.Exec(ctx, `UPDATE casq.processes SET beat = beat + 1, beat_at = clock_timestamp()
 		WHERE id = $1 AND dead_at IS NULL`, p.id)
 	if err != nil {
@@ -174,6 +184,8 @@ func (p *Process) watchClaims(ctx context.Context) error {
 	if len(claims) == 0 {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, statementTimeout)
+	defer cancel()
 	var kinds, keys []string
 	var ids []uuid.UUID
 	for _, c := range claims {
@@ -211,10 +223,12 @@ func (p *Process) longHeld() []*Claim {
 	return long
 }
 
-// watchOthers looks at the beats of all processes, marks as dead those that
-// stood still for too long, and hands their claims on.
+// watchOthers looks at the beats of all processes and marks those as dead that
+// stood still for too long.
 func (p *Process) watchOthers(ctx context.Context) error {
-	rows, err := p.cfg.Pool.Query(ctx, "SELECT id, beat, dead_at IS NOT NULL FROM casq.processes WHERE id <> $1", p.id)
+	ctx, cancel := context.WithTimeout(ctx, statementTimeout)
+	defer cancel()
+	rows, err := p.cfg.Pool.Query(ctx, "SELECT id, beat FROM casq.processes WHERE id <> $1 AND dead_at IS NULL", p.id)
 	if err != nil {
 		return fmt.Errorf("look at the other processes: %w", err)
 	}
@@ -222,20 +236,15 @@ func (p *Process) watchOthers(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look at the other processes: %w", err)
 	}
-	var errs []error
-	anyDead := false
 	for _, b := range p.tracker.observe(time.Now(), beats) {
-		anyDead = true
-		if b.Dead {
-			continue
-		}
-		_, err := p.cfg.Pool.Exec(ctx, `UPDATE casq.processes SET dead_at = clock_timestamp()
+		tag, err := p.cfg.Pool.Exec(ctx, `UPDATE casq.processes SET dead_at = clock_timestamp()
 			WHERE id = $1 AND beat = $2 AND dead_at IS NULL`, b.ID, b.Beat)
-		p.cfg.Logger.WarnContext(ctx, "process stood still, its claims are handed on", "component", "process", "process", b.ID, "err", err)
-		errs = append(errs, err)
+		if err != nil {
+			return fmt.Errorf("mark a process as dead: %w", err)
+		}
+		if tag.RowsAffected() > 0 {
+			p.cfg.Logger.WarnContext(ctx, "process stood still, its claims are handed on", "component", "process", "process", b.ID)
+		}
 	}
-	if anyDead {
-		errs = append(errs, p.sweepDead(context.WithoutCancel(ctx)))
-	}
-	return errors.Join(errs...)
+	return nil
 }

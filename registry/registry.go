@@ -48,11 +48,12 @@ type Jobs interface {
 	Insert(ctx context.Context, tx pgx.Tx, jobs []Job, bulk bool) error
 }
 
-// Queue is what the sweep needs of the job queue beyond [Jobs]: the jobs that
-// a dead process had in hand, and a way to write them off.
+// Queue is what the sweep needs of the job queue beyond [Jobs]: a page of the
+// jobs that it believes to be running in processes which are dead, or have no
+// row in casq.processes, and a way to write them off.
 type Queue interface {
 	Jobs
-	Running(ctx context.Context, processes []uuid.UUID) (tokens []Token, jobs []int64, err error)
+	Orphans(ctx context.Context) (tokens []Token, jobs []int64, err error)
 	Abandon(ctx context.Context, jobs []int64) error
 }
 

@@ -27,10 +27,14 @@ type swept struct {
 }
 
 // sweepDead hands on what dead processes had in hand, and then removes their
-// rows. First the jobs that River still believes to be running there, which is
-// nearly everything and soon done; a job may have died before it claimed.
-// Then every claim that is left, by a walk through the registry. Dying half-way
-// is harmless: the rows stay dead, and whoever looks next begins again.
+// rows. First the jobs that are believed to be running there, which is nearly
+// everything and soon done; a job may have died before it claimed. Then every
+// claim that is left, by a walk through the registry. Dying half-way is
+// harmless: the rows stay dead, and whoever looks next begins again.
+//
+// Jobs are looked for also when nobody is dead: a process that was taken for
+// dead can wake, fetch jobs, and be killed before it finds out that its row is
+// gone.
 func (p *Process) sweepDead(ctx context.Context) error {
 	rows, err := p.cfg.Pool.Query(ctx, "SELECT id FROM casq.processes WHERE dead_at IS NOT NULL")
 	if err != nil {
@@ -40,13 +44,13 @@ func (p *Process) sweepDead(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list dead processes: %w", err)
 	}
+	if err := p.sweepJobs(ctx); err != nil {
+		return err
+	}
 	if len(dead) == 0 {
 		return nil
 	}
-	if err := p.sweepJobs(ctx, dead); err != nil {
-		return err
-	}
-	if err := p.sweepClaims(ctx, dead); err != nil {
+	if err := p.sweepClaims(ctx); err != nil {
 		return err
 	}
 	if _, err := p.cfg.Pool.Exec(ctx, "DELETE FROM casq.processes WHERE id = ANY ($1) AND dead_at IS NOT NULL", dead); err != nil {
@@ -57,9 +61,9 @@ func (p *Process) sweepDead(ctx context.Context) error {
 
 // sweepJobs hands on the things of the jobs that were running, and only then
 // writes the jobs off: dying in between repeats the first half.
-func (p *Process) sweepJobs(ctx context.Context, dead []uuid.UUID) error {
+func (p *Process) sweepJobs(ctx context.Context) error {
 	for {
-		tokens, jobs, err := p.cfg.Queue.Running(ctx, dead)
+		tokens, jobs, err := p.cfg.Queue.Orphans(ctx)
 		if err != nil || len(jobs) == 0 {
 			return err
 		}
@@ -71,7 +75,7 @@ func (p *Process) sweepJobs(ctx context.Context, dead []uuid.UUID) error {
 			}
 			kinds, keys = append(kinds, t.Kind), append(keys, t.ResourceID)
 		}
-		if err := p.sweepRows(ctx, dead, kinds, keys); err != nil {
+		if err := p.sweepRows(ctx, kinds, keys); err != nil {
 			return fmt.Errorf("hand on jobs of dead processes: %w", err)
 		}
 		if err := p.cfg.Queue.Abandon(ctx, jobs); err != nil {
@@ -80,15 +84,15 @@ func (p *Process) sweepJobs(ctx context.Context, dead []uuid.UUID) error {
 	}
 }
 
-func (p *Process) sweepClaims(ctx context.Context, dead []uuid.UUID) error {
+func (p *Process) sweepClaims(ctx context.Context) error {
 	kind, key := "", ""
 	for {
-		kinds, keys, next, err := p.claimedPage(ctx, dead, kind, key)
+		kinds, keys, next, err := p.claimedPage(ctx, kind, key)
 		if err != nil {
 			return fmt.Errorf("look for claims of dead processes: %w", err)
 		}
 		if len(kinds) > 0 {
-			if err := p.sweepRows(ctx, dead, kinds, keys); err != nil {
+			if err := p.sweepRows(ctx, kinds, keys); err != nil {
 				return fmt.Errorf("hand on claims of dead processes: %w", err)
 			}
 		}
@@ -101,8 +105,8 @@ func (p *Process) sweepClaims(ctx context.Context, dead []uuid.UUID) error {
 
 // claimedPage returns the claimed rows of the page beyond (kind, key), and the
 // page's last key; nil when there was none.
-func (p *Process) claimedPage(ctx context.Context, dead []uuid.UUID, kind, key string) (kinds, keys []string, last *Token, err error) {
-	rows, err := p.cfg.Pool.Query(ctx, sweepPageSQL, kind, key, sweepPage, dead)
+func (p *Process) claimedPage(ctx context.Context, kind, key string) (kinds, keys []string, last *Token, err error) {
+	rows, err := p.cfg.Pool.Query(ctx, sweepPageSQL, kind, key, sweepPage)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -118,13 +122,13 @@ func (p *Process) claimedPage(ctx context.Context, dead []uuid.UUID, kind, key s
 	return kinds, keys, last, err
 }
 
-func (p *Process) sweepRows(ctx context.Context, dead []uuid.UUID, kinds, keys []string) error {
+func (p *Process) sweepRows(ctx context.Context, kinds, keys []string) error {
 	var given []swept
 	err := pgx.BeginTxFunc(ctx, p.cfg.Pool, pgx.TxOptions{}, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, lockSQL, kinds, keys); err != nil {
 			return err
 		}
-		rows, err := tx.Query(ctx, sweepSQL, kinds, keys, dead, p.cfg.MaxAttempts)
+		rows, err := tx.Query(ctx, sweepSQL, kinds, keys, p.cfg.MaxAttempts)
 		if err != nil {
 			return err
 		}

@@ -10,7 +10,6 @@ import (
 type beatOf struct {
 	ID   uuid.UUID
 	Beat int64
-	Dead bool
 }
 
 // tracker decides which processes are dead, by this process's monotonic clock
@@ -28,8 +27,8 @@ type stand struct {
 	at   time.Time
 }
 
-// observe takes what was read at now and returns the processes that are marked
-// dead or have stood still for the whole ttl.
+// observe takes what was read at now and returns the processes that have stood
+// still for the whole ttl.
 func (t *tracker) observe(now time.Time, beats []beatOf) []beatOf {
 	outage := now.Sub(t.last) > t.gap
 	t.last = now
@@ -41,7 +40,7 @@ func (t *tracker) observe(now time.Time, beats []beatOf) []beatOf {
 			s = stand{b.Beat, now}
 		}
 		fresh[b.ID] = s
-		if b.Dead || now.Sub(s.at) >= t.ttl {
+		if now.Sub(s.at) >= t.ttl {
 			dead = append(dead, b)
 		}
 	}
