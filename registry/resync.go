@@ -57,18 +57,20 @@ func ResyncKind(ctx context.Context, pool *pgxpool.Pool, jobs Jobs, kind string,
 	last := ""
 	for {
 		var page int
+		var wanted []Job
+		next := last
 		err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{}, func(tx pgx.Tx) error {
-			var wanted []Job
-			wanted, page, last, err = resyncPage(ctx, tx, kind, last, pageSize, opts.FailedOnly)
+			var err error
+			wanted, page, next, err = resyncPage(ctx, tx, kind, last, pageSize, opts.FailedOnly)
 			if err != nil || len(wanted) == 0 {
 				return err
 			}
-			raised += len(wanted)
 			return jobs.Insert(ctx, tx, wanted, false)
 		})
 		if err != nil {
 			return raised, fmt.Errorf("resync %s beyond %q: %w", kind, last, err)
 		}
+		raised, last = raised+len(wanted), next
 		if opts.Progress != nil {
 			opts.Progress(raised)
 		}

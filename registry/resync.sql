@@ -5,7 +5,7 @@
 -- that the last one says where to go on.
 WITH page AS MATERIALIZED (
     SELECT r.resource_id, r.deleted_at IS NULL OR r.synced_version IS DISTINCT FROM r.version AS unfinished,
-           r.failed_version = r.version AS failed
+           r.failed_version = r.version AND r.synced_version IS DISTINCT FROM r.version AS failed
     FROM casq.registry AS r
     WHERE r.kind = $1 AND r.resource_id > $2
     ORDER BY r.resource_id

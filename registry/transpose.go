@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 
 	"casq/eventlog"
@@ -130,7 +131,9 @@ func (t *Transposer) knows(events []eventlog.Event) bool {
 }
 
 func insertKinds(ctx context.Context, tx pgx.Tx, source map[string]eventlog.Kind) error {
-	for name, k := range source {
+	// In order: of two that learn the same at once, neither waits for the other.
+	for _, name := range slices.Sorted(maps.Keys(source)) {
+		k := source[name]
 		var prefix *string
 		if k.Transfer != eventlog.TransferNone {
 			prefix = &k.Prefix

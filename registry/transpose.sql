@@ -12,10 +12,12 @@ ON CONFLICT (kind, resource_id) DO UPDATE
 SET version = nextval('casq.registry_version'),
     life = CASE WHEN (excluded.life, excluded.event_id) > (r.life, r.event_id) THEN excluded.life ELSE r.life END,
     event_id = CASE WHEN (excluded.life, excluded.event_id) > (r.life, r.event_id) THEN excluded.event_id ELSE r.event_id END,
-    tick = greatest(excluded.tick, r.tick),
+    -- Ticks of a newer life may have lower numbers.
+    tick = CASE WHEN excluded.life = r.life THEN greatest(excluded.tick, r.tick)
+                WHEN excluded.life > r.life THEN excluded.tick ELSE r.tick END,
     deleted_at = CASE WHEN (excluded.life, excluded.event_id) > (r.life, r.event_id) THEN excluded.deleted_at ELSE r.deleted_at END,
-    incarnation = CASE WHEN (excluded.life, excluded.event_id) > (r.life, r.event_id)
-                       THEN r.incarnation + excluded.incarnation - 1 ELSE r.incarnation END,
+    -- Also for a delete that comes late: what is in place may be from before it.
+    incarnation = r.incarnation + excluded.incarnation - 1,
     -- A delete says nothing about the thing; what a cleaner may need stays.
     payload = CASE WHEN (excluded.life, excluded.event_id) > (r.life, r.event_id) AND excluded.deleted_at IS NULL
                    THEN excluded.payload ELSE r.payload END,
