@@ -130,7 +130,14 @@ func (w *Worker) work(ctx context.Context, job *rivertype.JobRow, token registry
 	w.cfg.Hook("work:claimed")
 	ctx, stop := w.cfg.Process.Context(ctx, claim)
 	defer stop()
+	ended := false
+	defer func() {
+		if !ended { // a panic, on its way to River, which lives on and tries again
+			_ = w.give(ctx, job, claim, errPanicked)
+		}
+	}()
 	err = w.run(ctx, claim)
+	ended = true
 	switch {
 	case err == nil:
 		w.Stats.Synced.Add(1)
@@ -138,16 +145,26 @@ func (w *Worker) work(ctx context.Context, job *rivertype.JobRow, token registry
 	case errors.Is(err, registry.ErrSuperseded):
 		w.Stats.Superseded.Add(1)
 		return nil
-	case errors.Is(err, registry.ErrFenced), errors.Is(err, transfer.ErrFenced), errors.Is(err, registry.ErrProcessLost):
-		w.Stats.Fenced.Add(1)
-		w.cfg.Logger.WarnContext(ctx, "run was fenced, it wrote nothing", w.attrs(claim, err)...)
-		return nil
+	case errors.Is(err, registry.ErrFenced), errors.Is(err, registry.ErrProcessLost):
+		return w.fenced(ctx, claim, err)
 	}
 	return w.give(ctx, job, claim, err)
 }
 
+var errPanicked = errors.New("the run panicked; see the job's errors")
+
+func (w *Worker) fenced(ctx context.Context, claim *registry.Claim, err error) error {
+	w.Stats.Fenced.Add(1)
+	w.cfg.Logger.WarnContext(ctx, "run was fenced, it wrote nothing", w.attrs(claim, err)...)
+	return nil
+}
+
 // give gives the claim back after an error: unfinished when this process
 // stops, failed otherwise.
+//
+// A run whose staging is gone ([transfer.ErrFenced]) may well have its claim
+// still: an older run that was frozen before it began takes the staging of a
+// newer one away when it wakes. Then the newer one has to try again.
 func (w *Worker) give(ctx context.Context, job *rivertype.JobRow, claim *registry.Claim, cause error) error {
 	if w.stopping() && ctx.Err() != nil {
 		if err := w.cfg.Registry.Release(claim); err != nil && !errors.Is(err, registry.ErrFenced) {
@@ -164,9 +181,12 @@ func (w *Worker) give(ctx context.Context, job *rivertype.JobRow, claim *registr
 		retryAt = &at
 	}
 	superseded, err := w.cfg.Registry.Fail(claim, explain(ctx, cause), retryAt)
-	if superseded || errors.Is(err, registry.ErrFenced) {
+	switch {
+	case superseded:
 		w.Stats.Superseded.Add(1)
 		return nil
+	case errors.Is(err, registry.ErrFenced), errors.Is(err, registry.ErrProcessLost):
+		return w.fenced(ctx, claim, errors.Join(cause, err))
 	}
 	w.Stats.Failed.Add(1)
 	w.cfg.Logger.WarnContext(ctx, "run failed", append(w.attrs(claim, cause), "retry_at", retryAt)...)
