@@ -130,7 +130,8 @@ BEGIN
         r.kind, quote_literal(r.resource_id), s.status, r.version,
         date_trunc('second', clock_timestamp() - r.queued_at), r.event_id, r.life, r.tick);
     IF s.status IN ('synced', 'removed') THEN
-        RETURN answer || format(' and is in place since %s', r.verified_at);
+        RETURN answer || CASE s.status WHEN 'synced' THEN ' and is in place' ELSE ' and is gone' END
+            || coalesce(' since ' || r.verified_at, '');
     END IF;
     answer := answer || CASE WHEN r.synced_version IS NULL THEN '; nothing is in place'
                              ELSE format('; in place is version %s', r.synced_version) END;
@@ -143,9 +144,13 @@ BEGIN
         END;
     END IF;
     IF r.failed_version = r.version THEN
-        answer := answer || format('; attempt %s ended with: %s; %s', r.attempts, r.last_error,
-            CASE WHEN r.retry_at IS NULL THEN 'it is not tried again by itself (enqueue resync --failed)'
-                 ELSE format('next attempt at %s', r.retry_at) END);
+        answer := answer || format('; %s ended with: %s',
+            CASE WHEN r.claim IS NULL THEN format('attempt %s', r.attempts) ELSE 'an attempt before' END,
+            coalesce(r.last_error, 'an error that is not known'));
+        IF r.claim IS NULL THEN
+            answer := answer || coalesce('; next attempt at ' || r.retry_at,
+                '; it is not tried again by itself (enqueue resync --failed)');
+        END IF;
     END IF;
     SELECT t.id, t.state, t.queue, t.attempt, t.max_attempts, t.scheduled_at INTO j
     FROM river.river_job AS t
