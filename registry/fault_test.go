@@ -1,0 +1,215 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"casq/eventlog"
+	"casq/internal/testdb"
+)
+
+// faultBundle is a registry whose own connection can be made to fail; the
+// bundle's other connections always work.
+type faultBundle struct {
+	*testBundle
+	network  *network
+	registry *Registry
+	things   int
+}
+
+func setupFaults(t *testing.T) *faultBundle {
+	t.Helper()
+	url := testdb.New(t).URL
+	b := &faultBundle{testBundle: setupAt(t, url), network: &network{}}
+	b.registry = b.testBundle.registry(t, func(c *Config) { c.Pool = b.network.pool(t, url) })
+	return b
+}
+
+// thing makes another thing.
+func (b *faultBundle) thing(t *testing.T) Token {
+	t.Helper()
+	b.things++
+	return b.create(t, int64(100*b.things), fmt.Sprintf("k%d", b.things))
+}
+
+// warm makes the connection prepare its statements, so that each step is one
+// message: what is lost is a statement and not its preparation. Run both ways,
+// since a restarted worker has not prepared anything.
+func (b *faultBundle) warm(t *testing.T) {
+	t.Helper()
+	c := claim(t, b.registry, b.thing(t))
+	newer := b.update(t, int64(100*b.things+1), c.ResourceID)
+	if _, err := b.registry.Claim(t.Context(), newer, 8); !errors.Is(err, ErrHandedOver) {
+		t.Fatal(err)
+	}
+	if err := b.registry.Publish(c, Result{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	b.wantJobs(t, Job{Token: newer})
+}
+
+// matrix runs f once for each message that it sends and each way to lose it. f
+// is given what to call when the fault may begin.
+func matrix(t *testing.T, hit func(*testing.T, *faultBundle, Token), f func(t *testing.T, b *faultBundle, begin func(Token))) {
+	t.Helper()
+	b := setupFaults(t)
+	for _, answer := range []bool{false, true} {
+		for _, warm := range []bool{false, true} {
+			for message := 1; ; message++ {
+				if message > 60 {
+					t.Fatal("the matrix has no end")
+				}
+				b.registry.cfg.Pool.Reset()
+				if warm {
+					b.warm(t)
+				}
+				f(t, b, func(token Token) {
+					b.network.lose(message, answer, func() {
+						if hit != nil {
+							hit(t, b, token)
+						}
+					})
+				})
+				if t.Failed() {
+					t.Fatalf("message %d, answer %v, warm %v", message, answer, warm)
+				}
+				if !b.network.heal() {
+					t.Logf("%d messages (answer %v, warm %v)", message-1, answer, warm)
+					break
+				}
+			}
+		}
+	}
+}
+
+// Each step of the end of a run is lost, or done and its answer lost.
+func TestFaultsOfPublish(t *testing.T) {
+	t.Parallel()
+	matrix(t, nil, func(t *testing.T, b *faultBundle, begin func(Token)) {
+		token := b.thing(t)
+		c := claim(t, b.registry, token)
+		newer := b.update(t, int64(100*b.things+1), token.ResourceID)
+		if _, err := b.registry.Claim(t.Context(), newer, 8); !errors.Is(err, ErrHandedOver) {
+			t.Fatal(err)
+		}
+		// What a transfer does: once it has renamed, it has renamed.
+		var renames atomic.Int64
+		begin(token)
+		err := b.registry.Publish(c, Result{Checksum: "sum", Size: 3}, func(context.Context) error {
+			renames.CompareAndSwap(0, 1)
+			return nil
+		})
+		got := b.row(t, token.ResourceID)
+		if err != nil || renames.Load() != 1 || !is(got.Synced, token.Version) || !is(got.Checksum, "sum") || got.Claim != nil || got.Asked || got.Attempts != 0 {
+			t.Errorf("got %v, %+v", err, got)
+		}
+		b.wantJobs(t, Job{Token: newer})
+	})
+}
+
+func TestFaultsOfFail(t *testing.T) {
+	t.Parallel()
+	matrix(t, nil, func(t *testing.T, b *faultBundle, begin func(Token)) {
+		token := b.thing(t)
+		c := claim(t, b.registry, token)
+		begin(token)
+		superseded, err := b.registry.Fail(c, errors.New("no source"), new(time.Now().Add(time.Hour)))
+		// Told "fenced", the worker would end its job, and nobody tried again.
+		if superseded || err != nil {
+			t.Errorf("superseded %v, error %v", superseded, err)
+		}
+		if got := b.row(t, token.ResourceID); got.Status != "failed" || got.RetryAt == nil || !is(got.LastError, "no source") || got.Attempts != 1 || got.Claim != nil {
+			t.Errorf("got %+v", got)
+		}
+		b.wantJobs(t)
+	})
+}
+
+func TestFaultsOfRelease(t *testing.T) {
+	t.Parallel()
+	matrix(t, nil, func(t *testing.T, b *faultBundle, begin func(Token)) {
+		token := b.thing(t)
+		c := claim(t, b.registry, token)
+		begin(token)
+		if err := b.registry.Release(c); err != nil {
+			t.Error(err)
+		}
+		if got := b.row(t, token.ResourceID); got.Status != "pending" || got.Attempts != 0 || got.Claim != nil {
+			t.Errorf("got %+v", got)
+		}
+		b.wantJobs(t, Job{Token: token})
+	})
+}
+
+func TestFaultsOfClaim(t *testing.T) {
+	t.Parallel()
+	matrix(t, nil, func(t *testing.T, b *faultBundle, begin func(Token)) {
+		token := b.thing(t)
+		begin(token)
+		c, err := b.registry.Claim(t.Context(), token, 9)
+		got := b.row(t, token.ResourceID)
+		if err != nil || !is(got.Claim, c.ID) || got.Attempts != 1 || c.Attempts != 1 {
+			t.Errorf("got %v, %+v", err, got)
+		}
+	})
+}
+
+// The answer to a claim is lost, and a newer version comes before it is asked
+// for again: the run is superseded, and must not keep what it was granted.
+func TestFaultsOfClaimAndANewerVersion(t *testing.T) {
+	t.Parallel()
+	newer := func(t *testing.T, b *faultBundle, token Token) {
+		b.apply(t, event(int64(100*b.things+50), eventlog.Updated, token.ResourceID, "{}"))
+	}
+	matrix(t, newer, func(t *testing.T, b *faultBundle, begin func(Token)) {
+		token := b.thing(t)
+		begin(token)
+		c, err := b.registry.Claim(t.Context(), token, 9)
+		got := b.row(t, token.ResourceID)
+		switch {
+		case got.Version == token.Version: // no fault any more
+			if err != nil {
+				t.Error(err)
+			}
+			return
+		case err == nil || c != nil:
+			t.Error("a stale token was granted")
+		case !errors.Is(err, ErrSuperseded):
+			t.Error(err)
+		case got.Claim != nil:
+			t.Errorf("a claim that nobody works under: %+v", got)
+		}
+		if jobs := b.takeJobs(t); len(jobs) == 0 || jobs[0].Version != got.Version {
+			t.Errorf("got jobs %v for %+v", jobs, got)
+		}
+	})
+}
+
+// The same, and the process is taken for dead.
+func TestFaultsOfClaimAndDeath(t *testing.T) {
+	t.Parallel()
+	dies := func(t *testing.T, b *faultBundle, _ Token) { b.kill(t, b.registry) }
+	matrix(t, dies, func(t *testing.T, b *faultBundle, begin func(Token)) {
+		token := b.thing(t)
+		begin(token)
+		_, err := b.registry.Claim(t.Context(), token, 9)
+		lost := b.network.heal()
+		b.exec(t, "UPDATE casq.processes SET dead_at = NULL WHERE id = $1", b.registry.process.id)
+		b.network.lose(0, false, nil)
+		b.network.lost = lost
+		if !lost {
+			return
+		}
+		if !errors.Is(err, ErrProcessLost) {
+			t.Error(err)
+		}
+		if got := b.row(t, token.ResourceID); got.Claim != nil {
+			t.Errorf("a claim that nobody works under: %+v", got)
+		}
+		b.takeJobs(t)
+	})
+}

@@ -1,0 +1,139 @@
+package registry
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// plan is a node of EXPLAIN's answer.
+type plan struct {
+	Type      string `json:"Node Type"`
+	Operation string
+	Relation  string `json:"Relation Name"`
+	Index     string `json:"Index Name"`
+	Cond      string `json:"Index Cond"`
+	Plans     []plan
+}
+
+// scans are the nodes that read the registry. A bitmap of what an index holds
+// under a key is as good as the index: its condition is the index's.
+func (p plan) scans() []plan {
+	var found []plan
+	if p.Relation == "registry" && p.Operation == "" {
+		scan := p
+		if p.Type == "Bitmap Heap Scan" {
+			scan.Type, scan.Cond = p.Plans[0].Type, p.Plans[0].Cond
+		}
+		found = append(found, scan)
+	}
+	for _, child := range p.Plans {
+		found = append(found, child.scans()...)
+	}
+	return found
+}
+
+func (b *testBundle) explain(t *testing.T, sql string, args []any) (p plan, text string) {
+	t.Helper()
+	if err := b.pool.QueryRow(t.Context(), "EXPLAIN (FORMAT JSON) "+sql, args...).Scan(&text); err != nil {
+		t.Fatal(err)
+	}
+	var plans []struct{ Plan plan }
+	if err := json.Unmarshal([]byte(text), &plans); err != nil {
+		t.Fatal(err)
+	}
+	return plans[0].Plan, text
+}
+
+// statements are those that run for groups, with the arguments for n rows.
+func statements(process uuid.UUID) map[string]func(n int) (sql string, args []any) {
+	keys := func(n int) (kinds, ids []string, versions []int64, claims []uuid.UUID) {
+		for i := range n {
+			kinds, ids = append(kinds, kind), append(ids, fmt.Sprintf("path/to/thing-%07d", i*700))
+			versions, claims = append(versions, int64(i+1)), append(claims, uuid.New())
+		}
+		return kinds, ids, versions, claims
+	}
+	numbers := func(n int) []int64 { return make([]int64, n) }
+	return map[string]func(n int) (string, []any){
+		"lock": func(n int) (string, []any) {
+			kinds, ids, _, _ := keys(n)
+			return lockSQL, []any{kinds, ids}
+		},
+		"claim": func(n int) (string, []any) {
+			kinds, ids, versions, claims := keys(n)
+			return claimSQL, []any{kinds, ids, versions, claims, numbers(n), process}
+		},
+		"ask": func(n int) (string, []any) {
+			kinds, ids, versions, claims := keys(n)
+			return askSQL, []any{kinds, ids, versions, claims}
+		},
+		"lost": func(n int) (string, []any) {
+			kinds, ids, _, claims := keys(n)
+			return lostSQL, []any{kinds, ids, claims}
+		},
+		"verdict": func(n int) (string, []any) {
+			kinds, ids, versions, claims := keys(n)
+			return verdictSQL, []any{kinds, ids, versions, claims, numbers(n)}
+		},
+		"settle": func(n int) (string, []any) {
+			kinds, ids, versions, claims := keys(n)
+			flags := make([]bool, n)
+			return settleSQL, []any{
+				kinds, ids, versions, claims, flags, make([]*string, n), make([]*int64, n),
+				make([]*string, n), make([]*time.Time, n), flags, flags,
+			}
+		},
+		"sweep": func(n int) (string, []any) {
+			kinds, ids, _, _ := keys(n)
+			return sweepSQL, []any{kinds, ids, 25}
+		},
+		"transpose": func(n int) (string, []any) {
+			kinds, ids, versions, _ := keys(n)
+			return transposeSQL, []any{kinds, ids, versions, make([]bool, n), numbers(n), slices.Repeat([]string{"{}"}, n), 1, int64(1)}
+		},
+		"resync": func(n int) (string, []any) {
+			return resyncSQL, []any{kind, "path/to/thing-0100000", n, false}
+		},
+		"resync one": func(int) (string, []any) { return resyncOneSQL, []any{kind, "path/to/thing-0100000"} },
+		"sweep page": func(n int) (string, []any) { return sweepPageSQL, []any{kind, "path/to/thing-0100000", n} },
+	}
+}
+
+// A group's statement finds its rows by key, whatever its size and whatever the
+// planner knows: a join over the whole registry would make each claim cost as
+// much as the registry is large.
+func TestStatementsUseTheKey(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	process := b.process(t).id
+	b.exec(t, "ALTER TABLE casq.registry SET (autovacuum_enabled = false)")
+	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, life, event_id, tick, payload)
+		SELECT $1, format('path/to/thing-%s', to_char(n, 'FM0000000')), 1, n, 1, '{"id": 1}' FROM generate_series(1, 200000) AS n`, kind)
+	for _, known := range []string{"not analyzed", "analyzed"} {
+		if known == "analyzed" {
+			b.exec(t, "ANALYZE casq.registry")
+			b.exec(t, "ANALYZE casq.processes")
+		}
+		for name, statement := range statements(process) {
+			for n := 1; n <= 256; n *= 2 {
+				sql, args := statement(n)
+				p, text := b.explain(t, sql, args)
+				scans := p.scans()
+				if len(scans) == 0 && name != "transpose" {
+					t.Errorf("%s does not read the registry: %s", name, text)
+				}
+				for _, scan := range scans {
+					if !strings.Contains(scan.Type, "Index") || !strings.Contains(scan.Cond, "resource_id") {
+						t.Errorf("%s of %d, %s: %s with %q: %s", name, n, known, scan.Type, scan.Cond, text)
+					}
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,177 @@
+package registry
+
+import (
+	"strings"
+	"testing"
+)
+
+// Every status, and what casq.why says to it.
+func TestStatusAndWhy(t *testing.T) {
+	t.Parallel()
+	const (
+		live   = "claim = gen_random_uuid(), claim_process = (SELECT id FROM casq.processes WHERE dead_at IS NULL), claim_job = 41"
+		dead   = "claim = gen_random_uuid(), claim_process = (SELECT id FROM casq.processes WHERE dead_at IS NOT NULL), claim_job = 42"
+		nobody = "claim = gen_random_uuid(), claim_process = gen_random_uuid()"
+		gone   = "deleted_at = now()"
+		synced = "synced_version = version, verified_at = now()"
+		older  = "synced_version = version - 1"
+		failed = "failed_version = version, last_error = 'no source', attempts = 3"
+		retry  = "retry_at = '2030-01-01'"
+	)
+	tests := map[string]struct {
+		set    []string // of the row
+		job    string   // state of a River job of the row's version
+		status string
+		why    []string // what it has to say
+		not    string   // and what not
+	}{
+		"pending":                     {nil, "available", "pending", []string{"nothing is in place", "is available in queue thing"}, "enqueue"},
+		"pending, job retries":        {nil, "retryable", "pending", []string{"is retryable in queue"}, "enqueue"},
+		"pending, job runs":           {nil, "running", "pending", []string{"is running in queue"}, "enqueue"},
+		"pending, an older copy":      {[]string{older}, "available", "pending", []string{"in place is version"}, "nothing is in place"},
+		"pending, an older failure":   {[]string{"failed_version = version - 1, last_error = 'old'"}, "available", "pending", nil, "old"},
+		"pending, no job":             {nil, "", "pending", []string{"no job is there for it (enqueue resync asks again)"}, "queue thing"},
+		"pending, job is over":        {nil, "completed", "pending", []string{"no job is there"}, "completed"},
+		"pending, dead claim":         {[]string{dead}, "", "pending", []string{"died with it and the sweep will hand it on"}, "no job"},
+		"pending, unknown process":    {[]string{nobody}, "", "pending", []string{"died with it"}, "no job"},
+		"started":                     {[]string{live}, "", "started", []string{"job 41 has it in process", "on host1"}, "no job"},
+		"started, another waits":      {[]string{live}, "available", "started", []string{"job 41 has it", "is available in queue"}, ""},
+		"started, failed before":      {[]string{live, failed}, "", "started", []string{"job 41 has it", "an attempt before ended with: no source"}, "by itself"},
+		"started, synced before":      {[]string{live, older}, "", "started", []string{"in place is version"}, ""},
+		"failed":                      {[]string{failed}, "", "failed", []string{"attempt 3 ended with: no source", "not tried again by itself (enqueue resync --failed)"}, "no job"},
+		"failed, tried again":         {[]string{failed, retry}, "retryable", "failed", []string{"next attempt at 2030", "is retryable"}, "not tried"},
+		"failed, dead claim":          {[]string{failed, dead}, "", "failed", []string{"sweep", "no source"}, "by itself"},
+		"failed, nothing is known":    {[]string{"failed_version = version"}, "", "failed", []string{"ended with: an error that is not known"}, ""},
+		"synced":                      {[]string{synced}, "", "synced", []string{"in place since"}, "no job"},
+		"synced, failed before":       {[]string{synced, failed}, "", "synced", []string{"in place since"}, "no source"},
+		"synced, time is not known":   {[]string{"synced_version = version"}, "", "synced", []string{"is in place"}, ""},
+		"removing":                    {[]string{gone}, "available", "removing", []string{"is available"}, ""},
+		"removing, claimed":           {[]string{gone, live}, "", "removing", []string{"job 41 has it"}, ""},
+		"removing, dead claim":        {[]string{gone, dead}, "", "removing", []string{"sweep"}, ""},
+		"removing, failed":            {[]string{gone, failed}, "", "failed", []string{"no source"}, ""},
+		"removing, an older copy":     {[]string{gone, older}, "available", "removing", []string{"in place is version"}, ""},
+		"removed":                     {[]string{gone, synced}, "", "removed", []string{"and is gone since"}, "in place"},
+		"removed, time is not known":  {[]string{gone, "synced_version = version"}, "", "removed", []string{"is gone"}, "in place"},
+		"pending, the queue is quiet": {[]string{"attempts = 2"}, "pending", "pending", []string{"is pending in queue"}, ""},
+	}
+	b := setup(t)
+	b.exec(t, `INSERT INTO casq.processes (id, host, pid, dead_at) VALUES
+		(gen_random_uuid(), 'host1', 11, NULL), (gen_random_uuid(), 'host2', 22, now())`)
+	i := int64(0)
+	for name, test := range tests {
+		i += 10
+		token := b.create(t, i, name)
+		b.update(t, i+1, name)
+		token.Version = b.row(t, name).Version
+		for _, set := range test.set {
+			b.exec(t, "UPDATE casq.registry SET "+set+" WHERE resource_id = $1", name)
+		}
+		if test.job != "" {
+			b.riverJob(t, token, test.job)
+		}
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := b.row(t, name); got.Status != test.status {
+				t.Errorf("status is %s, want %s", got.Status, test.status)
+			}
+			why := b.why(t, kind, name)
+			t.Log(why)
+			for _, want := range append(test.why, "'"+name+"' is "+test.status+": version ") {
+				if !strings.Contains(why, want) {
+					t.Errorf("does not say %q: %s", want, why)
+				}
+			}
+			if test.not != "" && strings.Contains(strings.ReplaceAll(why, name, ""), test.not) {
+				t.Errorf("says %q: %s", test.not, why)
+			}
+		})
+	}
+}
+
+func (b *testBundle) riverJob(t *testing.T, token Token, state string) {
+	t.Helper()
+	b.exec(t, `INSERT INTO river.river_job (state, kind, queue, max_attempts, finalized_at, args)
+		VALUES ($1::text::river.river_job_state, 'casq_sync', $2, 25, CASE WHEN $1::text = 'completed' THEN now() END,
+			jsonb_build_object('kind', $2::text, 'resource_id', $3::text, 'version', $4::bigint))`,
+		state, token.Kind, token.ResourceID, token.Version)
+}
+
+// why fails when the answer is NULL.
+func (b *testBundle) why(t *testing.T, kind, key any) string {
+	t.Helper()
+	var why *string
+	if err := b.pool.QueryRow(t.Context(), "SELECT casq.why($1, $2)", kind, key).Scan(&why); err != nil {
+		t.Fatal(err)
+	}
+	if why == nil {
+		t.Fatalf("why(%v, %v) is NULL", kind, key)
+	}
+	return *why
+}
+
+func TestWhyOfWhatIsNotThere(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const noRow, noKind = "has no row: no event of it has been read; the cursor stands at", "is not a known kind here; known: thing"
+	for _, test := range []struct {
+		kind, key any
+		want      string
+	}{
+		{kind, "x", "thing 'x' " + noRow + " nothing yet"},
+		{kind, nil, "thing NULL " + noRow},
+		{kind, "", "thing '' " + noRow},
+		{kind, "a'b\n%s", "thing 'a''b\n%s' " + noRow},
+		{"other", "x", "'other' " + noKind},
+		{"", "x", "'' " + noKind},
+		{nil, "x", "NULL " + noKind},
+		{nil, nil, "NULL " + noKind},
+	} {
+		if why := b.why(t, test.kind, test.key); !strings.Contains(why, test.want) {
+			t.Errorf("why(%v, %v) is %q, want %q", test.kind, test.key, why, test.want)
+		}
+	}
+	b.exec(t, "DELETE FROM casq.kinds")
+	if why := b.why(t, kind, "x"); !strings.Contains(why, "known: none") {
+		t.Error(why)
+	}
+}
+
+func TestWhyOfAPausedQueue(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.riverJob(t, b.create(t, 1, "x"), "available")
+	b.exec(t, "INSERT INTO river.river_queue (name, updated_at, paused_at) VALUES ($1, now(), clock_timestamp())", kind)
+	if why := b.why(t, kind, "x"); !strings.HasSuffix(why, "in queue thing, which is paused") {
+		t.Error(why)
+	}
+}
+
+func TestSummary(t *testing.T) {
+	t.Parallel()
+	b := resyncBundle(t)
+	rows := make(map[string]int)
+	result, err := b.pool.Query(t.Context(), "SELECT status, count, oldest FROM casq.registry_summary WHERE kind = $1 AND oldest IS NOT NULL", kind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer result.Close()
+	for result.Next() {
+		var status string
+		var n int
+		var oldest any
+		if err := result.Scan(&status, &n, &oldest); err != nil {
+			t.Fatal(err)
+		}
+		rows[status] = n
+	}
+	if err := result.Err(); err != nil {
+		t.Fatal(err)
+	}
+	for status, want := range map[string]int{"failed": 2, "synced": 2, "pending": 1, "removed": 1, "removing": 1, "started": 1} {
+		if rows[status] != want {
+			t.Errorf("%d are %s, want %d", rows[status], status, want)
+		}
+	}
+}

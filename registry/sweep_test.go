@@ -1,0 +1,244 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"casq/eventlog"
+
+	"github.com/google/uuid"
+)
+
+// running adds a job that the queue believes to be running in a process.
+func (b *testBundle) running(t *testing.T, process uuid.UUID, token Token) {
+	t.Helper()
+	b.exec(t, "INSERT INTO jobs (kind, resource_id, version, state, process) VALUES ($1, $2, $3, 'running', $4)",
+		token.Kind, token.ResourceID, token.Version, process)
+}
+
+func (b *testBundle) processes(t *testing.T) (n int) {
+	t.Helper()
+	if err := b.pool.QueryRow(t.Context(), "SELECT count(*) FROM casq.processes").Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func sweep(t *testing.T, p *Process) {
+	t.Helper()
+	if err := p.sweepDead(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What a dead process had in hand, in every state of a run.
+func TestSweep(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	dead, live := b.registry(t), b.registry(t)
+	sweeper := b.process(t)
+
+	var id int64
+	create := func(key string) Token { id += 10; return b.create(t, id, key) }
+	claimed := create("claimed")
+	b.running(t, dead.process.id, claimed)
+	claim(t, dead, claimed)
+
+	noJob := create("claimed, its job is not known")
+	claim(t, dead, noJob)
+
+	asked := create("asked")
+	claim(t, dead, asked)
+	b.apply(t, event(id+1, eventlog.Deleted, "asked", "{}"))
+	newest := b.takeJobs(t)[0]
+	if _, err := live.Claim(t.Context(), newest.Token, 8); !errors.Is(err, ErrHandedOver) {
+		t.Fatal(err)
+	}
+
+	fetched := create("fetched")
+	b.running(t, dead.process.id, fetched)
+
+	stale := create("fetched, and asked for again")
+	b.running(t, dead.process.id, stale)
+	again := b.update(t, id+1, stale.ResourceID)
+
+	synced := create("synced")
+	if err := dead.Publish(claim(t, dead, synced), Result{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	b.running(t, dead.process.id, synced)
+
+	others := create("live")
+	b.running(t, dead.process.id, others) // handed over a moment ago
+	kept := claim(t, live, others)
+
+	b.takeJobs(t)
+	sweep(t, sweeper)
+	b.wantJobs(t) // nobody is dead
+	b.kill(t, dead)
+	sweep(t, sweeper)
+
+	jobs := b.takeJobs(t)
+	slices.SortFunc(jobs, func(x, y Job) int { return compareTokens(x.Token, y.Token) })
+	want := []Job{newest, {Token: claimed}, {Token: noJob}, {Token: fetched}, {Token: again}}
+	if !slices.Equal(jobs, want) {
+		t.Errorf("got jobs %v, want %v", jobs, want)
+	}
+	for _, key := range []string{"claimed", "claimed, its job is not known", "asked", "fetched"} {
+		if got := b.row(t, key); got.Claim != nil || got.Asked || got.Status != "pending" && got.Status != "removing" {
+			t.Errorf("%s: %+v", key, got)
+		}
+	}
+	if got := b.row(t, "synced"); got.Status != "synced" {
+		t.Errorf("synced: %+v", got)
+	}
+	if got := b.row(t, "live"); !is(got.Claim, kept.ID) {
+		t.Errorf("live: %+v", got)
+	}
+	if n := b.processes(t); n != 2 {
+		t.Errorf("%d processes are left", n)
+	}
+	sweep(t, sweeper)
+	b.wantJobs(t)
+	var running int
+	if err := b.pool.QueryRow(t.Context(), "SELECT count(*) FROM jobs WHERE state = 'running'").Scan(&running); err != nil || running != 0 {
+		t.Errorf("%d jobs still seem to run: %v", running, err)
+	}
+}
+
+// A process that was taken for dead wakes, fetches a job, and is killed before
+// it finds out that its row is gone.
+func TestSweepOfAJobWithoutAProcess(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	token := b.create(t, 1, "x")
+	b.running(t, uuid.New(), token)
+	p := b.process(t)
+	if err := p.watch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.wantJobs(t, Job{Token: token})
+}
+
+// More claims than fit in a page, beside rows that nobody has.
+func TestSweepIsPaged(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	dead, sweeper := b.process(t), b.process(t)
+	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, life, event_id, tick, payload, claim, claim_process)
+		SELECT $1, 'k' || n, 1, n, 1, '{}', CASE WHEN n % 5 = 0 THEN gen_random_uuid() END, CASE WHEN n % 5 = 0 THEN $2::uuid END
+		FROM generate_series(1, $3::integer) AS n`, kind, dead.id, 2*sweepPage+7)
+	b.exec(t, "UPDATE casq.processes SET dead_at = now() WHERE id = $1", dead.id)
+	sweep(t, sweeper)
+	if got, want := len(b.takeJobs(t)), (2*sweepPage+7)/5; got != want {
+		t.Errorf("%d jobs, want %d", got, want)
+	}
+}
+
+// A version that kills its workers is not handed on for ever.
+func TestSweepAtTheLimit(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var swept []string
+	sweeper := b.process(t, func(c *ProcessConfig) {
+		c.MaxAttempts = 3
+		c.Swept = func(_ context.Context, kind, key string, claim uuid.UUID) {
+			swept = append(swept, fmt.Sprint(kind, " ", key, " ", claim))
+		}
+	})
+	token := b.create(t, 1, "x")
+	for attempt := 1; ; attempt++ {
+		victim := b.registry(t)
+		c := claim(t, victim, token)
+		b.kill(t, victim)
+		sweep(t, sweeper)
+		got := b.row(t, "x")
+		if got.Claim != nil || got.Attempts != attempt {
+			t.Fatalf("attempt %d: %+v", attempt, got)
+		}
+		if attempt < 3 {
+			b.wantJobs(t, Job{Token: token})
+			continue
+		}
+		b.wantJobs(t)
+		if got.Status != "failed" || got.RetryAt != nil || !is(got.LastError, "the worker died with it in attempt 3, the last one") {
+			t.Errorf("got %+v", got)
+		}
+		if want := []string{fmt.Sprint(kind, " x ", c.ID)}; !slices.Equal(swept, want) {
+			t.Errorf("swept %v, want %v", swept, want)
+		}
+		break
+	}
+	// A newer version is another matter.
+	newer := b.update(t, 2, "x")
+	if c := claim(t, b.registry(t), newer); c.Attempts != 1 {
+		t.Errorf("got %+v", c)
+	}
+}
+
+// dyingQueue dies at one of its calls.
+type dyingQueue struct {
+	*tableQueue
+	calls, dieAt int
+}
+
+var errDied = errors.New("died")
+
+func (q *dyingQueue) Abandon(ctx context.Context, jobs []int64) error {
+	q.calls++
+	if q.calls == q.dieAt {
+		return errDied
+	}
+	return q.tableQueue.Abandon(ctx, jobs)
+}
+
+func (q *dyingQueue) Orphans(ctx context.Context) ([]Token, []int64, error) {
+	q.calls++
+	if q.calls == q.dieAt {
+		return nil, nil, errDied
+	}
+	return q.tableQueue.Orphans(ctx)
+}
+
+// A sweeper that dies half-way leaves the rest to the next one.
+func TestSweepIsRepeated(t *testing.T) {
+	t.Parallel()
+	for dieAt := 1; dieAt <= 6; dieAt++ {
+		t.Run(fmt.Sprint("call ", dieAt), func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			dead := b.registry(t)
+			var tokens []Token
+			for i := range 4 {
+				token := b.create(t, int64(i+1), fmt.Sprint("x", i))
+				tokens = append(tokens, token)
+				b.running(t, dead.process.id, token)
+				if i%2 == 0 {
+					claim(t, dead, token)
+				}
+			}
+			b.kill(t, dead)
+			sweeper := b.process(t, func(c *ProcessConfig) { c.Queue = &dyingQueue{b.queue, 0, dieAt} })
+			err := sweeper.sweepDead(t.Context())
+			if died := dieAt <= 5; died != errors.Is(err, errDied) {
+				t.Fatal(err)
+			}
+			sweep(t, b.process(t))
+			jobs := b.takeJobs(t)
+			for i, token := range tokens {
+				if !slices.Contains(jobs, Job{Token: token}) {
+					t.Errorf("nobody has %v: %v", token, jobs)
+				}
+				if got := b.row(t, fmt.Sprint("x", i)); got.Claim != nil {
+					t.Errorf("got %+v", got)
+				}
+			}
+			if n := b.processes(t); n != 2 {
+				t.Errorf("%d processes are left", n)
+			}
+		})
+	}
+}

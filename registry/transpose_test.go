@@ -1,0 +1,212 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"casq/eventlog"
+
+	"github.com/jackc/pgx/v5"
+)
+
+func TestABatchIsOneIntentPerThing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.apply(t,
+		event(1, eventlog.Created, "b", `{"n": 1}`),
+		event(2, eventlog.Created, "a", `{"n": 2}`),
+		event(3, eventlog.Updated, "b", `{"n": 3}`),
+		event(4, eventlog.Created, "c", `{"n": 4}`),
+		event(5, eventlog.Deleted, "c", `{}`),
+		event(6, eventlog.Created, "Z", `{"n": 6}`))
+	a, other, c, z := b.row(t, "a"), b.row(t, "b"), b.row(t, "c"), b.row(t, "Z")
+	b.wantJobs(t, jobFor("Z", z.Version, false), jobFor("a", a.Version, false), jobFor("b", other.Version, false), jobFor("c", c.Version, true))
+	if other.EventID != 3 || other.Payload != `{"n": 3}` || other.Tick != 6 || other.Life != 1 || other.Incarnation != 1 {
+		t.Errorf("b is not its last event: %+v", other)
+	}
+	if !c.Deleted || c.Incarnation != 2 || c.Status != "removing" {
+		t.Errorf("c is no tombstone: %+v", c)
+	}
+	if a.Status != "pending" {
+		t.Errorf("a is %s", a.Status)
+	}
+}
+
+// The rules for events that are not newer than the row, and for deletes.
+func TestEventsOutOfOrder(t *testing.T) {
+	t.Parallel()
+	type batch []eventlog.Event
+	const created, updated, deleted = eventlog.Created, eventlog.Updated, eventlog.Deleted
+	for name, test := range map[string]struct {
+		batches     []batch
+		raised      bool // whether the last batch gave a new version
+		deleted     bool
+		eventID     int64
+		payload     string
+		incarnation int64
+	}{
+		"older on a tombstone": {
+			batches: []batch{{event(5, deleted, "x", `{}`)}, {event(4, created, "x", `{"n": 4}`)}},
+			deleted: true, eventID: 5, payload: `{}`, incarnation: 2,
+		},
+		"the same again on a tombstone": {
+			batches: []batch{{event(5, deleted, "x", `{}`)}, {event(5, deleted, "x", `{}`)}},
+			deleted: true, eventID: 5, payload: `{}`, incarnation: 2,
+		},
+		"older on a live row": {
+			batches: []batch{{event(5, created, "x", `{"n": 5}`)}, {event(4, updated, "x", `{"n": 4}`)}},
+			raised:  true, eventID: 5, payload: `{"n": 5}`, incarnation: 1,
+		},
+		"older delete on a live row": {
+			batches: []batch{{event(5, created, "x", `{"n": 5}`)}, {event(4, deleted, "x", `{}`)}},
+			raised:  true, eventID: 5, payload: `{"n": 5}`, incarnation: 2,
+		},
+		"newer create on a tombstone": {
+			batches: []batch{{event(5, deleted, "x", `{}`)}, {event(6, created, "x", `{"n": 6}`)}},
+			raised:  true, eventID: 6, payload: `{"n": 6}`, incarnation: 2,
+		},
+		"a delete keeps the payload": {
+			batches: []batch{{event(5, created, "x", `{"n": 5}`)}, {event(6, deleted, "x", `{}`)}},
+			raised:  true, deleted: true, eventID: 6, payload: `{"n": 5}`, incarnation: 2,
+		},
+		"a delete that is collapsed away": {
+			batches: []batch{{event(5, created, "x", `{"n": 5}`)}, {event(6, deleted, "x", `{}`), event(7, created, "x", `{"n": 7}`)}},
+			raised:  true, eventID: 7, payload: `{"n": 7}`, incarnation: 2,
+		},
+		"two deletes that are collapsed away": {
+			batches: []batch{{
+				event(5, created, "x", `{}`), event(6, deleted, "x", `{}`),
+				event(7, created, "x", `{}`), event(8, deleted, "x", `{}`), event(9, created, "x", `{"n": 9}`),
+			}},
+			raised: true, eventID: 9, payload: `{"n": 9}`, incarnation: 3,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			before := int64(0)
+			for i, events := range test.batches {
+				if i > 0 {
+					before = b.row(t, "x").Version
+					b.takeJobs(t)
+				}
+				b.apply(t, events...)
+			}
+			got := b.row(t, "x")
+			if raised := got.Version > before; raised != test.raised {
+				t.Errorf("version %d after %d", got.Version, before)
+			}
+			if test.raised {
+				b.wantJobs(t, jobFor("x", got.Version, test.deleted))
+			} else {
+				b.wantJobs(t)
+			}
+			if got.Deleted != test.deleted || got.EventID != test.eventID || got.Payload != test.payload || got.Incarnation != test.incarnation {
+				t.Errorf("got %+v, want %+v", got, test)
+			}
+		})
+	}
+}
+
+// After a failover that lost events, the numbers of a newer life begin below
+// those of the older one.
+func TestANewerLifeHasLowerNumbers(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	batch := func(life int32, tick, id int64, op eventlog.Op, payload string) {
+		b.applyBatch(t, eventlog.Batch{
+			Events: []eventlog.Event{event(id, op, "x", payload)},
+			Life:   eventlog.Life{Ordinal: life}, Tick: tick,
+		})
+	}
+	batch(1, 100, 900, eventlog.Deleted, `{}`)
+	batch(2, 61, 601, eventlog.Created, `{"n": 601}`)
+	got := b.row(t, "x")
+	if got.Deleted || got.Life != 2 || got.Tick != 61 || got.EventID != 601 || got.Payload != `{"n": 601}` {
+		t.Fatalf("the newer life's event did not win: %+v", got)
+	}
+	batch(1, 101, 950, eventlog.Updated, `{"n": 950}`)
+	after := b.row(t, "x")
+	if after.Version <= got.Version || after.Life != 2 || after.Tick != 61 || after.EventID != 601 || after.Payload != `{"n": 601}` {
+		t.Fatalf("the older life's event left a trace: %+v", after)
+	}
+}
+
+func TestANewVersionStartsAfresh(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	r := b.registry(t)
+	token := b.create(t, 1, "x")
+	c := claim(t, r, token)
+	b.exec(t, `UPDATE casq.registry SET attempts = 9, failed_version = version, last_error = 'e',
+		retry_at = now() + '1 day', asked = true`)
+	b.apply(t, event(2, eventlog.Updated, "x", `{}`))
+	got := b.row(t, "x")
+	if got.Attempts != 0 || got.LastError != nil || got.RetryAt != nil {
+		t.Errorf("attempts of the old version are left: %+v", got)
+	}
+	if !is(got.Failed, token.Version) || got.Status != "started" {
+		t.Errorf("failed version %v, status %s", got.Failed, got.Status)
+	}
+	if !is(got.Claim, c.ID) || !is(got.Process, r.process.id) || !is(got.Job, 7) || !got.Asked {
+		t.Errorf("the claim was touched: %+v", got)
+	}
+}
+
+func TestKindsAreLearnt(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	source := map[string]eventlog.Kind{
+		"artifact": {Name: "artifact", Transfer: eventlog.TransferFile, Queue: "files", Prefix: "a"},
+		"event":    {Name: "event", Transfer: eventlog.TransferNone, Queue: "event"},
+	}
+	batch := eventlog.Batch{
+		Events: []eventlog.Event{{ID: 1, Kind: "artifact", ResourceID: "k", Op: eventlog.Created, Payload: []byte("{}")}},
+		Life:   eventlog.Life{Ordinal: 1}, Tick: 1, Kinds: source,
+	}
+	// Rolled back: nothing may be remembered.
+	rollback := errors.New("roll back")
+	err := pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
+		return errors.Join(b.transposer.Apply(t.Context(), tx, batch), rollback)
+	})
+	if !errors.Is(err, rollback) || strings.Contains(err.Error(), "learn") {
+		t.Fatal(err)
+	}
+	b.applyBatch(t, batch)
+	b.applyBatch(t, batch)
+	kinds, err := eventlog.Kinds(t.Context(), b.pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range source {
+		if kinds[name] != want {
+			t.Errorf("learnt %+v, want %+v", kinds[name], want)
+		}
+	}
+}
+
+// The order of rows and jobs is the order of locks, and is that of bytes, in Go
+// as in the database.
+func TestKeysAreInOrderOfBytes(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	keys := []string{"é", "z", "Z", "a b", "a-b", "a/b", "aB", "ab", "\u00a0", "日本", "_", "0", strings.Repeat("k", 1024)}
+	events := make([]eventlog.Event, len(keys))
+	for i, key := range keys {
+		events[i] = event(int64(i+1), eventlog.Created, key, "{}")
+	}
+	b.apply(t, events...)
+	var got []string
+	for _, j := range b.takeJobs(t) {
+		got = append(got, j.ResourceID)
+	}
+	var want []string
+	if err := b.pool.QueryRow(t.Context(), "SELECT array_agg(resource_id ORDER BY resource_id) FROM casq.registry").Scan(&want); err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("jobs are in the order %q, rows in %q", got, want)
+	}
+}
