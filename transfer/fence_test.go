@@ -143,6 +143,40 @@ func TestFrozenRefUpdate(t *testing.T) {
 	}
 }
 
+// Version 1 only deletes a branch, version 2 brings it back: no ref of the
+// claim but the fence stands between.
+func TestFrozenRefDeletion(t *testing.T) {
+	t.Parallel()
+	for _, twin := range twins {
+		t.Run(twin.name, func(t *testing.T) {
+			t.Parallel()
+			b := setupRepositories(t, func(c *RepositoriesConfig) { c.TestUnfenced = twin.unfenced })
+			dir := b.newSource(t, "r.git")
+			topic := commit(t, dir, "refs/heads/topic", "t")
+			b.mustSync(t, "r.git")
+			gitIn(t, dir, "update-ref", "-d", "refs/heads/topic")
+			late := startFrozen(t, &childSpec{
+				Source: b.source, Target: b.target, Unfenced: twin.unfenced, Repository: true,
+				Place: b.place("r.git"), At: pointBeforeRefs,
+			})
+			gitIn(t, dir, "update-ref", "refs/heads/topic", topic)
+			_, err := b.sync(t, b.place("r.git"))
+			must(t, err)
+			said := late.thaw(t)
+			if twin.unfenced {
+				if out, err := tryGitIn(b.target+"/r.git", "rev-parse", "--verify", "topic"); err == nil {
+					t.Fatalf("the twin wins: topic is %s, and it says %q", out, said)
+				}
+				return
+			}
+			if said != "fenced" {
+				t.Fatalf("late process says %q", said)
+			}
+			b.wantSame(t, "r.git")
+		})
+	}
+}
+
 // Only HEAD differs, which is a rename and no ref transaction.
 func TestFrozenHead(t *testing.T) {
 	t.Parallel()
