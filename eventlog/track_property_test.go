@@ -105,8 +105,7 @@ func (b *trackBundle) do(t *rapid.T, sql string) {
 	t.Helper()
 	ctx := context.Background()
 	err := pgx.BeginFunc(ctx, b.pool, func(tx pgx.Tx) error { return run(ctx, tx, sql) })
-	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr) {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch pgErr.Code {
 		case "23505", // the key is there already
 			"21000", // MERGE or ON CONFLICT met a row twice

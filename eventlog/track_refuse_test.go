@@ -125,3 +125,29 @@ func TestUntrackKeepsKindAndEvents(t *testing.T) {
 	b.exec(t, call(`, payload_columns => ARRAY['n']`)+`; INSERT INTO t (k, n, ts) VALUES ('c', 3, now())`)
 	b.wantEvents(t, `created c - +0 +1 {"n": 3}`)
 }
+
+// A row of a transaction that was open when track began has no event, so it
+// counts as being there.
+func TestTrackCountsRowsOfOpenTransactions(t *testing.T) {
+	t.Parallel()
+	b := setupTrack(t, plain)
+	writer, err := b.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Rollback(t.Context())
+	if err := run(t.Context(), writer, `INSERT INTO t (k, ts) VALUES ('a', now())`); err != nil {
+		t.Fatal(err)
+	}
+	var rows int
+	tracked := make(chan error, 1)
+	go func() { tracked <- b.pool.QueryRow(t.Context(), call("")).Scan(&rows) }()
+	b.until(t, waiting)
+	if err := writer.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := wait(t, tracked); err != nil || rows != 1 {
+		t.Fatalf("%d rows, %v; want 1", rows, err)
+	}
+	b.wantEvents(t)
+}

@@ -256,7 +256,9 @@ $$;
 -- partitions. Its statements are static, so that plans are kept. They are planned
 -- for whatever is there at first, so the settings keep out the plans that are
 -- right for an empty table or a bulk load and ruinous afterwards; they cost
--- nothing measurable (30 us a statement with and without).
+-- nothing measurable. An insert or delete of one row costs 35 us more, an update
+-- 60 us, one of no row 6 us; in bulk a row costs 7, 11 and 4 us (insert, update,
+-- delete). A way of its own for updates of one row saved 10 us: not worth it.
 --
 -- A rename that no event trigger followed makes the statements stale; that is
 -- found before anything is written, and the statement is made anew each time.
@@ -541,7 +543,8 @@ BEGIN
 END $$;
 
 -- Follows every change of a table's rows as events of a kind. Returns the number
--- of rows that are there already and have no event yet.
+-- of rows that were there before. It waits for the transactions that have written
+-- the table, and new writers wait behind it: set lock_timeout on a busy one.
 CREATE FUNCTION casq.track(
     relation regclass,
     kind text,
