@@ -415,11 +415,14 @@ func TestStagingMadeAgainIsNoFence(t *testing.T) {
 	must(t, err)
 	_, err = run.Copy(t.Context(), nil)
 	must(t, err)
+	another := Place{Key: "k", Claim: claim()} // keeps the shared folder
+	write(t, b.target, stagingRoot+"/"+stagingName("k")+"/"+another.Claim+"/"+stagedFile, "x")
 	must(t, b.Sweep(t.Context(), place))
 	write(t, b.target, stagingRoot+"/"+stagingName("k")+"/"+place.Claim+"/"+stagedFile, "planted")
 	wantError(t, run.Publish(t.Context()), ErrFenced)
 	wantError(t, run.Remove(t.Context()), ErrFenced)
 	must(t, run.Close())
+	must(t, b.Sweep(t.Context(), another))
 	wantAbsent(t, b.target, "k")
 	wantNoStaging(t, b.target)
 }
