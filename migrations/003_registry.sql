@@ -71,6 +71,9 @@ CREATE TABLE casq.registry (
     claim uuid,
     claim_process uuid,
     claim_job bigint,
+    -- The claim that was given back last. Its process may have died before it
+    -- removed its staging.
+    last_claim uuid,
     asked boolean NOT NULL DEFAULT false,
     attempts integer NOT NULL DEFAULT 0,
     failed_version bigint,

@@ -29,9 +29,9 @@ type ProcessConfig struct {
 	ClaimTTL time.Duration
 	// MaxAttempts as in [Config].
 	MaxAttempts int
-	// Swept is called after a dead process's claim on a thing was given back
-	// that no job will work on again, so that its staging can be removed. May
-	// be nil.
+	// Swept is called for a thing that a dead process had in hand and that no
+	// job will work on again, with the claim that it had last, so that the
+	// staging can be removed. May be nil.
 	Swept func(ctx context.Context, kind, resourceID string, claim uuid.UUID)
 }
 

@@ -4,7 +4,7 @@
 -- when a newer version is asked for (the row stays pending). Returns the rows
 -- for whose version somebody has to be asked again.
 UPDATE casq.registry AS r
-SET claim = NULL, claim_process = NULL, claim_job = NULL,
+SET claim = NULL, claim_process = NULL, claim_job = NULL, last_claim = r.claim,
     -- What it was before is in w.asked, read under the lock.
     asked = false,
     synced_version = CASE WHEN w.published THEN w.version ELSE r.synced_version END,

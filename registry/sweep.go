@@ -15,16 +15,11 @@ var (
 	sweepPageSQL string
 	//go:embed sweep.sql
 	sweepSQL string
+	//go:embed sweep_over.sql
+	sweepOverSQL string
 )
 
 const sweepPage = 10_000
-
-// swept is a claim that was given back for a dead process.
-type swept struct {
-	job    Job
-	claim  *uuid.UUID // nil: its job died before it claimed
-	queued bool
-}
 
 // sweepDead hands on what dead processes had in hand, and then removes their
 // rows. First the jobs that are believed to be running there, which is nearly
@@ -122,8 +117,9 @@ func (p *Process) claimedPage(ctx context.Context, kind, key string) (kinds, key
 	return kinds, keys, last, err
 }
 
+// sweepRows hands on things of the dead, and removes the staging of those that
+// no run will begin again. The others lose it to their next run.
 func (p *Process) sweepRows(ctx context.Context, kinds, keys []string) error {
-	var given []swept
 	err := pgx.BeginTxFunc(ctx, p.cfg.Pool, pgx.TxOptions{}, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, lockSQL, kinds, keys); err != nil {
 			return err
@@ -132,32 +128,41 @@ func (p *Process) sweepRows(ctx context.Context, kinds, keys []string) error {
 		if err != nil {
 			return err
 		}
-		given, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (swept, error) {
-			var s swept
-			err := row.Scan(&s.job.Kind, &s.job.ResourceID, &s.job.Version, &s.job.Deleted, &s.claim, &s.queued)
-			return s, err
-		})
-		if err != nil {
-			return err
-		}
 		var jobs []Job
-		for _, s := range given {
-			if s.queued {
-				jobs = append(jobs, s.job)
+		var job Job
+		var queued bool
+		_, err = pgx.ForEachRow(rows, []any{&job.Kind, &job.ResourceID, &job.Version, &job.Deleted, &queued}, func() error {
+			if queued {
+				jobs = append(jobs, job)
 			}
-		}
-		if len(jobs) == 0 {
 			return nil
+		})
+		if err != nil || len(jobs) == 0 {
+			return err
 		}
 		return p.cfg.Queue.Insert(ctx, tx, jobs, false)
 	})
 	if err != nil || p.cfg.Swept == nil {
 		return err
 	}
-	for _, s := range given {
-		if !s.queued && s.claim != nil {
-			p.cfg.Swept(ctx, s.job.Kind, s.job.ResourceID, *s.claim)
-		}
+	return p.sweepStaging(ctx, kinds, keys)
+}
+
+func (p *Process) sweepStaging(ctx context.Context, kinds, keys []string) error {
+	rows, err := p.cfg.Pool.Query(ctx, sweepOverSQL, kinds, keys)
+	if err != nil {
+		return err
+	}
+	type thing struct {
+		Kind, ResourceID string
+		Claim            uuid.UUID
+	}
+	over, err := pgx.CollectRows(rows, pgx.RowToStructByPos[thing])
+	if err != nil {
+		return err
+	}
+	for _, o := range over {
+		p.cfg.Swept(ctx, o.Kind, o.ResourceID, o.Claim)
 	}
 	return nil
 }

@@ -13,7 +13,8 @@ WITH old AS MATERIALIZED (
     ) AS r
 )
 UPDATE casq.registry AS r
-SET claim = NULL, claim_process = NULL, claim_job = NULL, asked = false,
+SET claim = NULL, claim_process = NULL, claim_job = NULL, last_claim = coalesce(r.claim, r.last_claim),
+    asked = false,
     failed_version = CASE WHEN r.attempts >= $3 THEN r.version ELSE r.failed_version END,
     last_error = CASE WHEN r.attempts >= $3
                       THEN format('the worker died with it in attempt %s, the last one', r.attempts)
@@ -23,4 +24,4 @@ SET claim = NULL, claim_process = NULL, claim_job = NULL, asked = false,
 FROM old
 WHERE r.kind = old.kind AND r.resource_id = old.resource_id
   AND r.synced_version IS DISTINCT FROM r.version
-RETURNING r.kind, r.resource_id, r.version, r.deleted_at IS NOT NULL, old.claim, r.attempts < $3
+RETURNING r.kind, r.resource_id, r.version, r.deleted_at IS NOT NULL, r.attempts < $3
