@@ -2,7 +2,6 @@ package eventlog_test
 
 import (
 	"context"
-	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -168,13 +167,4 @@ func wantThings(t testing.TB, got []string, want ...string) {
 	if !slices.Equal(got, want) {
 		t.Fatalf("read [%s], want [%s]", strings.Join(got, " "), strings.Join(want, " "))
 	}
-}
-
-// numbered returns prefix1 to prefixN.
-func numbered(prefix string, n int) []string {
-	things := make([]string, n)
-	for i := range things {
-		things[i] = fmt.Sprint(prefix, i+1)
-	}
-	return things
 }

@@ -1,0 +1,153 @@
+package eventlog_test
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"casq/eventlog"
+)
+
+func TestAppendReturnsTheIDAndStoresAll(t *testing.T) {
+	t.Parallel()
+	b := setupLog(t)
+	scope := "project 1"
+	want := eventlog.Event{
+		Kind: "thing", ResourceID: "a/b\n\u00e9", Op: eventlog.Deleted, ScopeID: &scope,
+		SizeDelta: -1 << 40, ItemDelta: -1, Payload: json.RawMessage(`{"sha256": "abc", "n": 1}`),
+	}
+	tx := b.begin(t)
+	id, err := eventlog.Append(t.Context(), tx, want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit(t, tx)
+	b.tick(t)
+	got := next(t, b.pool, b.start(t), 10).Events
+	if len(got) != 1 || got[0].ID != id || got[0].OccurredAt.IsZero() {
+		t.Fatalf("read %+v, want event %d", got, id)
+	}
+	e := got[0]
+	if e.Kind != want.Kind || e.ResourceID != want.ResourceID || e.Op != want.Op || e.ScopeID == nil || *e.ScopeID != scope ||
+		e.SizeDelta != want.SizeDelta || e.ItemDelta != want.ItemDelta || !sameJSON(t, e.Payload, want.Payload) {
+		t.Errorf("read %+v, want %+v", e, want)
+	}
+}
+
+func sameJSON(t *testing.T, a, b json.RawMessage) bool {
+	t.Helper()
+	var texts [2]string
+	for i, raw := range []json.RawMessage{a, b} {
+		var value any
+		if err := json.Unmarshal(raw, &value); err != nil {
+			t.Fatal(err)
+		}
+		text, err := json.Marshal(value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts[i] = string(text)
+	}
+	return texts[0] == texts[1]
+}
+
+func TestAppendRefusesBadEvents(t *testing.T) {
+	t.Parallel()
+	b := setupLog(t)
+	good := eventlog.Event{Kind: "thing", ResourceID: "a", Op: eventlog.Created}
+	tests := []struct {
+		name   string
+		change func(e *eventlog.Event)
+		state  string // empty: none
+		told   string
+	}{
+		{"nothing wrong", func(e *eventlog.Event) {}, "", ""},
+		{"the longest id", func(e *eventlog.Event) { e.ResourceID = strings.Repeat("x", 1024) }, "", ""},
+		{"unknown kind", func(e *eventlog.Event) { e.Kind = "thong" }, "", "Known kinds: thing"},
+		{"no kind", func(e *eventlog.Event) { e.Kind = "" }, "", "Known kinds: thing"},
+		{"id too long", func(e *eventlog.Event) { e.ResourceID = strings.Repeat("x", 1025) }, "23514", "events_resource_id_length"},
+		{"id too long in bytes", func(e *eventlog.Event) { e.ResourceID = strings.Repeat("\u00e9", 513) }, "23514", "events_resource_id_length"},
+		{"empty id", func(e *eventlog.Event) { e.ResourceID = "" }, "23514", "events_resource_id_length"},
+		{"NUL in the id", func(e *eventlog.Event) { e.ResourceID = "a\x00b" }, "22021", ""},
+		{"id not UTF-8", func(e *eventlog.Event) { e.ResourceID = "a\xff" }, "22021", ""},
+		{"unknown op", func(e *eventlog.Event) { e.Op = "moved" }, "23514", "events_op_is_known"},
+		{"payload is a list", func(e *eventlog.Event) { e.Payload = json.RawMessage(`[1]`) }, "23514", "events_payload_is_an_object"},
+		{"payload is null", func(e *eventlog.Event) { e.Payload = json.RawMessage(`null`) }, "23514", "events_payload_is_an_object"},
+		{"payload is not JSON", func(e *eventlog.Event) { e.Payload = json.RawMessage(`{`) }, "22P02", ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			e := good
+			test.change(&e)
+			tx := b.begin(t)
+			_, err := eventlog.Append(t.Context(), tx, e)
+			switch {
+			case test.state == "" && test.told == "":
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			case err == nil:
+				t.Fatal("appended")
+			case test.state == "" && !errors.Is(err, eventlog.ErrUnknownKind):
+				t.Errorf("got %v, want ErrUnknownKind", err)
+			case test.state != "" && sqlState(err) != test.state:
+				t.Errorf("got %v, state %s, want %s", err, sqlState(err), test.state)
+			}
+			if !strings.Contains(err.Error(), test.told) {
+				t.Errorf("%v\ndoes not tell %q", err, test.told)
+			}
+		})
+	}
+}
+
+func TestEventsAreOnlyInserted(t *testing.T) {
+	t.Parallel()
+	b := setupLog(t)
+	b.write(t, "a")
+	_, err := b.pool.Exec(t.Context(), "UPDATE casq.events SET payload = '{}'")
+	wantRefused(t, err, "only inserted", "casq.append_event")
+}
+
+func TestDefineKind(t *testing.T) {
+	t.Parallel()
+	b := setupLog(t)
+	define := "SELECT casq.define_kind($1, $2, prefix => $3)"
+	for _, kind := range [][]any{
+		{"thing", "none", ""}, {"picture", "file", "img/big"}, {"icon", "file", "/img/small/"},
+		{"picture", "file", "img/big/"}, {"repo", "git", ""},
+	} {
+		b.exec(t, define, kind...)
+	}
+	for _, bad := range []struct {
+		kind [3]any
+		told string
+	}{
+		{[3]any{"picture", "file", "other"}, "defined otherwise"},
+		{[3]any{"picture", "git", "img/big"}, "defined otherwise"},
+		{[3]any{"all", "file", ""}, "overlap"},
+		{[3]any{"img", "file", "img"}, "overlap"},
+		{[3]any{"deeper", "file", "img/big/red"}, "overlap"},
+		{[3]any{"other", "git", "sub"}, "overlap"},
+		{[3]any{"twin", "file", "img//big"}, "relative path"},
+		{[3]any{"twin", "file", "img/./big"}, "relative path"},
+		{[3]any{"twin", "file", "img/x/../big"}, "relative path"},
+		{[3]any{"twin", "file", ".."}, "relative path"},
+		{[3]any{"twin", "file", "a\nb"}, "relative path"},
+		{[3]any{"twin", "file", ".casq/x"}, "kept for staging"},
+	} {
+		_, err := b.pool.Exec(t.Context(), define, bad.kind[:]...)
+		wantRefused(t, err, bad.told)
+	}
+	for _, bad := range [][]any{{"Upper", "none", ""}, {"", "none", ""}, {"video", "ftp", ""}, {nil, "none", ""}} {
+		if _, err := b.pool.Exec(t.Context(), define, bad...); err == nil {
+			t.Errorf("kind %v was defined", bad)
+		}
+	}
+	kinds, err := eventlog.Kinds(t.Context(), b.pool)
+	if err != nil || len(kinds) != 4 || kinds["icon"].Prefix != "img/small" || kinds["thing"].Transfer != eventlog.TransferNone {
+		t.Errorf("kinds %+v, %v", kinds, err)
+	}
+}
