@@ -1,0 +1,191 @@
+package eventlog_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"casq/eventlog"
+	"casq/internal/testdb"
+
+	"github.com/google/uuid"
+)
+
+// promotion is a primary whose standby is promoted in the course of a test.
+type promotion struct {
+	*logBundle
+	cluster *testdb.Cluster
+	second  *logBundle // the standby
+}
+
+func setupPromotion(t *testing.T) *promotion {
+	t.Helper()
+	cluster := testdb.NewCluster(t, testdb.Standbys(1))
+	return &promotion{
+		logBundle: newLog(t, manyConns(t, cluster.URL())),
+		cluster:   cluster,
+		second:    &logBundle{manyConns(t, cluster.StandbyURL(0))},
+	}
+}
+
+// cutOff makes the standby miss what the primary writes from now on.
+func (p *promotion) cutOff(t *testing.T) {
+	t.Helper()
+	standby := p.cluster.Standbys[0]
+	if err := standby.WaitReplayed(t.Context(), p.cluster.Primary); err != nil {
+		t.Fatal(err)
+	}
+	if err := standby.Reload(t.Context(), map[string]string{"primary_conninfo": ""}); err != nil {
+		t.Fatal(err)
+	}
+	p.until(t, "SELECT count(*) = 0 FROM pg_stat_replication WHERE application_name = 'standby1'")
+}
+
+// until waits for a condition on the primary.
+func (b *logBundle) until(t *testing.T, condition string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for done := false; !done; <-poll.C {
+		if err := b.pool.QueryRow(ctx, condition).Scan(&done); err != nil {
+			t.Fatalf("wait until %s: %v", condition, err)
+		}
+	}
+}
+
+func (p *promotion) promote(t *testing.T) {
+	t.Helper()
+	if err := p.cluster.Standbys[0].Promote(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (p *promotion) wantErr(t *testing.T, b *logBundle, at eventlog.Position, want error) {
+	t.Helper()
+	batch, err := eventlog.NewReader(b.pool, 2).Next(t.Context(), at)
+	if !errors.Is(err, want) {
+		t.Fatalf("from %v: read %v, %v; want %v", at, named(batch), err, want)
+	}
+}
+
+// The new primary has all that the reader has read.
+func TestReaderGoesOnAcrossAPromotion(t *testing.T) {
+	t.Parallel()
+	p := setupPromotion(t)
+	unfinished := p.begin(t) // dies with the old primary
+	add(t, unfinished, "unfinished")
+	p.write(t, "a1", "a2", "a3", "a4", "a5")
+	p.tick(t)
+	start := p.start(t)
+	inStep := next(t, p.pool, start, 2)
+	_, end := read(t, p.pool, start, 100)
+	p.write(t, "a6", "a7") // replicated, without a tick of its own
+	p.cutOff(t)
+	p.promote(t)
+	things, at := read(t, p.second.pool, end, 100)
+	wantThings(t, things) // the new primary has taken no tick yet
+
+	p.second.write(t, "b1", "b2", "b3")
+	p.second.tick(t)
+	if life := p.second.newest(t).Life.Ordinal; life != 2 {
+		t.Fatalf("life %d after a promotion", life)
+	}
+	things, at = read(t, p.second.pool, at, 2)
+	wantThings(t, things, "a6", "a7", "b1", "b2", "b3")
+	if at != p.second.newest(t) {
+		t.Errorf("ends at %v, want %v", at, p.second.newest(t))
+	}
+	// A step that was begun before the promotion, and one that crosses it.
+	things, _ = read(t, p.second.pool, inStep.Next, 2)
+	wantThings(t, things, "a3", "a4", "a5", "a6", "a7", "b1", "b2", "b3")
+	for size := 1; size <= 6; size++ {
+		things, _ = read(t, p.second.pool, end, size)
+		wantThings(t, things, "a6", "a7", "b1", "b2", "b3")
+	}
+	crossing := next(t, p.second.pool, end, 2).Next
+	if !crossing.InStep() {
+		t.Fatal("a page of two of five events ended the step")
+	}
+	// The old primary, which goes on alone, is of an older life.
+	p.wantErr(t, p.logBundle, at, eventlog.ErrLate)
+	p.wantErr(t, p.logBundle, crossing, eventlog.ErrLate)
+	p.write(t, "c1")
+	p.tick(t)
+	p.tick(t)
+	p.wantErr(t, p.logBundle, at, eventlog.ErrLate)
+	p.wantErr(t, p.logBundle, crossing, eventlog.ErrLate)
+}
+
+// The promoted standby lacks ticks that were read, and issues their ids again.
+func TestReaderNoticesALossyPromotion(t *testing.T) {
+	t.Parallel()
+	p := setupPromotion(t)
+	p.write(t, "a1")
+	p.tick(t)
+	_, kept := read(t, p.pool, p.start(t), 100)
+	p.cutOff(t)
+	p.write(t, "lost1", "lost2", "lost3")
+	p.tick(t)
+	inStep := next(t, p.pool, kept, 2).Next
+	_, beyond := read(t, p.pool, kept, 100)
+	p.tick(t)
+	_, farBeyond := read(t, p.pool, kept, 100)
+	if beyond.Tick == farBeyond.Tick || !inStep.InStep() {
+		t.Fatal("the test reads less than it means to")
+	}
+	lost := []eventlog.Position{inStep, beyond, farBeyond}
+
+	p.promote(t)
+	for _, at := range lost {
+		p.wantErr(t, p.second, at, eventlog.ErrLate) // it may still come, for all one knows
+	}
+	for range 5 { // up to the lost ticks and beyond
+		p.second.write(t, "b")
+		p.second.tick(t)
+		for _, at := range lost {
+			p.wantErr(t, p.second, at, eventlog.ErrLost)
+		}
+	}
+	var marks [2]uuid.UUID
+	for i, b := range []*logBundle{p.logBundle, p.second} {
+		if err := b.pool.QueryRow(t.Context(), "SELECT mark FROM casq.ticks WHERE id = $1", beyond.Tick).Scan(&marks[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if marks[0] == marks[1] {
+		t.Error("a tick that was issued again has the mark of the first")
+	}
+	things, _ := read(t, p.second.pool, kept, 100)
+	wantThings(t, things, "b", "b", "b", "b", "b")
+}
+
+// Two servers that were promoted apart are life 2 both.
+func TestReaderTellsLivesOfOneOrdinalApart(t *testing.T) {
+	t.Parallel()
+	cluster := testdb.NewCluster(t, testdb.Standbys(2))
+	first := newLog(t, testdb.Pool(t, cluster.URL()))
+	first.tick(t)
+	var at [2]eventlog.Position
+	var servers [2]*logBundle
+	for i, standby := range cluster.Standbys {
+		if err := standby.WaitReplayed(t.Context(), cluster.Primary); err != nil {
+			t.Fatal(err)
+		}
+		if err := standby.Promote(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		servers[i] = &logBundle{testdb.Pool(t, cluster.StandbyURL(i))}
+		servers[i].write(t, "a")
+		servers[i].tick(t)
+		at[i] = servers[i].newest(t)
+	}
+	for i := range servers {
+		_, err := eventlog.NewReader(servers[i].pool, 0).Next(t.Context(), at[1-i])
+		if !errors.Is(err, eventlog.ErrLost) {
+			t.Errorf("server %d judges the other's position: %v, want it lost", i, err)
+		}
+	}
+}
