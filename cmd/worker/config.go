@@ -32,7 +32,7 @@ func readConfig(env *cli.Env) (config, error) {
 			RepositoryTarget: env.String("REPOSITORY_TARGET_DIR"),
 			ClaimTTL:         env.Duration("CLAIM_TTL", 3*time.Second, time.Hour),
 			CursorWait:       env.Duration("CURSOR_WAIT", 10*time.Millisecond, time.Minute),
-			Concurrency:      env.Int("WORKERS", 1, 10_000),
+			Concurrency:      env.Int("QUEUE_WORKERS", 1, 10_000),
 			Timeouts:         env.KindDurations("JOB_TIMEOUTS"),
 			HTTPAddr:         env.Address("HTTP_ADDR"),
 		},

@@ -35,8 +35,8 @@ var (
 	toldTemplate    = template.Must(template.New("told").Parse(told))
 )
 
-// tell says how to connect, and leaves the exports in a file, last of all:
-// whoever finds it finds everything up.
+// tell leaves the exports in a file, and says how to connect. Whoever finds
+// the file finds everything up.
 func (s *site) tell(out io.Writer) error {
 	values := map[string]string{
 		"Dir":     s.dir,
@@ -44,9 +44,6 @@ func (s *site) tell(out io.Writer) error {
 		"Primary": quote(s.primary.URL(Database)),
 		"Standby": quote(s.standby.URL(Database)),
 		"Redis":   quote(named(s.redis.URL())),
-	}
-	if err := toldTemplate.Execute(out, values); err != nil {
-		return fmt.Errorf("tell how to connect: %w", err)
 	}
 	var file strings.Builder
 	if err := exportsTemplate.Execute(&file, values); err != nil {
@@ -60,6 +57,9 @@ func (s *site) tell(out io.Writer) error {
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", s.path(envFile), err)
+	}
+	if err := toldTemplate.Execute(out, values); err != nil {
+		return fmt.Errorf("tell how to connect: %w", err)
 	}
 	return nil
 }
