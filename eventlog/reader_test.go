@@ -67,10 +67,11 @@ func TestReaderReadsFromTickToTick(t *testing.T) {
 
 // A snapshot's xmax is the newest completed transaction id plus one. The
 // transaction above it was running when the tick was taken, had appended, and
-// is not among those that the snapshot calls open.
+// is not among those that the snapshot calls open. A server of its own, for the
+// transactions of others would raise xmax.
 func TestTransactionAboveXmaxIsDelivered(t *testing.T) {
 	t.Parallel()
-	b := setupLog(t)
+	b := newLog(t, manyConns(t, testdb.NewCluster(t).URL()))
 	older, newer := b.begin(t), b.begin(t)
 	add(t, older, "older")
 	add(t, newer, "newer1")
