@@ -12,9 +12,11 @@
 //	await-http LOG PATH CODE ['regexp']
 //	                            ask the worker that logs into LOG until it answers
 //	                            with CODE and a body that matches; print the body
-//	sigterm                     send SIGTERM to all commands in the background
+//	sigterm                     send SIGTERM to all commands in the background, and
+//	                            want them to end within 10 s; wait has their exit
+//	                            codes
 //
-// Waiting ends with an error after half a minute.
+// Waiting for anything else ends with an error after half a minute.
 package scripttest
 
 import (
@@ -39,8 +41,12 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// timeout is for one command that waits.
-const timeout = 30 * time.Second
+const (
+	// timeout is for one command that waits.
+	timeout = 30 * time.Second
+	// stopTimeout is what all programs promise.
+	stopTimeout = 10 * time.Second
+)
 
 type testKey struct{}
 
@@ -255,12 +261,22 @@ func sigterm(ts *testscript.TestScript, args []string) error {
 			return err
 		}
 	}
+	for _, cmd := range ts.BackgroundCmds() {
+		err := pollFor(stopTimeout, func() (bool, error) {
+			return errors.Is(syscall.Kill(cmd.Process.Pid, 0), syscall.ESRCH), nil
+		})
+		if err != nil {
+			return fmt.Errorf("stop %v: %w", cmd.Args, err)
+		}
+	}
 	return nil
 }
 
 // poll waits until done is true.
-func poll(done func() (bool, error)) error {
-	deadline := time.NewTimer(timeout)
+func poll(done func() (bool, error)) error { return pollFor(timeout, done) }
+
+func pollFor(limit time.Duration, done func() (bool, error)) error {
+	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -271,7 +287,7 @@ func poll(done func() (bool, error)) error {
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			return fmt.Errorf("waited for %s in vain", timeout)
+			return fmt.Errorf("waited for %s in vain", limit)
 		}
 	}
 }
