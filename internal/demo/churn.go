@@ -16,8 +16,8 @@ const (
 	// churnPause lies between two changes: as many as an application makes
 	// that leaves the machine time for other work.
 	churnPause = 5 * time.Millisecond
-	// fewest and most changes; in between, changes go on while the second site
-	// catches up with what was loaded.
+	// fewestChanges and mostChanges are limits; in between, changes go on while
+	// the second site catches up with what was loaded.
 	fewestChanges = 60
 	mostChanges   = 4000
 )
@@ -53,13 +53,14 @@ type change struct {
 	do   func(ctx context.Context) (things int, err error)
 }
 
-// run makes changes until enough tells that the second site has caught up.
-func (c *churner) run(ctx context.Context, enough func() bool) error {
+// run makes changes until enough tells that the second site has caught up with
+// the given number of files.
+func (c *churner) run(ctx context.Context, files int, enough func() bool) error {
 	c.counts = make(map[string]int)
-	changes := c.changes()
+	changes, most := c.changes(), max(mostChanges, files/10)
 	ticker := time.NewTicker(churnPause)
 	defer ticker.Stop()
-	for n := 0; n < fewestChanges || n < mostChanges && !enough(); n++ {
+	for n := 0; n < fewestChanges || n < most && !enough(); n++ {
 		// The first ones in turn, so that each kind is there.
 		chosen := changes[n%len(changes)]
 		if n >= fewestChanges {

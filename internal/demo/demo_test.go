@@ -132,7 +132,7 @@ func TestDifferencesAreFoundAndNamed(t *testing.T) {
 
 func TestAnInterruptLeavesNothing(t *testing.T) {
 	t.Parallel()
-	for _, point := range []string{pointScanned, pointFollowing, pointSettled} {
+	for _, point := range []string{pointScanned, pointFollowing} {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
@@ -162,6 +162,7 @@ func TestAWorkerThatEndsEndsTheDemo(t *testing.T) {
 
 func TestAStandstillIsExplained(t *testing.T) {
 	t.Parallel()
+	skipShort(t)
 	b := setup(t)
 	b.config.stall = 3 * time.Second
 	b.at(pointScanned, func(d *demo) {
@@ -177,6 +178,7 @@ func TestAStandstillIsExplained(t *testing.T) {
 
 func TestKeptSitesCanBeLookedAt(t *testing.T) {
 	t.Parallel()
+	skipShort(t)
 	b := setup(t)
 	b.config.Keep = true
 

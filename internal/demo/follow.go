@@ -17,7 +17,7 @@ func (d *demo) replicate(ctx context.Context, fail context.CancelCauseFunc) erro
 	if err := d.makeActors(ctx); err != nil {
 		return err
 	}
-	// The watchers end with this function.
+	// The workers may end after this function.
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	if err := d.startWorkers(watching, fail); err != nil {
@@ -25,22 +25,19 @@ func (d *demo) replicate(ctx context.Context, fail context.CancelCauseFunc) erro
 	}
 	began := time.Now()
 	w := newWatcher(d)
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		w.run(watching, fail)
-	}()
-	err := d.act(ctx, w)
-	d.figures.acting = time.Since(began)
-	if err == nil {
-		err = w.settle(ctx, d.sites.p)
-	}
-	d.figures.following = time.Since(began)
-	stop()
-	<-watched
-	if err != nil {
+	group, groupCtx := errgroup.WithContext(watching)
+	group.Go(func() error { return w.run(groupCtx) })
+	group.Go(func() error {
+		if err := d.act(groupCtx, w); err != nil {
+			return err
+		}
+		return w.settle(groupCtx, d.sites.p)
+	})
+	if err := group.Wait(); err != nil {
 		return err
 	}
+	stop()
+	d.figures.following = time.Since(began)
 	d.out.endProgress()
 	d.cfg.hook(pointSettled, d)
 	return d.stopWorkers()
@@ -90,7 +87,7 @@ func (d *demo) churn(ctx context.Context, enough func() bool) error {
 	group.Go(func() error {
 		defer close(done)
 		d.cfg.hook(pointFollowing, d)
-		return d.churner.run(ctx, enough)
+		return d.churner.run(ctx, len(d.scan.files), enough)
 	})
 	return group.Wait()
 }

@@ -89,6 +89,14 @@ func shortTemp(t *testing.T) string {
 	return dir
 }
 
+// skipShort leaves out what is not the main path: a demo takes some seconds.
+func skipShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("a whole demo")
+	}
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {

@@ -24,7 +24,7 @@ type figures struct {
 	superseded          int64 // -1: the worker did not say
 	failed              int64
 
-	preparing, acting, following, comparing time.Duration
+	preparing, following, comparing time.Duration
 }
 
 func (f *figures) countFiles(files map[string]content) {

@@ -28,10 +28,13 @@ var (
 const (
 	kindArtifact   = "artifact"
 	kindRepository = "repository"
-	// watchEvery is how often progress is looked at: a look at 10,000 rows
-	// takes 15 ms.
+	// watchEvery is how often progress is looked at, settleEvery once nothing
+	// is written any more. A look at 10,000 rows takes 15 ms; one that takes
+	// long is followed by a pause of lookShare times as much, for it takes the
+	// time from those who work.
 	watchEvery  = 250 * time.Millisecond
 	settleEvery = 50 * time.Millisecond
+	lookShare   = 5
 )
 
 // state is what the second site says of itself. It decides when to compare,
@@ -84,29 +87,56 @@ type watcher struct {
 	last   state
 	seen   string    // last and staged, as they were when they last changed
 	moved  time.Time // when that was
-	needed int64     // the tick to come to; 0 while the primary is at work
+	needed int64     // the tick to come to; -1 while the primary is at work
 }
 
-func newWatcher(d *demo) *watcher { return &watcher{demo: d} }
+func newWatcher(d *demo) *watcher { return &watcher{demo: d, needed: -1} }
 
-// run draws the progress until ctx is done. It calls fail when the second site
-// has stood still for too long with nobody at work at the primary.
-func (w *watcher) run(ctx context.Context, fail context.CancelCauseFunc) {
-	ticker := time.NewTicker(watchEvery)
-	defer ticker.Stop()
+// run draws the progress and returns nil when nothing is left to do. It returns
+// an error when the second site has stood still for too long with nobody at
+// work at the primary.
+func (w *watcher) run(ctx context.Context) error {
 	for {
+		began := time.Now()
 		if err := w.look(ctx); err != nil && ctx.Err() == nil {
 			w.demo.cfg.Logger.WarnContext(ctx, "cannot read the second site's state", "err", err)
 		}
-		if ctx.Err() == nil && w.stalled() {
-			fail(w.explain(ctx))
+		settled, stalled, pause := w.judge()
+		if settled {
+			return nil
+		}
+		if stalled {
+			return w.explain(ctx)
 		}
 		select {
 		case <-ctx.Done():
-			return
-		case <-ticker.C:
+			return context.Cause(ctx)
+		case <-time.After(max(pause, lookShare*time.Since(began))):
 		}
 	}
+}
+
+// judge says what the last look means, and when the next one is due.
+func (w *watcher) judge() (settled, stalled bool, pause time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.needed < 0 {
+		return false, false, watchEvery
+	}
+	return w.last.idle(w.needed), time.Since(w.moved) > w.demo.cfg.stall, settleEvery
+}
+
+// settle lets run end: the second site has to read all that a tick after the
+// last write shows, and every thing has to be in place or gone.
+func (w *watcher) settle(ctx context.Context, p *pgxpool.Pool) error {
+	needed, err := lastTick(ctx, p)
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.needed, w.moved = needed, time.Now()
+	return nil
 }
 
 // look reads the state and draws it.
@@ -165,46 +195,12 @@ func (w *watcher) expected(kind string) int {
 	return max(w.demo.catalog.known(), len(w.demo.scan.files))
 }
 
-func (w *watcher) stalled() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.needed > 0 && time.Since(w.moved) > w.demo.cfg.stall
-}
-
 // caughtUp tells whether nine of ten things that were loaded are in place.
 func (w *watcher) caughtUp() bool {
 	w.mu.Lock()
 	done, _ := w.last.done(kindArtifact)
 	w.mu.Unlock()
 	return done >= w.demo.catalog.known()/10*9
-}
-
-// settle waits until nothing is left to do: the second site has read all that
-// a tick after the last write shows, and every thing is in place or gone.
-func (w *watcher) settle(ctx context.Context, p *pgxpool.Pool) error {
-	needed, err := lastTick(ctx, p)
-	if err != nil {
-		return err
-	}
-	w.mu.Lock()
-	w.needed, w.moved = needed, time.Now()
-	w.mu.Unlock()
-	ticker := time.NewTicker(settleEvery)
-	defer ticker.Stop()
-	for {
-		s, err := readState(ctx, w.demo.sites.h)
-		if err != nil {
-			return err
-		}
-		if s.idle(needed) {
-			return w.look(ctx)
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-ticker.C:
-		}
-	}
 }
 
 // lastTick forces a tick and returns the first one that shows as much.
