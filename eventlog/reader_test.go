@@ -3,7 +3,6 @@ package eventlog_test
 import (
 	"context"
 	"errors"
-	"slices"
 	"testing"
 
 	"casq/eventlog"
@@ -99,7 +98,7 @@ func TestTickBoundsIDs(t *testing.T) {
 		add(t, tx, "first")
 		open = append(open, tx)
 	}
-	for i, tx := range slices.Backward(open) {
+	for i, tx := range open {
 		add(t, tx, "second")
 		if i%2 == 0 {
 			b.tick(t)
