@@ -175,8 +175,9 @@ func beginStage(ctx context.Context, target *tree, path, claim string, unfenced 
 	return stage, nil
 }
 
-// Sweep removes the staging of a claim whose process is dead. It makes nothing,
-// and it is no error that there is nothing to remove.
+// Sweep removes what a claim whose process is dead has left: its staging, and
+// folders that it emptied. It makes nothing, and it is no error that there is
+// nothing to remove.
 func (f *Files) Sweep(ctx context.Context, place Place) error {
 	path, err := place.path()
 	if err != nil {
@@ -185,6 +186,7 @@ func (f *Files) Sweep(ctx context.Context, place Place) error {
 	if err := dropStaging(ctx, f.target, path, place.Claim); err != nil {
 		return fmt.Errorf("sweep file %q: %w", path, err)
 	}
+	f.target.pruneParents(path)
 	return nil
 }
 

@@ -178,9 +178,9 @@ func (r *repositoryRun) giveUpPlace(why error) {
 	r.place = nil
 }
 
-// Sweep removes what a claim whose process is dead has left: its staging, and
-// its refs in the mirror. It makes nothing, and it is no error that there is
-// nothing to remove.
+// Sweep removes what a claim whose process is dead has left: its staging, its
+// refs in the mirror, and folders that it emptied. It makes nothing, and it is
+// no error that there is nothing to remove.
 func (r *Repositories) Sweep(ctx context.Context, place Place) error {
 	path, err := place.path()
 	if err != nil {
@@ -189,6 +189,7 @@ func (r *Repositories) Sweep(ctx context.Context, place Place) error {
 	if err := errors.Join(dropStaging(ctx, r.target, path, place.Claim), r.sweepRefs(ctx, path, place.Claim)); err != nil {
 		return fmt.Errorf("sweep repository %q: %w", path, err)
 	}
+	r.target.pruneParents(path)
 	return nil
 }
 
