@@ -30,6 +30,7 @@ func readConfig(env *cli.Env) (config, error) {
 			ArtifactTarget:   env.String("ARTIFACT_TARGET_URL"),
 			RepositorySource: env.String("REPOSITORY_SOURCE_URL"),
 			RepositoryTarget: env.String("REPOSITORY_TARGET_DIR"),
+			GitEnvironment:   env.Pass("PATH", "HOME", "SSH_AUTH_SOCK", "GIT_SSH_COMMAND", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"),
 			ClaimTTL:         env.Duration("CLAIM_TTL", 3*time.Second, time.Hour),
 			CursorWait:       env.Duration("CURSOR_WAIT", 10*time.Millisecond, time.Minute),
 			Concurrency:      env.Int("QUEUE_WORKERS", 1, 10_000),

@@ -17,7 +17,7 @@ import (
 
 // childVariable makes the test binary start servers, say where they are, and
 // wait to be killed. Its value is a folder for the one that stays.
-const childVariable = "CASQ_SERVERS_CHILD"
+const childVariable = "CASQ_TEST_SERVERS_CHILD"
 
 func runChild() int {
 	if err := child(os.Getenv(childVariable)); err != nil {
@@ -72,7 +72,7 @@ func startChild(t *testing.T, dir string) *orphanage {
 	self, err := os.Executable()
 	must(t, err)
 	o := &orphanage{cmd: exec.CommandContext(limit(t), self), dir: dir}
-	o.cmd.Env = append(os.Environ(), childVariable+"="+dir)
+	o.cmd.Env = append(o.cmd.Environ(), childVariable+"="+dir)
 	o.cmd.Stderr = os.Stderr
 	out, err := o.cmd.StdoutPipe()
 	must(t, err)

@@ -17,6 +17,8 @@ type Config struct {
 	ArtifactTarget   string // folder; empty: this worker copies no files
 	RepositorySource string // git URL template or folder
 	RepositoryTarget string // folder; empty: this worker copies no repositories
+	// GitEnvironment is all that git is given of the environment, as NAME=value.
+	GitEnvironment []string
 
 	Migrate bool // bring home up to date before anything else
 

@@ -36,6 +36,7 @@ func (w *worker) openMovers(ctx context.Context) (*movers, error) {
 		m.repositories, err = transfer.OpenRepositories(ctx, transfer.RepositoriesConfig{
 			SourceURL:    w.cfg.RepositorySource,
 			TargetDir:    w.cfg.RepositoryTarget,
+			Environment:  w.cfg.GitEnvironment,
 			Logger:       w.log,
 			TestHook:     w.cfg.Hook,
 			TestUnfenced: w.cfg.TestUnfenced,

@@ -125,6 +125,7 @@ func (w *worker) work(ctx context.Context) {
 	group.Go(func() { w.tick(ctx) })
 	if w.cfg.copies() {
 		w.roles.set("registry", true, "")
+		w.roles.set("sync", false, "not started yet")
 		group.Go(func() { w.follow(ctx) })
 		group.Go(func() { w.sync(ctx) })
 	}

@@ -55,6 +55,18 @@ func (e *Env) Needs(name, other, meaning string) {
 // String returns any value.
 func (e *Env) String(name string) string { return e.get(name) }
 
+// Pass returns those of the variables that are set as NAME=value, for a program
+// that is given them and no others.
+func (e *Env) Pass(names ...string) []string {
+	var set []string
+	for _, name := range names {
+		if value := e.get(name); value != "" {
+			set = append(set, name+"="+value)
+		}
+	}
+	return set
+}
+
 // Database returns a URL, or a list of keywords and values, that pgx accepts.
 func (e *Env) Database(name string) string {
 	value := e.get(name)
