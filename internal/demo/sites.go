@@ -26,6 +26,10 @@ const (
 	role = "demo"
 )
 
+// quiet is for migrations: what an operator has to know of partitioned tables
+// is of no use here, where there is none.
+var quiet = slog.New(slog.DiscardHandler)
+
 // sites are the servers of both sites, and connections to their databases.
 type sites struct {
 	primary *servers.Postgres // P
@@ -41,8 +45,8 @@ type sites struct {
 // start starts everything at once, as far as one does not need the other.
 func (s *sites) start(ctx context.Context, w *workspace, keep bool, log *slog.Logger) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.startPrimary(ctx, options(w, keep, log), log) })
-	group.Go(func() error { return s.startSecond(ctx, options(w, keep, log), log) })
+	group.Go(func() error { return s.startPrimary(ctx, options(w, keep, log)) })
+	group.Go(func() error { return s.startSecond(ctx, options(w, keep, log)) })
 	group.Go(func() (err error) {
 		s.redis, err = servers.StartRedis(ctx, servers.RedisOptions{Logger: log})
 		return err
@@ -66,7 +70,7 @@ func options(w *workspace, keep bool, log *slog.Logger) serverOptions {
 	return o
 }
 
-func (s *sites) startPrimary(ctx context.Context, o serverOptions, log *slog.Logger) (err error) {
+func (s *sites) startPrimary(ctx context.Context, o serverOptions) (err error) {
 	o.Dir = o.dir("primary")
 	if s.primary, err = servers.StartPostgres(ctx, o.PostgresOptions); err != nil {
 		return fmt.Errorf("primary site: %w", err)
@@ -86,7 +90,7 @@ func (s *sites) startPrimary(ctx context.Context, o serverOptions, log *slog.Log
 		return err
 	})
 	group.Go(func() error {
-		if err := migrations.Up(ctx, s.primaryURL, log); err != nil {
+		if err := migrations.Up(ctx, s.primaryURL, quiet); err != nil {
 			return fmt.Errorf("primary site: %w", err)
 		}
 		if _, err := s.p.Exec(ctx, tablesSQL); err != nil {
@@ -97,7 +101,7 @@ func (s *sites) startPrimary(ctx context.Context, o serverOptions, log *slog.Log
 	return group.Wait()
 }
 
-func (s *sites) startSecond(ctx context.Context, o serverOptions, log *slog.Logger) (err error) {
+func (s *sites) startSecond(ctx context.Context, o serverOptions) (err error) {
 	o.Dir = o.dir("second")
 	if s.second, err = servers.StartPostgres(ctx, o.PostgresOptions); err != nil {
 		return fmt.Errorf("second site: %w", err)
@@ -105,7 +109,7 @@ func (s *sites) startSecond(ctx context.Context, o serverOptions, log *slog.Logg
 	if s.secondURL, s.h, err = createDatabase(ctx, s.second); err != nil {
 		return fmt.Errorf("second site: %w", err)
 	}
-	if err := migrations.Up(ctx, s.secondURL, log); err != nil {
+	if err := migrations.Up(ctx, s.secondURL, quiet); err != nil {
 		return fmt.Errorf("second site: %w", err)
 	}
 	return nil
