@@ -9,7 +9,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -42,15 +41,15 @@ var benches = []struct {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
+	if err := run(context.Background(), os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
 func run(ctx context.Context, args []string) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	only := flags.String("run", "", "run one bench only")
 	child := flags.String("child", "", "used by the program itself: be a worker on this database")
@@ -66,7 +65,7 @@ func run(ctx context.Context, args []string) error {
 			continue
 		}
 		known = true
-		if err := print(b.run(ctx)); err != nil {
+		if err := show(b.run(ctx)); err != nil {
 			return fmt.Errorf("%s: %w", b.name, err)
 		}
 	}
@@ -84,19 +83,20 @@ func names() []string {
 	return all
 }
 
-func print(results []result, err error) error {
+func show(results []result, err error) error {
 	if err != nil {
 		return err
 	}
 	out := json.NewEncoder(os.Stdout)
-	var errs []error
 	for _, r := range results {
 		if r.Reference != 0 {
 			r.Ratio = r.Ours / r.Reference
 		}
-		errs = append(errs, out.Encode(r))
+		if err := out.Encode(r); err != nil {
+			return fmt.Errorf("print a result: %w", err)
+		}
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // median of an odd or even number of measurements; the lower one then.

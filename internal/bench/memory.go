@@ -70,7 +70,7 @@ func (s *site) peak(ctx context.Context, n int) (float64, error) {
 
 // peakRSS returns a process's high-water mark in MiB.
 func peakRSS(pid int) (float64, error) {
-	status, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}

@@ -89,8 +89,7 @@ func Wait(ctx context.Context, pool *pgxpool.Pool, name string, logger *slog.Log
 
 // Code returns the SQLSTATE of err, or "" when Postgres did not give one.
 func Code(err error) string {
-	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr) {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return pgErr.Code
 	}
 	return ""

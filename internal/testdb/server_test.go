@@ -12,7 +12,6 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-
 // somebodys is a server that is not ours, with a database that is not ours.
 func somebodys(t *testing.T) *servers.Postgres {
 	t.Helper()

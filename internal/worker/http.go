@@ -62,5 +62,7 @@ func (w *worker) readyz(rw http.ResponseWriter, r *http.Request) {
 	if !body.Ready {
 		rw.WriteHeader(http.StatusServiceUnavailable)
 	}
-	_ = json.NewEncoder(rw).Encode(body)
+	if err := json.NewEncoder(rw).Encode(body); err != nil {
+		w.log.DebugContext(r.Context(), "cannot answer", "err", err)
+	}
 }

@@ -69,6 +69,7 @@ func (w *worker) session(ctx context.Context) error {
 	err = errors.Join(err, w.endSession(client, process))
 	stopBeating()
 	group.Wait()
+	w.hanging += work.Open()
 	w.logStats(ctx, &work.Stats)
 	return err
 }
@@ -111,7 +112,7 @@ func (w *worker) serve(ctx context.Context, client *river.Client[pgx.Tx], proces
 	defer cancel()
 	defer context.AfterFunc(process.Done(), cancel)()
 	served := make(map[string]bool)
-	every(ctx, time.Second, func() error { return w.addQueues(ctx, client, served) }, w.log, "cannot look for new kinds")
+	every(ctx, time.Second, func() error { return w.addQueues(ctx, client, served) }, w.log)
 	return nil
 }
 

@@ -15,16 +15,16 @@ import (
 // retryEach calls f each second until it succeeds, ctx is done, or final says
 // that waiting will not help. Each failed try is logged: a program that waits
 // silently looks hung.
-func (w *worker) retryEach(ctx context.Context, message string, f func() error, final func(error) bool) error {
+func (w *worker) retryEach(ctx context.Context, what string, f func() error, final func(error) bool) error {
 	for {
 		err := f()
 		if err == nil || final(err) {
 			return err
 		}
 		if ctx.Err() != nil {
-			return fmt.Errorf("%s: %w", message, ctx.Err())
+			return fmt.Errorf("wait for %s: %w", what, ctx.Err())
 		}
-		w.log.WarnContext(ctx, message+", trying again", "err", err)
+		w.log.WarnContext(ctx, "not ready, trying again", "waiting_for", what, "err", err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(time.Second):
@@ -46,13 +46,13 @@ func (w *worker) waitRedis(ctx context.Context) error {
 	}
 	client := redis.NewClient(opts)
 	defer func() { _ = client.Close() }()
-	return w.retryEach(ctx, "redis is not reachable", func() error { return client.Ping(ctx).Err() }, never)
+	return w.retryEach(ctx, "redis", func() error { return client.Ping(ctx).Err() }, never)
 }
 
 // waitFolders opens sources and targets. A folder that is not there may be one
 // that is not mounted yet.
 func (w *worker) waitFolders(ctx context.Context) error {
-	return w.retryEach(ctx, "cannot open sources and targets", func() (err error) {
+	return w.retryEach(ctx, "sources and targets", func() (err error) {
 		w.movers, err = w.openMovers(ctx)
 		return err
 	}, func(err error) bool { return !errors.Is(err, fs.ErrNotExist) })
@@ -63,7 +63,7 @@ func (w *worker) waitSource(ctx context.Context) error {
 	if w.cfg.SourceURL == w.cfg.HomeURL {
 		return nil
 	}
-	return w.retryEach(ctx, "cannot follow the source", func() error {
+	return w.retryEach(ctx, "source", func() error {
 		if err := migrations.Check(ctx, w.source); err != nil {
 			w.roles.set("registry", false, err.Error())
 			return fmt.Errorf("check the source: %w", err)

@@ -35,6 +35,8 @@ type worker struct {
 	queue  *jobs.Queue
 	movers *movers
 	roles  *roles
+	// hanging is how many runs were left behind by sessions that have ended.
+	hanging int
 }
 
 // Run works until ctx is done, then stops within [StopTimeout], giving back
@@ -112,7 +114,11 @@ func (w *worker) close() {
 			pool.Close()
 		}
 	}
-	if w.movers != nil {
+	switch {
+	case w.movers == nil:
+	case w.hanging > 0:
+		w.log.Warn("targets left open, runs hang", "runs", w.hanging)
+	default:
 		if err := w.movers.close(); err != nil {
 			w.log.Warn("cannot close targets", "err", err)
 		}
@@ -156,12 +162,12 @@ func (w *worker) follow(ctx context.Context) {
 }
 
 // every calls f now and then at each interval until ctx is done.
-func every(ctx context.Context, interval time.Duration, f func() error, log *slog.Logger, failed string) {
+func every(ctx context.Context, interval time.Duration, f func() error, log *slog.Logger) {
 	timer := time.NewTicker(interval)
 	defer timer.Stop()
 	for {
 		if err := f(); err != nil && ctx.Err() == nil && !errors.Is(err, context.Canceled) {
-			log.WarnContext(ctx, failed, "err", err)
+			log.WarnContext(ctx, "round did not succeed, trying again", "err", err)
 		}
 		select {
 		case <-ctx.Done():
