@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"casq/eventlog"
@@ -46,6 +47,7 @@ type Config struct {
 // Worker works on jobs: claim, copy, commit.
 type Worker struct {
 	cfg   Config
+	open  atomic.Int64
 	Stats Stats
 }
 
@@ -56,6 +58,11 @@ func New(cfg Config) *Worker {
 	}
 	return &Worker{cfg: cfg}
 }
+
+// Open is how many runs use their transfers. Those that are left when the
+// River client has stopped hang, and may go on at any time: the transfers must
+// not be closed under them.
+func (w *Worker) Open() int { return int(w.open.Load()) }
 
 // Register adds the worker's jobs to workers.
 func (w *Worker) Register(workers *river.Workers) {
@@ -234,12 +241,19 @@ func (w *Worker) run(ctx context.Context, claim *registry.Claim) error {
 	if mover == nil {
 		return fmt.Errorf("no target for %s is configured in this worker", kind.Transfer)
 	}
+	closed := true
+	w.open.Add(1)
+	defer func() {
+		if closed {
+			w.open.Add(-1)
+		}
+	}()
 	move, err := mover.Begin(ctx, place(kind, claim.ResourceID, claim.ID.String(), claim.Fresh))
 	if err != nil {
 		return err
 	}
 	guarded := &guarded{run: move}
-	defer guarded.close(w.cfg.Logger)
+	defer func() { closed = guarded.close(w.cfg.Logger) }()
 	if claim.Deleted {
 		return w.cfg.Registry.Publish(claim, registry.Result{}, guarded.do(move.Remove))
 	}
@@ -270,28 +284,39 @@ func (w *Worker) Swept(ctx context.Context, kind, resourceID, claim string) erro
 }
 
 // guarded keeps a publication that was given up, on a target that hangs, from
-// running beside the closing of its run. A run that cannot be closed leaves its
-// staging to the next one.
+// running beside the closing of its run, or after it. A run that cannot be
+// closed leaves its staging to the next one.
+//
+// mu guards closed, and is held by whoever uses run.
 type guarded struct {
-	mu  sync.Mutex
-	run transfer.Run
+	mu     sync.Mutex
+	closed bool
+	run    transfer.Run
 }
+
+var errClosed = errors.New("given up before it began")
 
 func (g *guarded) do(f func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		g.mu.Lock()
 		defer g.mu.Unlock()
+		if g.closed {
+			return errClosed
+		}
 		return f(ctx)
 	}
 }
 
-func (g *guarded) close(logger *slog.Logger) {
+// close returns false when the run is in use.
+func (g *guarded) close(logger *slog.Logger) bool {
 	if !g.mu.TryLock() {
 		logger.Warn("target hangs, staging left to the next run")
-		return
+		return false
 	}
 	defer g.mu.Unlock()
+	g.closed = true
 	if err := g.run.Close(); err != nil {
 		logger.Warn("cannot remove staging, left to the next run", "err", err)
 	}
+	return true
 }

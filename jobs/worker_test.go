@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -176,6 +177,10 @@ func TestEveryWayOutGivesTheClaimBack(t *testing.T) {
 			if got.claimed {
 				t.Error("the claim was not given back")
 			}
+			hangs := name == "publish hangs"
+			if open := b.worker.Open(); (open == 1) != hangs || (test.mover.closed == 0) != (hangs || test.mover.begin != nil) {
+				t.Errorf("%d runs are open, and %d were closed", open, test.mover.closed)
+			}
 			if got.status != test.status || got.retries != test.retries || !strings.Contains(got.lastError, test.says) || got.jobs != 1 {
 				t.Errorf("got %+v", got)
 			}
@@ -270,5 +275,22 @@ func TestInterruptedWork(t *testing.T) {
 				t.Errorf("got %+v", got)
 			}
 		})
+	}
+}
+
+// A publication may be given up before its goroutine has run at all.
+func TestNothingIsPublishedByAClosedRun(t *testing.T) {
+	t.Parallel()
+	m := &mover{}
+	run := &guarded{run: m}
+	publish := run.do(func(context.Context) error {
+		t.Error("a closed run was used")
+		return nil
+	})
+	if !run.close(slog.New(slog.DiscardHandler)) || m.closed != 1 {
+		t.Error("the run was not closed")
+	}
+	if err := publish(t.Context()); !errors.Is(err, errClosed) {
+		t.Errorf("error is %v, want %v", err, errClosed)
 	}
 }
