@@ -197,5 +197,5 @@ func (h *holder) apply(ctx context.Context, batch eventlog.Batch) error {
 func (h *holder) move(ctx context.Context, tx pgx.Tx, to eventlog.Position) (pgconn.CommandTag, error) {
 	return tx.Exec(ctx, moveSQL, h.cfg.Name, h.epoch,
 		h.stored.Life.Ordinal, h.stored.Life.ID, h.stored.Tick, h.stored.Mark, h.stored.ToTick, h.stored.Page,
-		to.Life.Ordinal, to.Life.ID, to.Tick, to.Mark, to.ToTick, to.ToMark, to.Page)
+		to.Life.Ordinal, to.Life.ID, to.Tick, to.Mark, to.ToTick, to.ToMark, to.Page, h.stored.ToMark)
 }

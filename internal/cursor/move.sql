@@ -4,4 +4,5 @@ UPDATE casq.cursors
 SET life = $9, life_id = $10, tick = $11, mark = $12, to_tick = $13, to_mark = $14, page = $15,
     moved_at = clock_timestamp()
 WHERE name = $1 AND epoch = $2
-  AND life = $3 AND life_id = $4 AND tick = $5 AND mark = $6 AND to_tick = $7 AND page = $8
+  AND life = $3 AND life_id = $4 AND tick = $5 AND mark = $6
+  AND to_tick = $7 AND to_mark = $16 AND page = $8

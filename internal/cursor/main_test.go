@@ -1,0 +1,16 @@
+package cursor
+
+import (
+	"os"
+	"testing"
+
+	"casq/internal/testdb"
+	"casq/internal/testproc"
+)
+
+func TestMain(m *testing.M) {
+	if code, child := testproc.Child(map[string]func([]string) error{"frozen": frozenChild}); child {
+		os.Exit(code)
+	}
+	testdb.Main(m)
+}
