@@ -93,6 +93,10 @@ func statements(process uuid.UUID) map[string]func(n int) (sql string, args []an
 			kinds, ids, _, _ := keys(n)
 			return sweepSQL, []any{kinds, ids, 25}
 		},
+		"sweep over": func(n int) (string, []any) {
+			kinds, ids, _, _ := keys(n)
+			return sweepOverSQL, []any{kinds, ids}
+		},
 		"transpose": func(n int) (string, []any) {
 			kinds, ids, versions, _ := keys(n)
 			return transposeSQL, []any{kinds, ids, versions, make([]bool, n), numbers(n), slices.Repeat([]string{"{}"}, n), 1, int64(1)}

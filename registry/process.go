@@ -27,7 +27,8 @@ type ProcessConfig struct {
 	// process's own clock and over a working connection, before its claims
 	// are handed on. Defaults to 30 s; the beat is a third of it.
 	ClaimTTL time.Duration
-	// MaxAttempts as in [Config].
+	// MaxAttempts is how often a version is claimed before a run that died
+	// with it is not repeated. Defaults to 25, River's own limit.
 	MaxAttempts int
 	// Swept is called for a thing that a dead process had in hand and that no
 	// job will work on again, with the claim that it had last, so that the

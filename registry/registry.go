@@ -62,9 +62,6 @@ type Config struct {
 	Pool   *pgxpool.Pool // home
 	Jobs   Jobs
 	Logger *slog.Logger
-	// MaxAttempts is how often a version is claimed before a run that died
-	// with it is not repeated. Defaults to 25, River's own limit.
-	MaxAttempts int
 	// PublishTimeout bounds one rename or ref update inside the commit's
 	// transaction. It must be shorter than the sessions' idle time-out.
 	// Defaults to 3 s.
@@ -85,7 +82,6 @@ type Registry struct {
 
 // New returns the registry for the runs of process.
 func New(cfg Config, process *Process) *Registry {
-	cfg.MaxAttempts = cmp.Or(cfg.MaxAttempts, 25)
 	cfg.PublishTimeout = cmp.Or(cfg.PublishTimeout, 3*time.Second)
 	if cfg.Hook == nil {
 		cfg.Hook = func(string) {}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 
@@ -176,6 +177,50 @@ func TestSweepAtTheLimit(t *testing.T) {
 	newer := b.update(t, 2, "x")
 	if c := claim(t, b.registry(t), newer); c.Attempts != 1 {
 		t.Errorf("got %+v", c)
+	}
+}
+
+// A process that died between its commit and the removal of its staging leaves
+// no claim; its job leads to the thing, and the thing to the claim it had last.
+func TestSweepOfWhatWasCommitted(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	swept := make(map[string]uuid.UUID)
+	sweeper := b.process(t, func(c *ProcessConfig) {
+		c.Swept = func(_ context.Context, _, key string, claim uuid.UUID) { swept[key] = claim }
+	})
+	dead := b.registry(t)
+	want := make(map[string]uuid.UUID)
+	for i, key := range []string{"synced", "removed", "synced, then updated", "failed", "never claimed"} {
+		token := b.create(t, int64(10*i+1), key)
+		if key == "removed" {
+			b.apply(t, event(int64(10*i+2), eventlog.Deleted, key, "{}"))
+			token = b.takeJobs(t)[0].Token
+		}
+		b.running(t, dead.process.id, token)
+		if key == "never claimed" {
+			continue
+		}
+		c := claim(t, dead, token)
+		var err error
+		if key == "failed" {
+			_, err = dead.Fail(c, errors.New("e"), nil)
+		} else {
+			err = dead.Publish(c, Result{}, nil)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if key == "synced, then updated" { // its next run will begin with that
+			b.update(t, int64(10*i+3), key)
+			continue
+		}
+		want[key] = c.ID
+	}
+	b.kill(t, dead)
+	sweep(t, sweeper)
+	if !maps.Equal(swept, want) {
+		t.Errorf("swept %v, want %v", swept, want)
 	}
 }
 
