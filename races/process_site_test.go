@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -110,9 +111,13 @@ func (s *site) follow(t *testing.T) (stop func()) {
 		group.Wait()
 	})
 	t.Cleanup(stop)
-	// From here on it is this process that has the log.
-	s.until(t, "the log is followed", func() bool {
-		return s.count(t, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())") > 0
+	// Without a tick a cursor only looks now and then. From here on it is this
+	// process that has the log, and no worker that is going to be frozen.
+	s.exec(t, "SELECT casq.tick(force => true)")
+	s.until(t, "the log is followed from here", func() bool {
+		return s.count(t, `SELECT count(*) FROM casq.cursors AS c
+			JOIN pg_locks AS l ON l.pid = c.backend_pid AND l.locktype = 'advisory' AND l.granted
+			WHERE split_part(c.holder, '/', 2) = $1`, strconv.Itoa(os.Getpid())) > 0
 	})
 	return stop
 }
@@ -306,15 +311,28 @@ func (s *site) wantFiles(t *testing.T, want map[string]string) {
 	wantNoStaging(t, s.fileTarget)
 }
 
+// wantNoStaging waits for the end of what follows a commit: a run removes its
+// staging when its row says already that it is synced.
 func wantNoStaging(t *testing.T, target string) {
 	t.Helper()
-	entries, err := os.ReadDir(filepath.Join(target, ".casq"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		t.Fatal(err)
-	}
-	for _, entry := range entries {
-		inside, _ := os.ReadDir(filepath.Join(target, ".casq", entry.Name()))
-		t.Errorf("staging is left over: %s %v", entry.Name(), inside)
+	deadline := time.NewTimer(10 * time.Second)
+	defer deadline.Stop()
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		entries, err := os.ReadDir(filepath.Join(target, ".casq"))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		if len(entries) == 0 {
+			return
+		}
+		select {
+		case <-poll.C:
+		case <-deadline.C:
+			t.Errorf("staging is left over: %v", entries)
+			return
+		}
 	}
 }
 
