@@ -93,11 +93,11 @@ func TestR05ABA(t *testing.T) {
 	})
 }
 
-// TestR05ABALateBegin: a run is taken for dead between its claim and its
-// beginning; when it wakes it removes the staging of whoever has the row now. The
-// newer run finds its staging gone and believes to be fenced. If it leaves it at
-// that, the row keeps the claim of a process that lives: all that come are handed
-// over to a run that has ended.
+// TestR05ABALateBegin: a run is taken for dead before it begins, and wakes. It
+// makes its staging and removes that of whoever has the row now. The newer run
+// finds its staging gone and believes to be fenced. If it leaves it at that, the
+// row keeps the claim of a process that lives: all that come are handed over to a
+// run that has ended.
 func TestR05ABALateBegin(t *testing.T) {
 	t.Parallel()
 	t.Run("twin/fenced means over", func(t *testing.T) {

@@ -4,11 +4,11 @@ import (
 	"testing"
 )
 
-// TestR06LateFailure: a job of an old version fails after a newer version was
-// asked for, perhaps for the very reason that the source has changed. If its
-// failure is written to the row, the newer version begins its life as failed,
-// waits for the back-off of a copy that nobody wants any more, and has used up
-// attempts that it never made.
+// TestR06LateFailure: a job of an old version fails after a newer one came.
+// Perhaps for the very reason that the source has changed. If its failure is
+// written to the row, the newer version begins its life as failed, waits for the
+// back-off of a copy that nobody wants any more, and has used up attempts that it
+// never made.
 func TestR06LateFailure(t *testing.T) {
 	t.Parallel()
 	t.Run("twin/failure without a version", func(t *testing.T) {

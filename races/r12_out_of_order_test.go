@@ -8,10 +8,11 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// TestR12OutOfOrder: a thing's creation is logged by a transaction that stays
-// open, its deletion by another that commits at once. The log delivers what is
-// committed, so the deletion is applied first. A registry that does whatever came
-// last copies the thing back, under a row that nothing will ever delete again.
+// TestR12OutOfOrder: a deletion is applied before the creation it follows. The
+// creation is logged by a transaction that stays open, the deletion by another
+// that commits at once, and the log delivers what is committed. A registry that
+// does whatever came last copies the thing back, under a row that nothing will
+// ever delete again.
 func TestR12OutOfOrder(t *testing.T) {
 	t.Parallel()
 	t.Run("twin/last one wins", func(t *testing.T) {

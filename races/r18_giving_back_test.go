@@ -10,10 +10,10 @@ import (
 	"casq/registry"
 )
 
-// TestR18GivingBack: a run gives its claim back exactly while the next version's
-// run asks for it. The one finds the thing taken and leaves; the other has looked
-// for somebody who waits, a moment before. If both go, nobody comes any more. One
-// of the two always has to continue the work, and no time-out may be the reason.
+// TestR18GivingBack: a claim is given back while another run asks for it. The
+// one who asks finds the thing taken and leaves; the other has looked for
+// somebody who waits, a moment before. If both go, nobody comes any more. One of
+// the two always has to continue the work, and no time-out may be the reason.
 func TestR18GivingBack(t *testing.T) {
 	t.Parallel()
 	t.Run("twin/look, then ask", func(t *testing.T) {
