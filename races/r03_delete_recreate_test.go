@@ -67,6 +67,11 @@ func (s *site) recreate(t *testing.T, stopFollowing func(), oneBatch bool, kind,
 	}
 	before := s.version(t, kind, key)
 	stopFollowing()
+	// A tick that was given up may still be on its way in the server.
+	s.until(t, "nobody ticks", func() bool {
+		return s.count(t, `SELECT count(*) FROM pg_stat_activity
+			WHERE datname = current_database() AND state = 'active' AND pid <> pg_backend_pid()`) == 0
+	})
 	remove()
 	create()
 	s.follow(t)

@@ -75,15 +75,17 @@ func playLongWork(t *testing.T) {
 	letGo()
 
 	s.untilSynced(t, fileKind, "a")
+	if got := s.processes(t); got != processes {
+		t.Errorf("the processes are %s, and were %s: one was taken for dead", got, processes)
+	}
+	long.stop(t)
+	idle.stop(t)
 	s.wantFiles(t, map[string]string{"a": "bytes"})
 	if long, idle := long.times("work:claimed"), idle.times("work:claimed"); long != 1 || idle != 0 {
 		t.Errorf("the long worker claimed %d times and the idle one %d times, want 1 and 0", long, idle)
 	}
 	if n := long.times("copy:staged") + idle.times("copy:staged"); n != 1 {
 		t.Errorf("%d copies were made", n)
-	}
-	if got := s.processes(t); got != processes {
-		t.Errorf("the processes are %s, and were %s: one was taken for dead", got, processes)
 	}
 	if n := s.count(t, "SELECT count(*) FROM river.river_job WHERE attempt > 1 OR kind <> 'casq_sync'"); n != 0 {
 		t.Errorf("%d jobs were tried again", n)
