@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"casq/internal/testdb"
+	"casq/internal/testproc"
 )
 
 // childVariable names what a process that a race starts from this binary does
@@ -22,6 +23,9 @@ var children = map[string]func() int{}
 func TestMain(m *testing.M) {
 	if child := children[os.Getenv(childVariable)]; child != nil {
 		os.Exit(child())
+	}
+	if code, child := testproc.Child(map[string]func([]string) error{r88Child: r88Holder}); child {
+		os.Exit(code)
 	}
 	testdb.Main(m)
 }

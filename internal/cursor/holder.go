@@ -73,6 +73,7 @@ func (h *holder) take(ctx context.Context) error {
 		if startErr != nil {
 			return startErr
 		}
+		h.cfg.Hook("start:found")
 		_, err = h.conn.Exec(ctx, beginSQL, h.cfg.Name, start.System, start.Life.Ordinal, start.Life.ID, start.Tick, start.Mark)
 		if err == nil {
 			err = h.load(ctx)

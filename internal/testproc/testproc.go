@@ -184,18 +184,19 @@ func (p *Process) Kill() {
 	<-p.ended
 }
 
-// PeakMemory is the most resident memory that a child has had so far, in bytes.
-// Called by the child itself.
-func PeakMemory() (int64, error) {
-	status, err := os.ReadFile("/proc/self/status")
+// PeakMemory is the most resident memory that the child has had so far, in bytes.
+func (p *Process) PeakMemory() int64 {
+	p.t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
-		return 0, fmt.Errorf("read peak memory: %w", err)
+		p.t.Fatalf("read the child's peak memory: %v", err)
 	}
 	var kib int64
 	for line := range strings.Lines(string(status)) {
 		if _, err := fmt.Sscanf(line, "VmHWM: %d kB", &kib); err == nil {
-			return kib * 1024, nil
+			return kib * 1024
 		}
 	}
-	return 0, errors.New("read peak memory: no VmHWM in /proc/self/status")
+	p.t.Fatal("read the child's peak memory: no VmHWM in /proc")
+	return 0
 }
