@@ -37,6 +37,11 @@
 //  6. Two first starts: one inserts the row, both read it; the later epoch wins.
 //  7. The consumer's error ends the turn, its panic the process; either way the
 //     lock is free at once.
+//  8. The server ends the session of a holder that has nothing to do: another
+//     takes over at once, and the holder notices within Config.Wait.
+//  9. The source fails over and has lost ticks, all of them without events: the
+//     holder goes back to the stored position, from which nothing was applied.
+//     Had they events, it stops with [eventlog.ErrLost].
 //
 // # Idle
 //
