@@ -95,7 +95,7 @@ func beWorker(ctx context.Context, url string) (err error) {
 		return err
 	}
 	return worker.Run(ctx, worker.Config{
-		HomeURL: url, ArtifactSource: source, ArtifactTarget: target,
+		HomeURL: url, ArtifactSource: source, ArtifactTarget: target, Concurrency: 1000,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 }
