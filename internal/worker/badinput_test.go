@@ -11,7 +11,7 @@ import (
 // in place, and the good one beside it is copied.
 func TestBadThingsFailAndTheRestGoesOn(t *testing.T) {
 	t.Parallel()
-	b := setup(t, nil)
+	b := setup(t)
 	outside := t.TempDir()
 	if err := os.Symlink(outside, filepath.Join(b.target, "planted")); err != nil {
 		t.Fatal(err)
@@ -68,7 +68,7 @@ func TestBadThingsFailAndTheRestGoesOn(t *testing.T) {
 // says that it is.
 func TestANewEventHealsAFailure(t *testing.T) {
 	t.Parallel()
-	b := setup(t, nil)
+	b := setup(t)
 	b.exec(t, "INSERT INTO artifacts (project_id, path, size, sha256) VALUES (1, 'late', 0, repeat('0', 64))")
 	b.until(t, "late", func() bool { return b.status(t, "late") == "failed" })
 	b.put(t, "late", "here it is")

@@ -13,7 +13,7 @@ import (
 // row says at last is what ends up in place.
 func TestTheNewestImageEndsUpInPlace(t *testing.T) {
 	t.Parallel()
-	b := setup(t, nil)
+	b := setup(t)
 	sum := func(content string) string {
 		s := sha256.Sum256([]byte(content))
 		return hex.EncodeToString(s[:])

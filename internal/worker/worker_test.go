@@ -24,7 +24,7 @@ type testBundle struct {
 	source, target string
 }
 
-func setup(t *testing.T, change func(*Config)) *testBundle {
+func setup(t *testing.T) *testBundle {
 	t.Helper()
 	db := testdb.New(t)
 	b := &testBundle{pool: db.Pool(t), source: t.TempDir(), target: t.TempDir()}
@@ -37,9 +37,6 @@ func setup(t *testing.T, change func(*Config)) *testBundle {
 		HomeURL: db.URL, ArtifactSource: b.source, ArtifactTarget: b.target,
 		ClaimTTL: 3 * time.Second, CursorWait: 100 * time.Millisecond,
 		Logger: slog.New(slog.NewTextHandler(testLog{t}, nil)),
-	}
-	if change != nil {
-		change(&cfg)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -120,7 +117,7 @@ func (b *testBundle) inPlace(path, content string) bool {
 
 func TestAFileFollowsItsRow(t *testing.T) {
 	t.Parallel()
-	b := setup(t, nil)
+	b := setup(t)
 	const key = "builds/42/out.zip"
 	for _, content := range []string{"first", "second, longer", ""} {
 		b.put(t, key, content)
