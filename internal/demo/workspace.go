@@ -124,7 +124,8 @@ func (w *workspace) keep() error {
 // disk take longer to be removed than to be made, and two CPUs halve that.
 func (w *workspace) remove() error {
 	var group errgroup.Group
-	large, err := filepath.Glob(w.path("*", "*"))
+	group.SetLimit(16)
+	large, err := filepath.Glob(w.path("*", "*", "*"))
 	for _, dir := range large {
 		group.Go(func() error { return os.RemoveAll(dir) })
 	}
