@@ -76,7 +76,7 @@ type syncWorker struct {
 }
 
 func (s *syncWorker) Work(ctx context.Context, job *river.Job[SyncArgs]) error {
-	return s.w.work(ctx, job.JobRow, job.Args.token())
+	return forRiver(s.w.work(ctx, job.JobRow, job.Args.token()))
 }
 
 func (s *syncWorker) Timeout(job *river.Job[SyncArgs]) time.Duration {
@@ -91,7 +91,7 @@ type removeWorker struct {
 }
 
 func (r *removeWorker) Work(ctx context.Context, job *river.Job[RemoveArgs]) error {
-	return r.w.work(ctx, job.JobRow, job.Args.token())
+	return forRiver(r.w.work(ctx, job.JobRow, job.Args.token()))
 }
 
 func (r *removeWorker) Timeout(job *river.Job[RemoveArgs]) time.Duration {
