@@ -30,7 +30,7 @@ func TestErrorsCanBeStored(t *testing.T) {
 				Args:   SyncArgs{ResourceKind: b.token.Kind, ResourceID: b.token.ResourceID, Version: b.token.Version},
 			}
 
-			err := (&syncWorker{w: b.worker}).Work(t.Context(), job)
+			err := (&runner[SyncArgs]{w: b.worker}).Work(t.Context(), job)
 
 			if !errors.Is(err, cause) {
 				t.Fatalf("the run ended with %v", err)

@@ -66,39 +66,34 @@ func (w *Worker) Open() int { return int(w.open.Load()) }
 
 // Register adds the worker's jobs to workers.
 func (w *Worker) Register(workers *river.Workers) {
-	river.AddWorker(workers, &syncWorker{w: w})
-	river.AddWorker(workers, &removeWorker{w: w})
+	river.AddWorker(workers, &runner[SyncArgs]{w: w})
+	river.AddWorker(workers, &runner[RemoveArgs]{w: w})
 }
 
-type syncWorker struct {
-	river.WorkerDefaults[SyncArgs]
+// args is what all jobs of the registry carry.
+type args interface {
+	river.JobArgs
+	token() registry.Token
+}
+
+// runner is what River sees of a [Worker], for one kind of job.
+type runner[T args] struct {
+	river.WorkerDefaults[T]
 	w *Worker
 }
 
-func (s *syncWorker) Work(ctx context.Context, job *river.Job[SyncArgs]) error {
-	return forRiver(s.w.work(ctx, job.JobRow, job.Args.token()))
-}
-
-func (s *syncWorker) Timeout(job *river.Job[SyncArgs]) time.Duration {
-	return s.w.timeout(job.Args.ResourceKind)
-}
-
-func (s *syncWorker) NextRetry(job *river.Job[SyncArgs]) time.Time { return nextRetry(job.JobRow) }
-
-type removeWorker struct {
-	river.WorkerDefaults[RemoveArgs]
-	w *Worker
-}
-
-func (r *removeWorker) Work(ctx context.Context, job *river.Job[RemoveArgs]) error {
+// Work implements [river.Worker].
+func (r *runner[T]) Work(ctx context.Context, job *river.Job[T]) error {
 	return forRiver(r.w.work(ctx, job.JobRow, job.Args.token()))
 }
 
-func (r *removeWorker) Timeout(job *river.Job[RemoveArgs]) time.Duration {
-	return r.w.timeout(job.Args.ResourceKind)
+// Timeout implements [river.Worker].
+func (r *runner[T]) Timeout(job *river.Job[T]) time.Duration {
+	return r.w.timeout(job.Args.token().Kind)
 }
 
-func (r *removeWorker) NextRetry(job *river.Job[RemoveArgs]) time.Time { return nextRetry(job.JobRow) }
+// NextRetry implements [river.Worker].
+func (r *runner[T]) NextRetry(job *river.Job[T]) time.Time { return nextRetry(job.JobRow) }
 
 func (w *Worker) timeout(kind string) time.Duration {
 	if d := w.cfg.Timeouts[kind]; d > 0 {
