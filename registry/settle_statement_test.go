@@ -1,0 +1,35 @@
+package registry
+
+import (
+	"testing"
+
+	"github.com/google/uuid"
+)
+
+// The statement that writes results compares the claim itself: whatever decided
+// that the run may write, a run without the claim writes nothing.
+func TestSettleStatementComparesTheClaim(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	r := b.registry(t)
+	c := claim(t, r, b.create(t, 1, "a"))
+	before := b.row(t, "a")
+	for _, try := range []struct {
+		id   uuid.UUID
+		want int64
+	}{{uuid.New(), 0}, {c.ID, 1}} {
+		stranger := *c
+		stranger.ID = try.id
+		run := settled{settling: &settling{claim: &stranger, outcome: published}, published: true}
+		tag, err := b.pool.Exec(t.Context(), settleSQL, settleColumns([]settled{run})...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := tag.RowsAffected(); got != try.want {
+			t.Errorf("claim %s wrote %d rows, want %d", try.id, got, try.want)
+		}
+		if after := b.row(t, "a"); try.want == 0 && (after.Claim == nil || *after.Claim != *before.Claim || after.Synced != nil) {
+			t.Errorf("a stranger has changed the row to %+v", after)
+		}
+	}
+}
