@@ -12,7 +12,7 @@ type config struct {
 // readConfig reads the environment. The error names every variable that is
 // wrong, with its value and what it may be.
 func readConfig(env *cli.Env) (config, error) {
-	env.Require("DATABASE_URL", "the database of the workers, such as postgres://casq@localhost/casq")
+	env.Require("DATABASE_URL", "the database of the workers, such as postgres://app@localhost/app")
 	cfg := config{
 		homeURL:   env.Database("DATABASE_URL"),
 		sourceURL: env.Database("SOURCE_DATABASE_URL"),

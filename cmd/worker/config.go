@@ -58,7 +58,7 @@ func readHomeConfig(env *cli.Env) (url string, log cli.LogConfig, err error) {
 }
 
 func requireHome(env *cli.Env) {
-	env.Require("DATABASE_URL", "the database of this worker, such as postgres://casq@localhost/casq")
+	env.Require("DATABASE_URL", "the database of this worker, such as postgres://app@localhost/app")
 }
 
 func readLogConfig(env *cli.Env) cli.LogConfig {

@@ -35,7 +35,7 @@ func migrateUpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "up",
 		Short:   "Apply all migrations that are missing",
-		Example: "  DATABASE_URL=postgres://casq@localhost/casq worker migrate up",
+		Example: "  DATABASE_URL=postgres://app@localhost/app worker migrate up",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			url, log, err := readHomeConfig(cli.NewEnv())

@@ -24,7 +24,7 @@ func runCommand() *cobra.Command {
 
 Databases that cannot be reached are waited for. After SIGTERM it stops within
 10 s, gives back what it has in hand, and exits with 0.`,
-		Example: `  export DATABASE_URL=postgres://casq@localhost/casq
+		Example: `  export DATABASE_URL=postgres://app@localhost/app
   export ARTIFACT_SOURCE_URL=/srv/primary/artifacts ARTIFACT_TARGET_URL=/srv/second/artifacts
   worker run --migrate`,
 		Args: cobra.NoArgs,

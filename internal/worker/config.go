@@ -64,7 +64,7 @@ func (c Config) withDefaults() Config {
 func (c Config) validate() error {
 	var errs []error
 	if c.HomeURL == "" {
-		errs = append(errs, errors.New("DATABASE_URL is required: the database of this worker, such as postgres://casq@localhost/casq"))
+		errs = append(errs, errors.New("DATABASE_URL is required: the database of this worker, such as postgres://app@localhost/app"))
 	}
 	if c.ArtifactTarget != "" && c.ArtifactSource == "" {
 		errs = append(errs, errors.New("ARTIFACT_TARGET_URL needs ARTIFACT_SOURCE_URL: the folder or bucket to copy from"))
