@@ -1,0 +1,57 @@
+package registry
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+//go:embed request.sql
+var requestSQL string
+
+// Reason tells why the registry is compared with the source.
+type Reason string
+
+// The reasons of a [Request].
+const (
+	Asked     Reason = "asked"     // by an operator
+	Scheduled Reason = "scheduled" // it is time again
+	Lost      Reason = "lost"      // the source has lost what was read from it
+	Pruned    Reason = "pruned"    // events were gone before they were read
+)
+
+// Request asks for the registry to be compared with the source.
+type Request struct {
+	Kind   string // empty: all kinds
+	Reason Reason
+	DryRun bool  // report what would be done, and do nothing
+	Beyond *Tick // only rows whose intent came with a later tick; nil: all
+	At     *Tick // look only at a host that shows this tick; nil: any
+}
+
+// Tick is a tick of the source, in the terms of casq.ticks.
+type Tick struct {
+	Life int32
+	ID   int64
+}
+
+// Ask stores a request in tx and returns its id in casq.reconcile_runs. A worker
+// takes it up once tx has committed.
+func Ask(ctx context.Context, tx pgx.Tx, r Request) (id int64, err error) {
+	beyondLife, beyondTick := r.Beyond.columns()
+	atLife, atTick := r.At.columns()
+	err = tx.QueryRow(ctx, requestSQL, r.Kind, r.Reason, r.DryRun, beyondLife, beyondTick, atLife, atTick).Scan(&id)
+	if err != nil {
+		return 0, fmt.Errorf("ask for a reconcile: %w", err)
+	}
+	return id, nil
+}
+
+func (t *Tick) columns() (life *int32, id *int64) {
+	if t == nil {
+		return nil, nil
+	}
+	return &t.Life, &t.ID
+}
