@@ -63,21 +63,14 @@ func (c *Cursor) hold(ctx context.Context) (*holder, error) {
 	return h, nil
 }
 
-// take bumps the epoch: from here on no batch of an earlier holder commits. On
-// the very first start the position is the beginning of the log; of two first
-// starts one inserts it and both use it.
+// take bumps the epoch: from here on no batch of an earlier holder commits.
 func (h *holder) take(ctx context.Context) error {
 	err := h.load(ctx)
 	if errors.Is(err, pgx.ErrNoRows) {
-		start, startErr := h.reader.Start(ctx)
-		if startErr != nil {
-			return startErr
+		if err := h.begin(ctx); err != nil {
+			return err
 		}
-		h.cfg.Hook("start:found")
-		_, err = h.conn.Exec(ctx, beginSQL, h.cfg.Name, start.System, start.Life.Ordinal, start.Life.ID, start.Tick, start.Mark)
-		if err == nil {
-			err = h.load(ctx)
-		}
+		err = h.load(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("take over cursor %s: %w", h.cfg.Name, err)
@@ -138,6 +131,8 @@ func (h *holder) step(ctx context.Context) (more bool, err error) {
 		h.log.WarnContext(ctx, "source has lost ticks without events, going back", "err", err, "tick", h.stored.Tick)
 		h.read = h.stored
 		return true, nil
+	case errors.Is(err, eventlog.ErrLost), errors.Is(err, eventlog.ErrPruned):
+		return true, h.astray(ctx, err)
 	case err != nil:
 		return false, err
 	}
@@ -185,10 +180,8 @@ func (h *holder) apply(ctx context.Context, batch eventlog.Batch) error {
 			return fmt.Errorf("%w: epoch %d is over, or the position is not %s", ErrFenced, h.epoch, h.stored)
 		}
 		h.cfg.Hook("batch:moved")
-		if len(batch.Events) > 0 {
-			if err := h.cfg.Consumer.Apply(ctx, tx, batch); err != nil {
-				return fmt.Errorf("apply %d events: %w", len(batch.Events), err)
-			}
+		if err := h.consume(ctx, tx, batch); err != nil {
+			return err
 		}
 		h.cfg.Hook("batch:applied")
 		return nil
