@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -65,7 +64,7 @@ func (r *fileRun) copy(ctx context.Context, payload json.RawMessage) (Result, er
 	if err != nil {
 		return Result{}, err
 	}
-	sum, err := stream(ctx, out, in, r.files.config.BytesPerSecond)
+	sum, err := stream(ctx, out, in, r.files.pace)
 	// A copy is complete only when it is on disk: the rename that follows must
 	// never be durable before the bytes are.
 	if err == nil {
@@ -124,10 +123,9 @@ func (r *fileRun) lost(err error) error {
 // stream copies as many bytes as in has said it has, and returns their SHA-256.
 // It looks at ctx between reads, and reads one byte more to notice a file that
 // grows, but never fills the disk with it.
-func stream(ctx context.Context, out io.Writer, in object, bytesPerSecond int64) ([]byte, error) {
+func stream(ctx context.Context, out io.Writer, in object, pace *pace) ([]byte, error) {
 	hash := sha256.New()
 	buffer := make([]byte, min(copyBuffer, in.size()+1))
-	started := time.Now()
 	for done := int64(0); ; {
 		if err := ctx.Err(); err != nil {
 			return nil, context.Cause(ctx)
@@ -150,25 +148,9 @@ func stream(ctx context.Context, out io.Writer, in object, bytesPerSecond int64)
 		if err != nil {
 			return nil, fmt.Errorf("read from source: %w", err)
 		}
-		if err := pace(ctx, started, done, bytesPerSecond); err != nil {
+		if err := pace.wait(ctx, n); err != nil {
 			return nil, err
 		}
-	}
-}
-
-// pace waits until done bytes are due at the given rate.
-func pace(ctx context.Context, started time.Time, done, bytesPerSecond int64) error {
-	if bytesPerSecond <= 0 {
-		return nil
-	}
-	due := time.Duration(float64(done) / float64(bytesPerSecond) * float64(time.Second))
-	timer := time.NewTimer(due - time.Since(started))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
 	}
 }
 

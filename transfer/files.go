@@ -22,7 +22,7 @@ type FilesConfig struct {
 	// TargetURL is an existing folder (a path or a file:// URL) on one file
 	// system. Required. Buckets are not possible as targets yet.
 	TargetURL string
-	// BytesPerSecond limits how fast one Copy reads. 0 is no limit.
+	// BytesPerSecond limits how fast all copies together read. 0 is no limit.
 	BytesPerSecond int64
 	// Logger gets what is worth knowing and no error. Defaults to discarding.
 	Logger *slog.Logger
@@ -40,6 +40,7 @@ type Files struct {
 	config FilesConfig
 	source source
 	target *tree
+	pace   *pace
 }
 
 var errNoBucketTarget = errors.New("a target has to be a folder; buckets can only be sources so far")
@@ -63,7 +64,7 @@ func OpenFiles(ctx context.Context, config FilesConfig) (*Files, error) {
 		_ = target.close()
 		return nil, fmt.Errorf("open file source %q: %w", redact(config.SourceURL), err)
 	}
-	return &Files{config: config, source: source, target: target}, nil
+	return &Files{config: config, source: source, target: target, pace: &pace{perSecond: config.BytesPerSecond}}, nil
 }
 
 // openTarget opens the folder and looks whether staging can be renamed into it.
