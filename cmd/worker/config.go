@@ -21,6 +21,7 @@ func readConfig(env *cli.Env) (config, error) {
 	requireHome(env)
 	env.Needs("ARTIFACT_TARGET_URL", "ARTIFACT_SOURCE_URL", "the folder or bucket to copy from")
 	env.Needs("REPOSITORY_TARGET_DIR", "REPOSITORY_SOURCE_URL", "a git URL with {key} in it, or the folder to copy from")
+	concurrency, kindConcurrency := env.KindInts("QUEUE_WORKERS", 1, 10_000)
 	cfg := config{
 		Config: worker.Config{
 			HomeURL:          env.Database("DATABASE_URL"),
@@ -33,7 +34,9 @@ func readConfig(env *cli.Env) (config, error) {
 			GitEnvironment:   env.Pass("PATH", "HOME", "SSH_AUTH_SOCK", "GIT_SSH_COMMAND", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"),
 			ClaimTTL:         env.Duration("CLAIM_TTL", 3*time.Second, time.Hour),
 			CursorWait:       env.Duration("CURSOR_WAIT", 10*time.Millisecond, time.Minute),
-			Concurrency:      env.Int("QUEUE_WORKERS", 1, 10_000),
+			Concurrency:      concurrency,
+			KindConcurrency:  kindConcurrency,
+			CopyRate:         env.Bytes("COPY_RATE"),
 			Timeouts:         env.KindDurations("JOB_TIMEOUTS"),
 			HTTPAddr:         env.Address("HTTP_ADDR"),
 		},

@@ -22,11 +22,18 @@ type Config struct {
 
 	Migrate bool // bring home up to date before anything else
 
-	ClaimTTL    time.Duration            // see registry.ProcessConfig; 30 s
-	CursorWait  time.Duration            // see cursor.Config; 2 s
-	Concurrency int                      // runs at once, per queue; 100
-	PageSize    int                      // events per batch; 5000
-	Timeouts    map[string]time.Duration // of one run, by kind; none
+	ClaimTTL    time.Duration // see registry.ProcessConfig; 30 s
+	CursorWait  time.Duration // see cursor.Config; 2 s
+	Concurrency int           // runs at once, per queue; 100
+	// KindConcurrency is likewise, by kind. Kinds that share a queue share its
+	// runs: the smallest number that is set for one of them counts, so that none
+	// has more than is set for it.
+	KindConcurrency map[string]int
+	// CopyRate limits how many bytes a second all copies of files together read.
+	// 0 is no limit. Repositories are not limited.
+	CopyRate int64
+	PageSize int                      // events per batch; 5000
+	Timeouts map[string]time.Duration // of one run, by kind; none
 
 	PublishTimeout time.Duration // see registry.Config; 3 s
 

@@ -21,11 +21,12 @@ func (w *worker) openMovers(ctx context.Context) (*movers, error) {
 	var err error
 	if w.cfg.ArtifactTarget != "" {
 		m.files, err = transfer.OpenFiles(ctx, transfer.FilesConfig{
-			SourceURL:    w.cfg.ArtifactSource,
-			TargetURL:    w.cfg.ArtifactTarget,
-			Logger:       w.log,
-			TestHook:     w.cfg.Hook,
-			TestUnfenced: w.cfg.TestUnfenced,
+			SourceURL:      w.cfg.ArtifactSource,
+			TargetURL:      w.cfg.ArtifactTarget,
+			BytesPerSecond: w.cfg.CopyRate,
+			Logger:         w.log,
+			TestHook:       w.cfg.Hook,
+			TestUnfenced:   w.cfg.TestUnfenced,
 		})
 		if err != nil {
 			return nil, err

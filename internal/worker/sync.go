@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -111,27 +112,69 @@ func (w *worker) serve(ctx context.Context, client *river.Client[pgx.Tx], proces
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(process.Done(), cancel)()
-	served := make(map[string]bool)
+	served := make(map[string]int)
 	every(ctx, time.Second, func() error { return w.addQueues(ctx, client, served) }, w.log)
 	return nil
 }
 
-func (w *worker) addQueues(ctx context.Context, client *river.Client[pgx.Tx], served map[string]bool) error {
+// addQueues serves queues as their kinds become known. served says with how
+// many runs at once.
+func (w *worker) addQueues(ctx context.Context, client *river.Client[pgx.Tx], served map[string]int) error {
 	kinds, err := eventlog.Kinds(ctx, w.home)
 	if err != nil {
 		return err
 	}
-	for _, kind := range kinds {
-		if served[kind.Queue] || !w.movers.handles(kind) {
+	var errs []error
+	for queue, workers := range w.capacity(kinds) {
+		if served[queue] == workers {
 			continue
 		}
-		if err := client.Queues().Add(kind.Queue, river.QueueConfig{MaxWorkers: w.cfg.Concurrency}); err != nil {
-			return fmt.Errorf("serve queue %s: %w", kind.Queue, err)
+		if err := w.dropQueue(ctx, client, served, queue); err != nil {
+			errs = append(errs, err)
+			continue
 		}
-		served[kind.Queue] = true
-		w.log.InfoContext(ctx, "serving queue", "queue", kind.Queue, "kind", kind.Name, "workers", w.cfg.Concurrency)
+		if err := client.Queues().Add(queue, river.QueueConfig{MaxWorkers: workers}); err != nil {
+			errs = append(errs, fmt.Errorf("serve queue %s: %w", queue, err))
+			continue
+		}
+		served[queue] = workers
+		w.log.InfoContext(ctx, "serving queue", "queue", queue, "workers", workers)
 	}
+	return errors.Join(errs...)
+}
+
+// dropQueue ends serving a queue, which got another kind with a smaller number.
+// What runs there ends first: until then no more is fetched, and this is called
+// each second, in turns with the other queues.
+func (w *worker) dropQueue(ctx context.Context, client *river.Client[pgx.Tx], served map[string]int, queue string) error {
+	if served[queue] == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer cancel()
+	if err := client.Queues().Remove(ctx, queue); err != nil {
+		return fmt.Errorf("wait for the runs of queue %s, to serve it with fewer: %w", queue, err)
+	}
+	delete(served, queue)
 	return nil
+}
+
+// capacity is how many runs at once each queue has that this worker serves. A
+// queue cannot tell its kinds apart, so all of them have the smallest number
+// that is set for one.
+func (w *worker) capacity(kinds map[string]eventlog.Kind) map[string]int {
+	queues := make(map[string]int)
+	for _, kind := range kinds {
+		if !w.movers.handles(kind) {
+			continue
+		}
+		n := cmp.Or(w.cfg.KindConcurrency[kind.Name], w.cfg.Concurrency)
+		if had, known := queues[kind.Queue]; known {
+			n = min(n, had)
+		}
+		queues[kind.Queue] = n
+	}
+	return queues
 }
 
 // endSession stops the client, and hands on what is left in this process's

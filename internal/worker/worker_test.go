@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,12 +24,13 @@ func TestMain(m *testing.M) { testdb.Main(m) }
 type testBundle struct {
 	pool           *pgxpool.Pool
 	source, target string
+	log            *testLog
 }
 
-func setup(t *testing.T) *testBundle {
+func setup(t *testing.T, change ...func(*Config)) *testBundle {
 	t.Helper()
 	db := testdb.New(t)
-	b := &testBundle{pool: db.Pool(t), source: t.TempDir(), target: t.TempDir()}
+	b := &testBundle{pool: db.Pool(t), source: t.TempDir(), target: t.TempDir(), log: &testLog{t: t}}
 	b.exec(t, `CREATE TABLE public.artifacts (
 		id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, project_id bigint NOT NULL,
 		path text NOT NULL UNIQUE, size bigint NOT NULL, sha256 text NOT NULL)`)
@@ -36,7 +39,10 @@ func setup(t *testing.T) *testBundle {
 	cfg := Config{
 		HomeURL: db.URL, ArtifactSource: b.source, ArtifactTarget: b.target,
 		ClaimTTL: 3 * time.Second, CursorWait: 100 * time.Millisecond,
-		Logger: slog.New(slog.NewTextHandler(testLog{t}, nil)),
+		Logger: slog.New(slog.NewTextHandler(b.log, nil)),
+	}
+	for _, f := range change {
+		f(&cfg)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -51,11 +57,35 @@ func setup(t *testing.T) *testBundle {
 }
 
 // testLog writes to the test's log.
-type testLog struct{ t *testing.T }
+//
+// mu guards said.
+type testLog struct {
+	t    *testing.T
+	mu   sync.Mutex
+	said strings.Builder
+}
 
-func (l testLog) Write(p []byte) (int, error) {
+func (l *testLog) Write(p []byte) (int, error) {
 	l.t.Log(string(p))
-	return len(p), nil
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.said.Write(p)
+}
+
+// has tells whether something was logged.
+func (l *testLog) has(text string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Contains(l.said.String(), text)
+}
+
+// count is how many rows of the registry meet a condition.
+func (b *testBundle) count(t *testing.T, condition string) (n int) {
+	t.Helper()
+	if err := b.pool.QueryRow(t.Context(), "SELECT count(*) FROM casq.registry WHERE "+condition).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 func (b *testBundle) exec(t *testing.T, sql string, args ...any) {

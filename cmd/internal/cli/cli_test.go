@@ -65,6 +65,20 @@ func TestEnvRefuses(t *testing.T) {
 		"a=1h,b":        func(e *Env, name string) { e.KindDurations(name) },
 		"a=-1h":         func(e *Env, name string) { e.KindDurations(name) },
 		"A=1h":          func(e *Env, name string) { e.KindDurations(name) },
+		"10001":         kindInts,
+		"a=1,5":         kindInts,
+		"5,a=0":         kindInts,
+		"5,a=x":         kindInts,
+		"5,a=1,a=2":     kindInts,
+		"5,=1":          kindInts,
+		"5,6":           kindInts,
+		"5,A=1":         kindInts,
+		"0MiB":          func(e *Env, name string) { e.Bytes(name) },
+		"-1":            func(e *Env, name string) { e.Bytes(name) },
+		"5 apples":      func(e *Env, name string) { e.Bytes(name) },
+		"5Mi":           func(e *Env, name string) { e.Bytes(name) },
+		"MiB":           func(e *Env, name string) { e.Bytes(name) },
+		"9000000000GiB": func(e *Env, name string) { e.Bytes(name) },
 		"localhost":     func(e *Env, name string) { e.Address(name) },
 		"localhost:web": func(e *Env, name string) { e.Address(name) },
 		":65536":        func(e *Env, name string) { e.Address(name) },
@@ -78,6 +92,32 @@ func TestEnvRefuses(t *testing.T) {
 		read(e, name)
 		if err := e.Err(); err == nil || !strings.Contains(err.Error(), "it may be ") {
 			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+func kindInts(e *Env, name string) { e.KindInts(name, 1, 10_000) }
+
+func TestNumbersWithUnitsAndByKind(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int64{"": 0, "7": 7, "500kB": 500_000, "50MiB": 50 << 20, "1 GiB": 1 << 30, "3B": 3} {
+		e := &Env{get: func(string) string { return text }}
+		if got := e.Bytes("X"); got != want || e.Err() != nil {
+			t.Errorf("%q: %d, %v", text, got, e.Err())
+		}
+	}
+	for text, want := range map[string]struct {
+		rest   int
+		byKind map[string]int
+	}{
+		"":                         {0, nil},
+		"100":                      {100, map[string]int{}},
+		"100,artifact=50, git_r=4": {100, map[string]int{"artifact": 50, "git_r": 4}},
+		"artifact=1":               {0, map[string]int{"artifact": 1}},
+	} {
+		e := &Env{get: func(string) string { return text }}
+		if rest, byKind := e.KindInts("X", 1, 100); rest != want.rest || !maps.Equal(byKind, want.byKind) || e.Err() != nil {
+			t.Errorf("%q: %d, %v, %v", text, rest, byKind, e.Err())
 		}
 	}
 }

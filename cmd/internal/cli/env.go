@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/url"
 	"os"
@@ -159,6 +160,51 @@ func (e *Env) KindDurations(name string) map[string]time.Duration {
 		byKind[kind] = d
 	}
 	return byKind
+}
+
+// KindInts returns a number, and others by kind, from a list like 100,a=50,b=4;
+// the first may be missing. All are between least and most.
+func (e *Env) KindInts(name string, least, most int) (rest int, byKind map[string]int) {
+	value := e.get(name)
+	if value == "" {
+		return 0, nil
+	}
+	byKind = make(map[string]int)
+	for i, pair := range strings.Split(value, ",") {
+		kind, text, named := strings.Cut(pair, "=")
+		if !named {
+			kind, text = "", pair
+		}
+		kind = strings.TrimSpace(kind)
+		n, err := strconv.Atoi(strings.TrimSpace(text))
+		_, twice := byKind[kind]
+		if err != nil || n < least || n > most || twice || named && !kindName.MatchString(kind) || !named && i > 0 {
+			e.bad(name, value, fmt.Sprintf("a number from %d to %d, and after it such numbers by kind, such as 100,artifact=50,repository=4", least, most))
+			return 0, nil
+		}
+		byKind[kind] = n
+	}
+	rest = byKind[""]
+	delete(byKind, "")
+	return rest, byKind
+}
+
+var byteUnits = map[string]int64{"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 1e3, "MB": 1e6, "GB": 1e9}
+
+// Bytes returns a number of bytes like 50MiB, at least 1.
+func (e *Env) Bytes(name string) int64 {
+	value := e.get(name)
+	if value == "" {
+		return 0
+	}
+	digits := strings.TrimRight(value, "BKMGikb ")
+	n, err := strconv.ParseInt(digits, 10, 64)
+	unit, known := byteUnits[strings.TrimSpace(value[len(digits):])]
+	if err != nil || !known || n < 1 || n > math.MaxInt64/unit {
+		e.bad(name, value, "a number of bytes, such as 500kB, 50MiB or 1GiB")
+		return 0
+	}
+	return n * unit
 }
 
 // Address returns a host and port to listen on.
