@@ -105,13 +105,15 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// String leaves out what may be half a line, and with it half a password.
+// String leaves out what may be half a line, and with it half a password. A
+// remote that breaks off can have NULs in its messages, which no text column and no
+// JSON in Postgres can hold.
 func (t *tail) String() string {
 	kept := t.kept
 	if end := bytes.IndexByte(kept, '\n'); t.cut && end >= 0 {
 		kept = kept[end+1:]
 	}
-	return strings.ToValidUTF8(string(kept), "?")
+	return strings.ToValidUTF8(strings.ReplaceAll(string(kept), "\x00", ""), "?")
 }
 
 // bounded is a buffer that refuses to grow beyond its limit.
