@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -23,6 +24,7 @@ import (
 type Transfer interface {
 	Begin(ctx context.Context, place transfer.Place) (transfer.Run, error)
 	Sweep(ctx context.Context, place transfer.Place) error
+	Verify(ctx context.Context, place transfer.Place, payload json.RawMessage, checksum string) error
 }
 
 // noTimeout is for work without a limit. River never rescues jobs whose limit

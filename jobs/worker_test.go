@@ -20,14 +20,17 @@ import (
 
 // mover is a transfer whose steps are functions; nil: the step succeeds.
 type mover struct {
-	begin, copy, publish, remove func(context.Context) error
-	closed                       int
+	begin, copy, publish, remove, verify func(context.Context) error
+	closed                               int
 }
 
 func (m *mover) Begin(ctx context.Context, _ transfer.Place) (transfer.Run, error) {
 	return m, step(ctx, m.begin)
 }
 func (m *mover) Sweep(context.Context, transfer.Place) error { return nil }
+func (m *mover) Verify(ctx context.Context, _ transfer.Place, _ json.RawMessage, _ string) error {
+	return step(ctx, m.verify)
+}
 
 func (m *mover) Copy(ctx context.Context, _ json.RawMessage) (transfer.Result, error) {
 	return transfer.Result{Checksum: "sum", Size: 3}, step(ctx, m.copy)

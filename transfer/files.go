@@ -184,7 +184,7 @@ func (f *Files) Sweep(ctx context.Context, place Place) error {
 	if err != nil {
 		return err
 	}
-	if err := dropStaging(ctx, f.target, path, place.Claim); err != nil {
+	if err := dropStaging(ctx, f.target, stagingName(path), place.Claim); err != nil {
 		return fmt.Errorf("sweep file %q: %w", path, err)
 	}
 	f.target.pruneParents(path)

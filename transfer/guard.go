@@ -65,6 +65,10 @@ const guardWait = 10 * time.Second
 
 // run runs git in the mirror.
 func (m *mirror) run(ctx context.Context, call gitCall) (string, error) {
+	call.dir, call.gitDir = m.dir, "."
+	if m.reads {
+		return m.git.run(ctx, call)
+	}
 	guard, free, err := m.lock(ctx, unix.LOCK_SH, guardWait)
 	if err == nil && !free {
 		err = fmt.Errorf("lock %s/%s: another run is cleaning up there", m.dir.Name(), guardName)
@@ -74,6 +78,6 @@ func (m *mirror) run(ctx context.Context, call gitCall) (string, error) {
 	}
 	// The child's copy keeps the lock after ours is closed.
 	defer guard.Close()
-	call.dir, call.gitDir, call.guard = m.dir, ".", guard
+	call.guard = guard
 	return m.git.run(ctx, call)
 }

@@ -16,6 +16,9 @@ import (
 type mirror struct {
 	git *git
 	dir *os.File
+	// reads says that git only reads in it. It takes no lock on the guard, then:
+	// an hour's reading would make the next run give the mirror up.
+	reads bool
 }
 
 // mirrorConfigs are the configurations that a mirror of ours may have, byte for

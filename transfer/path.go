@@ -20,6 +20,14 @@ const (
 
 // path returns the place's path relative to source and target.
 func (p Place) path() (string, error) {
+	if !isUUID(p.Claim) {
+		return "", fmt.Errorf("%w: claim %q is not a UUID in lower case", ErrBadPlace, clip(p.Claim))
+	}
+	return p.unclaimed()
+}
+
+// unclaimed is path for whoever only reads, and needs no claim.
+func (p Place) unclaimed() (string, error) {
 	if p.Prefix != "" {
 		if why := badPath(p.Prefix); why != "" {
 			return "", fmt.Errorf("%w: prefix %q %s", ErrBadPlace, clip(p.Prefix), why)
@@ -27,9 +35,6 @@ func (p Place) path() (string, error) {
 	}
 	if why := badPath(p.Key); why != "" {
 		return "", fmt.Errorf("%w: key %q %s", ErrBadPlace, clip(p.Key), why)
-	}
-	if !isUUID(p.Claim) {
-		return "", fmt.Errorf("%w: claim %q is not a UUID in lower case", ErrBadPlace, clip(p.Claim))
 	}
 	if p.Prefix == "" {
 		return p.Key, nil

@@ -186,7 +186,7 @@ func (r *Repositories) Sweep(ctx context.Context, place Place) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(dropStaging(ctx, r.target, path, place.Claim), r.sweepRefs(ctx, path, place.Claim)); err != nil {
+	if err := errors.Join(dropStaging(ctx, r.target, stagingName(path), place.Claim), r.sweepRefs(ctx, path, place.Claim)); err != nil {
 		return fmt.Errorf("sweep repository %q: %w", path, err)
 	}
 	r.target.pruneParents(path)

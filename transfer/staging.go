@@ -33,7 +33,7 @@ const maxTries = 128
 // error: a folder that is made again is no fence.
 func makeStage(t *tree, path, claim string) (*stage, error) {
 	for range maxTries {
-		shared, err := openShared(t, path, true)
+		shared, err := openShared(t, stagingName(path), true)
 		if errors.Is(err, unix.ENOENT) {
 			continue
 		}
@@ -64,9 +64,8 @@ func makeStage(t *tree, path, claim string) (*stage, error) {
 	return nil, fmt.Errorf("make staging: %s/%s keeps vanishing", stagingRoot, stagingName(path))
 }
 
-// openShared opens the folder that all claims on path share.
-func openShared(t *tree, path string, create bool) (*os.File, error) {
-	name := stagingName(path)
+// openShared opens the folder that all claims on one path share.
+func openShared(t *tree, name string, create bool) (*os.File, error) {
 	if create {
 		if err := mkdirPrivate(t.root, stagingRoot); err != nil {
 			return nil, err
@@ -179,12 +178,12 @@ func (s *stage) drop(ctx context.Context) error {
 	err := errors.Join(s.dir.Close(), s.shared.Close())
 	s.dir = nil
 	// By its path: a git that was fenced may have made the folder again.
-	return errors.Join(err, dropStaging(ctx, s.tree, s.path, s.claim))
+	return errors.Join(err, dropStaging(ctx, s.tree, stagingName(s.path), s.claim))
 }
 
-// dropStaging deletes the staging of one claim.
-func dropStaging(ctx context.Context, t *tree, path, claim string) error {
-	shared, err := openShared(t, path, false)
+// dropStaging deletes the staging of one claim below .casq/name.
+func dropStaging(ctx context.Context, t *tree, name, claim string) error {
+	shared, err := openShared(t, name, false)
 	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}
@@ -205,6 +204,6 @@ func dropStaging(ctx context.Context, t *tree, path, claim string) error {
 	}
 	defer top.Close()
 	// ENOTEMPTY: another claim is at work. Nothing else matters either.
-	_ = unix.Unlinkat(int(top.Fd()), stagingName(path), unix.AT_REMOVEDIR)
+	_ = unix.Unlinkat(int(top.Fd()), name, unix.AT_REMOVEDIR)
 	return nil
 }

@@ -59,6 +59,9 @@ var (
 	// ErrChanged says that the source has something else than the payload says,
 	// or that it changed while it was read.
 	ErrChanged = errors.New("changed at the source")
+	// ErrMismatch says that what is in place is not what it should be, or is not
+	// there; the message says what differs. Only Verify returns it.
+	ErrMismatch = errors.New("what is in place differs")
 	// ErrBadPlace says that a prefix, key or claim can not be used. Permanent.
 	ErrBadPlace = errors.New("unacceptable place")
 	// ErrBadPayload says that the payload is not what this transfer needs.

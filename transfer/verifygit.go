@@ -1,0 +1,145 @@
+package transfer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Verify compares the mirror in place with the source ref by ref, looks whether
+// all that its refs reach is there, and computes the digest of everything in its
+// packs. It answers as that of [Files] does, and [ErrMissing] whenever the source
+// lacks the repository. checksum is not needed: the source is asked.
+//
+// A source that has moved on since the copy differs. Its event brings a new
+// version, and whoever asked has to look at that.
+func (r *Repositories) Verify(ctx context.Context, place Place, payload json.RawMessage, _ string) error {
+	path, err := place.unclaimed()
+	if err == nil {
+		_, err = members(payload)
+	}
+	if err == nil {
+		err = r.verify(ctx, path)
+	}
+	if err != nil {
+		return fmt.Errorf("verify repository %q: %w", path, err)
+	}
+	return nil
+}
+
+func (r *Repositories) verify(ctx context.Context, path string) error {
+	remote, err := r.source.remote(path)
+	if err != nil {
+		return err
+	}
+	defer remote.close()
+	want, top, err := r.git.list(ctx, remote)
+	if err != nil {
+		return err
+	}
+	dir, err := r.target.openDir(path)
+	if absent(err) || errors.Is(err, ErrUnsafe) {
+		return fmt.Errorf("%w: no repository in place: %w", ErrMismatch, err)
+	}
+	if err != nil {
+		return fmt.Errorf("open in place: %w", err)
+	}
+	defer dir.Close()
+	inPlace := &mirror{git: r.git, dir: dir, reads: true}
+	err = inPlace.compare(ctx, want, top)
+	if err == nil {
+		err = inPlace.check(ctx)
+	}
+	if ctx.Err() == nil && spoiled(err) {
+		return fmt.Errorf("%w: %w", ErrMismatch, err)
+	}
+	return err
+}
+
+// spoiled is true for what only a new copy can mend.
+func spoiled(err error) bool {
+	return errors.Is(err, errBroken) || errors.Is(err, ErrUnsafe) || errors.Is(err, unix.ENOENT) || damaged(err)
+}
+
+// compare looks at refs and HEAD. top is "" where the source did not say it.
+func (m *mirror) compare(ctx context.Context, want refs, top head) error {
+	if err := m.inspect(); err != nil {
+		return err
+	}
+	have, err := m.realRefs(ctx)
+	if err != nil {
+		return err
+	}
+	now, err := m.head()
+	if err != nil {
+		return err
+	}
+	if changes := diff(have, want); changes.size() > 0 {
+		name := slices.Concat(changes.first, changes.then)[0]
+		return fmt.Errorf("%w: %d of %d refs are not as at the source, such as %s: %s in place, %s there", ErrMismatch,
+			changes.size(), len(want), name, orNothing(have[name]), orNothing(want[name]))
+	}
+	if top != "" && top != now {
+		return fmt.Errorf("%w: HEAD is %q in place, %q at the source", ErrMismatch, now, top)
+	}
+	return nil
+}
+
+func orNothing(oid string) string {
+	if oid == "" {
+		return "nothing"
+	}
+	return oid
+}
+
+// check looks at the objects. fsck finds what is not there and rereads trees and
+// commits; verify-pack rereads everything. A whole fsck would also find fault with
+// how objects of old were made, which no copy can change.
+func (m *mirror) check(ctx context.Context) error {
+	_, err := m.run(ctx, gitCall{args: []string{
+		"fsck", "--connectivity-only", "--no-dangling", "--no-reflogs", "--no-progress",
+	}})
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() > 0 && exit.ExitCode() < 128 {
+		return fmt.Errorf("%w: %w", ErrMismatch, err)
+	}
+	if err != nil {
+		return err
+	}
+	packs, err := m.packIndexes()
+	if err != nil {
+		return err
+	}
+	// In groups: the length of a command line has a limit.
+	for group := range slices.Chunk(packs, 500) {
+		_, err := m.run(ctx, gitCall{args: append([]string{"verify-pack", "--"}, group...)})
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == 1 {
+			return fmt.Errorf("%w: %w", ErrMismatch, err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// packIndexes are the names of all pack indexes, as git takes them.
+func (m *mirror) packIndexes() (indexes []string, err error) {
+	dir, err := openChild(m.dir, "objects/pack")
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	for _, name := range names {
+		if strings.HasPrefix(name, "pack-") && strings.HasSuffix(name, ".idx") {
+			indexes = append(indexes, "objects/pack/"+name)
+		}
+	}
+	return indexes, err
+}
