@@ -9,9 +9,9 @@ func TestWhatGitSaidCanBeStored(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", tailSize)
 	for said, want := range map[string]string{
-		"":                               "",
-		"fatal: no\n":                    "fatal: no\n",
-		"remote: aborting\x00\x00; \xff": "remote: aborting; ?",
+		"":                                "",
+		"fatal: no\n":                     "fatal: no\n",
+		"remote: aborting\x00\x00; \xff":  "remote: aborting; ?",
 		"https://u:p\n" + long + "\nlast": "last",
 	} {
 		kept := &tail{}

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 )
 
 // Verify reads what is in place, and compares its SHA-256 with the payload's, if
@@ -85,7 +84,7 @@ func (f *Files) sumAtSource(ctx context.Context, path string) ([]byte, error) {
 		return nil, err
 	}
 	defer in.Close()
-	return sumOf(ctx, in, f.config.BytesPerSecond)
+	return sumOf(ctx, in, f.pace)
 }
 
 // sumInPlace reads what is in place. That is replaced by a rename: the open one
@@ -108,23 +107,21 @@ func (f *Files) sumInPlace(ctx context.Context, path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%w: %s is not a regular file", ErrMismatch, in.Name())
 	}
-	sum, err := sumOf(ctx, in, f.config.BytesPerSecond)
+	sum, err := sumOf(ctx, in, f.pace)
 	if err != nil {
 		return nil, fmt.Errorf("read in place: %w", err)
 	}
 	return sum, nil
 }
 
-func sumOf(ctx context.Context, in io.Reader, bytesPerSecond int64) ([]byte, error) {
+func sumOf(ctx context.Context, in io.Reader, pace *pace) ([]byte, error) {
 	hash := sha256.New()
 	buffer := make([]byte, copyBuffer)
-	started := time.Now()
-	for done := int64(0); ; {
+	for {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 		n, err := in.Read(buffer)
-		done += int64(n)
 		hash.Write(buffer[:n])
 		if errors.Is(err, io.EOF) {
 			return hash.Sum(nil), nil
@@ -132,7 +129,7 @@ func sumOf(ctx context.Context, in io.Reader, bytesPerSecond int64) ([]byte, err
 		if err != nil {
 			return nil, err
 		}
-		if err := pace(ctx, started, done, bytesPerSecond); err != nil {
+		if err := pace.wait(ctx, n); err != nil {
 			return nil, err
 		}
 	}
