@@ -17,13 +17,21 @@ CREATE TABLE casq.event_failures (
     payload jsonb,
     occurred_at timestamptz NOT NULL,
     reason text NOT NULL,
-    code text NOT NULL DEFAULT '', -- the SQLSTATE; empty: the data could not be decoded
+    code text NOT NULL DEFAULT '',
     tries integer NOT NULL,
     failed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     replayed_at timestamptz,
     PRIMARY KEY (cursor, life, event_id)
 );
-CREATE INDEX event_failures_thing ON casq.event_failures (kind, resource_id);
+-- The open ones: for casq.why, and for replaying them page by page.
+CREATE INDEX event_failures_open ON casq.event_failures (kind, resource_id) WHERE replayed_at IS NULL;
+
+COMMENT ON TABLE casq.event_failures IS
+    'Events that could not be applied and were put aside. Open while replayed_at is null: enqueue replay looks at the things in the source again.';
+COMMENT ON COLUMN casq.event_failures.cursor IS 'whose consumer has refused it; what is bad for one is not for another';
+COMMENT ON COLUMN casq.event_failures.code IS 'the SQLSTATE; empty: the data could not be decoded, or its kind is not defined';
+COMMENT ON COLUMN casq.event_failures.tries IS 'how often it was tried, alone and with others';
+COMMENT ON COLUMN casq.event_failures.replayed_at IS 'when somebody has asked for the thing to be looked at again';
 
 ---- create above / drop below ----
 

@@ -22,6 +22,9 @@ var transposeSQL string
 type Transposer struct {
 	Jobs  Jobs
 	kinds map[string]eventlog.Kind // known at home
+	// taught is the transaction that has last made kinds known. Until it has
+	// committed nobody knows whether it will.
+	taught uint64
 }
 
 // Apply collapses the batch to one intent per thing, writes the rows in key
@@ -103,37 +106,53 @@ func columns(intents []intent, batch eventlog.Batch) []any {
 	return []any{kinds, ids, events, deleted, deletes, payloads, batch.Life.Ordinal, batch.Tick}
 }
 
-// learn makes the source's kinds known at home, so that whoever works on the
-// rows needs no connection to the source. Only what was read before this
-// transaction's own inserts is remembered: they may be rolled back.
+// learn makes the source's kinds known at home, as they come, so that whoever
+// works on the rows needs no connection to the source. A transaction's own
+// inserts are not remembered: it may be rolled back. It may have several parts,
+// each of which is applied by itself.
 func (t *Transposer) learn(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) error {
-	if t.knows(batch.Events) {
+	if len(unknown(t.kinds, batch.Events)) == 0 {
 		return nil
 	}
 	kinds, err := eventlog.Kinds(ctx, tx)
 	if err != nil {
 		return err
 	}
-	t.kinds = kinds
-	if t.knows(batch.Events) {
+	var xid uint64
+	if err := tx.QueryRow(ctx, "SELECT pg_current_xact_id()").Scan(&xid); err != nil {
+		return fmt.Errorf("ask for the transaction's id: %w", err)
+	}
+	if xid != t.taught {
+		t.kinds = kinds
+	}
+	// Only those of these events: a kind that home refuses to have is no reason
+	// to refuse the others.
+	names := unknown(kinds, batch.Events)
+	if len(names) == 0 {
 		return nil
 	}
-	return insertKinds(ctx, tx, batch.Kinds)
+	t.taught = xid
+	return insertKinds(ctx, tx, names, batch.Kinds)
 }
 
-func (t *Transposer) knows(events []eventlog.Event) bool {
+// unknown are the kinds of events that are not among those known, in order.
+func unknown(kinds map[string]eventlog.Kind, events []eventlog.Event) []string {
+	names := make(map[string]bool)
 	for i := range events {
-		if _, known := t.kinds[events[i].Kind]; !known {
-			return false
+		if _, known := kinds[events[i].Kind]; !known {
+			names[events[i].Kind] = true
 		}
 	}
-	return true
+	return slices.Sorted(maps.Keys(names))
 }
 
-func insertKinds(ctx context.Context, tx pgx.Tx, source map[string]eventlog.Kind) error {
+func insertKinds(ctx context.Context, tx pgx.Tx, names []string, source map[string]eventlog.Kind) error {
 	// In order: of two that learn the same at once, neither waits for the other.
-	for _, name := range slices.Sorted(maps.Keys(source)) {
-		k := source[name]
+	for _, name := range names {
+		k, defined := source[name]
+		if !defined {
+			return fmt.Errorf("%w %q: neither home nor the source has a definition", eventlog.ErrUnknownKind, name)
+		}
 		var prefix *string
 		if k.Transfer != eventlog.TransferNone {
 			prefix = &k.Prefix

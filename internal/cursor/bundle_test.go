@@ -235,11 +235,16 @@ func (l *logged) count(part string) int {
 // until waits until a message with this part was logged.
 func (l *logged) until(t *testing.T, part string) {
 	t.Helper()
+	l.untilCount(t, part, 1)
+}
+
+func (l *logged) untilCount(t *testing.T, part string, n int) {
+	t.Helper()
 	deadline := time.NewTimer(30 * time.Second)
 	defer deadline.Stop()
 	poll := time.NewTicker(time.Millisecond)
 	defer poll.Stop()
-	for l.count(part) == 0 {
+	for l.count(part) < n {
 		select {
 		case <-poll.C:
 		case <-deadline.C:

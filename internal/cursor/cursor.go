@@ -40,6 +40,9 @@ type Config struct {
 	// MoveEvery is how often a position without events of its own is stored.
 	// Defaults to 5 minutes.
 	MoveEvery time.Duration
+	// Tries is how often a batch may fail because of its data before its events
+	// are tried one by one, and what still fails is put aside. Defaults to 3.
+	Tries int
 	// Hook is called at named points, for tests that stop there. May be nil.
 	Hook func(point string)
 }
@@ -49,6 +52,8 @@ type Cursor struct {
 	cfg    Config
 	reader *eventlog.Reader
 	log    *slog.Logger
+
+	trouble trouble // with the batch that is tried now
 }
 
 // New returns a cursor that does nothing until [Cursor.Run].
@@ -56,6 +61,7 @@ func New(cfg Config) *Cursor {
 	cfg.Interval = cmp.Or(cfg.Interval, eventlog.DefaultTickInterval)
 	cfg.Wait = cmp.Or(cfg.Wait, 2*time.Second)
 	cfg.MoveEvery = cmp.Or(cfg.MoveEvery, 5*time.Minute)
+	cfg.Tries = cmp.Or(cfg.Tries, 3)
 	if cfg.Hook == nil {
 		cfg.Hook = func(string) {}
 	}

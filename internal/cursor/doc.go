@@ -43,6 +43,26 @@
 //     holder goes back to the stored position, from which nothing was applied.
 //     Had they events, it stops with [eventlog.ErrLost].
 //
+// # Events that cannot be applied
+//
+// Data that the consumer refuses must not stop the log. When a batch has failed
+// Config.Tries times with SQLSTATE 22 or 23, a decoding error or an unknown
+// kind, it is applied in ever smaller parts, each in a savepoint, all in the one
+// transaction that moves the cursor. Order is kept, and what fails only together
+// with others is applied. A single event that is still refused goes to
+// casq.event_failures, with the reason; later events of the same thing go on.
+// 1,000 such events in one batch took 0.5 s, so 5,000, all of a batch, take some
+// seconds.
+//
+// Everything else, such as a full disk, a missing permission, a lost connection
+// or a deadlock, says nothing about the event: the cursor stops and tries again,
+// for as long as it takes, also when it comes up while parts are applied.
+//
+// The number of tries is kept in memory. After a restart or a takeover it begins
+// again, so that each process tries a batch at most that often. A consumer must
+// not take its own writes for committed until its next batch: a part of one may
+// be undone, and the whole may be.
+//
 // # Idle
 //
 // A position moves in memory over ticks without events; it is stored every few

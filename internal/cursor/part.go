@@ -1,0 +1,145 @@
+package cursor
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"casq/eventlog"
+	"casq/internal/database"
+
+	"github.com/jackc/pgx/v5"
+)
+
+//go:embed fail.sql
+var failSQL string
+
+const (
+	// mostReason bounds the reason that is stored with a failure, in bytes.
+	mostReason = 4000
+	// mostWarnings bounds the lines about single events of one batch.
+	mostWarnings = 20
+)
+
+// parting applies a batch part by part, each in a savepoint of its own, and
+// keeps the order of events.
+type parting struct {
+	*holder
+	tx    pgx.Tx
+	batch eventlog.Batch
+	aside int // events that were put aside
+}
+
+func (p *parting) run(ctx context.Context) error {
+	// Events must not fail at the commit, when nobody can tell which it was.
+	if _, err := p.tx.Exec(ctx, "SET CONSTRAINTS ALL IMMEDIATE"); err != nil {
+		return fmt.Errorf("check constraints at once: %w", err)
+	}
+	if err := p.apply(ctx, p.batch.Events); err != nil {
+		return err
+	}
+	if p.aside > mostWarnings {
+		p.log.WarnContext(ctx, "more events could not be applied, put aside", "events", p.aside-mostWarnings)
+	}
+	return nil
+}
+
+// apply tries events together, and in halves when they are refused. Of n events
+// that are refused one by one there are 2n-1 tries; a savepoint is released
+// before the next one is made, so that they do not pile up.
+func (p *parting) apply(ctx context.Context, events []eventlog.Event) error {
+	err := p.try(ctx, events)
+	switch {
+	case err == nil:
+		return nil
+	case !isData(err):
+		return fmt.Errorf("apply %d of %d events: %w", len(events), len(p.batch.Events), err)
+	case len(events) == 1:
+		return p.putAside(ctx, events[0], err)
+	}
+	half := len(events) / 2
+	if err := p.apply(ctx, events[:half]); err != nil {
+		return err
+	}
+	return p.apply(ctx, events[half:])
+}
+
+// try applies events in a savepoint. When they are refused, none has had an
+// effect.
+func (p *parting) try(ctx context.Context, events []eventlog.Event) error {
+	part := p.batch
+	part.Events = slices.Clip(events)
+	return savepoint(ctx, p.tx, func() error { return p.cfg.Consumer.Apply(ctx, p.tx, part) })
+}
+
+// savepoint calls f in a savepoint, which is gone at the end in any case.
+func savepoint(ctx context.Context, tx pgx.Tx, f func() error) error {
+	if _, err := tx.Exec(ctx, "SAVEPOINT part"); err != nil {
+		return fmt.Errorf("set a savepoint: %w", err)
+	}
+	if err := f(); err != nil {
+		const back = "ROLLBACK TO SAVEPOINT part; RELEASE SAVEPOINT part"
+		if _, backErr := tx.Exec(ctx, back, pgx.QueryExecModeSimpleProtocol); backErr != nil {
+			return fmt.Errorf("go back to the savepoint: %w", backErr)
+		}
+		return err
+	}
+	if _, err := tx.Exec(ctx, "RELEASE SAVEPOINT part"); err != nil {
+		return fmt.Errorf("release the savepoint: %w", err)
+	}
+	return nil
+}
+
+// putAside stores an event that cannot be applied, with the reason. Home may be
+// unable to store that as well, in its encoding: then what it cannot is escaped,
+// and the payload left out. The source has it.
+func (p *parting) putAside(ctx context.Context, e eventlog.Event, reason error) error {
+	err := savepoint(ctx, p.tx, func() error { return p.insert(ctx, e, storable(reason.Error()), database.Code(reason)) })
+	if isData(err) {
+		e.ResourceID, e.Payload = ascii(e.ResourceID), nil
+		if e.ScopeID != nil {
+			scope := ascii(*e.ScopeID)
+			e.ScopeID = &scope
+		}
+		err = p.insert(ctx, e, ascii(storable(reason.Error())), database.Code(reason))
+	}
+	if err != nil {
+		return fmt.Errorf("put event %d aside: %w", e.ID, err)
+	}
+	p.aside++
+	if p.aside <= mostWarnings {
+		p.log.WarnContext(ctx, "event could not be applied, put aside",
+			"kind", e.Kind, "resource_id", e.ResourceID, "event_id", e.ID, "err", reason)
+	}
+	return nil
+}
+
+func (p *parting) insert(ctx context.Context, e eventlog.Event, reason, code string) error {
+	var payload *string
+	if e.Payload != nil {
+		text := string(e.Payload)
+		payload = &text
+	}
+	_, err := p.tx.Exec(ctx, failSQL, p.cfg.Name, p.batch.Life.Ordinal, e.ID, p.batch.Tick, e.Kind, e.ResourceID,
+		e.ScopeID, e.Op, payload, e.OccurredAt, reason, code, p.trouble.tries+1)
+	return err
+}
+
+// storable is a text that Postgres can keep: valid, without NUL, and not longer
+// than a reason may be.
+func storable(text string) string {
+	text = strings.ReplaceAll(strings.ToValidUTF8(text, "?"), "\x00", "?")
+	if len(text) > mostReason {
+		text = strings.ToValidUTF8(text[:mostReason], "")
+	}
+	return text
+}
+
+// ascii escapes what is not ASCII, as in Go's strings.
+func ascii(text string) string {
+	quoted := strconv.QuoteToASCII(text)
+	return quoted[1 : len(quoted)-1]
+}
