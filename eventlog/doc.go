@@ -36,6 +36,41 @@
 // A step once begun is finished to the same tick: an event that committed
 // between two pages may have a lower id than the page.
 //
+// # Lives
+//
+// A life lasts from one promotion to the next. A failover that lost WAL issues
+// tick ids, event ids and transaction ids again, so ticks and events compare as
+// (life, id), and each tick has a random mark. A reader goes on when the source
+// shows its marks, across a promotion, too; a promoted server has a prefix of
+// what the old one wrote. Otherwise [Reader.Rewind] tells where to go on:
+//
+//	what the source shows               goes on from              to be looked at
+//	a newer life, from this tick on     newest tick of this life  what came with ticks beyond it
+//	  or below it
+//	this life under another id, or this newest tick               everything; lives do not
+//	  tick with another mark                                      compare any more
+//	its oldest tick is beyond this one  newest tick               everything
+//	neither this life nor a newer one,  it is late: wait
+//	  or not yet this tick
+//
+// A server that was set back without a promotion (an image of its disk) shows
+// its ticks' other marks only when it has come to them again. Set it back by
+// Postgres' own recovery, which begins a timeline, and so a life.
+//
+// # Pruning
+//
+// The tick that is oldest of those that somebody goes on from is kept, and all
+// newer ones (casq.oldest_needed_tick: cursors of this database, and followers
+// that have reported within the time of retention), and in any case what was
+// there to be read for less than that time. Ticks are deleted first, oldest
+// first; then the events that the oldest tick left shows. So no step between two
+// ticks that are there lacks an event, whatever dies in between, on the primary
+// and on a standby; a page is only used if the statement that read it has seen
+// both ticks of its step. Each transaction deletes a bounded number.
+//
+// A log whose tick 0 is gone cannot be read from its beginning: whoever starts
+// on it goes on from the newest tick, and has to look at everything.
+//
 // # Failure story
 //
 //  1. The writer dies before its commit: no change, no event.
@@ -44,9 +79,11 @@
 //  3. The reader dies: its position says where to go on, inside a step too.
 //  4. The source fails over and has lost what was read: the life, the tick or
 //     its mark is gone or another one. Next returns [ErrLost] and nothing is
-//     applied. A source that is merely late gives [ErrLate]: wait.
-//  5. The source is another cluster (a restored dump): [ErrForeign].
-//  6. The reader's tick was pruned: [ErrPruned].
+//     applied; see above. A source that is merely late gives [ErrLate]: wait.
+//  5. The source is another cluster (a restored dump): [ErrForeign], also before
+//     the log was adopted there (casq.adopt_log, which begins a new life above
+//     all that the log had).
+//  6. The reader's tick was pruned: [ErrPruned]; see above.
 //
 // # Rejected
 //

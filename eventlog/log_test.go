@@ -120,10 +120,11 @@ func (b *logBundle) start(t testing.TB) eventlog.Position {
 // newest returns the position of the newest tick.
 func (b *logBundle) newest(t testing.TB) eventlog.Position {
 	t.Helper()
-	p := b.start(t)
-	b.scan(t, `SELECT l.life, l.id, t.id, t.mark FROM casq.ticks AS t JOIN casq.lives AS l USING (life)
-		ORDER BY t.id DESC LIMIT 1`, &p.Life.Ordinal, &p.Life.ID, &p.Tick, &p.Mark)
-	return p
+	w, err := eventlog.NewReader(b.pool, 0).StartOver(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w.Newest
 }
 
 // next reads one page.

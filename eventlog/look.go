@@ -16,7 +16,8 @@ var lookSQL string
 // look is the row of look.sql. What a left join may miss is a pointer.
 type look struct {
 	newestLife    int32
-	system        int64
+	system        int64 // which wrote the log
+	server        int64 // which answers; another one has a restored dump
 	newestTick    int64
 	oldestTick    int64
 	myLifeID      *uuid.UUID
@@ -36,10 +37,7 @@ type look struct {
 
 func (r *Reader) look(ctx context.Context, p Position) (look, error) {
 	var l look
-	err := r.db.QueryRow(ctx, lookSQL, p.Life.Ordinal, p.Tick, p.ToTick).Scan(
-		&l.newestLife, &l.system, &l.newestTick, &l.oldestTick, &l.myLifeID, &l.nextBeganTick,
-		&l.mark, &l.snapshot, &l.lowID,
-		&l.targetLife, &l.targetLifeID, &l.targetTick, &l.targetMark, &l.targetSnapshot, &l.targetHighID)
+	err := l.scan(r.db.QueryRow(ctx, lookSQL, p.Life.Ordinal, p.Tick, p.ToTick))
 	if errors.Is(err, pgx.ErrNoRows) {
 		return l, fmt.Errorf("%w: it shows no ticks, the position is %s", ErrLate, p)
 	}
@@ -52,13 +50,21 @@ func (r *Reader) look(ctx context.Context, p Position) (look, error) {
 	return l, nil
 }
 
+func (l *look) scan(row pgx.Row) error {
+	return row.Scan(&l.newestLife, &l.system, &l.server, &l.newestTick, &l.oldestTick, &l.myLifeID, &l.nextBeganTick,
+		&l.mark, &l.snapshot, &l.lowID,
+		&l.targetLife, &l.targetLifeID, &l.targetTick, &l.targetMark, &l.targetSnapshot, &l.targetHighID)
+}
+
 // judge decides whether the source still shows the position. Only a position
 // that is shown may be read on from.
 func (l *look) judge(p Position) error {
 	reached := max(p.Tick, p.ToTick)
 	switch {
+	case l.server != l.system:
+		return fmt.Errorf("%w: its log was written by system %d, and it is system %d: when it was upgraded, wait for a tick; when a dump was restored there, run SELECT casq.adopt_log() and enqueue backfill at that site; then run `enqueue cursor reset registry` at this one", ErrForeign, l.system, l.server)
 	case l.system != p.System:
-		return fmt.Errorf("%w: the position is of system %d, the source is %d; point SOURCE_DATABASE_URL back, or reset the cursor and run `enqueue resync --all`", ErrForeign, p.System, l.system)
+		return fmt.Errorf("%w: the position is of system %d, the source is %d; point SOURCE_DATABASE_URL back, or run `enqueue cursor reset registry`", ErrForeign, p.System, l.system)
 	case l.newestLife < p.Life.Ordinal:
 		return fmt.Errorf("%w: it shows life %d, the position is %s", ErrLate, l.newestLife, p)
 	case l.myLifeID == nil || *l.myLifeID != p.Life.ID:

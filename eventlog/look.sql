@@ -3,7 +3,8 @@
 --
 -- LIMIT 1 keeps the planner from joining the target by a walk over all ticks,
 -- which it does where ANALYZE last saw a few.
-SELECT newest_life.life, newest_life.system_identifier, newest.id,
+SELECT newest_life.life, newest_life.system_identifier,
+       (SELECT system_identifier FROM pg_control_system()) AS server, newest.id,
        (SELECT min(id) FROM casq.ticks) AS oldest_tick,
        (SELECT id FROM casq.lives WHERE life = $1) AS my_life_id,
        (SELECT min(began_tick) FROM casq.lives WHERE life > $1) AS next_began_tick,

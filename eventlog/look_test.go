@@ -23,7 +23,7 @@ func TestJudge(t *testing.T) {
 
 	// The source shows all of it, and goes on to tick 80.
 	shown := func(change func(l *look)) look {
-		l := look{newestLife: 2, system: 7, newestTick: 80, oldestTick: 10, myLifeID: &life2, mark: &mark, targetMark: &toMark}
+		l := look{newestLife: 2, system: 7, server: 7, newestTick: 80, oldestTick: 10, myLifeID: &life2, mark: &mark, targetMark: &toMark}
 		if change != nil {
 			change(&l)
 		}
@@ -64,8 +64,9 @@ func TestJudge(t *testing.T) {
 		{"pruned", shown(func(l *look) { l.oldestTick, l.mark = 51, nil }), outside, ErrPruned},
 		{"pruned in a step", shown(func(l *look) { l.oldestTick, l.mark = 51, nil }), inside, ErrPruned},
 
-		{"another system", shown(func(l *look) { l.system = 8 }), outside, ErrForeign},
-		{"another system with a newer life", shown(func(l *look) { l.system, l.newestLife, l.nextBeganTick = 8, 3, tick(81) }), outside, ErrForeign},
+		{"another system", shown(func(l *look) { l.system, l.server = 8, 8 }), outside, ErrForeign},
+		{"another system with a newer life", shown(func(l *look) { l.system, l.server, l.newestLife, l.nextBeganTick = 8, 8, 3, tick(81) }), outside, ErrForeign},
+		{"restored elsewhere, no tick taken yet", shown(func(l *look) { l.server = 8 }), outside, ErrForeign},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

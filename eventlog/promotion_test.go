@@ -160,6 +160,95 @@ func TestReaderNoticesALossyPromotion(t *testing.T) {
 	}
 	things, _ := read(t, p.second.pool, kept, 100)
 	wantThings(t, things, "b", "b", "b", "b", "b")
+	for _, at := range lost {
+		w := p.rewind(t, p.second, at)
+		if !errors.Is(w.Cause, eventlog.ErrLost) || w.From != at || w.To != kept || w.Newest != p.second.newest(t) || w.Everything || w.Incomparable {
+			t.Errorf("from %v goes back so: %+v; want tick %d", at, w, kept.Tick)
+		}
+	}
+	// The old primary has not lost them: it is late.
+	if w, err := eventlog.NewReader(p.pool, 0).Rewind(t.Context(), beyond); !errors.Is(err, eventlog.ErrLate) {
+		t.Errorf("goes back on a host that has lost nothing: %+v, %v", w, err)
+	}
+}
+
+func (p *promotion) rewind(t *testing.T, b *logBundle, at eventlog.Position) eventlog.Rewind {
+	t.Helper()
+	w, err := eventlog.NewReader(b.pool, 0).Rewind(t.Context(), at)
+	if err != nil {
+		t.Fatalf("from %v: %v", at, err)
+	}
+	return w
+}
+
+// A step was read in part when its second half was lost: the ticks that are
+// left of it show events that were not read.
+func TestRewindOutOfAStep(t *testing.T) {
+	t.Parallel()
+	p := setupPromotion(t)
+	p.tick(t)
+	before := p.newest(t)
+	p.write(t, "a1", "a2", "a3", "a4")
+	p.tick(t)
+	p.tick(t) // kept too
+	p.cutOff(t)
+	p.write(t, "lost1")
+	p.tick(t)
+	inStep := next(t, p.pool, before, 2).Next
+	p.promote(t)
+	p.second.write(t, "b1")
+	p.second.tick(t)
+	w := p.rewind(t, p.second, inStep)
+	if w.To != before || w.Everything || w.Incomparable {
+		t.Errorf("goes back so: %+v; want the tick with which the step began", w)
+	}
+	things, _ := read(t, p.second.pool, w.To, 2)
+	wantThings(t, things, "a1", "a2", "a3", "a4", "b1")
+}
+
+// A step led across a promotion, and a second one has lost its end.
+func TestRewindOutOfAStepBetweenLives(t *testing.T) {
+	t.Parallel()
+	b := setupLog(t)
+	b.tick(t)
+	before := b.newest(t)
+	b.write(t, "a1", "a2", "a3")
+	b.exec(t, "UPDATE casq.lives SET timeline = -1") // as if promoted since
+	b.tick(t)
+	inStep := next(t, b.pool, before, 2).Next
+	if inStep.Life.Ordinal != 2 {
+		t.Fatalf("the step leads to %v", inStep)
+	}
+	b.exec(t, "UPDATE casq.lives SET timeline = -1")
+	// Life 3 began with the tick that the step led to; life 2 with one before.
+	b.exec(t, "UPDATE casq.ticks SET mark = gen_random_uuid(), life = 2 WHERE id = $1", inStep.ToTick)
+	b.tick(t)
+	b.exec(t, "UPDATE casq.lives SET began_tick = $1 WHERE life = 3", inStep.ToTick)
+	w, err := eventlog.NewReader(b.pool, 0).Rewind(t.Context(), inStep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.To != before || w.Everything {
+		t.Errorf("goes back so: %+v; want %v", w, before)
+	}
+}
+
+// A server that was set back without a promotion, as from an image of its disk,
+// issues ticks again in the same life.
+func TestRewindOfAServerThatWasSetBack(t *testing.T) {
+	t.Parallel()
+	b := setupLog(t)
+	b.write(t, "a")
+	b.tick(t)
+	at := b.newest(t)
+	b.exec(t, "UPDATE casq.ticks SET mark = gen_random_uuid() WHERE id = $1", at.Tick)
+	w, err := eventlog.NewReader(b.pool, 0).Rewind(t.Context(), at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.To != b.newest(t) || !w.Everything || !w.Incomparable {
+		t.Errorf("goes back so: %+v; want the newest tick", w)
+	}
 }
 
 // Two servers that were promoted apart are life 2 both.
@@ -186,6 +275,10 @@ func TestReaderTellsLivesOfOneOrdinalApart(t *testing.T) {
 		_, err := eventlog.NewReader(servers[i].pool, 0).Next(t.Context(), at[1-i])
 		if !errors.Is(err, eventlog.ErrLost) {
 			t.Errorf("server %d judges the other's position: %v, want it lost", i, err)
+		}
+		w, err := eventlog.NewReader(servers[i].pool, 0).Rewind(t.Context(), at[1-i])
+		if err != nil || w.To != at[i] || !w.Everything || !w.Incomparable {
+			t.Errorf("server %d goes on so: %+v, %v; want its newest tick", i, w, err)
 		}
 	}
 }

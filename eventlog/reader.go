@@ -56,8 +56,9 @@ type Batch struct {
 	Next   Position        // where to go on once the events are applied
 }
 
-// Start returns the position from which the whole log is read, as far as it
-// was not pruned. It returns [ErrNoTicks] when there is none yet.
+// Start returns the position from which the whole log is read. It returns
+// [ErrNoTicks] when there is none yet, and [ErrPruned] when the log's beginning
+// is not there any more: see [Reader.StartOver].
 func (r *Reader) Start(ctx context.Context) (Position, error) {
 	var p Position
 	err := r.db.QueryRow(ctx, startSQL).Scan(&p.System, &p.Life.Ordinal, &p.Life.ID, &p.Tick, &p.Mark)
@@ -66,6 +67,9 @@ func (r *Reader) Start(ctx context.Context) (Position, error) {
 	}
 	if err != nil {
 		return p, fmt.Errorf("find the log's oldest tick: %w", err)
+	}
+	if p.Tick != 0 {
+		return p, fmt.Errorf("%w: the log begins at tick %d", ErrPruned, p.Tick)
 	}
 	return p, nil
 }

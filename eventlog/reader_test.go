@@ -203,7 +203,9 @@ func TestStartOfAnEmptyLog(t *testing.T) {
 	}
 }
 
-func TestStartOfAPrunedLogIsItsOldestTick(t *testing.T) {
+// The beginning of such a log is not there: its reader goes on from the newest
+// tick, and has to look at everything.
+func TestStartOnAPrunedLog(t *testing.T) {
 	t.Parallel()
 	b := setupLog(t)
 	b.write(t, "a")
@@ -215,11 +217,30 @@ func TestStartOfAPrunedLogIsItsOldestTick(t *testing.T) {
 	b.tick(t)
 	b.exec(t, "DELETE FROM casq.events WHERE pg_visible_in_snapshot(xid, (SELECT snapshot FROM casq.ticks WHERE id = $1))", oldest)
 	b.exec(t, "DELETE FROM casq.ticks WHERE id < $1", oldest)
-	things, _ := read(t, b.pool, b.start(t), 10)
-	wantThings(t, things, "c")
-	if _, err := eventlog.NewReader(b.pool, 0).Next(t.Context(), old); !errors.Is(err, eventlog.ErrPruned) {
+	reader := eventlog.NewReader(b.pool, 0)
+	if _, err := reader.Start(t.Context()); !errors.Is(err, eventlog.ErrPruned) {
+		t.Errorf("start: %v", err)
+	}
+	if _, err := reader.Next(t.Context(), old); !errors.Is(err, eventlog.ErrPruned) {
 		t.Errorf("next from a pruned tick: %v", err)
 	}
+	first, err := reader.StartOver(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := reader.Rewind(t.Context(), old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range []eventlog.Rewind{first, again} {
+		if !errors.Is(w.Cause, eventlog.ErrPruned) || !w.Everything || w.Incomparable || w.To.Tick != oldest+1 || w.To != w.Newest {
+			t.Errorf("goes on so: %+v", w)
+		}
+	}
+	b.write(t, "d")
+	b.tick(t)
+	things, _ := read(t, b.pool, first.To, 10)
+	wantThings(t, things, "d")
 }
 
 // twoHosts is an address behind which two hosts answer: the first is asked for

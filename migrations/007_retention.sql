@@ -1,16 +1,148 @@
 -- What is kept, for how long, and who still needs it.
 --
--- Lock: none on existing objects. Deploy: at any time.
+-- Lock: casq.registry against writes while its tombstones are indexed, about a
+-- second for a million rows. Deploy: at any time.
 
 -- The tick, in home's terms, at or below which tombstones of a kind may be gone:
 -- a page of the source that was read at an older tick can show things that were
--- deleted since, without anything here to say so. It is thrown away.
+-- deleted since, without anything here to say so. It is thrown away. Whoever
+-- purges holds the row FOR UPDATE, whoever adds things that a page showed holds
+-- it FOR SHARE; both lock it before they lock rows of the registry.
 CREATE TABLE casq.registry_floors (
     kind text COLLATE "C" PRIMARY KEY,
     life integer NOT NULL,
     tick bigint NOT NULL
 );
 
+-- Tombstones are found by key without a walk over what lives.
+CREATE INDEX registry_tombstones ON casq.registry (kind, resource_id) WHERE deleted_at IS NOT NULL;
+
+-- Who reads this log from another database, and how far they have come.
+CREATE TABLE casq.followers (
+    name text COLLATE "C" PRIMARY KEY
+        CONSTRAINT followers_name_length CHECK (octet_length(name) BETWEEN 1 AND 200),
+    tick bigint NOT NULL,
+    mark uuid NOT NULL,
+    reported_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- Tells how far a follower has come: what it has still to read is kept, for as
+-- long as it reports now and then. Returns false when this log does not have the
+-- tick; such a report holds nothing back. A follower needs no more here than
+-- USAGE of the schema.
+CREATE FUNCTION casq.report_follower(name text, tick bigint, mark uuid) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO casq.followers AS f (name, tick, mark)
+    VALUES (report_follower.name, report_follower.tick, report_follower.mark)
+    ON CONFLICT ON CONSTRAINT followers_pkey DO UPDATE
+    SET tick = excluded.tick, mark = excluded.mark, reported_at = excluded.reported_at;
+    RETURN EXISTS (SELECT FROM casq.ticks AS t
+                   WHERE t.id = report_follower.tick AND t.mark = report_follower.mark);
+END $$;
+
+-- The oldest tick that somebody goes on from; the newest one when nobody does.
+-- A cursor that follows another log, or has not noticed yet that its tick was
+-- lost, has a mark that is not here, and holds nothing back. Inside a step it is
+-- the tick that the step began with which is needed. retention is how long a
+-- follower's report counts.
+--
+-- Whatever else goes on from a tick is added here.
+CREATE FUNCTION casq.oldest_needed_tick(retention interval) RETURNS bigint
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT least(
+        (SELECT min(t.id) FROM casq.cursors AS c
+         JOIN casq.ticks AS t ON t.id = c.tick AND t.mark = c.mark),
+        (SELECT min(t.id) FROM casq.followers AS f
+         JOIN casq.ticks AS t ON t.id = f.tick AND t.mark = f.mark
+         WHERE f.reported_at > clock_timestamp() - oldest_needed_tick.retention),
+        (SELECT max(t.id) FROM casq.ticks AS t))
+$$;
+
+-- Deletes ticks that nobody needs, oldest first, at most batch of them, and
+-- returns how many they were; 0 also when another session is at it. A tick goes
+-- when the one after it is older than retention: what came between the two had
+-- been there to be read for at least that long.
+--
+-- Ticks go before the events that they lead to: a reader finds its tick gone,
+-- never a step with holes.
+CREATE FUNCTION casq.prune_ticks(retention interval, batch integer DEFAULT 5000) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    needed bigint;
+    keep bigint;
+    pruned bigint;
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(hashtextextended('casq.prune', 0)) THEN
+        RETURN 0;
+    END IF;
+    needed := casq.oldest_needed_tick(retention);
+    SELECT page.id INTO keep
+    FROM (
+        SELECT oldest.id, lead(oldest.taken_at) OVER (ORDER BY oldest.id) AS next_taken_at
+        FROM (SELECT t.id, t.taken_at FROM casq.ticks AS t
+              WHERE t.id <= needed ORDER BY t.id LIMIT batch + 1) AS oldest
+    ) AS page
+    WHERE page.next_taken_at IS NULL OR page.next_taken_at > clock_timestamp() - retention
+    ORDER BY page.id LIMIT 1;
+    DELETE FROM casq.ticks AS t WHERE t.id < keep;
+    GET DIAGNOSTICS pruned = ROW_COUNT;
+    RETURN pruned;
+END $$;
+
+-- Deletes what the oldest tick shows of the next batch of events above an id:
+-- no step that is left to be read has any of them. What the tick does not show,
+-- because it was committed late, stays. Returns how many it has deleted, and
+-- the id to go on from; NULL when there is nothing beyond it, or another session
+-- is at it.
+CREATE FUNCTION casq.prune_events(after bigint, batch integer DEFAULT 10000, OUT pruned bigint, OUT last_id bigint)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+DECLARE
+    oldest casq.ticks;
+BEGIN
+    pruned := 0;
+    IF NOT pg_try_advisory_xact_lock(hashtextextended('casq.prune', 0)) THEN
+        RETURN;
+    END IF;
+    SELECT * INTO oldest FROM casq.ticks AS t ORDER BY t.id LIMIT 1;
+    SELECT max(page.id) INTO last_id
+    FROM (SELECT e.id FROM casq.events AS e
+          WHERE e.id > after AND e.id <= oldest.high_id ORDER BY e.id LIMIT batch) AS page;
+    DELETE FROM casq.events AS e
+    WHERE e.id > after AND e.id <= last_id AND pg_visible_in_snapshot(e.xid, oldest.snapshot);
+    GET DIAGNOSTICS pruned = ROW_COUNT;
+END $$;
+
+-- Starts the log anew after a dump was restored into another cluster: ticks
+-- and events hold transaction ids that mean nothing here. It does so in a new
+-- life, above all that the log had: whoever has followed it compares by lives.
+CREATE OR REPLACE FUNCTION casq.adopt_log() RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('casq.tick', 0));
+    DELETE FROM casq.ticks;
+    DELETE FROM casq.events;
+    INSERT INTO casq.lives (life, system_identifier, timeline, began_tick, began_lsn)
+    SELECT coalesce((SELECT max(l.life) FROM casq.lives AS l), 0) + 1, c.system_identifier,
+           ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer,
+           0, pg_current_wal_insert_lsn()
+    FROM pg_control_system() AS c;
+END $$;
+
 ---- create above / drop below ----
 
+CREATE OR REPLACE FUNCTION casq.adopt_log() RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM casq.ticks;
+    DELETE FROM casq.lives;
+    DELETE FROM casq.events;
+END $$;
+DROP FUNCTION casq.prune_events(bigint, integer);
+DROP FUNCTION casq.prune_ticks(interval, integer);
+DROP FUNCTION casq.oldest_needed_tick(interval);
+DROP FUNCTION casq.report_follower(text, bigint, uuid);
+DROP TABLE casq.followers;
+DROP INDEX casq.registry_tombstones;
 DROP TABLE casq.registry_floors;
