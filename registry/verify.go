@@ -1,0 +1,85 @@
+package registry
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+var (
+	//go:embed verify_look.sql
+	verifyLookSQL string
+	//go:embed verify_done.sql
+	verifyDoneSQL string
+	//go:embed verify_repair.sql
+	verifyRepairSQL string
+)
+
+// ErrNotInPlace says that a version is not in place, so that there is nothing
+// to verify: it is still to be copied, or the thing was removed.
+var ErrNotInPlace = errors.New("not in place")
+
+// InPlace is what a verification compares with.
+type InPlace struct {
+	Payload  []byte // a JSON object
+	Checksum string // of what was copied; "" if there are no bytes
+	Removed  bool   // it is a tombstone: nothing should be there
+}
+
+// InPlace returns what should be in place of a token. It needs no claim: a
+// verification only reads, and its end is conditional. [ErrSuperseded] says that
+// the token is not the row's version any more, [ErrNotInPlace] that it is, and is
+// not in place yet.
+func (r *Registry) InPlace(ctx context.Context, t Token) (InPlace, error) {
+	var p InPlace
+	var synced bool
+	err := r.cfg.Pool.QueryRow(ctx, verifyLookSQL, t.Kind, t.ResourceID, t.Version).
+		Scan(&p.Payload, &p.Checksum, &p.Removed, &synced)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return p, ErrSuperseded
+	case err != nil:
+		return p, fmt.Errorf("look at %s %q: %w", t.Kind, t.ResourceID, err)
+	case !synced:
+		return p, ErrNotInPlace
+	}
+	return p, nil
+}
+
+// Verified notes that what is in place of the token is as it should be.
+// [ErrSuperseded] says that it is not the row's any more: nothing was written.
+func (r *Registry) Verified(ctx context.Context, t Token) error {
+	tag, err := r.cfg.Pool.Exec(ctx, verifyDoneSQL, t.Kind, t.ResourceID, t.Version)
+	if err != nil {
+		return fmt.Errorf("note that %s %q is verified: %w", t.Kind, t.ResourceID, err)
+	}
+	if tag.RowsAffected() == 0 {
+		return ErrSuperseded
+	}
+	return nil
+}
+
+// Repair asks for a new version of what is not as it should be, and returns it.
+// [ErrSuperseded] says that the token is not the row's any more: nothing was
+// written.
+func (r *Registry) Repair(ctx context.Context, t Token) (version int64, err error) {
+	err = pgx.BeginFunc(ctx, r.cfg.Pool, func(tx pgx.Tx) error {
+		job := Job{Token: t}
+		err := tx.QueryRow(ctx, verifyRepairSQL, t.Kind, t.ResourceID, t.Version).Scan(&job.Version, &job.Deleted)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return ErrSuperseded
+		}
+		if err != nil {
+			return err
+		}
+		version = job.Version
+		return r.cfg.Jobs.Insert(ctx, tx, []Job{job}, false)
+	})
+	if err != nil && !errors.Is(err, ErrSuperseded) {
+		err = fmt.Errorf("ask for a new version of %s %q: %w", t.Kind, t.ResourceID, err)
+	}
+	return version, err
+}
