@@ -12,4 +12,6 @@ type Stats struct {
 	Released   atomic.Int64
 	Failed     atomic.Int64
 	Bytes      atomic.Int64
+	Verified   atomic.Int64
+	Mismatched atomic.Int64
 }

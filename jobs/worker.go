@@ -70,6 +70,7 @@ func (w *Worker) Open() int { return int(w.open.Load()) }
 func (w *Worker) Register(workers *river.Workers) {
 	river.AddWorker(workers, &runner[SyncArgs]{w: w})
 	river.AddWorker(workers, &runner[RemoveArgs]{w: w})
+	river.AddWorker(workers, &verifier{w: w})
 }
 
 // args is what all jobs of the registry carry.

@@ -79,7 +79,8 @@ func (w *worker) session(ctx context.Context) error {
 func (w *worker) logStats(ctx context.Context, s *jobs.Stats) {
 	w.log.InfoContext(ctx, "session ended", "claimed", s.Claimed.Load(), "synced", s.Synced.Load(),
 		"superseded", s.Superseded.Load(), "handed_over", s.HandedOver.Load(), "fenced", s.Fenced.Load(),
-		"released", s.Released.Load(), "failed", s.Failed.Load(), "bytes", s.Bytes.Load())
+		"released", s.Released.Load(), "failed", s.Failed.Load(), "bytes", s.Bytes.Load(),
+		"verified", s.Verified.Load(), "mismatched", s.Mismatched.Load())
 }
 
 func (w *worker) newClient(process *registry.Process, work *jobs.Worker) (*river.Client[pgx.Tx], error) {
@@ -90,7 +91,7 @@ func (w *worker) newClient(process *registry.Process, work *jobs.Worker) (*river
 		Schema:            jobs.Schema,
 		Logger:            w.riverLogger(),
 		Workers:           workers,
-		Queues:            map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 1}},
+		Queues:            w.fixedQueues(),
 		FetchCooldown:     jobs.FetchCooldown,
 		FetchPollInterval: jobs.FetchPollInterval,
 		SoftStopTimeout:   softStop,

@@ -1,0 +1,187 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"casq/eventlog"
+	"casq/registry"
+	"casq/transfer"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+)
+
+// VerifyArgs asks for what is in place of a thing at a version to be compared
+// with what it should be. A job whose version is not the row's any more, or is
+// not in place, is a cheap no-op.
+type VerifyArgs struct {
+	ResourceKind string `json:"kind"`
+	ResourceID   string `json:"resource_id"`
+	Version      int64  `json:"version"`
+	// Contested says that a write of an earlier run may still reach the place. Such
+	// a check waits until the version is in place, and looks at tombstones, too.
+	Contested bool `json:"contested,omitempty"`
+}
+
+// Kind is River's name of the job.
+func (VerifyArgs) Kind() string { return "casq_verify" }
+
+func (a VerifyArgs) token() registry.Token {
+	return registry.Token{Kind: a.ResourceKind, ResourceID: a.ResourceID, Version: a.Version}
+}
+
+// VerifyQueue is the queue of verifications of a transfer. It is not the kinds'
+// own: reading for hours must not take the places of copies.
+func VerifyQueue(transfer string) string { return "casq_verify_" + transfer }
+
+const (
+	verifyAttempts = 4 // the last one a minute and a half after the first
+	// verifyTimeout ends what hangs. River hands on what a dead process had in
+	// hand after as long, which for a verification is soon enough.
+	verifyTimeout = 24 * time.Hour
+	// lowestPriority is River's.
+	lowestPriority = 4
+)
+
+// InsertChecks queues verifications in tx. Kinds without bytes need none. It
+// implements [registry.Checks].
+func (q *Queue) InsertChecks(ctx context.Context, tx pgx.Tx, tokens []registry.Token) error {
+	return q.insertChecks(ctx, tx, tokens, false, time.Time{})
+}
+
+// insertChecks queues verifications for a time; the zero time is at once.
+func (q *Queue) insertChecks(ctx context.Context, tx pgx.Tx, tokens []registry.Token, contested bool, at time.Time) error {
+	var params []river.InsertManyParams
+	for _, t := range tokens {
+		kind, err := q.Kind(ctx, tx, t.Kind)
+		if err != nil {
+			return err
+		}
+		if kind.Transfer == eventlog.TransferNone {
+			continue
+		}
+		params = append(params, river.InsertManyParams{
+			Args: VerifyArgs{t.Kind, t.ResourceID, t.Version, contested},
+			InsertOpts: &river.InsertOpts{
+				Queue: VerifyQueue(kind.Transfer), Priority: lowestPriority, MaxAttempts: verifyAttempts, ScheduledAt: at,
+			},
+		})
+	}
+	if len(params) == 0 {
+		return nil
+	}
+	if _, err := q.client.InsertManyTx(ctx, tx, params); err != nil {
+		return fmt.Errorf("insert %d verifications: %w", len(params), err)
+	}
+	return nil
+}
+
+// verifier is what River sees of a [Worker], for verifications.
+type verifier struct {
+	river.WorkerDefaults[VerifyArgs]
+	w *Worker
+}
+
+// Work implements [river.Worker].
+func (v *verifier) Work(ctx context.Context, job *river.Job[VerifyArgs]) error {
+	err := v.w.verify(ctx, job.Args)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, registry.ErrSuperseded):
+		v.w.Stats.Superseded.Add(1)
+		return nil
+	case errors.Is(err, registry.ErrNotInPlace):
+		return waitForPlace(job)
+	case ctx.Err() != nil && v.w.stopping():
+		return river.JobSnooze(0)
+	}
+	v.w.cfg.Logger.WarnContext(ctx, "cannot verify", append(tokenAttrs(job.Args.token()), "err", err)...)
+	err = forRiver(err)
+	// The source lacks it: that is for its events, or a reconcile, to decide.
+	if errors.Is(err, transfer.ErrMissing) || errors.Is(err, transfer.ErrBadPlace) || errors.Is(err, transfer.ErrBadPayload) {
+		return river.JobCancel(err)
+	}
+	return err
+}
+
+// Timeout implements [river.Worker].
+func (v *verifier) Timeout(job *river.Job[VerifyArgs]) time.Duration {
+	if d := v.w.cfg.Timeouts[job.Args.ResourceKind]; d > 0 {
+		return d
+	}
+	return verifyTimeout
+}
+
+// waitForPlace lets a contested check wait: it was queued before the
+// publication that it is for, so that it cannot be lost with the publisher.
+func waitForPlace(job *river.Job[VerifyArgs]) error {
+	if !job.Args.Contested || time.Since(job.CreatedAt) > verifyTimeout {
+		return nil
+	}
+	return river.JobSnooze(time.Minute)
+}
+
+func tokenAttrs(t registry.Token) []any {
+	return []any{"kind", t.Kind, "resource_id", t.ResourceID, "version", t.Version}
+}
+
+// verify reads what is in place without a claim, however long that takes, and
+// ends with one conditional statement. So what is found of a version that has
+// been replaced meanwhile says nothing about the newer one.
+func (w *Worker) verify(ctx context.Context, args VerifyArgs) error {
+	token := args.token()
+	want, err := w.cfg.Registry.InPlace(ctx, token)
+	if err != nil {
+		return err
+	}
+	if want.Removed && !args.Contested {
+		return registry.ErrSuperseded
+	}
+	differs := w.compare(ctx, token, want)
+	w.cfg.Hook("verify:read")
+	switch {
+	case errors.Is(differs, transfer.ErrMismatch):
+		return w.repair(ctx, token, differs)
+	case differs != nil:
+		return differs
+	}
+	if err := w.cfg.Registry.Verified(ctx, token); err != nil {
+		return err
+	}
+	w.Stats.Verified.Add(1)
+	return nil
+}
+
+func (w *Worker) compare(ctx context.Context, token registry.Token, want registry.InPlace) error {
+	kind, err := w.cfg.Queue.Kind(ctx, w.cfg.Queue.pool, token.Kind)
+	if err != nil || kind.Transfer == eventlog.TransferNone {
+		return err
+	}
+	mover := w.cfg.Transfers[kind.Transfer]
+	if mover == nil {
+		return fmt.Errorf("no target for %s is configured in this worker", kind.Transfer)
+	}
+	w.open.Add(1)
+	defer w.open.Add(-1)
+	at := transfer.Place{Prefix: kind.Prefix, Key: token.ResourceID}
+	if want.Removed {
+		return absent(ctx, mover, at)
+	}
+	return mover.Verify(ctx, at, want.Payload, want.Checksum)
+}
+
+// repair asks for a copy of what differs.
+func (w *Worker) repair(ctx context.Context, token registry.Token, differs error) error {
+	version, err := w.cfg.Registry.Repair(ctx, token)
+	if err != nil {
+		return err
+	}
+	w.Stats.Mismatched.Add(1)
+	w.cfg.Logger.WarnContext(ctx, "verification found a mismatch, copying again",
+		append(tokenAttrs(token), "new_version", version, "err", differs)...)
+	return nil
+}
