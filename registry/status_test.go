@@ -17,6 +17,8 @@ func TestStatusAndWhy(t *testing.T) {
 		older  = "synced_version = version - 1"
 		failed = "failed_version = version, last_error = 'no source', attempts = 3"
 		retry  = "retry_at = '2030-01-01'"
+		due    = "retry_at = '2020-01-01'"
+		absent = "missing_since = '2021-01-01'"
 	)
 	tests := map[string]struct {
 		set    []string // of the row
@@ -30,7 +32,7 @@ func TestStatusAndWhy(t *testing.T) {
 		"pending, job runs":           {nil, "running", "pending", []string{"is running in queue"}, "enqueue"},
 		"pending, an older copy":      {[]string{older}, "available", "pending", []string{"in place is version"}, "nothing is in place"},
 		"pending, an older failure":   {[]string{"failed_version = version - 1, last_error = 'old'"}, "available", "pending", nil, "old"},
-		"pending, no job":             {nil, "", "pending", []string{"no job is there for it (enqueue resync asks again)"}, "queue thing"},
+		"pending, no job":             {nil, "", "pending", []string{"no job is there for it (a reconcile, or enqueue resync, asks again)"}, "queue thing"},
 		"pending, job is over":        {nil, "completed", "pending", []string{"no job is there"}, "completed"},
 		"pending, dead claim":         {[]string{dead}, "", "pending", []string{"died with it and the sweep will hand it on"}, "no job"},
 		"pending, unknown process":    {[]string{nobody}, "", "pending", []string{"died with it"}, "no job"},
@@ -40,6 +42,14 @@ func TestStatusAndWhy(t *testing.T) {
 		"started, synced before":      {[]string{live, older}, "", "started", []string{"in place is version"}, ""},
 		"failed":                      {[]string{failed}, "", "failed", []string{"attempt 3 ended with: no source", "not tried again by itself (enqueue resync --failed)"}, "no job"},
 		"failed, tried again":         {[]string{failed, retry}, "retryable", "failed", []string{"next attempt at 2030", "is retryable"}, "not tried"},
+		"failed, its time has come":   {[]string{failed, due}, "retryable", "failed", []string{"the next attempt was due at 2020", "is retryable"}, "no job"},
+		"failed, its job is gone":     {[]string{failed, retry}, "", "failed", []string{"next attempt at 2030", "no job is there for it"}, "by itself"},
+		"failed, and handed on":       {[]string{failed}, "available", "failed", []string{"it is tried again", "is available"}, "by itself"},
+		"failed, missing":             {[]string{failed, retry, absent}, "scheduled", "failed", []string{"the source does not have it, seen first at 2021", "next attempt at 2030", "is scheduled"}, "no job"},
+		"missing before":              {[]string{absent, "failed_version = version - 1"}, "available", "pending", nil, "does not have"},
+		"missing, and looked for":     {[]string{failed, absent, live}, "", "started", []string{"seen first at 2021"}, "no job"},
+		"synced, missing before":      {[]string{failed, absent, synced}, "", "synced", nil, "2021"},
+		"claimed by no job":           {[]string{live, "claim_job = NULL"}, "", "started", []string{"job of an unknown number has it"}, "no job"},
 		"failed, dead claim":          {[]string{failed, dead}, "", "failed", []string{"sweep", "no source"}, "by itself"},
 		"failed, nothing is known":    {[]string{"failed_version = version"}, "", "failed", []string{"ended with: an error that is not known"}, ""},
 		"synced":                      {[]string{synced}, "", "synced", []string{"in place since"}, "no job"},
@@ -111,10 +121,76 @@ func (b *testBundle) why(t *testing.T, kind, key any) string {
 	return *why
 }
 
+// What concerns a thing and is not in its row.
+func TestWhyOfEventsAndReconciles(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.create(t, 10, "x")
+	b.create(t, 20, "in place")
+	b.exec(t, "UPDATE casq.registry SET synced_version = version, verified_at = now() WHERE resource_id = 'in place'")
+	keys := []string{"x", "in place", "no row"}
+	says := func(keys []string, want string, yes bool) {
+		t.Helper()
+		for _, key := range keys {
+			if why := b.why(t, kind, key); strings.Contains(why, want) != yes {
+				t.Errorf("%s: says %q (%v): %s", key, want, !yes, why)
+			}
+		}
+	}
+	const failed, compared = "could not be applied", "will look at it"
+	b.exec(t, "INSERT INTO casq.reconcile_runs (reason, dry_run) VALUES ('asked', true)")
+	b.exec(t, "INSERT INTO casq.reconcile_runs (kind, reason) VALUES ('other', 'asked')")
+	b.exec(t, "INSERT INTO casq.reconcile_runs (reason, finished_at) VALUES ('asked', now())")
+	fail := func(cursor string, id int64, key, reason string) {
+		t.Helper()
+		b.exec(t, `INSERT INTO casq.event_failures (cursor, life, event_id, tick, kind, resource_id, op, occurred_at, reason, tries)
+			VALUES ($1, 1, $2, 1, $3, $4, 'updated', now(), $5, 3)`, cursor, id, kind, key, reason)
+	}
+	for _, key := range keys {
+		fail(key, 5, key, "bad date")
+	}
+	b.exec(t, "UPDATE casq.event_failures SET replayed_at = now()")
+	says(keys, failed, false)
+	says(keys, compared, false)
+	for _, key := range keys {
+		fail(key, 6, key, "bad sum")
+		fail(key, 7, key, "worse sum")
+	}
+	says(keys, "event 7 of life 1 could not be applied: worse sum (enqueue replay looks at the source again); and 1 more", true)
+	says([]string{"another"}, failed, false)
+
+	b.exec(t, "INSERT INTO casq.reconcile_runs (reason, kind, beyond_life, beyond_tick) VALUES ('lost', $1, 1, 15)", kind)
+	says([]string{"in place", "no row"}, ", asked for at ", true)
+	says([]string{"x"}, compared, false)
+	b.exec(t, "INSERT INTO casq.reconcile_runs (reason, started_at) VALUES ('asked', now())")
+	says(keys, compared, true)
+	says([]string{"x"}, ", begun at ", true)
+}
+
+func TestWhyWithoutAWorker(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const nobody = "no worker is running"
+	token := b.create(t, 1, "x")
+	b.riverJob(t, token, "available")
+	if why := b.why(t, kind, "x"); !strings.Contains(why, nobody) {
+		t.Error(why)
+	}
+	r := b.registry(t)
+	if why := b.why(t, kind, "x"); strings.Contains(why, nobody) {
+		t.Error(why)
+	}
+	claim(t, r, token)
+	b.kill(t, r)
+	if why := b.why(t, kind, "x"); !strings.Contains(why, "sweep will hand it on") || !strings.Contains(why, nobody) {
+		t.Error(why)
+	}
+}
+
 func TestWhyOfWhatIsNotThere(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	const noRow, noKind = "has no row: no event of it has been read; the cursor stands at", "is not a known kind here; known: thing"
+	const noRow, noKind = "has no row: no event of it has been applied; the cursor stands at", "is not a known kind here; known: thing"
 	for _, test := range []struct {
 		kind, key any
 		want      string
@@ -143,7 +219,7 @@ func TestWhyOfAPausedQueue(t *testing.T) {
 	b := setup(t)
 	b.riverJob(t, b.create(t, 1, "x"), "available")
 	b.exec(t, "INSERT INTO river.river_queue (name, updated_at, paused_at) VALUES ($1, now(), clock_timestamp())", kind)
-	if why := b.why(t, kind, "x"); !strings.HasSuffix(why, "in queue thing, which is paused") {
+	if why := b.why(t, kind, "x"); !strings.Contains(why, "in queue thing, which is paused;") {
 		t.Error(why)
 	}
 }
