@@ -125,7 +125,7 @@ func (r *fileRun) lost(err error) error {
 // grows, but never fills the disk with it.
 func stream(ctx context.Context, out io.Writer, in object, pace *pace) ([]byte, error) {
 	hash := sha256.New()
-	buffer := make([]byte, min(copyBuffer, in.size()+1))
+	buffer := make([]byte, min(copyBuffer, in.size()+1, pace.most()))
 	for done := int64(0); ; {
 		if err := ctx.Err(); err != nil {
 			return nil, context.Cause(ctx)

@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 )
@@ -16,6 +17,15 @@ type pace struct {
 
 	mu  sync.Mutex
 	due time.Time // when the bytes that were read so far are paid for
+}
+
+// most is how much to read at once: what is due within an eighth of a second, so
+// that a copy which is cancelled leaves the others little to pay.
+func (p *pace) most() int64 {
+	if p.perSecond <= 0 {
+		return math.MaxInt64
+	}
+	return p.perSecond/8 + 1
 }
 
 // wait pays for n bytes that were read. What was not read while nobody had
