@@ -74,8 +74,8 @@ func statements(process uuid.UUID) map[string]func(n int) (sql string, args []an
 			return askSQL, []any{kinds, ids, versions, claims}
 		},
 		"lost": func(n int) (string, []any) {
-			kinds, ids, _, claims := keys(n)
-			return lostSQL, []any{kinds, ids, claims}
+			kinds, ids, versions, claims := keys(n)
+			return lostSQL, []any{kinds, ids, versions, claims, numbers(n), make([]bool, n)}
 		},
 		"verdict": func(n int) (string, []any) {
 			kinds, ids, versions, claims := keys(n)
@@ -86,12 +86,16 @@ func statements(process uuid.UUID) map[string]func(n int) (sql string, args []an
 			flags := make([]bool, n)
 			return settleSQL, []any{
 				kinds, ids, versions, claims, flags, make([]*string, n), make([]*int64, n),
-				make([]*string, n), make([]*time.Time, n), flags, flags,
+				make([]*string, n), make([]*time.Time, n), flags, flags, flags,
 			}
 		},
 		"sweep": func(n int) (string, []any) {
 			kinds, ids, _, _ := keys(n)
-			return sweepSQL, []any{kinds, ids, 25}
+			return sweepSQL, []any{kinds, ids, 25, make([]*int64, len(ids))}
+		},
+		"sweep ask": func(n int) (string, []any) {
+			kinds, ids, _, _ := keys(n)
+			return sweepAskSQL, []any{kinds, ids, make([]*int64, len(ids))}
 		},
 		"sweep over": func(n int) (string, []any) {
 			kinds, ids, _, _ := keys(n)

@@ -3,7 +3,6 @@ package registry
 import (
 	"cmp"
 	"context"
-	_ "embed"
 	"fmt"
 	"log/slog"
 	"os"
@@ -14,9 +13,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
-
-//go:embed lost.sql
-var lostSQL string
 
 // ProcessConfig configures a [Process].
 type ProcessConfig struct {
@@ -53,12 +49,6 @@ type Process struct {
 	held map[uuid.UUID]*held
 }
 
-type held struct {
-	claim  *Claim
-	cancel context.CancelCauseFunc
-	seen   bool // by a beat before this one: the work is long enough to watch
-}
-
 // NewProcess returns a process that nobody sees until [Process.Start].
 func NewProcess(cfg ProcessConfig) *Process {
 	cfg.ClaimTTL = cmp.Or(cfg.ClaimTTL, 30*time.Second)
@@ -81,8 +71,8 @@ func (p *Process) ID() uuid.UUID { return p.id }
 func (p *Process) Done() context.Context { return p.ctx }
 
 // Context returns a context for a claim's long work: it ends with parent, with
-// the process, and when the claim is found to be lost. The claim is watched
-// until stop is called.
+// the process, and when the claim is found to be lost, or the thing deleted or
+// replaced. The claim is watched until stop is called.
 func (p *Process) Context(parent context.Context, c *Claim) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	unhook := context.AfterFunc(p.ctx, func() { cancel(context.Cause(p.ctx)) })
@@ -118,13 +108,15 @@ func (p *Process) Start(ctx context.Context) error {
 // than this one may stand still.
 func (p *Process) Run(ctx context.Context) {
 	var group sync.WaitGroup
-	group.Go(func() { p.every(ctx, "beat", p.beat) })
-	group.Go(func() { p.every(ctx, "watch", p.watch) })
+	third := p.cfg.ClaimTTL / 3
+	group.Go(func() { p.every(ctx, third, "beat", p.beat) })
+	group.Go(func() { p.every(ctx, third, "watch", p.watch) })
+	group.Go(func() { p.every(ctx, min(third, watchInterval), "claims", p.watchClaims) })
 	group.Wait()
 }
 
-func (p *Process) every(ctx context.Context, what string, round func(context.Context) error) {
-	ticker := time.NewTicker(p.cfg.ClaimTTL / 3)
+func (p *Process) every(ctx context.Context, interval time.Duration, what string, round func(context.Context) error) {
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for p.ctx.Err() == nil {
 		if err := round(ctx); err != nil && ctx.Err() == nil {
@@ -149,12 +141,8 @@ func (p *Process) Stop(ctx context.Context) error {
 	return p.sweepDead(ctx)
 }
 
-// watch is one look at all that may be dead: claims of ours that were taken
-// over, processes, and what they left.
+// watch is one look at all that may be dead: processes, and what they left.
 func (p *Process) watch(ctx context.Context) error {
-	if err := p.watchClaims(ctx); err != nil {
-		return err
-	}
 	if err := p.watchOthers(ctx); err != nil {
 		return err
 	}
@@ -176,52 +164,6 @@ func (p *Process) beat(ctx context.Context) error {
 		p.cancel(ErrProcessLost)
 	}
 	return nil
-}
-
-// watchClaims finds single claims that were taken over, for work that lasts
-// longer than a beat. It only saves work: a lost claim cannot write.
-func (p *Process) watchClaims(ctx context.Context) error {
-	claims := p.longHeld()
-	if len(claims) == 0 {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, statementTimeout)
-	defer cancel()
-	var kinds, keys []string
-	var ids []uuid.UUID
-	for _, c := range claims {
-		kinds, keys, ids = append(kinds, c.Kind), append(keys, c.ResourceID), append(ids, c.ID)
-	}
-	rows, err := p.cfg.Pool.Query(ctx, lostSQL, kinds, keys, ids)
-	if err != nil {
-		return fmt.Errorf("look at held claims: %w", err)
-	}
-	lost, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
-	if err != nil {
-		return fmt.Errorf("look at held claims: %w", err)
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, id := range lost {
-		if h := p.held[id]; h != nil {
-			h.cancel(ErrFenced)
-		}
-	}
-	return nil
-}
-
-// longHeld returns the claims that a beat before this one has seen already.
-func (p *Process) longHeld() []*Claim {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var long []*Claim
-	for _, h := range p.held {
-		if h.seen {
-			long = append(long, h.claim)
-		}
-		h.seen = true
-	}
-	return long
 }
 
 // watchOthers looks at the beats of all processes and marks those as dead that

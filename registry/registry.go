@@ -24,6 +24,11 @@ var (
 	// ErrFenced says that the claim was taken over: nothing was written.
 	ErrFenced = errors.New("fenced: the claim was taken over")
 
+	// ErrReplaced says that the thing was deleted, or replaced by another one
+	// under its key, while a run worked on it. It is the cause of the end of the
+	// run's context; who then ends the run, in whatever way, finds it superseded.
+	ErrReplaced = errors.New("the thing was deleted or replaced meanwhile")
+
 	// ErrProcessLost says that this process was taken for dead.
 	ErrProcessLost = errors.New("this process was taken for dead")
 )

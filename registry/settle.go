@@ -19,6 +19,8 @@ var (
 	verdictSQL string
 	//go:embed settle.sql
 	settleSQL string
+	//go:embed give_up.sql
+	giveUpSQL string
 )
 
 const (
@@ -50,9 +52,22 @@ func (r *Registry) Publish(c *Claim, result Result, publish func(context.Context
 
 // Fail ends the run with an error, which is written to the row only while the
 // token is its version; then superseded is false. A nil retryAt says that
-// nobody will try again by himself.
+// nobody will try again by himself. After an error the claim is given back,
+// too, unless the process is lost.
 func (r *Registry) Fail(c *Claim, cause error, retryAt *time.Time) (superseded bool, err error) {
-	err = r.settle(&settling{claim: c, outcome: failed, cause: clean(cause.Error()), retryAt: retryAt})
+	return r.fail(&settling{claim: c, cause: clean(cause.Error()), retryAt: retryAt})
+}
+
+// Missing is [Registry.Fail] for a thing that the source does not have: the row
+// says since when.
+func (r *Registry) Missing(c *Claim, cause error, retryAt time.Time) (superseded bool, err error) {
+	text := clean("missing at the source: " + cause.Error())
+	return r.fail(&settling{claim: c, cause: text, retryAt: &retryAt, missing: true})
+}
+
+func (r *Registry) fail(s *settling) (superseded bool, err error) {
+	s.outcome = failed
+	err = r.settle(s)
 	if errors.Is(err, ErrSuperseded) {
 		return true, nil
 	}
@@ -86,6 +101,7 @@ type settling struct {
 	publish func(context.Context) error
 	cause   string
 	retryAt *time.Time
+	missing bool // at the source
 
 	err    error // for the caller
 	unsure bool  // it may have been written by a transaction whose answer was lost
@@ -125,6 +141,9 @@ func (r *Registry) settleAll(group []*settling) {
 			each(group, r.settleAll)
 			return
 		}
+		if permanent(err) && group[0].outcome != published {
+			err = r.giveUp(group[0], err)
+		}
 		if permanent(err) || !r.backOff(try) {
 			for _, s := range group {
 				s.err = fmt.Errorf("end run of %s %q: %w", s.claim.Kind, s.claim.ResourceID, r.because(err))
@@ -134,6 +153,24 @@ func (r *Registry) settleAll(group []*settling) {
 		}
 		for _, s := range group {
 			s.unsure = s.unsure || !database.Answered(err)
+		}
+	}
+}
+
+// giveUp gives the claim of a run back whose end the database refuses for good:
+// nobody else would, for as long as this process lives. It returns the refusal.
+func (r *Registry) giveUp(s *settling, refusal error) error {
+	c, reason := s.claim, clean("the database refused the result: "+refusal.Error())
+	for try := 0; ; try++ {
+		ctx, cancel := context.WithTimeout(r.process.ctx, statementTimeout)
+		_, err := r.cfg.Pool.Exec(ctx, giveUpSQL, c.Kind, c.ResourceID, c.Version, c.ID, reason, s.retryAt)
+		cancel()
+		if err == nil {
+			return refusal
+		}
+		r.cfg.Logger.Error("cannot give a claim back", "kind", c.Kind, "resource_id", c.ResourceID, "err", err)
+		if permanent(err) || !r.backOff(try) {
+			return errors.Join(refusal, err)
 		}
 	}
 }

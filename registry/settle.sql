@@ -17,11 +17,16 @@ SET claim = NULL, claim_process = NULL, claim_job = NULL, last_claim = r.claim,
                       WHEN w.published THEN NULL
                       WHEN w.error IS NOT NULL THEN w.error ELSE r.last_error END,
     retry_at = CASE WHEN r.version = w.version THEN w.retry_at ELSE r.retry_at END,
+    -- The first of the version that found nothing there says since when; a run
+    -- that was given back unfinished has nothing to say.
+    missing_since = CASE WHEN r.version <> w.version OR w.released THEN r.missing_since
+                         WHEN w.missing THEN coalesce(CASE WHEN r.failed_version = w.version THEN r.missing_since END,
+                                                      clock_timestamp()) END,
     -- A run that was interrupted by its own worker's stop is no attempt.
     attempts = CASE WHEN r.version = w.version AND w.released THEN greatest(r.attempts - 1, 0) ELSE r.attempts END
 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::uuid[], $5::boolean[], $6::text[], $7::bigint[],
-            $8::text[], $9::timestamptz[], $10::boolean[], $11::boolean[])
-     AS w (kind, resource_id, version, claim, published, checksum, size, error, retry_at, released, asked)
+            $8::text[], $9::timestamptz[], $10::boolean[], $11::boolean[], $12::boolean[])
+     AS w (kind, resource_id, version, claim, published, checksum, size, error, retry_at, released, asked, missing)
 WHERE r.kind = w.kind AND r.resource_id = w.resource_id AND r.claim = w.claim
 RETURNING r.kind, r.resource_id, r.version, r.deleted_at IS NOT NULL,
           (w.asked OR w.released) AND r.synced_version IS DISTINCT FROM r.version

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"fmt"
@@ -15,6 +16,8 @@ var (
 	sweepPageSQL string
 	//go:embed sweep.sql
 	sweepSQL string
+	//go:embed sweep_ask.sql
+	sweepAskSQL string
 	//go:embed sweep_over.sql
 	sweepOverSQL string
 )
@@ -62,21 +65,33 @@ func (p *Process) sweepJobs(ctx context.Context) error {
 		if err != nil || len(jobs) == 0 {
 			return err
 		}
-		slices.SortFunc(tokens, compareTokens)
-		var kinds, keys []string
-		for i, t := range tokens {
-			if i > 0 && t.Kind == tokens[i-1].Kind && t.ResourceID == tokens[i-1].ResourceID {
-				continue
-			}
-			kinds, keys = append(kinds, t.Kind), append(keys, t.ResourceID)
-		}
-		if err := p.sweepRows(ctx, kinds, keys); err != nil {
+		kinds, keys, newest := things(tokens, jobs)
+		if err := p.sweepRows(ctx, kinds, keys, newest); err != nil {
 			return fmt.Errorf("hand on jobs of dead processes: %w", err)
 		}
 		if err := p.cfg.Queue.Abandon(ctx, jobs); err != nil {
 			return fmt.Errorf("write off jobs of dead processes: %w", err)
 		}
 	}
+}
+
+// things returns the things that jobs are for, in key order, each with its
+// newest job.
+func things(tokens []Token, jobs []int64) (kinds, keys []string, newest []*int64) {
+	order := make([]int, len(tokens))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(i, j int) int {
+		return cmp.Or(cmp.Compare(tokens[i].Kind, tokens[j].Kind), cmp.Compare(tokens[i].ResourceID, tokens[j].ResourceID), cmp.Compare(jobs[j], jobs[i]))
+	})
+	for n, i := range order {
+		if n > 0 && tokens[i].Kind == kinds[len(kinds)-1] && tokens[i].ResourceID == keys[len(keys)-1] {
+			continue
+		}
+		kinds, keys, newest = append(kinds, tokens[i].Kind), append(keys, tokens[i].ResourceID), append(newest, &jobs[i])
+	}
+	return kinds, keys, newest
 }
 
 func (p *Process) sweepClaims(ctx context.Context) error {
@@ -87,7 +102,7 @@ func (p *Process) sweepClaims(ctx context.Context) error {
 			return fmt.Errorf("look for claims of dead processes: %w", err)
 		}
 		if len(kinds) > 0 {
-			if err := p.sweepRows(ctx, kinds, keys); err != nil {
+			if err := p.sweepRows(ctx, kinds, keys, make([]*int64, len(keys))); err != nil {
 				return fmt.Errorf("hand on claims of dead processes: %w", err)
 			}
 		}
@@ -118,13 +133,17 @@ func (p *Process) claimedPage(ctx context.Context, kind, key string) (kinds, key
 }
 
 // sweepRows hands on things of the dead, and removes the staging of those that
-// no run will begin again. The others lose it to their next run.
-func (p *Process) sweepRows(ctx context.Context, kinds, keys []string) error {
+// no run will begin again. The others lose it to their next run. orphans are the
+// jobs that led to the things; nil: a claim did.
+func (p *Process) sweepRows(ctx context.Context, kinds, keys []string, orphans []*int64) error {
 	err := pgx.BeginTxFunc(ctx, p.cfg.Pool, pgx.TxOptions{}, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, lockSQL, kinds, keys); err != nil {
 			return err
 		}
-		rows, err := tx.Query(ctx, sweepSQL, kinds, keys, p.cfg.MaxAttempts)
+		if _, err := tx.Exec(ctx, sweepAskSQL, kinds, keys, orphans); err != nil {
+			return err
+		}
+		rows, err := tx.Query(ctx, sweepSQL, kinds, keys, p.cfg.MaxAttempts, orphans)
 		if err != nil {
 			return err
 		}

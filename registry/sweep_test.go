@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	"casq/eventlog"
 
@@ -136,6 +137,97 @@ func TestSweepIsPaged(t *testing.T) {
 	sweep(t, sweeper)
 	if got, want := len(b.takeJobs(t)), (2*sweepPage+7)/5; got != want {
 		t.Errorf("%d jobs, want %d", got, want)
+	}
+}
+
+// Several sweep at once, each with the list that it has read before the others
+// were done: one job for each thing, all the same.
+func TestSweepersDoNotMultiply(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	dead, live := b.registry(t), b.registry(t)
+	fetched, claimed, others := b.create(t, 1, "fetched"), b.create(t, 2, "claimed"), b.create(t, 3, "live")
+	for _, token := range []Token{fetched, claimed, others} {
+		b.running(t, dead.process.id, token)
+	}
+	claim(t, dead, claimed)
+	kept := claim(t, live, others)
+	b.kill(t, dead)
+	tokens, jobs, err := b.queue.Orphans(t.Context())
+	if err != nil || len(tokens) != 3 {
+		t.Fatal(tokens, err)
+	}
+	kinds, keys, newest := things(tokens, jobs)
+	for range 3 {
+		sweeper := b.process(t)
+		if err := sweeper.sweepRows(t.Context(), kinds, keys, newest); err != nil {
+			t.Fatal(err)
+		}
+		// Claims, by a page that was read when they were there.
+		if err := sweeper.sweepRows(t.Context(), kinds, keys, make([]*int64, len(keys))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	queued := b.takeJobs(t)
+	slices.SortFunc(queued, func(x, y Job) int { return compareTokens(x.Token, y.Token) })
+	if want := []Job{{Token: claimed}, {Token: fetched}}; !slices.Equal(queued, want) {
+		t.Fatalf("got jobs %v, want %v", queued, want)
+	}
+	// The live run was asked, once, in the dead one's name.
+	if _, err := live.Fail(kept, errors.New("e"), nil); err != nil {
+		t.Fatal(err)
+	}
+	b.wantJobs(t, Job{Token: others})
+	if got := b.row(t, "live"); got.Asked {
+		t.Errorf("got %+v", got)
+	}
+	// The next job that dies is another one.
+	b.running(t, uuid.New(), fetched)
+	sweep(t, b.process(t))
+	b.wantJobs(t, Job{Token: fetched})
+}
+
+func TestThingsOfJobs(t *testing.T) {
+	t.Parallel()
+	token := func(kind, key string) Token { return Token{Kind: kind, ResourceID: key} }
+	kinds, keys, newest := things([]Token{token("b", "x"), token("a", "y"), token("a", "x"), token("a", "y")}, []int64{1, 2, 3, 4})
+	var jobs []int64
+	for _, job := range newest {
+		jobs = append(jobs, *job)
+	}
+	if !slices.Equal(kinds, []string{"a", "a", "b"}) || !slices.Equal(keys, []string{"x", "y", "x"}) || !slices.Equal(jobs, []int64{3, 4, 1}) {
+		t.Errorf("got %v, %v, %v", kinds, keys, jobs)
+	}
+}
+
+// What is looked for in vain, many times, is not failed for good when a worker
+// dies at it; but counts from then on.
+func TestSweepOfWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	sweeper := b.process(t, func(c *ProcessConfig) { c.MaxAttempts = 3 })
+	token := b.create(t, 1, "x")
+	for range 5 {
+		r := b.registry(t)
+		if _, err := r.Missing(claim(t, r, token), errors.New("e"), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for attempt := 1; attempt <= 3; attempt++ {
+		victim := b.registry(t)
+		claim(t, victim, token)
+		b.kill(t, victim)
+		sweep(t, sweeper)
+		if got := b.row(t, "x"); got.Attempts != attempt {
+			t.Errorf("death %d: %+v", attempt, got)
+		}
+		if attempt < 3 {
+			b.wantJobs(t, Job{Token: token})
+		}
+	}
+	b.wantJobs(t)
+	if got := b.row(t, "x"); got.Status != "failed" || got.RetryAt != nil {
+		t.Errorf("got %+v", got)
 	}
 }
 

@@ -1,0 +1,94 @@
+package registry
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+//go:embed lost.sql
+var lostSQL string
+
+// watchInterval is how often held claims are looked at. Work that is done
+// within one costs no look at all; the rest costs a look-up by key for each
+// claim. An event cannot tell the run itself: a notification per row would be
+// sent in the transposer's transaction, and locks out others at its commit.
+const watchInterval = time.Second
+
+// watchPage is how many claims are looked at in one statement.
+const watchPage = 1000
+
+// held is a claim whose work is under way.
+type held struct {
+	claim  *Claim
+	cancel context.CancelCauseFunc
+	seen   bool // by a look before this one: the work is long enough to watch
+}
+
+// watchClaims cancels work that is for nothing: single claims that were taken
+// over, and things that were deleted or replaced. It only saves work, and lets
+// the removal begin soon: neither could be written.
+func (p *Process) watchClaims(ctx context.Context) error {
+	for page := range slices.Chunk(p.longHeld(), watchPage) {
+		if err := p.watchPage(ctx, page); err != nil {
+			return fmt.Errorf("look at held claims: %w", err)
+		}
+	}
+	return nil
+}
+
+func (p *Process) watchPage(ctx context.Context, claims []*Claim) error {
+	ctx, cancel := context.WithTimeout(ctx, statementTimeout)
+	defer cancel()
+	var kinds, keys []string
+	var versions, incarnations []int64
+	var ids []uuid.UUID
+	var deleted []bool
+	for _, c := range claims {
+		kinds, keys, ids = append(kinds, c.Kind), append(keys, c.ResourceID), append(ids, c.ID)
+		versions, incarnations, deleted = append(versions, c.Version), append(incarnations, c.Incarnation), append(deleted, c.Deleted)
+	}
+	rows, err := p.cfg.Pool.Query(ctx, lostSQL, kinds, keys, versions, ids, incarnations, deleted)
+	if err != nil {
+		return err
+	}
+	var id uuid.UUID
+	var lost bool
+	_, err = pgx.ForEachRow(rows, []any{&id, &lost}, func() error {
+		cause := ErrReplaced
+		if lost {
+			cause = ErrFenced
+		}
+		p.end(id, cause)
+		return nil
+	})
+	return err
+}
+
+// end cancels a claim's work, if it still goes on.
+func (p *Process) end(claim uuid.UUID, cause error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if h := p.held[claim]; h != nil {
+		h.cancel(cause)
+	}
+}
+
+// longHeld returns the claims that a look before this one has seen already.
+func (p *Process) longHeld() []*Claim {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var long []*Claim
+	for _, h := range p.held {
+		if h.seen {
+			long = append(long, h.claim)
+		}
+		h.seen = true
+	}
+	return long
+}

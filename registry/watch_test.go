@@ -1,0 +1,109 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"casq/eventlog"
+
+	"github.com/google/uuid"
+)
+
+// Work is cancelled when what it makes may not be published any more, and only
+// then; and whoever waits for the claim gets it by the run's end.
+func TestWorkForNothingIsCancelled(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	r := b.registry(t)
+	var id int64
+	type change = func(key string)
+	events := func(ops ...eventlog.Op) change {
+		return func(key string) {
+			var batch []eventlog.Event
+			for _, op := range ops {
+				id++
+				batch = append(batch, event(id, op, key, "{}"))
+			}
+			b.apply(t, batch...)
+		}
+	}
+	for name, test := range map[string]struct {
+		removal bool
+		change  change
+		cause   error // nil: it goes on
+	}{
+		"nothing happens":          {false, func(string) {}, nil},
+		"updated":                  {false, events(eventlog.Updated), nil},
+		"deleted":                  {false, events(eventlog.Deleted), ErrReplaced},
+		"replaced":                 {false, events(eventlog.Deleted, eventlog.Created), ErrReplaced},
+		"deleted and created":      {false, func(key string) { events(eventlog.Deleted)(key); events(eventlog.Created)(key) }, ErrReplaced},
+		"removal, nothing happens": {true, func(string) {}, nil},
+		"removal, created again":   {true, events(eventlog.Created), ErrReplaced},
+		"removal, deleted again":   {true, events(eventlog.Deleted), ErrReplaced},
+		"the row is gone":          {false, func(key string) { b.exec(t, "DELETE FROM casq.registry WHERE resource_id = $1", key) }, ErrFenced},
+		"the claim is gone": {false, func(key string) {
+			b.exec(t, "UPDATE casq.registry SET claim = NULL, claim_process = NULL WHERE resource_id = $1", key)
+		}, ErrFenced},
+		"removal, the claim is gone": {true, func(key string) {
+			b.exec(t, "UPDATE casq.registry SET claim = gen_random_uuid() WHERE resource_id = $1", key)
+		}, ErrFenced},
+	} {
+		id++
+		token := b.create(t, id, name)
+		if test.removal {
+			events(eventlog.Deleted)(name)
+			token = b.takeJobs(t)[0].Token
+		}
+		c := claim(t, r, token)
+		ctx, stop := r.process.Context(t.Context(), c)
+		test.change(name)
+		for range 2 {
+			if err := r.process.watchClaims(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := context.Cause(ctx); !errors.Is(got, test.cause) || (got == nil) != (test.cause == nil) {
+			t.Errorf("%s: the cause is %v, want %v", name, got, test.cause)
+		}
+		stop()
+		jobs := b.takeJobs(t)
+		if !errors.Is(test.cause, ErrReplaced) {
+			continue
+		}
+		newest := jobs[len(jobs)-1]
+		if _, err := r.Claim(t.Context(), newest.Token, 8); !errors.Is(err, ErrHandedOver) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if superseded, err := r.Fail(c, context.Cause(ctx), nil); !superseded || err != nil {
+			t.Errorf("%s: ended with %v, %v", name, superseded, err)
+		}
+		b.wantJobs(t, newest)
+		if got := b.row(t, name); got.LastError != nil || got.Attempts != 0 {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+// More claims than fit in a page; the first look only remembers them.
+func TestClaimsAreWatchedInPages(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	p := b.process(t)
+	var works []context.Context
+	for range watchPage + 7 {
+		ctx, stop := p.Context(t.Context(), &Claim{Token: Token{Kind: kind, ResourceID: "no such row"}, ID: uuid.New()})
+		defer stop()
+		works = append(works, ctx)
+	}
+	for look, want := range []error{nil, ErrFenced} {
+		if err := p.watchClaims(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for i, ctx := range works {
+			if got := context.Cause(ctx); !errors.Is(got, want) {
+				t.Fatalf("look %d, work %d: the cause is %v, want %v", look, i, got, want)
+			}
+		}
+	}
+}
