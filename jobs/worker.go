@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"log/slog"
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -87,7 +85,7 @@ type runner[T args] struct {
 
 // Work implements [river.Worker].
 func (r *runner[T]) Work(ctx context.Context, job *river.Job[T]) error {
-	return forRiver(r.w.work(ctx, job.JobRow, job.Args.token()))
+	return forRiver(r.w.recovered(ctx, func() error { return r.w.work(ctx, job.JobRow, job.Args.token()) }))
 }
 
 // Timeout implements [river.Worker].
@@ -103,17 +101,6 @@ func (w *Worker) timeout(kind string) time.Duration {
 		return d
 	}
 	return noTimeout
-}
-
-// nextRetry is attempt^4 seconds from now, at most a day, spread by a tenth so
-// that jobs which failed together do not come back together. It is the same
-// for the row and for River.
-func nextRetry(job *rivertype.JobRow) time.Time {
-	seconds := math.Min(math.Pow(float64(job.Attempt), 4), 24*60*60)
-	h := fnv.New32a()
-	_, _ = fmt.Fprintf(h, "%d.%d", job.ID, job.Attempt)
-	spread := 1 + (float64(h.Sum32()%1000)/1000-0.5)/5
-	return time.Now().Add(time.Duration(seconds * spread * float64(time.Second)))
 }
 
 // work is one run. It returns nil when there is nothing left to do for this
@@ -135,14 +122,7 @@ func (w *Worker) work(ctx context.Context, job *rivertype.JobRow, token registry
 	w.cfg.Hook("work:claimed")
 	ctx, stop := w.cfg.Process.Context(ctx, claim)
 	defer stop()
-	ended := false
-	defer func() {
-		if !ended { // a panic, on its way to River, which lives on and tries again
-			_ = w.give(ctx, job, claim, errPanicked)
-		}
-	}()
-	err = w.run(ctx, claim)
-	ended = true
+	err = w.recovered(ctx, func() error { return w.run(ctx, claim) })
 	switch {
 	case err == nil:
 		w.Stats.Synced.Add(1)
@@ -155,8 +135,6 @@ func (w *Worker) work(ctx context.Context, job *rivertype.JobRow, token registry
 	}
 	return w.give(ctx, job, claim, err)
 }
-
-var errPanicked = errors.New("the run panicked; see the job's errors")
 
 func (w *Worker) fenced(ctx context.Context, claim *registry.Claim, err error) error {
 	w.Stats.Fenced.Add(1)
@@ -178,14 +156,8 @@ func (w *Worker) give(ctx context.Context, job *rivertype.JobRow, claim *registr
 		w.Stats.Released.Add(1)
 		return nil
 	}
-	permanent := errors.Is(cause, transfer.ErrBadPlace) || errors.Is(cause, transfer.ErrBadPayload) ||
-		errors.Is(context.Cause(ctx), river.ErrJobCancelledRemotely)
-	var retryAt *time.Time
-	if !permanent && job.Attempt < job.MaxAttempts {
-		at := nextRetry(job)
-		retryAt = &at
-	}
-	superseded, err := w.cfg.Registry.Fail(claim, explain(ctx, cause), retryAt)
+	end := w.judge(ctx, job, claim, cause)
+	superseded, err := end.write(w.cfg.Registry, claim)
 	switch {
 	case superseded:
 		w.Stats.Superseded.Add(1)
@@ -194,11 +166,11 @@ func (w *Worker) give(ctx context.Context, job *rivertype.JobRow, claim *registr
 		return w.fenced(ctx, claim, errors.Join(cause, err))
 	}
 	w.Stats.Failed.Add(1)
-	w.cfg.Logger.WarnContext(ctx, "run failed", append(w.attrs(claim, cause), "retry_at", retryAt)...)
-	if permanent {
-		return river.JobCancel(cause)
+	w.cfg.Logger.WarnContext(ctx, "run failed", append(w.attrs(claim, cause), "retry_at", end.retryAt)...)
+	if err != nil {
+		return errors.Join(cause, err)
 	}
-	return errors.Join(cause, err)
+	return end.river
 }
 
 // explain says why a context ended, rather than that it did, and what a
@@ -250,7 +222,7 @@ func (w *Worker) run(ctx context.Context, claim *registry.Claim) error {
 	if err != nil {
 		return err
 	}
-	guarded := &guarded{run: move}
+	guarded := &guarded{run: move, recovered: w.recovered}
 	defer func() { closed = guarded.close(w.cfg.Logger) }()
 	if claim.Deleted {
 		return w.cfg.Registry.Publish(claim, registry.Result{}, guarded.do(move.Remove))
@@ -287,9 +259,13 @@ func (w *Worker) Swept(ctx context.Context, kind, resourceID, claim string) erro
 //
 // mu guards closed, and is held by whoever uses run.
 type guarded struct {
+	run transfer.Run
+	// A publication runs in a goroutine of its own: a panic there would be the
+	// end of the whole process.
+	recovered func(context.Context, func() error) error
+
 	mu     sync.Mutex
 	closed bool
-	run    transfer.Run
 }
 
 var errClosed = errors.New("given up before it began")
@@ -301,7 +277,7 @@ func (g *guarded) do(f func(context.Context) error) func(context.Context) error 
 		if g.closed {
 			return errClosed
 		}
-		return f(ctx)
+		return g.recovered(ctx, func() error { return f(ctx) })
 	}
 }
 

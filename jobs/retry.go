@@ -1,0 +1,71 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math"
+	"time"
+
+	"casq/registry"
+	"casq/transfer"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+)
+
+// ending is how a run ends that did not succeed: what the row says and what
+// River does agree.
+type ending struct {
+	cause   error
+	missing bool       // at the source
+	retryAt *time.Time // nil: nobody tries again by himself
+	river   error
+}
+
+// judge decides how a run ends. What the source does not have may come at any
+// time, and is looked for as long as it is wanted: River's attempts would run
+// out, so its job sleeps instead, and does not count them.
+func (w *Worker) judge(ctx context.Context, job *rivertype.JobRow, claim *registry.Claim, cause error) ending {
+	end := ending{cause: explain(ctx, cause), river: cause}
+	switch {
+	case errors.Is(cause, transfer.ErrBadPlace), errors.Is(cause, transfer.ErrBadPayload),
+		errors.Is(context.Cause(ctx), river.ErrJobCancelledRemotely):
+		end.river = river.JobCancel(cause)
+	case errors.Is(cause, transfer.ErrMissing):
+		wait := backOff(claim.Attempts, maxMissing, job)
+		end.missing, end.retryAt, end.river = true, new(time.Now().Add(wait)), river.JobSnooze(wait)
+	case job.Attempt < job.MaxAttempts:
+		end.retryAt = new(nextRetry(job))
+	}
+	return end
+}
+
+func (e ending) write(r *registry.Registry, claim *registry.Claim) (superseded bool, err error) {
+	if e.missing {
+		return r.Missing(claim, e.cause, *e.retryAt)
+	}
+	return r.Fail(claim, e.cause, e.retryAt)
+}
+
+// The longest times between two attempts.
+const (
+	maxRetry   = 24 * time.Hour
+	maxMissing = 15 * time.Minute
+)
+
+// nextRetry is the same for the row and for River.
+func nextRetry(job *rivertype.JobRow) time.Time {
+	return time.Now().Add(backOff(job.Attempt, maxRetry, job))
+}
+
+// backOff is attempt^4 seconds, or the limit, spread by a tenth so that jobs
+// which failed together do not come back together.
+func backOff(attempt int, limit time.Duration, job *rivertype.JobRow) time.Duration {
+	seconds := math.Min(math.Pow(float64(attempt), 4), limit.Seconds())
+	h := fnv.New32a()
+	_, _ = fmt.Fprintf(h, "%d.%d", job.ID, attempt)
+	spread := 1 + (float64(h.Sum32()%1000)/1000-0.5)/5
+	return time.Duration(seconds * spread * float64(time.Second))
+}

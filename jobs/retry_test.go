@@ -1,0 +1,110 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"casq/eventlog"
+	"casq/transfer"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+)
+
+func TestBackOff(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		attempt int
+		limit   time.Duration
+		want    time.Duration
+	}{
+		{1, maxRetry, time.Second}, {2, maxRetry, 16 * time.Second}, {25, maxRetry, maxRetry},
+		{1, maxMissing, time.Second}, {5, maxMissing, 625 * time.Second}, {6, maxMissing, maxMissing}, {1_000_000, maxMissing, maxMissing},
+	} {
+		for id := range int64(50) {
+			got := backOff(test.attempt, test.limit, &rivertype.JobRow{ID: id})
+			if ratio := float64(got) / float64(test.want); ratio < 0.9 || ratio > 1.1 {
+				t.Errorf("attempt %d: %s, want about %s", test.attempt, got, test.want)
+			}
+		}
+	}
+}
+
+// What the source does not have is looked for ever more rarely, without end; the
+// row tells since when, and River sleeps until the time that the row tells. A new
+// event begins anew, and any other failure is no missing thing.
+func TestMissingAtTheSource(t *testing.T) {
+	t.Parallel()
+	m := &mover{}
+	b := setupWork(t, m)
+	missing := func(context.Context) error { return transfer.ErrMissing }
+	m.copy = missing
+	since := func() (at *time.Time, retry *time.Time, status string) {
+		t.Helper()
+		err := b.pool.QueryRow(t.Context(), "SELECT missing_since, retry_at, status FROM casq.registry_status").Scan(&at, &retry, &status)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return at, retry, status
+	}
+	var first time.Time
+	for attempt := range 30 { // River would have given up after 25
+		snooze, ok := errors.AsType[*rivertype.JobSnoozeError](b.work(t.Context(), 1))
+		at, retry, status := since()
+		if !ok || at == nil || status != "failed" || retry == nil {
+			t.Fatalf("attempt %d: %v, missing since %v, %s, next %v", attempt, snooze, at, status, retry)
+		}
+		if wait := time.Until(*retry); wait > maxMissing*11/10 || snooze.Duration < wait-time.Second || snooze.Duration > wait+20*time.Second {
+			t.Errorf("attempt %d: the row waits %s, River %s", attempt, wait, snooze.Duration)
+		}
+		if attempt == 0 {
+			first = *at
+		}
+		if !at.Equal(first) {
+			t.Errorf("attempt %d: missing since %s, want %s", attempt, at, first)
+		}
+	}
+	m.copy = func(context.Context) error { return errors.New("disk full") }
+	if err := b.work(t.Context(), 1); errors.Is(err, river.JobSnooze(0)) {
+		t.Error(err)
+	}
+	if at, _, status := since(); at != nil || status != "failed" {
+		t.Errorf("another failure: missing since %v, %s", at, status)
+	}
+	m.copy = missing
+	b.token = b.event(t, 2, eventlog.Updated)
+	if at, retry, status := since(); at != nil || retry != nil || status != "pending" {
+		t.Errorf("a new event: missing since %v, next %v, %s", at, retry, status)
+	}
+	_ = b.work(t.Context(), 1)
+	if at, retry, _ := since(); at == nil || !at.After(first) || time.Until(*retry) > 2*time.Second {
+		t.Errorf("the new event's version: missing since %v, next %v", at, retry)
+	}
+	m.copy = nil
+	if err := b.work(t.Context(), 1); err != nil {
+		t.Error(err)
+	}
+	if at, retry, status := since(); at != nil || retry != nil || status != "synced" {
+		t.Errorf("it came: missing since %v, next %v, %s", at, retry, status)
+	}
+}
+
+// Another panic than that of a run, on its way to River.
+func TestAPanicOutsideOfARun(t *testing.T) {
+	t.Parallel()
+	b := setupWork(t, &mover{})
+	b.worker.cfg.Hook = func(point string) {
+		if point == "work:fetched" {
+			panic("\x00")
+		}
+	}
+	err := (&runner[SyncArgs]{w: b.worker}).Work(t.Context(), &river.Job[SyncArgs]{
+		JobRow: &rivertype.JobRow{ID: 5, Attempt: 1, MaxAttempts: 25},
+		Args:   SyncArgs{ResourceKind: b.token.Kind, ResourceID: b.token.ResourceID, Version: b.token.Version},
+	})
+	if err == nil || err.Error() != "the run panicked: ?" {
+		t.Errorf("River is told %v", err)
+	}
+}
