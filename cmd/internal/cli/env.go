@@ -14,8 +14,9 @@ import (
 	"strings"
 	"time"
 
+	"casq/internal/redisurl"
+
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/redis/go-redis/v9"
 )
 
 // Env reads the environment and collects everything that is wrong with it, so
@@ -101,15 +102,18 @@ func isDatabase(value string) bool {
 	return err == nil && value != ""
 }
 
-// Redis returns a URL that go-redis accepts.
+// Redis returns a URL that [redisurl.Open] accepts.
 func (e *Env) Redis(name string) string {
 	value := e.get(name)
 	if value == "" {
 		return ""
 	}
-	if _, err := redis.ParseURL(value); err != nil {
-		e.bad(name, redact(value), "redis://:password@host:6379/0, rediss:// or unix://")
+	client, err := redisurl.Open(value)
+	if err != nil {
+		e.bad(name, redact(value), redisurl.Forms)
+		return value
 	}
+	_ = client.Close() // it was never used
 	return value
 }
 

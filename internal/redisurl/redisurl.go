@@ -1,0 +1,89 @@
+// Package redisurl opens what REDIS_URL names: one server, a Sentinel set-up or
+// a Cluster.
+package redisurl
+
+import (
+	"cmp"
+	"fmt"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// Forms says what a URL may look like, for error messages.
+const Forms = "redis://:password@host:6379/0, rediss:// or unix://; ?master_name=name for Sentinel, ?addr=host2:6379 for Cluster"
+
+// A server that is there answers at once, and whoever asks has something else
+// to do when none is there. So nothing waits for long, and nothing is repeated
+// behind the caller's back.
+const (
+	dialTimeout = time.Second
+	answerIn    = 3 * time.Second
+	retries     = 1
+)
+
+// quiet keeps go-redis from writing to the standard error, in a form of its own,
+// what its errors say as well.
+var quiet = sync.OnceFunc(logging.Disable)
+
+// Open returns a client, which connects when it is used. The deadline of a
+// call's context is obeyed.
+//
+// With master_name in the query the hosts, that of the URL and those of addr,
+// are Sentinels; with addr alone they are nodes of a Cluster. Everything else is
+// as go-redis has it.
+func Open(text string) (redis.UniversalClient, error) {
+	quiet()
+	parsed, err := url.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("parse redis URL: %w", err)
+	}
+	switch query := parsed.Query(); {
+	case query.Has("master_name"):
+		return openSentinel(text)
+	case query.Has("addr"):
+		return openCluster(text)
+	default:
+		return openServer(text)
+	}
+}
+
+func openServer(text string) (redis.UniversalClient, error) {
+	o, err := redis.ParseURL(text)
+	if err != nil {
+		return nil, fmt.Errorf("parse redis URL: %w", err)
+	}
+	o.ContextTimeoutEnabled = true
+	o.DialTimeout, o.DialerRetries = cmp.Or(o.DialTimeout, dialTimeout), cmp.Or(o.DialerRetries, retries)
+	o.ReadTimeout, o.MaxRetries = cmp.Or(o.ReadTimeout, answerIn), cmp.Or(o.MaxRetries, retries)
+	// Only Redis Enterprise sends these.
+	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	return redis.NewClient(o), nil
+}
+
+func openSentinel(text string) (redis.UniversalClient, error) {
+	o, err := redis.ParseFailoverURL(text)
+	if err != nil {
+		return nil, fmt.Errorf("parse redis URL: %w", err)
+	}
+	o.ContextTimeoutEnabled = true
+	o.DialTimeout, o.DialerRetries = cmp.Or(o.DialTimeout, dialTimeout), cmp.Or(o.DialerRetries, retries)
+	o.ReadTimeout, o.MaxRetries = cmp.Or(o.ReadTimeout, answerIn), cmp.Or(o.MaxRetries, retries)
+	return redis.NewFailoverClient(o), nil
+}
+
+func openCluster(text string) (redis.UniversalClient, error) {
+	o, err := redis.ParseClusterURL(text)
+	if err != nil {
+		return nil, fmt.Errorf("parse redis URL: %w", err)
+	}
+	o.ContextTimeoutEnabled = true
+	o.DialTimeout, o.DialerRetries = cmp.Or(o.DialTimeout, dialTimeout), cmp.Or(o.DialerRetries, retries)
+	o.ReadTimeout, o.MaxRetries = cmp.Or(o.ReadTimeout, answerIn), cmp.Or(o.MaxRetries, retries)
+	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	return redis.NewClusterClient(o), nil
+}
