@@ -33,6 +33,7 @@ func readConfig(env *cli.Env) (config, error) {
 			RepositoryTarget: env.String("REPOSITORY_TARGET_DIR"),
 			GitEnvironment:   env.Pass("PATH", "HOME", "SSH_AUTH_SOCK", "GIT_SSH_COMMAND", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"),
 			ClaimTTL:         env.Duration("CLAIM_TTL", 3*time.Second, time.Hour),
+			CursorLease:      env.Duration("CURSOR_LEASE", time.Second, 10*time.Minute),
 			CursorWait:       env.Duration("CURSOR_WAIT", 10*time.Millisecond, time.Minute),
 			Concurrency:      concurrency,
 			KindConcurrency:  kindConcurrency,

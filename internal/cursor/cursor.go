@@ -10,14 +10,12 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/lease"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
 )
-
-// ErrFenced says that another cursor has taken over: nothing of the batch took
-// effect.
-var ErrFenced = errors.New("fenced: another cursor has taken over")
 
 // A Consumer applies batches of events. Apply writes in tx and nowhere else:
 // tx also moves the cursor, so the batch takes effect once or not at all.
@@ -32,10 +30,17 @@ type Config struct {
 	Home     *pgxpool.Pool // where effects and position are written
 	Consumer Consumer
 	Logger   *slog.Logger
+	// Redis has the lease that tells which cursor is active. Nil, or while it
+	// does not answer: the active one's row in casq.cursors tells.
+	Redis redis.UniversalClient
+	// Lease is how long an active cursor may give no sign of life before
+	// another takes over. Defaults to [lease.DefaultTTL].
+	Lease    time.Duration
 	PageSize int           // events per batch; defaults to [eventlog.DefaultPageSize]
 	Interval time.Duration // between two looks for a new tick; defaults to 50 ms
 	// Wait is the longest pause between two tries to become the active
-	// cursor; each is a random part of it. Defaults to 2 s.
+	// cursor; each is a random part of it. Who was denied waits 0.8 s at
+	// most, who has failed at least half of Wait. Defaults to 2 s.
 	Wait time.Duration
 	// MoveEvery is how often a position without events of its own is stored.
 	// Defaults to 5 minutes.
@@ -49,27 +54,48 @@ type Config struct {
 
 // Cursor follows the log on behalf of one consumer.
 type Cursor struct {
-	cfg    Config
-	reader *eventlog.Reader
-	log    *slog.Logger
+	cfg     Config
+	reader  *eventlog.Reader
+	probe   *eventlog.Reader // sees whether there is anything to read
+	leaser  *lease.Leaser
+	scope   string // what precedes the name in Redis
+	watcher watcher
+	denials lease.Denials
+
+	place    *place       // of the records that log and leaseLog write
+	log      *slog.Logger // says cursor, and the holder, which is this one
+	denied   *slog.Logger // says lease, and leaves the holder to the record
+	leaseLog *slog.Logger // says lease, and the holder, which is this one
 
 	trouble trouble // with the batch that is tried now
 }
+
+// The pauses of a cursor that was denied. Who gives the lease back has another
+// one active within a second, with time left for taking over.
+const (
+	leastWait  = 100 * time.Millisecond
+	deniedWait = 800 * time.Millisecond
+)
 
 // New returns a cursor that does nothing until [Cursor.Run].
 func New(cfg Config) *Cursor {
 	cfg.Interval = cmp.Or(cfg.Interval, eventlog.DefaultTickInterval)
 	cfg.Wait = cmp.Or(cfg.Wait, 2*time.Second)
+	cfg.Lease = cmp.Or(cfg.Lease, lease.DefaultTTL)
 	cfg.MoveEvery = cmp.Or(cfg.MoveEvery, 5*time.Minute)
 	cfg.Tries = cmp.Or(cfg.Tries, 3)
 	if cfg.Hook == nil {
 		cfg.Hook = func(string) {}
 	}
-	return &Cursor{
-		cfg:    cfg,
-		reader: eventlog.NewReader(cfg.Source, cfg.PageSize),
-		log:    cfg.Logger.With("component", "cursor", "cursor", cfg.Name),
+	c := &Cursor{
+		cfg:     cfg,
+		reader:  eventlog.NewReader(cfg.Source, cfg.PageSize),
+		probe:   eventlog.NewReader(cfg.Source, 1),
+		leaser:  lease.New(lease.Config{Client: cfg.Redis, TTL: cfg.Lease}),
+		watcher: watcher{lease: cfg.Lease, gap: cfg.Lease / 2},
 	}
+	c.openLogs()
+	return c
 }
 
 // Run follows the log until ctx is done, and returns nil then. Errors of the
@@ -77,37 +103,54 @@ func New(cfg Config) *Cursor {
 // ([eventlog.ErrLost], [eventlog.ErrForeign], [eventlog.ErrPruned]) is
 // returned: to go on from it would skip events.
 func (c *Cursor) Run(ctx context.Context) error {
+	waiting := time.Now()
 	for ctx.Err() == nil {
-		err := c.turn(ctx)
+		held, err := c.turn(ctx, waiting)
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // stopped: what the end of ctx broke is no error
 		}
-		switch {
-		case errors.Is(err, eventlog.ErrLost), errors.Is(err, eventlog.ErrForeign), errors.Is(err, eventlog.ErrPruned):
+		if stops(err) {
 			c.log.ErrorContext(ctx, "cursor stopped, the log does not continue here", "err", err)
 			return fmt.Errorf("follow the log: %w", err)
-		case errors.Is(err, eventlog.ErrNoTicks):
-			c.log.InfoContext(ctx, "no tick was taken at the source yet, waiting")
-		case errors.Is(err, ErrFenced):
-			c.log.WarnContext(ctx, "fenced, batch rolled back", "err", err)
-		case err != nil:
-			c.log.ErrorContext(ctx, "batch failed, lease released", "err", err)
 		}
-		pause(ctx, c.cfg.Wait/2+rand.N(c.cfg.Wait/2))
+		c.tell(ctx, held, err)
+		if held {
+			waiting = time.Now()
+		}
+		c.rest(ctx, err)
 	}
 	return nil
 }
 
+// stops tells whether an error is for an operator.
+func stops(err error) bool {
+	return errors.Is(err, eventlog.ErrLost) || errors.Is(err, eventlog.ErrForeign) || errors.Is(err, eventlog.ErrPruned)
+}
+
 // turn is one try to become the active cursor and, if it succeeds, following
-// the log until something goes wrong. It returns nil when another is active.
-func (c *Cursor) turn(ctx context.Context) error {
-	h, err := c.hold(ctx)
+// the log until something goes wrong. held tells whether it succeeded; if not,
+// err is nil when another is active.
+func (c *Cursor) turn(ctx context.Context, waiting time.Time) (held bool, err error) {
+	h, err := c.obtain(ctx)
 	if err != nil || h == nil {
-		return err
+		return false, err
 	}
-	defer h.release()
-	c.log.InfoContext(ctx, "lease obtained, fetching events", "epoch", h.epoch, "tick", h.stored.Tick)
-	return h.follow(ctx)
+	c.log.InfoContext(ctx, "lease obtained, fetching events", "waited", time.Since(waiting))
+	err = h.follow(ctx)
+	h.release(ctx, err)
+	c.log.InfoContext(ctx, "lease released, finished fetching events", "events", h.events, "held", time.Since(h.since))
+	return true, err
+}
+
+// rest pauses: briefly when another is active, which may give the lease back
+// any time; longer after an error of one's own, so that others who might do
+// better come first.
+func (c *Cursor) rest(ctx context.Context, err error) {
+	least, most := min(leastWait, c.cfg.Wait/2), min(deniedWait, c.cfg.Wait)
+	if err != nil && !errors.Is(err, ErrFenced) && !errors.Is(err, lease.ErrLost) {
+		least, most = c.cfg.Wait/2, c.cfg.Wait
+	}
+	pause(ctx, least+rand.N(max(most-least, 1)))
 }
 
 // pause returns after d or when ctx is done.

@@ -251,9 +251,9 @@ func TestCursorGoesBackOverLostEmptyTicks(t *testing.T) {
 	b.untilEffects(t, "a", "b")
 }
 
-// The lock is the session's. When the server ends it, while the holder has
-// nothing to do, another takes over, and the holder notices.
-func TestSessionThatEndsWhileIdleGivesTheLockBack(t *testing.T) {
+// When the server ends the session of a holder that has nothing to do, another
+// takes over, and the holder notices.
+func TestSessionThatEndsWhileIdleIsTakenOver(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.write(t, "a")
@@ -269,7 +269,7 @@ func TestSessionThatEndsWhileIdleGivesTheLockBack(t *testing.T) {
 	b.exec(t, "SELECT pg_terminate_backend($1)", first)
 	run(t, b.config(t))
 	b.until(t, fmt.Sprintf("SELECT backend_pid <> %d FROM casq.cursors", first))
-	log.until(t, "batch failed, lease released")
+	log.until(t, "lease released, finished fetching events")
 	b.write(t, "b")
 	b.untilEffects(t, "a", "b")
 }

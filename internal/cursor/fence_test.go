@@ -70,11 +70,11 @@ func TestBatchBeginsWhereThePositionIs(t *testing.T) {
 			ctx := t.Context()
 			cfg := b.config(t)
 			cfg.Name, cfg.PageSize = moved, 1
-			h, err := New(cfg).hold(ctx)
+			h, err := New(cfg).hold(ctx, nil, anyEpoch)
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer h.release()
+			defer h.release(ctx, nil)
 			if _, err := h.step(ctx); err != nil || !h.stored.InStep() {
 				t.Fatalf("first page: at %v, %v", h.stored, err)
 			}
@@ -112,8 +112,8 @@ func TestLostAnswerAppliesOnce(t *testing.T) {
 	b.untilEffects(t, "a", "b", "c", "d", "e", "f")
 }
 
-// Two holders that start at once on an empty database, without the lock that
-// keeps them apart: one position, and the later epoch wins.
+// Two holders that start at once on an empty database, each sure that it is the
+// only one: one position, and the later epoch wins.
 func TestTwoFirstStartsAgree(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -122,21 +122,22 @@ func TestTwoFirstStartsAgree(t *testing.T) {
 	var holders [2]*holder
 	errs := make(chan error, len(holders))
 	for i := range holders {
-		cfg := b.config(t)
-		conn, err := cfg.Home.Acquire(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		holders[i] = &holder{Cursor: New(cfg), conn: conn}
-		defer holders[i].release()
-	}
-	for _, h := range holders {
-		go func() { errs <- h.take(ctx) }()
+		c := New(b.config(t))
+		go func() {
+			var err error
+			for holders[i] == nil && err == nil {
+				holders[i], err = c.hold(ctx, nil, anyEpoch)
+			}
+			errs <- err
+		}()
 	}
 	for range holders {
 		if err := <-errs; err != nil {
 			t.Fatal(err)
 		}
+	}
+	for _, h := range holders {
+		defer h.release(ctx, nil)
 	}
 	if holders[0].epoch > holders[1].epoch {
 		holders[0], holders[1] = holders[1], holders[0]
@@ -144,7 +145,7 @@ func TestTwoFirstStartsAgree(t *testing.T) {
 	if holders[0].stored != holders[1].stored || holders[0].epoch == holders[1].epoch {
 		t.Fatalf("epochs %d at %v and %d at %v", holders[0].epoch, holders[0].stored, holders[1].epoch, holders[1].stored)
 	}
-	if _, err := holders[0].step(ctx); !errors.Is(err, ErrFenced) {
+	if err := holders[0].follow(ctx); !errors.Is(err, ErrFenced) {
 		t.Errorf("the earlier epoch: %v, want it fenced", err)
 	}
 	if _, err := holders[1].step(ctx); err != nil {

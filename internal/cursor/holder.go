@@ -5,23 +5,40 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"os"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/lease"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
+
+const epochSQL = "SELECT epoch FROM casq.cursors WHERE name = $1"
 
 var (
 	//go:embed begin.sql
 	beginSQL string
+	//go:embed look.sql
+	lookSQL string
+	//go:embed end.sql
+	endSQL string
 	//go:embed take.sql
 	takeSQL string
+	//go:embed check.sql
+	checkSQL string
 	//go:embed move.sql
 	moveSQL string
+	//go:embed beat.sql
+	beatSQL string
+	//go:embed lasterror.sql
+	lastErrorSQL string
+	//go:embed scope.sql
+	scopeSQL string
 )
 
 // holder is the active cursor: a connection of its own, an epoch, and the
@@ -29,90 +46,81 @@ var (
 // events of interest; nothing is written for those.
 type holder struct {
 	*Cursor
+	lease   *lease.Lease // nil where no Redis is configured
 	conn    *pgxpool.Conn
 	epoch   int64
 	stored  eventlog.Position
 	read    eventlog.Position
+	since   time.Time
 	movedAt time.Time
 	seenAt  time.Time // when the session was last known to be there
 	late    bool      // said so in the log
-}
-
-// hold makes this cursor the active one, or returns nil when another is. The
-// session's advisory lock keeps idle cursors from trying; the epoch, which
-// every batch compares, is what protects the log.
-func (c *Cursor) hold(ctx context.Context) (*holder, error) {
-	conn, err := c.cfg.Home.Acquire(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("connect to home: %w", err)
-	}
-	h := &holder{Cursor: c, conn: conn, movedAt: time.Now(), seenAt: time.Now()}
-	var got bool
-	err = conn.QueryRow(ctx, "SELECT pg_try_advisory_lock(hashtextextended('casq.cursor.' || $1, 0))", c.cfg.Name).Scan(&got)
-	if err == nil && got {
-		err = h.take(ctx)
-	}
-	if err != nil {
-		h.release()
-		return nil, err
-	}
-	if !got {
-		conn.Release()
-		return nil, nil
-	}
-	return h, nil
-}
-
-// take bumps the epoch: from here on no batch of an earlier holder commits.
-func (h *holder) take(ctx context.Context) error {
-	err := h.load(ctx)
-	if errors.Is(err, pgx.ErrNoRows) {
-		if err := h.begin(ctx); err != nil {
-			return err
-		}
-		err = h.load(ctx)
-	}
-	if err != nil {
-		return fmt.Errorf("take over cursor %s: %w", h.cfg.Name, err)
-	}
-	h.read = h.stored
-	return nil
-}
-
-func (h *holder) load(ctx context.Context) error {
-	p := &h.stored
-	return h.conn.QueryRow(ctx, takeSQL, h.cfg.Name, holderName()).Scan(&h.epoch,
-		&p.System, &p.Life.Ordinal, &p.Life.ID, &p.Tick, &p.Mark, &p.ToTick, &p.ToMark, &p.Page)
-}
-
-func holderName() string {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
-	}
-	return fmt.Sprintf("%s/%d", host, os.Getpid())
-}
-
-// release ends the session, which frees the lock whatever state it is in.
-func (h *holder) release() {
-	conn := h.conn.Hijack()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	_ = conn.Close(ctx)
+	events  int64     // applied so far
+	steps   atomic.Int64
 }
 
 // follow applies batches until an error ends it or ctx is done.
 func (h *holder) follow(ctx context.Context) error {
+	outer := ctx
+	ctx, cancel := context.WithCancelCause(ctx)
+	var group sync.WaitGroup
+	group.Go(func() { h.attend(ctx, cancel) })
+	defer group.Wait()
+	defer cancel(nil)
 	for ctx.Err() == nil {
+		h.steps.Add(1)
 		more, err := h.step(ctx)
+		h.steps.Add(1)
 		if err != nil {
-			return err
+			return h.explain(outer, ctx, err)
 		}
 		if !more {
 			pause(ctx, h.cfg.Interval)
 		}
 	}
-	return nil
+	return context.Cause(ctx)
+}
+
+// explain tells a holder that was replaced from one that met an error: the one
+// that replaces it has ended its session, which looks like any other end. inner
+// is done when the background has ended the step.
+func (h *holder) explain(outer, inner context.Context, err error) error {
+	if errors.Is(err, ErrFenced) || stops(err) {
+		return err
+	}
+	cause := context.Cause(inner)
+	if outer.Err() != nil || errors.Is(cause, ErrFenced) {
+		return cause
+	}
+	ctx, cancel := context.WithTimeout(outer, time.Second)
+	defer cancel()
+	if fenced := h.same(ctx, h.cfg.Home, err); errors.Is(fenced, ErrFenced) {
+		return fenced
+	}
+	if cause != nil {
+		return cause
+	}
+	return err
+}
+
+// release ends the session, whatever state it is in, and gives the lease back.
+// The session first: nothing of this holder is then left for the next one to
+// wait for. ctx may be done.
+func (h *holder) release(ctx context.Context, why error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if h.conn != nil {
+		_ = h.conn.Hijack().Close(ctx) // gone is gone
+	}
+	if why != nil && !errors.Is(why, ErrFenced) && !errors.Is(why, lease.ErrLost) && !errors.Is(why, context.Canceled) {
+		text := strings.ReplaceAll(strings.ToValidUTF8(why.Error(), "?"), "\x00", "?")
+		if _, err := h.cfg.Home.Exec(ctx, lastErrorSQL, h.cfg.Name, h.epoch, text); err != nil {
+			h.log.DebugContext(ctx, "cannot store the error", "err", err)
+		}
+	}
+	if err := h.lease.Release(context.WithoutCancel(ctx)); err != nil {
+		h.leaseLog.WarnContext(ctx, "cannot give the lease back, it stands until it expires", "err", err)
+	}
 }
 
 // step reads one batch and applies it. more tells that another may follow at
@@ -128,7 +136,7 @@ func (h *holder) step(ctx context.Context) (more bool, err error) {
 		return false, h.alive(ctx)
 	case errors.Is(err, eventlog.ErrLost) && h.read != h.stored:
 		// Only ticks without events were lost, and nothing came of them.
-		h.log.WarnContext(ctx, "source has lost ticks without events, going back", "err", err, "tick", h.stored.Tick)
+		h.log.WarnContext(ctx, "source has lost ticks without events, going back", "err", err)
 		h.read = h.stored
 		return true, nil
 	case errors.Is(err, eventlog.ErrLost), errors.Is(err, eventlog.ErrPruned):
@@ -150,46 +158,46 @@ func (h *holder) step(ctx context.Context) (more bool, err error) {
 	}
 	now := time.Now()
 	h.stored, h.read, h.movedAt, h.seenAt = batch.Next, batch.Next, now, now
+	h.events += int64(len(batch.Events))
+	h.place.tick.Store(h.stored.Tick)
 	return true, nil
 }
 
-// alive notices, now and then, a session that was ended: its lock is gone, and
-// another cursor may be active by now.
+// alive notices, now and then, a session that was ended, and an epoch that is
+// over.
 func (h *holder) alive(ctx context.Context) error {
 	if time.Since(h.seenAt) < h.cfg.Wait {
 		return nil
 	}
-	if err := h.conn.Ping(ctx); err != nil {
-		return fmt.Errorf("the session was ended: %w", err)
+	if err := h.same(ctx, h.conn, nil); err != nil {
+		return err
 	}
 	h.seenAt = time.Now()
 	return nil
 }
 
-// apply is one transaction: the fence and the new position first, so that a
-// holder that was replaced does no work, then the effects. If it dies before
-// the commit, nothing happened; if the answer of the commit is lost, the
-// position tells.
-func (h *holder) apply(ctx context.Context, batch eventlog.Batch) error {
+// apply is one transaction: a look at the fence, so that a holder that was
+// replaced does no work, the effects, and the fence itself with the new
+// position. If it dies before the commit, nothing happened; if the answer of
+// the commit is lost, the position tells.
+func (h *holder) apply(ctx context.Context, batch eventlog.Batch) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("apply %d events: panic: %v\n%s", len(batch.Events), r, debug.Stack())
+		}
+	}()
 	return pgx.BeginTxFunc(ctx, h.conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
-		moved, err := h.move(ctx, tx, batch.Next)
-		if err != nil {
-			return fmt.Errorf("move cursor: %w", err)
+		if err := h.enter(ctx, tx); err != nil {
+			return err
 		}
-		if moved.RowsAffected() == 0 {
-			return fmt.Errorf("%w: epoch %d is over, or the position is not %s", ErrFenced, h.epoch, h.stored)
-		}
-		h.cfg.Hook("batch:moved")
+		h.cfg.Hook("batch:entered")
 		if err := h.consume(ctx, tx, batch); err != nil {
+			return err
+		}
+		if err := h.move(ctx, tx, batch); err != nil {
 			return err
 		}
 		h.cfg.Hook("batch:applied")
 		return nil
 	})
-}
-
-func (h *holder) move(ctx context.Context, tx pgx.Tx, to eventlog.Position) (pgconn.CommandTag, error) {
-	return tx.Exec(ctx, moveSQL, h.cfg.Name, h.epoch,
-		h.stored.Life.Ordinal, h.stored.Life.ID, h.stored.Tick, h.stored.Mark, h.stored.ToTick, h.stored.Page,
-		to.Life.Ordinal, to.Life.ID, to.Tick, to.Mark, to.ToTick, to.ToMark, to.Page, h.stored.ToMark)
 }

@@ -2,7 +2,8 @@
 -- succeeded while its answer was lost would be applied twice.
 UPDATE casq.cursors
 SET life = $9, life_id = $10, tick = $11, mark = $12, to_tick = $13, to_mark = $14, page = $15,
-    moved_at = clock_timestamp()
+    beat = beat + 1, moved_at = clock_timestamp(), last_error = NULL,
+    lag_seconds = greatest(0, extract(epoch FROM clock_timestamp() - $17::timestamptz))
 WHERE name = $1 AND epoch = $2
   AND life = $3 AND life_id = $4 AND tick = $5 AND mark = $6
   AND to_tick = $7 AND to_mark = $16 AND page = $8

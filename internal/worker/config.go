@@ -11,7 +11,7 @@ import (
 type Config struct {
 	HomeURL   string // home's primary, read-write; required
 	SourceURL string // the log to follow; may be a standby. Defaults to home
-	RedisURL  string // optional; nothing depends on it yet
+	RedisURL  string // optional, see [redisurl.Open]; nothing waits for it
 
 	ArtifactSource   string // folder or bucket URL
 	ArtifactTarget   string // folder; empty: this worker copies no files
@@ -23,6 +23,7 @@ type Config struct {
 	Migrate bool // bring home up to date before anything else
 
 	ClaimTTL    time.Duration // see registry.ProcessConfig; 30 s
+	CursorLease time.Duration // see cursor.Config; 30 s
 	CursorWait  time.Duration // see cursor.Config; 2 s
 	Concurrency int           // runs at once, per queue; 100
 	// KindConcurrency is likewise, by kind. Kinds that share a queue share its

@@ -7,9 +7,8 @@ import (
 	"io/fs"
 	"time"
 
+	"casq/internal/redisurl"
 	"casq/migrations"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // retryEach calls f each second until it succeeds, ctx is done, or final says
@@ -34,19 +33,23 @@ func (w *worker) retryEach(ctx context.Context, what string, f func() error, fin
 
 func never(error) bool { return false }
 
-// waitRedis waits until a configured Redis answers. Nothing is kept in it yet;
-// a wrong REDIS_URL should show today and not with the release that needs it.
-func (w *worker) waitRedis(ctx context.Context) error {
+// openRedis opens a configured Redis and does not wait for it: nothing that a
+// worker does needs it. That it does not answer is told once here; what uses it
+// tells how it goes on without it.
+func (w *worker) openRedis(ctx context.Context) error {
 	if w.cfg.RedisURL == "" {
 		return nil
 	}
-	opts, err := redis.ParseURL(w.cfg.RedisURL)
-	if err != nil {
+	var err error
+	if w.redis, err = redisurl.Open(w.cfg.RedisURL); err != nil {
 		return fmt.Errorf("REDIS_URL: %w", err)
 	}
-	client := redis.NewClient(opts)
-	defer func() { _ = client.Close() }()
-	return w.retryEach(ctx, "redis", func() error { return client.Ping(ctx).Err() }, never)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if err := w.redis.Ping(ctx).Err(); err != nil {
+		w.log.WarnContext(ctx, "redis does not answer, going on without it", "err", err)
+	}
+	return nil
 }
 
 // waitFolders opens sources and targets. A folder that is not there may be one

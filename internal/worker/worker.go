@@ -24,6 +24,7 @@ import (
 	"casq/registry"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
 )
 
 // worker is one call of Run.
@@ -32,6 +33,7 @@ type worker struct {
 	log    *slog.Logger
 	home   *pgxpool.Pool
 	source *pgxpool.Pool
+	redis  redis.UniversalClient // nil where none is configured
 	queue  *jobs.Queue
 	movers *movers
 	roles  *roles
@@ -82,7 +84,7 @@ func (w *worker) open(ctx context.Context) error {
 	if err := migrations.Check(ctx, w.home); err != nil {
 		return fmt.Errorf("check home: %w", err)
 	}
-	if err := w.waitRedis(ctx); err != nil {
+	if err := w.openRedis(ctx); err != nil {
 		return err
 	}
 	if err := w.waitFolders(ctx); err != nil {
@@ -113,6 +115,9 @@ func (w *worker) close() {
 		if pool != nil {
 			pool.Close()
 		}
+	}
+	if w.redis != nil {
+		_ = w.redis.Close() // nothing is under way any more
 	}
 	switch {
 	case w.movers == nil:
@@ -153,6 +158,8 @@ func (w *worker) follow(ctx context.Context) {
 		Consumer: &registry.Transposer{Jobs: w.queue},
 		Logger:   w.log,
 		PageSize: w.cfg.PageSize,
+		Redis:    w.redis,
+		Lease:    w.cfg.CursorLease,
 		Wait:     w.cfg.CursorWait,
 		Hook:     w.cfg.Hook,
 	})

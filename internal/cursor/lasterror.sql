@@ -1,0 +1,3 @@
+UPDATE casq.cursors
+SET last_error = $3
+WHERE name = $1 AND epoch = $2

@@ -1,0 +1,83 @@
+package cursor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"casq/internal/database"
+	"casq/internal/lease"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// anyEpoch is for who has the lease: whoever the row names, it is over.
+const anyEpoch = -1
+
+// hold takes over, on a connection of its own. It returns nil when another was
+// faster, which has raised the epoch. On nil or an error the lease is given
+// back.
+func (c *Cursor) hold(ctx context.Context, held *lease.Lease, epoch int64) (*holder, error) {
+	h := &holder{Cursor: c, lease: held, since: time.Now(), movedAt: time.Now(), seenAt: time.Now()}
+	conn, err := c.cfg.Home.Acquire(ctx)
+	if err != nil {
+		h.release(ctx, nil)
+		return nil, fmt.Errorf("connect to home: %w", err)
+	}
+	h.conn = conn
+	ok, err := h.take(ctx, epoch)
+	if err != nil || !ok {
+		h.release(ctx, nil)
+		return nil, err
+	}
+	return h, nil
+}
+
+// take ends the session of the holder before and raises the epoch: from here on
+// no batch of an earlier holder commits. It may be repeated: the answer that
+// was lost leaves a row whose session is over, which anybody may take.
+func (h *holder) take(ctx context.Context, epoch int64) (ok bool, err error) {
+	before, err := h.look(ctx, h.conn)
+	if errors.Is(err, pgx.ErrNoRows) {
+		if err := h.begin(ctx); err != nil {
+			return false, err
+		}
+		before, err = h.look(ctx, h.conn)
+	}
+	if err != nil {
+		return false, err
+	}
+	if epoch != anyEpoch && epoch != before.epoch {
+		return false, nil
+	}
+	h.end(ctx, before)
+	h.cfg.Hook("take:ended")
+	p := &h.stored
+	err = h.conn.QueryRow(ctx, takeSQL, h.cfg.Name, h.leaser.ID(), before.epoch).Scan(&h.epoch,
+		&p.System, &p.Life.Ordinal, &p.Life.ID, &p.Tick, &p.Mark, &p.ToTick, &p.ToMark, &p.Page)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("take over cursor %s: %w", h.cfg.Name, err)
+	}
+	h.read = h.stored
+	h.place.epoch.Store(h.epoch)
+	h.place.tick.Store(h.stored.Tick)
+	return true, nil
+}
+
+// end ends a holder's session, so that a process that is frozen in a
+// transaction, or in the middle of COPY, holds no locks any more. Where it may
+// not, the sessions' idle time-out is what is left.
+func (h *holder) end(ctx context.Context, before sight) {
+	if !before.alive || before.started == nil {
+		return
+	}
+	_, err := h.conn.Exec(ctx, endSQL, before.pid, before.started)
+	if err != nil {
+		h.log.WarnContext(ctx, "cannot end the session of the holder before", "session", *before.pid,
+			"code", database.Code(err), "err", err)
+	}
+}

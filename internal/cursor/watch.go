@@ -1,0 +1,124 @@
+package cursor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"casq/eventlog"
+	"casq/internal/lease"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// sight is what another cursor's row says.
+type sight struct {
+	epoch, beat int64
+	holder      string
+	pid         *int32
+	started     *time.Time
+	alive       bool // the holder's session is there
+	position    eventlog.Position
+}
+
+func (c *Cursor) look(ctx context.Context, db eventlog.DB) (sight, error) {
+	var s sight
+	p := &s.position
+	err := db.QueryRow(ctx, lookSQL, c.cfg.Name).Scan(&s.epoch, &s.beat, &s.holder, &s.pid, &s.started, &s.alive,
+		&p.System, &p.Life.Ordinal, &p.Life.ID, &p.Tick, &p.Mark, &p.ToTick, &p.ToMark, &p.Page)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return s, fmt.Errorf("look at cursor %s: %w", c.cfg.Name, err)
+	}
+	return s, err
+}
+
+// watch decides without Redis whether to take over, and from which epoch. A
+// holder whose session has ended can do no harm and no good: at once. Else when
+// the log did not advance for a lease's time, nor a beat, though there was
+// something to apply.
+func (c *Cursor) watch(ctx context.Context) (epoch int64, ok bool, err error) {
+	began := time.Now()
+	s, err := c.look(ctx, c.cfg.Home)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, true, nil // the very first start
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	if !s.alive {
+		return s.epoch, true, nil
+	}
+	pending := c.pending(ctx, s.position)
+	remaining := c.watcher.observe(began, time.Now(), s, pending)
+	if remaining > 0 {
+		c.denials.Tell(ctx, c.denied, s.holder, remaining)
+		return 0, false, nil
+	}
+	return s.epoch, true, nil
+}
+
+// pending tells whether the source has anything beyond p. What cannot be read
+// now is nothing that another cursor could apply.
+func (c *Cursor) pending(ctx context.Context, p eventlog.Position) bool {
+	batch, err := c.probe.Next(ctx, p)
+	return len(batch.Events) > 0 || stops(err) || err == nil && p.InStep()
+}
+
+// watcher measures how long a holder stands still, by this process's monotonic
+// clock alone. Two looks that lie more than gap apart prove nothing about the
+// time between: the database may have been away, for the holder as for us, and
+// so it has its whole time again. Neither does a time with nothing to apply.
+type watcher struct {
+	lease, gap time.Duration
+
+	epoch, beat int64
+	since       time.Time // from when on it stands still
+	last        time.Time // end of the last look
+}
+
+// observe takes a look that began and ended then, and returns the time that the
+// holder has left.
+func (w *watcher) observe(began, ended time.Time, s sight, pending bool) time.Duration {
+	fresh := s.epoch != w.epoch || s.beat != w.beat || ended.Sub(w.last) > w.gap || !pending
+	if fresh {
+		w.since = ended
+	}
+	w.epoch, w.beat, w.last = s.epoch, s.beat, ended
+	return w.lease - max(began.Sub(w.since), 0)
+}
+
+// scoped is the lease's name in Redis, which several databases may use.
+func (c *Cursor) scoped(ctx context.Context) (string, error) {
+	if c.scope == "" {
+		if err := c.cfg.Home.QueryRow(ctx, scopeSQL).Scan(&c.scope); err != nil {
+			return "", fmt.Errorf("look which database home is: %w", err)
+		}
+	}
+	return c.scope + ":" + c.cfg.Name, nil
+}
+
+// obtain makes this cursor the active one, or returns nil when another is.
+func (c *Cursor) obtain(ctx context.Context) (*holder, error) {
+	name, err := c.scoped(ctx)
+	if err != nil {
+		return nil, err
+	}
+	held, err := c.leaser.Obtain(ctx, name, c.leaseLog)
+	var denied *lease.HeldError
+	switch {
+	case err == nil:
+		c.watcher = watcher{lease: c.watcher.lease, gap: c.watcher.gap}
+		return c.hold(ctx, held, anyEpoch)
+	case errors.As(err, &denied):
+		c.denials.Tell(ctx, c.denied, denied.Holder, denied.ExpiresIn)
+		return nil, nil
+	case !errors.Is(err, lease.ErrNoRedis):
+		c.denied.DebugContext(ctx, "redis does not answer, looking at the holder's row", "err", err)
+	}
+	epoch, ok, err := c.watch(ctx)
+	if err != nil || !ok {
+		return nil, err
+	}
+	return c.hold(ctx, c.leaser.Assume(name, c.leaseLog), epoch)
+}
