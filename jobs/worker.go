@@ -179,6 +179,9 @@ func explain(ctx context.Context, cause error) error {
 	if errors.Is(cause, transfer.ErrChanged) {
 		return fmt.Errorf("changed at the source without an event: %w", cause)
 	}
+	if errors.Is(context.Cause(ctx), river.ErrJobCancelledRemotely) {
+		return registry.ErrCancelled
+	}
 	if ctx.Err() != nil && errors.Is(cause, ctx.Err()) {
 		return fmt.Errorf("%w (%w)", cause, context.Cause(ctx))
 	}

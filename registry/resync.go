@@ -16,6 +16,8 @@ var (
 	resyncSQL string
 	//go:embed resync_one.sql
 	resyncOneSQL string
+	//go:embed resync_count.sql
+	resyncCountSQL string
 )
 
 // ErrNoRow says that the registry has no row of that name.
@@ -26,6 +28,9 @@ type ResyncOptions struct {
 	FailedOnly bool
 	PageSize   int              // rows per transaction; defaults to 1000
 	Progress   func(raised int) // called after each page; may be nil
+	// Asked is called with the jobs of each page that has committed; may be
+	// nil. Its error ends the resync.
+	Asked func(page []Job) error
 }
 
 // ResyncOne asks for one thing to be copied, or removed, again, and returns
@@ -74,10 +79,23 @@ func ResyncKind(ctx context.Context, pool *pgxpool.Pool, jobs Jobs, kind string,
 		if opts.Progress != nil {
 			opts.Progress(raised)
 		}
+		if opts.Asked != nil && len(wanted) > 0 {
+			if err := opts.Asked(wanted); err != nil {
+				return raised, err
+			}
+		}
 		if page < pageSize {
 			return raised, nil
 		}
 	}
+}
+
+// CountResync returns how many things [ResyncKind] would ask for again.
+func CountResync(ctx context.Context, pool *pgxpool.Pool, kind string, failedOnly bool) (n int64, err error) {
+	if err := pool.QueryRow(ctx, resyncCountSQL, kind, failedOnly).Scan(&n); err != nil {
+		return 0, fmt.Errorf("count what a resync of %s would ask for: %w", kind, err)
+	}
+	return n, nil
 }
 
 // resyncPage returns the jobs of one page, how many rows it had, and its last

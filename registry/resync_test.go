@@ -87,6 +87,12 @@ func TestResyncKind(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := resyncBundle(t)
+			counted, err := CountResync(t.Context(), b.pool, kind, test.opts.FailedOnly)
+			if err != nil || counted != int64(len(test.want)) {
+				t.Errorf("counted %d: %v", counted, err)
+			}
+			var asked []Job
+			test.opts.Asked = func(page []Job) error { asked = append(asked, page...); return nil }
 			var progress []int
 			test.opts.Progress = func(n int) { progress = append(progress, n) }
 			raised, err := ResyncKind(t.Context(), b.pool, b.queue, kind, test.opts)
@@ -94,7 +100,10 @@ func TestResyncKind(t *testing.T) {
 				t.Errorf("raised %d: %v", raised, err)
 			}
 			var got []string
-			for _, j := range b.takeJobs(t) {
+			for i, j := range b.takeJobs(t) {
+				if len(asked) <= i || asked[i] != j {
+					t.Errorf("said that it has asked for %v", asked)
+				}
 				got = append(got, j.ResourceID)
 				row := b.row(t, j.ResourceID)
 				if row.Version != j.Version || row.Deleted != j.Deleted || row.Attempts != 0 || row.LastError != nil {

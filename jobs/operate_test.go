@@ -1,0 +1,231 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"casq/eventlog"
+	"casq/registry"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivertype"
+)
+
+// start runs the worker's jobs in a River client until the test ends.
+func (b *workBundle) start(t *testing.T) {
+	t.Helper()
+	workers := river.NewWorkers()
+	b.worker.Register(workers)
+	client, err := river.NewClient(riverpgxv5.New(b.pool), &river.Config{
+		Schema: Schema, Logger: b.log, Workers: workers, FetchCooldown: FetchCooldown, FetchPollInterval: FetchPollInterval,
+		Queues: map[string]river.QueueConfig{"thing": {MaxWorkers: 4}}, TestOnly: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Start(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		if err := client.StopAndCancel(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// until waits for a condition.
+func (b *testBundle) until(t *testing.T, condition string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for done := false; !done; <-poll.C {
+		if err := b.pool.QueryRow(ctx, condition).Scan(&done); err != nil {
+			t.Fatalf("wait until %s: %v", condition, err)
+		}
+	}
+}
+
+func (b *workBundle) cancel(t *testing.T) registry.Cancelled {
+	t.Helper()
+	c, err := registry.Cancel(t.Context(), b.pool, b.queue, "thing", "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// A running copy hears of it; the row says why it failed, no job is left, and a
+// resync starts it again.
+func TestCancelReachesTheRun(t *testing.T) {
+	t.Parallel()
+	m, copying := &mover{}, make(chan struct{}, 10)
+	m.copy = func(ctx context.Context) error {
+		copying <- struct{}{}
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	b := setupWork(t, m)
+	if err := b.insertFor(t); err != nil {
+		t.Fatal(err)
+	}
+	b.start(t)
+	<-copying
+	if c := b.cancel(t); !c.Running || c.Jobs == 0 || c.Host == "" || c.PID == 0 || c.InPlace || c.Version != b.token.Version {
+		t.Errorf("got %+v", c)
+	}
+	b.until(t, "SELECT status = 'failed' AND claim_process IS NULL FROM casq.registry_status")
+	b.until(t, "SELECT count(*) = 0 FROM river.river_job WHERE state IN ('available', 'running', 'retryable', 'scheduled')")
+	if got := b.state(t); got.claimed || got.lastError != registry.ErrCancelled.Error() || got.retries {
+		t.Errorf("got %+v", got)
+	}
+	if _, err := registry.ResyncOne(t.Context(), b.pool, b.queue, "thing", "x"); err != nil {
+		t.Fatal(err)
+	}
+	<-copying
+}
+
+func (b *workBundle) insertFor(t *testing.T) error {
+	t.Helper()
+	return b.insert(t, false, registry.Job{Token: b.token})
+}
+
+// What is cancelled in which state, and what becomes of it.
+func TestCancel(t *testing.T) {
+	t.Parallel()
+	cancelled := state{status: "failed", lastError: "cancelled by an operator"}
+	type met = registry.Cancelled
+	for name, test := range map[string]struct {
+		prepare func(t *testing.T, b *workBundle)
+		copy    func(t *testing.T, b *workBundle) error // while it copies; nil: nothing runs
+		met     met
+		want    state
+	}{
+		"waiting":  {met: met{Jobs: 1}, want: cancelled},
+		"in place": {prepare: func(t *testing.T, b *workBundle) { _ = b.work(t.Context(), 1) }, met: met{InPlace: true}, want: state{status: "synced"}},
+		"to be retried": {
+			prepare: func(t *testing.T, b *workBundle) {
+				b.exec(t, "UPDATE river.river_job SET state = 'retryable', scheduled_at = now() + '1 day'")
+				b.exec(t, "UPDATE casq.registry SET failed_version = version, last_error = 'disk', retry_at = now() + '1 day'")
+			},
+			met: met{Jobs: 1}, want: cancelled,
+		},
+		"a dead process has it": {
+			prepare: func(t *testing.T, b *workBundle) {
+				b.exec(t, "UPDATE casq.registry SET claim = gen_random_uuid(), claim_process = gen_random_uuid()")
+			},
+			met: met{Jobs: 1}, want: cancelled,
+		},
+		"running, and it hears":         {copy: func(*testing.T, *workBundle) error { return rivertype.ErrJobCancelledRemotely }, met: met{Jobs: 1, Running: true}, want: cancelled},
+		"running, and it does not hear": {copy: func(*testing.T, *workBundle) error { return nil }, met: met{Jobs: 1, Running: true}, want: state{status: "synced"}},
+		"another has asked": {
+			copy: func(t *testing.T, b *workBundle) error {
+				b.exec(t, "UPDATE casq.registry SET asked = true")
+				return rivertype.ErrJobCancelledRemotely
+			},
+			met: met{Jobs: 1, Running: true}, want: cancelled,
+		},
+		"an older version runs": {
+			copy: func(t *testing.T, b *workBundle) error {
+				b.token = b.event(t, 2, eventlog.Updated)
+				b.exec(t, "UPDATE casq.registry SET asked = true")
+				return rivertype.ErrJobCancelledRemotely
+			},
+			met: met{Jobs: 1, Running: true}, want: cancelled,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := &mover{}
+			b := setupWork(t, m)
+			if test.prepare != nil {
+				test.prepare(t, b)
+			}
+			var got met
+			if test.copy == nil {
+				got = b.cancel(t)
+			} else {
+				ctx, cancel := context.WithCancelCause(t.Context())
+				m.copy = func(ctx context.Context) error {
+					cause := test.copy(t, b)
+					got = b.cancel(t)
+					if cause != nil {
+						cancel(cause)
+					}
+					return ctx.Err()
+				}
+				_ = b.work(ctx, 1)
+			}
+			test.met.Version, test.met.Host, test.met.PID = b.token.Version, got.Host, got.PID
+			if got != test.met {
+				t.Errorf("met %+v, want %+v", got, test.met)
+			}
+			state := b.state(t)
+			state.jobs = 0
+			if state != test.want {
+				t.Errorf("left %+v, want %+v", state, test.want)
+			}
+			b.until(t, "SELECT count(*) = 0 OR bool_and(synced_version = version) FROM casq.registry, river.river_job WHERE state <> 'cancelled' AND (args ->> 'version')::bigint = version")
+		})
+	}
+}
+
+func TestCancelOfNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	if _, err := registry.Cancel(t.Context(), b.pool, b.queue, "thing", "y"); !errors.Is(err, registry.ErrNoRow) {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestQueues(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ctx := t.Context()
+	if err := b.queue.Pause(ctx, "thing"); !errors.Is(err, ErrUnknownQueue) || !strings.Contains(err.Error(), "known: none yet") {
+		t.Errorf("error is %v", err)
+	}
+	b.exec(t, "INSERT INTO river.river_queue (name, updated_at) VALUES ('thing', now()), ('facts', now())")
+	for _, name := range []string{"a", "thin"} {
+		if err := b.queue.Resume(ctx, name); !errors.Is(err, ErrUnknownQueue) || !strings.Contains(err.Error(), "known: facts, thing") {
+			t.Errorf("error is %v", err)
+		}
+	}
+	err := pgx.BeginFunc(ctx, b.pool, func(tx pgx.Tx) error {
+		return b.queue.Insert(ctx, tx, []registry.Job{{Token: registry.Token{Kind: "thing", ResourceID: "x", Version: 1}}}, false)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		do   func(context.Context, string) error
+		name string
+		want [2]bool // facts, thing
+	}{
+		{b.queue.Pause, "thing", [2]bool{false, true}},
+		{b.queue.Pause, "thing", [2]bool{false, true}},
+		{b.queue.Resume, "thing", [2]bool{false, false}},
+		{b.queue.Pause, AllQueues, [2]bool{true, true}},
+		{b.queue.Resume, "facts", [2]bool{false, true}},
+		{b.queue.Resume, AllQueues, [2]bool{false, false}},
+	} {
+		if err := step.do(ctx, step.name); err != nil {
+			t.Fatal(err)
+		}
+		got, err := b.queue.Queues(ctx)
+		if err != nil || len(got) != 2 || got[0].Name != "facts" || got[1].Waiting != 1 || got[0].Waiting != 0 {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		if paused := [2]bool{got[0].PausedAt != nil, got[1].PausedAt != nil}; paused != step.want {
+			t.Errorf("paused %v, want %v", paused, step.want)
+		}
+	}
+}

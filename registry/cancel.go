@@ -1,0 +1,70 @@
+package registry
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+var (
+	//go:embed cancel_look.sql
+	cancelLookSQL string
+	//go:embed cancel.sql
+	cancelSQL string
+)
+
+// ErrCancelled is what the row says of a version that an operator has given up.
+var ErrCancelled = errors.New("cancelled by an operator")
+
+// Canceller ends jobs in a transaction that is under way: those of a version
+// that wait, and the one that runs, when it is not 0. That one is told, and ends
+// some time after the commit.
+type Canceller interface {
+	Cancel(ctx context.Context, tx pgx.Tx, token Token, running int64) (ended int, err error)
+}
+
+// Cancelled tells what a [Cancel] has met.
+type Cancelled struct {
+	Version int64  `json:"version"`
+	InPlace bool   `json:"in_place"` // that version is: there was nothing to cancel
+	Jobs    int    `json:"jobs"`     // that were ended or told to end
+	Running bool   `json:"running"`  // a live process has it, and is told
+	Host    string `json:"host,omitempty"`
+	PID     int32  `json:"pid,omitempty"`
+}
+
+// Cancel gives up the version of a thing that is asked for: its jobs are ended,
+// the run that has the thing is told to stop, and the row says failed. A new
+// version starts it again, by [ResyncOne] or by the next event.
+//
+// A run that is past its point of no return, or whose process does not hear of
+// it, still publishes what it has; then the row says that it is in place. A
+// worker that stops or dies at this very moment may hand the thing on.
+func Cancel(ctx context.Context, pool *pgxpool.Pool, jobs Canceller, kind, resourceID string) (c Cancelled, err error) {
+	err = pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		var claimed bool
+		var job int64
+		err := tx.QueryRow(ctx, cancelLookSQL, kind, resourceID).
+			Scan(&c.Version, &c.InPlace, &claimed, &job, &c.Host, &c.PID, &c.Running)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return fmt.Errorf("%w: %s %q", ErrNoRow, kind, resourceID)
+		}
+		if err != nil || c.InPlace {
+			return err
+		}
+		left := claimed && !c.Running
+		if _, err := tx.Exec(ctx, cancelSQL, kind, resourceID, ErrCancelled.Error(), left); err != nil {
+			return err
+		}
+		c.Jobs, err = jobs.Cancel(ctx, tx, Token{Kind: kind, ResourceID: resourceID, Version: c.Version}, job)
+		return err
+	})
+	if err != nil {
+		return Cancelled{}, fmt.Errorf("cancel: %w", err)
+	}
+	return c, nil
+}
