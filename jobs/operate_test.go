@@ -56,7 +56,7 @@ func (b *testBundle) until(t *testing.T, condition string) {
 
 func (b *workBundle) cancel(t *testing.T) registry.Cancelled {
 	t.Helper()
-	c, err := registry.Cancel(t.Context(), b.pool, b.queue, "thing", "x")
+	c, err := registry.Cancel(t.Context(), b.pool, b.queue, "thing", "x", registry.CancelOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +181,7 @@ func TestCancel(t *testing.T) {
 func TestCancelOfNothing(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	if _, err := registry.Cancel(t.Context(), b.pool, b.queue, "thing", "y"); !errors.Is(err, registry.ErrNoRow) {
+	if _, err := registry.Cancel(t.Context(), b.pool, b.queue, "thing", "y", registry.CancelOptions{}); !errors.Is(err, registry.ErrNoRow) {
 		t.Errorf("error is %v", err)
 	}
 }

@@ -27,6 +27,14 @@ type Canceller interface {
 	Cancel(ctx context.Context, tx pgx.Tx, token Token, running int64) (ended int, err error)
 }
 
+// CancelOptions of [Cancel].
+type CancelOptions struct {
+	DryRun bool // tell what would be met, and change nothing
+}
+
+// errDryRun rolls back what was done to see what it would be.
+var errDryRun = errors.New("dry run")
+
 // Cancelled tells what a [Cancel] has met.
 type Cancelled struct {
 	Version int64  `json:"version"`
@@ -44,7 +52,7 @@ type Cancelled struct {
 // A run that is past its point of no return, or whose process does not hear of
 // it, still publishes what it has; then the row says that it is in place. A
 // worker that stops or dies at this very moment may hand the thing on.
-func Cancel(ctx context.Context, pool *pgxpool.Pool, jobs Canceller, kind, resourceID string) (c Cancelled, err error) {
+func Cancel(ctx context.Context, pool *pgxpool.Pool, jobs Canceller, kind, resourceID string, opts CancelOptions) (c Cancelled, err error) {
 	err = pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{}, func(tx pgx.Tx) error {
 		var claimed bool
 		var job int64
@@ -61,9 +69,12 @@ func Cancel(ctx context.Context, pool *pgxpool.Pool, jobs Canceller, kind, resou
 			return err
 		}
 		c.Jobs, err = jobs.Cancel(ctx, tx, Token{Kind: kind, ResourceID: resourceID, Version: c.Version}, job)
+		if err == nil && opts.DryRun {
+			return errDryRun
+		}
 		return err
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, errDryRun) {
 		return Cancelled{}, fmt.Errorf("cancel: %w", err)
 	}
 	return c, nil

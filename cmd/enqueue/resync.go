@@ -20,46 +20,63 @@ import (
 var nearSQL string
 
 func resyncCommand() *cobra.Command {
-	var kind, key string
-	var all, failed bool
+	var r resync
 	cmd := &cobra.Command{
 		Use:   "resync --kind KIND (--key KEY | --all | --failed)",
 		Short: "Ask for things to be copied again",
 		Long: `Resync gives things a new version, also those that are in place already, and
 queues a job for each: workers copy them, or remove them, again. Work that is under
-way for an older version is superseded.`,
-		Example: `  enqueue resync --kind artifact --key builds/42/out.zip
+way for an older version is superseded.
+
+With --wait it returns when each version that was asked for, or a newer one, is in
+place or has failed, and exits with 1 when any has failed.`,
+		Example: `  enqueue resync --kind artifact --key builds/42/out.zip --wait
   enqueue resync --kind repository --failed     # those that were given up, too
-  enqueue resync --kind artifact --all`,
+  enqueue resync --kind artifact --all --dry-run`,
 		Args: cobra.NoArgs,
 	}
-	cmd.Flags().StringVar(&kind, "kind", "", "the kind of the things")
-	cmd.Flags().StringVar(&key, "key", "", "one thing")
-	cmd.Flags().BoolVar(&all, "all", false, "all things of the kind")
-	cmd.Flags().BoolVar(&failed, "failed", false, "all things whose newest version has failed")
+	cmd.Flags().StringVar(&r.kind, "kind", "", "the kind of the things")
+	cmd.Flags().StringVar(&r.key, "key", "", "one thing")
+	cmd.Flags().BoolVar(&r.all, "all", false, "all things of the kind")
+	cmd.Flags().BoolVar(&r.failed, "failed", false, "all things whose newest version has failed")
+	cmd.Flags().BoolVar(&r.dryRun, "dry-run", false, "say how many there are, and change nothing")
+	cmd.Flags().BoolVar(&r.wait, "wait", false, "return when they are in place, or have failed")
+	addJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if kind == "" {
+		if r.kind == "" {
 			return cli.Usage(cmd, "--kind is required: the kind of the things")
 		}
-		one := cmd.Flags().Changed("key")
-		if count(one, all, failed) != 1 {
+		r.one = cmd.Flags().Changed("key")
+		if count(r.one, r.all, r.failed) != 1 {
 			return cli.Usage(cmd, "want one of --key, --all and --failed")
 		}
+		if r.dryRun && r.wait {
+			return cli.Usage(cmd, "--dry-run asks for nothing: there is nothing to --wait for")
+		}
 		return withHome(cmd, func(ctx context.Context, h *home) error {
-			if err := h.checkKind(ctx, kind); err != nil {
+			if err := h.checkKind(ctx, r.kind); err != nil {
 				return err
 			}
-			queue, err := jobs.NewQueue(h.Pool, h.log)
-			if err != nil {
-				return err
-			}
-			if one {
-				return resyncOne(ctx, cmd, h, queue, kind, key)
-			}
-			return resyncMany(ctx, cmd, h, queue, kind, failed)
+			return h.resync(ctx, cmd, r)
 		})
 	}
 	return cmd
+}
+
+// resync is the command line of enqueue resync.
+type resync struct {
+	kind, key        string
+	one, all, failed bool
+	dryRun, wait     bool
+}
+
+// resynced is the answer to it.
+type resynced struct {
+	Kind    string   `json:"kind"`
+	Asked   int64    `json:"asked"`
+	Version int64    `json:"version,omitempty"` // of one thing
+	DryRun  bool     `json:"dry_run"`
+	Outcome *outcome `json:"outcome,omitempty"` // with --wait
 }
 
 func count(set ...bool) (n int) {
@@ -71,16 +88,100 @@ func count(set ...bool) (n int) {
 	return n
 }
 
-func resyncOne(ctx context.Context, cmd *cobra.Command, h *home, queue *jobs.Queue, kind, key string) error {
-	version, err := registry.ResyncOne(ctx, h.Pool, queue, kind, key)
-	if errors.Is(err, registry.ErrNoRow) {
-		return errors.Join(err, h.nearest(ctx, kind, key))
+func (h *home) resync(ctx context.Context, cmd *cobra.Command, r resync) error {
+	if r.dryRun {
+		return h.resyncDry(ctx, cmd, r)
 	}
+	queue, err := jobs.NewQueue(h.Pool, h.log)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "asked for %s %q again, as version %d\n", kind, key, version)
-	return nil
+	asked := func([]registry.Job) error { return nil }
+	var w *waiter
+	if r.wait {
+		if w, err = h.newWaiter(ctx); err != nil {
+			return err
+		}
+		defer w.close()
+		asked = func(page []registry.Job) error { return w.add(ctx, page) }
+	}
+	result := resynced{Kind: r.kind}
+	var text string
+	if r.one {
+		text, err = h.resyncOne(ctx, queue, r, &result, asked)
+	} else {
+		text, err = h.resyncMany(ctx, cmd, queue, r, &result, asked)
+	}
+	if err == nil && w != nil {
+		var o outcome
+		o, err = w.wait(ctx, cmd, "copy "+r.kind)
+		if err == nil {
+			result.Outcome, err = &o, o.err()
+			text += "\n" + o.text("done")
+		}
+	}
+	if text == "" {
+		return err
+	}
+	return errors.Join(answer(cmd, result, text), err)
+}
+
+// resyncDry says what would be asked for.
+func (h *home) resyncDry(ctx context.Context, cmd *cobra.Command, r resync) error {
+	result := resynced{Kind: r.kind, DryRun: true}
+	var err error
+	if r.one {
+		if err = h.checkKey(ctx, r.kind, r.key); err != nil {
+			return err
+		}
+		result.Asked = 1
+	} else if result.Asked, err = registry.CountResync(ctx, h.Pool, r.kind, r.failed); err != nil {
+		return err
+	}
+	return answer(cmd, result, fmt.Sprintf("would ask for %d of kind %s again", result.Asked, r.kind))
+}
+
+func (h *home) resyncOne(ctx context.Context, queue *jobs.Queue, r resync, result *resynced, asked func([]registry.Job) error) (text string, err error) {
+	version, err := registry.ResyncOne(ctx, h.Pool, queue, r.kind, r.key)
+	if errors.Is(err, registry.ErrNoRow) {
+		return "", errors.Join(err, h.nearest(ctx, r.kind, r.key))
+	}
+	if err != nil {
+		return "", err
+	}
+	result.Asked, result.Version = 1, version
+	text = fmt.Sprintf("asked for %s %q again, as version %d", r.kind, r.key, version)
+	return text, asked([]registry.Job{{Token: registry.Token{Kind: r.kind, ResourceID: r.key, Version: version}}})
+}
+
+func (h *home) resyncMany(ctx context.Context, cmd *cobra.Command, queue *jobs.Queue, r resync, result *resynced, asked func([]registry.Job) error) (text string, err error) {
+	total, err := registry.CountResync(ctx, h.Pool, r.kind, r.failed)
+	if err != nil {
+		return "", err
+	}
+	progress := cli.NewProgress(cmd.ErrOrStderr(), "resync "+r.kind, total)
+	raised, err := registry.ResyncKind(ctx, h.Pool, queue, r.kind, registry.ResyncOptions{
+		FailedOnly: r.failed,
+		Progress:   func(raised int) { progress.Set(int64(raised)) },
+		Asked:      asked,
+	})
+	progress.Close()
+	result.Asked = int64(raised)
+	return fmt.Sprintf("asked for %d of kind %s again", raised, r.kind), err
+}
+
+// checkKey returns an error that names keys near it, unless the registry has a
+// row of that name.
+func (h *home) checkKey(ctx context.Context, kind, key string) error {
+	var there bool
+	err := h.QueryRow(ctx, "SELECT EXISTS (SELECT FROM casq.registry WHERE kind = $1 AND resource_id = $2)", kind, key).Scan(&there)
+	if err != nil {
+		return fmt.Errorf("look for %s %q: %w", kind, key, err)
+	}
+	if there {
+		return nil
+	}
+	return errors.Join(fmt.Errorf("%w: %s %q", registry.ErrNoRow, kind, key), h.nearest(ctx, kind, key))
 }
 
 // nearest names keys that somebody may have meant.
@@ -100,21 +201,4 @@ func (h *home) nearest(ctx context.Context, kind, key string) error {
 		keys[i] = strconv.Quote(keys[i])
 	}
 	return fmt.Errorf("near it in the order of keys: %s", strings.Join(keys, ", "))
-}
-
-func resyncMany(ctx context.Context, cmd *cobra.Command, h *home, queue *jobs.Queue, kind string, failed bool) error {
-	var total int64
-	if !failed {
-		if err := h.QueryRow(ctx, "SELECT count(*) FROM casq.registry WHERE kind = $1", kind).Scan(&total); err != nil {
-			return fmt.Errorf("count the things: %w", err)
-		}
-	}
-	progress := cli.NewProgress(cmd.ErrOrStderr(), "resync "+kind, total)
-	raised, err := registry.ResyncKind(ctx, h.Pool, queue, kind, registry.ResyncOptions{
-		FailedOnly: failed,
-		Progress:   func(raised int) { progress.Set(int64(raised)) },
-	})
-	progress.Close()
-	fmt.Fprintf(cmd.OutOrStdout(), "asked for %d of kind %s again\n", raised, kind)
-	return err
 }

@@ -18,6 +18,7 @@ registry and its jobs. README.md has the list of variables.`,
   enqueue backfill --kind artifact`,
 		Version: cli.Version(version),
 	}
-	cmd.AddCommand(resyncCommand(), backfillCommand(), statusCommand(), whyCommand())
+	cmd.AddCommand(resyncCommand(), cancelCommand(), queueCommand(),
+		backfillCommand(), statusCommand(), whyCommand())
 	return cmd
 }

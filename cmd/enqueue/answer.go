@@ -1,0 +1,33 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// addJSON gives a command the flag that answer looks at.
+func addJSON(cmd *cobra.Command) { cmd.Flags().Bool("json", false, "print one JSON object") }
+
+// answer prints what a command came to: v when --json is set, else the text.
+func answer(cmd *cobra.Command, v any, text string) error {
+	if asJSON, err := cmd.Flags().GetBool("json"); err != nil || !asJSON {
+		fmt.Fprintln(cmd.OutOrStdout(), strings.TrimSuffix(text, "\n"))
+		return err
+	}
+	out := json.NewEncoder(cmd.OutOrStdout())
+	out.SetIndent("", "  ")
+	out.SetEscapeHTML(false)
+	return out.Encode(v)
+}
+
+// plural is a number of things.
+func plural(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.FormatInt(n, 10) + " " + many
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"casq/cmd/internal/cli"
+	"casq/jobs"
+	"casq/registry"
+
+	"github.com/spf13/cobra"
+)
+
+func cancelCommand() *cobra.Command {
+	var kind, key string
+	var dryRun, wait bool
+	cmd := &cobra.Command{
+		Use:   "cancel --kind KIND --key KEY",
+		Short: "Stop the copy of a thing, and what waits for it",
+		Long: `Cancel gives up the version of a thing that is asked for: its jobs are ended, a
+running copy is told to stop, and the thing's status is failed, "cancelled by an
+operator". What is in place stays there. enqueue resync starts it again, and so
+does the thing's next event.
+
+The process that runs the copy hears of it at once as a rule. A copy that is
+being put in place at that moment, or whose process does not hear of it, still
+is, and then the status says so.`,
+		Example: `  enqueue cancel --kind repository --key group/huge
+  enqueue cancel --kind repository --key group/huge --wait     # until it has stopped`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if kind == "" || key == "" {
+				return cli.Usage(cmd, "--kind and --key are required: the thing")
+			}
+			return withHome(cmd, func(ctx context.Context, h *home) error {
+				if err := h.checkKind(ctx, kind); err != nil {
+					return err
+				}
+				return h.cancel(ctx, cmd, kind, key, dryRun, wait)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&kind, "kind", "", "the kind of the thing")
+	cmd.Flags().StringVar(&key, "key", "", "the thing")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what is under way, and change nothing")
+	cmd.Flags().BoolVar(&wait, "wait", false, "return when the running copy has stopped")
+	addJSON(cmd)
+	return cmd
+}
+
+// cancelled is the answer of enqueue cancel.
+type cancelled struct {
+	Kind       string `json:"kind"`
+	ResourceID string `json:"resource_id"`
+	DryRun     bool   `json:"dry_run"`
+	registry.Cancelled
+	Status string `json:"status"` // afterwards
+}
+
+func (h *home) cancel(ctx context.Context, cmd *cobra.Command, kind, key string, dryRun, wait bool) error {
+	queue, err := jobs.NewQueue(h.Pool, h.log)
+	if err != nil {
+		return err
+	}
+	c := cancelled{Kind: kind, ResourceID: key, DryRun: dryRun}
+	c.Cancelled, err = registry.Cancel(ctx, h.Pool, queue, kind, key, registry.CancelOptions{DryRun: dryRun})
+	if errors.Is(err, registry.ErrNoRow) {
+		return errors.Join(err, h.nearest(ctx, kind, key))
+	}
+	if err != nil {
+		return err
+	}
+	if c.Status, err = h.awaitStop(ctx, kind, key, wait && c.Running && !dryRun); err != nil {
+		return err
+	}
+	return answer(cmd, c, c.text())
+}
+
+// awaitStop returns a thing's status, when asked to only once no run has it.
+func (h *home) awaitStop(ctx context.Context, kind, key string, wait bool) (status string, err error) {
+	poll := time.NewTicker(pollInterval)
+	defer poll.Stop()
+	for {
+		var running bool
+		err := h.QueryRow(ctx, `SELECT status, claim_process IS NOT NULL FROM casq.registry_status
+			WHERE kind = $1 AND resource_id = $2`, kind, key).Scan(&status, &running)
+		if err != nil {
+			return "", fmt.Errorf("read the status: %w", err)
+		}
+		if !running || !wait {
+			return status, nil
+		}
+		select {
+		case <-ctx.Done():
+			return "", fmt.Errorf("wait until the copy has stopped: %w", ctx.Err())
+		case <-poll.C:
+		}
+	}
+}
+
+func (c cancelled) text() string {
+	thing := fmt.Sprintf("%s %q, version %d", c.Kind, c.ResourceID, c.Version)
+	if c.InPlace {
+		return fmt.Sprintf("nothing to cancel: %s is %s", thing, c.Status)
+	}
+	verb := "cancelled"
+	if c.DryRun {
+		verb = "would cancel"
+	}
+	text := fmt.Sprintf("%s %s: %s", verb, thing, plural(int64(c.Jobs), "job", "jobs"))
+	if !c.Running {
+		return text + ", no run had it; now " + c.Status
+	}
+	return fmt.Sprintf("%s; process %d on %s has it and is told; now %s", text, c.PID, c.Host, c.Status)
+}
