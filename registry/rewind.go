@@ -1,0 +1,76 @@
+package registry
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+
+	"casq/eventlog"
+
+	"github.com/jackc/pgx/v5"
+)
+
+var (
+	//go:embed rewind_purged.sql
+	purgedSQL string
+	//go:embed rewind_rows.sql
+	lowerRowsSQL string
+	//go:embed rewind_requests.sql
+	moveRequestsSQL string
+)
+
+// Rewound asks for the registry to be compared with the source, in the
+// transaction that moves the cursor back or, past events that were not read, to
+// the newest tick. What was lost had its effects: rows that came with ticks
+// beyond are looked at in the source as it is now, on a host that shows the
+// history which the cursor goes on with.
+func (t *Transposer) Rewound(ctx context.Context, tx pgx.Tx, w eventlog.Rewind) error {
+	request := Request{Reason: reasonOf(w.Cause), At: tickOf(w.Newest)}
+	if !w.Everything {
+		// A row that came with a lost tick may have been purged since: then it
+		// cannot be found by its tick.
+		var purged bool
+		if err := tx.QueryRow(ctx, purgedSQL, w.To.Life.Ordinal, w.To.Tick).Scan(&purged); err != nil {
+			return fmt.Errorf("look for purged tombstones: %w", err)
+		}
+		if !purged {
+			request.Beyond = tickOf(w.To)
+		}
+	}
+	if w.Incomparable {
+		if err := forget(ctx, tx, w.Newest); err != nil {
+			return err
+		}
+	}
+	_, err := Ask(ctx, tx, request)
+	return err
+}
+
+func reasonOf(cause error) Reason {
+	switch {
+	case errors.Is(cause, eventlog.ErrPruned):
+		return Pruned
+	case cause != nil:
+		return Lost
+	default:
+		return Asked
+	}
+}
+
+func tickOf(p eventlog.Position) *Tick { return &Tick{Life: p.Life.Ordinal, ID: p.Tick} }
+
+// forget drops what the registry knows of lives from this one on, under whose
+// numbers other events will come: they would pass for older ones, and would be
+// ignored on a tombstone. It writes to every row that has come since; this is
+// rare (a server of another cluster, or one promoted beside the one that was
+// read), and half of it done would be wrong.
+func forget(ctx context.Context, tx pgx.Tx, now eventlog.Position) error {
+	if _, err := tx.Exec(ctx, lowerRowsSQL, now.Life.Ordinal); err != nil {
+		return fmt.Errorf("forget the lives of rows: %w", err)
+	}
+	if _, err := tx.Exec(ctx, moveRequestsSQL, now.Life.Ordinal, now.Tick); err != nil {
+		return fmt.Errorf("forget the lives of requests: %w", err)
+	}
+	return nil
+}

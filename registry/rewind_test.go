@@ -1,0 +1,97 @@
+package registry
+
+import (
+	"fmt"
+	"testing"
+
+	"casq/eventlog"
+
+	"github.com/jackc/pgx/v5"
+)
+
+func at(life int32, tick int64) eventlog.Position {
+	return eventlog.Position{System: 7, Life: eventlog.Life{Ordinal: life}, Tick: tick}
+}
+
+func (b *testBundle) rewound(t *testing.T, w eventlog.Rewind) {
+	t.Helper()
+	err := pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
+		return b.transposer.Rewound(t.Context(), tx, w)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (b *testBundle) wantRequest(t *testing.T, want string) {
+	t.Helper()
+	var got string
+	err := b.pool.QueryRow(t.Context(), `SELECT format('%s beyond %s/%s at %s/%s', reason, beyond_life, beyond_tick, at_life, at_tick)
+		FROM casq.reconcile_runs ORDER BY id DESC LIMIT 1`).Scan(&got)
+	if err != nil || got != want {
+		t.Errorf("asked for %q, want %q; %v", got, want, err)
+	}
+}
+
+func TestWhatIsAskedForAfterALoss(t *testing.T) {
+	t.Parallel()
+	newest := at(3, 70)
+	lost := eventlog.Rewind{Cause: fmt.Errorf("%w: so", eventlog.ErrLost), From: at(2, 90), To: at(2, 60), Newest: newest}
+	over := eventlog.Rewind{From: at(2, 90), To: newest, Newest: newest, Everything: true}
+	pruned, asked := over, over
+	pruned.Cause = eventlog.ErrPruned
+	tests := []struct {
+		name  string
+		floor int64 // tick of life 2 up to which tombstones are gone
+		w     eventlog.Rewind
+		want  string
+	}{
+		{"lost", 0, lost, "lost beyond 2/60 at 3/70"},
+		{"lost, tombstones purged up to it", 60, lost, "lost beyond 2/60 at 3/70"},
+		{"lost, tombstones purged beyond it", 61, lost, "lost beyond / at 3/70"},
+		{"pruned", 0, pruned, "pruned beyond / at 3/70"},
+		{"asked", 0, asked, "asked beyond / at 3/70"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.exec(t, "INSERT INTO casq.registry_floors (kind, life, tick) VALUES ($1, 2, $2)", kind, test.floor)
+			b.rewound(t, test.w)
+			b.wantRequest(t, test.want)
+		})
+	}
+}
+
+// The source's life 2 is another one than the life 2 that was read, which had a
+// tombstone and a live thing; both were told of by events with higher ids than
+// those that come now.
+func TestEventsOfAnIncomparableLifeCount(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, `INSERT INTO casq.reconcile_runs (reason, at_life, at_tick) VALUES ('lost', 2, 900)`)
+	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, life, event_id, tick, payload, deleted_at, version) VALUES
+		($1, 'old', 1, 500, 90, '{"n": 0}', NULL, 101),
+		($1, 'live', 2, 500, 90, '{"n": 0}', NULL, 102),
+		($1, 'gone', 2, 501, 90, '{"n": 0}', now(), 103),
+		($1, 'later', 3, 502, 90, '{"n": 0}', now(), 104)`, kind)
+	b.exec(t, "SELECT setval('casq.registry_version', 1000)")
+	b.rewound(t, eventlog.Rewind{
+		Cause: eventlog.ErrLost, From: at(2, 90), To: at(2, 20), Newest: at(2, 20), Everything: true, Incomparable: true,
+	})
+	b.wantRequest(t, "lost beyond / at 2/20")
+	var waiting int
+	if err := b.pool.QueryRow(t.Context(), "SELECT count(*) FROM casq.reconcile_runs WHERE at_tick > 20").Scan(&waiting); err != nil || waiting > 0 {
+		t.Errorf("%d requests wait for a tick that no host shows; %v", waiting, err)
+	}
+	b.applyBatch(t, eventlog.Batch{Life: eventlog.Life{Ordinal: 2}, Tick: 21, Events: []eventlog.Event{
+		event(10, eventlog.Created, "gone", `{"n": 1}`), event(11, eventlog.Created, "later", `{"n": 1}`),
+		event(12, eventlog.Deleted, "live", `{}`), event(13, eventlog.Updated, "old", `{"n": 1}`),
+	}})
+	for key, deleted := range map[string]bool{"old": false, "live": true, "gone": false, "later": false} {
+		r := b.row(t, key)
+		if r.Deleted != deleted || r.Life != 2 || r.Tick != 21 || !deleted && r.Payload != `{"n": 1}` {
+			t.Errorf("%s: %+v", key, r)
+		}
+	}
+}
