@@ -99,9 +99,9 @@ func New(cfg Config) *Cursor {
 }
 
 // Run follows the log until ctx is done, and returns nil then. Errors of the
-// databases are logged and tried again. A position that the source has lost
-// ([eventlog.ErrLost], [eventlog.ErrForeign], [eventlog.ErrPruned]) is
-// returned: to go on from it would skip events.
+// databases are logged and tried again. A log that does not continue
+// ([eventlog.ErrForeign]; [eventlog.ErrLost] and [eventlog.ErrPruned] where the
+// consumer is no [Rewinder]) is returned: to go on would skip events.
 func (c *Cursor) Run(ctx context.Context) error {
 	waiting := time.Now()
 	for ctx.Err() == nil {

@@ -41,7 +41,14 @@
 //     takes over at once, and the holder notices within Config.Wait.
 //  9. The source fails over and has lost ticks, all of them without events: the
 //     holder goes back to the stored position, from which nothing was applied.
-//     Had they events, it stops with [eventlog.ErrLost].
+//     Had they events, it goes back to the newest tick that is left of what it
+//     has read, and its consumer makes good for the rest in the same transaction
+//     ([Rewinder]; a consumer that is none stops).
+//  10. The position was pruned: likewise, at the newest tick.
+//  11. Home itself fails over and has lost positions, and epochs, which are
+//     issued again: a holder of before names a position that is not there, down
+//     to the tick's random mark, and is fenced by it. Where it has the epoch and
+//     the position of one of now, whichever moves first fences the other.
 //
 // # Events that cannot be applied
 //

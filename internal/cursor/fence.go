@@ -44,7 +44,7 @@ func (e *FencedError) Unwrap() error { return e.Cause }
 // only at the end, so that beats and takeovers do not wait for a batch.
 func (h *holder) enter(ctx context.Context, tx pgx.Tx) error {
 	var batch pgx.Batch
-	batch.Queue("SELECT pg_advisory_xact_lock(hashtextextended('casq.cursor.batch.' || $1, 0))", h.cfg.Name)
+	batch.Queue(lockBatchSQL, h.cfg.Name)
 	p := &h.stored
 	batch.Queue(checkSQL, h.cfg.Name, p.Life.Ordinal, p.Life.ID, p.Tick, p.Mark, p.ToTick, p.ToMark, p.Page)
 	results := tx.SendBatch(ctx, &batch)

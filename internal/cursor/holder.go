@@ -18,7 +18,10 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-const epochSQL = "SELECT epoch FROM casq.cursors WHERE name = $1"
+const (
+	epochSQL     = "SELECT epoch FROM casq.cursors WHERE name = $1"
+	lockBatchSQL = "SELECT pg_advisory_xact_lock(hashtextextended('casq.cursor.batch.' || $1, 0))"
+)
 
 var (
 	//go:embed begin.sql

@@ -108,20 +108,20 @@ func (h *holder) astray(ctx context.Context, cause error) error {
 		"from_life", w.From.Life.Ordinal, "from_tick", w.From.Tick, "life", w.To.Life.Ordinal, "tick", w.To.Tick, "everything", w.Everything)
 	now := time.Now()
 	h.stored, h.read, h.movedAt, h.seenAt = w.To, w.To, now, now
+	h.place.tick.Store(h.stored.Tick)
 	return nil
 }
 
 func (h *holder) rewind(ctx context.Context, tx pgx.Tx, rewinder Rewinder, w eventlog.Rewind) error {
-	moved, err := h.move(ctx, tx, w.To)
-	if err != nil {
-		return fmt.Errorf("move cursor: %w", err)
+	if err := h.enter(ctx, tx); err != nil {
+		return err
 	}
-	if moved.RowsAffected() == 0 {
-		return fmt.Errorf("%w: epoch %d is over, or the position is not %s", ErrFenced, h.epoch, h.stored)
-	}
-	h.cfg.Hook("rewind:moved")
+	h.cfg.Hook("rewind:entered")
 	if err := rewinder.Rewound(ctx, tx, w); err != nil {
 		return fmt.Errorf("make good for what was lost: %w", err)
+	}
+	if err := h.move(ctx, tx, eventlog.Batch{Next: w.To}); err != nil {
+		return err
 	}
 	h.cfg.Hook("rewind:applied")
 	return nil
@@ -150,6 +150,11 @@ func StartOver(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, name
 
 func reset(ctx context.Context, tx pgx.Tx, source eventlog.DB, name string) (eventlog.Rewind, error) {
 	reader := eventlog.NewReader(source, 0)
+	// After the batch that is under way, which may hold rows that the consumer
+	// wants to write: see enter.
+	if _, err := tx.Exec(ctx, lockBatchSQL, name); err != nil {
+		return eventlog.Rewind{}, fmt.Errorf("wait for the batch before: %w", err)
+	}
 	var p eventlog.Position
 	err := tx.QueryRow(ctx, resetSQL, name).Scan(
 		&p.System, &p.Life.Ordinal, &p.Life.ID, &p.Tick, &p.Mark, &p.ToTick, &p.ToMark, &p.Page)
