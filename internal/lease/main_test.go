@@ -1,0 +1,141 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"casq/internal/lossy"
+	"casq/internal/servers"
+	"casq/internal/testredis"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	name = "database:cursor"
+	// short is for leases that are to end: many times a round trip.
+	short = 900 * time.Millisecond
+	// patience is for what happens soon, on a busy machine.
+	patience = 30 * time.Second
+)
+
+// testBundle is a Redis, and a client that is never in the way.
+type testBundle struct {
+	server *servers.Redis
+	client redis.UniversalClient
+}
+
+func setup(t *testing.T) *testBundle {
+	t.Helper()
+	server := testredis.Start(t)
+	return &testBundle{server, testredis.Client(t, server)}
+}
+
+func (b *testBundle) leaser(ttl time.Duration) *Leaser {
+	return New(Config{Client: b.client, TTL: ttl})
+}
+
+// behind returns a client that reaches the server through a network, and never
+// repeats anything by itself.
+func (b *testBundle) behind(t *testing.T, network *lossy.Network) redis.UniversalClient {
+	t.Helper()
+	o, err := redis.ParseURL(b.server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.MaxRetries, o.ContextTimeoutEnabled = -1, true
+	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	o.Dialer = network.Dial((&net.Dialer{}).DialContext)
+	client := redis.NewClient(o)
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// obtain returns a lease that is given back at the end of the test.
+func obtain(t *testing.T, l *Leaser, log slog.Handler) *Lease {
+	t.Helper()
+	held, err := l.Obtain(t.Context(), name, slog.New(log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = held.Release(context.Background()) })
+	return held
+}
+
+// holder is what Redis says.
+func (b *testBundle) holder(t *testing.T) string {
+	t.Helper()
+	value, err := b.client.Get(t.Context(), key(name)).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		t.Fatal(err)
+	}
+	return value
+}
+
+// wantDenied asks in another's name.
+func wantDenied(t *testing.T, other, holder *Leaser) {
+	t.Helper()
+	_, err := other.Obtain(t.Context(), name, slog.New(slog.DiscardHandler))
+	var held *HeldError
+	if !errors.As(err, &held) || !errors.Is(err, ErrHeld) {
+		t.Fatalf("obtained with %v, want it held", err)
+	}
+	if held.Holder != holder.ID() || held.ExpiresIn < 0 || held.ExpiresIn > holder.TTL() {
+		t.Errorf("held by %s for another %s, want %s for at most %s", held.Holder, held.ExpiresIn, holder.ID(), holder.TTL())
+	}
+}
+
+// until waits for a condition.
+func until(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	poll := time.NewTicker(2 * time.Millisecond)
+	defer poll.Stop()
+	for !condition() {
+		select {
+		case <-poll.C:
+		case <-deadline.C:
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
+// logged keeps messages.
+type logged struct {
+	mu       sync.Mutex
+	messages []string
+	levels   []slog.Level
+}
+
+func (l *logged) Enabled(context.Context, slog.Level) bool { return true }
+func (l *logged) WithAttrs([]slog.Attr) slog.Handler       { return l }
+func (l *logged) WithGroup(string) slog.Handler            { return l }
+
+func (l *logged) Handle(_ context.Context, r slog.Record) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.messages = append(l.messages, r.Message)
+	l.levels = append(l.levels, r.Level)
+	return nil
+}
+
+func (l *logged) count(message string) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, m := range l.messages {
+		if m == message {
+			n++
+		}
+	}
+	return n
+}

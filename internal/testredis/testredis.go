@@ -1,0 +1,61 @@
+// Package testredis gives a test a Redis of its own, which it may kill, freeze
+// and start again.
+package testredis
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"casq/internal/redisurl"
+	"casq/internal/servers"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// timeout is for a server's start or end on a busy machine.
+const timeout = time.Minute
+
+// Start starts a server that is stopped when the test ends.
+func Start(t testing.TB) *servers.Redis {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	defer cancel()
+	server, err := servers.StartRedis(ctx, servers.RedisOptions{})
+	if err != nil {
+		t.Fatalf("start redis: %v", err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), timeout)
+		defer cancel()
+		if err := server.Stop(ctx); err != nil {
+			t.Errorf("stop redis: %v", err)
+		}
+	})
+	return server
+}
+
+// Client returns a client as a worker has it, closed when the test ends.
+func Client(t testing.TB, server *servers.Redis) redis.UniversalClient {
+	t.Helper()
+	client, err := redisurl.Open(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := client.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return client
+}
+
+// Restart starts a server again that was killed, without what it had.
+func Restart(t testing.TB, server *servers.Redis) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	defer cancel()
+	if err := server.Start(ctx); err != nil {
+		t.Fatalf("start redis again: %v", err)
+	}
+}
