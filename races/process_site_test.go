@@ -116,7 +116,7 @@ func (s *site) follow(t *testing.T) (stop func()) {
 	s.exec(t, "SELECT casq.tick(force => true)")
 	s.until(t, "the log is followed from here", func() bool {
 		return s.count(t, `SELECT count(*) FROM casq.cursors AS c
-			JOIN pg_locks AS l ON l.pid = c.backend_pid AND l.locktype = 'advisory' AND l.granted
+			JOIN pg_stat_activity AS a ON a.pid = c.backend_pid AND a.backend_start = c.backend_start
 			WHERE split_part(c.holder, '/', 2) = $1`, strconv.Itoa(os.Getpid())) > 0
 	})
 	return stop
