@@ -12,7 +12,7 @@ TEST_FLAGS := -p 2 -timeout 10m
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help deps build demo test check races bench fmt fmt-check vet lint clean
+.PHONY: help deps build demo test check races bench chaos fmt fmt-check vet lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,9 @@ races: deps ## [RACE=R01 or S1] play the races: the naive twins and ours, as a t
 
 bench: deps ## [BENCH=name] measure, each beside its reference in the same run
 	@$(GO) run ./internal/bench -run "$(BENCH)"
+
+chaos: deps ## [SEED=n] [DURATION=300] inject faults under load for that many seconds, then compare
+	@$(GO) run ./internal/chaos $(if $(SEED),-seed $(SEED)) -seconds $(or $(DURATION),300)
 
 fmt: ## format the Go code
 	gofmt -s -w .

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+var (
+	//go:embed rows.sql
+	rowsSQL string
+	//go:embed jobs.sql
+	jobsSQL string
+	//go:embed failures.sql
+	failuresSQL string
+)
+
+// row is one of the registry.
+type row struct {
+	kind, key, status, checksum string
+	claimed                     bool
+}
+
+// checkRows compares the registry with the application's tables: what is there
+// is synced, with the checksum that the table has; all else is removed.
+func checkRows(ctx context.Context, c *chaos) (found []violation, err error) {
+	sums, refs, err := c.writer.rows(ctx, allFiles(), allRepositories())
+	if err != nil {
+		return nil, err
+	}
+	wanted := make(map[[2]string]string) // checksum by kind and key
+	for path, sum := range sums {
+		wanted[[2]string{kindArtifact, path}] = sum
+	}
+	for path := range refs {
+		wanted[[2]string{kindRepository, path}] = ""
+	}
+	rows, err := c.site.h.Query(ctx, rowsSQL)
+	if err != nil {
+		return nil, err
+	}
+	var r row
+	_, err = pgx.ForEachRow(rows, []any{&r.kind, &r.key, &r.status, &r.checksum, &r.claimed}, func() error {
+		sum, there := wanted[[2]string{r.kind, r.key}]
+		delete(wanted, [2]string{r.kind, r.key})
+		if text := r.judge(sum, there); text != "" {
+			found = append(found, violation{fmt.Sprintf("row of %s %s: %s", r.kind, r.key, text), r.kind, r.key})
+		}
+		return nil
+	})
+	for thing := range wanted {
+		found = append(found, violation{fmt.Sprintf("%s %s has no row", thing[0], thing[1]), thing[0], thing[1]})
+	}
+	return found, err
+}
+
+// judge says what is wrong with a row of a thing that is there, or is not.
+func (r row) judge(sum string, there bool) string {
+	switch {
+	case r.claimed:
+		return "somebody has it claimed"
+	case there && r.status != "synced":
+		return "is " + r.status + ", want synced"
+	case !there && r.status != "removed":
+		return "is " + r.status + ", and the source has no such thing"
+	case there && r.kind == kindArtifact && r.checksum != "sha256:"+sum:
+		return fmt.Sprintf("says that %.19s is in place, the source has %.12s", r.checksum, sum)
+	}
+	return ""
+}
+
+// checkJobs looks for jobs that nobody will ever work on.
+func checkJobs(ctx context.Context, c *chaos) ([]violation, error) {
+	return c.each(ctx, jobsSQL, "job is left over: %s")
+}
+
+// checkFailures looks for events that were put aside.
+func checkFailures(ctx context.Context, c *chaos) ([]violation, error) {
+	return c.each(ctx, failuresSQL, "event was put aside: %s")
+}
+
+// each makes a violation of each row: kind, key and text.
+func (c *chaos) each(ctx context.Context, sql, format string, args ...any) (found []violation, err error) {
+	rows, err := c.site.h.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	var kind, key, text string
+	_, err = pgx.ForEachRow(rows, []any{&kind, &key, &text}, func() error {
+		found = append(found, violation{fmt.Sprintf(format, text), kind, key})
+		return nil
+	})
+	return found, err
+}

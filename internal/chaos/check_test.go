@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// The things that are damaged.
+var (
+	damagedFile       = single(0)
+	damagedRepository = repositoryPath(0)
+)
+
+// damage breaks one promise, and says what is to be found.
+type damage struct {
+	check, want string
+	sql         string // at home
+	do          func(t *testing.T, c *chaos)
+}
+
+var damages = []damage{
+	{check: "files", want: "is 2c26b46b68ff", do: func(t *testing.T, c *chaos) {
+		t.Helper()
+		must(t, os.WriteFile(c.work.path(targetFiles, damagedFile), []byte("foo"), 0o600))
+	}},
+	{check: "files", want: "missing", do: func(t *testing.T, c *chaos) {
+		t.Helper()
+		must(t, os.Remove(c.work.path(targetFiles, damagedFile)))
+	}},
+	{check: "files", want: "only at the second site", do: func(t *testing.T, c *chaos) {
+		t.Helper()
+		must(t, os.WriteFile(c.work.path(targetFiles, "more"), nil, 0o600))
+	}},
+	{check: "files", want: "neither file nor folder", do: func(t *testing.T, c *chaos) {
+		t.Helper()
+		must(t, os.Symlink("more", c.work.path(targetFiles, "link")))
+	}},
+	{check: "files", want: "empty folder", do: func(t *testing.T, c *chaos) {
+		t.Helper()
+		must(t, os.MkdirAll(c.work.path(targetFiles, "a/b"), 0o700))
+	}},
+	{check: "staging", want: "left over", do: func(t *testing.T, c *chaos) {
+		t.Helper()
+		must(t, os.MkdirAll(c.work.path(targetRepositories, stagingFolder, "hash", "claim"), 0o700))
+	}},
+	{check: "repositories", want: "refs/casq/x", do: func(t *testing.T, c *chaos) {
+		t.Helper()
+		_, err := c.writer.repos.git(t.Context(), "", "--git-dir="+c.work.path(targetRepositories, damagedRepository),
+			"update-ref", "refs/casq/x", "refs/heads/main")
+		must(t, err)
+	}},
+	{check: "repositories", want: "HEAD is", do: func(t *testing.T, c *chaos) {
+		t.Helper()
+		git := "--git-dir=" + c.work.path(targetRepositories, damagedRepository)
+		for _, args := range [][]string{{"update-ref", "-d", "refs/casq/x"}, {"symbolic-ref", "HEAD", "refs/heads/other"}} {
+			_, err := c.writer.repos.git(t.Context(), "", append([]string{git}, args...)...)
+			must(t, err)
+		}
+	}},
+	{check: "repositories", want: "missing", do: func(t *testing.T, c *chaos) {
+		t.Helper()
+		must(t, os.Rename(c.work.path(targetRepositories, damagedRepository), c.work.path(targetRepositories, "team/more.git")))
+	}},
+	{check: "repositories", want: "more.git: only at the second site"},
+	{check: "repositories", want: "in no repository", do: func(t *testing.T, c *chaos) {
+		t.Helper()
+		must(t, os.WriteFile(c.work.path(targetRepositories, "team/stray"), nil, 0o600))
+	}},
+	{check: "rows", want: "is pending", sql: "UPDATE casq.registry SET synced_version = NULL WHERE resource_id = 'singles/0/file 00'"},
+	{check: "rows", want: "says that", sql: "UPDATE casq.registry SET synced_version = version, checksum = 'sha256:0' WHERE resource_id = 'singles/0/file 00'"},
+	{check: "rows", want: "no such thing", sql: "UPDATE casq.registry SET resource_id = 'other' WHERE resource_id = 'singles/0/file 00'"},
+	{check: "rows", want: "has no row"},
+	{check: "jobs", want: "available", sql: `INSERT INTO river.river_job (state, queue, kind, args, max_attempts) VALUES ('available', 'q', 'k', '{}', 1)`},
+	{check: "failures", want: "bad data", sql: `INSERT INTO casq.event_failures (cursor, life, event_id, tick, kind, resource_id, op, occurred_at, reason, tries)
+		VALUES ('registry', 1, 1, 1, 'artifact', 'a', 'created', now(), 'bad data', 1)`},
+	{check: "events", want: "applied 2 times", sql: "INSERT INTO recorded SELECT * FROM recorded ORDER BY event_id LIMIT 1"},
+	{check: "events", want: "by another tick", sql: `INSERT INTO recorded SELECT r.life, r.life_id, o.tick, o.mark, r.event_id, r.kind, r.resource_id, r.op, r.worker, r.epoch
+		FROM (SELECT * FROM recorded ORDER BY event_id OFFSET 3 LIMIT 1) AS r, (SELECT * FROM recorded ORDER BY event_id DESC LIMIT 1) AS o`},
+	{check: "events", want: "never applied", sql: "DELETE FROM recorded WHERE event_id = (SELECT max(event_id) FROM recorded)"},
+	{check: "events", want: "no such event", sql: "UPDATE recorded SET event_id = 1000000 WHERE event_id = (SELECT max(event_id) FROM recorded)"},
+}
+
+// TestChecksFindWhatIsWrong plays a run without faults, in which nothing may be
+// found, and then breaks one thing after the other.
+func TestChecksFindWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("a run with servers")
+	}
+	c := quietRun(t)
+	for _, k := range checks {
+		if found := c.run(t, k.name); len(found) > 0 {
+			t.Errorf("%s: found without a fault: %q", k.name, found)
+		}
+	}
+	for _, d := range damages {
+		if d.do != nil {
+			d.do(t, c)
+		}
+		if d.sql != "" {
+			_, err := c.site.h.Exec(t.Context(), d.sql)
+			must(t, err)
+		}
+		if found := c.run(t, d.check); !strings.Contains(strings.Join(found, "\n"), d.want) {
+			t.Errorf("%s: found %q, want %q", d.check, found, d.want)
+		}
+	}
+	must(t, c.report(t.Context(), []violation{{"it", kindArtifact, damagedFile}}))
+	must(t, c.preserve(t.Context()))
+}
+
+// quietRun writes for a moment and waits until the second site has it all.
+func quietRun(t *testing.T) *chaos {
+	t.Helper()
+	var out strings.Builder
+	c := &chaos{workers: make(map[string]*process), cfg: config{
+		seed: 1, duration: time.Second, worker: os.Args[0], out: &out, temporary: t.TempDir(), faults: []fault{}, stall: 90 * time.Second,
+	}.withDefaults()}
+	var err error
+	c.work, err = openWorkspace(c.cfg.temporary)
+	must(t, err)
+	c.timeline, err = openTimeline(&out, c.work.path("timeline.txt"))
+	must(t, err)
+	t.Cleanup(func() {
+		must(t, c.close(context.WithoutCancel(t.Context())))
+		must(t, c.timeline.close())
+		t.Log("\n" + out.String())
+	})
+	must(t, c.start(t.Context()))
+	must(t, c.storm(t.Context()))
+	r := rand.New(rand.NewPCG(1, 1))
+	must(t, c.writer.change(t.Context(), []string{damagedFile}, []string{damagedRepository}, func(tx pgx.Tx) error {
+		if err := c.writer.putIn(t.Context(), tx, r, damagedFile); err != nil {
+			return err
+		}
+		return c.writer.pushIn(t.Context(), tx, r, damagedRepository)
+	}))
+	found, err := c.settle(t.Context())
+	must(t, err)
+	if found = append(found, c.stopWorkers()...); len(found) > 0 {
+		t.Fatalf("not quiet: %v", found)
+	}
+	return c
+}
+
+func (c *chaos) run(t *testing.T, name string) (texts []string) {
+	t.Helper()
+	for _, k := range checks {
+		if k.name != name {
+			continue
+		}
+		found, err := k.run(t.Context(), c)
+		must(t, err)
+		for _, v := range found {
+			texts = append(texts, v.text)
+		}
+		return texts
+	}
+	t.Fatalf("there is no check %q", name)
+	return nil
+}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// fault is a kind of thing that goes wrong.
+type fault struct {
+	name string
+	// draw decides all that is left to chance, when the schedule is made.
+	draw func(r *rand.Rand, cfg config) injection
+}
+
+// injection is a fault that has been decided on.
+type injection struct {
+	what  string   // for the log
+	needs []string // resources that it has for itself
+	run   func(ctx context.Context, c *chaos) error
+}
+
+// faults are all that are injected. Another one is a line here.
+var faults = []fault{
+	{"kill a worker", killWorker},
+	{"freeze a worker", freezeWorker},
+	{"end sessions at home", endSessionsAtHome},
+	{"end sessions at the source", endSessionsAtSource},
+	{"restart home", restartHome},
+	{"restart the primary", restartPrimary},
+	{"restart the standby", restartStandby},
+	{"pause replay", pauseReplay},
+	{"fail over", failOver},
+	{"fail over, losing commits", failOverLosing},
+	{"flush Redis", flushRedis},
+	{"restart Redis", restartRedis},
+}
+
+// planned is an injection with its time since the start.
+type planned struct {
+	at   time.Duration
+	name string
+	injection
+}
+
+// plan makes the schedule, from the configuration alone: all faults in any
+// order, again and again, with random pauses.
+func plan(cfg config) []planned {
+	r := rand.New(rand.NewPCG(cfg.seed, 0xfa017))
+	var all []planned
+	at := cfg.every / 2
+	for len(cfg.faults) > 0 {
+		for _, i := range r.Perm(len(cfg.faults)) {
+			injection := cfg.faults[i].draw(r, cfg)
+			if at >= cfg.duration {
+				return all
+			}
+			all = append(all, planned{at, cfg.faults[i].name, injection})
+			at += cfg.every/2 + between(r, 0, cfg.every)
+		}
+	}
+	return nil
+}
+
+// between draws a duration, whole milliseconds.
+func between(r *rand.Rand, low, high time.Duration) time.Duration {
+	return low + time.Duration(r.Int64N(int64(high-low)/int64(time.Millisecond)+1))*time.Millisecond
+}
+
+// inject waits for what the fault needs, and does it.
+func (c *chaos) inject(ctx context.Context, p planned) error {
+	release := c.resources.hold(p.needs...)
+	defer release()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	c.timeline.say("fault  %s", p.what)
+	if err := p.run(ctx, c); err != nil {
+		return fmt.Errorf("inject a fault (%s): %w", p.what, err)
+	}
+	c.injected.Add(1)
+	return nil
+}
+
+// wait returns after d, or when ctx is done.
+func wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
+}

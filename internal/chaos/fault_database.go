@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"casq/internal/servers"
+)
+
+const endSessionsSQL = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+	WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()`
+
+func endSessionsAtHome(*rand.Rand, config) injection {
+	return injection{
+		what:  "end all sessions at home",
+		needs: []string{resourceHome},
+		run:   func(ctx context.Context, c *chaos) error { return c.site.home.Exec(ctx, endSessionsSQL) },
+	}
+}
+
+func endSessionsAtSource(*rand.Rand, config) injection {
+	return injection{
+		what:  "end all sessions at the primary and its standby",
+		needs: []string{resourceSource},
+		run:   func(ctx context.Context, c *chaos) error { return c.endSessionsAtSource(ctx) },
+	}
+}
+
+func (c *chaos) endSessionsAtSource(ctx context.Context) error {
+	if err := c.site.primary.Exec(ctx, endSessionsSQL); err != nil {
+		return err
+	}
+	return c.site.standby.Exec(ctx, endSessionsSQL)
+}
+
+// restart is what `pg_ctl restart -m immediate` does, with a pause.
+func restart(ctx context.Context, server *servers.Postgres, down time.Duration) error {
+	if err := server.StopImmediate(ctx); err != nil {
+		return err
+	}
+	if err := wait(ctx, down); err != nil {
+		return err
+	}
+	return server.Start(ctx)
+}
+
+func restartHome(r *rand.Rand, _ config) injection {
+	down := between(r, 0, 1500*time.Millisecond)
+	return injection{
+		what:  fmt.Sprintf("stop home at once, start it again after %s", down),
+		needs: []string{resourceHome},
+		run:   func(ctx context.Context, c *chaos) error { return restart(ctx, c.site.home, down) },
+	}
+}
+
+func restartPrimary(r *rand.Rand, _ config) injection {
+	down := between(r, 0, 1500*time.Millisecond)
+	return injection{
+		what:  fmt.Sprintf("stop the primary at once, start it again after %s", down),
+		needs: []string{resourceSource},
+		run:   func(ctx context.Context, c *chaos) error { return restart(ctx, c.site.primary, down) },
+	}
+}
+
+func restartStandby(r *rand.Rand, _ config) injection {
+	down := between(r, 0, 1500*time.Millisecond)
+	return injection{
+		what:  fmt.Sprintf("stop the standby at once, start it again after %s", down),
+		needs: []string{resourceSource},
+		run:   func(ctx context.Context, c *chaos) error { return restart(ctx, c.site.standby, down) },
+	}
+}
+
+// pauseReplay makes the standby late: it receives, and shows nothing of it.
+func pauseReplay(r *rand.Rand, _ config) injection {
+	late := between(r, time.Second, 5*time.Second)
+	return injection{
+		what:  fmt.Sprintf("pause replay at the standby for %s", late),
+		needs: []string{resourceSource},
+		run: func(ctx context.Context, c *chaos) error {
+			if err := c.site.standby.PauseReplay(ctx); err != nil {
+				return err
+			}
+			if err := wait(ctx, late); err != nil {
+				return err
+			}
+			return c.site.standby.ResumeReplay(ctx)
+		},
+	}
+}

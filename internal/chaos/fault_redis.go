@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/redis/go-redis/v9"
+)
+
+func flushRedis(*rand.Rand, config) injection {
+	return injection{
+		what:  "FLUSHALL",
+		needs: []string{resourceRedis},
+		run: func(ctx context.Context, c *chaos) error {
+			options, err := redis.ParseURL(c.site.redis.URL())
+			if err != nil {
+				return err
+			}
+			client := redis.NewClient(options)
+			defer client.Close()
+			return client.FlushAll(ctx).Err()
+		},
+	}
+}
+
+// restartRedis kills Redis, which keeps nothing, and starts it again.
+func restartRedis(r *rand.Rand, cfg config) injection {
+	down := between(r, 0, 2*cfg.ttl)
+	return injection{
+		what:  fmt.Sprintf("kill Redis, start it again after %s", down),
+		needs: []string{resourceRedis},
+		run: func(ctx context.Context, c *chaos) error {
+			if err := c.site.redis.Kill(); err != nil {
+				return err
+			}
+			if err := wait(ctx, down); err != nil {
+				return err
+			}
+			return c.site.redis.Start(ctx)
+		},
+	}
+}

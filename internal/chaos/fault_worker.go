@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"syscall"
+	"time"
+)
+
+const (
+	followers  = 3        // workers of the second site
+	tickerName = "ticker" // the worker at the primary
+)
+
+func workerName(i int) string { return fmt.Sprintf("worker-%d", i+1) }
+
+// anyWorker draws a worker; the one that takes the ticks is one of them.
+func anyWorker(r *rand.Rand) string {
+	if i := r.IntN(followers + 1); i < followers {
+		return workerName(i)
+	}
+	return tickerName
+}
+
+// killWorker ends a worker with SIGKILL and starts it again.
+func killWorker(r *rand.Rand, _ config) injection {
+	name, down := anyWorker(r), between(r, 0, 2*time.Second)
+	return injection{
+		what:  fmt.Sprintf("kill %s, start it again after %s", name, down),
+		needs: []string{name},
+		run: func(ctx context.Context, c *chaos) error {
+			p := c.workers[name]
+			p.kill()
+			if err := wait(ctx, down); err != nil {
+				return err
+			}
+			return p.start()
+		},
+	}
+}
+
+// freezeWorker stops a worker for longer than leases and claims are good, and
+// lets it go on.
+func freezeWorker(r *rand.Rand, cfg config) injection {
+	name, frozen := anyWorker(r), between(r, cfg.ttl+cfg.ttl/4, 3*cfg.ttl)
+	return injection{
+		what:  fmt.Sprintf("freeze %s for %s", name, frozen),
+		needs: []string{name},
+		run: func(ctx context.Context, c *chaos) error {
+			p := c.workers[name]
+			if !p.signal(syscall.SIGSTOP) {
+				c.timeline.say("       %s was not there to be frozen", name)
+				return nil
+			}
+			err := wait(ctx, frozen)
+			if !p.signal(syscall.SIGCONT) {
+				err = errors.Join(err, fmt.Errorf("thaw %s: it is gone", name))
+			}
+			c.timeline.say("       %s goes on", name)
+			return err
+		},
+	}
+}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// process is a worker that is killed, frozen and started again. When it ends
+// by itself it is started again, as a supervisor does.
+//
+// mu guards the rest.
+type process struct {
+	name, program, specFile, logFile, path string
+	timeline                               *timeline
+
+	mu     sync.Mutex
+	cmd    *exec.Cmd
+	ended  chan struct{} // closed when cmd has ended
+	err    error         // how cmd ended
+	wanted bool          // it is to be running
+	group  sync.WaitGroup
+}
+
+func newProcess(c *chaos, s spec) (*process, error) {
+	p := &process{
+		name: s.Name, program: c.cfg.worker, path: s.Path, timeline: c.timeline,
+		specFile: c.work.path(s.Name + ".json"), logFile: c.work.path(logs, s.Name+".log"),
+	}
+	content, err := json.MarshalIndent(s, "", "  ")
+	if err == nil {
+		err = os.WriteFile(p.specFile, content, 0o600)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("tell %s what to do: %w", s.Name, err)
+	}
+	err = p.start()
+	return p, err
+}
+
+// start starts the process, which dies with this one. One that runs is left
+// alone.
+func (p *process) start() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.wanted = true
+	return p.launch()
+}
+
+// launch is start for one who has the mutex.
+func (p *process) launch() error {
+	if p.cmd != nil {
+		return nil
+	}
+	log, err := os.OpenFile(p.logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("open the log of %s: %w", p.name, err)
+	}
+	defer log.Close()
+	//nolint:noctx // it is stopped in order, not killed when a context ends
+	cmd := exec.Command(p.program, workerArgument, p.specFile)
+	cmd.Env = []string{"PATH=" + p.path, "TMPDIR=" + os.TempDir()}
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	started, ended := make(chan error), make(chan struct{})
+	p.group.Go(func() { p.attend(cmd, started, ended) })
+	if err := <-started; err != nil {
+		return fmt.Errorf("start %s: %w", p.name, err)
+	}
+	p.cmd, p.ended = cmd, ended
+	return nil
+}
+
+// restartPause is a supervisor's, after a process that ended by itself.
+const restartPause = 500 * time.Millisecond
+
+// attend keeps the thread that starts the process: the signal for the parent's
+// death is that of the thread's.
+func (p *process) attend(cmd *exec.Cmd, started chan<- error, ended chan<- struct{}) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err := cmd.Start()
+	started <- err
+	if err != nil {
+		return
+	}
+	err = cmd.Wait()
+	p.mu.Lock()
+	p.cmd, p.err = nil, err
+	again := p.wanted
+	close(ended)
+	p.mu.Unlock()
+	if again {
+		p.timeline.say("%s ended by itself (%v) and is started again", p.name, cmd.ProcessState)
+		time.Sleep(restartPause)
+		p.restart()
+	}
+}
+
+// restart starts the process again if it is still wanted.
+func (p *process) restart() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.wanted {
+		if err := p.launch(); err != nil {
+			p.timeline.say("cannot start %s again: %v", p.name, err)
+		}
+	}
+}
+
+// signal sends a signal; false when the process is not there.
+func (p *process) signal(s syscall.Signal) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cmd != nil && p.cmd.Process.Signal(s) == nil
+}
+
+// down ends the process by a signal and returns how it ended; nil when it was
+// not there.
+func (p *process) down(ctx context.Context, s syscall.Signal) error {
+	p.mu.Lock()
+	p.wanted = false
+	cmd, ended := p.cmd, p.ended
+	p.mu.Unlock()
+	if cmd == nil {
+		return nil
+	}
+	if err := cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("signal %s: %w", p.name, err)
+	}
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		return fmt.Errorf("stop %s: %w", p.name, context.Cause(ctx))
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
+}
+
+// stop ends the process for good, by SIGKILL if it takes too long.
+func (p *process) stop() error {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), processStop, errors.New("it takes too long"))
+	defer cancel()
+	err := p.down(ctx, syscall.SIGTERM)
+	p.kill()
+	return err
+}
+
+// kill ends the process at once; it is not started again by itself.
+func (p *process) kill() {
+	_ = p.down(context.Background(), syscall.SIGKILL) // it cannot refuse
+	p.group.Wait()
+}
+
+// processStop is longer than the worker's own limit of 10 s.
+const processStop = 20 * time.Second

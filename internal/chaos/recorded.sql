@@ -1,0 +1,15 @@
+-- What the consumer that records has been given, at home. Nothing here keeps a
+-- delivery from being recorded twice: that is what is looked for.
+CREATE TABLE recorded (
+    life integer NOT NULL,
+    life_id uuid NOT NULL,
+    tick bigint NOT NULL,
+    mark uuid NOT NULL, -- of the tick that delivered the event
+    event_id bigint NOT NULL,
+    kind text NOT NULL,
+    resource_id text NOT NULL,
+    op text NOT NULL,
+    worker text NOT NULL,
+    epoch bigint NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);

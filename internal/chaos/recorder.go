@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+
+	"casq/eventlog"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// recorderName is that of the cursor, and of what it moves for.
+const recorderName = "recorder"
+
+//go:embed record.sql
+var recordSQL string
+
+// recorder is a consumer whose effect is a row for each event that it is
+// given, with the tick that delivered it.
+type recorder struct{ worker string }
+
+// Apply implements [cursor.Consumer].
+func (r recorder) Apply(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) error {
+	mark := batch.Next.Mark
+	if batch.Next.InStep() {
+		mark = batch.Next.ToMark
+	}
+	var ids []int64
+	var kinds, keys, ops []string
+	for i := range batch.Events {
+		e := &batch.Events[i]
+		ids, kinds = append(ids, e.ID), append(kinds, e.Kind)
+		keys, ops = append(keys, e.ResourceID), append(ops, string(e.Op))
+	}
+	_, err := tx.Exec(ctx, recordSQL, batch.Life.Ordinal, batch.Life.ID, batch.Tick, mark, ids, kinds, keys, ops, r.worker, recorderName)
+	if err != nil {
+		return fmt.Errorf("record %d events: %w", len(ids), err)
+	}
+	return nil
+}

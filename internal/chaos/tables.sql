@@ -1,0 +1,26 @@
+-- The application's own tables, at the primary. A thing that is deleted and
+-- created again has the id that it had.
+CREATE TABLE projects (id bigint PRIMARY KEY);
+
+CREATE TABLE artifacts (
+    id bigint PRIMARY KEY,
+    project_id bigint NOT NULL REFERENCES projects ON DELETE CASCADE,
+    path text NOT NULL UNIQUE,
+    size bigint NOT NULL,
+    sha256 text NOT NULL
+);
+
+-- refs is what the repository on disk has, by name.
+CREATE TABLE repositories (
+    id bigint PRIMARY KEY,
+    path text NOT NULL UNIQUE,
+    refs jsonb NOT NULL
+);
+
+INSERT INTO projects VALUES (0);
+
+SELECT casq.track('public.artifacts', kind => 'artifact', transfer => 'file', key_column => 'path',
+                  scope_column => 'project_id', size_column => 'size', payload_columns => ARRAY['id', 'sha256']);
+
+SELECT casq.track('public.repositories', kind => 'repository', transfer => 'git', key_column => 'path',
+                  payload_columns => ARRAY['id', 'refs']);
