@@ -61,6 +61,18 @@ func connect(ctx context.Context, url string) (*pgxpool.Pool, error) {
 	return pool, nil
 }
 
+// source opens the database that the log is in, which may be home itself.
+func (h *home) source(ctx context.Context) (pool *pgxpool.Pool, closePool func(), err error) {
+	if h.cfg.sourceURL == "" {
+		return h.Pool, func() {}, nil
+	}
+	pool, err = connect(ctx, h.cfg.sourceURL)
+	if err != nil {
+		return nil, nil, fmt.Errorf("connect to SOURCE_DATABASE_URL: %w", err)
+	}
+	return pool, pool.Close, nil
+}
+
 // checkKind returns an error that names the known kinds, unless name is one.
 func (h *home) checkKind(ctx context.Context, name string) error {
 	kinds, err := eventlog.Kinds(ctx, h)

@@ -18,7 +18,7 @@ registry and its jobs. README.md has the list of variables.`,
   enqueue backfill --kind artifact`,
 		Version: cli.Version(version),
 	}
-	cmd.AddCommand(resyncCommand(), verifyCommand(), cancelCommand(), queueCommand(),
+	cmd.AddCommand(resyncCommand(), verifyCommand(), cancelCommand(), queueCommand(), cursorCommand(),
 		backfillCommand(), statusCommand(), whyCommand())
 	return cmd
 }

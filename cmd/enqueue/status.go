@@ -137,15 +137,12 @@ func listPointers[T any](ctx context.Context, h *home, sql string) ([]*T, error)
 
 // logStatus looks at the database that the events are in.
 func (h *home) logStatus(ctx context.Context, s *status) error {
-	source := h.Pool
-	if h.cfg.sourceURL != "" {
-		var err error
-		if source, err = connect(ctx, h.cfg.sourceURL); err != nil {
-			return fmt.Errorf("connect to SOURCE_DATABASE_URL: %w", err)
-		}
-		defer source.Close()
+	source, closeSource, err := h.source(ctx)
+	if err != nil {
+		return err
 	}
-	err := source.QueryRow(ctx, "SELECT id, life, taken_at FROM casq.ticks ORDER BY id DESC LIMIT 1").
+	defer closeSource()
+	err = source.QueryRow(ctx, "SELECT id, life, taken_at FROM casq.ticks ORDER BY id DESC LIMIT 1").
 		Scan(&s.Log.Tick, &s.Log.Life, &s.Log.TakenAt)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("read the newest tick: %w", err)
