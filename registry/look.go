@@ -1,0 +1,285 @@
+package registry
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"casq/eventlog"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+var (
+	//go:embed look_apply.sql
+	lookApplySQL string
+	//go:embed look_remove.sql
+	lookRemoveSQL string
+	//go:embed look_floor.sql
+	lookFloorSQL string
+	//go:embed look_versions.sql
+	lookVersionsSQL string
+	//go:embed look_cursor.sql
+	lookCursorSQL string
+)
+
+var (
+	// ErrUnlisted says that the source has no tracked table of the kind: what
+	// is there cannot be told.
+	ErrUnlisted = errors.New("source has no tracked table of the kind")
+
+	// ErrLateSource says that the host of the source shows too old a state.
+	ErrLateSource = errors.New("host of the source is behind")
+)
+
+// LookReport counts what came of a [LookAgain].
+type LookReport struct {
+	Copied  int // there: a new version was asked for
+	Removed int // not there: a delete was asked for
+	Late    int // left alone: the log has told something newer than the look
+	Unknown int // neither there nor in the registry
+}
+
+// lookGroup is the number of keys of one look.
+const lookGroup = 1000
+
+// LookAgain looks at things in the source as it is now: what is there gets a
+// new version with its present payload, and a row if it has none; what is not
+// there gets a delete intent. A row that the log has changed since the look is
+// left alone. Errors: [ErrUnlisted]; [ErrLateSource], when another host or a
+// moment may help; [eventlog.ErrNoTicks]. Groups before the error stay done.
+func LookAgain(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs Jobs, kind string, keys []string) (LookReport, error) {
+	var report LookReport
+	if err := learnKinds(ctx, home, source); err != nil {
+		return report, fmt.Errorf("look again: %w", err)
+	}
+	keys = slices.Compact(slices.Sorted(slices.Values(keys)))
+	for group := range slices.Chunk(keys, lookGroup) {
+		if err := report.look(ctx, home, source, jobs, kind, group); err != nil {
+			return report, fmt.Errorf("look again: %w", err)
+		}
+	}
+	return report, nil
+}
+
+func (r *LookReport) look(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs Jobs, kind string, keys []string) error {
+	// Before the source is asked: a row that changes meanwhile has another one.
+	versions, err := liveVersions(ctx, home, kind, keys)
+	if err != nil {
+		return err
+	}
+	found, err := thingsOf(ctx, source, kind, keys)
+	if err != nil {
+		return err
+	}
+	if !found.listed {
+		return fmt.Errorf("%w %q: events of it are appended by hand", ErrUnlisted, kind)
+	}
+	cursor, err := readCursor(ctx, home)
+	if err != nil {
+		return err
+	}
+	if err := cursor.knows(found); err != nil {
+		return err
+	}
+	for _, key := range found.keys {
+		delete(versions, key)
+	}
+	copied, err := applyAlone(ctx, home, jobs, found)
+	if err != nil {
+		return err
+	}
+	removed, err := removeAlone(ctx, home, jobs, found, versions)
+	if err != nil {
+		return err
+	}
+	r.Copied, r.Removed = r.Copied+copied, r.Removed+removed
+	r.Late += len(found.keys) - copied + len(versions) - removed
+	r.Unknown += len(keys) - len(found.keys) - len(versions)
+	return nil
+}
+
+// applyAlone and removeAlone have a transaction each: a row that is inserted
+// cannot be locked beforehand, so that both together would not lock in key order.
+func applyAlone(ctx context.Context, home *pgxpool.Pool, jobs Jobs, found *page) (n int, err error) {
+	err = pgx.BeginTxFunc(ctx, home, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		if err := lockFloor(ctx, tx, found); err != nil {
+			return err
+		}
+		wanted, err := applyThings(ctx, tx, found, true)
+		if err != nil {
+			return err
+		}
+		n = len(wanted)
+		return insertJobs(ctx, tx, jobs, wanted)
+	})
+	return n, err
+}
+
+func removeAlone(ctx context.Context, home *pgxpool.Pool, jobs Jobs, found *page, versions map[string]int64) (n int, err error) {
+	err = pgx.BeginTxFunc(ctx, home, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		gone, err := removeRows(ctx, tx, found, versions)
+		if err != nil {
+			return err
+		}
+		n = len(gone)
+		return insertJobs(ctx, tx, jobs, gone)
+	})
+	return n, err
+}
+
+// liveVersions are those of rows that want their thing to be there.
+func liveVersions(ctx context.Context, db eventlog.DB, kind string, keys []string) (map[string]int64, error) {
+	rows, err := db.Query(ctx, lookVersionsSQL, kind, keys)
+	if err != nil {
+		return nil, fmt.Errorf("read versions: %w", err)
+	}
+	versions := make(map[string]int64)
+	var key string
+	var version int64
+	_, err = pgx.ForEachRow(rows, []any{&key, &version}, func() error {
+		versions[key] = version
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read versions: %w", err)
+	}
+	return versions, nil
+}
+
+// homeCursor is how far home has read the log; the zero value before its first
+// start.
+type homeCursor struct {
+	life   int32
+	lifeID uuid.UUID
+	tick   int64
+}
+
+func readCursor(ctx context.Context, home eventlog.DB) (homeCursor, error) {
+	var c homeCursor
+	err := home.QueryRow(ctx, lookCursorSQL).Scan(&c.life, &c.lifeID, &c.tick)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return c, fmt.Errorf("read the cursor: %w", err)
+	}
+	return c, nil
+}
+
+// knows returns an error for a page of a history that is not the one which home
+// follows: an older life, or another one of the same ordinal. To act on it could
+// remove everything.
+func (c homeCursor) knows(p *page) error {
+	switch {
+	case c.life > p.life:
+		return fmt.Errorf("%w: it shows life %d, the cursor is in life %d", ErrLateSource, p.life, c.life)
+	case c.life == p.life && c.lifeID != p.lifeID:
+		return fmt.Errorf("%w: its life %d is another one than the cursor's; SOURCE_DATABASE_URL may name another database", ErrLateSource, p.life)
+	}
+	return nil
+}
+
+// lockFloor returns [ErrLateSource] for a page of a time whose tombstones may be
+// gone: what it shows can have been deleted since. Else none is purged before tx
+// ends. It is the transaction's first lock.
+func lockFloor(ctx context.Context, tx pgx.Tx, p *page) error {
+	for range 2 {
+		var above bool
+		err := tx.QueryRow(ctx, lookFloorSQL, p.kind, p.life, p.tick).Scan(&above)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
+			// Without a row there is nothing that a purge would wait for.
+			_, err = tx.Exec(ctx, "INSERT INTO casq.registry_floors (kind, life, tick) VALUES ($1, 0, 0) ON CONFLICT DO NOTHING", p.kind)
+			if err != nil {
+				return fmt.Errorf("make a floor: %w", err)
+			}
+		case err != nil:
+			return fmt.Errorf("lock the floor: %w", err)
+		case !above:
+			return fmt.Errorf("%w: it shows tick %d, tombstones of later ones are gone", ErrLateSource, p.tick)
+		default:
+			return nil
+		}
+	}
+	return fmt.Errorf("lock the floor of %s: it is not there", p.kind)
+}
+
+// applyThings asks for what the page shows and the rows do not say; see
+// look_apply.sql.
+func applyThings(ctx context.Context, tx pgx.Tx, p *page, again bool) ([]Job, error) {
+	if len(p.keys) == 0 {
+		return nil, nil
+	}
+	rows, err := tx.Query(ctx, lookApplySQL, p.kind, p.keys, p.payloads, p.life, p.tick, again)
+	if err != nil {
+		return nil, fmt.Errorf("ask for %d things: %w", len(p.keys), err)
+	}
+	jobs, err := collectJobs(rows)
+	if err != nil {
+		return nil, fmt.Errorf("ask for %d things: %w", len(p.keys), err)
+	}
+	return jobs, nil
+}
+
+// removeRows asks for the removal of what the page did not show, under the
+// versions that were there before it was read.
+func removeRows(ctx context.Context, tx pgx.Tx, p *page, versions map[string]int64) ([]Job, error) {
+	if len(versions) == 0 {
+		return nil, nil
+	}
+	keys := make([]string, 0, len(versions))
+	for key := range versions {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	under := make([]int64, len(keys))
+	for i, key := range keys {
+		under[i] = versions[key]
+	}
+	if _, err := tx.Exec(ctx, lockSQL, slices.Repeat([]string{p.kind}, len(keys)), keys); err != nil {
+		return nil, fmt.Errorf("lock %d rows: %w", len(keys), err)
+	}
+	rows, err := tx.Query(ctx, lookRemoveSQL, p.kind, keys, under, p.life, p.tick)
+	if err != nil {
+		return nil, fmt.Errorf("ask for the removal of %d things: %w", len(keys), err)
+	}
+	jobs, err := collectJobs(rows)
+	if err != nil {
+		return nil, fmt.Errorf("ask for the removal of %d things: %w", len(keys), err)
+	}
+	return jobs, nil
+}
+
+// insertJobs queues jobs while rows are locked.
+func insertJobs(ctx context.Context, tx pgx.Tx, jobs Jobs, wanted []Job) error {
+	if len(wanted) == 0 {
+		return nil
+	}
+	if err := jobs.Insert(ctx, tx, wanted, false); err != nil {
+		return fmt.Errorf("queue %d jobs: %w", len(wanted), err)
+	}
+	return nil
+}
+
+// learnKinds makes the source's kinds known at home: of a kind there may be
+// things, and never have been an event.
+func learnKinds(ctx context.Context, home *pgxpool.Pool, source eventlog.DB) error {
+	there, err := eventlog.Kinds(ctx, source)
+	if err != nil {
+		return fmt.Errorf("read the source's kinds: %w", err)
+	}
+	here, err := eventlog.Kinds(ctx, home)
+	if err != nil {
+		return fmt.Errorf("read home's kinds: %w", err)
+	}
+	for name := range here {
+		delete(there, name)
+	}
+	if len(there) == 0 {
+		return nil
+	}
+	return pgx.BeginTxFunc(ctx, home, pgx.TxOptions{}, func(tx pgx.Tx) error { return insertKinds(ctx, tx, slices.Sorted(maps.Keys(there)), there) })
+}

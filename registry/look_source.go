@@ -1,0 +1,70 @@
+package registry
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+
+	"casq/eventlog"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+var (
+	//go:embed look_things.sql
+	lookThingsSQL string
+	//go:embed look_of.sql
+	lookOfSQL string
+	//go:embed look_missing.sql
+	lookMissingSQL string
+)
+
+// page is what the source shows of some things of a kind, and when. It is
+// never older than the tick; it may be a little newer.
+type page struct {
+	kind     string
+	listed   bool // the kind has a table there
+	keys     []string
+	payloads []string // of keys; nil where they were not asked for
+	last     *string  // where the next page begins; nil: this is the end
+
+	life   int32
+	lifeID uuid.UUID
+	tick   int64
+}
+
+// thingsPage reads the page beyond a key; nil is the first one.
+func thingsPage(ctx context.Context, source eventlog.DB, kind string, after *string, size int) (*page, error) {
+	p := &page{kind: kind}
+	err := p.scan(source.QueryRow(ctx, lookThingsSQL, kind, after, size), &p.listed, &p.keys, &p.payloads, &p.last)
+	return p, err
+}
+
+// thingsOf reads those of the keys that are there.
+func thingsOf(ctx context.Context, source eventlog.DB, kind string, keys []string) (*page, error) {
+	p := &page{kind: kind}
+	err := p.scan(source.QueryRow(ctx, lookOfSQL, kind, keys), &p.listed, &p.keys, &p.payloads)
+	return p, err
+}
+
+// thingsMissing reads those of the keys that are not there.
+func thingsMissing(ctx context.Context, source eventlog.DB, kind string, keys []string) (*page, error) {
+	p := &page{kind: kind}
+	err := p.scan(source.QueryRow(ctx, lookMissingSQL, kind, keys), &p.listed, &p.keys)
+	return p, err
+}
+
+func (p *page) scan(row pgx.Row, into ...any) error {
+	var life *int32
+	var lifeID *uuid.UUID
+	var tick *int64
+	if err := row.Scan(append(into, &life, &lifeID, &tick)...); err != nil {
+		return fmt.Errorf("look at things of kind %s in the source: %w", p.kind, err)
+	}
+	if tick == nil {
+		return eventlog.ErrNoTicks
+	}
+	p.life, p.lifeID, p.tick = *life, *lifeID, *tick
+	return nil
+}

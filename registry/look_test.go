@@ -1,0 +1,197 @@
+package registry
+
+import (
+	"errors"
+	"testing"
+
+	"casq/eventlog"
+
+	"github.com/google/uuid"
+)
+
+// lookBundle is a database that is source and home, with a table of things that
+// is tracked, and no cursor: what the registry knows is what a test says.
+type lookBundle struct{ *testBundle }
+
+func setupLook(t *testing.T) *lookBundle {
+	t.Helper()
+	b := &lookBundle{setup(t)}
+	simple(t, b.pool, `CREATE TABLE things (key text PRIMARY KEY, v int)`, trackThings)
+	b.tick(t)
+	return b
+}
+
+// tick takes a tick and returns it.
+func (b *lookBundle) tick(t *testing.T) (tick int64) {
+	t.Helper()
+	if err := b.pool.QueryRow(t.Context(), "SELECT casq.tick(true)").Scan(&tick); err != nil {
+		t.Fatal(err)
+	}
+	return tick
+}
+
+// follow puts home's cursor at the newest tick, as if everything was applied.
+func (b *lookBundle) follow(t *testing.T) {
+	t.Helper()
+	b.exec(t, `INSERT INTO casq.cursors (name, system_identifier, life, life_id, tick, mark)
+		SELECT 'registry', l.system_identifier, l.life, l.id, t.id, t.mark FROM casq.ticks AS t JOIN casq.lives AS l USING (life)
+		ORDER BY t.id DESC LIMIT 1
+		ON CONFLICT (name) DO UPDATE SET life = excluded.life, life_id = excluded.life_id, tick = excluded.tick, mark = excluded.mark`)
+}
+
+// put writes a thing and tells nobody but the log.
+func (b *lookBundle) put(t *testing.T, key string, v int) {
+	t.Helper()
+	b.exec(t, "INSERT INTO things VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET v = excluded.v", key, v)
+}
+
+// know writes a row of the registry, synced at a tick of life 1.
+func (b *lookBundle) know(t *testing.T, key string, v int, tick int64, deleted bool) {
+	t.Helper()
+	b.exec(t, `WITH r AS (INSERT INTO casq.registry (kind, resource_id, life, event_id, tick, deleted_at, payload)
+			VALUES ($1, $2, 1, 1000, $4, CASE WHEN $5 THEN now() END, jsonb_build_object('v', $3::int)) RETURNING *)
+		SELECT FROM r`, kind, key, v, tick, deleted)
+	b.exec(t, `UPDATE casq.registry SET synced_version = version, synced_incarnation = 1, verified_at = now() WHERE resource_id = $1`, key)
+}
+
+func (b *lookBundle) lookAgain(t *testing.T, keys ...string) LookReport {
+	t.Helper()
+	report, err := LookAgain(t.Context(), b.pool, b.pool, b.queue, kind, keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
+func TestLookAgain(t *testing.T) {
+	t.Parallel()
+	b := setupLook(t)
+	for _, key := range []string{"d new", "c same", "e changed", "a back", "g newer in the log"} {
+		b.put(t, key, 2)
+	}
+	now := b.tick(t)
+	b.know(t, "c same", 2, now, false)
+	b.know(t, "e changed", 0, now, false)
+	b.know(t, "a back", 0, now, true)
+	b.know(t, "b gone", 1, now, false)
+	b.know(t, "f gone long ago", 1, now, true)
+	b.know(t, "g newer in the log", 7, now+1, false)
+	b.know(t, "h gone, but newer in the log", 7, now+1, false)
+	same := b.row(t, "c same").Version
+
+	report := b.lookAgain(t, "d new", "c same", "e changed", "a back", "b gone", "f gone long ago", "g newer in the log",
+		"h gone, but newer in the log", "never heard of", "d new")
+	if want := (LookReport{Copied: 4, Removed: 1, Late: 2, Unknown: 2}); report != want {
+		t.Errorf("got %+v, want %+v", report, want)
+	}
+	for key, want := range map[string]row{
+		"d new":     {EventID: 0, Tick: now, Incarnation: 1, Payload: `{"v": 2}`, Status: "pending"},
+		"c same":    {EventID: 1000, Tick: now, Incarnation: 1, Payload: `{"v": 2}`, Status: "pending"},
+		"e changed": {EventID: 1000, Tick: now, Incarnation: 2, Payload: `{"v": 2}`, Status: "pending"},
+		"a back":    {EventID: 1000, Tick: now, Incarnation: 1, Payload: `{"v": 2}`, Status: "pending"},
+		"b gone":    {EventID: 1000, Tick: now, Incarnation: 2, Payload: `{"v": 1}`, Status: "removing", Deleted: true},
+
+		"f gone long ago":              {EventID: 1000, Tick: now, Incarnation: 1, Payload: `{"v": 1}`, Status: "removed", Deleted: true},
+		"g newer in the log":           {EventID: 1000, Tick: now + 1, Incarnation: 1, Payload: `{"v": 7}`, Status: "synced"},
+		"h gone, but newer in the log": {EventID: 1000, Tick: now + 1, Incarnation: 1, Payload: `{"v": 7}`, Status: "synced"},
+	} {
+		got := b.row(t, key)
+		short := row{EventID: got.EventID, Tick: got.Tick, Incarnation: got.Incarnation, Payload: got.Payload, Status: got.Status, Deleted: got.Deleted}
+		if short != want {
+			t.Errorf("%s: got %+v, want %+v", key, short, want)
+		}
+	}
+	if got := b.row(t, "c same").Version; got <= same {
+		t.Errorf("version %d is not above %d", got, same)
+	}
+	jobs := b.takeJobs(t)
+	if len(jobs) != 5 {
+		t.Errorf("got jobs %v", jobs)
+	}
+	for _, j := range jobs {
+		if got := b.row(t, j.ResourceID); got.Version != j.Version || got.Deleted != j.Deleted {
+			t.Errorf("job %v for %+v", j, got)
+		}
+	}
+}
+
+// The life of a page is newer than that of a row: ticks of two lives do not
+// compare, and every event that is still to come has to count as newer.
+func TestLookAgainInANewerLife(t *testing.T) {
+	t.Parallel()
+	b := setupLook(t)
+	b.put(t, "x", 1)
+	now := b.tick(t)
+	b.exec(t, `INSERT INTO casq.lives SELECT 2, gen_random_uuid(), system_identifier, timeline, $1, '0/0' FROM casq.lives`, now)
+	b.exec(t, `UPDATE casq.ticks SET life = 2 WHERE id = $1`, now)
+	b.know(t, "x", 1, now+500, false)
+	b.know(t, "y", 1, now+500, false)
+	if report := b.lookAgain(t, "x", "y"); report != (LookReport{Copied: 1, Removed: 1}) {
+		t.Errorf("got %+v", report)
+	}
+	for _, key := range []string{"x", "y"} {
+		if got := b.row(t, key); got.Life != 2 || got.EventID != 0 || got.Tick != now {
+			t.Errorf("got %+v", got)
+		}
+	}
+	b.takeJobs(t)
+	b.applyBatch(t, eventlog.Batch{Events: []eventlog.Event{event(3, eventlog.Deleted, "x", "{}"), event(4, eventlog.Created, "y", `{"v": 2}`)},
+		Life: eventlog.Life{Ordinal: 2}, Tick: now + 1})
+	if x, y := b.row(t, "x"), b.row(t, "y"); !x.Deleted || y.Deleted || y.Payload != `{"v": 2}` {
+		t.Errorf("got %+v and %+v", x, y)
+	}
+}
+
+// What a host that is late, or another database, shows must not be acted on.
+func TestLookAgainRefuses(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change string
+		want   error
+	}{
+		"no table":           {`SELECT casq.untrack('things')`, ErrUnlisted},
+		"tombstones purged":  {`INSERT INTO casq.registry_floors VALUES ('thing', 1, 1000)`, ErrLateSource},
+		"an older life":      {`UPDATE casq.cursors SET life = 2, life_id = gen_random_uuid()`, ErrLateSource},
+		"another's life":     {`UPDATE casq.cursors SET life_id = '` + uuid.NewString() + `'`, ErrLateSource},
+		"no ticks":           {`DELETE FROM casq.ticks`, eventlog.ErrNoTicks},
+		"floor of the past":  {`INSERT INTO casq.registry_floors VALUES ('thing', 1, 1)`, nil},
+		"floor of the other": {`INSERT INTO casq.registry_floors VALUES ('other', 1, 1000)`, nil},
+		"no cursor yet":      {`DELETE FROM casq.cursors`, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setupLook(t)
+			b.put(t, "x", 1)
+			b.tick(t)
+			b.follow(t)
+			b.know(t, "y", 1, 1, false)
+			simple(t, b.pool, c.change)
+			report, err := LookAgain(t.Context(), b.pool, b.pool, b.queue, kind, []string{"x", "y"})
+			if !errors.Is(err, c.want) {
+				t.Fatalf("got %v", err)
+			}
+			if want := (LookReport{}); err != nil && (report != want || b.row(t, "y").Deleted) {
+				t.Errorf("got %+v", report)
+			}
+			if want := (LookReport{Copied: 1, Removed: 1}); err == nil && report != want {
+				t.Errorf("got %+v", report)
+			}
+		})
+	}
+}
+
+// A kind of which there never was an event is not known at home.
+func TestLookAgainLearnsTheKind(t *testing.T) {
+	t.Parallel()
+	source, home := setupLook(t), setup(t)
+	home.exec(t, "DELETE FROM casq.kinds")
+	source.put(t, "x", 1)
+	source.tick(t)
+	report, err := LookAgain(t.Context(), home.pool, source.pool, home.queue, kind, []string{"x"})
+	if err != nil || report.Copied != 1 {
+		t.Fatal(report, err)
+	}
+	if kinds, err := eventlog.Kinds(t.Context(), home.pool); err != nil || kinds[kind].Queue != "thing" {
+		t.Errorf("%v: %v", kinds, err)
+	}
+}
