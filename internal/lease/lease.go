@@ -7,6 +7,10 @@ import (
 	"time"
 )
 
+// mostRetry is between two attempts while Redis does not answer. When it is
+// back and empty, whoever asks first has the lease; let it be the holder, often.
+const mostRetry = 500 * time.Millisecond
+
 // Lease is held, and renewed in the background at a third of its time. A nil
 // Lease is one without Redis: it is never lost, and releasing it does nothing.
 type Lease struct {
@@ -93,7 +97,7 @@ func (l *Lease) renew(ctx context.Context) {
 			return
 		default:
 			l.doubt(err)
-			timer.Reset(max(ttl/10, time.Millisecond))
+			timer.Reset(min(ttl/10, mostRetry))
 		}
 	}
 }
