@@ -38,6 +38,7 @@ var benches = []struct {
 	{"copy", copyFiles},
 	{"latency", latency},
 	{"memory", memory},
+	{"wakeup", wakeup},
 }
 
 func main() {
