@@ -14,8 +14,8 @@ CREATE TABLE casq.registry_floors (
     tick bigint NOT NULL
 );
 
--- Tombstones are found by key without a walk over what lives.
-CREATE INDEX registry_tombstones ON casq.registry (kind, resource_id) WHERE deleted_at IS NOT NULL;
+-- The oldest tombstones are found without a walk over what lives.
+CREATE INDEX registry_tombstones ON casq.registry (deleted_at) WHERE deleted_at IS NOT NULL;
 
 -- Who reads this log from another database, and how far they have come.
 CREATE TABLE casq.followers (

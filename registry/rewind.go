@@ -66,6 +66,10 @@ func tickOf(p eventlog.Position) *Tick { return &Tick{Life: p.Life.Ordinal, ID: 
 // rare (a server of another cluster, or one promoted beside the one that was
 // read), and half of it done would be wrong.
 func forget(ctx context.Context, tx pgx.Tx, now eventlog.Position) error {
+	// Before rows: see casq.registry_floors.
+	if _, err := tx.Exec(ctx, "SELECT FROM casq.registry_floors ORDER BY kind FOR UPDATE"); err != nil {
+		return fmt.Errorf("lock the floors: %w", err)
+	}
 	if _, err := tx.Exec(ctx, lowerRowsSQL, now.Life.Ordinal); err != nil {
 		return fmt.Errorf("forget the lives of rows: %w", err)
 	}

@@ -7,6 +7,9 @@ import (
 	"casq/internal/worker"
 )
 
+// longest is how long anything may be kept.
+const longest = 10 * 365 * 24 * time.Hour
+
 // config is what the environment says.
 type config struct {
 	worker.Config
@@ -24,22 +27,26 @@ func readConfig(env *cli.Env) (config, error) {
 	concurrency, kindConcurrency := env.KindInts("QUEUE_WORKERS", 1, 10_000)
 	cfg := config{
 		Config: worker.Config{
-			HomeURL:          env.Database("DATABASE_URL"),
-			SourceURL:        env.Database("SOURCE_DATABASE_URL"),
-			RedisURL:         env.Redis("REDIS_URL"),
-			ArtifactSource:   env.String("ARTIFACT_SOURCE_URL"),
-			ArtifactTarget:   env.String("ARTIFACT_TARGET_URL"),
-			RepositorySource: env.String("REPOSITORY_SOURCE_URL"),
-			RepositoryTarget: env.String("REPOSITORY_TARGET_DIR"),
-			GitEnvironment:   env.Pass("PATH", "HOME", "SSH_AUTH_SOCK", "GIT_SSH_COMMAND", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"),
-			ClaimTTL:         env.Duration("CLAIM_TTL", 3*time.Second, time.Hour),
-			CursorLease:      env.Duration("CURSOR_LEASE", time.Second, 10*time.Minute),
-			CursorWait:       env.Duration("CURSOR_WAIT", 10*time.Millisecond, time.Minute),
-			Concurrency:      concurrency,
-			KindConcurrency:  kindConcurrency,
-			CopyRate:         env.Bytes("COPY_RATE"),
-			Timeouts:         env.KindDurations("JOB_TIMEOUTS"),
-			HTTPAddr:         env.Address("HTTP_ADDR"),
+			HomeURL:            env.Database("DATABASE_URL"),
+			SourceURL:          env.Database("SOURCE_DATABASE_URL"),
+			ReportURL:          env.Database("SOURCE_REPORT_URL"),
+			RedisURL:           env.Redis("REDIS_URL"),
+			ArtifactSource:     env.String("ARTIFACT_SOURCE_URL"),
+			ArtifactTarget:     env.String("ARTIFACT_TARGET_URL"),
+			RepositorySource:   env.String("REPOSITORY_SOURCE_URL"),
+			RepositoryTarget:   env.String("REPOSITORY_TARGET_DIR"),
+			GitEnvironment:     env.Pass("PATH", "HOME", "SSH_AUTH_SOCK", "GIT_SSH_COMMAND", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"),
+			ClaimTTL:           env.Duration("CLAIM_TTL", 3*time.Second, time.Hour),
+			CursorLease:        env.Duration("CURSOR_LEASE", time.Second, 10*time.Minute),
+			CursorWait:         env.Duration("CURSOR_WAIT", 10*time.Millisecond, time.Minute),
+			Concurrency:        concurrency,
+			KindConcurrency:    kindConcurrency,
+			CopyRate:           env.Bytes("COPY_RATE"),
+			Timeouts:           env.KindDurations("JOB_TIMEOUTS"),
+			EventRetention:     env.Duration("EVENT_RETENTION", time.Minute, longest),
+			TombstoneRetention: env.Duration("TOMBSTONE_RETENTION", time.Minute, longest),
+			JobRetention:       env.Duration("JOB_RETENTION", time.Minute, longest),
+			HTTPAddr:           env.Address("HTTP_ADDR"),
 		},
 		log: readLogConfig(env),
 	}
@@ -47,9 +54,6 @@ func readConfig(env *cli.Env) (config, error) {
 	// show today.
 	if len(env.Databases("REPLICA_DATABASE_URLS")) > 0 {
 		cfg.idle = append(cfg.idle, "REPLICA_DATABASE_URLS")
-	}
-	if env.Database("SOURCE_REPORT_URL") != "" {
-		cfg.idle = append(cfg.idle, "SOURCE_REPORT_URL")
 	}
 	return cfg, env.Err()
 }

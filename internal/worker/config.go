@@ -11,6 +11,9 @@ import (
 type Config struct {
 	HomeURL   string // home's primary, read-write; required
 	SourceURL string // the log to follow; may be a standby. Defaults to home
+	// ReportURL is the primary of that log, where this site reports how far it
+	// has read, so that the rest is kept. Empty: nowhere.
+	ReportURL string
 	RedisURL  string // optional, see [redisurl.Open]; nothing waits for it
 
 	ArtifactSource   string // folder or bucket URL
@@ -38,6 +41,10 @@ type Config struct {
 
 	PublishTimeout time.Duration // see registry.Config; 3 s
 
+	EventRetention     time.Duration // see retention.Config; 168 h
+	TombstoneRetention time.Duration // see retention.Config; 168 h
+	JobRetention       time.Duration // of completed jobs; 1 h
+
 	HTTPAddr string // of /livez and /readyz; empty: none
 	Logger   *slog.Logger
 
@@ -63,6 +70,7 @@ func (c Config) withDefaults() Config {
 	c.SourceURL = cmp.Or(c.SourceURL, c.HomeURL)
 	c.ClaimTTL = cmp.Or(c.ClaimTTL, 30*time.Second)
 	c.Concurrency = cmp.Or(c.Concurrency, 100)
+	c.JobRetention = cmp.Or(c.JobRetention, time.Hour)
 	if c.Hook == nil {
 		c.Hook = func(string) {}
 	}

@@ -18,6 +18,10 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 )
 
+// endedJobRetention is how long a job is kept that has not done its work:
+// whoever looks into what went wrong finds it in the queue.
+const endedJobRetention = 7 * 24 * time.Hour
+
 // sync works on jobs until ctx is done. A session ends early when this process
 // was taken for dead; the next one has an id that was never used.
 func (w *worker) sync(ctx context.Context) {
@@ -96,6 +100,10 @@ func (w *worker) newClient(process *registry.Process, work *jobs.Worker) (*river
 		FetchPollInterval: jobs.FetchPollInterval,
 		SoftStopTimeout:   softStop,
 		JobTimeout:        w.cfg.TestJobTimeout,
+
+		CompletedJobRetentionPeriod: w.cfg.JobRetention,
+		CancelledJobRetentionPeriod: endedJobRetention,
+		DiscardedJobRetentionPeriod: endedJobRetention,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open river client: %w", err)

@@ -6,6 +6,8 @@
 //	registry  follows the log   a target is set
 //	sync      copies            a target is set
 //
+// Each of them also deletes, now and then, what is kept for long enough.
+//
 // Any number of workers may have the same roles.
 package worker
 
@@ -134,10 +136,12 @@ func (w *worker) close() {
 func (w *worker) work(ctx context.Context) {
 	var group sync.WaitGroup
 	group.Go(func() { w.tick(ctx) })
+	group.Go(func() { w.retain(ctx) })
 	if w.cfg.copies() {
 		w.roles.set("registry", true, "")
 		w.roles.set("sync", false, "not started yet")
 		group.Go(func() { w.follow(ctx) })
+		group.Go(func() { w.report(ctx) })
 		group.Go(func() { w.sync(ctx) })
 	}
 	w.log.InfoContext(ctx, "worker started", "roles", w.roles.names())
@@ -146,7 +150,7 @@ func (w *worker) work(ctx context.Context) {
 }
 
 // follow is the registry's consumer. A log that does not continue stops the
-// role and nothing else; an operator has to look.
+// role and nothing else, until an operator has seen to it.
 func (w *worker) follow(ctx context.Context) {
 	if w.waitSource(ctx) != nil {
 		return // stopped while it waited
@@ -163,8 +167,16 @@ func (w *worker) follow(ctx context.Context) {
 		Wait:     w.cfg.CursorWait,
 		Hook:     w.cfg.Hook,
 	})
-	if err := c.Run(ctx); err != nil {
+	for {
+		err := c.Run(ctx)
+		if err == nil {
+			return
+		}
 		w.roles.set("registry", false, err.Error())
+		if !w.continues(ctx) {
+			return // stopped while it waited
+		}
+		w.roles.set("registry", true, "")
 	}
 }
 

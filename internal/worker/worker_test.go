@@ -22,6 +22,7 @@ func TestMain(m *testing.M) { testdb.Main(m) }
 // testBundle is one site: a database with a tracked table, a source folder, a
 // target folder, and a worker that copies from one to the other.
 type testBundle struct {
+	url            string
 	pool           *pgxpool.Pool
 	source, target string
 	log            *testLog
@@ -30,7 +31,7 @@ type testBundle struct {
 func setup(t *testing.T, change ...func(*Config)) *testBundle {
 	t.Helper()
 	db := testdb.New(t)
-	b := &testBundle{pool: db.Pool(t), source: t.TempDir(), target: t.TempDir(), log: &testLog{t: t}}
+	b := &testBundle{url: db.URL, pool: db.Pool(t), source: t.TempDir(), target: t.TempDir(), log: &testLog{t: t}}
 	b.exec(t, `CREATE TABLE public.artifacts (
 		id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, project_id bigint NOT NULL,
 		path text NOT NULL UNIQUE, size bigint NOT NULL, sha256 text NOT NULL)`)

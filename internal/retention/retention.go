@@ -1,0 +1,162 @@
+// Package retention deletes what was kept for long enough: events and ticks
+// that nobody needs any more, tombstones of things that are gone, old reports.
+//
+// Any number of processes may do it at once, and each may stop anywhere: every
+// transaction deletes a bounded number, and leaves what it found true. What has
+// to be kept, and in which order things go, is said in casq/eventlog for the
+// log, and in purge.sql for tombstones.
+package retention
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"casq/eventlog"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+var (
+	//go:embed tombstones.sql
+	tombstonesSQL string
+	//go:embed floors.sql
+	floorsSQL string
+	//go:embed lock.sql
+	lockSQL string
+	//go:embed purge.sql
+	purgeSQL string
+	//go:embed runs.sql
+	runsSQL string
+	//go:embed failures.sql
+	failuresSQL string
+)
+
+// The defaults of [Config].
+const (
+	DefaultEvents     = 7 * 24 * time.Hour
+	DefaultTombstones = 7 * 24 * time.Hour
+	DefaultReports    = 30 * 24 * time.Hour
+	defaultInterval   = 5 * time.Minute
+	defaultBatch      = 1000
+)
+
+// Config says what is kept, and for how long.
+type Config struct {
+	Home   *pgxpool.Pool
+	Logger *slog.Logger
+
+	Events     time.Duration // ticks and their events; see casq.prune_ticks
+	Tombstones time.Duration // rows of things that are gone
+	Reports    time.Duration // of reconciles, and of events that were replayed
+
+	Interval time.Duration // between two rounds, about; defaults to 5 minutes
+	Batch    int           // rows per transaction at home; defaults to 1000
+}
+
+func (c Config) withDefaults() Config {
+	c.Events = cmp.Or(c.Events, DefaultEvents)
+	c.Tombstones = cmp.Or(c.Tombstones, DefaultTombstones)
+	c.Reports = cmp.Or(c.Reports, DefaultReports)
+	c.Interval = cmp.Or(c.Interval, defaultInterval)
+	c.Batch = cmp.Or(c.Batch, defaultBatch)
+	return c
+}
+
+// Run does a round now and then until ctx is done. Errors are logged; the next
+// round tries again.
+func Run(ctx context.Context, c Config) {
+	c = c.withDefaults()
+	for {
+		// Not all workers at once, and not with every start.
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(c.Interval/2 + rand.N(c.Interval)):
+		}
+		if err := c.round(ctx); err != nil && ctx.Err() == nil {
+			c.Logger.WarnContext(ctx, "cannot delete what was kept for long enough, trying again", "err", err)
+		}
+	}
+}
+
+// Round deletes all that may go. A home in recovery deletes nothing: what is
+// deleted on its primary goes here too.
+func Round(ctx context.Context, c Config) error { return c.withDefaults().round(ctx) }
+
+func (c Config) round(ctx context.Context) error {
+	var standby bool
+	if err := c.Home.QueryRow(ctx, "SELECT pg_is_in_recovery()").Scan(&standby); err != nil || standby {
+		return err
+	}
+	pruned, errLog := eventlog.Prune(ctx, c.Home, c.Events, eventlog.Pruning{})
+	purged, errTombstones := c.purge(ctx)
+	runs, errRuns := c.drop(ctx, runsSQL, "reports")
+	failures, errFailures := c.drop(ctx, failuresSQL, "replayed events")
+	if pruned.Ticks+pruned.Events+purged+runs+failures > 0 {
+		c.Logger.InfoContext(ctx, "deleted what was kept for long enough", "ticks", pruned.Ticks, "events", pruned.Events,
+			"tombstones", purged, "reports", runs, "failures", failures)
+	}
+	return errors.Join(errLog, errTombstones, errRuns, errFailures)
+}
+
+// purge deletes old tombstones, batch by batch.
+func (c Config) purge(ctx context.Context) (total int64, err error) {
+	for {
+		found, purged, err := c.purgeBatch(ctx)
+		total += purged
+		if err != nil {
+			return total, fmt.Errorf("purge tombstones: %w", err)
+		}
+		// What was found and has become busy since is for the next round.
+		if found < c.Batch || purged == 0 {
+			return total, nil
+		}
+	}
+}
+
+func (c Config) purgeBatch(ctx context.Context) (found int, purged int64, err error) {
+	var kinds, keys []string
+	rows, err := c.Home.Query(ctx, tombstonesSQL, c.Tombstones, c.Batch)
+	if err != nil {
+		return 0, 0, err
+	}
+	var kind, key string
+	_, err = pgx.ForEachRow(rows, []any{&kind, &key}, func() error {
+		kinds, keys = append(kinds, kind), append(keys, key)
+		return nil
+	})
+	if err != nil || len(keys) == 0 {
+		return 0, 0, err
+	}
+	err = pgx.BeginTxFunc(ctx, c.Home, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, floorsSQL, kinds); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, lockSQL, kinds); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, purgeSQL, kinds, keys, c.Tombstones).Scan(&purged)
+	})
+	return len(keys), purged, err
+}
+
+// drop deletes old rows by a statement that deletes a batch of them.
+func (c Config) drop(ctx context.Context, sql, what string) (total int64, err error) {
+	for {
+		tag, err := c.Home.Exec(ctx, sql, c.Reports, c.Batch)
+		if err != nil {
+			return total, fmt.Errorf("delete old %s: %w", what, err)
+		}
+		total += tag.RowsAffected()
+		if tag.RowsAffected() < int64(c.Batch) {
+			return total, nil
+		}
+	}
+}
