@@ -1,0 +1,259 @@
+package counter
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+var (
+	//go:embed apply.lua
+	applyLua string
+	//go:embed freeze.lua
+	freezeLua string
+	//go:embed drop.lua
+	dropLua string
+	//go:embed reset.lua
+	resetLua string
+	//go:embed look.lua
+	lookLua string
+
+	applyScript  = redis.NewScript(applyLua)
+	freezeScript = redis.NewScript(freezeLua)
+	dropScript   = redis.NewScript(dropLua)
+	resetScript  = redis.NewScript(resetLua)
+	lookScript   = redis.NewScript(lookLua)
+)
+
+// errNotWhole says that keys of a shard are missing, or do not belong together.
+var errNotWhole = errors.New("the shard in redis is not whole")
+
+// buffer is what Redis has of the counters: per shard, the deltas of the events
+// between two stamps. frozen begins at the stamp that Postgres has, or ends
+// there if its flush has committed; pending begins where frozen ends.
+//
+//	Postgres          frozen              pending
+//	--------> @base ---------> @head = @base ---------> @head
+//
+// Both keys always exist and carry their stamps, so that one that was evicted,
+// or comes from an older dump, is noticed.
+type buffer struct {
+	redis redis.UniversalClient
+	// namespace is that of the home database, so that two of them can share a
+	// Redis.
+	namespace string
+}
+
+// keys of a shard: one hash slot on a cluster.
+func (b *buffer) keys(shard int) []string {
+	tag := fmt.Sprintf("casq:{%s:counters:%d}", b.namespace, shard)
+	return []string{tag + ":pending", tag + ":frozen"}
+}
+
+// Fields of a counter: bytes below a limb, limbs, items.
+const (
+	lowField   = "s"
+	highField  = "S"
+	itemsField = "i"
+)
+
+func field(part string, k Key) string { return part + k.Kind + "\x00" + k.ScopeID }
+
+// split is the inverse of field.
+func split(name string) (part string, k Key, ok bool) {
+	if name == "" || name[0] == '@' {
+		return "", Key{}, false
+	}
+	kind, scope, found := strings.Cut(name[1:], "\x00")
+	return name[:1], Key{kind, scope}, found
+}
+
+// stamps are what a shard in Redis says of itself; empty: missing.
+type stamps struct {
+	base, head             stamp // of pending
+	frozenBase, frozenHead stamp
+}
+
+// fits tells whether the shard is whole, and continues what Postgres has.
+func (s stamps) fits(flushed stamp) bool {
+	return s.base != "" && s.head != "" && s.frozenHead == s.base && s.frozenBase != "" &&
+		(s.frozenBase == flushed || s.frozenHead == flushed)
+}
+
+// run executes a script. One that Redis does not know is sent to it.
+func run(ctx context.Context, c redis.Scripter, script *redis.Script, keys []string, args ...any) (any, error) {
+	reply, err := script.Run(ctx, c, keys, args...).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("%w: %w", errRedis, err)
+	}
+	return reply, nil
+}
+
+// look reads the stamps of a shard and what it has of a counter.
+func (b *buffer) look(ctx context.Context, shard int, fields ...string) (s stamps, pending, frozen []int64, err error) {
+	args := make([]any, len(fields))
+	for i := range fields {
+		args[i] = fields[i]
+	}
+	reply, err := run(ctx, b.redis, lookScript, b.keys(shard), args...)
+	if err != nil {
+		return s, nil, nil, fmt.Errorf("look at shard %d: %w", shard, err)
+	}
+	lists, ok := reply.([]any)
+	if !ok || len(lists) != 2 {
+		return s, nil, nil, fmt.Errorf("look at shard %d: unexpected reply %v", shard, reply)
+	}
+	var firstErr, secondErr error
+	s.base, s.head, pending, firstErr = readList(lists[0])
+	s.frozenBase, s.frozenHead, frozen, secondErr = readList(lists[1])
+	return s, pending, frozen, errors.Join(firstErr, secondErr)
+}
+
+func readList(reply any) (base, head stamp, values []int64, err error) {
+	list, ok := reply.([]any)
+	if !ok || len(list) < 2 {
+		return "", "", nil, fmt.Errorf("unexpected reply %v", reply)
+	}
+	text := func(v any) string { s, _ := v.(string); return s }
+	for _, v := range list[2:] {
+		n := int64(0)
+		if s := text(v); s != "" {
+			if n, err = strconv.ParseInt(s, 10, 64); err != nil {
+				return "", "", nil, fmt.Errorf("read a counter: %w", err)
+			}
+		}
+		values = append(values, n)
+	}
+	return stamp(text(list[0])), stamp(text(list[1])), values, nil
+}
+
+// apply adds the deltas of a batch to each of the shards that stand at from, in
+// one round trip, and returns the shards that do not. An error leaves it open
+// which were changed: look at them again.
+func (b *buffer) apply(ctx context.Context, shards []int, from, to stamp, deltas map[int]sums) (elsewhere []int, err error) {
+	replies, err := b.applyOnce(ctx, shards, from, to, deltas)
+	if redis.HasErrorPrefix(err, "NOSCRIPT") {
+		// Nothing was applied by those that did not know the script; for the
+		// others the stamp says so.
+		if err := applyScript.Load(ctx, b.redis).Err(); err != nil {
+			return nil, fmt.Errorf("load script: %w: %w", errRedis, err)
+		}
+		replies, err = b.applyOnce(ctx, shards, from, to, deltas)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("add to counters: %w: %w", errRedis, err)
+	}
+	for i, reply := range replies {
+		if n, err := reply.Int(); err != nil || n != 1 {
+			elsewhere = append(elsewhere, shards[i])
+		}
+	}
+	return elsewhere, nil
+}
+
+func (b *buffer) applyOnce(ctx context.Context, shards []int, from, to stamp, deltas map[int]sums) ([]*redis.Cmd, error) {
+	replies := make([]*redis.Cmd, 0, len(shards))
+	_, err := b.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, shard := range shards {
+			replies = append(replies, applyScript.EvalSha(ctx, p, b.keys(shard), applyArgs(from, to, deltas[shard])...))
+		}
+		return nil
+	})
+	return replies, err
+}
+
+func applyArgs(from, to stamp, s sums) []any {
+	args := make([]any, 0, 2+4*len(s))
+	args = append(args, string(from), string(to))
+	for k, d := range s {
+		for _, f := range []struct {
+			part string
+			n    int64
+		}{{lowField, d.low}, {highField, d.high}, {itemsField, d.items}} {
+			if f.n != 0 {
+				args = append(args, field(f.part, k), f.n)
+			}
+		}
+	}
+	return args
+}
+
+// frozenPart is what a flush takes to Postgres.
+type frozenPart struct {
+	base, head stamp
+	sums       sums
+}
+
+// freeze freezes what is pending in a shard, or returns what is frozen already.
+// base = head says that there is nothing.
+func (b *buffer) freeze(ctx context.Context, shard int) (f frozenPart, err error) {
+	reply, err := run(ctx, b.redis, freezeScript, b.keys(shard))
+	if err != nil {
+		return f, fmt.Errorf("freeze shard %d: %w", shard, err)
+	}
+	list, ok := reply.([]any)
+	if !ok || len(list) == 0 {
+		return f, fmt.Errorf("freeze shard %d: %w", shard, errNotWhole)
+	}
+	f.sums = make(sums, len(list)/4)
+	for i := 0; i+1 < len(list); i += 2 {
+		name, _ := list[i].(string)
+		value, _ := list[i+1].(string)
+		if err := f.take(name, value); err != nil {
+			return f, fmt.Errorf("read frozen shard %d: %w", shard, err)
+		}
+	}
+	return f, nil
+}
+
+func (f *frozenPart) take(name, value string) error {
+	switch name {
+	case "@base":
+		f.base = stamp(value)
+		return nil
+	case "@head":
+		f.head = stamp(value)
+		return nil
+	}
+	part, k, ok := split(name)
+	n, err := strconv.ParseInt(value, 10, 64)
+	if !ok || err != nil {
+		return fmt.Errorf("field %q has %q", name, value)
+	}
+	d := f.sums[k]
+	switch part {
+	case lowField:
+		d.low = n
+	case highField:
+		d.high = n
+	case itemsField:
+		d.items = n
+	}
+	f.sums[k] = d
+	return nil
+}
+
+// drop forgets what was flushed.
+func (b *buffer) drop(ctx context.Context, shard int, f frozenPart) error {
+	if _, err := run(ctx, b.redis, dropScript, b.keys(shard)[1:], string(f.base), string(f.head)); err != nil {
+		return fmt.Errorf("drop what was flushed of shard %d: %w", shard, err)
+	}
+	return nil
+}
+
+// reset empties a shard whose stamps were found to be unfit, unless they are
+// others by now. Give it what Postgres had after they were read: then nothing
+// that was flushed meanwhile can be added again.
+func (b *buffer) reset(ctx context.Context, shard int, found stamps, flushed stamp) error {
+	_, err := run(ctx, b.redis, resetScript, b.keys(shard),
+		string(found.base), string(found.head), string(found.frozenBase), string(found.frozenHead), string(flushed))
+	if err != nil {
+		return fmt.Errorf("reset shard %d: %w", shard, err)
+	}
+	return nil
+}

@@ -1,0 +1,227 @@
+package counter
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"testing"
+
+	"casq/internal/servers"
+	"casq/internal/testdb"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
+)
+
+// queued is a [Jobs] that keeps what it is given; tests carry it out.
+//
+// mu guards the rest.
+type queued struct {
+	mu        sync.Mutex
+	last      int64
+	flushes   int
+	scans     []int64
+	finalizes []Finalize
+}
+
+func (q *queued) next() int64 {
+	q.last++
+	return q.last
+}
+
+func (q *queued) Flush(context.Context, pgx.Tx) (int64, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.flushes++
+	return q.next(), nil
+}
+
+func (q *queued) Scan(_ context.Context, _ pgx.Tx, scan int64) (int64, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.scans = append(q.scans, scan)
+	return q.next(), nil
+}
+
+func (q *queued) Finalize(_ context.Context, _ pgx.Tx, f Finalize) (int64, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.finalizes = append(q.finalizes, f)
+	return q.next(), nil
+}
+
+// take returns what was queued, and forgets it.
+func (q *queued) take() (scans []int64, finalizes []Finalize) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	scans, finalizes = q.scans, q.finalizes
+	q.scans, q.finalizes = nil, nil
+	return scans, finalizes
+}
+
+type testBundle struct {
+	*Counters
+	pool    *pgxpool.Pool
+	redis   *redis.Client
+	server  *servers.Redis
+	queue   *queued
+	process uuid.UUID
+}
+
+type testLog struct{ t testing.TB }
+
+func (l testLog) Write(p []byte) (int, error) {
+	l.t.Log(string(p))
+	return len(p), nil
+}
+
+// setup is a table of artifacts that was tracked while it was empty, and its
+// counters.
+func setup(t testing.TB, change ...func(*Config)) *testBundle {
+	t.Helper()
+	server := testdb.Redis(t, servers.RedisOptions{})
+	options, err := redis.ParseURL(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(options)
+	t.Cleanup(func() { _ = client.Close() })
+	b := &testBundle{pool: testdb.New(t).Pool(t), redis: client, server: server, queue: &queued{}, process: uuid.New()}
+	cfg := Config{
+		Home: b.pool, Redis: client, Jobs: b.queue, Shards: 4,
+		Logger: slog.New(slog.NewTextHandler(testLog{t}, nil)),
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	b.Counters = New(cfg)
+	b.exec(t, "INSERT INTO casq.processes (id, host, pid) VALUES ($1, 'test', 1)", b.process)
+	b.exec(t, `CREATE TABLE artifacts (id bigint PRIMARY KEY, project bigint, size bigint)`)
+	b.track(t)
+	b.tick(t)
+	if err := b.begin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func (b *testBundle) track(t testing.TB) {
+	t.Helper()
+	b.exec(t, `SELECT casq.track('artifacts', kind => 'artifact', transfer => 'none', key_column => 'id',
+		scope_column => 'project', size_column => 'size')`)
+}
+
+func (b *testBundle) exec(t testing.TB, sql string, args ...any) {
+	t.Helper()
+	if _, err := b.pool.Exec(t.Context(), sql, args...); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+func (b *testBundle) tick(t testing.TB) { t.Helper(); b.exec(t, "SELECT casq.tick(true)") }
+
+// feed brings Redis to the newest tick.
+func (b *testBundle) feed(t testing.TB) {
+	t.Helper()
+	b.tick(t)
+	b.feedFrom(t, true)
+}
+
+func (b *testBundle) feedFrom(t testing.TB, buffered bool) {
+	t.Helper()
+	buf, n, err := b.open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !buffered {
+		buf = nil
+	}
+	f := b.newFeeder(buf, n, 0, 1, 2, 3)
+	for more := true; more; {
+		if more, err = f.round(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (b *testBundle) flush(t testing.TB) {
+	t.Helper()
+	if _, err := b.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// recount asks for a recount and carries it out.
+func (b *testBundle) recount(t testing.TB, r Request) {
+	t.Helper()
+	if _, _, err := b.Refresh(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	b.work(t)
+}
+
+// work carries out what is queued until nothing is.
+func (b *testBundle) work(t testing.TB) {
+	t.Helper()
+	for {
+		scans, finalizes := b.queue.take()
+		if len(scans)+len(finalizes) == 0 {
+			return
+		}
+		for _, id := range scans {
+			if err := b.Scan(t.Context(), id, 1, b.process); err != nil && !errors.Is(err, ErrSuperseded) {
+				t.Fatal(err)
+			}
+		}
+		for _, f := range finalizes {
+			if err := b.Finalize(t.Context(), f, 2); err != nil && !errors.Is(err, ErrSuperseded) {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+type pair struct{ size, items int64 }
+
+// real is what the table says.
+func (b *testBundle) real(t testing.TB) map[string]pair {
+	t.Helper()
+	return b.sums(t, "SELECT project::text, coalesce(sum(size), 0)::bigint, count(*) FROM artifacts WHERE project IS NOT NULL GROUP BY 1")
+}
+
+// flushedValues is what the counters say, without those that are zero.
+func (b *testBundle) flushedValues(t testing.TB) map[string]pair {
+	t.Helper()
+	return b.sums(t, "SELECT scope_id, size::bigint, items FROM casq.statistics WHERE kind = 'artifact' AND (size, items) <> (0, 0)")
+}
+
+func (b *testBundle) sums(t testing.TB, sql string) map[string]pair {
+	t.Helper()
+	rows, err := b.pool.Query(t.Context(), sql)
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := make(map[string]pair)
+	var scope string
+	var p pair
+	_, err = pgx.ForEachRow(rows, []any{&scope, &p.size, &p.items}, func() error { values[scope] = p; return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return values
+}
+
+func (b *testBundle) live(t testing.TB, scope string) pair {
+	t.Helper()
+	v, err := b.Get(t.Context(), Key{"artifact", scope})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !v.Live {
+		t.Fatalf("scope %s: not live, as of %s", scope, v.AsOf)
+	}
+	return pair{v.Size.Int64(), v.Items}
+}

@@ -1,0 +1,23 @@
+-- Cancels a recount ($1), or all of a scan when it is the one for all scopes. A
+-- scan without a recount left is over; whoever runs it has lost its token.
+WITH found AS (
+    SELECT id, scan, scope_id, finished_at FROM casq.refreshes WHERE id = $1
+), locked AS MATERIALIZED (
+    SELECT s.id FROM casq.scans AS s JOIN found AS f ON f.scan = s.id FOR UPDATE OF s
+), cancelled AS (
+    UPDATE casq.refreshes AS r
+    SET state = 'cancelled', finished_at = clock_timestamp(), reason = 'cancelled by an operator'
+    FROM found AS f, locked AS l
+    WHERE r.scan = l.id AND (r.id = f.id OR f.scope_id IS NULL)
+      AND r.finished_at IS NULL AND f.finished_at IS NULL
+    RETURNING r.id
+), over AS (
+    UPDATE casq.scans AS s
+    SET finished_at = clock_timestamp(), token = NULL
+    FROM locked AS l
+    WHERE s.id = l.id AND s.finished_at IS NULL
+      AND EXISTS (SELECT FROM cancelled)
+      AND NOT EXISTS (SELECT FROM casq.refreshes AS r
+                      WHERE r.scan = l.id AND r.finished_at IS NULL AND r.id NOT IN (SELECT id FROM cancelled))
+)
+SELECT EXISTS (SELECT FROM found), EXISTS (SELECT FROM cancelled)

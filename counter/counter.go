@@ -1,0 +1,110 @@
+package counter
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"casq/eventlog"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
+)
+
+// DefaultShards is how many shards there are, unless said otherwise at the
+// first start.
+const DefaultShards = 16
+
+// Jobs queues the counters' work, in a transaction that is under way.
+type Jobs interface {
+	// Flush asks for what is pending in Redis to be written to Postgres.
+	Flush(ctx context.Context, tx pgx.Tx) (job int64, err error)
+	// Scan asks for the table to be summed up.
+	Scan(ctx context.Context, tx pgx.Tx, scan int64) (job int64, err error)
+	// Finalize asks for what a run of a scan has summed up to be swapped in, in
+	// one shard.
+	Finalize(ctx context.Context, tx pgx.Tx, f Finalize) (job int64, err error)
+}
+
+// Config of [Counters].
+type Config struct {
+	Home     *pgxpool.Pool // the primary, with the log and the counters
+	Standbys []*pgxpool.Pool
+	// Redis holds what was not flushed yet. nil: every batch is written to
+	// Postgres.
+	Redis  redis.UniversalClient
+	Jobs   Jobs
+	Logger *slog.Logger
+	// Shards is the number of shards that the first start makes; later it is
+	// what it is. Defaults to [DefaultShards].
+	Shards   int
+	PageSize int           // events per batch; defaults to [eventlog.DefaultPageSize]
+	Interval time.Duration // between two looks for a new tick; defaults to 50 ms
+	// FlushEvery is how often what is pending is flushed. Defaults to 1 s.
+	FlushEvery time.Duration
+	// Concurrency is how many scans run at once, in all processes together.
+	// Defaults to 2.
+	Concurrency int
+	// Hook is called at named points, for tests that stop there. May be nil.
+	Hook func(point string)
+}
+
+// Counters are the counters of one home database. All methods are safe for
+// concurrent use, in any number of processes.
+//
+// mu guards buf, which is nil until the namespace is known.
+type Counters struct {
+	cfg Config
+	log *slog.Logger
+
+	mu  sync.Mutex
+	buf *buffer
+	n   int // shards
+}
+
+// New returns counters that do nothing by themselves until [Counters.Run].
+func New(cfg Config) *Counters {
+	cfg.Shards = cmp.Or(cfg.Shards, DefaultShards)
+	cfg.Interval = cmp.Or(cfg.Interval, eventlog.DefaultTickInterval)
+	cfg.FlushEvery = cmp.Or(cfg.FlushEvery, time.Second)
+	cfg.Concurrency = cmp.Or(cfg.Concurrency, 2)
+	if cfg.Hook == nil {
+		cfg.Hook = func(string) {}
+	}
+	return &Counters{cfg: cfg, log: cfg.Logger.With("component", "counters")}
+}
+
+// ErrNotStarted says that no worker has begun to count in this database yet.
+var ErrNotStarted = errors.New("counting has not begun: run a worker at this database")
+
+//go:embed namespace.sql
+var namespaceSQL string
+
+// open finds out what is the same for a database's whole life: its name in
+// Redis, and the number of shards.
+func (c *Counters) open(ctx context.Context) (buf *buffer, shards int, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n > 0 {
+		return c.buf, c.n, nil
+	}
+	var namespace string
+	var n int
+	if err := c.cfg.Home.QueryRow(ctx, namespaceSQL).Scan(&namespace, &n); err != nil {
+		return nil, 0, fmt.Errorf("look for the counters' shards: %w", err)
+	}
+	if n == 0 {
+		return nil, 0, ErrNotStarted
+	}
+	if c.cfg.Redis != nil {
+		c.buf = &buffer{redis: c.cfg.Redis, namespace: namespace}
+	}
+	c.n = n
+	return c.buf, c.n, nil
+}

@@ -1,0 +1,220 @@
+package counter
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"casq/eventlog"
+)
+
+// feeder gives the shards the events beyond their positions. Any number of
+// feeders may be at it: each gift is a compare-and-set from the exact position
+// to the next one.
+type feeder struct {
+	*Counters
+	reader *eventlog.Reader
+	buf    *buffer // nil: Postgres itself
+	n      int     // shards of these counters
+	mine   []int   // those that are fed
+	// stored is where each shard stands, as far as is known. read runs ahead
+	// of it over ticks without events, for which nothing is written.
+	stored map[int]eventlog.Position
+	read   map[int]eventlog.Position
+	// checkedAt is when the shards' keys were last found to be there.
+	checkedAt time.Time
+	pending   bool // something is in Redis that no flush was asked for
+}
+
+func (c *Counters) newFeeder(buf *buffer, n int, shards ...int) *feeder {
+	return &feeder{Counters: c, reader: eventlog.NewReader(c.cfg.Home, c.cfg.PageSize), buf: buf, n: n, mine: shards}
+}
+
+// recheck is how soon a shard is missed whose keys were evicted while nothing
+// happened.
+const recheck = time.Second
+
+// round brings all shards on by one batch at most, and tells whether more may
+// follow at once. Shards at one position share a read; those that were replayed
+// catch up with the others by themselves, since every step leads to the newest
+// tick.
+func (f *feeder) round(ctx context.Context) (more bool, err error) {
+	if f.stored == nil || time.Since(f.checkedAt) > recheck {
+		if err := f.check(ctx); err != nil {
+			return false, err
+		}
+	}
+	for at, shards := range f.groups() {
+		if f.stored == nil {
+			return true, nil // they were found elsewhere meanwhile
+		}
+		moved, err := f.feed(ctx, at, shards, false)
+		if err != nil {
+			f.stored = nil // unknown now
+			return false, err
+		}
+		more = more || moved
+	}
+	return more, nil
+}
+
+// groups are the shards by what was read for them.
+func (f *feeder) groups() map[eventlog.Position][]int {
+	groups := make(map[eventlog.Position][]int)
+	for _, shard := range slices.Sorted(maps.Keys(f.read)) {
+		at := f.read[shard]
+		groups[at] = append(groups[at], shard)
+	}
+	return groups
+}
+
+// feed gives shards that stand at one position the next batch. With store, a
+// batch without events is stored too, so that a position moves up.
+func (f *feeder) feed(ctx context.Context, at eventlog.Position, shards []int, store bool) (moved bool, err error) {
+	batch, err := f.reader.Next(ctx, at)
+	switch {
+	case errors.Is(err, eventlog.ErrLost) || errors.Is(err, eventlog.ErrPruned) || errors.Is(err, eventlog.ErrForeign):
+		return true, f.astray(ctx, shards, err)
+	case err != nil:
+		return false, err
+	}
+	if len(batch.Events) == 0 && !at.InStep() && !store {
+		for _, shard := range shards {
+			f.read[shard] = batch.Next
+		}
+		return false, nil
+	}
+	f.cfg.Hook("feed:read")
+	byStored := make(map[eventlog.Position][]int)
+	for _, shard := range shards {
+		byStored[f.stored[shard]] = append(byStored[f.stored[shard]], shard)
+	}
+	deltas := collapse(batch.Events, f.n)
+	for from, same := range byStored {
+		if err := f.give(ctx, same, from, batch.Next, deltas); err != nil {
+			return false, err
+		}
+	}
+	f.cfg.Hook("feed:applied")
+	return true, nil
+}
+
+// give moves shards from where they are stored to a position, with the deltas in
+// between.
+func (f *feeder) give(ctx context.Context, shards []int, from, to eventlog.Position, deltas map[int]sums) error {
+	var elsewhere []int
+	var err error
+	if f.buf != nil {
+		elsewhere, err = f.buf.apply(ctx, shards, stampOf(from), stampOf(to), deltas)
+	} else {
+		elsewhere, err = f.write(ctx, shards, from, to, deltas)
+	}
+	if err != nil {
+		return err
+	}
+	f.pending = true
+	for _, shard := range shards {
+		f.stored[shard], f.read[shard] = to, to
+	}
+	if len(elsewhere) > 0 {
+		// Somebody else was faster, or keys are gone.
+		f.stored = nil
+		return f.check(ctx)
+	}
+	return nil
+}
+
+// check finds out where the shards are, and empties those in Redis that are not
+// whole, or do not continue what Postgres has: they are replayed from there.
+func (f *feeder) check(ctx context.Context) error {
+	flushed, err := f.flushedShards(ctx)
+	if err != nil {
+		return err
+	}
+	stored := make(map[int]eventlog.Position, len(f.mine))
+	for _, shard := range f.mine {
+		p := flushed[shard]
+		if f.buf != nil {
+			if p, err = f.whole(ctx, shard); err != nil {
+				return err
+			}
+			f.pending = f.pending || p != flushed[shard]
+		}
+		stored[shard] = p
+	}
+	f.keep(stored)
+	f.checkedAt = time.Now()
+	return nil
+}
+
+// keep takes over where the shards are; what was read ahead of an unchanged
+// position stays.
+func (f *feeder) keep(stored map[int]eventlog.Position) {
+	read := maps.Clone(stored)
+	for shard, p := range stored {
+		if before, known := f.stored[shard]; known && before == p {
+			read[shard] = f.read[shard]
+		}
+	}
+	f.stored, f.read = stored, read
+}
+
+// whole returns where a shard in Redis stands, after making it whole.
+func (f *feeder) whole(ctx context.Context, shard int) (p eventlog.Position, err error) {
+	for range 10 {
+		found, _, _, err := f.buf.look(ctx, shard)
+		if err != nil {
+			return p, err
+		}
+		// Only now: see buffer.reset.
+		flushed, err := f.flushedShards(ctx)
+		if err != nil {
+			return p, err
+		}
+		if found.fits(stampOf(flushed[shard])) {
+			if p, err = found.head.position(); err == nil {
+				return p, nil
+			}
+		}
+		if found != (stamps{}) {
+			f.log.WarnContext(ctx, "redis does not continue what was flushed, replaying", "shard", shard, "head", string(found.head))
+		}
+		if err := f.buf.reset(ctx, shard, found, stampOf(flushed[shard])); err != nil {
+			return p, err
+		}
+	}
+	return p, errNotWhole
+}
+
+// astray is for shards whose position the log does not show. What Redis had is
+// replayed from Postgres; when the log does not go on from there either,
+// counting starts over.
+func (f *feeder) astray(ctx context.Context, shards []int, cause error) error {
+	flushed, err := f.flushedShards(ctx)
+	if err != nil {
+		return err
+	}
+	f.stored = nil
+	for _, shard := range shards {
+		if _, err := f.reader.Next(ctx, flushed[shard]); err != nil {
+			if errors.Is(err, eventlog.ErrLost) || errors.Is(err, eventlog.ErrPruned) || errors.Is(err, eventlog.ErrForeign) {
+				return f.startOver(ctx, flushed, err.Error())
+			}
+			return err
+		}
+		if f.buf == nil {
+			continue
+		}
+		found, _, _, err := f.buf.look(ctx, shard)
+		if err != nil {
+			return err
+		}
+		f.log.WarnContext(ctx, "redis has counted what the log has lost, replaying", "shard", shard, "err", cause)
+		if err := f.buf.reset(ctx, shard, found, stampOf(flushed[shard])); err != nil {
+			return err
+		}
+	}
+	return nil
+}

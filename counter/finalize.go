@@ -1,0 +1,277 @@
+package counter
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"time"
+
+	"casq/eventlog"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+var (
+	//go:embed finalize_load.sql
+	finalizeLoadSQL string
+	//go:embed finalize_repeat.sql
+	finalizeRepeatSQL string
+	//go:embed finalize_sums.sql
+	finalizeSumsSQL string
+	//go:embed finalize_ready.sql
+	finalizeReadySQL string
+	//go:embed finalize_absent.sql
+	finalizeAbsentSQL string
+	//go:embed finalize_swap.sql
+	finalizeSwapSQL string
+	//go:embed finalize_shard_done.sql
+	finalizeShardDoneSQL string
+	//go:embed finalize_done.sql
+	finalizeDoneSQL string
+)
+
+// ErrNotReady says that the counters have not come as far as the scan has seen:
+// try again soon.
+var ErrNotReady = errors.New("the log is not that far yet")
+
+// errVoid says that the log is not the one that the scan saw.
+var errVoid = errors.New("the scan is void")
+
+// finalizePatience is how long one call waits for the log.
+const finalizePatience = 3 * time.Second
+
+// Finalize names the run of a scan whose sums are to be swapped in.
+type Finalize struct {
+	Scan  int64
+	Token uuid.UUID
+}
+
+// finalizing is one call.
+type finalizing struct {
+	*Counters
+	id     int64 // of the scan
+	token  uuid.UUID
+	job    int64
+	kind   string
+	shards []int
+	// early are the sums of what came after the snapshot, up to the tick upTo.
+	early map[int]found
+	upTo  int64
+}
+
+// Finalize swaps in what a run of a scan has summed up, shard by shard: the sum,
+// and what the log has added to it between the scan's snapshot and the position
+// of the shard. Called late, or again, it does nothing ([ErrSuperseded]). A scan
+// of a log that home has lost is asked for again. Errors: [ErrNotReady].
+func (c *Counters) Finalize(ctx context.Context, f Finalize, job int64) error {
+	run := &finalizing{Counters: c, id: f.Scan, token: f.Token, job: job}
+	err := run.all(ctx)
+	if errors.Is(err, errVoid) {
+		c.log.WarnContext(ctx, "what was counted is void, counting again", "scan", f.Scan, "err", err)
+		return run.repeat(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("swap in scan %d: %w", f.Scan, err)
+	}
+	return nil
+}
+
+func (f *finalizing) all(ctx context.Context) error {
+	if err := f.load(ctx); err != nil {
+		return err
+	}
+	if err := f.sumEarly(ctx); err != nil {
+		return err
+	}
+	f.cfg.Hook("finalize:summed")
+	for _, shard := range f.shards {
+		if err := f.shard(ctx, shard); err != nil {
+			return err
+		}
+	}
+	return f.askFlush(ctx)
+}
+
+func (f *finalizing) load(ctx context.Context) error {
+	var valid bool
+	err := f.cfg.Home.QueryRow(ctx, finalizeLoadSQL, f.id, f.token).Scan(&f.kind, &f.shards, &valid)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return ErrSuperseded
+	case err != nil:
+		return fmt.Errorf("load: %w", err)
+	case !valid:
+		return errVoid
+	}
+	return nil
+}
+
+// sumEarly sums up, before any lock, most of what came after the snapshot: up to
+// the newest tick.
+func (f *finalizing) sumEarly(ctx context.Context) error {
+	_, n, err := f.open(ctx)
+	if err != nil {
+		return err
+	}
+	if err := f.cfg.Home.QueryRow(ctx, "SELECT max(id) FROM casq.ticks").Scan(&f.upTo); err != nil {
+		return fmt.Errorf("look for the newest tick: %w", err)
+	}
+	rows, err := f.cfg.Home.Query(ctx, finalizeSumsSQL, f.id, f.upTo)
+	if err != nil {
+		return fmt.Errorf("sum up what came after: %w", err)
+	}
+	f.early = make(map[int]found)
+	var scope, size string
+	var items int64
+	_, err = pgx.ForEachRow(rows, []any{&scope, &size, &items}, func() error {
+		shard := shardOf(Key{f.kind, scope}, n)
+		page := f.early[shard]
+		page.add(scope, size, items)
+		f.early[shard] = page
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("sum up what came after: %w", err)
+	}
+	return nil
+}
+
+// shard brings one shard up to the log's newest tick, also when nothing happens
+// in it, until that shows all that the scan has seen; then it swaps.
+func (f *finalizing) shard(ctx context.Context, shard int) error {
+	deadline := time.Now().Add(finalizePatience)
+	for {
+		if err := f.advance(ctx, shard); err != nil {
+			return err
+		}
+		err := pgx.BeginTxFunc(ctx, f.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
+			return f.swap(ctx, tx, shard)
+		})
+		if !errors.Is(err, ErrNotReady) || time.Now().After(deadline) || ctx.Err() != nil {
+			return err
+		}
+		pause(ctx, f.cfg.Interval)
+	}
+}
+
+// advance brings a shard to the newest tick, in Redis and in Postgres.
+func (c *Counters) advance(ctx context.Context, shard int) error {
+	buf, n, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	err = c.advanceIn(ctx, buf, n, shard)
+	if errors.Is(err, errRedis) {
+		return c.advanceIn(ctx, nil, n, shard)
+	}
+	return err
+}
+
+func (c *Counters) advanceIn(ctx context.Context, buf *buffer, n, shard int) error {
+	f := c.newFeeder(buf, n, shard)
+	if err := f.check(ctx); err != nil {
+		return err
+	}
+	for more := true; more; {
+		at := f.read[shard]
+		if _, err := f.feed(ctx, at, []int{shard}, true); err != nil {
+			return err
+		}
+		if f.stored == nil {
+			return nil // sent back; the next try sees where it is
+		}
+		more = f.read[shard] != at && f.read[shard].InStep()
+	}
+	if buf == nil {
+		return nil
+	}
+	_, err := c.flushShard(ctx, buf, shard)
+	return err
+}
+
+// swap is the transaction that moves nobody: the shard is locked, so its counters
+// are what its position says, and the exact value as of that position takes
+// their place.
+func (f *finalizing) swap(ctx context.Context, tx pgx.Tx, shard int) error {
+	if _, err := tx.Exec(ctx, "SELECT set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)"); err != nil {
+		return err
+	}
+	at, epoch, err := lockShard(ctx, tx, shard)
+	if err != nil {
+		return err
+	}
+	f.cfg.Hook("finalize:locked")
+	var valid, ready, left bool
+	err = tx.QueryRow(ctx, finalizeReadySQL, f.id, f.token, shard, at.Tick, at.ToTick, f.upTo).Scan(&valid, &ready, &left)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return ErrSuperseded
+	case err != nil:
+		return fmt.Errorf("look whether shard %d is there: %w", shard, err)
+	case !valid:
+		return errVoid
+	case !ready:
+		return ErrNotReady
+	case !left:
+		return nil
+	}
+	if _, err := tx.Exec(ctx, finalizeAbsentSQL, f.id, shard); err != nil {
+		return fmt.Errorf("add scopes without rows: %w", err)
+	}
+	early := f.early[shard]
+	_, err = tx.Exec(ctx, finalizeSwapSQL, f.id, shard, early.scopes, early.sizes, early.items, f.upTo, at.Tick, f.job, epoch)
+	if err != nil {
+		return fmt.Errorf("swap shard %d: %w", shard, err)
+	}
+	return f.shardDone(ctx, tx, shard, at)
+}
+
+func (f *finalizing) shardDone(ctx context.Context, tx pgx.Tx, shard int, at eventlog.Position) error {
+	var last, differs bool
+	if err := tx.QueryRow(ctx, finalizeShardDoneSQL, f.id, shard).Scan(&last, &differs); err != nil {
+		return fmt.Errorf("end shard %d: %w", shard, err)
+	}
+	if differs {
+		f.log.ErrorContext(ctx, "counters differ from their table", "kind", f.kind, "scan", f.id, "shard", shard, "tick", at.Tick)
+	}
+	if !last {
+		return nil
+	}
+	if _, err := tx.Exec(ctx, finalizeDoneSQL, f.id); err != nil {
+		return fmt.Errorf("end the recount: %w", err)
+	}
+	return nil
+}
+
+func (f *finalizing) askFlush(ctx context.Context) error {
+	return pgx.BeginTxFunc(ctx, f.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		job, err := f.cfg.Jobs.Flush(ctx, tx)
+		if err != nil {
+			return fmt.Errorf("ask for a flush: %w", err)
+		}
+		_, err = tx.Exec(ctx, "UPDATE casq.refreshes SET flush_job = $2 WHERE scan = $1 AND flush_job IS NULL", f.id, job)
+		return err
+	})
+}
+
+// repeat queues the scan again; or fails it, when the table is not tracked any
+// more.
+func (f *finalizing) repeat(ctx context.Context) error {
+	return pgx.BeginTxFunc(ctx, f.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		var again bool
+		err := tx.QueryRow(ctx, finalizeRepeatSQL, f.id, f.token).Scan(&again)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("repeat scan %d: %w", f.id, err)
+		}
+		if !again {
+			_, err := tx.Exec(ctx, failSQL, f.id, "the table is not tracked any more")
+			return err
+		}
+		return f.queueScan(ctx, tx, f.id)
+	})
+}

@@ -1,0 +1,47 @@
+-- The exact values of a shard ($2), which is locked at the tick $7, for the scan
+-- $1: what it found, plus what came after it up to the tick $6 ($3 to $5: scopes,
+-- sizes, items), plus the rest. $8 is the job, $9 the shard's epoch.
+WITH s AS MATERIALIZED (
+    SELECT s.*, low.snapshot AS low, high.snapshot AS high
+    FROM casq.scans AS s, casq.ticks AS low, casq.ticks AS high
+    WHERE s.id = $1 AND low.id = $6 AND high.id = $7
+), early AS (
+    SELECT * FROM unnest($3::text[], $4::text[], $5::bigint[]) AS w (scope_id, size, items)
+), rest AS MATERIALIZED (
+    SELECT e.scope_id, sum(e.size_delta) AS size, sum(e.item_delta) AS items
+    FROM s
+    CROSS JOIN LATERAL (
+        SELECT * FROM casq.events AS e WHERE e.xid >= pg_snapshot_xmax(s.low) AND e.xid < pg_snapshot_xmax(s.high)
+        UNION ALL
+        SELECT e.* FROM pg_snapshot_xip(s.low) AS late (xid)
+        JOIN casq.events AS e ON e.xid = late.xid
+    ) AS e
+    WHERE e.kind = s.kind AND e.scope_id IS NOT NULL
+      AND e.xid <> ALL (s.xids)
+      AND pg_visible_in_snapshot(e.xid, s.high)
+    GROUP BY e.scope_id
+), exact AS MATERIALIZED (
+    SELECT r.id, r.kind, r.scope_id, r.shard,
+           r.scanned_size + coalesce(early.size::numeric, 0) + coalesce(rest.size, 0) AS size,
+           r.scanned_items + coalesce(early.items, 0) + coalesce(rest.items, 0) AS items,
+           coalesce(c.size, 0) AS old_size, coalesce(c.items, 0) AS old_items
+    FROM casq.refreshes AS r
+    LEFT JOIN early ON early.scope_id = r.scope_id
+    LEFT JOIN rest ON rest.scope_id = r.scope_id
+    LEFT JOIN casq.counters AS c ON c.kind = r.kind AND c.scope_id = r.scope_id
+    WHERE r.scan = $1 AND r.shard = $2 AND r.state = 'finalizing'
+), swapped AS (
+    INSERT INTO casq.counters AS c (kind, scope_id, shard, size, items, generation, refresh)
+    SELECT e.kind, e.scope_id, e.shard, e.size, e.items, s.generation, e.id
+    FROM exact AS e, s
+    WHERE NOT s.compare
+    ORDER BY e.scope_id
+    ON CONFLICT (kind, scope_id) DO UPDATE
+    SET size = excluded.size, items = excluded.items, generation = excluded.generation, refresh = excluded.refresh,
+        updated_at = clock_timestamp()
+)
+UPDATE casq.refreshes AS r
+SET state = 'done', finished_at = clock_timestamp(), finalize_job = $8, flush_epoch = $9,
+    old_size = e.old_size, new_size = e.size, old_items = e.old_items, new_items = e.items
+FROM exact AS e
+WHERE r.id = e.id

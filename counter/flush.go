@@ -1,0 +1,82 @@
+package counter
+
+import (
+	"context"
+	"errors"
+
+	"casq/eventlog"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Flush writes what is pending in Redis to Postgres and returns the number of
+// counters that it changed. It may be called at any time, twice, or by several
+// processes; a shard whose keys are not whole is left to [Counters.Run].
+func (c *Counters) Flush(ctx context.Context) (counters int, err error) {
+	buf, n, err := c.open(ctx)
+	if err != nil || buf == nil {
+		return 0, err
+	}
+	var errs []error
+	for shard := range n {
+		changed, err := c.flushShard(ctx, buf, shard)
+		counters += changed
+		errs = append(errs, err)
+	}
+	return counters, errors.Join(errs...)
+}
+
+// flushShard is three steps, each of which may be repeated, or be the last thing
+// that a process does:
+//
+//  1. freeze what is pending. Frozen and not flushed: the next flush finds it.
+//  2. one transaction that adds it, and moves the shard from its first stamp to
+//     its last. Flushed and not dropped: the shard is at the last stamp, so the
+//     frozen part counts no more and is just dropped.
+//  3. drop it.
+func (c *Counters) flushShard(ctx context.Context, buf *buffer, shard int) (changed int, err error) {
+	part, err := buf.freeze(ctx, shard)
+	if errors.Is(err, errNotWhole) {
+		return 0, nil
+	}
+	if err != nil || part.base == part.head {
+		return 0, err
+	}
+	to, err := part.head.position()
+	if err != nil {
+		return 0, err
+	}
+	c.cfg.Hook("flush:frozen")
+	flushed := false
+	err = pgx.BeginTxFunc(ctx, c.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		at, _, err := lockShard(ctx, tx, shard)
+		if err != nil {
+			return err
+		}
+		c.cfg.Hook("flush:locked")
+		if flushed = stampOf(at) == part.head; flushed || stampOf(at) != part.base {
+			return nil
+		}
+		return c.flushPart(ctx, tx, shard, part, to, &flushed)
+	})
+	if err != nil || !flushed {
+		return 0, err
+	}
+	c.cfg.Hook("flush:committed")
+	return len(part.sums), buf.drop(ctx, shard, part)
+}
+
+func (c *Counters) flushPart(ctx context.Context, tx pgx.Tx, shard int, part frozenPart, to eventlog.Position, flushed *bool) error {
+	moved, err := moveShard(ctx, tx, shard, to)
+	if err != nil {
+		return err
+	}
+	if !moved {
+		// Home has lost these ticks in a failover. Who feeds the shard finds
+		// that out as well, and replays it.
+		c.log.WarnContext(ctx, "redis has counted what the log has lost, not flushed", "shard", shard, "head", string(part.head))
+		return nil
+	}
+	*flushed = true
+	return add(ctx, tx, shard, part.sums)
+}

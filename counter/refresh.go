@@ -1,0 +1,161 @@
+package counter
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"strings"
+
+	"casq/internal/database"
+
+	"github.com/jackc/pgx/v5"
+)
+
+var (
+	//go:embed countable.sql
+	countableSQL string
+	//go:embed unknown_scopes.sql
+	unknownScopesSQL string
+	//go:embed ask_scan.sql
+	askScanSQL string
+	//go:embed ask_refresh.sql
+	askRefreshSQL string
+	//go:embed cancel.sql
+	cancelSQL string
+)
+
+var (
+	// ErrNotCounted is returned for a kind that has no tracked table with a
+	// scope column.
+	ErrNotCounted = errors.New("kind is not counted")
+
+	// ErrNoScope is returned for a scope that has neither a counter nor a row.
+	ErrNoScope = errors.New("no such scope")
+
+	// ErrNoRefresh is returned for a recount that does not exist.
+	ErrNoRefresh = errors.New("no such recount")
+
+	// ErrOver is returned for a recount that has ended.
+	ErrOver = errors.New("recount is over")
+)
+
+// Request asks for counters to be recounted.
+type Request struct {
+	Kind   string
+	Scopes []string // some of them
+	All    bool     // or all, also those that have no counter yet
+	// Compare reports differences and swaps nothing.
+	Compare bool
+}
+
+// Refresh stores a request and queues its scan. It returns the scan's id and
+// those of the recounts in casq.refreshes: one for each scope, in order, or a
+// single one for all. Nothing happens to the counters until the scan's result is
+// swapped in.
+func (c *Counters) Refresh(ctx context.Context, r Request) (scan int64, refreshes []int64, err error) {
+	if _, _, err := c.open(ctx); err != nil {
+		return 0, nil, err
+	}
+	err = pgx.BeginTxFunc(ctx, c.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		if err := check(ctx, tx, r); err != nil {
+			return err
+		}
+		asked, err := c.ask(ctx, tx, r)
+		scan, refreshes = asked.scan, asked.refreshes
+		return err
+	})
+	return scan, refreshes, err
+}
+
+// check refuses what cannot be counted.
+func check(ctx context.Context, tx pgx.Tx, r Request) error {
+	var countable bool
+	if err := tx.QueryRow(ctx, countableSQL, r.Kind).Scan(&countable); err != nil {
+		return fmt.Errorf("look for kind %q: %w", r.Kind, err)
+	}
+	if !countable {
+		return fmt.Errorf("%w: %q has no tracked table with a scope column; track it with casq.track(..., scope_column => ...)", ErrNotCounted, r.Kind)
+	}
+	if r.All {
+		return nil
+	}
+	rows, err := tx.Query(ctx, unknownScopesSQL, r.Kind, r.Scopes)
+	if err != nil {
+		return fmt.Errorf("look for scopes of kind %q: %w", r.Kind, err)
+	}
+	unknown, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return fmt.Errorf("look for scopes of kind %q: %w", r.Kind, err)
+	}
+	if len(unknown) > 0 {
+		return fmt.Errorf("%w: %s %s has neither a counter nor a row", ErrNoScope, r.Kind, strings.Join(unknown, ", "))
+	}
+	return nil
+}
+
+// asked is a request that was stored.
+type asked struct {
+	scan      int64
+	refreshes []int64
+}
+
+// ask stores a request in tx.
+func (c *Counters) ask(ctx context.Context, tx pgx.Tx, r Request) (a asked, err error) {
+	if err := tx.QueryRow(ctx, askScanSQL, r.Kind, r.All, r.Compare).Scan(&a.scan); err != nil {
+		return a, fmt.Errorf("ask for a recount: %w", err)
+	}
+	scopes, shards := []*string{nil}, []*int{nil}
+	if !r.All {
+		scopes, shards = nil, nil
+		_, n, err := c.open(ctx)
+		if err != nil {
+			return a, err
+		}
+		for _, scope := range r.Scopes {
+			shard := shardOf(Key{r.Kind, scope}, n)
+			scopes, shards = append(scopes, &scope), append(shards, &shard)
+		}
+	}
+	rows, err := tx.Query(ctx, askRefreshSQL, a.scan, r.Kind, scopes, shards)
+	if err != nil {
+		return a, fmt.Errorf("ask for a recount: %w", err)
+	}
+	if a.refreshes, err = pgx.CollectRows(rows, pgx.RowTo[int64]); err != nil {
+		return a, fmt.Errorf("ask for a recount: %w", err)
+	}
+	return a, c.queueScan(ctx, tx, a.scan)
+}
+
+func (c *Counters) queueScan(ctx context.Context, tx pgx.Tx, scan int64) error {
+	job, err := c.cfg.Jobs.Scan(ctx, tx, scan)
+	if err != nil {
+		return fmt.Errorf("queue scan %d: %w", scan, err)
+	}
+	if _, err := tx.Exec(ctx, "UPDATE casq.scans SET job = $2 WHERE id = $1", scan, job); err != nil {
+		return fmt.Errorf("queue scan %d: %w", scan, err)
+	}
+	return nil
+}
+
+// Cancel ends a recount that is under way, in whatever state; the counter keeps
+// its value, which stays right. Cancelling the one for all scopes ends all.
+func (c *Counters) Cancel(ctx context.Context, refresh int64) error {
+	var found, open bool
+	err := c.cfg.Home.QueryRow(ctx, cancelSQL, refresh).Scan(&found, &open)
+	switch {
+	case err != nil:
+		return fmt.Errorf("cancel recount %d: %w", refresh, err)
+	case !found:
+		return fmt.Errorf("%w: %d", ErrNoRefresh, refresh)
+	case !open:
+		return fmt.Errorf("%w: %d", ErrOver, refresh)
+	}
+	return nil
+}
+
+// gone tells whether the kind's tracking was removed.
+func gone(err error) bool {
+	code := database.Code(err)
+	return code == "42704" || code == "42P01" || code == "42703" || code == "22023"
+}

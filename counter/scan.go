@@ -1,0 +1,316 @@
+package counter
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+var (
+	//go:embed scan_busy.sql
+	scanBusySQL string
+	//go:embed scan_start.sql
+	scanStartSQL string
+	//go:embed scan_running.sql
+	scanRunningSQL string
+	//go:embed scan_forget.sql
+	scanForgetSQL string
+	//go:embed scan_seen.sql
+	scanSeenSQL string
+	//go:embed scan_sums.sql
+	scanSumsSQL string
+	//go:embed scan_found.sql
+	scanFoundSQL string
+	//go:embed scan_end.sql
+	scanEndSQL string
+	//go:embed scan_end_refreshes.sql
+	scanEndRefreshesSQL string
+	//go:embed fail.sql
+	failSQL string
+)
+
+var (
+	// ErrBusy says that a scan has to wait: enough others run, or an earlier
+	// recount of the same scope is not over. Try again soon.
+	ErrBusy = errors.New("other recounts come first")
+
+	// ErrSuperseded says that there is nothing to do: the recount is over, or
+	// another run has it.
+	ErrSuperseded = errors.New("superseded")
+
+	// errLate says that a host does not show the request yet.
+	errLate = errors.New("host is behind the request")
+)
+
+// scanPage is how many scopes are stored in one transaction.
+const scanPage = 5000
+
+// standbyTries is how often a scan may be cut off on standbys (a standby cancels
+// what holds up its replay for too long) before the primary does it.
+const standbyTries = 3
+
+// scan is one run of a scan.
+type scan struct {
+	*Counters
+	id         int64
+	token      uuid.UUID
+	kind       string
+	whole      bool
+	scopes     []string // unless whole
+	floorLife  int32
+	floorTick  int64
+	tries      int
+	generation int32
+}
+
+// seen is what a snapshot showed of the log: its newest tick, and the
+// transactions with events beyond that tick.
+type seen struct {
+	host string
+	life int32
+	tick int64
+	mark uuid.UUID
+	xids []string
+	rows int64
+}
+
+// Scan sums up what the scan's recounts ask for, in one snapshot of one host, and
+// queues the swap. process is this process's row in casq.processes: while it is
+// there, nobody else takes the scan over. Errors: [ErrBusy], [ErrSuperseded].
+func (c *Counters) Scan(ctx context.Context, id, job int64, process uuid.UUID) error {
+	s, err := c.startScan(ctx, id, job, process)
+	if err != nil {
+		return err
+	}
+	// A tick close to the snapshot keeps the list of transactions beyond it short.
+	if _, err := c.cfg.Home.Exec(ctx, "SELECT casq.tick(true)"); err != nil {
+		return fmt.Errorf("take a tick: %w", err)
+	}
+	c.cfg.Hook("scan:started")
+	for _, host := range s.hosts() {
+		err = s.run(ctx, host)
+		if err == nil || errors.Is(err, ErrSuperseded) || ctx.Err() != nil {
+			return err
+		}
+		if gone(err) {
+			return errors.Join(ErrSuperseded, c.Fail(ctx, id, fmt.Errorf("the table is not tracked any more: %w", err)))
+		}
+		c.log.WarnContext(ctx, "cannot count on this host", "scan", id, "host", hostName(host), "err", err)
+	}
+	return fmt.Errorf("scan %d: %w", id, errors.Join(err, c.giveUpToken(ctx, s)))
+}
+
+func hostName(pool *pgxpool.Pool) string {
+	cfg := pool.Config().ConnConfig
+	return fmt.Sprintf("%s:%d", cfg.Host, cfg.Port)
+}
+
+// hosts are where to try, in order.
+func (s *scan) hosts() []*pgxpool.Pool {
+	if s.tries > standbyTries {
+		return []*pgxpool.Pool{s.cfg.Home}
+	}
+	return append(append([]*pgxpool.Pool{}, s.cfg.Standbys...), s.cfg.Home)
+}
+
+// startScan takes the scan for this run: what an earlier one still brings has
+// the wrong token.
+func (c *Counters) startScan(ctx context.Context, id, job int64, process uuid.UUID) (*scan, error) {
+	s := &scan{Counters: c, id: id, token: uuid.New()}
+	err := pgx.BeginTxFunc(ctx, c.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('casq.scans', 0))"); err != nil {
+			return err
+		}
+		var over, busy bool
+		err := tx.QueryRow(ctx, scanBusySQL, id, process, c.cfg.Concurrency).Scan(&over, &busy)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows), err == nil && over:
+			return ErrSuperseded
+		case err != nil:
+			return err
+		case busy:
+			return ErrBusy
+		}
+		err = tx.QueryRow(ctx, scanStartSQL, id, s.token, process, job).
+			Scan(&s.kind, &s.whole, &s.floorLife, &s.floorTick, &s.tries, &s.generation)
+		if err != nil {
+			return err
+		}
+		rows, err := tx.Query(ctx, scanRunningSQL, id)
+		if err != nil {
+			return err
+		}
+		s.scopes, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start scan %d: %w", id, err)
+	}
+	return s, nil
+}
+
+// run scans on one host. The snapshot is that of a transaction which reads only,
+// so it may be a standby's: ticks are rows, and what the standby's snapshot shows
+// beyond its newest tick is recorded by transaction.
+func (s *scan) run(ctx context.Context, host *pgxpool.Pool) error {
+	deadline := time.Now().Add(5 * time.Second)
+	for {
+		err := pgx.BeginTxFunc(ctx, host, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+			return s.runIn(ctx, tx, hostName(host))
+		})
+		if !errors.Is(err, errLate) || time.Now().After(deadline) || ctx.Err() != nil {
+			return err
+		}
+		pause(ctx, s.cfg.Interval)
+	}
+}
+
+func (s *scan) runIn(ctx context.Context, tx pgx.Tx, host string) error {
+	v := seen{host: host}
+	err := tx.QueryRow(ctx, scanSeenSQL, s.id, s.token, s.floorLife, s.floorTick).Scan(&v.life, &v.tick, &v.mark, &v.xids)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return errLate
+	}
+	if err != nil {
+		return fmt.Errorf("look at the log: %w", err)
+	}
+	s.cfg.Hook("scan:snapshot")
+	if v.rows, err = s.sum(ctx, tx); err != nil {
+		return err
+	}
+	s.cfg.Hook("scan:summed")
+	return s.end(ctx, v)
+}
+
+// sum reads the sums by scope and stores them, page by page, while the snapshot
+// is open: memory does not grow with the number of scopes.
+func (s *scan) sum(ctx context.Context, tx pgx.Tx) (total int64, err error) {
+	var scopes []string
+	if !s.whole {
+		scopes = s.scopes
+	} else if err := s.forget(ctx); err != nil {
+		return 0, err
+	}
+	rows, err := tx.Query(ctx, scanSumsSQL, s.kind, scopes)
+	if err != nil {
+		return 0, fmt.Errorf("sum up %s: %w", s.kind, err)
+	}
+	defer rows.Close()
+	var page found
+	for rows.Next() {
+		var scope, size string
+		var items int64
+		if err := rows.Scan(&scope, &size, &items); err != nil {
+			return 0, fmt.Errorf("sum up %s: %w", s.kind, err)
+		}
+		total += items
+		page.add(scope, size, items)
+		if len(page.scopes) == scanPage {
+			if err := s.store(ctx, &page); err != nil {
+				return 0, err
+			}
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return 0, fmt.Errorf("sum up %s: %w", s.kind, err)
+	}
+	return total, s.store(ctx, &page)
+}
+
+// found is a page of sums.
+type found struct {
+	scopes, sizes []string
+	items         []int64
+}
+
+func (f *found) add(scope, size string, items int64) {
+	f.scopes, f.sizes, f.items = append(f.scopes, scope), append(f.sizes, size), append(f.items, items)
+}
+
+func (s *scan) store(ctx context.Context, page *found) error {
+	if len(page.scopes) == 0 {
+		return nil
+	}
+	_, n, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
+	shards := make([]int, len(page.scopes))
+	for i, scope := range page.scopes {
+		shards[i] = shardOf(Key{s.kind, scope}, n)
+	}
+	tag, err := s.cfg.Home.Exec(ctx, scanFoundSQL, s.id, s.token, s.kind, s.whole, page.scopes, shards, page.sizes, page.items)
+	if err != nil {
+		return fmt.Errorf("store %d sums: %w", len(page.scopes), err)
+	}
+	if tag.RowsAffected() == 0 {
+		return ErrSuperseded
+	}
+	*page = found{}
+	return nil
+}
+
+// forget removes what an earlier run has stored.
+func (s *scan) forget(ctx context.Context) error {
+	for {
+		tag, err := s.cfg.Home.Exec(ctx, scanForgetSQL, s.id, s.token, scanPage)
+		if err != nil {
+			return fmt.Errorf("forget an earlier run: %w", err)
+		}
+		if tag.RowsAffected() < scanPage {
+			return nil
+		}
+	}
+}
+
+// end says what was seen, and queues the swap.
+func (s *scan) end(ctx context.Context, v seen) error {
+	_, n, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
+	return pgx.BeginTxFunc(ctx, s.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, scanEndSQL, s.id, s.token, v.host, v.life, v.tick, v.mark, v.xids, v.rows, s.generation, n)
+		if err != nil {
+			return fmt.Errorf("end scan: %w", err)
+		}
+		if tag.RowsAffected() == 0 {
+			return ErrSuperseded
+		}
+		job, err := s.cfg.Jobs.Finalize(ctx, tx, Finalize{Scan: s.id, Token: s.token})
+		if err != nil {
+			return fmt.Errorf("queue the swap: %w", err)
+		}
+		if _, err := tx.Exec(ctx, scanEndRefreshesSQL, s.id, job); err != nil {
+			return fmt.Errorf("end scan: %w", err)
+		}
+		return nil
+	})
+}
+
+// giveUpToken lets the next run begin at once.
+func (c *Counters) giveUpToken(ctx context.Context, s *scan) error {
+	_, err := c.cfg.Home.Exec(ctx, "UPDATE casq.scans SET token = NULL, process = NULL WHERE id = $1 AND token = $2", s.id, s.token)
+	return err
+}
+
+// Fail ends the recounts of a scan that will not be tried again. Their counters
+// keep their values, which stay right.
+func (c *Counters) Fail(ctx context.Context, scan int64, cause error) error {
+	if _, err := c.cfg.Home.Exec(ctx, failSQL, scan, storable(cause.Error())); err != nil {
+		return fmt.Errorf("fail scan %d: %w", scan, err)
+	}
+	return nil
+}
+
+// storable makes a message fit for Postgres, whose texts are UTF-8 without NUL.
+func storable(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "?"), "\x00", "?")
+}

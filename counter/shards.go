@@ -1,0 +1,154 @@
+package counter
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"maps"
+
+	"casq/eventlog"
+
+	"github.com/jackc/pgx/v5"
+)
+
+var (
+	//go:embed shards.sql
+	shardsSQL string
+	//go:embed lock_shard.sql
+	lockShardSQL string
+	//go:embed move_shard.sql
+	moveShardSQL string
+	//go:embed make_shards.sql
+	makeShardsSQL string
+	//go:embed start_over.sql
+	startOverSQL string
+	//go:embed end_claims.sql
+	endClaimsSQL string
+)
+
+// flushedShards returns what Postgres has, by shard.
+func (c *Counters) flushedShards(ctx context.Context) (map[int]eventlog.Position, error) {
+	return readShards(ctx, c.cfg.Home)
+}
+
+func readShards(ctx context.Context, db eventlog.DB) (map[int]eventlog.Position, error) {
+	rows, err := db.Query(ctx, shardsSQL)
+	if err != nil {
+		return nil, fmt.Errorf("read the shards: %w", err)
+	}
+	shards := make(map[int]eventlog.Position)
+	var shard int
+	var p eventlog.Position
+	_, err = pgx.ForEachRow(rows, append([]any{&shard}, fields(&p)...), func() error {
+		shards[shard] = p
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the shards: %w", err)
+	}
+	return shards, nil
+}
+
+// fields are a position's columns, in the order of the statements.
+func fields(p *eventlog.Position) []any {
+	return []any{&p.System, &p.Life.Ordinal, &p.Life.ID, &p.Tick, &p.Mark, &p.ToTick, &p.ToMark, &p.Page}
+}
+
+func values(p eventlog.Position) []any {
+	return []any{p.System, p.Life.Ordinal, p.Life.ID, p.Tick, p.Mark, p.ToTick, p.ToMark, p.Page}
+}
+
+// lockShard locks a shard for the rest of tx and says what its counters stand
+// at. Whoever changes counters of a shard has locked it.
+func lockShard(ctx context.Context, tx pgx.Tx, shard int) (p eventlog.Position, epoch int64, err error) {
+	err = tx.QueryRow(ctx, lockShardSQL, shard).Scan(append([]any{&epoch}, fields(&p)...)...)
+	if err != nil {
+		return p, 0, fmt.Errorf("lock shard %d: %w", shard, err)
+	}
+	return p, epoch, nil
+}
+
+// moveShard moves a locked shard on, if the ticks of the position are the log's:
+// Redis may know ticks that home has lost in a failover of its own.
+func moveShard(ctx context.Context, tx pgx.Tx, shard int, to eventlog.Position) (moved bool, err error) {
+	tag, err := tx.Exec(ctx, moveShardSQL, append([]any{shard}, values(to)...)...)
+	if err != nil {
+		return false, fmt.Errorf("move shard %d: %w", shard, err)
+	}
+	return tag.RowsAffected() == 1, nil
+}
+
+// begin makes the shards, if there are none: at the log's beginning, or, when
+// that has been pruned already, at its newest tick and without a claim to be
+// complete.
+func (c *Counters) begin(ctx context.Context) error {
+	_, _, err := c.open(ctx)
+	if !errors.Is(err, ErrNotStarted) {
+		return err
+	}
+	start, err := eventlog.NewReader(c.cfg.Home, 0).Start(ctx)
+	if err != nil {
+		return err
+	}
+	if start.Tick != 0 {
+		return c.startOver(ctx, nil, "the log's beginning has been pruned")
+	}
+	return c.alone(ctx, func(tx pgx.Tx, present map[int]eventlog.Position) error {
+		if len(present) > 0 {
+			return nil
+		}
+		if _, err := tx.Exec(ctx, makeShardsSQL, append([]any{c.cfg.Shards}, values(start)...)...); err != nil {
+			return fmt.Errorf("make the counters' shards: %w", err)
+		}
+		return nil
+	})
+}
+
+// alone calls f in a transaction, with the shards as they are while nobody else
+// begins or starts over.
+func (c *Counters) alone(ctx context.Context, f func(tx pgx.Tx, present map[int]eventlog.Position) error) error {
+	return pgx.BeginTxFunc(ctx, c.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		// In a statement of its own: the next one must see what the one that
+		// had the lock has done.
+		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('casq.counter_shards', 0))"); err != nil {
+			return fmt.Errorf("wait for others that begin to count: %w", err)
+		}
+		present, err := readShards(ctx, tx)
+		if err != nil {
+			return err
+		}
+		return f(tx, present)
+	})
+}
+
+// startOver puts all shards at the newest tick, unless they are not as they were
+// seen any more: the log does not go on from where they were. What they count
+// is not exact then, until recounts that are asked for in the same transaction
+// have ended.
+func (c *Counters) startOver(ctx context.Context, seen map[int]eventlog.Position, reason string) error {
+	return c.alone(ctx, func(tx pgx.Tx, present map[int]eventlog.Position) error {
+		if !maps.Equal(present, seen) {
+			return nil
+		}
+		c.log.WarnContext(ctx, "the log does not go on from where the counters are, counting anew", "reason", reason)
+		if _, err := tx.Exec(ctx, startOverSQL, cmp.Or(len(present), c.cfg.Shards)); err != nil {
+			return fmt.Errorf("start counting over: %w", err)
+		}
+		rows, err := tx.Query(ctx, endClaimsSQL)
+		if err != nil {
+			return fmt.Errorf("start counting over: %w", err)
+		}
+		kinds, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return fmt.Errorf("start counting over: %w", err)
+		}
+		for _, kind := range kinds {
+			if _, err := c.ask(ctx, tx, Request{Kind: kind, All: true}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

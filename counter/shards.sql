@@ -1,0 +1,2 @@
+SELECT shard, system_identifier, life, life_id, tick, mark, to_tick, to_mark, page
+FROM casq.counter_shards
