@@ -60,8 +60,9 @@ type Config struct {
 //
 // mu guards buf, which is nil until the namespace is known.
 type Counters struct {
-	cfg Config
-	log *slog.Logger
+	cfg      Config
+	log      *slog.Logger
+	patience time.Duration // finalizePatience, but for tests
 
 	mu  sync.Mutex
 	buf *buffer
@@ -77,7 +78,7 @@ func New(cfg Config) *Counters {
 	if cfg.Hook == nil {
 		cfg.Hook = func(string) {}
 	}
-	return &Counters{cfg: cfg, log: cfg.Logger.With("component", "counters")}
+	return &Counters{cfg: cfg, log: cfg.Logger.With("component", "counters"), patience: finalizePatience}
 }
 
 // ErrNotStarted says that no worker has begun to count in this database yet.

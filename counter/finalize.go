@@ -141,7 +141,7 @@ func (f *finalizing) sumEarly(ctx context.Context) error {
 // shard brings one shard up to the log's newest tick, also when nothing happens
 // in it, until that shows all that the scan has seen; then it swaps.
 func (f *finalizing) shard(ctx context.Context, shard int) error {
-	deadline := time.Now().Add(finalizePatience)
+	deadline := time.Now().Add(f.patience)
 	for {
 		if err := f.advance(ctx, shard); err != nil {
 			return err
