@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/lease"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -51,6 +52,13 @@ type Config struct {
 	// Concurrency is how many scans run at once, in all processes together.
 	// Defaults to 2.
 	Concurrency int
+	// Lease is how long the lease lasts of who feeds the shards. It saves double
+	// work and protects nothing. Defaults to 30 s.
+	Lease time.Duration
+	// CheckEvery is how often some counters are compared with their table. They
+	// never differ, unless somebody has written events or counters by hand, or
+	// there is a bug. Defaults to an hour; negative: never.
+	CheckEvery time.Duration
 	// Hook is called at named points, for tests that stop there. May be nil.
 	Hook func(point string)
 }
@@ -62,11 +70,15 @@ type Config struct {
 type Counters struct {
 	cfg      Config
 	log      *slog.Logger
+	leaser   *lease.Leaser
 	patience time.Duration // finalizePatience, but for tests
 
 	mu  sync.Mutex
 	buf *buffer
 	n   int // shards
+
+	// sampled is when counters to compare were last looked for. Only Run uses it.
+	sampled time.Time
 }
 
 // New returns counters that do nothing by themselves until [Counters.Run].
@@ -78,7 +90,9 @@ func New(cfg Config) *Counters {
 	if cfg.Hook == nil {
 		cfg.Hook = func(string) {}
 	}
-	return &Counters{cfg: cfg, log: cfg.Logger.With("component", "counters"), patience: finalizePatience}
+	cfg.CheckEvery = cmp.Or(cfg.CheckEvery, time.Hour)
+	leaser := lease.New(lease.Config{Client: cfg.Redis, TTL: cfg.Lease})
+	return &Counters{cfg: cfg, leaser: leaser, log: cfg.Logger.With("component", "counters"), patience: finalizePatience}
 }
 
 // ErrNotStarted says that no worker has begun to count in this database yet.

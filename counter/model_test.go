@@ -40,22 +40,22 @@ func TestModel(t *testing.T) {
 	m := &model{testBundle: b, t: t}
 	rapid.Check(t, func(r *rapid.T) {
 		r.Repeat(map[string]func(*rapid.T){
-			"change":    m.change,
-			"late":      m.late,
-			"tick":      func(*rapid.T) { m.tick(t) },
-			"feed":      m.feedSome,
-			"without":   m.feedWithout,
-			"freeze":    m.freeze,
-			"commit":    m.commit,
-			"drop":      m.drop,
-			"flush":     func(*rapid.T) { m.flush(t) },
-			"recount":   m.ask,
-			"scan":      m.scan,
-			"finalize":  m.finalize,
-			"wipe":      func(*rapid.T) { m.redis.FlushAll(t.Context()) },
-			"evict":     m.evict,
-			"forget":    func(*rapid.T) { m.redis.ScriptFlush(t.Context()) },
-			"":          m.check,
+			"change":   m.change,
+			"late":     m.late,
+			"tick":     func(*rapid.T) { m.tick(t) },
+			"feed":     m.feedSome,
+			"without":  m.feedWithout,
+			"freeze":   m.freeze,
+			"commit":   m.commit,
+			"drop":     m.drop,
+			"flush":    func(*rapid.T) { m.flush(t) },
+			"recount":  m.ask,
+			"scan":     m.scan,
+			"finalize": m.finalize,
+			"wipe":     func(*rapid.T) { m.redis.FlushAll(t.Context()) },
+			"evict":    m.evict,
+			"forget":   func(*rapid.T) { m.redis.ScriptFlush(t.Context()) },
+			"":         m.check,
 		})
 		m.quiesce(r)
 	})

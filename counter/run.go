@@ -2,37 +2,52 @@ package counter
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"strings"
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/lease"
 
 	"github.com/jackc/pgx/v5"
 )
 
 // Run feeds the shards until ctx is done, and asks for flushes while there is
 // something to flush. Errors are logged and tried again. While Redis does not
-// answer, batches are written to Postgres instead.
+// answer, batches are written to Postgres instead. Before it returns, it
+// flushes.
 func (c *Counters) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := c.begin(ctx)
 		if err == nil {
-			err = c.follow(ctx, c.cfg.Redis != nil)
+			err = c.turn(ctx)
 		}
-		switch {
-		case ctx.Err() != nil || err == nil:
-		case errors.Is(err, errRedis):
-			c.log.WarnContext(ctx, "redis does not take counters, writing them to postgres", "err", err)
-			if err := c.follow(ctx, false); err != nil && ctx.Err() == nil {
-				c.log.WarnContext(ctx, "cannot count, trying again", "err", err)
-			}
-		case errors.Is(err, eventlog.ErrNoTicks):
-			c.log.InfoContext(ctx, "no tick was taken yet, waiting")
-		default:
-			c.log.WarnContext(ctx, "cannot count, trying again", "err", err)
+		if err != nil && ctx.Err() == nil {
+			c.tell(ctx, err)
 		}
-		pause(ctx, time.Second)
+		pause(ctx, idle/2+rand.N(idle/2))
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	if _, err := c.Flush(ctx); err != nil && !errors.Is(err, ErrNotStarted) {
+		c.log.WarnContext(ctx, "cannot flush, the next process does", "err", err)
+	}
+}
+
+// idle is how long a process pauses at most that is not the one to feed.
+const idle = time.Second
+
+func (c *Counters) tell(ctx context.Context, err error) {
+	switch {
+	case errors.Is(err, eventlog.ErrNoTicks):
+		c.log.InfoContext(ctx, "no tick was taken yet, waiting")
+	case errors.Is(err, lease.ErrHeld):
+		c.log.DebugContext(ctx, "another process feeds the counters", "err", err)
+	default:
+		c.log.WarnContext(ctx, "cannot count, trying again", "err", err)
 	}
 }
 
@@ -42,9 +57,48 @@ var errRedis = errors.New("redis")
 // withoutRedis is how long batches go to Postgres before Redis is tried again.
 const withoutRedis = 5 * time.Second
 
-// follow feeds the shards until an error ends it, ctx is done, or, without
-// Redis where there should be one, for a while.
-func (c *Counters) follow(ctx context.Context, buffered bool) error {
+// turn feeds the shards under the lease, or, where Redis is of no use, without.
+func (c *Counters) turn(ctx context.Context) error {
+	if c.cfg.Redis == nil {
+		return c.follow(ctx, nil, false)
+	}
+	held, err := c.leaser.Obtain(ctx, "counters", c.log)
+	if errors.Is(err, lease.ErrHeld) {
+		return err
+	}
+	if err == nil {
+		defer func() { _ = held.Release(context.WithoutCancel(ctx)) }()
+		err = c.fits(ctx)
+	}
+	if err == nil {
+		err = c.follow(ctx, held.Lost(), true)
+	}
+	if errors.Is(err, errRedis) || errors.Is(err, lease.ErrUnknown) {
+		c.log.WarnContext(ctx, "redis does not take counters, writing them to postgres", "err", err)
+		return c.follow(ctx, nil, false)
+	}
+	return err
+}
+
+// fits refuses a Redis that evicts whatever it likes: each time that it took a
+// part of a shard, the shard would be replayed.
+func (c *Counters) fits(ctx context.Context) error {
+	info, err := c.cfg.Redis.Info(ctx, "memory").Result()
+	if err != nil {
+		return fmt.Errorf("%w: %w", errRedis, err)
+	}
+	for line := range strings.Lines(info) {
+		policy, found := strings.CutPrefix(strings.TrimSpace(line), "maxmemory_policy:")
+		if found && strings.HasPrefix(policy, "allkeys-") {
+			return fmt.Errorf("%w: maxmemory-policy is %s, which evicts counters; set it to noeviction", errRedis, policy)
+		}
+	}
+	return nil
+}
+
+// follow feeds the shards until an error ends it, the lease is lost, ctx is done,
+// or, without Redis where there should be one, for a while.
+func (c *Counters) follow(ctx context.Context, lost <-chan struct{}, buffered bool) error {
 	buf, n, err := c.open(ctx)
 	if err != nil {
 		return err
@@ -52,13 +106,14 @@ func (c *Counters) follow(ctx context.Context, buffered bool) error {
 	if !buffered {
 		buf = nil
 	}
-	shards := make([]int, n)
-	for i := range shards {
-		shards[i] = i
-	}
-	f := c.newFeeder(buf, n, shards...)
+	f := c.newFeeder(buf, n, all(n)...)
 	began, asked := time.Now(), time.Time{}
 	for ctx.Err() == nil {
+		select {
+		case <-lost:
+			return nil
+		default:
+		}
 		more, err := f.round(ctx)
 		if err != nil {
 			return err
@@ -68,6 +123,9 @@ func (c *Counters) follow(ctx context.Context, buffered bool) error {
 				return err
 			}
 			f.pending, asked = false, time.Now()
+		}
+		if err := c.sample(ctx); err != nil {
+			return err
 		}
 		if buf == nil && c.cfg.Redis != nil && time.Since(began) > withoutRedis {
 			return nil
@@ -79,6 +137,14 @@ func (c *Counters) follow(ctx context.Context, buffered bool) error {
 	return nil
 }
 
+func all(n int) []int {
+	shards := make([]int, n)
+	for i := range shards {
+		shards[i] = i
+	}
+	return shards
+}
+
 func (c *Counters) askFlush(ctx context.Context) error {
 	return pgx.BeginTxFunc(ctx, c.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
 		if _, err := c.cfg.Jobs.Flush(ctx, tx); err != nil {
@@ -86,6 +152,40 @@ func (c *Counters) askFlush(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+//go:embed sample.sql
+var sampleSQL string
+
+// sampleSize is how many counters of a kind are compared at a time.
+const sampleSize = 10
+
+// sample asks for some counters to be compared with their table, now and then.
+// When that was last is in casq.scans, so that it does not matter who asks.
+func (c *Counters) sample(ctx context.Context) error {
+	if c.cfg.CheckEvery < 0 || time.Since(c.sampled) < min(c.cfg.CheckEvery, time.Minute) {
+		return nil
+	}
+	c.sampled = time.Now()
+	rows, err := c.cfg.Home.Query(ctx, sampleSQL, c.cfg.CheckEvery, sampleSize)
+	if err != nil {
+		return fmt.Errorf("choose counters to compare: %w", err)
+	}
+	chosen := make(map[string][]string)
+	var kind, scope string
+	_, err = pgx.ForEachRow(rows, []any{&kind, &scope}, func() error {
+		chosen[kind] = append(chosen[kind], scope)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("choose counters to compare: %w", err)
+	}
+	for kind, scopes := range chosen {
+		if _, _, err := c.Refresh(ctx, Request{Kind: kind, Scopes: scopes, Compare: true}); err != nil {
+			return fmt.Errorf("compare counters of %s: %w", kind, err)
+		}
+	}
+	return nil
 }
 
 // pause returns after d or when ctx is done.

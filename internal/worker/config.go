@@ -15,6 +15,8 @@ type Config struct {
 	// has read, so that the rest is kept. Empty: nowhere.
 	ReportURL string
 	RedisURL  string // optional, see [redisurl.Open]; nothing waits for it
+	// ReplicaURLs are standbys of home: recounts scan them by preference.
+	ReplicaURLs []string
 
 	ArtifactSource   string // folder or bucket URL
 	ArtifactTarget   string // folder; empty: this worker copies no files
@@ -36,7 +38,13 @@ type Config struct {
 	// CopyRate limits how many bytes a second all copies of files together read.
 	// 0 is no limit. Repositories are not limited.
 	CopyRate int64
-	PageSize int                      // events per batch; 5000
+	PageSize int // events per batch; 5000
+
+	CounterShards        int           // see counter.Config; 16
+	FlushInterval        time.Duration // see counter.Config; 1 s
+	RefreshConcurrency   int           // see counter.Config; 2
+	CounterCheckInterval time.Duration // see counter.Config; 1 hour
+
 	Timeouts map[string]time.Duration // of one run, by kind; none
 
 	PublishTimeout time.Duration // see registry.Config; 3 s
@@ -71,6 +79,7 @@ func (c Config) withDefaults() Config {
 	c.ClaimTTL = cmp.Or(c.ClaimTTL, 30*time.Second)
 	c.Concurrency = cmp.Or(c.Concurrency, 100)
 	c.JobRetention = cmp.Or(c.JobRetention, time.Hour)
+	c.RefreshConcurrency = cmp.Or(c.RefreshConcurrency, 2)
 	if c.Hook == nil {
 		c.Hook = func(string) {}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -27,7 +28,7 @@ const endedJobRetention = 7 * 24 * time.Hour
 func (w *worker) sync(ctx context.Context) {
 	for ctx.Err() == nil {
 		if err := w.session(ctx); err != nil && ctx.Err() == nil {
-			w.roles.set("sync", false, err.Error())
+			w.roles.set(w.sessionRole(), false, err.Error())
 			w.log.ErrorContext(ctx, "cannot work on jobs, trying again", "err", err)
 			select {
 			case <-ctx.Done():
@@ -35,6 +36,14 @@ func (w *worker) sync(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// sessionRole is what a session is for.
+func (w *worker) sessionRole() string {
+	if w.cfg.copies() {
+		return "sync"
+	}
+	return "jobs"
 }
 
 // session is the life of one registered process and its River client.
@@ -60,7 +69,10 @@ func (w *worker) session(ctx context.Context) error {
 		Stopping:  ctx.Done(),
 		Hook:      w.cfg.Hook,
 	})
-	client, err := w.newClient(process, work)
+	workers := river.NewWorkers()
+	work.Register(workers)
+	counters := w.registerCounters(workers, process.ID())
+	client, err := w.newClient(process, workers)
 	if err != nil {
 		return err
 	}
@@ -70,6 +82,7 @@ func (w *worker) session(ctx context.Context) error {
 	var group sync.WaitGroup
 	beating, stopBeating := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() { process.Run(beating) })
+	group.Go(func() { every(beating, 5*time.Second, func() error { return counters.Adopt(beating) }, w.log) })
 	err = w.serve(ctx, client, process)
 	err = errors.Join(err, w.endSession(client, process))
 	stopBeating()
@@ -87,9 +100,7 @@ func (w *worker) logStats(ctx context.Context, s *jobs.Stats) {
 		"verified", s.Verified.Load(), "mismatched", s.Mismatched.Load())
 }
 
-func (w *worker) newClient(process *registry.Process, work *jobs.Worker) (*river.Client[pgx.Tx], error) {
-	workers := river.NewWorkers()
-	work.Register(workers)
+func (w *worker) newClient(process *registry.Process, workers *river.Workers) (*river.Client[pgx.Tx], error) {
 	client, err := river.NewClient(riverpgxv5.New(w.home), &river.Config{
 		ID:                process.ID().String(),
 		Schema:            jobs.Schema,
@@ -117,7 +128,7 @@ func (w *worker) serve(ctx context.Context, client *river.Client[pgx.Tx], proces
 	if err := client.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("start river client: %w", err)
 	}
-	w.roles.set("sync", true, "")
+	w.roles.set(w.sessionRole(), true, "")
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(process.Done(), cancel)()
@@ -134,7 +145,9 @@ func (w *worker) addQueues(ctx context.Context, client *river.Client[pgx.Tx], se
 		return err
 	}
 	var errs []error
-	for queue, workers := range w.capacity(kinds) {
+	wanted := w.capacity(kinds)
+	maps.Copy(wanted, w.counterQueues())
+	for queue, workers := range wanted {
 		if served[queue] == workers {
 			continue
 		}

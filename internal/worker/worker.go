@@ -3,6 +3,8 @@
 //
 //	ticker    takes ticks       home is the source, or has tracked tables, and
 //	                            is not in recovery
+//	counters  counts, and   home has a tracked table with a scope column, and is
+//	          recounts      not in recovery
 //	registry  follows the log   a target is set
 //	sync      copies            a target is set
 //
@@ -17,8 +19,10 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"casq/counter"
 	"casq/internal/cursor"
 	"casq/internal/database"
 	"casq/jobs"
@@ -38,7 +42,11 @@ type worker struct {
 	redis  redis.UniversalClient // nil where none is configured
 	queue  *jobs.Queue
 	movers *movers
-	roles  *roles
+	// replicas are home's standbys.
+	replicas []*pgxpool.Pool
+	counters *counter.Counters
+	counting atomic.Bool // there is something to count
+	roles    *roles
 	// hanging is how many runs were left behind by sessions that have ended.
 	hanging int
 }
@@ -75,6 +83,13 @@ func (w *worker) open(ctx context.Context) error {
 	if w.source, err = database.Open(ctx, w.cfg.SourceURL, database.Options{Application: "casq follower", MaxConns: 4}); err != nil {
 		return fmt.Errorf("SOURCE_DATABASE_URL: %w", err)
 	}
+	for _, url := range w.cfg.ReplicaURLs {
+		replica, err := database.Open(ctx, url, database.Options{Application: "casq reader", MaxConns: 4})
+		if err != nil {
+			return fmt.Errorf("REPLICA_DATABASE_URLS: %w", err)
+		}
+		w.replicas = append(w.replicas, replica)
+	}
 	if err := database.Wait(ctx, w.home, "home", w.log); err != nil {
 		return err
 	}
@@ -92,8 +107,11 @@ func (w *worker) open(ctx context.Context) error {
 	if err := w.waitFolders(ctx); err != nil {
 		return err
 	}
-	w.queue, err = jobs.NewQueue(w.home, w.riverLogger())
-	return err
+	if w.queue, err = jobs.NewQueue(w.home, w.riverLogger()); err != nil {
+		return err
+	}
+	w.counters = w.newCounters()
+	return nil
 }
 
 // riverLogger keeps River's own notices below those of casq.
@@ -113,7 +131,7 @@ func (h atLeast) Enabled(ctx context.Context, level slog.Level) bool {
 }
 
 func (w *worker) close() {
-	for _, pool := range []*pgxpool.Pool{w.home, w.source} {
+	for _, pool := range append(w.replicas, w.home, w.source) {
 		if pool != nil {
 			pool.Close()
 		}
@@ -137,6 +155,7 @@ func (w *worker) work(ctx context.Context) {
 	var group sync.WaitGroup
 	group.Go(func() { w.tick(ctx) })
 	group.Go(func() { w.retain(ctx) })
+	group.Go(func() { w.count(ctx) })
 	if w.cfg.copies() {
 		w.roles.set("registry", true, "")
 		w.roles.set("sync", false, "not started yet")

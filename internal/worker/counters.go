@@ -1,0 +1,105 @@
+package worker
+
+import (
+	"context"
+	_ "embed"
+	"time"
+
+	"casq/counter"
+	"casq/jobs"
+
+	"github.com/google/uuid"
+	"github.com/riverqueue/river"
+)
+
+//go:embed may_count.sql
+var mayCountSQL string
+
+// countersPoll is how soon a table is counted that has become tracked.
+const countersPoll = 2 * time.Second
+
+// counters returns this worker's counters, for the log and for the jobs.
+func (w *worker) newCounters() *counter.Counters {
+	return counter.New(counter.Config{
+		Home: w.home, Standbys: w.replicas, Redis: w.redis, Jobs: jobs.NewCounting(w.queue), Logger: w.log,
+		Shards: w.cfg.CounterShards, PageSize: w.cfg.PageSize, FlushEvery: w.cfg.FlushInterval,
+		Concurrency: w.cfg.RefreshConcurrency, Lease: w.cfg.CursorLease, CheckEvery: w.cfg.CounterCheckInterval,
+		Hook: w.cfg.Hook,
+	})
+}
+
+// count takes on the counters while home has a table with scopes, and is not in
+// recovery.
+func (w *worker) count(ctx context.Context) {
+	for ctx.Err() == nil {
+		if w.mayCount(ctx) {
+			w.roles.set("counters", true, "")
+			w.counting.Store(true)
+			w.countWhile(ctx)
+		}
+		w.counting.Store(false)
+		w.roles.drop("counters")
+		select {
+		case <-ctx.Done():
+		case <-time.After(countersPoll):
+		}
+	}
+}
+
+func (w *worker) mayCount(ctx context.Context) bool {
+	var may bool
+	err := w.home.QueryRow(ctx, mayCountSQL).Scan(&may)
+	return err == nil && may
+}
+
+// countWhile counts until ctx is done or home has nothing to count any more.
+func (w *worker) countWhile(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended, served := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		w.counters.Run(ctx)
+	}()
+	if !w.cfg.copies() { // else there is a session anyway
+		go func() { defer close(served); w.sync(ctx) }()
+	} else {
+		close(served)
+	}
+	for ctx.Err() == nil && w.mayCountStill(ctx) {
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Minute):
+		}
+	}
+	cancel()
+	<-ended
+	<-served
+}
+
+// mayCountStill is true, too, while home does not answer.
+func (w *worker) mayCountStill(ctx context.Context) bool {
+	var may bool
+	err := w.home.QueryRow(ctx, mayCountSQL).Scan(&may)
+	return err != nil || may
+}
+
+// counterQueues are the queues of a worker that counts. They are served by one
+// that copies, too, before there is anything to count: their jobs come with it.
+func (w *worker) counterQueues() map[string]int {
+	if !w.counting.Load() {
+		return nil
+	}
+	return map[string]int{
+		jobs.FlushQueue:    1,
+		jobs.RefreshQueue:  w.cfg.RefreshConcurrency,
+		jobs.FinalizeQueue: 2,
+	}
+}
+
+// registerCounters adds the counters' jobs of this session.
+func (w *worker) registerCounters(workers *river.Workers, process uuid.UUID) *jobs.CounterWorker {
+	work := &jobs.CounterWorker{Counters: w.counters, Queue: w.queue, Process: process, Logger: w.log}
+	work.Register(workers)
+	return work
+}

@@ -1,0 +1,54 @@
+package worker
+
+import (
+	"log/slog"
+	"testing"
+
+	"casq/counter"
+	"casq/internal/servers"
+	"casq/internal/testdb"
+	"casq/jobs"
+)
+
+// A worker counts what it follows, with Redis and without one, and recounts on
+// demand.
+func TestWorkerCounts(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"with redis", "without redis"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t, func(c *Config) {
+				if name == "with redis" {
+					c.RedisURL = testdb.Redis(t, servers.RedisOptions{}).URL()
+				}
+			})
+			for _, path := range []string{"a", "b", "c"} {
+				b.put(t, path, "content of "+path)
+			}
+			b.until(t, "a", func() bool { return b.counted(t, "size = 36 AND items = 3 AND exact") })
+
+			b.exec(t, "UPDATE casq.counters SET size = 1")
+			queue, err := jobs.NewQueue(b.pool, slog.New(slog.NewTextHandler(b.log, nil)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			asking := counter.New(counter.Config{Home: b.pool, Jobs: jobs.NewCounting(queue), Logger: slog.New(slog.NewTextHandler(b.log, nil))})
+			if _, _, err := asking.Refresh(t.Context(), counter.Request{Kind: "artifact", Scopes: []string{"1"}}); err != nil {
+				t.Fatal(err)
+			}
+			b.exec(t, "DELETE FROM artifacts WHERE path = 'b'")
+			b.until(t, "a", func() bool { return b.counted(t, "size = 24 AND items = 2 AND refresh IS NOT NULL") })
+			b.until(t, "a", func() bool { return b.count(t, "synced_version IS DISTINCT FROM version") == 0 })
+		})
+	}
+}
+
+// counted tells whether the counter of scope 1 meets a condition.
+func (b *testBundle) counted(t *testing.T, condition string) (is bool) {
+	t.Helper()
+	err := b.pool.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM casq.statistics WHERE kind = 'artifact' AND scope_id = '1' AND "+condition+")").Scan(&is)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return is
+}
