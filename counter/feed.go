@@ -25,12 +25,17 @@ type feeder struct {
 	read   map[int]eventlog.Position
 	// checkedAt is when the shards' keys were last found to be there.
 	checkedAt time.Time
+	movedAt   time.Time
 	pending   bool // something is in Redis that no flush was asked for
 }
 
 func (c *Counters) newFeeder(buf *buffer, n int, shards ...int) *feeder {
-	return &feeder{Counters: c, reader: eventlog.NewReader(c.cfg.Home, c.cfg.PageSize), buf: buf, n: n, mine: shards}
+	return &feeder{Counters: c, reader: eventlog.NewReader(c.cfg.Home, c.cfg.PageSize), buf: buf, n: n, mine: shards, movedAt: time.Now()}
 }
+
+// moveEvery is how often positions are stored without events, so that a quiet
+// shard does not keep the log from being pruned.
+const moveEvery = 5 * time.Minute
 
 // recheck is how soon a shard is missed whose keys were evicted while nothing
 // happened.
@@ -46,11 +51,15 @@ func (f *feeder) round(ctx context.Context) (more bool, err error) {
 			return false, err
 		}
 	}
+	store := time.Since(f.movedAt) > moveEvery
+	if store {
+		f.movedAt = time.Now()
+	}
 	for at, shards := range f.groups() {
 		if f.stored == nil {
 			return true, nil // they were found elsewhere meanwhile
 		}
-		moved, err := f.feed(ctx, at, shards, false)
+		moved, err := f.feed(ctx, at, shards, store)
 		if err != nil {
 			f.stored = nil // unknown now
 			return false, err

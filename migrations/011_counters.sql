@@ -213,6 +213,23 @@ EXCEPTION WHEN data_exception THEN
     RETURN false;
 END $$;
 
+-- Counters go on from the positions of their shards, as long as there is
+-- something to count; recounts from the newest tick at their request.
+CREATE OR REPLACE FUNCTION casq.oldest_needed_tick(retention interval) RETURNS bigint
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT least(
+        (SELECT min(t.id) FROM casq.cursors AS c
+         JOIN casq.ticks AS t ON t.id = c.tick AND t.mark = c.mark),
+        (SELECT min(t.id) FROM casq.followers AS f
+         JOIN casq.ticks AS t ON t.id = f.tick AND t.mark = f.mark
+         WHERE f.reported_at > clock_timestamp() - oldest_needed_tick.retention),
+        (SELECT min(t.id) FROM casq.counter_shards AS s
+         JOIN casq.ticks AS t ON t.id = s.tick AND t.mark = s.mark
+         WHERE EXISTS (SELECT FROM casq.tracked WHERE scope_column IS NOT NULL)),
+        (SELECT min(s.floor_tick) FROM casq.scans AS s WHERE s.finished_at IS NULL),
+        (SELECT max(t.id) FROM casq.ticks AS t))
+$$;
+
 -- Per shard: how far the flushed values are, and how long ago that was.
 CREATE VIEW casq.counter_status AS
 SELECT s.shard, s.epoch, s.life, s.tick, s.page, s.moved_at, newest.id - s.tick AS ticks_behind,
@@ -224,6 +241,16 @@ CROSS JOIN (SELECT id, taken_at FROM casq.ticks ORDER BY id DESC LIMIT 1) AS new
 ---- create above / drop below ----
 
 DROP VIEW casq.counter_status;
+CREATE OR REPLACE FUNCTION casq.oldest_needed_tick(retention interval) RETURNS bigint
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT least(
+        (SELECT min(t.id) FROM casq.cursors AS c
+         JOIN casq.ticks AS t ON t.id = c.tick AND t.mark = c.mark),
+        (SELECT min(t.id) FROM casq.followers AS f
+         JOIN casq.ticks AS t ON t.id = f.tick AND t.mark = f.mark
+         WHERE f.reported_at > clock_timestamp() - oldest_needed_tick.retention),
+        (SELECT max(t.id) FROM casq.ticks AS t))
+$$;
 DROP FUNCTION casq.has_scope(text, text);
 DROP FUNCTION casq.sum_by_scope(text, text[]);
 DROP TRIGGER counting_begins ON casq.tracked;
