@@ -1,9 +1,17 @@
 package counter
 
 import (
+	"flag"
 	"testing"
 
 	"casq/internal/testdb"
 )
 
-func TestMain(m *testing.M) { testdb.Main(m) }
+func TestMain(m *testing.M) {
+	for name, value := range map[string]string{"rapid.checks": "15", "rapid.nofailfile": "true"} {
+		if err := flag.Set(name, value); err != nil {
+			panic(err)
+		}
+	}
+	testdb.Main(m)
+}

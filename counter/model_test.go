@@ -37,6 +37,9 @@ func TestModel(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.patience = 0
+	if _, _, err := b.Counters.open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	m := &model{testBundle: b, t: t}
 	rapid.Check(t, func(r *rapid.T) {
 		r.Repeat(map[string]func(*rapid.T){

@@ -14,7 +14,7 @@ import (
 func TestQueriesArePreparedOnTheMigratedDatabase(t *testing.T) {
 	t.Parallel()
 	pool := testdb.New(t).Pool(t)
-	for _, dir := range []string{".", "../registry", "../jobs", "../internal/cursor", "../internal/retention", "../internal/worker"} {
+	for _, dir := range []string{".", "../registry", "../jobs", "../internal/cursor", "../internal/retention", "../internal/worker", "../counter"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.sql"))
 		if err != nil {
 			t.Fatal(err)

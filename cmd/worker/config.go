@@ -14,8 +14,6 @@ const longest = 10 * 365 * 24 * time.Hour
 type config struct {
 	worker.Config
 	log cli.LogConfig
-	// idle are variables that are set, and that this version does not use.
-	idle []string
 }
 
 // readConfig reads the environment. The error names every variable that is
@@ -28,6 +26,7 @@ func readConfig(env *cli.Env) (config, error) {
 	cfg := config{
 		Config: worker.Config{
 			HomeURL:            env.Database("DATABASE_URL"),
+			ReplicaURLs:        env.Databases("REPLICA_DATABASE_URLS"),
 			SourceURL:          env.Database("SOURCE_DATABASE_URL"),
 			ReportURL:          env.Database("SOURCE_REPORT_URL"),
 			RedisURL:           env.Redis("REDIS_URL"),
@@ -47,13 +46,13 @@ func readConfig(env *cli.Env) (config, error) {
 			TombstoneRetention: env.Duration("TOMBSTONE_RETENTION", time.Minute, longest),
 			JobRetention:       env.Duration("JOB_RETENTION", time.Minute, longest),
 			HTTPAddr:           env.Address("HTTP_ADDR"),
+
+			CounterShards:        env.Int("COUNTER_SHARDS", 1, 1024),
+			FlushInterval:        env.Duration("FLUSH_INTERVAL", 100*time.Millisecond, time.Hour),
+			RefreshConcurrency:   env.Int("REFRESH_CONCURRENCY", 1, 100),
+			CounterCheckInterval: env.Duration("COUNTER_CHECK_INTERVAL", time.Minute, 365*24*time.Hour),
 		},
 		log: readLogConfig(env),
-	}
-	// A set-up may name these for a later version; a mistake in them should
-	// show today.
-	if len(env.Databases("REPLICA_DATABASE_URLS")) > 0 {
-		cfg.idle = append(cfg.idle, "REPLICA_DATABASE_URLS")
 	}
 	return cfg, env.Err()
 }

@@ -35,9 +35,6 @@ Databases that cannot be reached are waited for. After SIGTERM it stops within
 			}
 			cfg.Logger = cfg.log.Logger(cmd.ErrOrStderr())
 			cfg.Migrate = migrate
-			for _, name := range cfg.idle {
-				cfg.Logger.WarnContext(cmd.Context(), "variable has no effect in this version", "variable", name)
-			}
 			return worker.Run(cmd.Context(), cfg.Config)
 		},
 	}
