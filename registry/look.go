@@ -182,6 +182,11 @@ func (c homeCursor) knows(p *page) error {
 	return nil
 }
 
+// passed tells whether all that the page's tick shows has been applied here.
+func (c homeCursor) passed(p *page) bool {
+	return c.life == p.life && c.lifeID == p.lifeID && c.tick >= p.tick
+}
+
 // lockFloor returns [ErrLateSource] for a page of a time whose tombstones may be
 // gone: what it shows can have been deleted since. Else none is purged before tx
 // ends. It is the transaction's first lock.

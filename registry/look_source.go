@@ -68,3 +68,28 @@ func (p *page) scan(row pgx.Row, into ...any) error {
 	p.life, p.lifeID, p.tick = *life, *lifeID, *tick
 	return nil
 }
+
+// only returns the page with fewer things, given by index.
+func (p *page) only(indexes []int) *page {
+	some := *p
+	some.keys, some.payloads = make([]string, len(indexes)), make([]string, len(indexes))
+	for i, index := range indexes {
+		some.keys[i], some.payloads[i] = p.keys[index], p.payloads[index]
+	}
+	return &some
+}
+
+// usable returns the page without keys that no event can have: rows that were
+// there before their table was tracked.
+func (p *page) usable() *page {
+	var places []int
+	for i, key := range p.keys {
+		if len(key) >= 1 && len(key) <= 1024 {
+			places = append(places, i)
+		}
+	}
+	if len(places) == len(p.keys) {
+		return p
+	}
+	return p.only(places)
+}

@@ -1,9 +1,16 @@
 package registry
 
 import (
+	"os"
 	"testing"
 
 	"casq/internal/testdb"
+	"casq/internal/testproc"
 )
 
-func TestMain(m *testing.M) { testdb.Main(m) }
+func TestMain(m *testing.M) {
+	if code, child := testproc.Child(map[string]func(args []string) error{reconcileChild: reconcileInChild}); child {
+		os.Exit(code)
+	}
+	testdb.Main(m)
+}

@@ -1,0 +1,159 @@
+package registry
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"casq/eventlog"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+var (
+	//go:embed reconcile_due.sql
+	reconcileDueSQL string
+	//go:embed reconcile_schedule.sql
+	reconcileScheduleSQL string
+)
+
+// ReconcilerConfig configures a [Reconciler].
+type ReconcilerConfig struct {
+	Home    *pgxpool.Pool
+	Source  eventlog.DB // where the log is read; may be a standby
+	Jobs    Jobs
+	Process uuid.UUID // of [Process.ID]: whose runs another takes over once it is dead
+	Logger  *slog.Logger
+
+	// Checks queues verifications of what was not compared for VerifyEvery. May
+	// be nil, and VerifyEvery 0: then none are.
+	Checks      Checks
+	VerifyEvery time.Duration
+	// Staging is what this process has, to remove what nobody works with.
+	Staging []Staging
+	// InPlace tells whether something is at the place of a thing. May be nil.
+	InPlace func(ctx context.Context, kind eventlog.Kind, key string) bool
+
+	// Every is the time between two full runs. 0: only when asked for.
+	Every time.Duration
+	// LookEvery is the time between two looks for a run. Defaults to 2 s.
+	LookEvery time.Duration
+	// PageSize is the number of things of one transaction. Defaults to 5000.
+	PageSize int
+	// Margin is how much longer than the oldest waiting job a row must have
+	// waited to be given another job. Defaults to 1 minute.
+	Margin time.Duration
+	// Patience is how long a page waits for the log to come to where it was
+	// read, before the run is put off for as long. Defaults to 10 s.
+	Patience time.Duration
+	// Hook is called at named points, for tests that stop there. May be nil.
+	Hook func(point string)
+}
+
+// Reconciler compares the registry with the source, in both directions, as
+// requests ask for it; see [Ask]. Any number of them may run.
+type Reconciler struct {
+	cfg ReconcilerConfig
+	log *slog.Logger
+}
+
+// NewReconciler returns one that does nothing until [Reconciler.Run].
+func NewReconciler(cfg ReconcilerConfig) *Reconciler {
+	cfg.LookEvery = cmp.Or(cfg.LookEvery, 2*time.Second)
+	cfg.PageSize = cmp.Or(cfg.PageSize, 5000)
+	cfg.Margin = cmp.Or(cfg.Margin, time.Minute)
+	cfg.Patience = cmp.Or(cfg.Patience, 10*time.Second)
+	if cfg.Hook == nil {
+		cfg.Hook = func(string) {}
+	}
+	return &Reconciler{cfg: cfg, log: cfg.Logger.With("component", "reconcile")}
+}
+
+// Run carries out what is asked for until ctx is done. Errors are logged, and
+// the run they came from is tried again.
+func (r *Reconciler) Run(ctx context.Context) {
+	ticker := time.NewTicker(r.cfg.LookEvery)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		if err := r.round(ctx); err != nil && ctx.Err() == nil {
+			r.log.WarnContext(ctx, "round did not succeed, trying again", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+		}
+	}
+}
+
+// round asks for what is due, and carries out all that there is.
+func (r *Reconciler) round(ctx context.Context) error {
+	if err := r.schedule(ctx); err != nil {
+		return err
+	}
+	for ctx.Err() == nil {
+		run, err := r.take(ctx)
+		if err != nil || run == nil {
+			return err
+		}
+		r.end(ctx, run, run.carryOut(ctx))
+	}
+	return nil
+}
+
+// end gives a run back that is not finished. Whoever takes it goes on after the
+// last page that was committed.
+func (r *Reconciler) end(ctx context.Context, run *reconcileRun, err error) {
+	log := r.log.With("run", run.id, "reason", run.reason)
+	var putOff time.Duration
+	switch {
+	case err == nil, errors.Is(err, errTakenOver):
+		return
+	case ctx.Err() != nil:
+		err = errors.New("the process that had it was stopped")
+	case errors.Is(err, ErrLateSource), errors.Is(err, errCursorBehind), errors.Is(err, eventlog.ErrNoTicks):
+		putOff = r.cfg.Patience
+		log.InfoContext(ctx, "reconcile waits", "err", err)
+	default:
+		putOff = r.cfg.Patience
+		log.WarnContext(ctx, "reconcile interrupted, trying again", "err", err)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	if _, giveErr := r.cfg.Home.Exec(ctx, reconcileGiveBackSQL, run.id, r.cfg.Process, err.Error(), putOff); giveErr != nil {
+		// It stays this process's, which takes it again, or dies.
+		log.WarnContext(ctx, "cannot give reconcile back", "err", giveErr)
+	}
+}
+
+// schedule asks for a full run when the newest one is old enough. Of many
+// processes that find it due one asks: the lock comes first, and the look after
+// it is another statement.
+func (r *Reconciler) schedule(ctx context.Context) error {
+	if r.cfg.Every == 0 {
+		return nil
+	}
+	var due bool
+	if err := r.cfg.Home.QueryRow(ctx, reconcileDueSQL, r.cfg.Every).Scan(&due); err != nil {
+		return fmt.Errorf("look whether a reconcile is due: %w", err)
+	}
+	if !due {
+		return nil
+	}
+	err := pgx.BeginTxFunc(ctx, r.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('casq.reconcile', 0))"); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, reconcileScheduleSQL, r.cfg.Every)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("ask for the scheduled reconcile: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,242 @@
+package registry
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"casq/internal/database"
+	"casq/internal/testproc"
+
+	"github.com/google/uuid"
+)
+
+// reconcileChild is a process that reconciles and freezes at the nth time that
+// it comes to a point.
+const reconcileChild = "reconcile"
+
+func reconcileInChild(args []string) error {
+	url, process, point := args[0], args[1], args[2]
+	ctx := context.Background()
+	pool, err := database.Open(ctx, url, database.Options{})
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	passed := 0
+	NewReconciler(ReconcilerConfig{
+		Home: pool, Source: pool, Jobs: &tableQueue{pool: pool}, Process: uuid.MustParse(process),
+		Logger: slog.New(slog.DiscardHandler), PageSize: 7, LookEvery: 10 * time.Millisecond,
+		Hook: func(at string) {
+			if at == point {
+				passed++
+				if passed == 3 {
+					testproc.Freeze("frozen")
+				}
+			}
+		},
+	}).Run(ctx)
+	return nil
+}
+
+// halves has 50 things without a row, and 50 rows without a thing.
+func halves(t *testing.T) *lookBundle {
+	t.Helper()
+	b := setupLook(t)
+	b.exec(t, "INSERT INTO things SELECT 'there/' || to_char(i, 'FM00'), i FROM generate_series(1, 50) AS i")
+	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, life, event_id, tick, payload)
+		SELECT $1, 'gone/' || to_char(i, 'FM00'), 1, i, 1, '{}' FROM generate_series(1, 50) AS i`, kind)
+	b.tick(t)
+	b.follow(t)
+	return b
+}
+
+func (b *lookBundle) finished(t *testing.T, id int64) bool {
+	t.Helper()
+	return b.text(t, "SELECT (finished_at IS NOT NULL)::text FROM casq.reconcile_runs WHERE id = $1", id) == "true"
+}
+
+// wantDone fails unless each thing was done once, and counted once.
+func (b *lookBundle) wantDone(t *testing.T, id int64) {
+	t.Helper()
+	if !b.finished(t, id) {
+		t.Error("the run is not finished")
+	}
+	if got := b.report(t, id); got != "thing: created 50 removed 50" {
+		t.Errorf("the report says %q", got)
+	}
+	if got := b.text(t, "SELECT (looked_at - 100)::text FROM casq.reconcile_counts WHERE run = $1 AND kind = $2", id, kind); got != "50" {
+		t.Errorf("looked at 100 and %s", got) // 50 things, and 100 rows by then
+	}
+	jobs := b.takeJobs(t)
+	seen := make(map[string]bool)
+	for _, j := range jobs {
+		if seen[j.ResourceID] || j.Deleted != strings.HasPrefix(j.ResourceID, "gone/") {
+			t.Errorf("job %v", j)
+		}
+		seen[j.ResourceID] = true
+	}
+	if len(jobs) != 100 {
+		t.Errorf("%d jobs", len(jobs))
+	}
+}
+
+// A process is killed at each point of a run. Another one goes on after the
+// last page that was committed, and counts nothing twice.
+func TestReconcilerIsKilled(t *testing.T) {
+	t.Parallel()
+	for _, point := range []string{"reconcile:read", "reconcile:compared", "reconcile:applied", "reconcile:committed", "reconcile:rows"} {
+		t.Run(point, func(t *testing.T) {
+			t.Parallel()
+			b := halves(t)
+			id := b.ask(t, Request{})
+			first := b.process(t)
+			child := testproc.Start(t, reconcileChild, b.pool.Config().ConnString(), first.ID().String(), point)
+			child.AwaitFrozen("frozen")
+			second := b.reconciler(t, func(c *ReconcilerConfig) { c.PageSize = 7 })
+			b.round(t, second)
+			if got := b.text(t, "SELECT process::text FROM casq.reconcile_runs WHERE id = $1", id); got != first.ID().String() {
+				t.Fatalf("process %s has it while the first one lives", got)
+			}
+			child.Kill()
+			b.exec(t, "UPDATE casq.processes SET dead_at = now() WHERE id = $1", first.ID())
+			until(t, "the end of the run", func() bool {
+				b.round(t, second) // passes the run by until the server finds out that its holder is gone
+				return b.finished(t, id)
+			})
+			b.wantDone(t, id)
+		})
+	}
+}
+
+// A process is taken for dead, and wakes when another has gone on: its page is
+// rolled back.
+func TestReconcilerIsFenced(t *testing.T) {
+	t.Parallel()
+	for _, point := range []string{"reconcile:read", "reconcile:compared", "reconcile:rows"} {
+		t.Run(point, func(t *testing.T) {
+			t.Parallel()
+			b := halves(t)
+			id := b.ask(t, Request{})
+			first := b.process(t)
+			child := testproc.Start(t, reconcileChild, b.pool.Config().ConnString(), first.ID().String(), point)
+			child.AwaitFrozen("frozen")
+			b.exec(t, "UPDATE casq.processes SET dead_at = now() WHERE id = $1", first.ID())
+			b.round(t, b.reconciler(t, func(c *ReconcilerConfig) { c.PageSize = 7 }))
+			child.Thaw()
+			b.wantDone(t, id)
+			until(t, "the end of the late page", func() bool {
+				return b.text(t, `SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'`) == "0"
+			})
+			b.wantJobs(t)
+			child.Kill()
+		})
+	}
+}
+
+// Many at once: a run is one process's, and each of them is carried out.
+func TestReconcilersAtOnce(t *testing.T) {
+	t.Parallel()
+	b := halves(t)
+	ids := []int64{b.ask(t, Request{}), b.ask(t, Request{})}
+	var group sync.WaitGroup
+	for range 4 {
+		r := b.reconciler(t, func(c *ReconcilerConfig) { c.PageSize, c.Patience, c.LookEvery = 7, deadline, 10*time.Millisecond })
+		group.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), deadline)
+			defer cancel()
+			for ctx.Err() == nil {
+				if err := r.round(ctx); err != nil {
+					t.Error(err)
+				}
+				var open bool
+				err := b.pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM casq.reconcile_runs WHERE finished_at IS NULL)").Scan(&open)
+				if err != nil || !open {
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	sums := b.text(t, `SELECT sum(created) || ' ' || sum(removed) || ' ' || sum(looked_at) FROM casq.reconcile_counts WHERE run = ANY ($1)`, ids)
+	// A row that the other run has removed or made meanwhile is left to the log.
+	if want := "50 50 300"; sums != want {
+		t.Errorf("got %s, want %s", sums, want)
+	}
+	if jobs := b.takeJobs(t); len(jobs) != 100 {
+		t.Errorf("%d jobs", len(jobs))
+	}
+}
+
+// What is due is asked for once, however many look.
+func TestReconcileIsScheduledOnce(t *testing.T) {
+	t.Parallel()
+	b := setupLook(t)
+	b.follow(t)
+	daily := func(c *ReconcilerConfig) { c.Every = 24 * time.Hour }
+	counts := func() string {
+		return b.text(t, `SELECT count(*) || ' ' || count(*) FILTER (WHERE finished_at IS NULL) FROM casq.reconcile_runs WHERE reason = 'scheduled'`)
+	}
+	rounds := func() {
+		var group sync.WaitGroup
+		for range 6 {
+			r := b.reconciler(t, daily)
+			group.Go(func() {
+				if err := r.round(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+	}
+	for i, step := range []struct{ change, want string }{
+		{"", "1 1"},
+		{"UPDATE casq.reconcile_runs SET not_before = NULL", "1 0"}, // the first one waits for the log to be read
+		{"", "1 0"},
+		{"UPDATE casq.reconcile_runs SET requested_at = now() - interval '25 hours'", "2 0"},
+		{"UPDATE casq.reconcile_runs SET requested_at = now() - interval '25 hours', dry_run = id = 2", "3 0"},
+		{"UPDATE casq.reconcile_runs SET requested_at = now() - interval '25 hours', finished_at = NULL, not_before = now() + interval '1 hour'", "3 3"},
+	} {
+		if step.change != "" {
+			b.exec(t, step.change)
+		}
+		rounds()
+		if got := counts(); got != step.want {
+			t.Errorf("step %d: %s, want %s", i, got, step.want)
+		}
+	}
+}
+
+// Folders of claims that some row still has stay, and so do those that are made
+// while the claims are looked at.
+func TestReconcileRemovesStaging(t *testing.T) {
+	t.Parallel()
+	b := setupLook(t)
+	b.follow(t)
+	p := b.process(t)
+	for _, key := range []string{"a", "b", "c"} {
+		b.put(t, key, 1)
+		b.know(t, key, 1, 1, false)
+	}
+	staging := &stagingList{folders: map[string]string{"working": b.claimed(t, "b", p.ID()), "left": uuid.NewString(), "left too": uuid.NewString()}}
+	var later string
+	staging.listed = func() {
+		later = b.claimed(t, "c", p.ID())
+		staging.folders["begun just now"], staging.listed = later, nil
+	}
+	with := func(c *ReconcilerConfig) { c.Staging = []Staging{staging} }
+	b.tick(t)
+	b.follow(t)
+	if got := b.reconcile(t, Request{DryRun: true}, with); !strings.Contains(got, ": staging_removed 2") || len(staging.folders) != 4 {
+		t.Errorf("got %q, left %v", got, staging.folders)
+	}
+	if got := b.reconcile(t, Request{}, with); !strings.Contains(got, ": staging_removed 2") {
+		t.Errorf("got %q", got)
+	}
+	if len(staging.folders) != 2 || staging.folders["working"] == "" || staging.folders["begun just now"] != later {
+		t.Errorf("left %v", staging.folders)
+	}
+}

@@ -1,0 +1,139 @@
+package registry
+
+import (
+	"slices"
+	"testing"
+
+	"casq/eventlog"
+
+	"github.com/google/uuid"
+)
+
+// lostBundle is a site that has read ticks 50 and more of life 1, which the
+// source has lost: its life 2 began after tick 10.
+func lostBundle(t *testing.T) *lookBundle {
+	t.Helper()
+	b := setupLook(t)
+	b.exec(t, `INSERT INTO casq.lives SELECT 2, gen_random_uuid(), system_identifier, timeline, 11, '0/0' FROM casq.lives`)
+	for _, key := range []string{"kept", "lost update", "lost delete", "lost, and changed since"} {
+		b.put(t, key, 2)
+	}
+	b.exec(t, `DELETE FROM casq.ticks WHERE id > 0`)
+	b.tick(t)
+	b.exec(t, `UPDATE casq.ticks SET life = 2, id = 11 WHERE id > 0`)
+	b.know(t, "kept", 1, 5, false)
+	b.know(t, "lost create", 9, 50, false)
+	b.know(t, "lost update", 9, 50, false)
+	b.know(t, "lost delete", 9, 51, true)
+	b.know(t, "lost create and delete", 9, 51, true)
+	b.know(t, "lost, and changed since", 2, 50, false)
+	b.exec(t, `UPDATE casq.registry SET life = 2, tick = 12 WHERE resource_id = 'lost, and changed since'`)
+	b.follow(t)
+	return b
+}
+
+// Only what came with lost ticks is looked at, also where nothing differs.
+func TestReconcileBeyond(t *testing.T) {
+	t.Parallel()
+	b := lostBundle(t)
+	kept, since := b.row(t, "kept"), b.row(t, "lost, and changed since")
+	got := b.reconcile(t, Request{Reason: Lost, Beyond: &Tick{1, 10}, At: &Tick{2, 11}})
+	if got != "thing: changed 2 late 1 removed 1" {
+		t.Errorf("got %q", got)
+	}
+	jobs := b.takeJobs(t)
+	keys := keysOf(slices.SortedFunc(slices.Values(jobs), func(x, y Job) int { return compareTokens(x.Token, y.Token) }))
+	if keys != "lost create, lost delete, lost update" {
+		t.Errorf("jobs for %s", keys)
+	}
+	for key, want := range map[string]row{
+		"lost create":            {Life: 2, Tick: 11, EventID: 0, Deleted: true, Status: "removing"},
+		"lost update":            {Life: 2, Tick: 11, EventID: 0, Payload: `{"v": 2}`, Status: "pending"},
+		"lost delete":            {Life: 2, Tick: 11, EventID: 0, Payload: `{"v": 2}`, Status: "pending"},
+		"lost create and delete": {Life: 1, Tick: 51, EventID: 1000, Deleted: true, Status: "removed"},
+	} {
+		got := b.row(t, key)
+		short := row{Life: got.Life, Tick: got.Tick, EventID: got.EventID, Deleted: got.Deleted, Status: got.Status}
+		if !want.Deleted {
+			short.Payload = got.Payload
+		}
+		if short != want {
+			t.Errorf("%s: got %+v, want %+v", key, short, want)
+		}
+	}
+	if b.row(t, "kept").Version != kept.Version || b.row(t, "lost, and changed since").Version != since.Version {
+		t.Error("others were touched")
+	}
+}
+
+// What cannot be listed is copied again, never deleted, where events were lost;
+// else it is left alone. The report says so.
+func TestReconcileOfAKindWithoutATable(t *testing.T) {
+	t.Parallel()
+	b := lostBundle(t)
+	simple(t, b.pool, `SELECT casq.untrack('things')`)
+	if got := b.reconcile(t, Request{}); got != "thing: unlisted true" {
+		t.Errorf("got %q", got)
+	}
+	b.wantJobs(t)
+	b.know(t, "lost tombstone", 1, 52, true)
+	got := b.reconcile(t, Request{Reason: Lost, Beyond: &Tick{1, 10}, At: &Tick{2, 11}})
+	if got != "thing: changed 5 late 1 unlisted true" {
+		t.Errorf("got %q", got)
+	}
+	if jobs := b.takeJobs(t); len(jobs) != 5 || slices.ContainsFunc(jobs, func(j Job) bool { return j.Deleted }) {
+		t.Errorf("got %v", jobs)
+	}
+	if got := b.reconcile(t, Request{Reason: Pruned, At: &Tick{2, 11}}); got != "thing: changed 6 late 1 unlisted true" {
+		t.Errorf("pruned: got %q", got)
+	}
+}
+
+// The floors of a lost history are lowered to what is left of it, with the
+// request.
+func TestAskLowersFloors(t *testing.T) {
+	t.Parallel()
+	b := setupLook(t)
+	b.exec(t, `INSERT INTO casq.registry_floors VALUES ('below', 1, 5), ('beyond', 1, 50)`)
+	const floors = `SELECT string_agg(kind || ' ' || life || ' ' || tick, ', ' ORDER BY kind) FROM casq.registry_floors`
+	b.ask(t, Request{Reason: Pruned, Beyond: &Tick{1, 10}})
+	b.ask(t, Request{Beyond: &Tick{1, 10}})
+	if got := b.text(t, floors); got != "below 1 5, beyond 1 50" {
+		t.Errorf("got %s", got)
+	}
+	b.ask(t, Request{Reason: Lost, Beyond: &Tick{1, 10}})
+	if got := b.text(t, floors); got != "below 1 5, beyond 1 10" {
+		t.Errorf("got %s", got)
+	}
+	b.ask(t, Request{Reason: Lost})
+	if got := b.text(t, floors); got != "below 0 0, beyond 0 0" {
+		t.Errorf("got %s", got)
+	}
+}
+
+// A run of one kind leaves the others alone, and things of a kind that home has
+// never heard of get their rows.
+func TestReconcileKinds(t *testing.T) {
+	t.Parallel()
+	source, home := setupLook(t), &lookBundle{setup(t)}
+	simple(t, source.pool, `CREATE TABLE others (key bigint PRIMARY KEY)`,
+		`SELECT casq.track('others', kind => 'a_other', transfer => 'file', key_column => 'key', queue => 'q')`, `INSERT INTO others VALUES (7)`)
+	source.put(t, "x", 1)
+	tick := source.tick(t)
+	var life uuid.UUID
+	if err := source.pool.QueryRow(t.Context(), "SELECT id FROM casq.lives").Scan(&life); err != nil {
+		t.Fatal(err)
+	}
+	home.exec(t, `INSERT INTO casq.cursors (name, system_identifier, life, life_id, tick, mark) VALUES ('registry', 1, 1, $1, $2, $1)`, life, tick)
+	from := func(c *ReconcilerConfig) { c.Source = source.pool }
+	if got := home.reconcile(t, Request{Kind: "a_other"}, from); got != "a_other: created 1" {
+		t.Errorf("got %q", got)
+	}
+	if got := home.reconcile(t, Request{}, from); got != "thing: created 1" && got != "a_other: thing: created 1" {
+		t.Errorf("got %q", got)
+	}
+	kinds, err := eventlog.Kinds(t.Context(), home.pool)
+	if err != nil || kinds["a_other"].Queue != "q" {
+		t.Errorf("%v: %v", kinds, err)
+	}
+}

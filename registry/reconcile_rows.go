@@ -1,0 +1,280 @@
+package registry
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"slices"
+	"time"
+
+	"casq/eventlog"
+
+	"github.com/jackc/pgx/v5"
+)
+
+var (
+	//go:embed reconcile_rows.sql
+	reconcileRowsSQL string
+	//go:embed reconcile_oldest.sql
+	reconcileOldestSQL string
+	//go:embed reconcile_requeue.sql
+	reconcileRequeueSQL string
+	//go:embed reconcile_raise.sql
+	reconcileRaiseSQL string
+)
+
+// The flags of reconcile_rows.sql.
+const (
+	wantsThing = 1 << iota
+	isBeyond
+	isIdle
+	isDue
+)
+
+// rowsPage is a page of the registry.
+type rowsPage struct {
+	kind     eventlog.Kind
+	keys     []string
+	versions []int64
+	flags    []int32
+}
+
+// with are the rows that have all of the flags, in key order.
+func (p *rowsPage) with(flags int32) rowSet {
+	s := rowSet{kind: p.kind.Name}
+	for i, f := range p.flags {
+		if f&flags == flags {
+			s.add(p.keys[i], p.versions[i])
+		}
+	}
+	return s
+}
+
+// rowSet are rows of a kind in key order, under the versions that were looked
+// at.
+type rowSet struct {
+	kind     string
+	keys     []string
+	versions []int64
+}
+
+func (s *rowSet) add(key string, version int64) {
+	s.keys, s.versions = append(s.keys, key), append(s.versions, version)
+}
+
+// only are those whose keys are among some.
+func (s *rowSet) only(keys []string) map[string]int64 {
+	under := make(map[string]int64, len(keys))
+	for _, key := range keys {
+		if i, ok := slices.BinarySearch(s.keys, key); ok {
+			under[key] = s.versions[i]
+		}
+	}
+	return under
+}
+
+// rowsToDo is what is to be done for a page of rows.
+type rowsToDo struct {
+	shown   *page            // what the source shows, or does not
+	gone    map[string]int64 // rows whose things are not there
+	there   *page            // things that are copied again; may be nil
+	raise   rowSet           // rows that are copied again unseen
+	requeue rowSet
+	checks  rowSet
+}
+
+func (d *rowsToDo) needsSource() bool {
+	return len(d.gone) > 0 || d.there != nil && len(d.there.keys) > 0 || len(d.raise.keys) > 0
+}
+
+func (d *rowsToDo) empty() bool {
+	return !d.needsSource() && len(d.requeue.keys) == 0 && len(d.checks.keys) == 0
+}
+
+// rows goes through the rows of a kind, page by page.
+func (run *reconcileRun) rows(ctx context.Context, kind eventlog.Kind, after *string) error {
+	// Taken once: a time that is too early leaves rows for the next run.
+	var waitedSince time.Time
+	if err := run.cfg.Home.QueryRow(ctx, reconcileOldestSQL, kind.Queue, run.cfg.Margin).Scan(&waitedSince); err != nil {
+		return fmt.Errorf("look for the oldest job of queue %s: %w", kind.Queue, err)
+	}
+	for {
+		p, err := run.readRows(ctx, kind, after, waitedSince)
+		if err != nil || len(p.keys) == 0 {
+			return err
+		}
+		run.cfg.Hook("reconcile:rows")
+		after = &p.keys[len(p.keys)-1]
+		if err := run.rowsPage(ctx, p); err != nil {
+			return fmt.Errorf("compare rows of kind %s up to %q: %w", kind.Name, *after, err)
+		}
+	}
+}
+
+func (run *reconcileRun) readRows(ctx context.Context, kind eventlog.Kind, after *string, waitedSince time.Time) (*rowsPage, error) {
+	p := &rowsPage{kind: kind}
+	from := ""
+	if after != nil {
+		from = *after
+	}
+	var verifyBefore *time.Time
+	if run.cfg.Checks != nil && run.cfg.VerifyEvery > 0 && run.beyond == nil && kind.Transfer != eventlog.TransferNone {
+		verifyBefore = new(time.Now().Add(-run.cfg.VerifyEvery))
+	}
+	life, tick := run.beyond.columns()
+	err := run.cfg.Home.QueryRow(ctx, reconcileRowsSQL, kind.Name, from, run.cfg.PageSize, life, tick, waitedSince, verifyBefore).
+		Scan(&p.keys, &p.versions, &p.flags)
+	if err != nil {
+		return nil, fmt.Errorf("read rows of kind %s: %w", kind.Name, err)
+	}
+	return p, nil
+}
+
+// rowsPage looks at a page's things in the source, after the rows were read, so
+// that a row that changes meanwhile has another version.
+func (run *reconcileRun) rowsPage(ctx context.Context, p *rowsPage) error {
+	do, err := run.judge(ctx, p)
+	if err != nil {
+		return err
+	}
+	f := found{unlisted: !do.shown.listed, looked: len(p.keys)}
+	if do.needsSource() {
+		if _, err := run.passed(ctx, do.shown); err != nil {
+			return err
+		}
+	}
+	var effects func(tx pgx.Tx) error
+	if !do.empty() {
+		effects = func(tx pgx.Tx) error { return run.applyRows(ctx, tx, do, &f) }
+	}
+	to := progress{rowsPhase, &p.kind.Name, &p.keys[len(p.keys)-1]}
+	return run.commit(ctx, to, p.kind.Name, &f, effects)
+}
+
+func (run *reconcileRun) judge(ctx context.Context, p *rowsPage) (*rowsToDo, error) {
+	do := &rowsToDo{requeue: p.with(isBeyond | isIdle), checks: p.with(isDue)}
+	ask := p.with(wantsThing | isBeyond)
+	var err error
+	if run.beyond != nil {
+		// Also tombstones: their deletes may be lost.
+		ask = p.with(isBeyond)
+		do.shown, err = thingsOf(ctx, run.cfg.Source, p.kind.Name, ask.keys)
+	} else {
+		do.shown, err = thingsMissing(ctx, run.cfg.Source, p.kind.Name, ask.keys)
+	}
+	if err == nil {
+		err = run.fit(ctx, do.shown)
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case !do.shown.listed && run.skipsEvents():
+		do.raise = ask
+	case !do.shown.listed:
+	case run.beyond != nil:
+		do.there = do.shown
+		live := p.with(wantsThing | isBeyond)
+		do.gone = live.only(live.keys)
+		for _, key := range do.there.keys {
+			delete(do.gone, key)
+		}
+	default:
+		do.gone = ask.only(do.shown.keys)
+	}
+	return do, nil
+}
+
+// skipsEvents tells whether the run was asked for since events were lost, or
+// will not be read: then also things that cannot be listed are copied again.
+func (run *reconcileRun) skipsEvents() bool {
+	return run.beyond != nil || run.at != nil || run.reason == Lost || run.reason == Pruned
+}
+
+// applyRows does what was judged, under locks in key order.
+func (run *reconcileRun) applyRows(ctx context.Context, tx pgx.Tx, do *rowsToDo, f *found) error {
+	if do.there != nil {
+		if err := lockFloor(ctx, tx, do.shown); err != nil {
+			return err
+		}
+	}
+	if err := do.lock(ctx, tx); err != nil {
+		return err
+	}
+	jobs, err := removeRows(ctx, tx, do.shown, do.gone)
+	if err != nil {
+		return err
+	}
+	f.removed, f.late = len(jobs), len(do.gone)-len(jobs)
+	if do.there != nil {
+		again, err := applyThings(ctx, tx, do.there, true)
+		if err != nil {
+			return err
+		}
+		f.changed, f.late = len(again), f.late+len(do.there.keys)-len(again)
+		jobs = append(jobs, again...)
+	}
+	raised, err := writeRows(ctx, tx, reconcileRaiseSQL, do.raise, do.shown.life, do.shown.tick)
+	if err != nil {
+		return err
+	}
+	f.changed, f.late = f.changed+len(raised), f.late+len(do.raise.keys)-len(raised)
+	requeued, err := writeRows(ctx, tx, reconcileRequeueSQL, do.requeue)
+	if err != nil {
+		return err
+	}
+	f.requeued = len(requeued)
+	if err := run.queue(ctx, tx, slices.Concat(jobs, raised, requeued)); err != nil {
+		return err
+	}
+	f.checks = len(do.checks.keys)
+	return run.check(ctx, tx, do.checks)
+}
+
+// lock locks all rows that will be written, in one go.
+func (d *rowsToDo) lock(ctx context.Context, tx pgx.Tx) error {
+	keys := slices.Concat(d.raise.keys, d.requeue.keys)
+	for key := range d.gone {
+		keys = append(keys, key)
+	}
+	if d.there != nil {
+		keys = append(keys, d.there.keys...)
+	}
+	slices.Sort(keys)
+	keys = slices.Compact(keys)
+	if _, err := tx.Exec(ctx, lockSQL, slices.Repeat([]string{d.shown.kind}, len(keys)), keys); err != nil {
+		return fmt.Errorf("lock %d rows: %w", len(keys), err)
+	}
+	return nil
+}
+
+// writeRows runs a statement over locked rows and returns the jobs it asks for.
+func writeRows(ctx context.Context, tx pgx.Tx, sql string, s rowSet, more ...any) ([]Job, error) {
+	if len(s.keys) == 0 {
+		return nil, nil
+	}
+	rows, err := tx.Query(ctx, sql, append([]any{s.kind, s.keys, s.versions}, more...)...)
+	if err != nil {
+		return nil, fmt.Errorf("ask again for %d things: %w", len(s.keys), err)
+	}
+	jobs, err := collectJobs(rows)
+	if err != nil {
+		return nil, fmt.Errorf("ask again for %d things: %w", len(s.keys), err)
+	}
+	return jobs, nil
+}
+
+// check queues verifications. No row is locked: a token that is late by then
+// costs nothing.
+func (run *reconcileRun) check(ctx context.Context, tx pgx.Tx, s rowSet) error {
+	if run.dry || len(s.keys) == 0 {
+		return nil
+	}
+	tokens := make([]Token, len(s.keys))
+	for i, key := range s.keys {
+		tokens[i] = Token{Kind: s.kind, ResourceID: key, Version: s.versions[i]}
+	}
+	if err := run.cfg.Checks.InsertChecks(ctx, tx, tokens); err != nil {
+		return fmt.Errorf("queue %d verifications: %w", len(tokens), err)
+	}
+	return nil
+}

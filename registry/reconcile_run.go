@@ -1,0 +1,276 @@
+package registry
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"casq/eventlog"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+var (
+	//go:embed reconcile_take.sql
+	reconcileTakeSQL string
+	//go:embed reconcile_move.sql
+	reconcileMoveSQL string
+	//go:embed reconcile_give_back.sql
+	reconcileGiveBackSQL string
+	//go:embed reconcile_finish.sql
+	reconcileFinishSQL string
+	//go:embed reconcile_totals.sql
+	reconcileTotalsSQL string
+)
+
+var (
+	errTakenOver    = errors.New("the run is another's by now")
+	errCursorBehind = errors.New("the log is not read as far as the source was looked at")
+)
+
+// The phases of a run, in order.
+const (
+	thingsPhase  = "things"  // what the source has, and the registry may not
+	rowsPhase    = "rows"    // what the registry has, and the source may not
+	stagingPhase = "staging" // what no run works with
+)
+
+// progress is where a run goes on: after a key of a kind, in a phase.
+type progress struct {
+	phase string
+	kind  *string
+	after *string
+}
+
+// reconcileRun is a run that this process has taken.
+type reconcileRun struct {
+	*Reconciler
+	id      int64
+	kind    string // empty: all
+	reason  Reason
+	dry     bool
+	beyond  *Tick
+	at      *Tick
+	reached progress
+}
+
+// found is what one page has come to.
+type found struct {
+	unlisted                                   bool
+	looked, created, adopted, changed, removed int
+	requeued, checks, late, staging            int
+}
+
+// take makes a run this process's; nil when there is none.
+func (r *Reconciler) take(ctx context.Context) (*reconcileRun, error) {
+	run := &reconcileRun{Reconciler: r}
+	var beyondLife, atLife *int32
+	var beyondTick, atTick *int64
+	err := r.cfg.Home.QueryRow(ctx, reconcileTakeSQL, r.cfg.Process).Scan(&run.id, &run.kind, &run.reason, &run.dry,
+		&beyondLife, &beyondTick, &atLife, &atTick, &run.reached.phase, &run.reached.kind, &run.reached.after)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil //nolint:nilnil // there is nothing to do, which is no error
+	}
+	if err != nil {
+		return nil, fmt.Errorf("take a reconcile: %w", err)
+	}
+	run.beyond, run.at = tickFrom(beyondLife, beyondTick), tickFrom(atLife, atTick)
+	return run, nil
+}
+
+func tickFrom(life *int32, id *int64) *Tick {
+	if life == nil || id == nil {
+		return nil
+	}
+	return &Tick{Life: *life, ID: *id}
+}
+
+// carryOut goes on with the run to its end. Dying anywhere leaves the pages that
+// were committed, with the progress beyond them.
+func (run *reconcileRun) carryOut(ctx context.Context) error {
+	if err := learnKinds(ctx, run.cfg.Home, run.cfg.Source); err != nil {
+		return err
+	}
+	kinds, err := eventlog.Kinds(ctx, run.cfg.Home)
+	if err != nil {
+		return err
+	}
+	// Rows beyond a tick are looked at by themselves; what is new comes by the
+	// log, which goes on from there.
+	if run.reached.phase == thingsPhase && run.beyond == nil {
+		if err := run.eachKind(ctx, kinds, thingsPhase, run.things); err != nil {
+			return err
+		}
+	}
+	if run.reached.phase != stagingPhase {
+		if err := run.eachKind(ctx, kinds, rowsPhase, run.rows); err != nil {
+			return err
+		}
+	}
+	if err := run.staging(ctx); err != nil {
+		return err
+	}
+	return run.finish(ctx)
+}
+
+// eachKind calls do for the kinds that are left in the phase, with the key after
+// which to begin.
+func (run *reconcileRun) eachKind(ctx context.Context, kinds map[string]eventlog.Kind, phase string,
+	do func(ctx context.Context, kind eventlog.Kind, after *string) error,
+) error {
+	begin := run.reached
+	for _, name := range slices.Sorted(maps.Keys(kinds)) {
+		var after *string
+		if begin.phase == phase && begin.kind != nil {
+			if name < *begin.kind {
+				continue
+			}
+			if name == *begin.kind {
+				after = begin.after
+			}
+		}
+		if run.kind != "" && run.kind != name {
+			continue
+		}
+		if err := do(ctx, kinds[name], after); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// execer is a pool or a transaction.
+type execer interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+}
+
+// move stores what was found, and that the run has come to a place.
+func (run *reconcileRun) move(ctx context.Context, db execer, to progress, kind string, f found) error {
+	from := run.reached
+	tag, err := db.Exec(ctx, reconcileMoveSQL, run.id, run.cfg.Process, from.phase, from.kind, from.after,
+		to.phase, to.kind, to.after, kind, f.unlisted, f.looked, f.created, f.adopted, f.changed, f.removed,
+		f.requeued, f.checks, f.late, f.staging)
+	if err != nil {
+		return fmt.Errorf("store progress: %w", err)
+	}
+	if tag.RowsAffected() == 0 {
+		return errTakenOver
+	}
+	return nil
+}
+
+// commit does a page's effects, which may be nil, and stores the progress beyond
+// it, in one transaction.
+func (run *reconcileRun) commit(ctx context.Context, to progress, kind string, f *found, effects func(tx pgx.Tx) error) error {
+	var err error
+	if effects == nil {
+		err = run.move(ctx, run.cfg.Home, to, kind, *f)
+	} else {
+		err = pgx.BeginTxFunc(ctx, run.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
+			if err := run.apply(ctx, tx, effects); err != nil {
+				return err
+			}
+			if err := run.move(ctx, tx, to, kind, *f); err != nil {
+				return err
+			}
+			run.cfg.Hook("reconcile:applied")
+			return nil
+		})
+	}
+	if err != nil {
+		return err
+	}
+	run.reached = to
+	run.cfg.Hook("reconcile:committed")
+	return nil
+}
+
+// apply does effects. Those of a dry run are taken back to a savepoint: what it
+// counts was decided by the same statements.
+func (run *reconcileRun) apply(ctx context.Context, tx pgx.Tx, effects func(tx pgx.Tx) error) error {
+	if !run.dry {
+		return effects(tx)
+	}
+	inner, err := tx.Begin(ctx)
+	if err != nil {
+		return fmt.Errorf("set a savepoint: %w", err)
+	}
+	if err := effects(inner); err != nil {
+		return err
+	}
+	if err := inner.Rollback(ctx); err != nil {
+		return fmt.Errorf("go back to the savepoint: %w", err)
+	}
+	return nil
+}
+
+// queue queues jobs, unless nothing is to be changed.
+func (run *reconcileRun) queue(ctx context.Context, tx pgx.Tx, wanted []Job) error {
+	if run.dry {
+		return nil
+	}
+	return insertJobs(ctx, tx, run.cfg.Jobs, wanted)
+}
+
+// fit returns an error for a page of a host that does not show what the run was
+// asked to look at, or not the history that home follows.
+func (run *reconcileRun) fit(ctx context.Context, p *page) error {
+	if at := run.at; at != nil && (p.life < at.Life || p.life == at.Life && p.tick < at.ID) {
+		return fmt.Errorf("%w: it shows tick %d of life %d, the run needs %d of %d", ErrLateSource, p.tick, p.life, at.ID, at.Life)
+	}
+	cursor, err := readCursor(ctx, run.cfg.Home)
+	if err != nil {
+		return err
+	}
+	return cursor.knows(p)
+}
+
+// passed waits until all that the page's tick shows was applied at home, so that
+// the log has brought by itself what it brings. It tells whether it had to wait.
+func (run *reconcileRun) passed(ctx context.Context, p *page) (waited bool, err error) {
+	deadline := time.NewTimer(run.cfg.Patience)
+	defer deadline.Stop()
+	poll := time.NewTicker(20 * time.Millisecond)
+	defer poll.Stop()
+	for ; ; waited = true {
+		cursor, err := readCursor(ctx, run.cfg.Home)
+		if err != nil {
+			return waited, err
+		}
+		if cursor.passed(p) {
+			return waited, nil
+		}
+		select {
+		case <-ctx.Done():
+			return waited, ctx.Err()
+		case <-deadline.C:
+			return waited, fmt.Errorf("%w: tick %d of life %d; home's cursor stands at %d of %d", errCursorBehind, p.tick, p.life, cursor.tick, cursor.life)
+		case <-poll.C:
+		}
+	}
+}
+
+func (run *reconcileRun) finish(ctx context.Context) error {
+	tag, err := run.cfg.Home.Exec(ctx, reconcileFinishSQL, run.id, run.cfg.Process)
+	if err != nil {
+		return fmt.Errorf("finish: %w", err)
+	}
+	if tag.RowsAffected() == 0 {
+		return errTakenOver
+	}
+	var f found
+	err = run.cfg.Home.QueryRow(ctx, reconcileTotalsSQL, run.id).Scan(&f.looked, &f.created, &f.adopted, &f.changed, &f.removed,
+		&f.requeued, &f.checks, &f.late, &f.staging)
+	if err != nil {
+		return fmt.Errorf("read the report: %w", err)
+	}
+	run.log.InfoContext(ctx, "reconcile finished", "run", run.id, "reason", run.reason, "dry_run", run.dry, "looked_at", f.looked,
+		"created", f.created, "adopted", f.adopted, "changed", f.changed, "removed", f.removed, "requeued", f.requeued,
+		"checks", f.checks, "late", f.late, "staging_removed", f.staging)
+	return nil
+}

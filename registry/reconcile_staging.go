@@ -1,0 +1,94 @@
+package registry
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+//go:embed reconcile_claims.sql
+var reconcileClaimsSQL string
+
+// Staged is a folder in which a run of a claim works, or has worked.
+type Staged struct {
+	Folder string // as [Staging] calls it
+	Claim  string
+}
+
+// Staging are the folders that runs work in, at one target.
+type Staging interface {
+	ListStaging(ctx context.Context, each func(Staged) error) error
+	DropStaging(ctx context.Context, s Staged) error
+}
+
+// stagingLimit bounds what one run removes; the next one goes on. What is there
+// in the ordinary case are the claims at work.
+const stagingLimit = 10_000
+
+var errEnough = errors.New("enough")
+
+// staging removes the folders that no run works in any more. They are listed
+// first, and the claims are looked at afterwards: a folder is made after its
+// claim has committed, and a claim that is given back never returns. So a listed
+// folder whose claim is not seen is nobody's.
+func (run *reconcileRun) staging(ctx context.Context) error {
+	removed := 0
+	for _, s := range run.cfg.Staging {
+		dead, err := run.listStaging(ctx, s)
+		if err != nil {
+			return err
+		}
+		if err := run.keepClaimed(ctx, dead); err != nil {
+			return err
+		}
+		for _, staged := range dead {
+			if !run.dry {
+				if err := s.DropStaging(ctx, staged); err != nil {
+					return fmt.Errorf("remove staging %s: %w", staged.Folder, err)
+				}
+			}
+			removed++
+		}
+	}
+	return run.commit(ctx, progress{phase: stagingPhase}, "", &found{staging: removed}, nil)
+}
+
+// listStaging returns the folders of a target by claim.
+func (run *reconcileRun) listStaging(ctx context.Context, s Staging) (map[string]Staged, error) {
+	staged := make(map[string]Staged)
+	err := s.ListStaging(ctx, func(f Staged) error {
+		if len(staged) == stagingLimit {
+			return errEnough
+		}
+		staged[f.Claim] = f
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return nil, fmt.Errorf("list staging: %w", err)
+	}
+	run.cfg.Hook("reconcile:staged")
+	return staged, nil
+}
+
+// keepClaimed takes those out that some row has as its claim, by a walk through
+// the registry.
+func (run *reconcileRun) keepClaimed(ctx context.Context, staged map[string]Staged) error {
+	kind, key := "", ""
+	for len(staged) > 0 {
+		var claims []string
+		err := run.cfg.Home.QueryRow(ctx, reconcileClaimsSQL, kind, key, sweepPage).Scan(&kind, &key, &claims)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("look at claims: %w", err)
+		}
+		for _, claim := range claims {
+			delete(staged, claim)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,252 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"casq/eventlog"
+
+	"github.com/google/uuid"
+)
+
+const dump = `SELECT coalesce(string_agg(to_jsonb(r)::text, E'\n' ORDER BY kind, resource_id), '') FROM casq.registry AS r`
+
+// bothWays has things and rows that differ in each way.
+func bothWays(t *testing.T) *lookBundle {
+	t.Helper()
+	b := setupLook(t)
+	for _, key := range []string{"d new", "c same", "e changed", "a back", "i in place", "g newer in the log", "k tombstone of later"} {
+		b.put(t, key, 2)
+	}
+	// No event of it can be appended.
+	simple(t, b.pool, `SELECT casq.untrack('things')`, `INSERT INTO things VALUES (repeat('long', 300), 2)`, trackThings)
+	now := b.tick(t)
+	b.follow(t)
+	b.know(t, "c same", 2, now, false)
+	b.know(t, "e changed", 0, now, false)
+	b.know(t, "a back", 0, now, true)
+	b.know(t, "b gone", 1, now, false)
+	b.know(t, "f gone long ago", 1, now, true)
+	b.know(t, "g newer in the log", 7, now+1, false)
+	b.know(t, "h gone, but newer in the log", 7, now+1, false)
+	b.know(t, "k tombstone of later", 2, now+1, true)
+	return b
+}
+
+func TestReconcileBothWays(t *testing.T) {
+	t.Parallel()
+	for _, pageSize := range []int{1, 3, 100} {
+		t.Run(fmt.Sprint("pages of ", pageSize), func(t *testing.T) {
+			t.Parallel()
+			b := bothWays(t)
+			small := func(c *ReconcilerConfig) {
+				c.PageSize = pageSize
+				c.InPlace = func(_ context.Context, k eventlog.Kind, key string) bool {
+					return k.Name == kind && key == "i in place"
+				}
+			}
+			const want = "thing: adopted 1 changed 1 created 2 late 3 removed 1"
+			before := b.text(t, dump)
+			if got := b.reconcile(t, Request{DryRun: true}, small); got != want+" :" && got != want {
+				t.Errorf("dry run: got %q, want %q", got, want)
+			}
+			if after := b.text(t, dump); after != before {
+				t.Errorf("a dry run has changed\n%s\nto\n%s", before, after)
+			}
+			b.wantJobs(t)
+			if got := b.reconcile(t, Request{}, small); got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+			jobs := b.takeJobs(t)
+			keys := keysOf(slices.SortedFunc(slices.Values(jobs), func(x, y Job) int { return compareTokens(x.Token, y.Token) }))
+			if want := "a back, b gone, d new, e changed, i in place"; keys != want {
+				t.Errorf("jobs for %s, want %s", keys, want)
+			}
+			for _, j := range jobs {
+				if got := b.row(t, j.ResourceID); got.Version != j.Version || got.Deleted != j.Deleted || got.Deleted != (j.ResourceID == "b gone") {
+					t.Errorf("job %v for %+v", j, got)
+				}
+			}
+			// The late ones are what the log was to bring.
+			if got := b.reconcile(t, Request{}, small); got != "thing: late 3" {
+				t.Errorf("the next run: got %q", got)
+			}
+			b.wantJobs(t)
+		})
+	}
+}
+
+// A page waits until the log has brought what it brings: else all things of a
+// backlog would be copied twice.
+func TestReconcileWaitsForTheLog(t *testing.T) {
+	t.Parallel()
+	for name, hinder := range map[string]func(t *testing.T, b *lookBundle) (pass func()){
+		"the cursor is behind": func(t *testing.T, b *lookBundle) func() {
+			b.tick(t)
+			return func() { b.follow(t) }
+		},
+		"no cursor has begun": func(t *testing.T, b *lookBundle) func() {
+			b.exec(t, "DELETE FROM casq.cursors")
+			return func() { b.follow(t) }
+		},
+		"the source is in another life": func(t *testing.T, b *lookBundle) func() {
+			b.exec(t, "UPDATE casq.cursors SET life_id = $1", uuid.New())
+			return func() { b.follow(t) }
+		},
+		"the host is a life behind": func(t *testing.T, b *lookBundle) func() {
+			b.exec(t, "UPDATE casq.cursors SET life = 2, life_id = $1", uuid.New())
+			return func() { b.follow(t) }
+		},
+		"tombstones beyond the page are gone": func(t *testing.T, b *lookBundle) func() {
+			b.exec(t, "INSERT INTO casq.registry_floors VALUES ($1, 1, $2)", kind, 1000)
+			return func() {
+				b.exec(t, "UPDATE casq.ticks SET id = 1000 WHERE id = (SELECT max(id) FROM casq.ticks)")
+				b.follow(t)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setupLook(t)
+			b.put(t, "x", 1)
+			b.tick(t)
+			b.follow(t)
+			pass := hinder(t, b)
+			id := b.ask(t, Request{})
+			r := b.reconciler(t)
+			b.round(t, r)
+			if got := b.text(t, `SELECT state || '/' || phase || '/' || coalesce(waiting, '') FROM casq.reconcile_report`); !strings.HasPrefix(got, "waiting/things/") || len(got) < 30 {
+				t.Errorf("the run is %s", got)
+			}
+			b.wantJobs(t)
+			pass()
+			b.exec(t, "UPDATE casq.reconcile_runs SET not_before = NULL")
+			b.round(t, r)
+			if got := b.report(t, id); got != "thing: created 1" {
+				t.Errorf("got %q", got)
+			}
+			b.wantJobs(t, jobFor("x", b.row(t, "x").Version, false))
+		})
+	}
+}
+
+func TestReconcileAtATick(t *testing.T) {
+	t.Parallel()
+	b := setupLook(t)
+	b.put(t, "x", 1)
+	now := b.tick(t)
+	b.follow(t)
+	b.ask(t, Request{At: &Tick{1, now + 1}})
+	r := b.reconciler(t)
+	b.round(t, r)
+	b.wantJobs(t)
+	b.tick(t)
+	b.follow(t)
+	b.exec(t, "UPDATE casq.reconcile_runs SET not_before = NULL")
+	b.round(t, r)
+	if jobs := b.takeJobs(t); len(jobs) != 1 {
+		t.Errorf("got %v", jobs)
+	}
+}
+
+// Work that nobody will do gets a job, and nothing else does.
+func TestReconcileRequeues(t *testing.T) {
+	t.Parallel()
+	b := setupLook(t)
+	live, dead := b.process(t), b.process(t)
+	for key, change := range map[string]string{
+		"lost":                         ``,
+		"lost removal":                 `deleted_at = now()`,
+		"lost, of a dead process":      `claim = gen_random_uuid(), claim_process = '` + dead.ID().String() + `'`,
+		"retry is overdue":             `failed_version = version, retry_at = now() - interval '1 hour'`,
+		"failed for good, before that": `failed_version = version - 1`,
+
+		"synced":          `synced_version = version`,
+		"just queued":     `queued_at = now()`,
+		"has a run":       `claim = gen_random_uuid(), claim_process = '` + live.ID().String() + `'`,
+		"retry is to be":  `failed_version = version, retry_at = now() + interval '1 hour'`,
+		"retry just was":  `failed_version = version, retry_at = now()`,
+		"failed for good": `failed_version = version`,
+	} {
+		b.put(t, key, 1)
+		b.know(t, key, 1, 1, strings.Contains(change, "deleted"))
+		b.exec(t, "UPDATE casq.registry SET synced_version = NULL, queued_at = now() - interval '2 hours' WHERE resource_id = $1", key)
+		if change != "" {
+			b.exec(t, "UPDATE casq.registry SET "+change+" WHERE resource_id = $1", key)
+		}
+	}
+	b.exec(t, "DELETE FROM things WHERE key = 'lost removal'")
+	b.exec(t, "UPDATE casq.processes SET dead_at = now() WHERE id = $1", dead.ID())
+	b.tick(t)
+	b.follow(t)
+	versions := b.text(t, "SELECT string_agg(version::text, ' ' ORDER BY resource_id) FROM casq.registry")
+	b.riverJob(t, "other", 100*time.Hour, Token{})
+	b.riverJob(t, kind, time.Minute, Token{})
+	if got := b.reconcile(t, Request{}); got != "thing: requeued 5" {
+		t.Errorf("got %q", got)
+	}
+	keys := keysOf(slices.SortedFunc(slices.Values(b.takeJobs(t)), func(x, y Job) int { return compareTokens(x.Token, y.Token) }))
+	if want := "failed for good, before that, lost, lost removal, lost, of a dead process, retry is overdue"; keys != want {
+		t.Errorf("jobs for %s, want %s", keys, want)
+	}
+	if got := b.text(t, "SELECT string_agg(version::text, ' ' ORDER BY resource_id) FROM casq.registry"); got != versions {
+		t.Errorf("versions %s, want %s as before", got, versions)
+	}
+	if got := b.reconcile(t, Request{}); got != "" && got != "thing:" {
+		t.Errorf("again: got %q", got)
+	}
+}
+
+// In a long queue what was queued since the oldest job waits in it.
+func TestReconcileLeavesALongQueueAlone(t *testing.T) {
+	t.Parallel()
+	b := setupLook(t)
+	b.put(t, "x", 1)
+	b.tick(t)
+	b.follow(t)
+	b.know(t, "x", 1, 1, false)
+	b.exec(t, "UPDATE casq.registry SET synced_version = NULL, queued_at = now() - interval '2 hours'")
+	b.riverJob(t, kind, 3*time.Hour, Token{})
+	b.exec(t, "UPDATE river.river_job SET priority = 3")
+	b.reconcile(t, Request{})
+	b.wantJobs(t)
+	b.exec(t, "UPDATE river.river_job SET state = 'completed', finalized_at = now()")
+	b.reconcile(t, Request{})
+	if jobs := b.takeJobs(t); len(jobs) != 1 {
+		t.Errorf("got %v", jobs)
+	}
+}
+
+func TestReconcileAsksForChecks(t *testing.T) {
+	t.Parallel()
+	b := setupLook(t)
+	simple(t, b.pool, `CREATE TABLE files (path text PRIMARY KEY)`,
+		`SELECT casq.track('files', kind => 'file', transfer => 'file', key_column => 'path')`,
+		`INSERT INTO files VALUES ('old'), ('new'), ('pending')`)
+	b.tick(t)
+	b.follow(t)
+	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, life, event_id, tick, payload) SELECT 'file', path, 1, 1, 1, '{}' FROM files`)
+	b.exec(t, `UPDATE casq.registry SET synced_version = version, verified_at = now() - interval '2 days' WHERE resource_id <> 'pending'`)
+	b.exec(t, `UPDATE casq.registry SET verified_at = now() WHERE resource_id = 'new'`)
+	b.know(t, "no bytes", 1, 1, false)
+	b.put(t, "no bytes", 1)
+	b.exec(t, `UPDATE casq.registry SET verified_at = now() - interval '2 days' WHERE resource_id = 'no bytes'`)
+	checks := &checkList{}
+	daily := func(c *ReconcilerConfig) { c.Checks, c.VerifyEvery = checks, 24*time.Hour }
+	if got := b.reconcile(t, Request{DryRun: true}, daily); got != "file: checks 1" || len(checks.tokens) != 0 {
+		t.Errorf("got %q, %v", got, checks.tokens)
+	}
+	if got := b.reconcile(t, Request{}, daily); got != "file: checks 1" {
+		t.Errorf("got %q", got)
+	}
+	if len(checks.tokens) != 1 || checks.tokens[0].ResourceID != "old" || checks.tokens[0].Version == 0 {
+		t.Errorf("got %v", checks.tokens)
+	}
+	if got := b.reconcile(t, Request{}); strings.Contains(got, "checks") {
+		t.Errorf("without a queue of checks: got %q", got)
+	}
+}

@@ -1,0 +1,137 @@
+package registry
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+
+	"casq/eventlog"
+
+	"github.com/jackc/pgx/v5"
+)
+
+//go:embed reconcile_compare.sql
+var reconcileCompareSQL string
+
+// The verdicts of reconcile_compare.sql.
+const (
+	isCreated = "created"
+	isLate    = "late"
+)
+
+// difference is a thing of a page of which the registry says something else.
+type difference struct {
+	Place   int // in the page, from 1
+	Verdict string
+}
+
+// things goes through what the source has of a kind, page by page.
+func (run *reconcileRun) things(ctx context.Context, kind eventlog.Kind, after *string) error {
+	for {
+		p, err := thingsPage(ctx, run.cfg.Source, kind.Name, after, run.cfg.PageSize)
+		if err != nil {
+			return err
+		}
+		if !p.listed {
+			return run.commit(ctx, progress{thingsPhase, &kind.Name, after}, kind.Name, &found{unlisted: true}, nil)
+		}
+		if err := run.fit(ctx, p); err != nil {
+			return err
+		}
+		if p.last == nil {
+			return nil
+		}
+		run.cfg.Hook("reconcile:read")
+		after = p.last
+		if err := run.thingsPage(ctx, kind, p); err != nil {
+			return fmt.Errorf("compare things of kind %s up to %q: %w", kind.Name, *p.last, err)
+		}
+	}
+}
+
+// thingsPage asks for what a page shows and the registry does not say. Nothing
+// is written, and nobody waited for, where the two agree.
+func (run *reconcileRun) thingsPage(ctx context.Context, kind eventlog.Kind, p *page) error {
+	to := progress{thingsPhase, &kind.Name, p.last}
+	p = p.usable()
+	f := found{looked: len(p.keys)}
+	differ, err := run.compare(ctx, p)
+	if err != nil {
+		return err
+	}
+	if len(differ) > 0 {
+		waited, err := run.passed(ctx, p)
+		if err == nil && waited {
+			differ, err = run.compare(ctx, p)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(differ) == 0 {
+		return run.commit(ctx, to, kind.Name, &f, nil)
+	}
+	inPlace := run.inPlace(ctx, kind, p, differ)
+	run.cfg.Hook("reconcile:compared")
+	return run.commit(ctx, to, kind.Name, &f, func(tx pgx.Tx) error {
+		return run.applyPage(ctx, tx, p, differ, inPlace, &f)
+	})
+}
+
+func (run *reconcileRun) applyPage(ctx context.Context, tx pgx.Tx, p *page, differ []difference, inPlace map[string]bool, f *found) error {
+	places := make([]int, 0, len(differ))
+	created := make(map[string]bool)
+	for _, d := range differ {
+		if d.Verdict != isLate {
+			places = append(places, d.Place-1)
+		}
+		created[p.keys[d.Place-1]] = d.Verdict == isCreated
+	}
+	if err := lockFloor(ctx, tx, p); err != nil {
+		return err
+	}
+	jobs, err := applyThings(ctx, tx, p.only(places), false)
+	if err != nil {
+		return err
+	}
+	for _, j := range jobs {
+		switch {
+		case !created[j.ResourceID]:
+			f.changed++
+		case inPlace[j.ResourceID]:
+			f.adopted++
+		default:
+			f.created++
+		}
+	}
+	// The others were written by the log since they were compared.
+	f.late = len(differ) - len(jobs)
+	return run.queue(ctx, tx, jobs)
+}
+
+func (run *reconcileRun) compare(ctx context.Context, p *page) ([]difference, error) {
+	rows, err := run.cfg.Home.Query(ctx, reconcileCompareSQL, p.kind, p.keys, p.payloads, p.life, p.tick)
+	if err != nil {
+		return nil, fmt.Errorf("compare: %w", err)
+	}
+	differ, err := pgx.CollectRows(rows, pgx.RowToStructByPos[difference])
+	if err != nil {
+		return nil, fmt.Errorf("compare: %w", err)
+	}
+	return differ, nil
+}
+
+// inPlace looks at the places of what is to be created, before any row is
+// locked.
+func (run *reconcileRun) inPlace(ctx context.Context, kind eventlog.Kind, p *page, differ []difference) map[string]bool {
+	there := make(map[string]bool)
+	if run.cfg.InPlace == nil {
+		return there
+	}
+	for _, d := range differ {
+		if key := p.keys[d.Place-1]; d.Verdict == isCreated && run.cfg.InPlace(ctx, kind, key) {
+			there[key] = true
+		}
+	}
+	return there
+}
