@@ -132,11 +132,18 @@ func (p *Process) every(ctx context.Context, interval time.Duration, what string
 }
 
 // Stop removes the process's row. Call it when all claims were given back;
-// those that were not are handed on by the others.
+// those that were not are handed on by the others. Where the row is gone, as
+// somebody has deleted it, the others have nothing that leads them there.
 func (p *Process) Stop(ctx context.Context) error {
 	p.cancel(context.Canceled)
-	if _, err := p.cfg.Pool.Exec(ctx, "UPDATE casq.processes SET dead_at = clock_timestamp() WHERE id = $1", p.id); err != nil {
+	tag, err := p.cfg.Pool.Exec(ctx, "UPDATE casq.processes SET dead_at = clock_timestamp() WHERE id = $1", p.id)
+	if err != nil {
 		return fmt.Errorf("sign off process: %w", err)
+	}
+	if tag.RowsAffected() == 0 {
+		if err := p.sweepClaims(ctx); err != nil {
+			return err
+		}
 	}
 	return p.sweepDead(ctx)
 }

@@ -155,3 +155,30 @@ func TestStop(t *testing.T) {
 		t.Errorf("%d processes are left", n)
 	}
 }
+
+// Somebody deletes the row of a process that lives: none of the others knows of
+// its claims.
+func TestStopWithoutARow(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	r, other := b.registry(t), b.process(t)
+	token := b.create(t, 1, "x")
+	claim(t, r, token)
+	b.exec(t, "DELETE FROM casq.processes WHERE id = $1", r.process.id)
+	if err := other.watch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.process.beat(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if cause := context.Cause(r.process.Done()); !errors.Is(cause, ErrProcessLost) {
+		t.Errorf("it has learnt %v", cause)
+	}
+	if err := r.process.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.wantJobs(t, Job{Token: token})
+	if got := b.row(t, "x"); got.Claim != nil {
+		t.Errorf("got %+v", got)
+	}
+}
