@@ -28,6 +28,21 @@ func TestACopyOfWhatWasDeletedIsCancelled(t *testing.T) {
 	}
 }
 
+// The process's row is gone: all of its work is cancelled, and it goes on under
+// another id.
+func TestALostProcessCancelsItsWork(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(cfg *Config) { cfg.CopyRate = 1 << 10 })
+	b.put(t, "long", strings.Repeat("x", 100<<20))
+	b.until(t, "long", func() bool { return b.status(t, "long") == "started" && b.staged(t) == 1 })
+	b.exec(t, "DELETE FROM casq.processes")
+	b.until(t, "long", func() bool {
+		return b.count(t, "attempts = 2 AND claim_process = (SELECT id FROM casq.processes WHERE dead_at IS NULL)") == 1
+	})
+	b.until(t, "long", func() bool { return b.log.has("taken for dead, work cancelled") && b.log.has("run was fenced") })
+	b.until(t, "long", func() bool { return b.staged(t) == 1 }) // the new one's
+}
+
 // staged is how many files runs have begun to copy.
 func (b *testBundle) staged(t *testing.T) int {
 	t.Helper()
