@@ -20,7 +20,7 @@ func TestAMissingRepository(t *testing.T) {
 		return b.count(t, thing+"missing_since IS NOT NULL AND retry_at IS NOT NULL AND last_error LIKE 'missing at the source: %' AND synced_version IS NULL") == 1
 	})
 	git := exec.CommandContext(t.Context(), "git", "init", "--quiet", "--bare", filepath.Join(from, "group", "project.git"))
-	git.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1")
+	git.Env = append(git.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1")
 	if out, err := git.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
