@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"casq/eventlog"
 	"casq/internal/database"
 
 	"github.com/jackc/pgx/v5"
@@ -54,7 +55,7 @@ type Request struct {
 // single one for all. Nothing happens to the counters until the scan's result is
 // swapped in.
 func (c *Counters) Refresh(ctx context.Context, r Request) (scan int64, refreshes []int64, err error) {
-	if _, _, err := c.open(ctx); err != nil {
+	if err := c.prepare(ctx); err != nil {
 		return 0, nil, err
 	}
 	err = pgx.BeginTxFunc(ctx, c.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
@@ -66,6 +67,18 @@ func (c *Counters) Refresh(ctx context.Context, r Request) (scan int64, refreshe
 		return err
 	})
 	return scan, refreshes, err
+}
+
+// prepare makes a request possible before any worker has run.
+func (c *Counters) prepare(ctx context.Context) error {
+	err := c.begin(ctx)
+	if !errors.Is(err, eventlog.ErrNoTicks) {
+		return err
+	}
+	if _, err := c.cfg.Home.Exec(ctx, "SELECT casq.tick(true)"); err != nil {
+		return fmt.Errorf("take the first tick: %w", err)
+	}
+	return c.begin(ctx)
 }
 
 // check refuses what cannot be counted.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"casq/cmd/internal/cli"
+	"casq/counter"
 	"casq/eventlog"
 
 	"github.com/jackc/pgx/v5"
@@ -56,7 +57,26 @@ func (h *home) backfill(ctx context.Context, cmd *cobra.Command, kind, after str
 	if errors.As(err, &failed) && failed.After != "" {
 		return fmt.Errorf("%w (--after %q goes on)", err, failed.After)
 	}
-	return err
+	return errors.Join(err, h.countBackfilled(ctx, cmd, kind))
+}
+
+// countBackfilled asks for the kind's counters, if it has any: the rows that
+// were there before are in no event's deltas.
+func (h *home) countBackfilled(ctx context.Context, cmd *cobra.Command, kind string) error {
+	counters, closeCounters, err := h.counters()
+	if err != nil {
+		return err
+	}
+	defer closeCounters()
+	_, ids, err := counters.Refresh(ctx, counter.Request{Kind: kind, All: true})
+	if errors.Is(err, counter.ErrNotCounted) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("ask for a recount (enqueue refresh --kind %s --all): %w", kind, err)
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "asked for a recount of kind %s, as %s\n", kind, numbers(ids))
+	return nil
 }
 
 // rowsOf counts the rows of a kind's tracked table.

@@ -6,6 +6,7 @@ import "casq/cmd/internal/cli"
 type config struct {
 	homeURL   string
 	sourceURL string // "": the log is home's
+	redisURL  string // "": counters are read as they were flushed
 	log       cli.LogConfig
 }
 
@@ -16,6 +17,7 @@ func readConfig(env *cli.Env) (config, error) {
 	cfg := config{
 		homeURL:   env.Database("DATABASE_URL"),
 		sourceURL: env.Database("SOURCE_DATABASE_URL"),
+		redisURL:  env.Redis("REDIS_URL"),
 		log: cli.LogConfig{
 			Format: env.Choice("LOG_FORMAT", cli.LogText, cli.LogJSON),
 			Level:  env.Level("LOG_LEVEL"),
