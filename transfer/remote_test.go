@@ -156,7 +156,11 @@ func TestGitDiesWithItsParent(t *testing.T) {
 	must(t, err)
 	defer func() { must(t, unix.Close(handle)) }()
 	must(t, worker.cmd.Process.Kill())
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(handle), Events: unix.POLLIN}}, 10_000)
+	n := 0
+	err = eintr(func() (err error) {
+		n, err = unix.Poll([]unix.PollFd{{Fd: int32(handle), Events: unix.POLLIN}}, 30_000)
+		return err
+	})
 	if err != nil || n != 1 {
 		t.Fatalf("git lives on: %d %v", n, err)
 	}
