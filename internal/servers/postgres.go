@@ -28,6 +28,9 @@ type PostgresOptions struct {
 	// TCP makes the server listen on a free port of 127.0.0.1, with a
 	// password, beside its Unix socket.
 	TCP bool
+	// OwnIdentity gives the cluster a system identifier of its own, as a server
+	// elsewhere has one. Without it, clusters of this machine have the same.
+	OwnIdentity bool
 	// Logger is told of starts and stops. Defaults to none.
 	Logger *slog.Logger
 }
@@ -37,6 +40,7 @@ type PostgresOptions struct {
 type Postgres struct {
 	member
 	tcp  bool
+	own  bool // see PostgresOptions.OwnIdentity
 	port int
 	// password is the same on a primary and its standbys.
 	password string
@@ -82,6 +86,7 @@ func newPostgres(ctx context.Context, options PostgresOptions, b Binaries) (*Pos
 			logger:   cmp.Or(options.Logger, slog.New(slog.DiscardHandler)),
 		},
 		tcp:      options.TCP,
+		own:      options.OwnIdentity,
 		port:     defaultPort,
 		settings: defaultSettings(options.Durable),
 	}
@@ -104,7 +109,7 @@ func (p *Postgres) create(ctx context.Context) error {
 	if there {
 		p.binaries, err = matching(p.place.data(), p.binaries)
 	} else {
-		err = p.place.initialise(ctx, p.binaries)
+		err = p.place.initialise(ctx, p.binaries, p.own)
 	}
 	if err != nil {
 		return err

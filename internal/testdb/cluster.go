@@ -38,6 +38,9 @@ func Synchronous() ClusterOption { return func(o *clusterOptions) { o.synchronou
 // Unmigrated leaves the database empty.
 func Unmigrated() ClusterOption { return func(o *clusterOptions) { o.empty = true } }
 
+// OwnIdentity gives the cluster another system identifier than all others have.
+func OwnIdentity() ClusterOption { return func(o *clusterOptions) { o.postgres.OwnIdentity = true } }
+
 // TCP makes the servers listen on free ports of 127.0.0.1 too.
 func TCP() ClusterOption { return func(o *clusterOptions) { o.postgres.TCP = true } }
 

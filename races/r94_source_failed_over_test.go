@@ -1,0 +1,397 @@
+package races
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"casq/eventlog"
+	"casq/internal/cursor"
+	casqdb "casq/internal/database"
+	"casq/internal/redisurl"
+	"casq/internal/servers"
+	"casq/internal/testdb"
+	"casq/jobs"
+	"casq/registry"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// r94Lost is how many ticks, each with events, the promoted standby lacks. It
+// issues all of their ids again, and some more.
+const r94Lost = 40
+
+// TestR94SourceFailedOver: the standby of the source is promoted, with all that
+// was read or without the newest of it. It issues the ids of what it lacks again,
+// for other events; whoever goes on by ids alone takes those for read, and keeps
+// what never was. The cursor has to go on where nothing is lost, and else to go
+// back, have what it did beyond looked at again, and miss nothing of the new
+// history; also when home is the one that failed over, and lost its own
+// position, while Redis and the process remember it. Without an operator.
+func TestR94SourceFailedOver(t *testing.T) {
+	t.Parallel()
+	t.Run("twin/tick id alone", func(t *testing.T) {
+		t.Parallel()
+		r := newR94(t)
+		var at int64
+		r.play(t, func() { at = r.lastTick(t, r.primary) }, nil)
+		got := thingsOf(t, r.second, `SELECT resource_id FROM casq.events
+			WHERE NOT pg_visible_in_snapshot(xid, (SELECT snapshot FROM casq.ticks WHERE id = $1))
+			  AND pg_visible_in_snapshot(xid, (SELECT snapshot FROM casq.ticks ORDER BY id DESC LIMIT 1)) ORDER BY id`, at)
+		if missed := len(r.events(t)) - len(got); missed < r94Lost {
+			t.Errorf("a reader that goes on from tick %d misses %d things of the new history, want %d at least", at, missed, r94Lost)
+		}
+	})
+	t.Run("twin/waits for its tick", func(t *testing.T) {
+		t.Parallel()
+		r := newR94(t)
+		var mark string
+		r.play(t, func() { mark = lines(t, r.primary, "SELECT mark::text FROM casq.ticks ORDER BY id DESC LIMIT 1") }, nil)
+		if shown := lines(t, r.second, "SELECT id::text FROM casq.ticks WHERE mark = '"+mark+"'"); shown != "" {
+			t.Errorf("the tick %s that it waits for has come", shown)
+		}
+	})
+	t.Run("ours/a has all that was read", r94Whole)
+	t.Run("ours/b lacks what was read", r94Lacks)
+	t.Run("ours/c home itself", r94Home)
+}
+
+// r94 is a source with a standby, which is promoted in the course of it.
+type r94 struct {
+	cluster         *testdb.Cluster
+	primary, second *pgxpool.Pool
+	address         *r94Address
+}
+
+// r94Address is where the source is found: first the primary, then the standby.
+type r94Address struct{ atomic.Pointer[pgxpool.Pool] }
+
+func (a *r94Address) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	return a.Load().Query(ctx, sql, args...)
+}
+
+func (a *r94Address) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	return a.Load().QueryRow(ctx, sql, args...)
+}
+
+func (a *r94Address) SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults {
+	return a.Load().SendBatch(ctx, batch)
+}
+
+func newR94(t *testing.T) *r94 {
+	t.Helper()
+	cluster := testdb.NewCluster(t, testdb.Standbys(1))
+	r := &r94{cluster: cluster, second: testdb.Pool(t, cluster.StandbyURL(0))}
+	r.prepare(t, testdb.Pool(t, cluster.URL()))
+	return r
+}
+
+// newR94Alone is a source without a standby.
+func newR94Alone(t *testing.T) *r94 {
+	t.Helper()
+	r := &r94{}
+	r.prepare(t, testdb.New(t).Pool(t))
+	return r
+}
+
+func (r *r94) prepare(t *testing.T, primary *pgxpool.Pool) {
+	t.Helper()
+	r.primary, r.address = primary, &r94Address{}
+	r.address.Store(r.primary)
+	execute(t, r.primary, `CREATE TABLE things (key text PRIMARY KEY, n int NOT NULL DEFAULT 0)`)
+	execute(t, r.primary, `SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'key', payload_columns => ARRAY['n'])`)
+	execute(t, r.primary, `INSERT INTO things (key) VALUES ('a'), ('b'), ('c'), ('d')`)
+	r.tick(t, r.primary)
+}
+
+func (r *r94) tick(t *testing.T, pool *pgxpool.Pool) {
+	t.Helper()
+	if _, err := eventlog.Tick(t.Context(), pool, true); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (r *r94) lastTick(t *testing.T, pool *pgxpool.Pool) (id int64) {
+	t.Helper()
+	if err := pool.QueryRow(t.Context(), "SELECT max(id) FROM casq.ticks").Scan(&id); err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// events are the things of all events of the new history, in order.
+func (r *r94) events(t *testing.T) []string {
+	t.Helper()
+	return thingsOf(t, r.second, `SELECT resource_id FROM casq.events
+		WHERE xid >= pg_snapshot_xmax((SELECT snapshot FROM casq.ticks WHERE id = (SELECT began_tick - 1 FROM casq.lives WHERE life = 2))) ORDER BY id`)
+}
+
+// cutOff makes the standby miss what the primary writes from now on.
+func (r *r94) cutOff(t *testing.T) {
+	t.Helper()
+	standby := r.cluster.Standbys[0]
+	if err := standby.WaitReplayed(t.Context(), r.cluster.Primary); err != nil {
+		t.Fatal(err)
+	}
+	if err := standby.Reload(t.Context(), map[string]string{"primary_conninfo": ""}); err != nil {
+		t.Fatal(err)
+	}
+	r.until(t, "the standby is cut off", func() bool {
+		return lines(t, r.primary, "SELECT count(*)::text FROM pg_stat_replication") == "0"
+	})
+}
+
+func (r *r94) promote(t *testing.T) {
+	t.Helper()
+	if err := r.cluster.Standbys[0].Promote(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.address.Store(r.second)
+}
+
+func (r *r94) until(t *testing.T, what string, met func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(time.Minute)
+	defer deadline.Stop()
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for !met() {
+		select {
+		case <-poll.C:
+		case <-deadline.C:
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+// play loses what is read between the calls of read and late: read returns when
+// everything was, late looks at a standby that does not show it yet.
+func (r *r94) play(t *testing.T, read, late func()) {
+	t.Helper()
+	r.cutOff(t)
+	execute(t, r.primary, "UPDATE things SET n = 1 WHERE key IN ('a', 'c'); DELETE FROM things WHERE key = 'b'")
+	for i := range r94Lost {
+		execute(t, r.primary, fmt.Sprintf("INSERT INTO things (key) VALUES ('lost%d')", i))
+		r.tick(t, r.primary)
+	}
+	read()
+	if late != nil {
+		r.address.Store(r.second)
+		late()
+	}
+	r.promote(t)
+	execute(t, r.second, "DELETE FROM things WHERE key = 'c'; UPDATE things SET n = 2 WHERE key = 'd'")
+	for i := range r94Lost + 5 {
+		execute(t, r.second, fmt.Sprintf("INSERT INTO things (key) VALUES ('new%d')", i))
+		r.tick(t, r.second)
+	}
+}
+
+// follow starts a registry elsewhere that follows the source.
+func (r *r94) follow(t *testing.T) (home *pgxpool.Pool, log *told) {
+	t.Helper()
+	home = r.home(t)
+	return home, r.followAgain(t, home)
+}
+
+func (r *r94) home(t *testing.T) *pgxpool.Pool {
+	t.Helper()
+	home, err := casqdb.Open(t.Context(), testdb.New(t).URL, casqdb.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(home.Close)
+	return home
+}
+
+func (r *r94) config(t *testing.T, home *pgxpool.Pool, log *told) cursor.Config {
+	t.Helper()
+	queue, err := jobs.NewQueue(home, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cursor.Config{
+		Name: "registry", Source: r.address, Home: home, Consumer: &registry.Transposer{Jobs: queue},
+		Logger: slog.New(log), Interval: time.Millisecond, Wait: 20 * time.Millisecond, PageSize: 7,
+	}
+}
+
+// followAgain goes on at a home that was stopped.
+func (r *r94) followAgain(t *testing.T, home *pgxpool.Pool) *told {
+	t.Helper()
+	log := &told{}
+	follow(t, r.config(t, home, log))
+	return log
+}
+
+// followUntilStopped is follow for a cursor that goes away.
+func (r *r94) followUntilStopped(t *testing.T) (home *pgxpool.Pool, stop func()) {
+	t.Helper()
+	home = r.home(t)
+	cfg := r.config(t, home, &told{})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- cursor.New(cfg).Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the cursor stopped: %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return home, stop
+}
+
+const r94Rows = "SELECT resource_id FROM casq.registry WHERE deleted_at IS NULL ORDER BY resource_id"
+
+// r94Whole: what the old primary had was replicated.
+func r94Whole(t *testing.T) {
+	t.Parallel()
+	r := newR94(t)
+	home, log := r.follow(t)
+	execute(t, r.primary, "INSERT INTO things (key) VALUES ('e')")
+	r.tick(t, r.primary)
+	r.until(t, "e is read", func() bool { return strings.Contains(lines(t, home, r94Rows), "e") })
+	r.cutOff(t)
+	r.promote(t)
+	execute(t, r.second, "INSERT INTO things (key) VALUES ('f'); DELETE FROM things WHERE key = 'a'")
+	r.tick(t, r.second)
+	r.until(t, "the log goes on", func() bool { return lines(t, home, r94Rows) == "b\nc\nd\ne\nf" })
+	// Each event once. A version is drawn for each, and one more where the row is
+	// there already.
+	if got := lines(t, home, "SELECT last_value::text FROM casq.registry_version"); got != "8" {
+		t.Errorf("6 things and a delete gave %s versions", got)
+	}
+	if asked := lines(t, home, "SELECT reason FROM casq.reconcile_runs"); asked != "" || log.has("log does not continue, went back") {
+		t.Errorf("asked for a reconcile (%s) though nothing was lost", asked)
+	}
+}
+
+// r94Lacks: the standby lacks what was read. Before it is promoted it is merely
+// late.
+func r94Lacks(t *testing.T) {
+	t.Parallel()
+	r := newR94(t)
+	home, log := r.follow(t)
+	var shared int64
+	r.play(t, func() {
+		last := fmt.Sprintf("lost%d", r94Lost-1)
+		r.until(t, "the lost ones are read", func() bool { return strings.Contains(lines(t, home, r94Rows), last) })
+	}, func() {
+		shared = r.lastTick(t, r.second)
+		r.until(t, "the standby is late", func() bool { return log.has("source is late, waiting") })
+		if log.has("log does not continue, went back") {
+			t.Error("went back on a standby that is late")
+		}
+	})
+	newest := r.lastTick(t, r.second)
+	r.until(t, "the new history is read", func() bool {
+		return lines(t, home, fmt.Sprintf("SELECT 'so' FROM casq.cursors WHERE life = 2 AND tick = %d AND to_tick = 0", newest)) == "so"
+	})
+	if asked, want := lines(t, home, "SELECT format('%s beyond %s/%s', reason, beyond_life, beyond_tick) FROM casq.reconcile_runs"), fmt.Sprintf("lost beyond 1/%d", shared); asked != want {
+		t.Errorf("asked for %q, want %q once", asked, want)
+	}
+	if at := lines(t, home, "SELECT 'so' FROM casq.reconcile_runs WHERE at_life = 2 AND at_tick > beyond_tick"); at != "so" {
+		t.Error("the source may be looked at on a host that does not show the new life")
+	}
+	// All of the new history was applied, over what the lost one has said.
+	for _, thing := range r.events(t) {
+		row := lines(t, home, "SELECT life || ' ' || (deleted_at IS NULL) FROM casq.registry WHERE resource_id = '"+thing+"'")
+		if want := fmt.Sprintf("2 %t", thing != "c"); row != want {
+			t.Errorf("%s is %q, want %q", thing, row, want)
+		}
+	}
+	// What is left of the lost one is what is looked at again.
+	want := []string{"a", "b"}
+	for i := range r94Lost {
+		want = append(want, fmt.Sprintf("lost%d", i))
+	}
+	slices.Sort(want)
+	wantThings(t, strings.Split(lines(t, home, `SELECT resource_id FROM casq.registry AS r, casq.reconcile_runs AS q
+		WHERE r.life = 1 AND (r.life, r.tick) > (q.beyond_life, q.beyond_tick) ORDER BY resource_id`), "\n"), want...)
+}
+
+// r94Home: the source is home, and position and effects are lost together. The
+// process and its lease in Redis go on, with an epoch that the new primary
+// issues again.
+func r94Home(t *testing.T) {
+	t.Parallel()
+	r := newR94(t)
+	execute(t, r.primary, "CREATE TABLE applied (n bigint GENERATED ALWAYS AS IDENTITY, id bigint, thing text)")
+	config, err := pgxpool.ParseConfig(r.cluster.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := pgxpool.ParseConfig(r.cluster.StandbyURL(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
+		if r.address.Load() == r.second {
+			c.Host, c.Port = second.ConnConfig.Host, second.ConnConfig.Port
+			c.User, c.Password = second.ConnConfig.User, second.ConnConfig.Password
+		}
+		return nil
+	}
+	home, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(home.Close)
+	memory := testdb.Redis(t, servers.RedisOptions{})
+	client, err := redisurl.Open(memory.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	for range 2 { // one active, one that waits
+		follow(t, cursor.Config{
+			Name: "race", Source: home, Home: home, Consumer: applier{}, Redis: client, Lease: 2 * time.Second,
+			Logger: slog.New(slog.DiscardHandler), Interval: time.Millisecond, Wait: 50 * time.Millisecond, PageSize: 7,
+		})
+	}
+	applied := func(pool *pgxpool.Pool) string { return lines(t, pool, "SELECT thing FROM applied ORDER BY n") }
+	r.until(t, "the log is followed", func() bool { return applied(r.primary) == "a\nb\nc\nd" })
+	r.play(t, func() {
+		last := fmt.Sprintf("lost%d", r94Lost-1)
+		r.until(t, "the lost ones are applied", func() bool { return strings.Contains(applied(r.primary), last) })
+		if err := r.cluster.Primary.Kill(); err != nil {
+			t.Fatal(err)
+		}
+	}, nil)
+	want := lines(t, r.second, "SELECT resource_id FROM casq.events ORDER BY id")
+	r.until(t, "the new history is read", func() bool { return len(applied(r.second)) >= len(want) })
+	wantThings(t, strings.Split(applied(r.second), "\n"), strings.Split(want, "\n")...)
+}
+
+// told is a log that is asked what was said.
+//
+// mutex guards messages.
+type told struct {
+	mutex    sync.Mutex
+	messages []string
+}
+
+func (l *told) Enabled(context.Context, slog.Level) bool { return true }
+func (l *told) WithAttrs([]slog.Attr) slog.Handler       { return l }
+func (l *told) WithGroup(string) slog.Handler            { return l }
+
+func (l *told) Handle(_ context.Context, r slog.Record) error {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	l.messages = append(l.messages, r.Message)
+	return nil
+}
+
+func (l *told) has(message string) bool {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	return slices.Contains(l.messages, message)
+}
