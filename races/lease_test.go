@@ -134,7 +134,8 @@ func holderMain(args []string) error {
 		Redis: client, Lease: spec.Lease, Interval: time.Millisecond, Wait: 100 * time.Millisecond,
 		Hook: func(point string) {
 			if point == spec.FreezeAt {
-				if passed++; passed == max(spec.FreezeIn, 1) {
+				passed++
+				if passed == max(spec.FreezeIn, 1) {
 					testproc.Freeze("frozen")
 				}
 			}

@@ -26,7 +26,7 @@ func TestR80FrozenHolder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer held.Release(t.Context())
+		defer func() { _ = held.Release(t.Context()) }()
 		one.batch(t) // it has the lease, and is frozen here
 		if err := s.client.Del(t.Context(), s.leaseKey(t)).Err(); err != nil {
 			t.Fatal(err) // what time does to a lease
@@ -35,7 +35,7 @@ func TestR80FrozenHolder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer other.Release(t.Context())
+		defer func() { _ = other.Release(t.Context()) }()
 		two.batch(t)
 		two.apply(t)
 		two.save(t)

@@ -26,7 +26,7 @@ func TestR91FailingHolder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer held.Release(context.Background())
+		defer func() { _ = held.Release(context.Background()) }()
 		for range 3 {
 			_ = (failing{}).Apply(t.Context(), nil, eventlog.Batch{}) // and tries again
 			_, err := lease.New(lease.Config{Client: s.client}).Obtain(t.Context(), "race", slog.New(slog.DiscardHandler))

@@ -25,7 +25,8 @@ func TestR92SlowBatch(t *testing.T) {
 		ctx := t.Context()
 		s.client.SetNX(ctx, "naive", "one", 50*time.Millisecond)
 		one.batch(t)
-		for !s.client.SetNX(ctx, "naive", "two", longLease).Val() { // the batch lasts
+		for obtained := false; !obtained; { // the batch lasts
+			obtained = s.client.SetNX(ctx, "naive", "two", longLease).Val()
 		}
 		two.batch(t)
 		two.apply(t)

@@ -73,6 +73,7 @@ type watcher struct {
 	lease, gap time.Duration
 
 	epoch, beat int64
+	pending     bool
 	since       time.Time // from when on it stands still
 	last        time.Time // end of the last look
 }
@@ -80,11 +81,12 @@ type watcher struct {
 // observe takes a look that began and ended then, and returns the time that the
 // holder has left.
 func (w *watcher) observe(began, ended time.Time, s sight, pending bool) time.Duration {
-	fresh := s.epoch != w.epoch || s.beat != w.beat || ended.Sub(w.last) > w.gap || !pending
+	// What is pending now, and was not, came after the look before.
+	fresh := s.epoch != w.epoch || s.beat != w.beat || ended.Sub(w.last) > w.gap || !pending || !w.pending
 	if fresh {
 		w.since = ended
 	}
-	w.epoch, w.beat, w.last = s.epoch, s.beat, ended
+	w.epoch, w.beat, w.pending, w.last = s.epoch, s.beat, pending, ended
 	return w.lease - max(began.Sub(w.since), 0)
 }
 

@@ -184,13 +184,13 @@ func TestAssumedLease(t *testing.T) {
 	one, two := b.leaser(short), b.leaser(short)
 	log := &logged{}
 	held := one.Assume(name, slog.New(log))
-	defer held.Release(context.Background())
+	defer func() { _ = held.Release(context.Background()) }()
 	until(t, "Redis knows it", func() bool { return b.holder(t) == one.ID() })
 	if n := log.count(lateMessage); n > 0 {
 		t.Error("the first answer was late")
 	}
 	other := two.Assume(name, slog.New(slog.DiscardHandler))
-	defer other.Release(context.Background())
+	defer func() { _ = other.Release(context.Background()) }()
 	select {
 	case <-other.Lost():
 	case <-time.After(patience):
