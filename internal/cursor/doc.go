@@ -13,39 +13,19 @@
 // which the batch began. When that row says something else, nothing of the
 // batch takes effect. Whoever becomes the active cursor raises the epoch first.
 //
-//	       lock taken,                     events
-//	idle ------------------> active  <-------------> batch
-//	 ^      epoch raised      |   ^                   | |
-//	 |                        |   +--- committed -----+ |
-//	 +-- session ended <------+<--- fenced, or error ---+
+// Which cursor is active is settled by a lease in Redis, or without Redis by
+// what the holder's row shows. Neither protects anything. DESIGN.md has the
+// states, and what happens when a holder is killed, frozen or cut off.
 //
-// Which cursor is active is settled by an advisory lock of its session, so that
-// idle ones do not try in vain. The lock protects nothing: a holder that was
-// stopped while another took over is fenced by the epoch.
+// # Logs that do not continue
 //
-// # Failure story
-//
-//  1. Killed before the commit: nothing happened; its session's end frees the
-//     lock, and another goes on from the stored position.
-//  2. Killed after the commit: the position is stored with the effects.
-//  3. The commit's answer is lost: the turn ends with an error, the next one
-//     reads the position that is stored, whichever it is.
-//  4. Frozen inside the transaction: the server ends the session after
-//     database.IdleInTransaction; row locks, effects and lock are gone.
-//  5. Frozen between two batches: it keeps the lock until it is thawed or its
-//     connection ends. Nothing is lost meanwhile, the log waits.
-//  6. Two first starts: one inserts the row, both read it; the later epoch wins.
-//  7. The consumer's error ends the turn, its panic the process; either way the
-//     lock is free at once.
-//  8. The server ends the session of a holder that has nothing to do: another
-//     takes over at once, and the holder notices within Config.Wait.
-//  9. The source fails over and has lost ticks, all of them without events: the
+//  1. The source fails over and has lost ticks, all of them without events: the
 //     holder goes back to the stored position, from which nothing was applied.
 //     Had they events, it goes back to the newest tick that is left of what it
 //     has read, and its consumer makes good for the rest in the same transaction
 //     ([Rewinder]; a consumer that is none stops).
-//  10. The position was pruned: likewise, at the newest tick.
-//  11. Home itself fails over and has lost positions, and epochs, which are
+//  2. The position was pruned: likewise, at the newest tick.
+//  3. Home itself fails over and has lost positions, and epochs, which are
 //     issued again: a holder of before names a position that is not there, down
 //     to the tick's random mark, and is fenced by it. Where it has the epoch and
 //     the position of one of now, whichever moves first fences the other.
@@ -74,5 +54,5 @@
 //
 // A position moves in memory over ticks without events; it is stored every few
 // minutes, so that it holds no old ticks back, and an idle system writes
-// nothing.
+// nothing, with Redis or without.
 package cursor
