@@ -74,8 +74,11 @@ func checkEvents(ctx context.Context, c *chaos) (found []violation, err error) {
 			found = append(found, violation{fmt.Sprintf("event %d (%s %s) was never applied", id, e.kind, e.key), e.kind, e.key})
 		}
 	}
-	c.timeline.say("%d events and %d lives at the source; %d deliveries by ticks that were lost", len(log.events), len(log.lives), lost)
-	return found, nil
+	var rewound int
+	err = c.site.h.QueryRow(ctx, "SELECT count(*) FROM rewound").Scan(&rewound)
+	c.timeline.say("%d events and %d lives at the source; %d deliveries by ticks that were lost, %d times gone back",
+		len(log.events), len(log.lives), lost, rewound)
+	return found, err
 }
 
 // judge says what is wrong with a delivery.

@@ -66,11 +66,17 @@ func (s spec) config(log *slog.Logger) worker.Config {
 		ClaimTTL:       s.TTL, CursorLease: s.TTL, CursorWait: s.TTL / 10, Concurrency: 16,
 		// A step is read in several pages now and then.
 		PageSize: pageSize,
+		CopyRate: copyRate,
 		Logger:   log,
 	}
 }
 
-const pageSize = 20
+const (
+	pageSize = 20
+	// copyRate lets a large file take a second, so that many copies are under
+	// way when something happens.
+	copyRate = 5_000_000
+)
 
 // record follows the log with a consumer of our own, beside the worker's.
 func record(ctx context.Context, s spec, log *slog.Logger) error {

@@ -14,7 +14,7 @@ type config struct {
 	worker   string // the program that is a worker when started with workerArgument
 	out      io.Writer
 
-	every   time.Duration // mean time between two faults; 3 s
+	every   time.Duration // mean time between two faults; 2 s
 	writers int           // at once, beside the one that commits late; 3
 	pause   time.Duration // mean pause of a writer between two operations; 100 ms
 	// ttl is the time for which leases and claims are good; 3 s. Frozen
@@ -29,7 +29,7 @@ type config struct {
 }
 
 func (c config) withDefaults() config {
-	c.every = cmp.Or(c.every, 3*time.Second)
+	c.every = cmp.Or(c.every, 2*time.Second)
 	c.writers = cmp.Or(c.writers, 3)
 	c.pause = cmp.Or(c.pause, 100*time.Millisecond)
 	c.ttl = cmp.Or(c.ttl, 3*time.Second)

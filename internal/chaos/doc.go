@@ -20,7 +20,8 @@
 //	                ticker                   Redis    target folders
 //
 // Servers are real and private, workers are processes of their own. Leases and
-// claims are good for 3 s, so that they run out while a process is frozen.
+// claims are good for 3 s, so that they run out while a process is frozen. Files
+// are read at 5 MB/s at most, so that copies are under way when a fault comes.
 //
 // The application does what an honest one does. It has few things, so that all
 // of them are created, changed, moved, deleted and created again under the same
@@ -35,21 +36,24 @@
 //
 // # What is injected
 //
-// Every 1.5 to 4.5 s one of these; each comes once before any comes again.
+// Every 1 to 3 s one of these; each comes once before any comes again.
 //
 //   - a worker, or the one that takes the ticks, is killed (SIGKILL) and
-//     started again after up to 2 s
+//     started again after up to 2 s; all of the second site are, at once
 //   - one is frozen (SIGSTOP) for longer than leases and claims are good
 //   - all sessions at home are ended (pg_terminate_backend); all at the source
 //   - home, the primary, or the standby stops at once, as pg_ctl -m immediate
 //     does, and starts again after up to 1.5 s
+//   - home or the standby is frozen for up to 4.5 s: connections stay open and
+//     nothing answers
 //   - the standby does not replay for up to 5 s
 //   - fail-over without loss: the primary stops in order, the standby is
 //     promoted, a new one is built
 //   - fail-over with lost commits: the primary is killed while the standby is
 //     behind. The application was told of commits that are not there any more;
 //     the second site, which reads from the standby, has not seen them
-//   - Redis loses everything (FLUSHALL); Redis is killed and started again
+//   - Redis loses everything (FLUSHALL); it is killed and started again; it is
+//     frozen, for less or more than a lease is good
 //
 // A fault that lasts goes on while others begin, except for those that need the
 // same server or worker, which wait for each other.

@@ -24,17 +24,21 @@ type injection struct {
 // faults are all that are injected. Another one is a line here.
 var faults = []fault{
 	{"kill a worker", killWorker},
+	{"kill all followers", killFollowers},
 	{"freeze a worker", freezeWorker},
 	{"end sessions at home", endSessionsAtHome},
 	{"end sessions at the source", endSessionsAtSource},
 	{"restart home", restartHome},
 	{"restart the primary", restartPrimary},
 	{"restart the standby", restartStandby},
+	{"freeze home", freezeHome},
+	{"freeze the standby", freezeStandby},
 	{"pause replay", pauseReplay},
 	{"fail over", failOver},
 	{"fail over, losing commits", failOverLosing},
 	{"flush Redis", flushRedis},
 	{"restart Redis", restartRedis},
+	{"freeze Redis", freezeRedis},
 }
 
 // planned is an injection with its time since the start.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -70,6 +71,39 @@ func restartStandby(r *rand.Rand, _ config) injection {
 		what:  fmt.Sprintf("stop the standby at once, start it again after %s", down),
 		needs: []string{resourceSource},
 		run:   func(ctx context.Context, c *chaos) error { return restart(ctx, c.site.standby, down) },
+	}
+}
+
+// frozen is something that can be frozen.
+type frozen interface {
+	Freeze() error
+	Thaw() error
+}
+
+// freeze leaves connections open, on which nothing answers.
+func freeze(ctx context.Context, server frozen, d time.Duration) error {
+	if err := server.Freeze(); err != nil {
+		return err
+	}
+	err := wait(ctx, d)
+	return errors.Join(err, server.Thaw())
+}
+
+func freezeHome(r *rand.Rand, cfg config) injection {
+	d := between(r, 200*time.Millisecond, cfg.ttl+cfg.ttl/2)
+	return injection{
+		what:  fmt.Sprintf("freeze home for %s", d),
+		needs: []string{resourceHome},
+		run:   func(ctx context.Context, c *chaos) error { return freeze(ctx, c.site.home, d) },
+	}
+}
+
+func freezeStandby(r *rand.Rand, cfg config) injection {
+	d := between(r, 200*time.Millisecond, cfg.ttl+cfg.ttl/2)
+	return injection{
+		what:  fmt.Sprintf("freeze the standby for %s", d),
+		needs: []string{resourceSource},
+		run:   func(ctx context.Context, c *chaos) error { return freeze(ctx, c.site.standby, d) },
 	}
 }
 

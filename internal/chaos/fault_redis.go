@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -39,5 +40,16 @@ func restartRedis(r *rand.Rand, cfg config) injection {
 			}
 			return c.site.redis.Start(ctx)
 		},
+	}
+}
+
+// freezeRedis leaves connections open on which nothing answers, for less or more
+// than a lease is good.
+func freezeRedis(r *rand.Rand, cfg config) injection {
+	d := between(r, 200*time.Millisecond, 2*cfg.ttl)
+	return injection{
+		what:  fmt.Sprintf("freeze Redis for %s", d),
+		needs: []string{resourceRedis},
+		run:   func(ctx context.Context, c *chaos) error { return freeze(ctx, c.site.redis, d) },
 	}
 }

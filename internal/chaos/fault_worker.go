@@ -41,6 +41,28 @@ func killWorker(r *rand.Rand, _ config) injection {
 	}
 }
 
+// killFollowers ends all workers of the second site at once.
+func killFollowers(r *rand.Rand, _ config) injection {
+	names, down := collect(followers, workerName), between(r, 0, 2*time.Second)
+	return injection{
+		what:  fmt.Sprintf("kill all workers of the second site, start them again after %s", down),
+		needs: names,
+		run: func(ctx context.Context, c *chaos) error {
+			for _, name := range names {
+				c.workers[name].kill()
+			}
+			if err := wait(ctx, down); err != nil {
+				return err
+			}
+			var errs []error
+			for _, name := range names {
+				errs = append(errs, c.workers[name].start())
+			}
+			return errors.Join(errs...)
+		},
+	}
+}
+
 // freezeWorker stops a worker for longer than leases and claims are good, and
 // lets it go on.
 func freezeWorker(r *rand.Rand, cfg config) injection {

@@ -13,3 +13,14 @@ CREATE TABLE recorded (
     epoch bigint NOT NULL,
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+
+-- When it was told that the source has lost what it was given.
+CREATE TABLE rewound (
+    from_life integer NOT NULL,
+    from_tick bigint NOT NULL,
+    to_life integer NOT NULL,
+    to_tick bigint NOT NULL,
+    everything boolean NOT NULL,
+    worker text NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);

@@ -13,8 +13,12 @@ import (
 // recorderName is that of the cursor, and of what it moves for.
 const recorderName = "recorder"
 
-//go:embed record.sql
-var recordSQL string
+var (
+	//go:embed record.sql
+	recordSQL string
+	//go:embed rewound.sql
+	rewoundSQL string
+)
 
 // recorder is a consumer whose effect is a row for each event that it is
 // given, with the tick that delivered it.
@@ -36,6 +40,16 @@ func (r recorder) Apply(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) er
 	_, err := tx.Exec(ctx, recordSQL, batch.Life.Ordinal, batch.Life.ID, batch.Tick, mark, ids, kinds, keys, ops, r.worker, recorderName)
 	if err != nil {
 		return fmt.Errorf("record %d events: %w", len(ids), err)
+	}
+	return nil
+}
+
+// Rewound implements [cursor.Rewinder]: what is counted needs nothing made good
+// for.
+func (r recorder) Rewound(ctx context.Context, tx pgx.Tx, w eventlog.Rewind) error {
+	_, err := tx.Exec(ctx, rewoundSQL, w.From.Life.Ordinal, w.From.Tick, w.To.Life.Ordinal, w.To.Tick, w.Everything, r.worker)
+	if err != nil {
+		return fmt.Errorf("record the way back: %w", err)
 	}
 	return nil
 }

@@ -85,7 +85,7 @@ func (c *chaos) preserve(ctx context.Context) error {
 		{"source", c.site.db, []string{"casq.events", "casq.ticks", "casq.lives", "artifacts", "repositories"}},
 		{"home", c.site.h, []string{
 			"casq.registry", "casq.registry_status", "casq.cursors", "casq.processes", "casq.event_failures",
-			"casq.reconcile_runs", "river.river_job", "recorded",
+			"casq.reconcile_runs", "river.river_job", "recorded", "rewound",
 		}},
 	} {
 		for _, table := range place.tables {
