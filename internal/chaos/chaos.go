@@ -102,6 +102,7 @@ func (c *chaos) specs(path string) []spec {
 	for i := range followers {
 		s := ticker
 		s.Name, s.HomeURL, s.SourceURL = workerName(i), c.site.homeURL(), c.site.url(followLink)
+		s.Orders = c.work.path(s.Name + ".order")
 		s.ArtifactSource, s.ArtifactTarget = c.work.path(sourceFiles), c.work.path(targetFiles)
 		s.RepositorySource, s.RepositoryTarget = c.work.path(sourceRepositories), c.work.path(targetRepositories)
 		all = append(all, s)

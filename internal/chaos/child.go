@@ -32,6 +32,7 @@ type spec struct {
 	RepositorySource string
 	RepositoryTarget string
 	Path             string // PATH of git
+	Orders           string // file with an order, see obeyOrders
 	TTL              time.Duration
 }
 
@@ -67,6 +68,7 @@ func (s spec) config(log *slog.Logger) worker.Config {
 		// A step is read in several pages now and then.
 		PageSize: pageSize,
 		CopyRate: copyRate,
+		Hook:     obeyOrders(s.Orders),
 		Logger:   log,
 	}
 }
@@ -98,6 +100,7 @@ func record(ctx context.Context, s spec, log *slog.Logger) error {
 	err = cursor.New(cursor.Config{
 		Name: recorderName, Source: source, Home: home, Consumer: recorder{s.Name},
 		Redis: redis, Lease: s.TTL, Logger: log, PageSize: pageSize, Wait: s.TTL / 10,
+		Hook: obeyOrders(s.Orders),
 	}).Run(ctx)
 	if err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("record: %w", err)

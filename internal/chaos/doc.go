@@ -41,6 +41,8 @@
 //   - a worker, or the one that takes the ticks, is killed (SIGKILL) and
 //     started again after up to 2 s; all of the second site are, at once
 //   - one is frozen (SIGSTOP) for longer than leases and claims are good
+//   - one kills or freezes itself at a point where something has just had its
+//     effect, or is about to: around claim, rename, commit, and moving a cursor
 //   - all sessions at home are ended (pg_terminate_backend); all at the source
 //   - home, the primary, or the standby stops at once, as pg_ctl -m immediate
 //     does, and starts again after up to 1.5 s

@@ -26,6 +26,8 @@ var faults = []fault{
 	{"kill a worker", killWorker},
 	{"kill all followers", killFollowers},
 	{"freeze a worker", freezeWorker},
+	{"kill at a point", killAtPoint},
+	{"freeze at a point", freezeAtPoint},
 	{"end sessions at home", endSessionsAtHome},
 	{"end sessions at the source", endSessionsAtSource},
 	{"restart home", restartHome},

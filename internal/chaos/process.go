@@ -19,6 +19,7 @@ import (
 // mu guards the rest.
 type process struct {
 	name, program, specFile, logFile, path string
+	orderFile                              string
 	timeline                               *timeline
 
 	mu     sync.Mutex
@@ -33,6 +34,7 @@ func newProcess(c *chaos, s spec) (*process, error) {
 	p := &process{
 		name: s.Name, program: c.cfg.worker, path: s.Path, timeline: c.timeline,
 		specFile: c.work.path(s.Name + ".json"), logFile: c.work.path(logs, s.Name+".log"),
+		orderFile: s.Orders,
 	}
 	content, err := json.MarshalIndent(s, "", "  ")
 	if err == nil {
