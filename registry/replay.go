@@ -1,0 +1,127 @@
+package registry
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+
+	"casq/eventlog"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+var (
+	//go:embed replay_page.sql
+	replayPageSQL string
+	//go:embed replay_done.sql
+	replayDoneSQL string
+)
+
+// ReplayOptions narrow and watch a [Replay].
+type ReplayOptions struct {
+	Kind       string               // empty: all
+	ResourceID string               // empty: all
+	PageSize   int                  // failures at a time; defaults to 1000
+	Progress   func(replayed int64) // called after each page; may be nil
+}
+
+// ReplayReport counts what came of a [Replay].
+type ReplayReport struct {
+	Failures int64 // that were closed
+	LookReport
+}
+
+// failure is an event that the registry has put aside.
+type failure struct {
+	Kind, ResourceID string
+	Life             int32
+	EventID          int64
+}
+
+// Replay looks at the things of which the registry has put events aside in the
+// source as it is now, and closes the failures. The events themselves are not
+// applied: what they told may have changed since. If it ends between the look
+// and the closing, the next one looks again, which costs a needless copy.
+//
+// Failures of kinds that the source cannot list ([ErrUnlisted]) stay open; the
+// others are replayed before that is returned. Any other error ends it.
+func Replay(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs Jobs, opts ReplayOptions) (report ReplayReport, err error) {
+	unlisted := make(map[string]error)
+	last := failure{}
+	for {
+		page, err := replayPage(ctx, home, opts, last)
+		if err != nil {
+			return report, fmt.Errorf("replay: %w", err)
+		}
+		if len(page) == 0 {
+			break
+		}
+		kind := page[0].Kind
+		n := 0
+		for n < len(page) && page[n].Kind == kind {
+			n++
+		}
+		page = page[:n]
+		last = page[n-1]
+		err = report.replay(ctx, home, source, jobs, page)
+		if errors.Is(err, ErrUnlisted) {
+			unlisted[kind] = err
+			continue
+		}
+		if err != nil {
+			return report, fmt.Errorf("replay %s: %w", kind, err)
+		}
+		if opts.Progress != nil {
+			opts.Progress(report.Failures)
+		}
+	}
+	var left []error
+	for kind, err := range unlisted {
+		left = append(left, fmt.Errorf("replay %s: %w", kind, err))
+	}
+	return report, errors.Join(left...)
+}
+
+func replayPage(ctx context.Context, db eventlog.DB, opts ReplayOptions, last failure) ([]failure, error) {
+	rows, err := db.Query(ctx, replayPageSQL, nullable(opts.Kind), nullable(opts.ResourceID),
+		last.Kind, last.ResourceID, last.Life, last.EventID, cmp.Or(opts.PageSize, 1000))
+	if err != nil {
+		return nil, fmt.Errorf("list failures: %w", err)
+	}
+	page, err := pgx.CollectRows(rows, pgx.RowToStructByPos[failure])
+	if err != nil {
+		return nil, fmt.Errorf("list failures: %w", err)
+	}
+	return page, nil
+}
+
+func nullable(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// replay looks at the things of failures of one kind, then closes those.
+func (r *ReplayReport) replay(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs Jobs, page []failure) error {
+	var keys []string
+	var lives []int32
+	var events []int64
+	for _, f := range page {
+		keys, lives, events = append(keys, f.ResourceID), append(lives, f.Life), append(events, f.EventID)
+	}
+	look, err := LookAgain(ctx, home, source, jobs, page[0].Kind, keys)
+	r.Copied, r.Removed, r.Late, r.Unknown = r.Copied+look.Copied, r.Removed+look.Removed, r.Late+look.Late, r.Unknown+look.Unknown
+	if err != nil {
+		return err
+	}
+	closed, err := home.Exec(ctx, replayDoneSQL, lives, events)
+	if err != nil {
+		return fmt.Errorf("close %d failures: %w", len(page), err)
+	}
+	r.Failures += closed.RowsAffected()
+	return nil
+}
