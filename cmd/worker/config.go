@@ -42,6 +42,8 @@ func readConfig(env *cli.Env) (config, error) {
 			KindConcurrency:    kindConcurrency,
 			CopyRate:           env.Bytes("COPY_RATE"),
 			Timeouts:           env.KindDurations("JOB_TIMEOUTS"),
+			ReconcileInterval:  env.Duration("RECONCILE_INTERVAL", time.Minute, longest),
+			VerifyInterval:     env.Duration("VERIFY_INTERVAL", time.Minute, longest),
 			EventRetention:     env.Duration("EVENT_RETENTION", time.Minute, longest),
 			TombstoneRetention: env.Duration("TOMBSTONE_RETENTION", time.Minute, longest),
 			JobRetention:       env.Duration("JOB_RETENTION", time.Minute, longest),

@@ -49,6 +49,9 @@ type Config struct {
 
 	PublishTimeout time.Duration // see registry.Config; 3 s
 
+	ReconcileInterval time.Duration // between two full comparisons; 24 h
+	VerifyInterval    time.Duration // until what is in place is compared again; 168 h
+
 	EventRetention     time.Duration // see retention.Config; 168 h
 	TombstoneRetention time.Duration // see retention.Config; 168 h
 	JobRetention       time.Duration // of completed jobs; 1 h
@@ -79,6 +82,8 @@ func (c Config) withDefaults() Config {
 	c.ClaimTTL = cmp.Or(c.ClaimTTL, 30*time.Second)
 	c.Concurrency = cmp.Or(c.Concurrency, 100)
 	c.JobRetention = cmp.Or(c.JobRetention, time.Hour)
+	c.ReconcileInterval = cmp.Or(c.ReconcileInterval, 24*time.Hour)
+	c.VerifyInterval = cmp.Or(c.VerifyInterval, 7*24*time.Hour)
 	c.RefreshConcurrency = cmp.Or(c.RefreshConcurrency, 2)
 	if c.Hook == nil {
 		c.Hook = func(string) {}

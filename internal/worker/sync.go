@@ -83,6 +83,9 @@ func (w *worker) session(ctx context.Context) error {
 	beating, stopBeating := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() { process.Run(beating) })
 	group.Go(func() { every(beating, 5*time.Second, func() error { return counters.Adopt(beating) }, w.log) })
+	if w.cfg.copies() {
+		group.Go(func() { w.reconcile(ctx, process) })
+	}
 	err = w.serve(ctx, client, process)
 	err = errors.Join(err, w.endSession(client, process))
 	stopBeating()

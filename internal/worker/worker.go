@@ -6,7 +6,8 @@
 //	counters  counts, and   home has a tracked table with a scope column, and is
 //	          recounts      not in recovery
 //	registry  follows the log   a target is set
-//	sync      copies            a target is set
+//	sync      copies, and       a target is set
+//	          reconciles
 //
 // Each of them also deletes, now and then, what is kept for long enough.
 //

@@ -1,0 +1,71 @@
+package worker
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"casq/eventlog"
+	"casq/registry"
+	"casq/transfer"
+)
+
+// reconcile compares the registry with the source, as it is asked for or is
+// due, until ctx is done or the process is lost.
+func (w *worker) reconcile(ctx context.Context, process *registry.Process) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(process.Done(), cancel)()
+	registry.NewReconciler(registry.ReconcilerConfig{
+		Home: w.home, Source: w.source, Jobs: w.queue, Checks: w.queue, Process: process.ID(), Logger: w.log,
+		Every: w.cfg.ReconcileInterval, VerifyEvery: w.cfg.VerifyInterval,
+		Staging: w.movers.staging(), InPlace: w.inPlace, Hook: w.cfg.Hook,
+	}).Run(ctx)
+}
+
+// leftovers are what a transfer's target has staged.
+type leftovers interface {
+	ListStaging(ctx context.Context, each func(transfer.Staged) error) error
+	DropStaging(ctx context.Context, s transfer.Staged) error
+}
+
+// staging of all targets that this worker has.
+func (m *movers) staging() []registry.Staging {
+	var all []registry.Staging
+	for _, t := range m.byTransfer {
+		if l, ok := t.(leftovers); ok {
+			all = append(all, staging{l})
+		}
+	}
+	return all
+}
+
+// staging makes a transfer's staging that of the registry, which knows no
+// transfers.
+type staging struct{ leftovers }
+
+// ListStaging implements [registry.Staging].
+func (s staging) ListStaging(ctx context.Context, each func(registry.Staged) error) error {
+	return s.leftovers.ListStaging(ctx, func(t transfer.Staged) error { return each(registry.Staged(t)) })
+}
+
+// DropStaging implements [registry.Staging].
+func (s staging) DropStaging(ctx context.Context, t registry.Staged) error {
+	return s.leftovers.DropStaging(ctx, transfer.Staged(t))
+}
+
+// inPlace tells whether something is at the place of a thing, where the target
+// is a folder. It is only for the report, and opens nothing.
+func (w *worker) inPlace(_ context.Context, kind eventlog.Kind, key string) bool {
+	target := map[string]string{
+		eventlog.TransferFile: strings.TrimPrefix(w.cfg.ArtifactTarget, "file://"),
+		eventlog.TransferGit:  strings.TrimPrefix(w.cfg.RepositoryTarget, "file://"),
+	}[kind.Transfer]
+	path := filepath.Join(kind.Prefix, key)
+	if target == "" || strings.Contains(target, "://") || !filepath.IsLocal(path) {
+		return false
+	}
+	_, err := os.Lstat(filepath.Join(target, path))
+	return err == nil
+}
