@@ -75,6 +75,7 @@ func TestR90RestoredElsewhere(t *testing.T) {
 		r.until(t, "the log goes on", func() bool {
 			return lines(t, home, "SELECT payload ->> 'n' FROM casq.registry WHERE resource_id IN ('d', 'f') ORDER BY resource_id") == "7\n0"
 		})
+		r.wantReal(t, home)
 	})
 }
 

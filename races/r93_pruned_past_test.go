@@ -127,4 +127,5 @@ func (r *r93) wantStartedOver(t *testing.T, home *pgxpool.Pool) {
 	execute(t, r.primary, "INSERT INTO things (key) VALUES ('f')")
 	r.tick(t, r.primary)
 	r.until(t, "the log goes on", func() bool { return strings.HasSuffix(lines(t, home, r94Rows), "f") })
+	r.wantReal(t, home)
 }

@@ -20,6 +20,7 @@ import (
 	"casq/jobs"
 	"casq/registry"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -249,6 +250,35 @@ func (r *r94) followUntilStopped(t *testing.T) (home *pgxpool.Pool, stop func())
 	return home, stop
 }
 
+// wantReal carries out what was asked for, and compares the registry with the
+// table of the source as it is now.
+func (r *r94) wantReal(t *testing.T, home *pgxpool.Pool) {
+	t.Helper()
+	quiet := slog.New(slog.DiscardHandler)
+	queue, err := jobs.NewQueue(home, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	process := uuid.New()
+	execute(t, home, fmt.Sprintf("INSERT INTO casq.processes (id, host, pid) VALUES ('%s', 'here', 1)", process))
+	ctx, cancel := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	group.Go(func() {
+		registry.NewReconciler(registry.ReconcilerConfig{
+			Home: home, Source: r.address, Jobs: queue, Process: process, Logger: quiet,
+			LookEvery: 20 * time.Millisecond, Patience: 200 * time.Millisecond, PageSize: 9,
+		}).Run(ctx)
+	})
+	defer group.Wait()
+	defer cancel()
+	r.until(t, "the reconcile has ended", func() bool {
+		return lines(t, home, "SELECT count(*)::text FROM casq.reconcile_runs WHERE finished_at IS NULL") == "0"
+	})
+	got := lines(t, home, `SELECT resource_id || ' ' || (payload ->> 'n') FROM casq.registry WHERE deleted_at IS NULL ORDER BY resource_id`)
+	want := lines(t, r.address.Load(), `SELECT key || ' ' || n FROM things ORDER BY key COLLATE "C"`)
+	wantThings(t, strings.Split(got, "\n"), strings.Split(want, "\n")...)
+}
+
 const r94Rows = "SELECT resource_id FROM casq.registry WHERE deleted_at IS NULL ORDER BY resource_id"
 
 // r94Whole: what the old primary had was replicated.
@@ -316,6 +346,7 @@ func r94Lacks(t *testing.T) {
 	slices.Sort(want)
 	wantThings(t, strings.Split(lines(t, home, `SELECT resource_id FROM casq.registry AS r, casq.reconcile_runs AS q
 		WHERE r.life = 1 AND (r.life, r.tick) > (q.beyond_life, q.beyond_tick) ORDER BY resource_id`), "\n"), want...)
+	r.wantReal(t, home)
 }
 
 // r94Home: the source is home, and position and effects are lost together. The
