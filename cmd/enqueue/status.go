@@ -14,18 +14,36 @@ import (
 	"github.com/spf13/cobra"
 )
 
-//go:embed lag.sql
-var lagSQL string
+var (
+	//go:embed lag.sql
+	lagSQL string
+	//go:embed open_runs.sql
+	openRunsSQL string
+)
 
 // mostLag is how far events beyond a cursor are counted.
 const mostLag = 10_000
 
 // status is what enqueue status shows; --json prints it as it is.
 type status struct {
-	Things    []things  `json:"things"`
-	Log       logStatus `json:"log"`
-	Cursors   []*cursor `json:"cursors"`
-	Processes []process `json:"processes"`
+	Things    []things   `json:"things"`
+	Log       logStatus  `json:"log"`
+	Cursors   []*cursor  `json:"cursors"`
+	Processes []process  `json:"processes"`
+	Failures  []failures `json:"failures"`   // open ones
+	Runs      []openRun  `json:"reconciles"` // that have not ended
+}
+
+// openRun is a reconcile that has not ended.
+type openRun struct {
+	Run         int64     `json:"run"`
+	Kind        string    `json:"kind,omitempty"` // none: all
+	Reason      string    `json:"reason"`
+	DryRun      bool      `json:"dry_run"`
+	State       string    `json:"state"`
+	Waiting     string    `json:"waiting,omitempty"`
+	RequestedAt time.Time `json:"requested_at"`
+	LookedAt    int64     `json:"looked_at"`
 }
 
 type things struct {
@@ -51,7 +69,9 @@ type cursor struct {
 	Mark    uuid.UUID `json:"-"`
 	ToTick  int64     `json:"to_tick,omitempty"` // inside a step that is read in pages
 	Page    int64     `json:"page,omitempty"`
-	Holder  string    `json:"holder"`
+	Holder  string    `json:"holder"` // the last one; none: its session is over
+	Beat    time.Time `json:"last_beat"`
+	Error   string    `json:"last_error,omitempty"`
 	MovedAt time.Time `json:"moved_at"`
 	// Behind is how many events lie beyond it, at most mostLag; nil: not known.
 	Behind *int64 `json:"events_behind"`
@@ -108,10 +128,17 @@ func (h *home) status(ctx context.Context) (s status, err error) {
 	if err != nil {
 		return s, fmt.Errorf("read the processes: %w", err)
 	}
-	s.Cursors, err = listPointers[cursor](ctx, h, `SELECT name, life, tick, mark, to_tick, page, coalesce(holder, ''), moved_at,
-		NULL::bigint, false FROM casq.cursors ORDER BY name`)
+	s.Cursors, err = listPointers[cursor](ctx, h, `SELECT c.name, c.life, c.tick, c.mark, c.to_tick, c.page, coalesce(s.holder, ''),
+		s.last_beat, coalesce(s.last_error, ''), c.moved_at, NULL::bigint, false
+		FROM casq.cursors AS c JOIN casq.cursor_status AS s USING (name) ORDER BY c.name`)
 	if err != nil {
 		return s, fmt.Errorf("read the cursors: %w", err)
+	}
+	if s.Failures, err = h.failures(ctx, nil, nil); err != nil {
+		return s, err
+	}
+	if s.Runs, err = list[openRun](ctx, h, openRunsSQL); err != nil {
+		return s, fmt.Errorf("read the reconcile runs: %w", err)
 	}
 	if err := h.logStatus(ctx, &s); err != nil {
 		s.Log.Error = err.Error()

@@ -38,7 +38,33 @@ func (s status) print(out io.Writer, now time.Time) error {
 	if len(s.Processes) == 0 {
 		fmt.Fprintln(table, "(none)")
 	}
+	s.printTrouble(table, ago)
 	return table.Flush()
+}
+
+// printTrouble adds what is only there when something needs a look.
+func (s status) printTrouble(out io.Writer, ago func(time.Time) string) {
+	for _, c := range s.Cursors {
+		if c.Error != "" {
+			fmt.Fprintf(out, "\nCURSOR %s FAILED\t%s\n", c.Name, c.Error)
+		}
+	}
+	if len(s.Failures) > 0 {
+		fmt.Fprintln(out, "\nPUT ASIDE BY\tKIND\tEVENTS\tOLDEST")
+	}
+	for _, f := range s.Failures {
+		fmt.Fprintf(out, "%s\t%s\t%d\t%s ago (enqueue replay)\n", f.Cursor, f.Kind, f.Count, ago(f.Oldest))
+	}
+	if len(s.Runs) > 0 {
+		fmt.Fprintln(out, "\nRECONCILE\tREASON\tASKED\tLOOKED AT\tSTATE")
+	}
+	for _, r := range s.Runs {
+		state := r.State
+		if r.Waiting != "" {
+			state += ": " + r.Waiting
+		}
+		fmt.Fprintf(out, "%d\t%s\t%s ago\t%d\t%s\n", r.Run, r.Reason, ago(r.RequestedAt), r.LookedAt, state)
+	}
 }
 
 func (l logStatus) describe(ago func(time.Time) string) string {

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"casq/cmd/internal/cli"
+	"casq/registry"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/spf13/cobra"
+)
+
+//go:embed report.sql
+var reportSQL string
+
+func reconcileCommand() *cobra.Command {
+	var kind string
+	var dryRun, wait bool
+	cmd := &cobra.Command{
+		Use:   "reconcile [--kind KIND]",
+		Short: "Compare the registry with the source",
+		Long: `Reconcile asks a worker to compare the registry with the source's tables, both ways:
+things without a row get one, rows without a thing are removed, what is to be done and
+has no job gets one, and staging that nobody needs goes. Nothing is copied again that
+is in place. Workers do it now and then by themselves.
+
+With --dry-run the worker reports what it would do. With --wait the report is shown
+when it is complete; it stays in casq.reconcile_report.`,
+		Example: `  enqueue reconcile --dry-run --wait
+  enqueue reconcile --kind artifact --wait --json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withHome(cmd, func(ctx context.Context, h *home) error {
+				if kind != "" {
+					if err := h.checkKind(ctx, kind); err != nil {
+						return err
+					}
+				}
+				return h.reconcile(ctx, cmd, registry.Request{Kind: kind, Reason: registry.Asked, DryRun: dryRun}, wait)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&kind, "kind", "", "one kind of things; all by default")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "report what would be done, and do nothing")
+	cmd.Flags().BoolVar(&wait, "wait", false, "return when the report is complete, and show it")
+	addJSON(cmd)
+	return cmd
+}
+
+// reconciled is the answer to enqueue reconcile.
+type reconciled struct {
+	Run     int64        `json:"run"`
+	Kind    string       `json:"kind,omitempty"` // none: all
+	DryRun  bool         `json:"dry_run"`
+	State   string       `json:"state"`
+	Phase   string       `json:"-"`
+	Waiting string       `json:"waiting,omitempty"` // why it stands still
+	Report  []kindReport `json:"report"`
+}
+
+// kindReport is what was found of a kind.
+type kindReport struct {
+	Kind           string `json:"kind"`
+	Unlisted       bool   `json:"unlisted"` // the source has no table of it
+	LookedAt       int64  `json:"looked_at"`
+	Created        int64  `json:"created"`
+	Adopted        int64  `json:"adopted"`
+	Changed        int64  `json:"changed"`
+	Removed        int64  `json:"removed"`
+	Requeued       int64  `json:"requeued"`
+	Checks         int64  `json:"checks"`
+	Late           int64  `json:"late"`
+	StagingRemoved int64  `json:"staging_removed"`
+}
+
+func (h *home) reconcile(ctx context.Context, cmd *cobra.Command, request registry.Request, wait bool) error {
+	r := reconciled{Kind: request.Kind, DryRun: request.DryRun}
+	err := pgx.BeginFunc(ctx, h.Pool, func(tx pgx.Tx) (err error) {
+		r.Run, err = registry.Ask(ctx, tx, request)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := h.awaitReport(ctx, cmd, &r, wait); err != nil {
+		return errors.Join(answer(cmd, r, r.text()), err)
+	}
+	return answer(cmd, r, r.text())
+}
+
+// awaitReport reads the report, when asked to only once it is complete.
+func (h *home) awaitReport(ctx context.Context, cmd *cobra.Command, r *reconciled, wait bool) error {
+	var progress *cli.Progress
+	for {
+		if err := h.QueryRow(ctx, reportSQL, r.Run).Scan(&r.State, &r.Phase, &r.Waiting, &r.Report); err != nil {
+			return fmt.Errorf("read the report of run %d: %w", r.Run, err)
+		}
+		if !wait || r.State == "finished" {
+			return nil
+		}
+		if progress == nil {
+			progress = cli.NewProgress(cmd.ErrOrStderr(), "reconcile", 0)
+			defer progress.Close()
+		}
+		progress.Set(r.lookedAt())
+		if err := pause(ctx, pollInterval); err != nil {
+			return fmt.Errorf("wait for run %d, which is %s: %w", r.Run, r.state(), err)
+		}
+	}
+}
+
+func (r reconciled) lookedAt() (n int64) {
+	for _, k := range r.Report {
+		n += k.LookedAt
+	}
+	return n
+}
+
+func (r reconciled) state() string {
+	if r.Waiting != "" && r.State == "waiting" {
+		return "waiting: " + r.Waiting
+	}
+	return r.State
+}
+
+func (r reconciled) text() string {
+	dry := ""
+	if r.DryRun {
+		dry = " (dry: nothing is done)"
+	}
+	var out strings.Builder
+	fmt.Fprintf(&out, "reconcile run %d%s: %s\n", r.Run, dry, r.state())
+	if len(r.Report) == 0 {
+		return out.String()
+	}
+	table := tabwriter.NewWriter(&out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(table, "KIND\tLOOKED AT\tCREATED\tADOPTED\tCHANGED\tREMOVED\tREQUEUED\tCHECKS\tLATE\tSTAGING REMOVED")
+	for _, k := range r.Report {
+		name := k.Kind
+		switch {
+		case name == "":
+			name = "(staging)"
+		case k.Unlisted:
+			name += " (no table)"
+		}
+		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", name,
+			k.LookedAt, k.Created, k.Adopted, k.Changed, k.Removed, k.Requeued, k.Checks, k.Late, k.StagingRemoved)
+	}
+	_ = table.Flush()
+	return out.String()
+}
