@@ -1,0 +1,195 @@
+package s3test
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
+)
+
+// Server is one S3 server with one bucket.
+//
+// mu guards the rest.
+type Server struct {
+	t       testing.TB
+	http    *httptest.Server
+	backend *s3mem.Backend
+	s3      http.Handler
+
+	mu     sync.Mutex
+	refuse bool
+	late   func(r *http.Request) bool
+	held   chan *Write
+}
+
+// Bucket is the bucket that every server has.
+const Bucket = "second"
+
+// New starts a server, which ends with the test.
+func New(t testing.TB) *Server {
+	t.Helper()
+	s := &Server{t: t, backend: s3mem.New(), held: make(chan *Write, 1)}
+	s.s3 = gofakes3.New(s.backend).Server()
+	if err := s.backend.CreateBucket(Bucket); err != nil {
+		t.Fatal(err)
+	}
+	s.http = httptest.NewServer(http.HandlerFunc(s.serve))
+	t.Cleanup(s.http.Close)
+	return s
+}
+
+// URL is the bucket's, for gocloud.dev/blob; with what is below a prefix alone,
+// unless that is "".
+func (s *Server) URL(prefix string) string { return s.BucketURL(Bucket, prefix) }
+
+// BucketURL is that of another bucket, which is not there.
+func (s *Server) BucketURL(bucket, prefix string) string {
+	query := url.Values{
+		"endpoint": {s.http.URL}, "region": {"us-east-1"}, "use_path_style": {"true"}, "anonymous": {"true"},
+		"request_checksum_calculation": {"when_required"}, "response_checksum_validation": {"when_required"},
+	}
+	if prefix != "" {
+		query.Set("prefix", prefix)
+	}
+	return "s3://" + bucket + "?" + query.Encode()
+}
+
+// Stop ends the server before the test ends.
+func (s *Server) Stop() { s.http.Close() }
+
+// Refuse has all requests refused from now on, or not.
+func (s *Server) Refuse(yes bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refuse = yes
+}
+
+// Put stores an object, behind everybody's back.
+func (s *Server) Put(key, content string) {
+	s.t.Helper()
+	_, err := s.backend.PutObject(Bucket, key, map[string]string{}, strings.NewReader(content), int64(len(content)), nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Delete deletes an object, likewise.
+func (s *Server) Delete(key string) {
+	s.t.Helper()
+	if _, err := s.backend.DeleteObject(Bucket, key); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Objects are all that there are, by key.
+func (s *Server) Objects() map[string]string {
+	s.t.Helper()
+	found := map[string]string{}
+	list, err := s.backend.ListBucket(Bucket, nil, gofakes3.ListBucketPage{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, entry := range list.Contents {
+		if content, there := s.read(entry.Key); there {
+			found[entry.Key] = content
+		}
+	}
+	return found
+}
+
+func (s *Server) read(key string) (string, bool) {
+	object, err := s.backend.GetObject(Bucket, key, nil)
+	if err != nil {
+		return "", false // deleted meanwhile
+	}
+	defer object.Contents.Close()
+	content, err := io.ReadAll(object.Contents)
+	if err != nil {
+		s.t.Error(err)
+	}
+	return string(content), true
+}
+
+// Write is a write to the place that the server has taken on, and not yet
+// carried out.
+type Write struct {
+	server  *Server
+	key     string
+	content string
+	removal bool
+}
+
+// Key is what it writes to.
+func (w *Write) Key() string { return w.key }
+
+// Land carries it out.
+func (w *Write) Land() {
+	if w.removal {
+		w.server.Delete(w.key)
+		return
+	}
+	w.server.Put(w.key, w.content)
+}
+
+// HoldNext takes on the next copy or deletion of key, whose bytes the server
+// has read by then, and never answers it. It is given when it was taken on.
+func (s *Server) HoldNext(key string) <-chan *Write {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.late = func(r *http.Request) bool {
+		write := r.Method == http.MethodDelete || r.Method == http.MethodPut && r.Header.Get("X-Amz-Copy-Source") != ""
+		return write && r.URL.Path == "/"+Bucket+"/"+key
+	}
+	return s.held
+}
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	refuse, late := s.refuse, s.late != nil && s.late(r)
+	if late {
+		s.late = nil
+	}
+	s.mu.Unlock()
+	switch {
+	case refuse:
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = io.WriteString(w, `<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>`)
+	case late:
+		s.hold(r)
+	default:
+		s.s3.ServeHTTP(w, r)
+	}
+}
+
+// hold reads what is to be copied, and waits until the client has gone.
+func (s *Server) hold(r *http.Request) {
+	write := &Write{server: s, key: strings.TrimPrefix(r.URL.Path, "/"+Bucket+"/"), removal: r.Method == http.MethodDelete}
+	if !write.removal {
+		from, err := url.QueryUnescape(r.Header.Get("X-Amz-Copy-Source"))
+		if err != nil {
+			s.t.Error(err)
+		}
+		write.content, _ = s.read(strings.TrimPrefix(strings.TrimPrefix(from, "/"), Bucket+"/"))
+	}
+	// Read to its end, so that the server notices when the client goes.
+	_, _ = io.Copy(io.Discard, r.Body)
+	s.held <- write
+	<-r.Context().Done()
+}
+
+// Keys are those of all objects, in order.
+func (s *Server) Keys() []string {
+	var keys []string
+	for key := range s.Objects() {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}
