@@ -30,6 +30,9 @@
 // its row and the rename and wakes up hours later; it does not depend on clocks,
 // leases, or row locks.
 //
+// A bucket as the target of files keeps less: what its server was told before may
+// still be carried out. See [Files.Weak], and DESIGN.md.
+//
 // # Failures
 //
 // A crash at any point leaves the place as it was before or as it is after, never

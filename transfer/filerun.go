@@ -57,8 +57,8 @@ func (r *fileRun) copy(ctx context.Context, payload json.RawMessage) (Result, er
 		return Result{}, err
 	}
 	defer in.Close()
-	if want.size >= 0 && in.size() != want.size {
-		return Result{}, fmt.Errorf("%w: %d bytes there, %d expected", ErrChanged, in.size(), want.size)
+	if err := want.fits(in.size()); err != nil {
+		return Result{}, err
 	}
 	out, err := r.create()
 	if err != nil {
@@ -73,7 +73,7 @@ func (r *fileRun) copy(ctx context.Context, payload json.RawMessage) (Result, er
 	if err := errors.Join(err, out.Close()); err != nil {
 		return Result{}, r.lost(err)
 	}
-	if err := r.compare(ctx, want, in, sum); err != nil {
+	if err := compare(ctx, want, in, sum); err != nil {
 		return Result{}, err
 	}
 	return Result{Checksum: "sha256:" + hex.EncodeToString(sum), Size: in.size()}, nil
@@ -102,7 +102,7 @@ func (r *fileRun) create() (*os.File, error) {
 
 // compare decides whether what was read is what was asked for. Bytes with the
 // sum that the event names are right, whatever happened to the source since.
-func (r *fileRun) compare(ctx context.Context, want expectation, in object, sum []byte) error {
+func compare(ctx context.Context, want expectation, in object, sum []byte) error {
 	if want.sha256 == nil {
 		return in.settled(ctx)
 	}

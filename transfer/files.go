@@ -20,7 +20,8 @@ type FilesConfig struct {
 	// gocloud.dev/blob driver the program has imported. Required.
 	SourceURL string
 	// TargetURL is an existing folder (a path or a file:// URL) on one file
-	// system. Required. Buckets are not possible as targets yet.
+	// system, or an existing bucket, likewise. Required. What a bucket cannot promise
+	// is in DESIGN.md.
 	TargetURL string
 	// BytesPerSecond limits how fast all copies together read. 0 is no limit.
 	BytesPerSecond int64
@@ -39,32 +40,45 @@ type FilesConfig struct {
 type Files struct {
 	config FilesConfig
 	source source
-	target *tree
+	target *tree   // nil: the target is a bucket
+	bucket *bucket // nil: the target is a folder
 	pace   *pace
 }
-
-var errNoBucketTarget = errors.New("a target has to be a folder; buckets can only be sources so far")
 
 // OpenFiles checks source and target. ctx is for opening only.
 func OpenFiles(ctx context.Context, config FilesConfig) (*Files, error) {
 	config.Logger = cmp.Or(config.Logger, slog.New(slog.DiscardHandler))
-	folder, ok, err := folderOf(config.TargetURL)
-	if err == nil && !ok {
-		err = errNoBucketTarget
-	}
+	f := &Files{config: config, pace: &pace{perSecond: config.BytesPerSecond}}
+	folder, err := f.openTarget(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open file target %q: %w", redact(config.TargetURL), err)
 	}
-	target, err := openTarget(folder)
+	f.source, err = openSource(ctx, config.SourceURL, config.TargetURL, folder)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(fmt.Errorf("open file source %q: %w", redact(config.SourceURL), err), f.closeTarget())
 	}
-	source, err := openSource(ctx, config.SourceURL, folder)
-	if err != nil {
-		_ = target.close()
-		return nil, fmt.Errorf("open file source %q: %w", redact(config.SourceURL), err)
+	return f, nil
+}
+
+// openTarget returns the target's folder; "" if it is a bucket.
+func (f *Files) openTarget(ctx context.Context) (folder string, err error) {
+	folder, ok, err := folderOf(f.config.TargetURL)
+	switch {
+	case err != nil:
+		return "", err
+	case ok:
+		f.target, err = openTarget(folder)
+		return folder, err
 	}
-	return &Files{config: config, source: source, target: target, pace: &pace{perSecond: config.BytesPerSecond}}, nil
+	f.bucket, err = openBucket(ctx, f.config.TargetURL)
+	return "", err
+}
+
+func (f *Files) closeTarget() error {
+	if f.bucket != nil {
+		return f.bucket.Close()
+	}
+	return f.target.close()
 }
 
 // openTarget opens the folder and looks whether staging can be renamed into it.
@@ -108,22 +122,30 @@ func folderOf(address string) (string, bool, error) {
 	return folder, true, err
 }
 
-// openSource opens a folder or a bucket. target is the target's folder: one
-// must not contain the other, or a publish would write into the source.
-func openSource(ctx context.Context, address, target string) (source, error) {
+// openSource opens a folder or a bucket. The target is a folder, or a bucket at
+// targetURL: one must not contain the other, or a publish would write into the
+// source.
+func openSource(ctx context.Context, address, targetURL, targetFolder string) (source, error) {
 	folder, ok, err := folderOf(address)
 	if err != nil {
 		return nil, err
 	}
 	if !ok {
-		bucket, err := blob.OpenBucket(ctx, address)
+		if targetFolder == "" {
+			if err := disjointBuckets(address, targetURL); err != nil {
+				return nil, err
+			}
+		}
+		opened, err := blob.OpenBucket(ctx, address)
 		if err != nil {
+			return nil, redacted{err}
+		}
+		return &bucketSource{bucket: opened}, nil
+	}
+	if targetFolder != "" {
+		if err := disjoint(folder, targetFolder); err != nil {
 			return nil, err
 		}
-		return &bucketSource{bucket: bucket}, nil
-	}
-	if err := disjoint(folder, target); err != nil {
-		return nil, err
 	}
 	tree, err := openTree(folder, true)
 	if err != nil {
@@ -155,13 +177,28 @@ func (f *Files) Begin(ctx context.Context, place Place) (Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	stage, err := beginStage(ctx, f.target, path, place.Claim, f.config.TestUnfenced)
+	run, err := f.begin(ctx, path, place.Claim)
 	if err != nil {
 		return nil, fmt.Errorf("begin file %q: %w", path, err)
 	}
 	f.hook(pointMade)
+	return run, nil
+}
+
+func (f *Files) begin(ctx context.Context, path, claim string) (Run, error) {
+	if f.bucket != nil {
+		return f.beginBucket(ctx, path, claim)
+	}
+	stage, err := beginStage(ctx, f.target, path, claim, f.config.TestUnfenced)
+	if err != nil {
+		return nil, err
+	}
 	return &fileRun{files: f, path: path, stage: stage}, nil
 }
+
+// Weak tells whether the target is a bucket: a write of an earlier run that was
+// on its way when Begin returned may still reach the place. See DESIGN.md.
+func (f *Files) Weak() bool { return f.bucket != nil }
 
 // beginStage makes the own staging and then deletes that of others, in this
 // order: the own folder keeps the shared one from being removed.
@@ -184,16 +221,18 @@ func (f *Files) Sweep(ctx context.Context, place Place) error {
 	if err != nil {
 		return err
 	}
-	if err := dropStaging(ctx, f.target, stagingName(path), place.Claim); err != nil {
+	if err := f.DropStaging(ctx, Staged{stagingName(path), place.Claim}); err != nil {
 		return fmt.Errorf("sweep file %q: %w", path, err)
 	}
-	f.target.pruneParents(path)
+	if f.target != nil {
+		f.target.pruneParents(path)
+	}
 	return nil
 }
 
 // Close closes source and target. All runs have to be closed before.
 func (f *Files) Close() error {
-	return errors.Join(f.source.close(), f.target.close())
+	return errors.Join(f.source.close(), f.closeTarget())
 }
 
 func (f *Files) hook(point string) {

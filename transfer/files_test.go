@@ -391,7 +391,7 @@ func TestOpenFiles(t *testing.T) {
 	cases := map[string]struct{ source, target, message string }{
 		"no target":         {folder, "", "no folder"},
 		"no source":         {"", folder, "no folder"},
-		"bucket target":     {folder, "s3://bucket", "buckets can only be sources"},
+		"unknown target":    {folder, "nosuch://bucket", "buckets are s3://"},
 		"unknown bucket":    {"nosuch://bucket", folder, "nosuch"},
 		"missing target":    {folder, folder + "/none", "mkdir"},
 		"missing source":    {folder + "/none", other, "no such file"},

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Staged names the staging of one claim: <target>/.casq/<Folder>/<Claim>.
+// Staged names the staging of one claim: <target>/.casq/<Folder>/<Claim>/.
 type Staged struct {
 	Folder string // the SHA-256 of prefix/key in hexadecimal digits
 	Claim  string // as in [Place]
@@ -41,13 +41,22 @@ func isStagingName(name string) bool {
 // A claim is committed before its staging is made. So what is named here, and is
 // of no claim that the registry shows afterwards, is a left-over.
 func (f *Files) ListStaging(ctx context.Context, each func(Staged) error) error {
+	if f.bucket != nil {
+		return f.bucket.listStaging(ctx, each)
+	}
 	return f.target.listStaging(ctx, each)
 }
 
 // DropStaging deletes the staging of one claim, and returns when it is gone. A
 // run that still has that claim is fenced by it. It is no error that there is none.
 func (f *Files) DropStaging(ctx context.Context, s Staged) error {
-	return f.target.dropStaged(ctx, s)
+	if err := s.check(); err != nil {
+		return err
+	}
+	if f.bucket != nil {
+		return f.bucket.drop(ctx, s.Folder, s.Claim)
+	}
+	return dropStaging(ctx, f.target, s.Folder, s.Claim)
 }
 
 // ListStaging is that of [Files]. Refs that killed fetches have left in mirrors
@@ -58,7 +67,10 @@ func (r *Repositories) ListStaging(ctx context.Context, each func(Staged) error)
 
 // DropStaging is that of [Files].
 func (r *Repositories) DropStaging(ctx context.Context, s Staged) error {
-	return r.target.dropStaged(ctx, s)
+	if err := s.check(); err != nil {
+		return err
+	}
+	return dropStaging(ctx, r.target, s.Folder, s.Claim)
 }
 
 func (t *tree) listStaging(ctx context.Context, each func(Staged) error) error {
@@ -109,11 +121,4 @@ func eachName(ctx context.Context, dir *os.File, wanted func(string) bool, each 
 			return fmt.Errorf("list staging: %w", err)
 		}
 	}
-}
-
-func (t *tree) dropStaged(ctx context.Context, s Staged) error {
-	if err := s.check(); err != nil {
-		return err
-	}
-	return dropStaging(ctx, t, s.Folder, s.Claim)
 }

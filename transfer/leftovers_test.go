@@ -18,6 +18,9 @@ func listed(t *testing.T, l leftovers) map[Staged]bool {
 	t.Helper()
 	found := map[Staged]bool{}
 	must(t, l.ListStaging(t.Context(), func(s Staged) error {
+		if found[s] {
+			t.Errorf("%v is named twice", s)
+		}
 		found[s] = true
 		return nil
 	}))

@@ -53,6 +53,14 @@ func expect(payload json.RawMessage) (expectation, error) {
 	return want, nil
 }
 
+// fits compares what the source has with the expected size.
+func (e expectation) fits(size int64) error {
+	if e.size >= 0 && size != e.size {
+		return fmt.Errorf("%w: %d bytes there, %d expected", ErrChanged, size, e.size)
+	}
+	return nil
+}
+
 func given(raw json.RawMessage) bool {
 	return raw != nil && string(raw) != "null"
 }

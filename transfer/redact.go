@@ -1,10 +1,42 @@
 package transfer
 
-import "regexp"
+import (
+	"net/url"
+	"regexp"
+	"strings"
+)
 
-var credentials = regexp.MustCompile(`://[^/@\s'"]+@`)
+var (
+	credentials = regexp.MustCompile(`://[^/@\s'"]+@`)
+	parameters  = regexp.MustCompile(`([?&])([A-Za-z0-9_.-]+)=([^&\s'"]*)`)
+)
 
-// redact takes user names and passwords out of the URLs in text.
-func redact(text string) string {
-	return credentials.ReplaceAllString(text, "://***@")
+// plain are the parameters of bucket URLs that hold no secrets.
+var plain = map[string]bool{
+	"prefix": true, "region": true, "endpoint": true, "profile": true, "anonymous": true, "use_path_style": true,
+	"s3ForcePathStyle": true, "disable_https": true, "ssetype": true, "accelerate": true, "dualstack": true, "fips": true,
+	"hostname_immutable": true, "rate_limiter_capacity": true, "request_checksum_calculation": true, "response_checksum_validation": true, "awssdk": true,
 }
+
+// redact takes user names and passwords out of the URLs in text, and what their
+// parameters say, but for those that are known to be harmless.
+func redact(text string) string {
+	text = credentials.ReplaceAllString(text, "://***@")
+	return parameters.ReplaceAllStringFunc(text, func(parameter string) string {
+		parts := parameters.FindStringSubmatch(parameter)
+		value, err := url.QueryUnescape(parts[3])
+		if err == nil && plain[parts[2]] && !strings.Contains(value, "@") {
+			return parameter
+		}
+		return parts[1] + parts[2] + "=***"
+	})
+}
+
+// redacted is an error of a library that quotes the URL it was given.
+type redacted struct{ error }
+
+// Error implements error.
+func (r redacted) Error() string { return redact(r.error.Error()) }
+
+// Unwrap gives the cause.
+func (r redacted) Unwrap() error { return r.error }

@@ -84,7 +84,7 @@ func (r *Repositories) open(ctx context.Context) (err error) {
 	}
 	folder, ok, err := folderOf(r.config.TargetDir)
 	if err == nil && !ok {
-		err = errNoBucketTarget
+		err = errors.New("the target of repositories has to be a folder")
 	}
 	if err != nil {
 		return fmt.Errorf("open repository target %q: %w", redact(r.config.TargetDir), err)

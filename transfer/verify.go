@@ -90,6 +90,9 @@ func (f *Files) sumAtSource(ctx context.Context, path string) ([]byte, error) {
 // sumInPlace reads what is in place. That is replaced by a rename: the open one
 // stays whole.
 func (f *Files) sumInPlace(ctx context.Context, path string) ([]byte, error) {
+	if f.bucket != nil {
+		return f.bucket.sum(ctx, path, f.pace)
+	}
 	in, err := f.target.open(path, fileFlags)
 	if absent(err) || errors.Is(err, ErrUnsafe) {
 		// Also a link or a folder on the way: the copy that follows is refused with

@@ -1,0 +1,205 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"path"
+	"strings"
+
+	"gocloud.dev/blob"
+	"gocloud.dev/gcerrors"
+)
+
+// bucket is a target without rename, locks and folders. A claim's staging there
+// is a mark, made by Begin, and the bytes:
+//
+//	.casq/<hash of path>/<claim>/begun
+//	                            /bytes
+//
+// As in a folder, who has no staging any more is fenced. But what the server was
+// told before that may still be carried out: see DESIGN.md.
+type bucket struct{ *blob.Bucket }
+
+// Names below a claim's staging.
+const (
+	stagedMark  = "begun"
+	stagedBytes = "bytes"
+)
+
+// maxServerCopy is the largest object that S3 copies in one request, in bytes.
+const maxServerCopy = 5 << 30
+
+// ErrUnreachable says that a bucket's server does not answer. It may yet.
+var ErrUnreachable = errors.New("bucket cannot be reached")
+
+// openBucket opens a bucket and looks whether it may be listed.
+func openBucket(ctx context.Context, address string) (*bucket, error) {
+	opened, err := blob.OpenBucket(ctx, address)
+	if err != nil {
+		return nil, redacted{fmt.Errorf("%w (buckets are s3://name?region=...; folders are paths)", err)}
+	}
+	there, err := opened.IsAccessible(ctx)
+	switch {
+	case err == nil && there:
+		return &bucket{opened}, nil
+	case err == nil:
+		err = errors.New("no such bucket; create it, or correct the name, the region or the endpoint in the URL")
+	case gcerrors.Code(err) == gcerrors.PermissionDenied:
+		err = redacted{fmt.Errorf("%w (the worker's credentials have to be allowed to list the bucket, and to get, put and delete its objects)", err)}
+	case isNetwork(err):
+		err = redacted{fmt.Errorf("%w: %w (look at the endpoint in the URL, and at the network)", ErrUnreachable, err)}
+	default:
+		err = redacted{fmt.Errorf("%w (look at the region and the endpoint in the URL, and at the worker's credentials)", err)}
+	}
+	return nil, errors.Join(err, opened.Close())
+}
+
+func isNetwork(err error) bool {
+	_, is := errors.AsType[net.Error](err)
+	return is
+}
+
+// checkKey refuses what the driver would store under another name, and what
+// S3 has no room for.
+func checkKey(path string) error {
+	switch {
+	case strings.Contains(path, "../"):
+		return fmt.Errorf("%w: %q has a component that ends in two dots, which buckets cannot have", ErrBadPlace, clip(path))
+	case strings.Contains(path, "__0x"):
+		return fmt.Errorf("%w: %q has __0x in it, which buckets cannot have", ErrBadPlace, clip(path))
+	case len(path) > maxPath:
+		return fmt.Errorf("%w: prefix and key are %d bytes long; buckets allow %d", ErrBadPlace, len(path), maxPath)
+	}
+	return nil
+}
+
+func claimPrefix(folder, claim string) string {
+	return stagingRoot + "/" + folder + "/" + claim + "/"
+}
+
+// put writes a small object.
+func (b *bucket) put(ctx context.Context, key string) error {
+	return b.WriteAll(ctx, key, nil, &blob.WriterOptions{ContentType: "application/octet-stream"})
+}
+
+// has is false only if the server says so.
+func (b *bucket) has(ctx context.Context, key string) (bool, error) {
+	there, err := b.Exists(ctx, key)
+	if err != nil {
+		return false, fmt.Errorf("look at %s in the bucket: %w", key, err)
+	}
+	return there, nil
+}
+
+// remove deletes an object, which may not be there.
+func (b *bucket) remove(ctx context.Context, key string) error {
+	err := b.Delete(ctx, key)
+	if err != nil && gcerrors.Code(err) != gcerrors.NotFound {
+		return fmt.Errorf("delete %s in the bucket: %w", key, err)
+	}
+	return nil
+}
+
+// each calls f for the keys that begin with prefix, in pages of a thousand.
+func (b *bucket) each(ctx context.Context, prefix string, f func(key string) error) error {
+	objects := b.List(&blob.ListOptions{Prefix: prefix})
+	for {
+		object, err := objects.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("list %s in the bucket: %w", prefix, err)
+		}
+		if err := f(object.Key); err != nil {
+			return err
+		}
+	}
+}
+
+// drop deletes the staging of one claim: the mark first. Whoever finds his mark
+// gone stops, and who has looked before has bytes that the listing then shows.
+func (b *bucket) drop(ctx context.Context, folder, claim string) error {
+	prefix := claimPrefix(folder, claim)
+	if err := b.remove(ctx, prefix+stagedMark); err != nil {
+		return err
+	}
+	return b.each(ctx, prefix, func(key string) error { return b.remove(ctx, key) })
+}
+
+// dropOthers deletes the staging of all other claims, again until a listing
+// that began after the last deletion shows none, and says whether there was any.
+func (b *bucket) dropOthers(ctx context.Context, folder, claim string) (found bool, err error) {
+	for range maxTries {
+		others := map[string]bool{}
+		err := b.each(ctx, stagingRoot+"/"+folder+"/", func(key string) error {
+			if s, ok := stagedKey(key); ok && s.Claim != claim {
+				others[s.Claim] = true
+			}
+			return nil
+		})
+		if err != nil || len(others) == 0 {
+			return found, err
+		}
+		found = true
+		for other := range others {
+			if err := b.drop(ctx, folder, other); err != nil {
+				return found, err
+			}
+		}
+	}
+	return found, fmt.Errorf("remove staging of earlier claims in %s: more keep coming", folder)
+}
+
+// stagedKey takes .casq/<folder>/<claim>/<name> apart.
+func stagedKey(key string) (Staged, bool) {
+	parts := strings.Split(key, "/")
+	if len(parts) != 4 || parts[0] != stagingRoot {
+		return Staged{}, false
+	}
+	s := Staged{Folder: parts[1], Claim: parts[2]}
+	return s, s.check() == nil
+}
+
+// listStaging is [Files.ListStaging]. Keys come in order, so that those of one
+// claim come together.
+func (b *bucket) listStaging(ctx context.Context, each func(Staged) error) error {
+	var last Staged
+	return b.each(ctx, stagingRoot+"/", func(key string) error {
+		s, ok := stagedKey(key)
+		if !ok || s == last {
+			return nil
+		}
+		last = s
+		return each(s)
+	})
+}
+
+// location is what tells buckets apart: scheme, endpoint and name.
+func location(address *url.URL) string {
+	endpoint := strings.ToLower(strings.TrimRight(address.Query().Get("endpoint"), "/"))
+	return address.Scheme + "://" + address.Host + path.Clean("/"+address.Path) + " " + endpoint
+}
+
+// disjointBuckets refuses a source and a target of which one contains the
+// other: a publish would write into the source.
+func disjointBuckets(source, target string) error {
+	from, err := url.Parse(source)
+	if err != nil {
+		return redacted{err}
+	}
+	to, err := url.Parse(target)
+	if err != nil {
+		return redacted{err}
+	}
+	a, b := from.Query().Get("prefix"), to.Query().Get("prefix")
+	if location(from) != location(to) || (!strings.HasPrefix(a, b) && !strings.HasPrefix(b, a)) {
+		return nil
+	}
+	return fmt.Errorf("source and target are in bucket %s, and the prefixes %q and %q lie inside each other; use separate prefixes or buckets",
+		from.Host, a, b)
+}

@@ -1,0 +1,335 @@
+package transfer
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+
+	"casq/internal/s3test"
+
+	_ "gocloud.dev/blob/s3blob" // s3://
+)
+
+type bucketBundle struct {
+	*filesBundle
+	server *s3test.Server
+}
+
+func setupBucket(t *testing.T, prefix string, configure ...func(*FilesConfig)) *bucketBundle {
+	t.Helper()
+	b := &bucketBundle{server: s3test.New(t)}
+	configure = append([]func(*FilesConfig){func(c *FilesConfig) { c.TargetURL = b.server.URL(prefix) }}, configure...)
+	b.filesBundle = setupFiles(t, configure...)
+	return b
+}
+
+func (b *bucketBundle) wantObjects(t *testing.T, want map[string]string) {
+	t.Helper()
+	if got := b.server.Objects(); !maps.Equal(got, want) {
+		t.Fatalf("in the bucket is %q, want %q", got, want)
+	}
+}
+
+func (b *bucketBundle) begin(t *testing.T, key string) *bucketRun {
+	t.Helper()
+	run, err := b.Begin(t.Context(), Place{Key: key, Claim: claim()})
+	must(t, err)
+	started, ok := run.(*bucketRun)
+	if !ok {
+		t.Fatalf("begun is a %T", run)
+	}
+	return started
+}
+
+// copied has begun and copied.
+func (b *bucketBundle) copied(t *testing.T, key, content string) *bucketRun {
+	t.Helper()
+	write(t, b.source, key, content)
+	run := b.begin(t, key)
+	_, err := run.Copy(t.Context(), nil)
+	must(t, err)
+	return run
+}
+
+func TestBucketPublishAndRemove(t *testing.T) {
+	t.Parallel()
+	for _, prefix := range []string{"", "deep/er/"} {
+		t.Run("prefix="+prefix, func(t *testing.T) {
+			t.Parallel()
+			b := setupBucket(t, prefix)
+			if !b.Weak() {
+				t.Error("a bucket passes for a target that can be fenced")
+			}
+			want := map[string]string{}
+			for _, key := range []string{
+				"plain", "a/b/c", "a/b.c", ".hidden", "..double", "sp ace+plus", "ünï/çödé", "%2e%2e", "a:b", "quote'\"&<>", "{key}", "deep/.casq/x",
+				strings.Repeat("n", 255), "query?x=1#y", "__0X2f__",
+			} {
+				content := "bytes of " + key
+				write(t, b.source, key, content)
+				result, err := b.sync(t, key, "")
+				must(t, err)
+				want[prefix+key] = content
+				if sum := fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(content))); result.Checksum != sum || result.Size != int64(len(content)) {
+					t.Errorf("%q: got %+v", key, result)
+				}
+				must(t, b.Verify(t.Context(), Place{Key: key}, nil, result.Checksum))
+			}
+			b.wantObjects(t, want)
+			write(t, b.source, "a/b.c", "newer")
+			_, err := b.sync(t, "a/b.c", "")
+			must(t, err)
+			must(t, b.remove(t, "plain"))
+			must(t, b.remove(t, "plain")) // what is not there is removed
+			want[prefix+"a/b.c"] = "newer"
+			delete(want, prefix+"plain")
+			b.wantObjects(t, want)
+			wantError(t, b.Verify(t.Context(), Place{Key: "plain"}, nil, "sha256:"+strings.Repeat("0", 64)), ErrMismatch)
+			must(t, b.VerifyAbsent(t.Context(), Place{Key: "plain"}))
+			wantError(t, b.VerifyAbsent(t.Context(), Place{Key: "a/b.c"}), ErrMismatch)
+		})
+	}
+}
+
+// A large object goes in parts.
+func TestBucketTakesLargeFiles(t *testing.T) {
+	t.Parallel()
+	b := setupBucket(t, "")
+	large := strings.Repeat("0123456789abcdef", 13<<20/16)
+	write(t, b.source, "large", large)
+	_, err := b.sync(t, "large", "")
+	must(t, err)
+	if b.server.Objects()["large"] != large {
+		t.Error("it is not as it was")
+	}
+}
+
+func TestBucketRefuses(t *testing.T) {
+	t.Parallel()
+	b := setupBucket(t, "")
+	for _, key := range []string{"", "/a", "../a", "a/../b", "a/./b", "a//b", ".casq/x", ".CASQ/x", "new\nline", "dots../x", "a__0x2f__b", strings.Repeat("n/", 513) + "x"} {
+		_, err := b.Begin(t.Context(), Place{Key: key, Claim: claim()})
+		wantError(t, err, ErrBadPlace)
+	}
+	b.wantObjects(t, map[string]string{})
+
+	write(t, b.source, "x", "content")
+	for payload, want := range map[string]error{
+		`{"size": 3}`: ErrChanged, `{"sha256": "` + strings.Repeat("0", 64) + `"}`: ErrChanged, `[]`: ErrBadPayload,
+	} {
+		_, err := b.sync(t, "x", payload)
+		wantError(t, err, want)
+	}
+	_, err := b.sync(t, "nowhere", "")
+	wantError(t, err, ErrMissing)
+	b.wantObjects(t, map[string]string{})
+}
+
+// What is begun later fences what was begun before, wherever that stands.
+func TestBucketFence(t *testing.T) {
+	t.Parallel()
+	t.Run("before the copy to staging", func(t *testing.T) {
+		t.Parallel()
+		b := setupBucket(t, "")
+		write(t, b.source, "x", "old")
+		old := b.begin(t, "x")
+		newer := b.copied(t, "x", "new")
+		_, err := old.Copy(t.Context(), nil)
+		wantError(t, err, ErrFenced)
+		must(t, newer.Publish(t.Context()))
+		must(t, errors.Join(old.Close(), newer.Close()))
+		b.wantObjects(t, map[string]string{"x": "new"})
+	})
+	t.Run("during the copy to staging", func(t *testing.T) {
+		t.Parallel()
+		b := setupBucket(t, "")
+		old := b.copied(t, "x", "old")
+		newer := b.copied(t, "x", "new")
+		// Its upload ends after the other has begun: it has bytes, and no mark.
+		must(t, b.bucket.WriteAll(t.Context(), old.key(stagedBytes), []byte("old"), nil))
+		must(t, newer.Publish(t.Context()))
+		wantError(t, old.Publish(t.Context()), ErrFenced)
+		must(t, errors.Join(old.Close(), newer.Close()))
+		b.wantObjects(t, map[string]string{"x": "new"})
+	})
+	for _, removal := range []bool{false, true} {
+		t.Run(fmt.Sprintf("right before the server is told, removal=%v", removal), func(t *testing.T) {
+			t.Parallel()
+			var between func()
+			b := setupBucket(t, "", func(c *FilesConfig) {
+				c.TestHook = func(point string) {
+					if point == pointBeforePublish || point == pointBeforeRemove {
+						if f := between; f != nil {
+							between = nil
+							f()
+						}
+					}
+				}
+			})
+			old := b.copied(t, "x", "old")
+			between = func() {
+				newer := b.copied(t, "x", "new")
+				if !newer.Contested() {
+					t.Error("a run that found another's staging passes for undisputed")
+				}
+				must(t, newer.Publish(t.Context()))
+				must(t, newer.Close())
+			}
+			if removal {
+				// This is what a bucket cannot prevent. It is told afterwards.
+				wantError(t, old.Remove(t.Context()), ErrFenced)
+				must(t, old.Close())
+				b.wantObjects(t, map[string]string{})
+				return
+			}
+			wantError(t, old.Publish(t.Context()), ErrFenced)
+			must(t, old.Close())
+			b.wantObjects(t, map[string]string{"x": "new"})
+		})
+	}
+}
+
+// A write that was not answered leaves a mark, by which the next run knows that
+// it may still come; one that was answered leaves none.
+func TestAnUnansweredWriteLeavesItsMark(t *testing.T) {
+	t.Parallel()
+	for _, removal := range []bool{false, true} {
+		t.Run(fmt.Sprintf("removal=%v", removal), func(t *testing.T) {
+			t.Parallel()
+			b := setupBucket(t, "")
+			run := b.copied(t, "x", "old")
+			if run.Contested() {
+				t.Error("a first run is disputed")
+			}
+			b.server.Put("x", "what was there")
+			held := b.server.HoldNext("x")
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() {
+				if removal {
+					done <- run.Remove(ctx)
+				} else {
+					done <- run.Publish(ctx)
+				}
+			}()
+			late := <-held
+			cancel()
+			wantError(t, <-done, context.Canceled)
+			must(t, run.Close())
+
+			newer := b.copied(t, "x", "new")
+			if !newer.Contested() {
+				t.Error("nobody knows of the write that may still come")
+			}
+			must(t, newer.Publish(t.Context()))
+			must(t, newer.Close())
+			late.Land()
+			want := map[string]string{"x": "old"}
+			if removal {
+				want = map[string]string{}
+			}
+			b.wantObjects(t, want) // the weaker promise: this is what it means
+			sum := fmt.Sprintf("sha256:%x", sha256.Sum256([]byte("new")))
+			wantError(t, b.Verify(t.Context(), Place{Key: "x"}, nil, sum), ErrMismatch)
+
+			last := b.copied(t, "x", "new")
+			if last.Contested() {
+				t.Error("what was answered has left a mark")
+			}
+			must(t, errors.Join(last.Publish(t.Context()), last.Close()))
+			b.wantObjects(t, map[string]string{"x": "new"})
+		})
+	}
+}
+
+func TestBucketStagingIsListedAndDropped(t *testing.T) {
+	t.Parallel()
+	b := setupBucket(t, "p/")
+	if found := listed(t, b); len(found) > 0 {
+		t.Fatalf("found %v in an empty bucket", found)
+	}
+	dead, live := b.copied(t, "a/b", "bytes"), b.copied(t, "other", "bytes")
+	b.server.Put("p/.casq/notes", "not ours")
+	b.server.Put("p/.casq/"+stagingName("a/b")+"/notes/x", "not ours")
+	stale, kept := Staged{dead.folder, dead.claim}, Staged{live.folder, live.claim}
+	if found := listed(t, b); !maps.Equal(found, map[Staged]bool{stale: true, kept: true}) {
+		t.Fatalf("found %v", found)
+	}
+	for range 2 {
+		must(t, b.DropStaging(t.Context(), stale))
+	}
+	wantError(t, b.DropStaging(t.Context(), Staged{dead.folder, ".."}), ErrBadPlace)
+	wantError(t, dead.Publish(t.Context()), ErrFenced)
+	must(t, b.Sweep(t.Context(), Place{Key: "other", Claim: live.claim}))
+	if found := listed(t, b); len(found) > 0 {
+		t.Fatalf("found %v", found)
+	}
+	must(t, errors.Join(dead.Close(), live.Close()))
+}
+
+func TestOpenBucketSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	const secret = "s3cr3t"
+	server, refusing, stopped := s3test.New(t), s3test.New(t), s3test.New(t)
+	refusing.Refuse(true)
+	stopped.Stop()
+	folder := t.TempDir()
+	for name, test := range map[string]struct {
+		source, target string
+		want           error
+		says           string
+	}{
+		"no such bucket":      {folder, server.BucketURL("nowhere", ""), nil, "no such bucket; create it"},
+		"no permission":       {folder, refusing.URL(""), nil, "allowed to list the bucket"},
+		"no server":           {folder, stopped.URL(""), ErrUnreachable, "look at the endpoint"},
+		"no region":           {folder, "s3://bucket?endpoint=x&anonymous=true", nil, "look at the region"},
+		"another driver":      {folder, "gs://bucket", nil, "buckets are s3://"},
+		"a bad parameter":     {folder, "s3://bucket?token=" + secret, nil, "buckets are s3://"},
+		"itself":              {server.URL(""), server.URL(""), nil, "use separate prefixes or buckets"},
+		"inside the source":   {server.URL("a/"), server.URL("a/b/"), nil, "use separate prefixes or buckets"},
+		"around the source":   {server.URL("a/b/"), server.URL(""), nil, "use separate prefixes or buckets"},
+		"beside the source":   {server.URL("a/"), server.URL("b/"), nil, ""},
+		"on another server":   {refusing.URL(""), server.URL(""), nil, ""},
+		"secret in a source":  {"s3://u:" + secret + "@bucket?token=" + secret, server.URL(""), nil, "open file source"},
+		"secret in its place": {folder, "s3://" + secret + ":" + secret + "@nowhere?endpoint=http%3A%2F%2Fu%3A" + secret + "%40localhost%3A1&region=x&anonymous=true", nil, "open file target"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			files, err := OpenFiles(t.Context(), FilesConfig{SourceURL: test.source, TargetURL: test.target})
+			if test.says == "" {
+				must(t, err)
+				must(t, files.Close())
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), test.says) || (test.want != nil && !errors.Is(err, test.want)) {
+				t.Fatalf("error is %v", err)
+			}
+			if strings.Contains(err.Error(), secret) {
+				t.Errorf("it tells a secret: %v", err)
+			}
+		})
+	}
+}
+
+// What cannot be read is no mismatch: else a bucket that is away for a moment
+// would have everything copied again.
+func TestABucketThatIsAwayIsNoMismatch(t *testing.T) {
+	t.Parallel()
+	b := setupBucket(t, "")
+	write(t, b.source, "x", "content")
+	result, err := b.sync(t, "x", "")
+	must(t, err)
+	b.server.Refuse(true)
+	err = b.Verify(t.Context(), Place{Key: "x"}, json.RawMessage(`{}`), result.Checksum)
+	if err == nil || errors.Is(err, ErrMismatch) {
+		t.Fatalf("error is %v", err)
+	}
+	b.server.Refuse(false)
+	b.server.Put("x", "Content")
+	wantError(t, b.Verify(t.Context(), Place{Key: "x"}, nil, result.Checksum), ErrMismatch)
+}

@@ -1,0 +1,217 @@
+package transfer
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"gocloud.dev/blob"
+	"gocloud.dev/gcerrors"
+)
+
+// bucketRun implements Run for files that go to a bucket.
+type bucketRun struct {
+	files  *Files
+	bucket *bucket
+	path   string
+	folder string // stagingName(path)
+	claim  string
+	// contested says that another claim's staging was found.
+	contested bool
+
+	staged    bool
+	published bool
+	// unanswered says that the server was told to write to the place, and has not
+	// said what became of it.
+	unanswered bool
+	closed     bool
+}
+
+// beginBucket makes the claim's mark, and then deletes the staging of others, in
+// this order: of two that begin at once at least one finds the other.
+func (f *Files) beginBucket(ctx context.Context, path, claim string) (Run, error) {
+	if err := checkKey(path); err != nil {
+		return nil, err
+	}
+	r := &bucketRun{files: f, bucket: f.bucket, path: path, folder: stagingName(path), claim: claim}
+	if err := r.bucket.put(ctx, r.key(stagedMark)); err != nil {
+		return nil, fmt.Errorf("make staging in the bucket: %w", err)
+	}
+	if f.config.TestUnfenced {
+		return r, nil
+	}
+	var err error
+	if r.contested, err = r.bucket.dropOthers(ctx, r.folder, claim); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
+}
+
+func (r *bucketRun) key(name string) string { return claimPrefix(r.folder, r.claim) + name }
+
+// Contested tells whether a write of an earlier run may still reach the place
+// after this one's: one that was not seen to its end had begun on it.
+func (r *bucketRun) Contested() bool { return r.contested }
+
+// check returns ErrFenced unless the mark is there. It is never made again.
+func (r *bucketRun) check(ctx context.Context) error {
+	there := false
+	if !r.closed {
+		var err error
+		if there, err = r.bucket.has(ctx, r.key(stagedMark)); err != nil {
+			return err
+		}
+	}
+	if !there {
+		return fmt.Errorf("%w (claim %s)", ErrFenced, r.claim)
+	}
+	return nil
+}
+
+func (r *bucketRun) Copy(ctx context.Context, payload json.RawMessage) (Result, error) {
+	r.staged, r.published = false, false
+	result, err := r.copy(ctx, payload)
+	if err != nil {
+		return Result{}, fmt.Errorf("copy file %q: %w", r.path, err)
+	}
+	r.staged = true
+	r.files.hook(pointStaged)
+	return result, nil
+}
+
+func (r *bucketRun) copy(ctx context.Context, payload json.RawMessage) (Result, error) {
+	want, err := expect(payload)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := r.check(ctx); err != nil {
+		return Result{}, err
+	}
+	in, err := r.files.source.open(ctx, r.path)
+	if err != nil {
+		return Result{}, err
+	}
+	defer in.Close()
+	if err := want.fits(in.size()); err != nil {
+		return Result{}, err
+	}
+	if in.size() > maxServerCopy {
+		return Result{}, fmt.Errorf("it has %d bytes; S3 copies %d at most on the server (use a folder as the target)", in.size(), maxServerCopy)
+	}
+	sum, err := r.upload(ctx, in)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := compare(ctx, want, in, sum); err != nil {
+		return Result{}, err
+	}
+	return Result{Checksum: "sha256:" + hex.EncodeToString(sum), Size: in.size()}, nil
+}
+
+// upload writes to the staging key. An object is there whole or not at all.
+func (r *bucketRun) upload(ctx context.Context, in object) ([]byte, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	out, err := r.bucket.NewWriter(ctx, r.key(stagedBytes), &blob.WriterOptions{
+		// Of each of many uploads at once two parts are in memory. 5 MiB is the
+		// smallest that S3 takes.
+		BufferSize: 5 << 20, MaxConcurrency: 1,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("write to staging: %w", err)
+	}
+	sum, err := stream(ctx, out, in, r.files.pace)
+	if err != nil {
+		cancel() // else Close would end the upload, and make it an object
+		_ = out.Close()
+		return nil, err
+	}
+	if err := out.Close(); err != nil {
+		return nil, fmt.Errorf("write to staging: %w", err)
+	}
+	return sum, nil
+}
+
+// serverTime is how long the server may take to copy an object: 5 GiB in half
+// a minute to some minutes.
+const serverTime = 15 * time.Minute
+
+// Publish has the server copy the bytes to the place. It may take minutes.
+func (r *bucketRun) Publish(ctx context.Context) error {
+	if err := r.publish(ctx); err != nil {
+		return fmt.Errorf("publish file %q: %w", r.path, err)
+	}
+	return nil
+}
+
+func (r *bucketRun) publish(ctx context.Context) error {
+	if !r.staged {
+		return errors.New("nothing has been copied")
+	}
+	if err := r.check(ctx); err != nil || r.published {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, serverTime)
+	defer cancel()
+	r.files.hook(pointBeforePublish)
+	r.unanswered = true
+	err := r.bucket.Copy(ctx, r.path, r.key(stagedBytes), nil)
+	if err == nil {
+		r.unanswered, r.published = false, true
+		r.files.hook(pointPublished)
+		return nil
+	}
+	if code := gcerrors.Code(err); code == gcerrors.NotFound || code == gcerrors.PermissionDenied {
+		r.unanswered = false // it was: with no
+		err = errors.Join(r.check(ctx), err)
+	}
+	return fmt.Errorf("copy from staging in the bucket: %w", err)
+}
+
+// Remove deletes the place's key. That cannot be fenced at all: who finds himself
+// fenced afterwards may have deleted what a later run had put there.
+func (r *bucketRun) Remove(ctx context.Context) error {
+	if err := r.remove(ctx); err != nil {
+		return fmt.Errorf("remove file %q: %w", r.path, err)
+	}
+	return nil
+}
+
+func (r *bucketRun) remove(ctx context.Context) error {
+	if err := r.check(ctx); err != nil {
+		return err
+	}
+	r.files.hook(pointBeforeRemove)
+	r.unanswered = true
+	if err := r.bucket.remove(ctx, r.path); err != nil {
+		return err
+	}
+	r.files.hook(pointRemoved)
+	if err := r.check(ctx); err != nil {
+		return err
+	}
+	r.unanswered = false
+	return nil
+}
+
+// Close deletes the staging. The mark of a write that was not answered stays:
+// it tells the next run that the write may still come.
+func (r *bucketRun) Close() error {
+	if r.closed {
+		return nil
+	}
+	r.closed = true
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	err := r.bucket.remove(ctx, r.key(stagedBytes))
+	if !r.unanswered {
+		err = errors.Join(err, r.bucket.remove(ctx, r.key(stagedMark)))
+	}
+	if err != nil {
+		return fmt.Errorf("close file %q: %w", r.path, err)
+	}
+	return nil
+}
