@@ -22,7 +22,8 @@ type VerifyArgs struct {
 	ResourceID   string `json:"resource_id"`
 	Version      int64  `json:"version"`
 	// Contested says that a write of an earlier run may still reach the place. Such
-	// a check waits until the version is in place, and looks at tombstones, too.
+	// a check is for whichever version is wanted when it runs: it waits until that is
+	// in place, and looks at tombstones, too.
 	Contested bool `json:"contested,omitempty"`
 }
 
@@ -116,8 +117,8 @@ func (v *verifier) Timeout(job *river.Job[VerifyArgs]) time.Duration {
 	return verifyTimeout
 }
 
-// waitForPlace lets a contested check wait: it was queued before the
-// publication that it is for, so that it cannot be lost with the publisher.
+// waitForPlace lets a contested check wait until nobody writes to the place: what
+// may come late can come over a newer version as well.
 func waitForPlace(job *river.Job[VerifyArgs]) error {
 	if !job.Args.Contested || time.Since(job.CreatedAt) > verifyTimeout {
 		return nil
@@ -134,10 +135,14 @@ func tokenAttrs(t registry.Token) []any {
 // been replaced meanwhile says nothing about the newer one.
 func (w *Worker) verify(ctx context.Context, args VerifyArgs) error {
 	token := args.token()
+	if args.Contested {
+		token.Version = registry.AnyVersion
+	}
 	want, err := w.cfg.Registry.InPlace(ctx, token)
 	if err != nil {
 		return err
 	}
+	token.Version = want.Version
 	if want.Removed && !args.Contested {
 		return registry.ErrSuperseded
 	}

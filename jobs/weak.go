@@ -2,8 +2,14 @@ package jobs
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"time"
 
+	"casq/registry"
 	"casq/transfer"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // weak is a [Transfer] whose target cannot be fenced: a write of an earlier run
@@ -13,6 +19,69 @@ type weak interface {
 	Weak() bool
 	// VerifyAbsent returns [transfer.ErrMismatch] if there is something in place.
 	VerifyAbsent(ctx context.Context, place transfer.Place) error
+}
+
+// disputed is a run on such a target.
+type disputed interface {
+	// Contested says whether an earlier run was found that had not come to its end.
+	Contested() bool
+}
+
+// lateCheck is when a contested place is looked at for the last time. Servers
+// have answered, or given up, long before.
+const lateCheck = 10 * time.Minute
+
+// put carries out the run's one write to the place, and ends the run. Where the
+// place is fenced both are one transaction, in which the row is locked. A bucket's
+// server may take minutes, too long for a lock, and does not obey it anyway: there
+// the write comes first. What may land late is looked for afterwards, by checks that
+// are queued before the write, so that they cannot be lost with this process.
+func (w *Worker) put(ctx context.Context, claim *registry.Claim, result registry.Result, mover Transfer, run *guarded, write func(context.Context) error) error {
+	if target, ok := mover.(weak); !ok || !target.Weak() {
+		return w.cfg.Registry.Publish(claim, result, run.do(write))
+	}
+	if d, ok := run.run.(disputed); ok && (d.Contested() || claim.Attempts > 1) {
+		if err := w.checkLater(ctx, claim.Token, w.cfg.ClaimTTL, lateCheck); err != nil {
+			return err
+		}
+	}
+	err := run.do(write)(ctx)
+	if errors.Is(err, transfer.ErrFenced) {
+		return w.fencedTooLate(ctx, claim, err)
+	}
+	if err != nil {
+		return err // the next run finds that this one had no answer
+	}
+	return w.cfg.Registry.Publish(claim, result, nil)
+}
+
+// fencedTooLate has the place looked at now: who finds himself fenced after his
+// write may have written over what came later, an hour later if he was frozen.
+func (w *Worker) fencedTooLate(ctx context.Context, claim *registry.Claim, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	return errors.Join(cause, w.checkLater(ctx, claim.Token, 0))
+}
+
+// checkLater queues contested checks of a thing, after each of the times; 0 is
+// at once.
+func (w *Worker) checkLater(ctx context.Context, token registry.Token, after ...time.Duration) error {
+	err := pgx.BeginFunc(ctx, w.cfg.Queue.pool, func(tx pgx.Tx) error {
+		for _, d := range after {
+			var at time.Time
+			if d > 0 {
+				at = time.Now().Add(d)
+			}
+			if err := w.cfg.Queue.insertChecks(ctx, tx, []registry.Token{token}, true, at); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("queue a later look at %s %q: %w", token.Kind, token.ResourceID, err)
+	}
+	return nil
 }
 
 // absent compares the place of a tombstone. Where the place is fenced nothing

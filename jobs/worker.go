@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -37,6 +38,10 @@ type Config struct {
 	Transfers map[string]Transfer // by transfer: file, git; none needs none
 	Logger    *slog.Logger
 	Timeouts  map[string]time.Duration // by kind; none by default
+	// ClaimTTL is when a place in a bucket, to which somebody else's write may still
+	// come, is looked at for the first time. See registry.ProcessConfig. Defaults to
+	// 30 s.
+	ClaimTTL time.Duration
 	// Stopping is closed when this process stops: work that is interrupted then
 	// is given back instead of failed.
 	Stopping <-chan struct{}
@@ -53,6 +58,7 @@ type Worker struct {
 
 // New returns a worker.
 func New(cfg Config) *Worker {
+	cfg.ClaimTTL = cmp.Or(cfg.ClaimTTL, 30*time.Second)
 	if cfg.Hook == nil {
 		cfg.Hook = func(string) {}
 	}
@@ -228,14 +234,14 @@ func (w *Worker) run(ctx context.Context, claim *registry.Claim) error {
 	guarded := &guarded{run: move, recovered: w.recovered}
 	defer func() { closed = guarded.close(w.cfg.Logger) }()
 	if claim.Deleted {
-		return w.cfg.Registry.Publish(claim, registry.Result{}, guarded.do(move.Remove))
+		return w.put(ctx, claim, registry.Result{}, mover, guarded, move.Remove)
 	}
 	result, err := move.Copy(ctx, claim.Payload)
 	if err != nil {
 		return err
 	}
 	w.Stats.Bytes.Add(result.Size)
-	return w.cfg.Registry.Publish(claim, registry.Result(result), guarded.do(move.Publish))
+	return w.put(ctx, claim, registry.Result(result), mover, guarded, move.Publish)
 }
 
 func place(kind eventlog.Kind, key, claim string, fresh bool) transfer.Place {

@@ -22,8 +22,12 @@ var (
 // to verify: it is still to be copied, or the thing was removed.
 var ErrNotInPlace = errors.New("not in place")
 
+// AnyVersion is a token's version that stands for the row's present one.
+const AnyVersion = 0
+
 // InPlace is what a verification compares with.
 type InPlace struct {
+	Version  int64
 	Payload  []byte // a JSON object
 	Checksum string // of what was copied; "" if there are no bytes
 	Removed  bool   // it is a tombstone: nothing should be there
@@ -32,12 +36,12 @@ type InPlace struct {
 // InPlace returns what should be in place of a token. It needs no claim: a
 // verification only reads, and its end is conditional. [ErrSuperseded] says that
 // the token is not the row's version any more, [ErrNotInPlace] that it is, and is
-// not in place yet.
+// not in place yet. The token may have [AnyVersion].
 func (r *Registry) InPlace(ctx context.Context, t Token) (InPlace, error) {
 	var p InPlace
 	var synced bool
 	err := r.cfg.Pool.QueryRow(ctx, verifyLookSQL, t.Kind, t.ResourceID, t.Version).
-		Scan(&p.Payload, &p.Checksum, &p.Removed, &synced)
+		Scan(&p.Version, &p.Payload, &p.Checksum, &p.Removed, &synced)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return p, ErrSuperseded
