@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	// s3:// as the source of files, also for everything that speaks S3.
+	// s3:// as the source and target of files, also for everything that speaks S3.
 	// Folders and file:// need no driver: transfer reads them itself.
 	_ "gocloud.dev/blob/s3blob"
 )

@@ -19,7 +19,7 @@ type Config struct {
 	ReplicaURLs []string
 
 	ArtifactSource   string // folder or bucket URL
-	ArtifactTarget   string // folder; empty: this worker copies no files
+	ArtifactTarget   string // folder or bucket URL; empty: this worker copies no files
 	RepositorySource string // git URL template or folder
 	RepositoryTarget string // folder; empty: this worker copies no repositories
 	// GitEnvironment is all that git is given of the environment, as NAME=value.

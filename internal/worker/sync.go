@@ -66,6 +66,7 @@ func (w *worker) session(ctx context.Context) error {
 		Transfers: w.movers.byTransfer,
 		Logger:    w.log,
 		Timeouts:  w.cfg.Timeouts,
+		ClaimTTL:  w.cfg.ClaimTTL,
 		Stopping:  ctx.Done(),
 		Hook:      w.cfg.Hook,
 	})

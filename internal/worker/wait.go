@@ -9,6 +9,7 @@ import (
 
 	"casq/internal/redisurl"
 	"casq/migrations"
+	"casq/transfer"
 )
 
 // retryEach calls f each second until it succeeds, ctx is done, or final says
@@ -53,12 +54,14 @@ func (w *worker) openRedis(ctx context.Context) error {
 }
 
 // waitFolders opens sources and targets. A folder that is not there may be one
-// that is not mounted yet.
+// that is not mounted yet, and a bucket's server one that is being started.
 func (w *worker) waitFolders(ctx context.Context) error {
 	return w.retryEach(ctx, "sources and targets", func() (err error) {
 		w.movers, err = w.openMovers(ctx)
 		return err
-	}, func(err error) bool { return !errors.Is(err, fs.ErrNotExist) })
+	}, func(err error) bool {
+		return !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, transfer.ErrUnreachable)
+	})
 }
 
 // waitSource waits for a source that is reachable and migrated.

@@ -1,0 +1,157 @@
+package worker
+
+import (
+	"log/slog"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"casq/internal/s3test"
+
+	_ "gocloud.dev/blob/s3blob" // s3://
+)
+
+// bucketKey is the thing that these tests are about.
+const bucketKey = "builds/42/out.zip"
+
+type bucketBundle struct {
+	*testBundle
+	server *s3test.Server
+}
+
+func setupBucket(t *testing.T) *bucketBundle {
+	t.Helper()
+	server := s3test.New(t)
+	return &bucketBundle{setup(t, func(cfg *Config) { cfg.ArtifactTarget = server.URL("") }), server}
+}
+
+// settles waits until the thing has the status and nothing else is in the
+// bucket than these bytes; "": nothing at all, also no staging.
+func (b *bucketBundle) settles(t *testing.T, status, content string) {
+	t.Helper()
+	const key = bucketKey
+	want := map[string]string{}
+	if content != "" {
+		want[key] = content
+	}
+	b.until(t, key, func() bool { return b.status(t, key) == status && maps.Equal(b.server.Objects(), want) })
+}
+
+func (b *bucketBundle) remove(t *testing.T, key string) {
+	t.Helper()
+	b.exec(t, "DELETE FROM artifacts WHERE path = $1", key)
+}
+
+func TestABucketFollowsItsRows(t *testing.T) {
+	t.Parallel()
+	b := setupBucket(t)
+	const key = bucketKey
+	for _, content := range []string{"first", "second, longer", "third"} {
+		b.put(t, key, content)
+		b.settles(t, "synced", content)
+	}
+	b.remove(t, key)
+	b.settles(t, "removed", "")
+	b.put(t, key, "again")
+	b.settles(t, "synced", "again")
+	if n := b.checks(t); n != 0 {
+		t.Errorf("%d checks of what nobody disputes", n)
+	}
+	// Verification is that of any target.
+	b.server.Put(key, "AGAIN")
+	b.verifyAll(t, "artifact")
+	b.until(t, key, func() bool { return b.log.has("verification found a mismatch") })
+	b.settles(t, "synced", "again")
+}
+
+// checks is how many verifications wait or run.
+func (b *bucketBundle) checks(t *testing.T) (n int) {
+	t.Helper()
+	err := b.pool.QueryRow(t.Context(), "SELECT count(*) FROM river.river_job WHERE kind = 'casq_verify' AND finalized_at IS NULL").Scan(&n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// A bucket cannot be fenced, and this is its promise in place of that: what the
+// server was told before a later run began may land over the later run's bytes, or
+// take them away; and the thing is right again after the next of the checks that
+// the later run has queued. Without them it stays wrong.
+func TestALateWriteToABucketIsRepaired(t *testing.T) {
+	t.Parallel()
+	const key = bucketKey
+	type change = func(t *testing.T, b *bucketBundle)
+	put := func(content string) change { return func(t *testing.T, b *bucketBundle) { b.put(t, key, content) } }
+	remove := func(t *testing.T, b *bucketBundle) { b.remove(t, key) }
+	for name, test := range map[string]struct {
+		late, newer     change
+		status, content string // as it should be
+		wrong           string // as it is when the late write has landed
+	}{
+		"copy over a newer copy":  {put("late"), put("newer"), "synced", "newer", "late"},
+		"copy after a removal":    {put("late"), remove, "removed", "", "late"},
+		"removal of what is back": {remove, put("newer"), "synced", "newer", ""},
+	} {
+		for _, twin := range []bool{true, false} {
+			run := "ours/" + name
+			if twin {
+				run = "twin/" + name
+			}
+			t.Run(run, func(t *testing.T) {
+				t.Parallel()
+				b := setupBucket(t)
+				b.put(t, key, "first")
+				b.settles(t, "synced", "first")
+				held := b.server.HoldNext(key)
+				test.late(t, b)
+				var late *s3test.Write
+				select {
+				case late = <-held:
+				case <-time.After(20 * time.Second):
+					t.Fatal("the write was not asked for")
+				}
+				// Its worker is taken for dead; another process, of the same program here,
+				// takes over when there is something newer.
+				b.exec(t, "UPDATE casq.processes SET dead_at = now()")
+				test.newer(t, b)
+				b.settles(t, test.status, test.content)
+				if n := b.checks(t); n == 0 {
+					t.Fatal("nobody will look again")
+				}
+				if twin {
+					b.exec(t, "DELETE FROM river.river_job WHERE kind = 'casq_verify'")
+				}
+				late.Land()
+				if got := b.server.Objects()[key]; got != test.wrong {
+					t.Fatalf("in place is %q, want %q, for that is what goes wrong", got, test.wrong)
+				}
+				if twin {
+					b.put(t, "other", "x") // whatever else goes on
+					b.until(t, "other", func() bool { return b.status(t, "other") == "synced" })
+					if got := b.server.Objects()[key]; got != test.wrong || b.status(t, key) != test.status {
+						t.Errorf("in place is %q, and the row says %s; want it wrong for good", got, b.status(t, key))
+					}
+					return
+				}
+				// The next check, which is ten minutes away if the first was too early.
+				b.exec(t, "UPDATE river.river_job SET scheduled_at = now() WHERE kind = 'casq_verify' AND state = 'scheduled'")
+				b.settles(t, test.status, test.content)
+			})
+		}
+	}
+}
+
+func TestNoSuchBucketEndsTheWorkerWithWhatToDo(t *testing.T) {
+	t.Parallel()
+	server := s3test.New(t)
+	b := setup(t) // for its database
+	err := Run(t.Context(), Config{
+		HomeURL: b.pool.Config().ConnString(), ArtifactSource: b.source,
+		ArtifactTarget: server.BucketURL("nowhere", ""), Logger: slog.New(slog.NewTextHandler(b.log, nil)),
+	})
+	if err == nil || !strings.Contains(err.Error(), "no such bucket; create it") {
+		t.Errorf("got %v", err)
+	}
+}
