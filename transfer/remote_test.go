@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net/http"
@@ -133,11 +134,17 @@ git=%s
 for arg; do case $arg in %s) echo $$ >%s; %s;; esac; done
 exec $git "$@"
 `, gitPath(t), command, fifo, code), 0o755))
+	// Held open for writing, too: read to its end, two reports that come together
+	// would be taken for one.
+	file, err := os.OpenFile(fifo, os.O_RDWR, 0)
+	must(t, err)
+	t.Cleanup(func() { must(t, file.Close()) })
+	reports := bufio.NewReader(file)
 	return script, func() int {
-		content, err := os.ReadFile(fifo) // blocks until the script writes
+		line, err := reports.ReadString('\n') // blocks until the script writes
 		must(t, err)
 		var id int
-		_, err = fmt.Sscan(string(content), &id)
+		_, err = fmt.Sscan(line, &id)
 		must(t, err)
 		return id
 	}
