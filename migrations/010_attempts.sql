@@ -78,6 +78,7 @@ BEGIN
     SELECT t.id, t.state, t.queue, t.scheduled_at INTO j
     FROM river.river_job AS t
     WHERE t.args @> jsonb_build_object('kind', r.kind, 'resource_id', r.resource_id, 'version', r.version)
+      AND t.kind IN ('casq_sync', 'casq_remove')
       AND t.state IN ('available', 'retryable', 'scheduled', 'pending', 'running')
       AND (r.claim IS NULL OR t.id IS DISTINCT FROM r.claim_job)
     ORDER BY t.id DESC LIMIT 1;

@@ -224,6 +224,17 @@ func TestWhyOfAPausedQueue(t *testing.T) {
 	}
 }
 
+// A verification carries the same token, and copies nothing.
+func TestWhyOverlooksVerifications(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.riverJob(t, b.create(t, 1, "x"), "available")
+	b.exec(t, "UPDATE river.river_job SET kind = 'casq_verify', queue = 'casq_verify_file'")
+	if why := b.why(t, kind, "x"); !strings.Contains(why, "no job is there for it") || strings.Contains(why, "casq_verify") {
+		t.Error(why)
+	}
+}
+
 func TestSummary(t *testing.T) {
 	t.Parallel()
 	b := resyncBundle(t)
