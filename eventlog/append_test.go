@@ -151,3 +151,15 @@ func TestDefineKind(t *testing.T) {
 		t.Errorf("kinds %+v, %v", kinds, err)
 	}
 }
+
+// What no reader can read is not written, by hand either.
+func TestEventsHaveATime(t *testing.T) {
+	t.Parallel()
+	b := setupLog(t)
+	for _, when := range []string{"infinity", "-infinity"} {
+		_, err := b.pool.Exec(t.Context(), "INSERT INTO casq.events (kind, resource_id, op, occurred_at) VALUES ('thing', 'a', 'created', $1::text::timestamptz)", when)
+		if err == nil || !strings.Contains(err.Error(), "events_occurred_at_is_finite") {
+			t.Errorf("%s: %v", when, err)
+		}
+	}
+}

@@ -1,6 +1,10 @@
 -- Events that could not be applied.
 --
--- Lock: none on existing objects. Deploy: at any time.
+-- Lock: casq.events, for a moment. Deploy: at any time.
+
+-- A time that no program can read would stop every reader of the log, and none
+-- of them could put the event aside.
+ALTER TABLE casq.events ADD CONSTRAINT events_occurred_at_is_finite CHECK (isfinite(occurred_at)) NOT VALID;
 
 -- An event whose data a consumer refuses for good is put aside here, in the
 -- transaction that moves the cursor past it. One row per consumer and event;
@@ -36,3 +40,5 @@ COMMENT ON COLUMN casq.event_failures.replayed_at IS 'when somebody has asked fo
 ---- create above / drop below ----
 
 DROP TABLE casq.event_failures;
+
+ALTER TABLE casq.events DROP CONSTRAINT events_occurred_at_is_finite;
