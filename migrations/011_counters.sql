@@ -11,7 +11,8 @@
 CREATE TABLE casq.counter_kinds (
     kind text COLLATE "C" PRIMARY KEY,
     complete boolean NOT NULL,
-    generation integer NOT NULL DEFAULT 1
+    generation integer NOT NULL DEFAULT 1,
+    since timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
 -- A shard of the counters, and how far its counters have come in the log: the

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -114,7 +115,7 @@ func (r reader) link(name string) {
 	r.t.Helper()
 	program, err := exec.LookPath(name)
 	if err == nil {
-		err = os.Mkdir(filepath.Join(r.dir, "bin"), 0o755)
+		err = os.MkdirAll(filepath.Join(r.dir, "bin"), 0o755)
 	}
 	if err == nil {
 		err = os.Symlink(program, filepath.Join(r.dir, "bin", name))
@@ -132,28 +133,36 @@ func (r reader) command(ctx context.Context, script string) *exec.Cmd {
 	return cmd
 }
 
-func (r reader) shell(script, input string) string {
-	r.t.Helper()
+func (r reader) output(script, input string) (string, error) {
 	cmd := r.command(r.t.Context(), script)
 	cmd.Stdin = strings.NewReader(input)
 	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+func (r reader) shell(script, input string) string {
+	r.t.Helper()
+	out, err := r.output(script, input)
 	if err != nil {
 		r.t.Fatalf("%s\n%s: %v\n%s", script, input, err, out)
 	}
-	return string(out)
+	return out
 }
+
+// psql takes statements of the page.
+const psql = `. .casq-dev/env && psql -q -v ON_ERROR_STOP=1 "$DATABASE_URL"`
 
 func (r reader) sql(text string) string {
 	r.t.Helper()
-	return r.shell(`. .casq-dev/env && psql -q -v ON_ERROR_STOP=1 "$DATABASE_URL"`, text)
+	return r.shell(psql, text)
 }
 
 // started is the last that both programs say before they wait.
 var started = regexp.MustCompile(`worker started|Ctrl-C stops them`)
 
-// start starts what stays in its terminal, and stops it when the test ends as
-// Ctrl-C does.
-func (r reader) start(script string) {
+// start starts what stays in its terminal. stop is Ctrl-C, when the test ends at
+// the latest.
+func (r reader) start(script string) (stop func()) {
 	r.t.Helper()
 	terminal, err := os.Create(filepath.Join(r.t.TempDir(), "terminal"))
 	if err != nil {
@@ -173,13 +182,15 @@ func (r reader) start(script string) {
 	if err := cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
-	r.t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		_ = cmd.Process.Signal(syscall.SIGINT)
 		if err := cmd.Wait(); err != nil || r.t.Failed() {
 			r.t.Errorf("%s: %v\n%s", script, err, shown())
 		}
 	})
+	r.t.Cleanup(stop)
 	r.until("starts\n"+script, func() bool { return started.MatchString(shown()) })
+	return stop
 }
 
 func (r reader) until(what string, met func() bool) {
