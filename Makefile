@@ -12,7 +12,7 @@ TEST_FLAGS := -p 2 -timeout 10m
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help deps build demo test check races validate bench chaos fmt fmt-check vet lint clean
+.PHONY: help deps build demo test check races failover validate bench chaos fmt fmt-check vet lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,9 @@ check: vet fmt-check lint ## format, vet, lint and the quick tests: before each 
 
 races: deps ## [RACE=R01 or S1] play the races: the naive twins and ours, as a table
 	@$(GO) run ./races/table -race "$(RACE)"
+
+failover: deps ## [LEASE=20s] stop, kill and freeze workers, and print who takes over when
+	@$(GO) run ./internal/failover $(if $(LEASE),-lease "$(LEASE)")
 
 validate: deps build ## follow docs/validate-counters.md, block by block
 	@$(GO) test -count=1 -run '^TestValidate$$' -v ./cmd/worker && echo 'validate: OK'
