@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"casq/internal/crew"
 )
 
 // result is one line of output.
@@ -39,6 +41,7 @@ var benches = []struct {
 	{"latency", latency},
 	{"memory", memory},
 	{"wakeup", wakeup},
+	{"failover", failover},
 }
 
 func main() {
@@ -51,6 +54,9 @@ func main() {
 func run(ctx context.Context, args []string) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	if child, err := crew.Child(ctx, args, os.Stdout); child {
+		return err
+	}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	only := flags.String("run", "", "run one bench only")
 	child := flags.String("child", "", "used by the program itself: be a worker on this database")
