@@ -117,6 +117,24 @@ func statements(process uuid.UUID) map[string]func(n int) (sql string, args []an
 			_, ids, _, _ := keys(n)
 			return lookVersionsSQL, []any{kind, ids}
 		},
+		"reconcile, compare": func(n int) (string, []any) {
+			_, ids, _, _ := keys(n)
+			return reconcileCompareSQL, []any{kind, ids, slices.Repeat([]string{"{}"}, n), 1, int64(1)}
+		},
+		"reconcile, rows": func(n int) (string, []any) {
+			return reconcileRowsSQL, []any{kind, "path/to/thing-0100000", n, nil, nil, time.Now(), nil}
+		},
+		"reconcile, requeue": func(n int) (string, []any) {
+			_, ids, versions, _ := keys(n)
+			return reconcileRequeueSQL, []any{kind, ids, versions}
+		},
+		"reconcile, raise": func(n int) (string, []any) {
+			_, ids, versions, _ := keys(n)
+			return reconcileRaiseSQL, []any{kind, ids, versions, 1, int64(1)}
+		},
+		"reconcile, claims": func(n int) (string, []any) {
+			return reconcileClaimsSQL, []any{kind, "path/to/thing-0100000", n}
+		},
 		"resync": func(n int) (string, []any) {
 			return resyncSQL, []any{kind, "path/to/thing-0100000", n, false}
 		},

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
 	"sync"
@@ -238,5 +239,74 @@ func TestReconcileRemovesStaging(t *testing.T) {
 	}
 	if len(staging.folders) != 2 || staging.folders["working"] == "" || staging.folders["begun just now"] != later {
 		t.Errorf("left %v", staging.folders)
+	}
+}
+
+// Rows change after they were read: what was found for them is void, for other
+// versions, or done by others.
+func TestReconcileOfRowsThatChangeMeanwhile(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ key, change, want string }{
+		"asked for again":        {"gone", `UPDATE casq.registry SET version = nextval('casq.registry_version')`, "thing: late 1"},
+		"deleted by the log":     {"gone", `UPDATE casq.registry SET version = nextval('casq.registry_version'), deleted_at = now()`, "thing: late 1"},
+		"asked for, idle before": {"idle", `UPDATE casq.registry SET version = nextval('casq.registry_version')`, "thing:"},
+		"done, idle before":      {"idle", `UPDATE casq.registry SET synced_version = version`, "thing:"},
+		"begun, idle before":     {"idle", `UPDATE casq.registry SET claim = gen_random_uuid(), claim_process = (SELECT id FROM casq.processes)`, "thing:"},
+		"nothing":                {"gone", `SELECT`, "thing: removed 1"},
+		"nothing, idle before":   {"idle", `SELECT`, "thing: requeued 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setupLook(t)
+			b.put(t, "idle", 1)
+			b.know(t, c.key, 1, 1, false)
+			if c.key == "idle" {
+				b.exec(t, "UPDATE casq.registry SET synced_version = NULL, queued_at = now() - interval '2 hours'")
+			} else {
+				b.exec(t, "DELETE FROM things")
+			}
+			b.tick(t)
+			b.follow(t)
+			got := b.reconcile(t, Request{}, func(cfg *ReconcilerConfig) {
+				cfg.Hook = func(point string) {
+					if point == "reconcile:rows" {
+						b.exec(t, c.change)
+					}
+				}
+			})
+			if got = strings.TrimSpace(got); got != c.want && got != strings.TrimSuffix(c.want, "thing:") {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// Who has lost a run to another cannot move it, however far the other is.
+func TestReconcileMoveIsFenced(t *testing.T) {
+	t.Parallel()
+	b := halves(t)
+	b.ask(t, Request{})
+	first, second := b.reconciler(t), b.reconciler(t)
+	lost, err := first.take(t.Context())
+	if err != nil || lost == nil {
+		t.Fatal(lost, err)
+	}
+	if other, err := second.take(t.Context()); err != nil || other != nil {
+		t.Fatal(other, err)
+	}
+	b.exec(t, "UPDATE casq.processes SET dead_at = now() WHERE id = $1", first.cfg.Process)
+	kept, err := second.take(t.Context())
+	if err != nil || kept == nil {
+		t.Fatal(kept, err)
+	}
+	there := progress{thingsPhase, new("thing"), new("x")}
+	if err := lost.commit(t.Context(), there, kind, &found{created: 1}, nil); !errors.Is(err, errTakenOver) {
+		t.Errorf("got %v", err)
+	}
+	if err := lost.finish(t.Context()); !errors.Is(err, errTakenOver) {
+		t.Errorf("got %v", err)
+	}
+	if err := kept.commit(t.Context(), there, kind, &found{created: 1}, nil); err != nil {
+		t.Error(err)
 	}
 }
