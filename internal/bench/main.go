@@ -40,6 +40,7 @@ var benches = []struct {
 	{"copy", copyFiles},
 	{"latency", latency},
 	{"memory", memory},
+	{"reconcile", reconcile},
 	{"wakeup", wakeup},
 	{"failover", failover},
 }

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/metrics"
+	"sync"
+	"time"
+
+	"casq/eventlog"
+	"casq/registry"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+const reconcileCount = 1_000_000
+
+// benchJoin asks at once what a reconcile asks page by page.
+const benchJoin = `SELECT count(*) FROM bench_things AS t
+	FULL JOIN (SELECT * FROM casq.registry WHERE kind = 'bench') AS r ON r.resource_id = t.path COLLATE "C"
+	WHERE r.resource_id IS NULL OR t.path IS NULL OR r.payload <> jsonb_build_object('id', t.id, 'sha256', t.sha256)`
+
+// reconcile: things a second through a comparison in both directions that finds
+// nothing, against the FULL JOIN of the same two tables.
+func reconcile(ctx context.Context) (_ []result, err error) {
+	s, err := newSite(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	if _, err := s.pool.Exec(ctx, "CREATE TABLE bench_things (id bigint, path text PRIMARY KEY, sha256 text)"); err != nil {
+		return nil, err
+	}
+	if err := s.addThings(ctx, reconcileCount/10); err != nil {
+		return nil, err
+	}
+	_, smallPeak, err := s.reconcileRound(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.addThings(ctx, reconcileCount); err != nil {
+		return nil, err
+	}
+	const rounds = 3
+	var ours, reference []float64
+	var peak uint64
+	for range rounds {
+		took, roundPeak, err := s.reconcileRound(ctx)
+		if err != nil {
+			return nil, err
+		}
+		ours, peak = append(ours, reconcileCount/took.Seconds()), max(peak, roundPeak)
+		start := time.Now()
+		var differ int
+		if err := s.pool.QueryRow(ctx, benchJoin).Scan(&differ); err != nil || differ != 0 {
+			return nil, fmt.Errorf("join: %d differ: %w", differ, err)
+		}
+		reference = append(reference, reconcileCount/time.Since(start).Seconds())
+	}
+	return []result{{
+		Bench: "reconcile", Ours: median(ours), Reference: median(reference), Unit: "things/s",
+		Note: fmt.Sprintf("%d things with as many rows, compared in both directions, in pages that hold no lock and no snapshot; peak heap %d MiB, with a tenth of the things %d MiB; reference: one FULL JOIN; medians of %d",
+			reconcileCount, peak>>20, smallPeak>>20, rounds),
+	}}, nil
+}
+
+// addThings brings the number of things, and of rows that are synced, to n.
+func (s *site) addThings(ctx context.Context, n int) error {
+	for _, sql := range []string{
+		"DO $$ BEGIN PERFORM casq.untrack(relation) FROM casq.tracked; END $$",
+		fmt.Sprintf(`INSERT INTO bench_things SELECT i, 'builds/' || i %% 1000 || '/' || md5(i::text) || '.zip', md5(i::text) || md5(i::text)
+			FROM generate_series(1 + (SELECT count(*) FROM bench_things), %d) AS i`, n),
+		`INSERT INTO casq.registry (kind, resource_id, life, event_id, tick, payload, version, synced_version, verified_at)
+			SELECT 'bench', path, 1, id, 1, jsonb_build_object('id', id, 'sha256', sha256), id AS version, id AS synced, now() FROM bench_things
+			ON CONFLICT DO NOTHING`,
+		`SELECT casq.track('bench_things', kind => 'bench', transfer => 'file', key_column => 'path', payload_columns => ARRAY['id', 'sha256'])`,
+		"VACUUM ANALYZE bench_things, casq.registry", "CHECKPOINT",
+	} {
+		if _, err := s.pool.Exec(ctx, sql); err != nil {
+			return fmt.Errorf("prepare %d things: %w", n, err)
+		}
+	}
+	return nil
+}
+
+// reconcileRound compares all there are.
+func (s *site) reconcileRound(ctx context.Context) (took time.Duration, peak uint64, err error) {
+	process := uuid.New()
+	if _, err := s.pool.Exec(ctx, "INSERT INTO casq.processes (id, host, pid) VALUES ($1, 'bench', 1)", process); err != nil {
+		return 0, 0, err
+	}
+	if _, err := eventlog.Tick(ctx, s.pool, true); err != nil {
+		return 0, 0, err
+	}
+	_, err = s.pool.Exec(ctx, `INSERT INTO casq.cursors (name, system_identifier, life, life_id, tick, mark)
+		SELECT 'registry', l.system_identifier, l.life, l.id, t.id, t.mark FROM casq.ticks AS t JOIN casq.lives AS l USING (life)
+		ORDER BY t.id DESC LIMIT 1
+		ON CONFLICT (name) DO UPDATE SET tick = excluded.tick, mark = excluded.mark`)
+	if err != nil {
+		return 0, 0, err
+	}
+	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		_, err := registry.Ask(ctx, tx, registry.Request{Kind: "bench", Reason: registry.Asked})
+		return err
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	return s.carryOut(ctx, process)
+}
+
+// carryOut runs a reconciler until nothing is left that was asked for.
+func (s *site) carryOut(ctx context.Context, process uuid.UUID) (took time.Duration, peak uint64, err error) {
+	r := registry.NewReconciler(registry.ReconcilerConfig{Home: s.pool, Source: s.pool, Jobs: s.queue, Process: process, Logger: s.log})
+	stop, halt := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer halt()
+	start := time.Now()
+	group.Go(func() { r.Run(stop) })
+	group.Go(func() { peak = peakHeap(stop) })
+	err = s.until(ctx, "SELECT NOT EXISTS (SELECT FROM casq.reconcile_runs WHERE finished_at IS NULL)")
+	took = time.Since(start)
+	halt()
+	group.Wait()
+	return took, peak, err
+}
+
+// peakHeap is the most memory that the program's own data took until ctx was
+// done, in bytes.
+func peakHeap(ctx context.Context) (peak uint64) {
+	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		metrics.Read(sample)
+		peak = max(peak, sample[0].Value.Uint64())
+		select {
+		case <-ctx.Done():
+			return peak
+		case <-ticker.C:
+		}
+	}
+}
