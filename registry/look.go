@@ -26,6 +26,8 @@ var (
 	lookVersionsSQL string
 	//go:embed look_cursor.sql
 	lookCursorSQL string
+	//go:embed look_reached.sql
+	lookReachedSQL string
 )
 
 var (
@@ -158,11 +160,12 @@ type homeCursor struct {
 	life   int32
 	lifeID uuid.UUID
 	tick   int64
+	mark   uuid.UUID
 }
 
 func readCursor(ctx context.Context, home eventlog.DB) (homeCursor, error) {
 	var c homeCursor
-	err := home.QueryRow(ctx, lookCursorSQL).Scan(&c.life, &c.lifeID, &c.tick)
+	err := home.QueryRow(ctx, lookCursorSQL).Scan(&c.life, &c.lifeID, &c.tick, &c.mark)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return c, fmt.Errorf("read the cursor: %w", err)
 	}
@@ -182,9 +185,20 @@ func (c homeCursor) knows(p *page) error {
 	return nil
 }
 
-// passed tells whether all that the page's tick shows has been applied here.
-func (c homeCursor) passed(p *page) bool {
-	return c.life == p.life && c.lifeID == p.lifeID && c.tick >= p.tick
+// passed tells whether all that the page's tick shows has been applied here. On
+// an idle log the source is asked: ticks go on there, and the cursor's row does
+// not for minutes.
+func (c homeCursor) passed(ctx context.Context, source eventlog.DB, p *page) (bool, error) {
+	if c.life == p.life && c.lifeID == p.lifeID && c.tick >= p.tick {
+		return true, nil
+	}
+	var reached bool
+	if c.knows(p) == nil {
+		if err := source.QueryRow(ctx, lookReachedSQL, c.tick, c.mark, p.tick, p.life).Scan(&reached); err != nil {
+			return false, fmt.Errorf("look for events beyond the cursor: %w", err)
+		}
+	}
+	return reached, nil
 }
 
 // lockFloor returns [ErrLateSource] for a page of a time whose tombstones may be

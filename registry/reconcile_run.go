@@ -242,8 +242,8 @@ func (run *reconcileRun) passed(ctx context.Context, p *page) (waited bool, err 
 		if err != nil {
 			return waited, err
 		}
-		if cursor.passed(p) {
-			return waited, nil
+		if passed, err := cursor.passed(ctx, run.cfg.Source, p); passed || err != nil {
+			return waited, err
 		}
 		select {
 		case <-ctx.Done():

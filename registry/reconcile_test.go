@@ -80,12 +80,36 @@ func TestReconcileBothWays(t *testing.T) {
 	}
 }
 
+// Ticks go on without events, and a promotion begins a life without any: the
+// cursor's row stays where it is, and nobody waits for it.
+func TestReconcileOnAnIdleLog(t *testing.T) {
+	t.Parallel()
+	for name, idle := range map[string]string{
+		"ticks": "SELECT casq.tick(true)",
+		"a life": `WITH life AS (INSERT INTO casq.lives SELECT 2, gen_random_uuid(), system_identifier, timeline, 100, '0/0' FROM casq.lives)
+			INSERT INTO casq.ticks SELECT 100, gen_random_uuid(), 2, snapshot, low_id, high_id, lsn, taken_at FROM casq.ticks ORDER BY id DESC LIMIT 1`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setupLook(t)
+			b.put(t, "x", 1)
+			b.tick(t)
+			b.follow(t)
+			b.exec(t, idle)
+			if got := b.reconcile(t, Request{}); got != "thing: created 1" {
+				t.Errorf("got %q", got)
+			}
+		})
+	}
+}
+
 // A page waits until the log has brought what it brings: else all things of a
 // backlog would be copied twice.
 func TestReconcileWaitsForTheLog(t *testing.T) {
 	t.Parallel()
 	for name, hinder := range map[string]func(t *testing.T, b *lookBundle) (pass func()){
 		"the cursor is behind": func(t *testing.T, b *lookBundle) func() {
+			b.put(t, "x", 2)
 			b.tick(t)
 			return func() { b.follow(t) }
 		},
