@@ -54,6 +54,8 @@
 //   - fail-over with lost commits: the primary is killed while the standby is
 //     behind. The application was told of commits that are not there any more;
 //     the second site, which reads from the standby, has not seen them
+//   - fail-over that loses what was read: as before, and the second site reads
+//     from the primary at that time
 //   - Redis loses everything (FLUSHALL); it is killed and started again; it is
 //     frozen, for less or more than a lease is good
 //

@@ -38,6 +38,7 @@ var faults = []fault{
 	{"pause replay", pauseReplay},
 	{"fail over", failOver},
 	{"fail over, losing commits", failOverLosing},
+	{"fail over, losing what was read", failOverForgetting},
 	{"flush Redis", flushRedis},
 	{"restart Redis", restartRedis},
 	{"freeze Redis", freezeRedis},

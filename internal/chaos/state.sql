@@ -8,6 +8,7 @@ SELECT (SELECT CASE WHEN count(*) = cardinality($1::text[]) AND bool_and(to_tick
        (SELECT count(*) FROM casq.registry WHERE claim IS NOT NULL),
        (SELECT count(*) FROM river.river_job
         WHERE state IN ('available', 'pending') OR state = 'running' AND NOT metadata ? 'cancel_attempted_at'),
-       (SELECT count(*) FROM casq.reconcile_runs WHERE finished_at IS NULL),
+       (SELECT count(*) FROM casq.reconcile_runs
+        WHERE finished_at IS NULL AND (reason <> 'scheduled' OR coalesce(not_before <= clock_timestamp(), true))),
        (SELECT coalesce(extract(epoch FROM min(retry_at) FILTER (WHERE retry_at > clock_timestamp()) - clock_timestamp()), 0)::float8
         FROM casq.registry_status WHERE status NOT IN ('synced', 'removed'))
