@@ -62,6 +62,7 @@ func TestR94SourceFailedOver(t *testing.T) {
 	t.Run("ours/a has all that was read", r94Whole)
 	t.Run("ours/b lacks what was read", r94Lacks)
 	t.Run("ours/c home itself", r94Home)
+	t.Run("ours/c home itself lacks the end of a run", r94RunLost)
 }
 
 // r94 is a source with a standby, which is promoted in the course of it.
@@ -356,26 +357,7 @@ func r94Home(t *testing.T) {
 	t.Parallel()
 	r := newR94(t)
 	execute(t, r.primary, "CREATE TABLE applied (n bigint GENERATED ALWAYS AS IDENTITY, id bigint, thing text)")
-	config, err := pgxpool.ParseConfig(r.cluster.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	second, err := pgxpool.ParseConfig(r.cluster.StandbyURL(0))
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
-		if r.address.Load() == r.second {
-			c.Host, c.Port = second.ConnConfig.Host, second.ConnConfig.Port
-			c.User, c.Password = second.ConnConfig.User, second.ConnConfig.Password
-		}
-		return nil
-	}
-	home, err := pgxpool.NewWithConfig(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(home.Close)
+	home := r.switched(t)
 	memory := testdb.Redis(t, servers.RedisOptions{})
 	client, err := redisurl.Open(memory.URL())
 	if err != nil {
@@ -400,6 +382,32 @@ func r94Home(t *testing.T) {
 	want := lines(t, r.second, "SELECT resource_id FROM casq.events ORDER BY id")
 	r.until(t, "the new history is read", func() bool { return len(applied(r.second)) >= len(want) })
 	wantThings(t, strings.Split(applied(r.second), "\n"), strings.Split(want, "\n")...)
+}
+
+// switched is a home that is where the source is.
+func (r *r94) switched(t *testing.T) *pgxpool.Pool {
+	t.Helper()
+	config, err := pgxpool.ParseConfig(r.cluster.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := pgxpool.ParseConfig(r.cluster.StandbyURL(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
+		if r.address.Load() == r.second {
+			c.Host, c.Port = second.ConnConfig.Host, second.ConnConfig.Port
+			c.User, c.Password = second.ConnConfig.User, second.ConnConfig.Password
+		}
+		return nil
+	}
+	home, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(home.Close)
+	return home
 }
 
 // told is a log that is asked what was said.

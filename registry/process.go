@@ -3,6 +3,7 @@ package registry
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -32,6 +33,9 @@ type ProcessConfig struct {
 	Swept func(ctx context.Context, kind, resourceID string, claim uuid.UUID)
 }
 
+// timelineSQL is the timeline of the server that answers, which writes.
+const timelineSQL = "('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::integer"
+
 // Process is this process as the others see it: a row of casq.processes that
 // it keeps alive, and the watch it keeps over the others. Its River client has
 // the same id. A process that was taken for dead is over for good; go on with
@@ -44,6 +48,8 @@ type Process struct {
 	id      uuid.UUID
 	ctx     context.Context // ends when the process is lost or stopped
 	cancel  context.CancelCauseFunc
+	// timeline is home's at the start.
+	timeline int32
 
 	mu   sync.Mutex
 	held map[uuid.UUID]*held
@@ -94,8 +100,8 @@ func (p *Process) Start(ctx context.Context) error {
 	if err != nil {
 		host = "unknown"
 	}
-	_, err = p.cfg.Pool.Exec(ctx, `INSERT INTO casq.processes (id, host, pid) VALUES ($1, $2, $3)`,
-		p.id, host, os.Getpid())
+	err = p.cfg.Pool.QueryRow(ctx, "INSERT INTO casq.processes (id, host, pid) VALUES ($1, $2, $3) RETURNING "+timelineSQL,
+		p.id, host, os.Getpid()).Scan(&p.timeline)
 	if err != nil {
 		return fmt.Errorf("register process: %w", err)
 	}
@@ -158,17 +164,28 @@ func (p *Process) watch(ctx context.Context) error {
 
 // beat moves the beat on. Without a row that counts, all work is cancelled:
 // others have the claims, or soon will.
+//
+// So it is when home's timeline is another one than at the start: another server
+// was promoted, which may lack the end of what this process has done. A run that
+// has given its claim back has it there again, and a job that was completed runs
+// again, in the name of a process that lives and knows of neither.
 func (p *Process) beat(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, statementTimeout)
 	defer cancel()
-	tag, err := p.cfg.Pool.Exec(ctx, `UPDATE casq.processes SET beat = beat + 1, beat_at = clock_timestamp()
-		WHERE id = $1 AND dead_at IS NULL`, p.id)
-	if err != nil {
+	var timeline int32
+	err := p.cfg.Pool.QueryRow(ctx, `UPDATE casq.processes SET beat = beat + 1, beat_at = clock_timestamp()
+		WHERE id = $1 AND dead_at IS NULL RETURNING `+timelineSQL, p.id).Scan(&timeline)
+	switch {
+	case err != nil && !errors.Is(err, pgx.ErrNoRows):
 		return fmt.Errorf("beat: %w", err)
-	}
-	if tag.RowsAffected() == 0 && p.ctx.Err() == nil {
+	case p.ctx.Err() != nil:
+	case err != nil:
 		p.cfg.Logger.WarnContext(ctx, "taken for dead, work cancelled", "component", "process", "process", p.id)
 		p.cancel(ErrProcessLost)
+	case timeline != p.timeline:
+		p.cfg.Logger.WarnContext(ctx, "home has failed over, beginning anew", "component", "process", "process", p.id,
+			"from_timeline", p.timeline, "timeline", timeline)
+		p.cancel(fmt.Errorf("%w: home has failed over to timeline %d", ErrProcessLost, timeline))
 	}
 	return nil
 }

@@ -29,7 +29,8 @@ var (
 	// run's context; who then ends the run, in whatever way, finds it superseded.
 	ErrReplaced = errors.New("the thing was deleted or replaced meanwhile")
 
-	// ErrProcessLost says that this process was taken for dead.
+	// ErrProcessLost says that this process was taken for dead, or that home has
+	// failed over.
 	ErrProcessLost = errors.New("this process was taken for dead")
 )
 
