@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"time"
 
 	"gocloud.dev/blob"
 	"gocloud.dev/gcerrors"
@@ -22,7 +23,16 @@ import (
 //
 // As in a folder, who has no staging any more is fenced. But what the server was
 // told before that may still be carried out: see DESIGN.md.
-type bucket struct{ *blob.Bucket }
+type bucket struct {
+	*blob.Bucket
+	// leftoverAge is how old staging is before it is named as a left-over.
+	leftoverAge time.Duration
+}
+
+// leftoverAge is longer than any server works on what it was told. Until then a
+// mark of a claim that is over may tell the next run of a write that can still
+// come.
+const leftoverAge = time.Hour
 
 // Names below a claim's staging.
 const (
@@ -45,7 +55,7 @@ func openBucket(ctx context.Context, address string) (*bucket, error) {
 	there, err := opened.IsAccessible(ctx)
 	switch {
 	case err == nil && there:
-		return &bucket{opened}, nil
+		return &bucket{opened, leftoverAge}, nil
 	case err == nil:
 		err = errors.New("no such bucket; create it, or correct the name, the region or the endpoint in the URL")
 	case gcerrors.Code(err) == gcerrors.PermissionDenied:
@@ -106,6 +116,10 @@ func (b *bucket) remove(ctx context.Context, key string) error {
 
 // each calls f for the keys that begin with prefix, in pages of a thousand.
 func (b *bucket) each(ctx context.Context, prefix string, f func(key string) error) error {
+	return b.eachObject(ctx, prefix, func(o *blob.ListObject) error { return f(o.Key) })
+}
+
+func (b *bucket) eachObject(ctx context.Context, prefix string, f func(o *blob.ListObject) error) error {
 	objects := b.List(&blob.ListOptions{Prefix: prefix})
 	for {
 		object, err := objects.Next(ctx)
@@ -115,7 +129,7 @@ func (b *bucket) each(ctx context.Context, prefix string, f func(key string) err
 		if err != nil {
 			return fmt.Errorf("list %s in the bucket: %w", prefix, err)
 		}
-		if err := f(object.Key); err != nil {
+		if err := f(object); err != nil {
 			return err
 		}
 	}
@@ -165,18 +179,39 @@ func stagedKey(key string) (Staged, bool) {
 	return s, s.check() == nil
 }
 
-// listStaging is [Files.ListStaging]. Keys come in order, so that those of one
-// claim come together.
+// listStaging is [Files.ListStaging], of what is old enough: see leftoverAge. A
+// run writes to the place right after it has made its mark or its bytes, or else
+// makes the mark again. Keys come in order, so that those of one claim come
+// together.
 func (b *bucket) listStaging(ctx context.Context, each func(Staged) error) error {
 	var last Staged
-	return b.each(ctx, stagingRoot+"/", func(key string) error {
-		s, ok := stagedKey(key)
-		if !ok || s == last {
+	var newest time.Time
+	name := func() error {
+		if last == (Staged{}) || time.Since(newest) < b.leftoverAge {
 			return nil
 		}
-		last = s
-		return each(s)
+		return each(last)
+	}
+	err := b.eachObject(ctx, stagingRoot+"/", func(o *blob.ListObject) error {
+		s, ok := stagedKey(o.Key)
+		if !ok {
+			return nil
+		}
+		if s != last {
+			if err := name(); err != nil {
+				return err
+			}
+			last, newest = s, o.ModTime
+		}
+		if o.ModTime.After(newest) {
+			newest = o.ModTime
+		}
+		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return name()
 }
 
 // location is what tells buckets apart: scheme, endpoint and name.

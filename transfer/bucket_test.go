@@ -247,9 +247,44 @@ func TestAnUnansweredWriteLeavesItsMark(t *testing.T) {
 	}
 }
 
+// What tells of a write that may still come is no left-over before nothing can
+// come any more, though its claim is over.
+func TestAMarkOutlivesItsWrite(t *testing.T) {
+	t.Parallel()
+	b := setupBucket(t, "")
+	run := b.copied(t, "x", "old")
+	held := b.server.HoldNext("x")
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- run.Publish(ctx) }()
+	late := <-held
+	cancel()
+	wantError(t, <-done, context.Canceled)
+	must(t, run.Close())
+	if found := listed(t, b); len(found) > 0 {
+		t.Errorf("%v can be dropped, with all that is known of the write", found)
+	}
+	// A run that has met the mark, and fails, has looked at nothing.
+	failing := b.begin(t, "x")
+	if !failing.Contested() {
+		t.Error("nobody knows of the write that may still come")
+	}
+	must(t, failing.Close())
+	newer := b.copied(t, "x", "new")
+	if !newer.Contested() {
+		t.Error("the failed run took the knowledge of the write away")
+	}
+	must(t, errors.Join(newer.Publish(t.Context()), newer.Close()))
+	late.Land()
+	if last := b.begin(t, "x"); last.Contested() {
+		t.Error("what was answered has left a mark")
+	}
+}
+
 func TestBucketStagingIsListedAndDropped(t *testing.T) {
 	t.Parallel()
 	b := setupBucket(t, "p/")
+	b.bucket.leftoverAge = 0
 	if found := listed(t, b); len(found) > 0 {
 		t.Fatalf("found %v in an empty bucket", found)
 	}

@@ -27,6 +27,7 @@ type bucketRun struct {
 	// unanswered says that the server was told to write to the place, and has not
 	// said what became of it.
 	unanswered bool
+	written    bool // the server has said yes
 	closed     bool
 }
 
@@ -160,7 +161,7 @@ func (r *bucketRun) publish(ctx context.Context) error {
 	r.unanswered = true
 	err := r.bucket.Copy(ctx, r.path, r.key(stagedBytes), nil)
 	if err == nil {
-		r.unanswered, r.published = false, true
+		r.unanswered, r.published, r.written = false, true, true
 		r.files.hook(pointPublished)
 		return nil
 	}
@@ -193,12 +194,15 @@ func (r *bucketRun) remove(ctx context.Context) error {
 	if err := r.check(ctx); err != nil {
 		return err
 	}
-	r.unanswered = false
+	r.unanswered, r.written = false, true
 	return nil
 }
 
 // Close deletes the staging. The mark of a write that was not answered stays:
-// it tells the next run that the write may still come.
+// it tells the next run that the write may still come. So does that of a
+// contested run which has written nothing: it has taken the other's mark away,
+// and nobody has looked at the place for it. Such a mark is made again: its age
+// says how long the write can have been under way.
 func (r *bucketRun) Close() error {
 	if r.closed {
 		return nil
@@ -207,11 +211,22 @@ func (r *bucketRun) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	err := r.bucket.remove(ctx, r.key(stagedBytes))
-	if !r.unanswered {
+	if r.unanswered || r.contested && !r.written {
+		err = errors.Join(err, r.renew(ctx))
+	} else {
 		err = errors.Join(err, r.bucket.remove(ctx, r.key(stagedMark)))
 	}
 	if err != nil {
 		return fmt.Errorf("close file %q: %w", r.path, err)
 	}
 	return nil
+}
+
+// renew makes a mark younger, if nobody has taken it away, and so knows of it.
+func (r *bucketRun) renew(ctx context.Context) error {
+	there, err := r.bucket.has(ctx, r.key(stagedMark))
+	if err != nil || !there {
+		return err
+	}
+	return r.bucket.put(ctx, r.key(stagedMark))
 }
