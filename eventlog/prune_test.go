@@ -172,7 +172,7 @@ func TestPruneAndReportAsOrdinaryRoles(t *testing.T) {
 	b.tick(t)
 	owner, reporter := db.RoleURL(t), db.RoleURL(t)
 	b.exec(t, fmt.Sprintf(`GRANT USAGE ON SCHEMA casq TO %[1]q, %[2]q;
-		GRANT SELECT ON casq.cursors, casq.followers TO %[1]q;
+		GRANT SELECT ON casq.cursors, casq.followers, casq.counter_shards, casq.scans, casq.tracked TO %[1]q;
 		GRANT SELECT, DELETE ON casq.ticks, casq.events TO %[1]q`, testdb.RoleName(t, owner), testdb.RoleName(t, reporter)))
 	if _, err := eventlog.ReportFollower(t.Context(), testdb.Pool(t, reporter), "second", b.newest(t)); err != nil {
 		t.Error(err)
