@@ -80,7 +80,7 @@ func (l testLog) Write(p []byte) (int, error) {
 
 // setup is a table of artifacts that was tracked while it was empty, and its
 // counters.
-func setup(t testing.TB) *testBundle {
+func setup(t testing.TB, change ...func(*Config)) *testBundle {
 	t.Helper()
 	server := testdb.Redis(t, servers.RedisOptions{})
 	options, err := redis.ParseURL(server.URL())
@@ -93,6 +93,9 @@ func setup(t testing.TB) *testBundle {
 	cfg := Config{
 		Home: b.pool, Redis: client, Jobs: b.queue, Shards: 4,
 		Logger: slog.New(slog.NewTextHandler(testLog{t}, nil)),
+	}
+	for _, f := range change {
+		f(&cfg)
 	}
 	b.Counters = New(cfg)
 	b.exec(t, "INSERT INTO casq.processes (id, host, pid) VALUES ($1, 'test', 1)", b.process)

@@ -102,8 +102,8 @@ func (f *feeder) feed(ctx context.Context, at eventlog.Position, shards []int, s
 	}
 	deltas := collapse(batch.Events, f.n)
 	for from, same := range byStored {
-		if err := f.give(ctx, same, from, batch.Next, deltas); err != nil {
-			return false, err
+		if err := f.give(ctx, same, from, batch.Next, deltas); err != nil || f.stored == nil {
+			return err == nil, err
 		}
 	}
 	f.cfg.Hook("feed:applied")
@@ -111,7 +111,8 @@ func (f *feeder) feed(ctx context.Context, at eventlog.Position, shards []int, s
 }
 
 // give moves shards from where they are stored to a position, with the deltas in
-// between.
+// between. f.stored is nil afterwards when some were found elsewhere: what was
+// read for the others may not go on from where they are, either.
 func (f *feeder) give(ctx context.Context, shards []int, from, to eventlog.Position, deltas map[int]sums) error {
 	var elsewhere []int
 	var err error
@@ -128,9 +129,7 @@ func (f *feeder) give(ctx context.Context, shards []int, from, to eventlog.Posit
 		f.stored[shard], f.read[shard] = to, to
 	}
 	if len(elsewhere) > 0 {
-		// Somebody else was faster, or keys are gone.
-		f.stored = nil
-		return f.check(ctx)
+		f.stored = nil // somebody else was faster, or keys are gone
 	}
 	return nil
 }

@@ -3,11 +3,10 @@ package counter
 import (
 	"errors"
 	"fmt"
-	"maps"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"pgregory.net/rapid"
@@ -19,11 +18,15 @@ import (
 type model struct {
 	*testBundle
 	t         testing.TB
+	r         *rapid.T // nil: nothing comes between
 	next      int64
 	open      []pgx.Tx
 	scans     []int64
 	finalizes []Finalize
 	parts     []heldPart
+	feeders   []*feeder // that remember where the shards were
+	copies    []copied
+	done      []string // the last actions
 }
 
 type heldPart struct {
@@ -31,37 +34,96 @@ type heldPart struct {
 	frozenPart
 }
 
+// copied is a key as it was once.
+type copied struct{ key, dump string }
+
 const modelScopes = 5
 
 func TestModel(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
-	b.patience = 0
-	if _, _, err := b.Counters.open(t.Context()); err != nil {
+	m := &model{t: t}
+	m.testBundle = setup(t, func(c *Config) { c.PageSize, c.Hook = 4, m.between })
+	m.patience = 0
+	if _, _, err := m.Counters.open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	m := &model{testBundle: b, t: t}
+	actions := map[string]func(*rapid.T){
+		"change":   m.change,
+		"late":     m.late,
+		"later":    m.late,
+		"settle":   m.settleOpen,
+		"tick":     func(*rapid.T) { m.tick(t) },
+		"feed":     m.feedSome,
+		"remember": m.feedAgain,
+		"without":  m.feedWithout,
+		"freeze":   m.freeze,
+		"commit":   m.commit,
+		"drop":     m.drop,
+		"flush":    func(*rapid.T) { m.flush(t) },
+		"recount":  m.ask,
+		"scan":     m.scan,
+		"finalize": m.finalize,
+		"whole":    m.recountInBetween,
+		"wipe":     func(*rapid.T) { m.redis.FlushAll(t.Context()) },
+		"evict":    m.evict,
+		"copy":     m.copy,
+		"restore":  m.restore,
+		"forget":   func(*rapid.T) { m.redis.ScriptFlush(t.Context()) },
+	}
+	for name, act := range actions {
+		actions[name] = func(r *rapid.T) {
+			m.r, m.done = r, append(m.done[max(0, len(m.done)-40):], name)
+			act(r)
+			m.r = nil
+		}
+	}
+	actions[""] = m.check
 	rapid.Check(t, func(r *rapid.T) {
-		r.Repeat(map[string]func(*rapid.T){
-			"change":   m.change,
-			"late":     m.late,
-			"tick":     func(*rapid.T) { m.tick(t) },
-			"feed":     m.feedSome,
-			"without":  m.feedWithout,
-			"freeze":   m.freeze,
-			"commit":   m.commit,
-			"drop":     m.drop,
-			"flush":    func(*rapid.T) { m.flush(t) },
-			"recount":  m.ask,
-			"scan":     m.scan,
-			"finalize": m.finalize,
-			"wipe":     func(*rapid.T) { m.redis.FlushAll(t.Context()) },
-			"evict":    m.evict,
-			"forget":   func(*rapid.T) { m.redis.ScriptFlush(t.Context()) },
-			"":         m.check,
-		})
+		m.r = nil
+		r.Repeat(actions)
 		m.quiesce(r)
 	})
+}
+
+// between is what others do at the named points of a step.
+func (m *model) between(point string) {
+	r := m.r
+	if r == nil {
+		return
+	}
+	m.r = nil // nothing comes between these
+	defer func() { m.r = r }()
+	what := rapid.IntRange(0, 9).Draw(r, point)
+	m.done = append(m.done, fmt.Sprint(point, " ", what))
+	switch what {
+	case 0, 1:
+		m.settleOpen(r)
+	case 2:
+		m.change(r)
+	case 3:
+		m.tick(m.t)
+	case 4:
+		m.redis.FlushAll(m.t.Context())
+	case 5:
+		m.evict(r)
+	case 6:
+		m.freeze(r)
+	case 7:
+		if !strings.HasSuffix(point, "locked") { // nobody comes past a lock
+			m.feedSome(r)
+			m.commit(r)
+		}
+	}
+}
+
+// recountInBetween is a whole recount, among other things.
+func (m *model) recountInBetween(r *rapid.T) {
+	m.late(r)
+	m.ask(r)
+	m.scan(r)
+	m.change(r)
+	m.freeze(r)
+	m.finalize(r)
 }
 
 // statements change some rows in one way each.
@@ -130,6 +192,23 @@ func (m *model) feedSome(r *rapid.T) {
 		if _, err := f.round(m.t.Context()); err != nil {
 			r.Fatal(err)
 		}
+	}
+}
+
+// feedAgain is for one that was away since its last step, and knows nothing of
+// what has happened since.
+func (m *model) feedAgain(r *rapid.T) {
+	if len(m.feeders) < 4 {
+		buf := m.buf
+		if len(m.feeders) == 3 {
+			buf = nil
+		}
+		m.feeders = append(m.feeders, m.newFeeder(buf, 4, 0, 1, 2, 3))
+	}
+	f := m.feeders[rapid.IntRange(0, len(m.feeders)-1).Draw(r, "feeder")]
+	f.checkedAt = time.Now()
+	if _, err := f.round(m.t.Context()); err != nil {
+		r.Fatal(err)
 	}
 }
 
@@ -204,9 +283,30 @@ func (m *model) drop(r *rapid.T) {
 	}
 }
 
-func (m *model) evict(r *rapid.T) {
+func (m *model) key(r *rapid.T) string {
 	keys := m.buf.keys(rapid.IntRange(0, 3).Draw(r, "shard"))
-	m.redis.Del(m.t.Context(), keys[rapid.IntRange(0, 1).Draw(r, "key")])
+	return keys[rapid.IntRange(0, 1).Draw(r, "key")]
+}
+
+func (m *model) evict(r *rapid.T) { m.redis.Del(m.t.Context(), m.key(r)) }
+
+func (m *model) copy(r *rapid.T) {
+	key := m.key(r)
+	dump, err := m.redis.Dump(m.t.Context(), key).Result()
+	if err == nil {
+		m.copies = append(m.copies[max(0, len(m.copies)-8):], copied{key, dump})
+	}
+}
+
+// restore puts an older copy of one key in place.
+func (m *model) restore(r *rapid.T) {
+	if len(m.copies) == 0 {
+		return
+	}
+	c := m.copies[rapid.IntRange(0, len(m.copies)-1).Draw(r, "copy")]
+	if err := m.redis.RestoreReplace(m.t.Context(), c.key, 0, c.dump).Err(); err != nil {
+		r.Fatal(err)
+	}
 }
 
 func (m *model) ask(r *rapid.T) {
@@ -247,84 +347,5 @@ func (m *model) finalize(r *rapid.T) {
 	err := m.Finalize(m.t.Context(), m.finalizes[i], 2)
 	if err != nil && !errors.Is(err, ErrNotReady) && !errors.Is(err, ErrSuperseded) {
 		r.Fatal(err)
-	}
-}
-
-// check reads all values. Each is the sum of the events that the tick shows
-// which it names.
-func (m *model) check(r *rapid.T) {
-	for scope := range modelScopes {
-		k := Key{"artifact", fmt.Sprint(scope)}
-		v, err := m.Get(m.t.Context(), k)
-		if err != nil {
-			r.Fatal(err)
-		}
-		var size string
-		var items int64
-		err = m.pool.QueryRow(m.t.Context(), `SELECT coalesce(sum(e.size_delta), 0)::text, coalesce(sum(e.item_delta), 0)::bigint
-			FROM casq.events AS e, casq.ticks AS t
-			WHERE e.kind = 'artifact' AND e.scope_id = $1 AND t.id = $2 AND pg_visible_in_snapshot(e.xid, t.snapshot)`,
-			k.ScopeID, v.AsOf.Tick).Scan(&size, &items)
-		if err != nil {
-			r.Fatal(err)
-		}
-		if v.Size.String() != size || v.Items != items || v.Size.Sign() < 0 {
-			r.Fatalf("scope %s as of tick %d: %s in %d, the events say %s in %d", k.ScopeID, v.AsOf.Tick, v.Size, v.Items, size, items)
-		}
-	}
-}
-
-// quiesce ends everything that is open, and compares with the table.
-func (m *model) quiesce(r *rapid.T) {
-	for len(m.open) > 0 {
-		m.settleOpen(r)
-	}
-	for range 100 {
-		m.took()
-		if len(m.scans)+len(m.finalizes) == 0 {
-			break
-		}
-		m.tick(m.t)
-		m.drain(r)
-	}
-	m.feed(m.t)
-	m.flush(m.t)
-	if got, want := m.flushedValues(m.t), m.real(m.t); !maps.Equal(got, want) {
-		r.Fatalf("flushed %v, the table has %v", got, want)
-	}
-	var stuck []string
-	err := m.pool.QueryRow(m.t.Context(), "SELECT array_agg(id || ' ' || state) FROM casq.refreshes WHERE state NOT IN ('done', 'cancelled')").Scan(&stuck)
-	if err != nil || len(stuck) > 0 {
-		r.Fatalf("recounts that are not over: %s, %v", strings.Join(stuck, ", "), err)
-	}
-	var differ int
-	err = m.pool.QueryRow(m.t.Context(), "SELECT count(*) FROM casq.refreshes WHERE drift_size <> 0 OR drift_items <> 0").Scan(&differ)
-	if err != nil || differ > 0 {
-		r.Fatalf("%d recounts found a difference, %v", differ, err)
-	}
-	m.parts = nil
-}
-
-func (m *model) drain(r *rapid.T) {
-	scans, finalizes := m.scans, m.finalizes
-	m.scans, m.finalizes = nil, nil
-	rand.Shuffle(len(finalizes), func(i, j int) { finalizes[i], finalizes[j] = finalizes[j], finalizes[i] })
-	for _, id := range scans {
-		err := m.Scan(m.t.Context(), id, 1, m.process)
-		switch {
-		case errors.Is(err, ErrBusy):
-			m.scans = append(m.scans, id)
-		case err != nil && !errors.Is(err, ErrSuperseded):
-			r.Fatal(err)
-		}
-	}
-	for _, f := range finalizes {
-		err := m.Finalize(m.t.Context(), f, 2)
-		switch {
-		case errors.Is(err, ErrNotReady):
-			m.finalizes = append(m.finalizes, f)
-		case err != nil && !errors.Is(err, ErrSuperseded):
-			r.Fatal(err)
-		}
 	}
 }
