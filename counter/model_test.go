@@ -64,6 +64,8 @@ func TestModel(t *testing.T) {
 		"scan":     m.scan,
 		"finalize": m.finalize,
 		"whole":    m.recountInBetween,
+		"another":  m.recountInBetween,
+		"third":    m.recountInBetween,
 		"wipe":     func(*rapid.T) { m.redis.FlushAll(t.Context()) },
 		"evict":    m.evict,
 		"copy":     m.copy,
@@ -99,7 +101,7 @@ func (m *model) between(point string) {
 	}
 	m.r = nil // nothing comes between these
 	defer func() { m.r = r }()
-	what := rapid.IntRange(0, 13).Draw(r, point)
+	what := rapid.IntRange(0, 19).Draw(r, point)
 	if usual := map[string]int{"scan:started": settles, "finalize:summed": ticks}; what > 9 && usual[point] > 0 {
 		what = usual[point]
 	}
