@@ -1,0 +1,170 @@
+package counter
+
+import (
+	"errors"
+	"maps"
+	"net"
+	"slices"
+	"testing"
+
+	"casq/internal/lossy"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// faulty are counters whose next step fails, or is done with its answer lost.
+type faulty struct {
+	*testBundle
+	network *lossy.Network
+	point   string // from which on the text is lost
+	text    string
+	answer  bool
+	armed   bool
+}
+
+func (f *faulty) at(point string) {
+	if !f.armed || point != f.point {
+		return
+	}
+	f.armed = false
+	switch {
+	case f.text == "commit" && f.answer:
+		f.network.LoseAnswer(f.text)
+	case f.answer:
+		f.network.LoseAnswerTo(f.text)
+	default:
+		f.network.Lose(f.text)
+	}
+}
+
+// Each durable step fails, or is done and nobody hears of it. What was going on
+// is done again, and then every counter is what its table says: nothing is lost,
+// and nothing counts twice.
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ name, point, text string }{
+		{"add to what is pending", "feed:read", applyScript.Hash()},
+		{"freeze", "begin", freezeScript.Hash()},
+		{"flush", "flush:locked", "commit"},
+		{"drop what was flushed", "flush:committed", dropScript.Hash()},
+		{"look", "begin", lookScript.Hash()},
+		{"empty a shard", "wiped", resetScript.Hash()},
+		{"write without redis", "without", "commit"},
+		{"ask for a recount", "asking", "commit"},
+		{"start a scan", "scanning", "commit"},
+		{"end a scan", "scan:summed", "commit"},
+		{"swap", "finalize:locked", "commit"},
+	} {
+		for name, answer := range map[string]bool{"failed": false, "failed, but persisted": true} {
+			t.Run(test.name+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				f := newFaulty(t)
+				f.point, f.text, f.answer, f.armed = test.point, test.text, answer, true
+				f.play(t)
+				select {
+				case <-f.network.Lost():
+				default:
+					t.Error("nothing was lost")
+				}
+			})
+		}
+	}
+}
+
+func newFaulty(t *testing.T) *faulty {
+	t.Helper()
+	f := &faulty{network: lossy.New()}
+	f.testBundle = setup(t, func(c *Config) { c.Hook = f.at })
+	// Redis knows the scripts: it is not the first use that fails.
+	for _, s := range []*redis.Script{applyScript, freezeScript, dropScript, resetScript, lookScript} {
+		if err := s.Load(t.Context(), f.redis).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o := *f.redis.Options()
+	o.MaxRetries, o.ContextTimeoutEnabled = -1, true
+	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	o.Dialer = f.network.Dial((&net.Dialer{}).DialContext)
+	client := redis.NewClient(&o)
+	t.Cleanup(func() { _ = client.Close() })
+	f.cfg.Redis, f.cfg.Home = client, f.network.Pool(t, f.url)
+	f.Counters.n = 0 // look for them again, through the network
+	f.patience = 0
+	return f
+}
+
+// play is all that there is, with a fault in one step. Whoever fails, tries
+// again.
+func (f *faulty) play(t *testing.T) {
+	feed := func(buffered bool) func() error {
+		return func() error {
+			f.tick(t)
+			buf, n, err := f.open(t.Context())
+			if err != nil {
+				return err
+			}
+			if !buffered {
+				buf = nil
+			}
+			feeder := f.newFeeder(buf, n, all(n)...)
+			for more := true; more && err == nil; {
+				more, err = feeder.round(t.Context())
+			}
+			return err
+		}
+	}
+	flush := func() error { _, err := f.Flush(t.Context()); return err }
+	f.exec(t, "INSERT INTO artifacts SELECT n, n % 7, n FROM generate_series(1, 50) AS n")
+	f.at("begin")
+	f.again(t, feed(true))
+	f.again(t, flush)
+	f.exec(t, "DELETE FROM artifacts WHERE id < 10")
+	f.again(t, feed(true))
+	f.redis.FlushAll(t.Context())
+	f.at("wiped")
+	f.again(t, feed(true))
+	f.exec(t, "UPDATE artifacts SET size = size + 1")
+	f.at("without")
+	f.again(t, feed(false))
+	f.again(t, feed(true))
+
+	f.exec(t, "UPDATE casq.counters SET size = size + 1")
+	f.at("asking")
+	f.again(t, func() error {
+		_, _, err := f.Refresh(t.Context(), Request{Kind: "artifact", All: true})
+		return err
+	})
+	f.at("scanning")
+	scans, _ := f.queue.take()
+	for _, id := range scans {
+		f.again(t, func() error { return f.Scan(t.Context(), id, 1, f.process) })
+	}
+	f.exec(t, "INSERT INTO artifacts VALUES (1000, 1, 10)")
+	_, finalizes := f.queue.take()
+	for _, z := range finalizes {
+		f.again(t, func() error { return f.Finalize(t.Context(), z, 2) })
+	}
+	f.again(t, feed(true))
+	f.again(t, flush)
+	if got, want := f.flushedValues(t), f.real(t); !maps.Equal(got, want) {
+		t.Errorf("flushed %v, the table has %v", got, want)
+	}
+	var states []string
+	err := f.pool.QueryRow(t.Context(), "SELECT array_agg(DISTINCT state) FROM casq.refreshes").Scan(&states)
+	if err != nil || !slices.Equal(states, []string{"done"}) {
+		t.Errorf("recounts are %v, %v, want done", states, err)
+	}
+}
+
+// again tries until it succeeds; one fault needs no more than a few tries.
+func (f *faulty) again(t *testing.T, try func() error) {
+	t.Helper()
+	var err error
+	for range 5 {
+		if err = try(); err == nil || errors.Is(err, ErrSuperseded) {
+			return
+		}
+	}
+	t.Fatal(err)
+}
