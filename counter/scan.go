@@ -295,9 +295,10 @@ func (s *scan) end(ctx context.Context, v seen) error {
 	})
 }
 
-// giveUpToken lets the next run begin at once.
+// giveUpToken lets the next run begin at once; unless the scan has ended and only
+// the answer was lost: then the swap needs the token.
 func (c *Counters) giveUpToken(ctx context.Context, s *scan) error {
-	_, err := c.cfg.Home.Exec(ctx, "UPDATE casq.scans SET token = NULL, process = NULL WHERE id = $1 AND token = $2", s.id, s.token)
+	_, err := c.cfg.Home.Exec(ctx, "UPDATE casq.scans SET token = NULL, process = NULL WHERE id = $1 AND token = $2 AND scanned_at IS NULL", s.id, s.token)
 	return err
 }
 
