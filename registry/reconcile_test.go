@@ -117,6 +117,11 @@ func TestReconcileWaitsForTheLog(t *testing.T) {
 			b.exec(t, "DELETE FROM casq.cursors")
 			return func() { b.follow(t) }
 		},
+		"the cursor's tick is not the source's": func(t *testing.T, b *lookBundle) func() {
+			b.tick(t)
+			b.exec(t, "UPDATE casq.cursors SET mark = $1", uuid.New())
+			return func() { b.follow(t) }
+		},
 		"the source is in another life": func(t *testing.T, b *lookBundle) func() {
 			b.exec(t, "UPDATE casq.cursors SET life_id = $1", uuid.New())
 			return func() { b.follow(t) }
