@@ -96,8 +96,7 @@ func (s *site) reconcileRound(ctx context.Context) (took time.Duration, peak uin
 	}
 	_, err = s.pool.Exec(ctx, `INSERT INTO casq.cursors (name, system_identifier, life, life_id, tick, mark)
 		SELECT 'registry', l.system_identifier, l.life, l.id, t.id, t.mark FROM casq.ticks AS t JOIN casq.lives AS l USING (life)
-		ORDER BY t.id DESC LIMIT 1
-		ON CONFLICT (name) DO UPDATE SET tick = excluded.tick, mark = excluded.mark`)
+		ORDER BY t.id DESC LIMIT 1 ON CONFLICT (name) DO UPDATE SET tick = excluded.tick, mark = excluded.mark`)
 	if err != nil {
 		return 0, 0, err
 	}
