@@ -187,6 +187,7 @@ func applyArgs(from, to stamp, s sums) []any {
 type frozenPart struct {
 	base, head stamp
 	sums       sums
+	left       bool // by an earlier flush; what is pending comes after it
 }
 
 // freeze freezes what is pending in a shard, or returns what is frozen already.
@@ -196,10 +197,12 @@ func (b *buffer) freeze(ctx context.Context, shard int) (f frozenPart, err error
 	if err != nil {
 		return f, fmt.Errorf("freeze shard %d: %w", shard, err)
 	}
-	list, ok := reply.([]any)
-	if !ok || len(list) == 0 {
+	both, ok := reply.([]any)
+	if !ok || len(both) != 2 {
 		return f, fmt.Errorf("freeze shard %d: %w", shard, errNotWhole)
 	}
+	f.left = both[0] == int64(1)
+	list, _ := both[1].([]any)
 	f.sums = make(sums, len(list)/4)
 	for i := 0; i+1 < len(list); i += 2 {
 		name, _ := list[i].(string)
@@ -249,11 +252,11 @@ func (b *buffer) drop(ctx context.Context, shard int, f frozenPart) error {
 // reset empties a shard whose stamps were found to be unfit, unless they are
 // others by now. Give it what Postgres had after they were read: then nothing
 // that was flushed meanwhile can be added again.
-func (b *buffer) reset(ctx context.Context, shard int, found stamps, flushed stamp) error {
-	_, err := run(ctx, b.redis, resetScript, b.keys(shard),
+func (b *buffer) reset(ctx context.Context, shard int, found stamps, flushed stamp) (emptied bool, err error) {
+	reply, err := run(ctx, b.redis, resetScript, b.keys(shard),
 		string(found.base), string(found.head), string(found.frozenBase), string(found.frozenHead), string(flushed))
 	if err != nil {
-		return fmt.Errorf("reset shard %d: %w", shard, err)
+		return false, fmt.Errorf("reset shard %d: %w", shard, err)
 	}
-	return nil
+	return reply == int64(1), nil
 }

@@ -186,11 +186,13 @@ func (f *feeder) whole(ctx context.Context, shard int) (p eventlog.Position, err
 				return p, nil
 			}
 		}
-		if found != (stamps{}) {
-			f.log.WarnContext(ctx, "redis does not continue what was flushed, replaying", "shard", shard, "head", string(found.head))
-		}
-		if err := f.buf.reset(ctx, shard, found, stampOf(flushed[shard])); err != nil {
+		emptied, err := f.buf.reset(ctx, shard, found, stampOf(flushed[shard]))
+		if err != nil {
 			return p, err
+		}
+		// Else a flush came between the two looks.
+		if emptied && found != (stamps{}) {
+			f.log.WarnContext(ctx, "redis does not continue what was flushed, replaying", "shard", shard, "head", string(found.head))
 		}
 	}
 	return p, errNotWhole
@@ -220,7 +222,7 @@ func (f *feeder) astray(ctx context.Context, shards []int, cause error) error {
 			return err
 		}
 		f.log.WarnContext(ctx, "redis has counted what the log has lost, replaying", "shard", shard, "err", cause)
-		if err := f.buf.reset(ctx, shard, found, stampOf(flushed[shard])); err != nil {
+		if _, err := f.buf.reset(ctx, shard, found, stampOf(flushed[shard])); err != nil {
 			return err
 		}
 	}

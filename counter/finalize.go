@@ -96,7 +96,7 @@ func (f *finalizing) all(ctx context.Context) error {
 
 func (f *finalizing) load(ctx context.Context) error {
 	var valid bool
-	err := f.cfg.Home.QueryRow(ctx, finalizeLoadSQL, f.id, f.token).Scan(&f.kind, &f.shards, &valid)
+	err := f.cfg.Home.QueryRow(ctx, finalizeLoadSQL, f.id, f.token).Scan(&f.kind, &f.shards, &valid, &f.upTo)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return ErrSuperseded
@@ -109,14 +109,11 @@ func (f *finalizing) load(ctx context.Context) error {
 }
 
 // sumEarly sums up, before any lock, most of what came after the snapshot: up to
-// the newest tick.
+// the tick upTo.
 func (f *finalizing) sumEarly(ctx context.Context) error {
 	_, n, err := f.open(ctx)
 	if err != nil {
 		return err
-	}
-	if err := f.cfg.Home.QueryRow(ctx, "SELECT max(id) FROM casq.ticks").Scan(&f.upTo); err != nil {
-		return fmt.Errorf("look for the newest tick: %w", err)
 	}
 	rows, err := f.cfg.Home.Query(ctx, finalizeSumsSQL, f.id, f.upTo)
 	if err != nil {
@@ -180,14 +177,14 @@ func (c *Counters) advanceIn(ctx context.Context, buf *buffer, n, shard int) err
 			return err
 		}
 		if f.stored == nil {
-			return nil // sent back; the next try sees where it is
+			break // somebody else feeds it: flush that
 		}
 		more = f.read[shard] != at && f.read[shard].InStep()
 	}
 	if buf == nil {
 		return nil
 	}
-	_, err := c.flushShard(ctx, buf, shard)
+	_, _, err := c.flushShard(ctx, buf, shard)
 	return err
 }
 
@@ -204,7 +201,7 @@ func (f *finalizing) swap(ctx context.Context, tx pgx.Tx, shard int) error {
 	}
 	f.cfg.Hook("finalize:locked")
 	var valid, ready, left bool
-	err = tx.QueryRow(ctx, finalizeReadySQL, f.id, f.token, shard, at.Tick, at.ToTick, f.upTo).Scan(&valid, &ready, &left)
+	err = tx.QueryRow(ctx, finalizeReadySQL, f.id, f.token, shard, at.Tick, f.upTo).Scan(&valid, &ready, &left)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return ErrSuperseded
@@ -221,7 +218,8 @@ func (f *finalizing) swap(ctx context.Context, tx pgx.Tx, shard int) error {
 		return fmt.Errorf("add scopes without rows: %w", err)
 	}
 	early := f.early[shard]
-	_, err = tx.Exec(ctx, finalizeSwapSQL, f.id, shard, early.scopes, early.sizes, early.items, f.upTo, at.Tick, f.job, epoch)
+	_, err = tx.Exec(ctx, finalizeSwapSQL, f.id, shard, early.scopes, early.sizes, early.items, f.upTo, at.Tick, f.job, epoch,
+		at.ToTick, at.Page)
 	if err != nil {
 		return fmt.Errorf("swap shard %d: %w", shard, err)
 	}

@@ -1,10 +1,10 @@
--- Under the shard's lock: does its tick ($4; $5 is 0 outside a step) show all that
--- the run ($2) of the scan ($1) has seen, and all that was summed early ($6)? And
--- is the shard ($3) left to do?
+-- Under the shard's lock: does its tick ($4) show all that the run ($2) of the scan
+-- ($1) has seen, and all that was summed early ($5)? And is the shard ($3) left to
+-- do?
 SELECT EXISTS (SELECT FROM casq.ticks AS t WHERE t.id = s.tick AND t.mark = s.mark)
        AND s.life = (SELECT max(life) FROM casq.lives)
        AND s.generation = (SELECT generation FROM casq.counter_kinds AS k WHERE k.kind = s.kind),
-       $5::bigint = 0 AND $4 >= s.tick AND $4 >= $6
+       $4 >= s.tick AND $4 >= $5
        AND NOT EXISTS (
            SELECT FROM unnest(s.xids) AS x (xid), casq.ticks AS t
            WHERE t.id = $4 AND NOT pg_visible_in_snapshot(x.xid, t.snapshot)

@@ -1,9 +1,14 @@
 -- The exact values of a shard ($2), which is locked at the tick $7, for the scan
 -- $1: what it found, plus what came after it up to the tick $6 ($3 to $5: scopes,
--- sizes, items), plus the rest. $8 is the job, $9 the shard's epoch.
+-- sizes, items), plus the rest. $8 is the job, $9 the shard's epoch. A shard inside
+-- of a step has, of the tick $10, the events up to the id $11: under load it is
+-- hardly ever between two steps.
 WITH s AS MATERIALIZED (
-    SELECT s.*, low.snapshot AS low, high.snapshot AS high
-    FROM casq.scans AS s, casq.ticks AS low, casq.ticks AS high
+    SELECT s.*, low.snapshot AS low, high.snapshot AS high, coalesce(next.snapshot, high.snapshot) AS next
+    FROM casq.scans AS s
+    CROSS JOIN casq.ticks AS low
+    CROSS JOIN casq.ticks AS high
+    LEFT JOIN casq.ticks AS next ON next.id = $10 AND $10 > 0
     WHERE s.id = $1 AND low.id = $6 AND high.id = $7
 ), early AS (
     SELECT * FROM unnest($3::text[], $4::text[], $5::bigint[]) AS w (scope_id, size, items)
@@ -11,14 +16,14 @@ WITH s AS MATERIALIZED (
     SELECT e.scope_id, sum(e.size_delta) AS size, sum(e.item_delta) AS items
     FROM s
     CROSS JOIN LATERAL (
-        SELECT * FROM casq.events AS e WHERE e.xid >= pg_snapshot_xmax(s.low) AND e.xid < pg_snapshot_xmax(s.high)
+        SELECT * FROM casq.events AS e WHERE e.xid >= pg_snapshot_xmax(s.low) AND e.xid < pg_snapshot_xmax(s.next)
         UNION ALL
         SELECT e.* FROM pg_snapshot_xip(s.low) AS late (xid)
         JOIN casq.events AS e ON e.xid = late.xid
     ) AS e
     WHERE e.kind = s.kind AND e.scope_id IS NOT NULL
       AND e.xid <> ALL (s.xids)
-      AND pg_visible_in_snapshot(e.xid, s.high)
+      AND (pg_visible_in_snapshot(e.xid, s.high) OR e.id <= $11 AND pg_visible_in_snapshot(e.xid, s.next))
     GROUP BY e.scope_id
 ), exact AS MATERIALIZED (
     SELECT r.id, r.kind, r.scope_id, r.shard,

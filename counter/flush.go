@@ -19,9 +19,12 @@ func (c *Counters) Flush(ctx context.Context) (counters int, err error) {
 	}
 	var errs []error
 	for shard := range n {
-		changed, err := c.flushShard(ctx, buf, shard)
-		counters += changed
-		errs = append(errs, err)
+		for again := true; again; {
+			var changed int
+			changed, again, err = c.flushShard(ctx, buf, shard)
+			counters += changed
+			errs = append(errs, err)
+		}
 	}
 	return counters, errors.Join(errs...)
 }
@@ -34,17 +37,20 @@ func (c *Counters) Flush(ctx context.Context) (counters int, err error) {
 //     its last. Flushed and not dropped: the shard is at the last stamp, so the
 //     frozen part counts no more and is just dropped.
 //  3. drop it.
-func (c *Counters) flushShard(ctx context.Context, buf *buffer, shard int) (changed int, err error) {
+//
+// again says that this was the part of an earlier flush, which did not come to
+// its end: what has been pending since is left.
+func (c *Counters) flushShard(ctx context.Context, buf *buffer, shard int) (changed int, again bool, err error) {
 	part, err := buf.freeze(ctx, shard)
 	if errors.Is(err, errNotWhole) {
-		return 0, nil
+		return 0, false, nil
 	}
 	if err != nil || part.base == part.head {
-		return 0, err
+		return 0, false, err
 	}
 	to, err := part.head.position()
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	c.cfg.Hook("flush:frozen")
 	flushed := false
@@ -60,10 +66,11 @@ func (c *Counters) flushShard(ctx context.Context, buf *buffer, shard int) (chan
 		return c.flushPart(ctx, tx, shard, part, to, &flushed)
 	})
 	if err != nil || !flushed {
-		return 0, err
+		return 0, false, err
 	}
 	c.cfg.Hook("flush:committed")
-	return len(part.sums), buf.drop(ctx, shard, part)
+	err = buf.drop(ctx, shard, part)
+	return len(part.sums), part.left && err == nil, err
 }
 
 func (c *Counters) flushPart(ctx context.Context, tx pgx.Tx, shard int, part frozenPart, to eventlog.Position, flushed *bool) error {
