@@ -55,7 +55,7 @@ func TestSwapInsideAStep(t *testing.T) {
 		t.Fatal(err)
 	}
 	if v, err := b.flushed(t.Context(), Key{"artifact", "1"}, shard); err != nil || !v.AsOf.InStep() || v.Items != 13 || v.Size.Int64() != 1085 {
-		t.Errorf("%s bytes and %d items at %s, %v; want 30 and the first ten of the step's", v.Size, v.Items, v.AsOf, err)
+		t.Errorf("%s bytes and %d items at %s, %v; want 1085 and 13, inside of a step", v.Size, v.Items, v.AsOf, err)
 	}
 	b.feed(t)
 	b.flush(t)

@@ -258,16 +258,20 @@ func (q *heldJobs) finalize(t *testing.T) counter.Finalize {
 	return f
 }
 
-// gate lets whoever comes by pass only while it is open.
+// gate lets whoever has read events pass only while it is open, or one by one.
 //
 // mu guards passable, which is closed while the gate is open.
 type gate struct {
+	once     chan struct{}
 	mu       sync.Mutex
 	passable chan struct{}
 	isOpen   bool
 }
 
-func newGate() *gate { return &gate{passable: make(chan struct{})} }
+func newGate() *gate { return &gate{once: make(chan struct{}), passable: make(chan struct{})} }
+
+// pass lets one pass, when it comes.
+func (g *gate) pass() { g.once <- struct{}{} }
 
 func (g *gate) hook(point string) {
 	if point != "feed:read" {
@@ -276,7 +280,10 @@ func (g *gate) hook(point string) {
 	g.mu.Lock()
 	passable := g.passable
 	g.mu.Unlock()
-	<-passable
+	select {
+	case <-passable:
+	case <-g.once:
+	}
 }
 
 func (g *gate) open() {
@@ -391,10 +398,12 @@ func (o *ours) end(t *testing.T) {
 	o.swap(t, o.queue.finalize(t))
 }
 
-// swap tries, as the job does, until the log is as far as the scan was.
+// swap tries, as the job does, until the log is as far as the scan was. Ticks are
+// taken all the time where casq runs.
 func (o *ours) swap(t *testing.T, f counter.Finalize) {
 	t.Helper()
 	awaits(t, "the swap", func() bool {
+		o.exec(t, "SELECT casq.tick()")
 		err := o.worker.Finalize(t.Context(), f, 2)
 		if err != nil && !errors.Is(err, counter.ErrNotReady) {
 			t.Fatal(err)

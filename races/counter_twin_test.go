@@ -129,6 +129,8 @@ var _, _ recounter = (*published)(nil), (*ours)(nil)
 // refreshkey are what these come to, by project, where that is wrong; wins says
 // that the published fix is right.
 type countRace struct {
+	// name tells apart the cases of one race.
+	name string
 	play func(t *testing.T, s *counterSite, r recounter)
 	// projects that are compared with the table.
 	projects         []int64
@@ -138,23 +140,26 @@ type countRace struct {
 
 func (c countRace) run(t *testing.T) {
 	t.Helper()
-	t.Parallel()
+	zero, published, ours := "twin/zero", "twin/refreshkey", "ours"
+	if c.name != "" {
+		zero, published, ours = zero+", "+c.name, published+", "+c.name, ours+"/"+c.name
+	}
 	if c.zero != nil {
-		t.Run("twin/zero", func(t *testing.T) {
+		t.Run(zero, func(t *testing.T) {
 			t.Parallel()
 			s := newCounterSite(t)
 			c.wrong(t, s, s.zero(t), c.zero)
 		})
 	}
 	if c.refreshkey != nil {
-		t.Run("twin/refreshkey", func(t *testing.T) {
+		t.Run(published, func(t *testing.T) {
 			t.Parallel()
 			s := newCounterSite(t)
 			c.wrong(t, s, s.refreshkey(t), c.refreshkey)
 		})
 	}
 	if c.wins {
-		t.Run("twin/refreshkey/wins", func(t *testing.T) {
+		t.Run(published+"/wins", func(t *testing.T) {
 			t.Parallel()
 			s := newCounterSite(t)
 			twin := s.refreshkey(t)
@@ -166,7 +171,7 @@ func (c countRace) run(t *testing.T) {
 			settle(t, twin, want)
 		})
 	}
-	t.Run("ours", func(t *testing.T) {
+	t.Run(ours, func(t *testing.T) {
 		t.Parallel()
 		s := newCounterSite(t)
 		o := s.ours(t)

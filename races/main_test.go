@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	if child := children[os.Getenv(childVariable)]; child != nil {
 		os.Exit(child())
 	}
-	if code, child := testproc.Child(map[string]func([]string) error{r88Child: r88Holder, holderChild: holderMain}); child {
+	if code, child := testproc.Child(map[string]func([]string) error{r88Child: r88Holder, holderChild: holderMain, countingChild: countingMain}); child {
 		os.Exit(code)
 	}
 	testdb.Main(m)

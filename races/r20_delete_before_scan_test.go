@@ -7,6 +7,7 @@ import "testing"
 // find it any more. With a value that was set to zero it is subtracted from
 // nothing.
 func TestR20DeleteBeforeScan(t *testing.T) {
+	t.Parallel()
 	countRace{
 		projects: []int64{1},
 		play: func(t *testing.T, s *counterSite, r recounter) {

@@ -7,6 +7,7 @@ import "testing"
 // lower than the highest one at the start, since ids are not in the order of
 // commits. With a value that was set to zero it counts twice.
 func TestR21CreatedAndRediscovered(t *testing.T) {
+	t.Parallel()
 	countRace{
 		projects: []int64{1},
 		play: func(t *testing.T, s *counterSite, r recounter) {

@@ -5,6 +5,7 @@ import "testing"
 // TestR22DeleteAfterScan: an artifact is deleted while its project is recounted,
 // after the scan has passed. Its event takes away what the scan has found.
 func TestR22DeleteAfterScan(t *testing.T) {
+	t.Parallel()
 	countRace{
 		projects: []int64{1},
 		play: func(t *testing.T, s *counterSite, r recounter) {

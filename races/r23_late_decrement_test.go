@@ -8,6 +8,7 @@ import "testing"
 // in another. A recount may not end before the log has been read as far as its
 // scan has seen.
 func TestR23LateDecrement(t *testing.T) {
+	t.Parallel()
 	wrong := map[int64]int64{1: 0, 2: -300}
 	countRace{
 		projects: []int64{1, 2},

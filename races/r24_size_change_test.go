@@ -7,6 +7,7 @@ import "testing"
 // artifact and sign the growth is taken for the creation again, and the deletion
 // for the shrinking.
 func TestR24SizeChange(t *testing.T) {
+	t.Parallel()
 	countRace{
 		projects: []int64{1, 2},
 		play: func(t *testing.T, s *counterSite, r recounter) {

@@ -2,10 +2,12 @@ package races
 
 import "testing"
 
-// TestR33DeletedBeforeStart: the first published scenario. An artifact is deleted
-// before the recount starts, its event is read while it runs. The scan does not
-// find the artifact, so that the event must not count.
+// TestR33DeletedBeforeStart: an artifact is deleted before the recount starts, and
+// its event is read while it runs. That is the first scenario that the published
+// fix was made for: the scan does not find the artifact, so that the event must
+// not count.
 func TestR33DeletedBeforeStart(t *testing.T) {
+	t.Parallel()
 	countRace{
 		projects: []int64{1},
 		play: func(t *testing.T, s *counterSite, r recounter) {

@@ -2,10 +2,11 @@ package races
 
 import "testing"
 
-// TestR34CreatedBeforeStart: the second published scenario. An artifact is created
-// before the recount starts, its event is read while it runs, and the scan finds
-// the artifact. It must count once.
+// TestR34CreatedBeforeStart: an artifact is created before the recount starts, its
+// event is read while it runs, and the scan finds the artifact. That is the second
+// scenario that the published fix was made for: it must count once.
 func TestR34CreatedBeforeStart(t *testing.T) {
+	t.Parallel()
 	countRace{
 		projects: []int64{1},
 		play: func(t *testing.T, s *counterSite, r recounter) {

@@ -68,7 +68,7 @@ func TestR01UpdateUpdate(t *testing.T) {
 }
 
 // A race of another group.
-func TestR20DeleteBeforeScan(t *testing.T) { sub(t, "ours", true) }
+func TestR20DeleteBeforeScan(t *testing.T) { sub(t, "ours/a", true); sub(t, "ours/b", true) }
 
 func TestHelper(t *testing.T) { t.Error("is no race") }
 `)
@@ -113,6 +113,7 @@ func TestR08Deep(t *testing.T)      { sub(t, "ours", true); t.Run("twin/a/case",
 func TestR09Won(t *testing.T)       { sub(t, "ours", true) }
 func TestR10Panics(t *testing.T)    { panic("boom") }
 func TestR11Never(t *testing.T)     { sub(t, "ours", true) }
+func TestR12Cases(t *testing.T)     { sub(t, "ours/a", true); sub(t, "ours/b", false) }
 `)
 	out, err := playIn(t, "-dir", dir)
 	if !errors.Is(err, errLost) {
@@ -126,7 +127,7 @@ func TestR11Never(t *testing.T)     { sub(t, "ours", true) }
 			t.Errorf("%q is missing", part)
 		}
 	}
-	if want := "\nraces: 1 won, 10 lost\n"; !strings.HasSuffix(out, want) {
+	if want := "\nraces: 1 won, 11 lost\n"; !strings.HasSuffix(out, want) {
 		t.Errorf("the last line is not %q", want)
 	}
 }

@@ -95,7 +95,7 @@ func (r *results) judge(test string) verdict {
 			}
 		}
 	}
-	ours := r.action[test+"/ours"]
+	ours := r.ours(test)
 	v.won = complete && ours == "pass"
 	switch {
 	case v.won:
@@ -112,6 +112,23 @@ func (r *results) judge(test string) verdict {
 		v.ours = "lost"
 	}
 	return v
+}
+
+// ours is the result of the subtest ours, or of its cases where each is a
+// subtest ours/<case>: the first that is not passed.
+func (r *results) ours(test string) string {
+	whole := r.action[test+"/ours"]
+	if whole != "" {
+		return whole
+	}
+	for _, name := range sortedKeys(r.action) {
+		if strings.HasPrefix(name, test+"/ours/") {
+			if whole = r.action[name]; whole != "pass" {
+				return whole
+			}
+		}
+	}
+	return whole
 }
 
 // twin describes one subtest below twin/; "" for what is only a part of one.
