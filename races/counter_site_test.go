@@ -120,10 +120,7 @@ func awaits(t *testing.T, what string, met func() bool) {
 // recounter is one who counts and recounts: casq, or a twin. The interleaving of
 // a race is the same for all.
 type recounter interface {
-	// arrive has the events read that were committed so far. Nobody reads any
-	// but here, unless the design makes a recount read them.
-	arrive(t *testing.T)
-	flush(t *testing.T)
+	counts
 	// start begins a recount of the projects and returns before it has read a
 	// row.
 	start(t *testing.T, projects ...int64)
@@ -131,13 +128,20 @@ type recounter interface {
 	scan(t *testing.T)
 	// end ends it.
 	end(t *testing.T)
+}
+
+type counts interface {
+	// arrive has the events read that were committed so far. Nobody reads any
+	// but here, unless the design makes a recount read them.
+	arrive(t *testing.T)
+	flush(t *testing.T)
 	// flushed is what SQL readers see, live what others do.
 	flushed(t *testing.T, project int64) int64
 	live(t *testing.T, project int64) int64
 }
 
 // settle brings all to an end, and checks what everybody sees.
-func settle(t *testing.T, r recounter, want map[int64]int64) {
+func settle(t *testing.T, r counts, want map[int64]int64) {
 	t.Helper()
 	r.arrive(t)
 	for _, project := range slices.Sorted(maps.Keys(want)) {
