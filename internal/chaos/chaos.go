@@ -97,10 +97,11 @@ func (c *chaos) start(ctx context.Context) error {
 }
 
 func (c *chaos) specs(path string) []spec {
-	ticker := spec{Name: tickerName, HomeURL: c.site.url(primaryLink), RedisURL: c.site.redis.URL(), Path: path, TTL: c.cfg.ttl}
+	ticker := spec{Name: tickerName, HomeURL: c.site.url(primaryLink), ReplicaURL: c.site.url(followLink), RedisURL: c.site.redis.URL(), Path: path, TTL: c.cfg.ttl}
 	all := []spec{ticker}
 	for i := range followers {
 		s := ticker
+		s.ReplicaURL = ""
 		s.Name, s.HomeURL, s.SourceURL = workerName(i), c.site.homeURL(), c.site.url(followLink)
 		s.Orders = c.work.path(s.Name + ".order")
 		s.ArtifactSource, s.ArtifactTarget = c.work.path(sourceFiles), c.work.path(targetFiles)
@@ -116,6 +117,7 @@ func (c *chaos) storm(ctx context.Context) error {
 	stop := make(chan struct{})
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.writer.run(ctx, c.cfg, stop) })
+	group.Go(func() error { return c.recount(ctx, stop) })
 	group.Go(func() error {
 		defer close(stop)
 		return c.injectAll(ctx)

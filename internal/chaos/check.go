@@ -25,6 +25,7 @@ var checks = []check{
 	{"jobs", checkJobs},
 	{"failures", checkFailures},
 	{"events", checkEvents},
+	{"counters", checkCounters},
 }
 
 const (

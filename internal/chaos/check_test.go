@@ -84,6 +84,19 @@ var damages = []damage{
 		FROM (SELECT * FROM recorded ORDER BY event_id OFFSET 3 LIMIT 1) AS r, (SELECT * FROM recorded ORDER BY event_id DESC LIMIT 1) AS o`},
 	{check: "events", want: "never applied", sql: "DELETE FROM recorded WHERE event_id = (SELECT max(event_id) FROM recorded)"},
 	{check: "events", want: "no such event", sql: "UPDATE recorded SET event_id = 1000000 WHERE event_id = (SELECT max(event_id) FROM recorded)"},
+	{check: "counters", want: "the table has", do: func(t *testing.T, c *chaos) {
+		t.Helper()
+		_, err := c.site.db.Exec(t.Context(), "UPDATE casq.counters SET items = items + 1")
+		must(t, err)
+	}},
+	{check: "counters", want: "found a difference of 5", do: func(t *testing.T, c *chaos) {
+		t.Helper()
+		_, err := c.site.db.Exec(t.Context(), `WITH s AS (
+				INSERT INTO casq.scans (kind, whole, compare, floor_life, floor_tick) VALUES ('artifact', false, true, 1, 1) RETURNING id)
+			INSERT INTO casq.refreshes (scan, kind, scope_id, shard, state, finished_at, old_size, new_size, old_items, new_items)
+			SELECT id, 'artifact', '0', 0, 'done', now(), 1, 6, 1, 1 FROM s`)
+		must(t, err)
+	}},
 }
 
 // TestChecksFindWhatIsWrong plays a run without faults, in which nothing may be

@@ -25,6 +25,7 @@ const workerArgument = "-worker"
 type spec struct {
 	Name             string
 	HomeURL          string
+	ReplicaURL       string // of home; recounts scan there
 	SourceURL        string
 	RedisURL         string
 	ArtifactSource   string
@@ -59,8 +60,13 @@ func beWorker(ctx context.Context, file string) error {
 }
 
 func (s spec) config(log *slog.Logger) worker.Config {
+	var replicas []string
+	if s.ReplicaURL != "" {
+		replicas = append(replicas, s.ReplicaURL)
+	}
 	return worker.Config{
-		HomeURL: s.HomeURL, SourceURL: s.SourceURL, RedisURL: s.RedisURL,
+		ReplicaURLs: replicas,
+		HomeURL:     s.HomeURL, SourceURL: s.SourceURL, RedisURL: s.RedisURL,
 		ArtifactSource: s.ArtifactSource, ArtifactTarget: s.ArtifactTarget,
 		RepositorySource: s.RepositorySource, RepositoryTarget: s.RepositoryTarget,
 		GitEnvironment: []string{"PATH=" + s.Path, "HOME=/nonexistent"},

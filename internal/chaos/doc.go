@@ -34,6 +34,9 @@
 // and the application makes its bytes what the row says. So its tables and
 // folders agree at the end, and they are what the second site has to have.
 //
+// The first site counts its files by project; some or all counters are
+// recounted every two seconds.
+//
 // # What is injected
 //
 // Every 1 to 3 s one of these; each comes once before any comes again.
@@ -87,6 +90,8 @@
 //     the cursor, into a table without any constraint. What was read and then
 //     lost by the source is told apart by the tick that delivered it: see
 //     checkEvents.
+//   - each counter of the first site is what its table says, and no recount has
+//     found a difference
 //
 // # What is not looked for
 //

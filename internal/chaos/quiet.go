@@ -28,15 +28,17 @@ type state struct {
 	jobs     int // available, running or pending
 	runs     int // of reconcile, not finished
 	staging  int // entries in the staging of both targets
+	counters int // of the first site, that are not what its table says, or are recounted
 	retryIn  time.Duration
 }
 
 func (s state) String() string {
-	return fmt.Sprintf("%s; things %d, claims %d, jobs %d, reconcile runs %d, staging %d", s.position, s.things, s.claims, s.jobs, s.runs, s.staging)
+	return fmt.Sprintf("%s; things %d, claims %d, jobs %d, reconcile runs %d, staging %d, counters %d",
+		s.position, s.things, s.claims, s.jobs, s.runs, s.staging, s.counters)
 }
 
 func (s state) quiet(needed int64) bool {
-	return s.tick >= needed && s.things+s.claims+s.jobs+s.runs+s.staging == 0
+	return s.tick >= needed && s.things+s.claims+s.jobs+s.runs+s.staging+s.counters == 0
 }
 
 func (c *chaos) state(ctx context.Context) (state, error) {
@@ -46,6 +48,9 @@ func (c *chaos) state(ctx context.Context) (state, error) {
 		&s.tick, &s.position, &s.things, &s.claims, &s.jobs, &s.runs, &retry)
 	if err != nil {
 		return s, fmt.Errorf("ask home what is left to do: %w", err)
+	}
+	if err := c.site.db.QueryRow(ctx, openCountersSQL).Scan(&s.counters); err != nil {
+		return s, fmt.Errorf("ask the first site for its counters: %w", err)
 	}
 	s.retryIn = time.Duration(retry * float64(time.Second))
 	for _, target := range []string{targetFiles, targetRepositories} {

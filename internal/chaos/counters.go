@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"casq/counter"
+	"casq/jobs"
+
+	"github.com/jackc/pgx/v5"
+)
+
+var (
+	//go:embed open_counters.sql
+	openCountersSQL string
+	//go:embed counters.sql
+	countersSQL string
+)
+
+// recountEvery is how often counters are recounted, on average.
+const recountEvery = 2 * time.Second
+
+// recount asks for recounts, of all scopes or of one, until stop is closed. A
+// request that is lost with a server has not been made.
+func (c *chaos) recount(ctx context.Context, stop <-chan struct{}) error {
+	queue, err := jobs.NewQueue(c.site.db, quiet)
+	if err != nil {
+		return err
+	}
+	counters := counter.New(counter.Config{Home: c.site.db, Jobs: jobs.NewCounting(queue), Logger: quiet})
+	r := rand.New(rand.NewPCG(c.cfg.seed, 1<<32))
+	for {
+		select {
+		case <-stop:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(recountEvery/2 + rand.N(recountEvery)):
+		}
+		request := counter.Request{Kind: kindArtifact, All: r.IntN(2) == 0}
+		if !request.All {
+			request.Scopes, request.Compare = []string{fmt.Sprint(r.IntN(4))}, r.IntN(2) == 0
+		}
+		_, _, err := counters.Refresh(ctx, request)
+		if err != nil && !lostConnection(err) && !errors.Is(err, counter.ErrNoScope) {
+			return fmt.Errorf("ask for a recount: %w", err)
+		}
+	}
+}
+
+// checkCounters compares the counters with the application's table. A recount
+// that has corrected one shows that it had been wrong before.
+func checkCounters(ctx context.Context, c *chaos) (found []violation, err error) {
+	rows, err := c.site.db.Query(ctx, countersSQL)
+	if err != nil {
+		return nil, err
+	}
+	var text string
+	_, err = pgx.ForEachRow(rows, []any{&text}, func() error {
+		found = append(found, violation{text: text})
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	var recounts, counters int
+	err = c.site.db.QueryRow(ctx, `SELECT count(DISTINCT scan), count(*) FROM casq.refreshes
+		WHERE state = 'done' AND scope_id IS NOT NULL`).Scan(&recounts, &counters)
+	c.timeline.say("%d recounts, of %d counters", recounts, counters)
+	return found, err
+}
