@@ -3,6 +3,8 @@ package counter
 import (
 	"maps"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 )
 
 func TestCount(t *testing.T) {
@@ -86,5 +88,50 @@ func TestWithoutRedis(t *testing.T) {
 		if got := b.live(t, scope); got != want {
 			t.Errorf("scope %s: live %v, want %v", scope, got, want)
 		}
+	}
+}
+
+// A scan sees commits that come after its tick. They are in what it has summed
+// up, and not again in what has come since: neither in what is summed up before
+// the swap nor in the rest, whichever the tick that shows them comes with.
+func TestRecountSeesBeyondItsTick(t *testing.T) {
+	t.Parallel()
+	for _, point := range []string{"scan:summed", "finalize:summed"} {
+		t.Run("a tick at "+point, func(t *testing.T) {
+			t.Parallel()
+			var b *testBundle
+			var late pgx.Tx
+			b = setup(t, func(c *Config) {
+				c.Hook = func(at string) {
+					if at == "scan:started" {
+						if err := late.Commit(t.Context()); err != nil {
+							t.Error(err)
+						}
+					}
+					if at == point {
+						b.tick(t)
+					}
+				}
+			})
+			b.exec(t, "INSERT INTO artifacts VALUES (1, 1, 10)")
+			b.feed(t)
+			b.flush(t)
+			var err error
+			if late, err = b.pool.Begin(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := late.Exec(t.Context(), "INSERT INTO artifacts VALUES (2, 1, 5)"); err != nil {
+				t.Fatal(err)
+			}
+			b.recount(t, Request{Kind: "artifact", Scopes: []string{"1"}})
+			if got, want := b.flushedValues(t), b.real(t); !maps.Equal(got, want) {
+				t.Errorf("flushed %v, want %v", got, want)
+			}
+			var beyond int
+			err = b.pool.QueryRow(t.Context(), "SELECT cardinality(xids) FROM casq.scans").Scan(&beyond)
+			if err != nil || beyond != 1 {
+				t.Errorf("the scan saw %d transactions beyond its tick, %v", beyond, err)
+			}
+		})
 	}
 }
