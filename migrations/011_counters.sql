@@ -231,13 +231,21 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
         (SELECT max(t.id) FROM casq.ticks AS t))
 $$;
 
--- Per shard: how far the flushed values are, and how long ago that was.
+-- Per shard: how far the flushed values are, and how old the oldest event is that
+-- they do not have: the age of the buffer, zero when there is none. Every shard
+-- moves with every event that has a scope.
 CREATE VIEW casq.counter_status AS
 SELECT s.shard, s.epoch, s.life, s.tick, s.page, s.moved_at, newest.id - s.tick AS ticks_behind,
-       greatest(newest.taken_at - t.taken_at, interval '0') AS lag
+       greatest(newest.taken_at - t.taken_at, interval '0') AS lag,
+       coalesce(greatest(clock_timestamp() - oldest.occurred_at, interval '0'), interval '0') AS buffer_age
 FROM casq.counter_shards AS s
 LEFT JOIN casq.ticks AS t ON t.id = s.tick
-CROSS JOIN (SELECT id, taken_at FROM casq.ticks ORDER BY id DESC LIMIT 1) AS newest;
+CROSS JOIN (SELECT id, taken_at FROM casq.ticks ORDER BY id DESC LIMIT 1) AS newest
+LEFT JOIN LATERAL (
+    SELECT e.occurred_at FROM casq.events AS e
+    WHERE e.xid >= pg_snapshot_xmax(t.snapshot) AND e.scope_id IS NOT NULL
+    ORDER BY e.xid, e.id LIMIT 1
+) AS oldest ON true;
 
 ---- create above / drop below ----
 

@@ -19,6 +19,10 @@ var (
 	lagSQL string
 	//go:embed open_runs.sql
 	openRunsSQL string
+	//go:embed open_recounts.sql
+	openRecountsSQL string
+	//go:embed counter_lag.sql
+	counterLagSQL string
 )
 
 // mostLag is how far events beyond a cursor are counted.
@@ -32,6 +36,29 @@ type status struct {
 	Processes []process  `json:"processes"`
 	Failures  []failures `json:"failures"`   // open ones
 	Runs      []openRun  `json:"reconciles"` // that have not ended
+	// Counters has one entry once a worker has begun to count.
+	Counters []counterLag  `json:"counters"`
+	Recounts []openRecount `json:"recounts"` // that have not ended
+}
+
+// counterLag says how far the flushed counters are behind the log.
+type counterLag struct {
+	Shards int64 `json:"shards"`
+	// Age is that of the oldest event that is not flushed; 0: all are.
+	Age     float64   `json:"buffer_age_seconds"`
+	Ticks   int64     `json:"ticks_behind"`
+	MovedAt time.Time `json:"moved_at"`
+}
+
+// openRecount is a recount that has not ended.
+type openRecount struct {
+	Scan        int64     `json:"scan"`
+	Kind        string    `json:"kind"`
+	Check       bool      `json:"check"`
+	All         bool      `json:"all"`
+	State       string    `json:"state"`
+	Scopes      int64     `json:"scopes_left"`
+	RequestedAt time.Time `json:"requested_at"`
 }
 
 // openRun is a reconcile that has not ended.
@@ -139,6 +166,12 @@ func (h *home) status(ctx context.Context) (s status, err error) {
 	}
 	if s.Runs, err = list[openRun](ctx, h, openRunsSQL); err != nil {
 		return s, fmt.Errorf("read the reconcile runs: %w", err)
+	}
+	if s.Counters, err = list[counterLag](ctx, h, counterLagSQL); err != nil {
+		return s, fmt.Errorf("read how far the counters are: %w", err)
+	}
+	if s.Recounts, err = list[openRecount](ctx, h, openRecountsSQL); err != nil {
+		return s, fmt.Errorf("read the recounts: %w", err)
 	}
 	if err := h.logStatus(ctx, &s); err != nil {
 		s.Log.Error = err.Error()

@@ -27,6 +27,7 @@ func (s status) print(out io.Writer, now time.Time) error {
 	if len(s.Cursors) == 0 {
 		fmt.Fprintln(table, "(none: no worker with a target has run here)")
 	}
+	s.printCounters(table, ago)
 	fmt.Fprintln(table, "\nPROCESS\tHOST\tPID\tSTARTED\tLAST BEAT")
 	for _, p := range s.Processes {
 		beat := ago(p.BeatAt) + " ago"
@@ -40,6 +41,23 @@ func (s status) print(out io.Writer, now time.Time) error {
 	}
 	s.printTrouble(table, ago)
 	return table.Flush()
+}
+
+// printCounters adds what there is where something is counted.
+func (s status) printCounters(out io.Writer, ago func(time.Time) string) {
+	for _, c := range s.Counters {
+		fmt.Fprintf(out, "\nCOUNTERS\tflushed %s ago, the oldest event that was not is %.1f s old\n", ago(c.MovedAt), c.Age)
+	}
+	if len(s.Recounts) > 0 {
+		fmt.Fprintln(out, "\nRECOUNT\tKIND\tASKED\tLEFT\tSTATE")
+	}
+	for _, r := range s.Recounts {
+		left := fmt.Sprint(r.Scopes)
+		if r.All {
+			left = "all"
+		}
+		fmt.Fprintf(out, "%d\t%s\t%s ago\t%s\t%s\n", r.Scan, r.Kind, ago(r.RequestedAt), left, r.State)
+	}
 }
 
 // printTrouble adds what is only there when something needs a look.

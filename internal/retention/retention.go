@@ -36,6 +36,10 @@ var (
 	runsSQL string
 	//go:embed failures.sql
 	failuresSQL string
+	//go:embed refreshes.sql
+	refreshesSQL string
+	//go:embed scans.sql
+	scansSQL string
 )
 
 // The defaults of [Config].
@@ -54,7 +58,7 @@ type Config struct {
 
 	Events     time.Duration // ticks and their events; see casq.prune_ticks
 	Tombstones time.Duration // rows of things that are gone
-	Reports    time.Duration // of reconciles, and of events that were replayed
+	Reports    time.Duration // of reconciles and recounts, and of events that were replayed
 
 	Interval time.Duration // between two rounds, about; defaults to 5 minutes
 	Batch    int           // rows per transaction at home; defaults to 1000
@@ -99,11 +103,13 @@ func (c Config) round(ctx context.Context) error {
 	purged, errTombstones := c.purge(ctx)
 	runs, errRuns := c.drop(ctx, runsSQL, "reports")
 	failures, errFailures := c.drop(ctx, failuresSQL, "replayed events")
-	if pruned.Ticks+pruned.Events+purged+runs+failures > 0 {
+	refreshes, errRefreshes := c.drop(ctx, refreshesSQL, "certificates of recounts")
+	scans, errScans := c.drop(ctx, scansSQL, "recounts")
+	if pruned.Ticks+pruned.Events+purged+runs+failures+refreshes+scans > 0 {
 		c.Logger.InfoContext(ctx, "deleted what was kept for long enough", "ticks", pruned.Ticks, "events", pruned.Events,
-			"tombstones", purged, "reports", runs, "failures", failures)
+			"tombstones", purged, "reports", runs, "failures", failures, "recounts", refreshes)
 	}
-	return errors.Join(errLog, errTombstones, errRuns, errFailures)
+	return errors.Join(errLog, errTombstones, errRuns, errFailures, errRefreshes, errScans)
 }
 
 // purge deletes old tombstones, batch by batch.

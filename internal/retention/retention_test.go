@@ -169,3 +169,18 @@ func TestManyAtOnce(t *testing.T) {
 	b.want(t, "left", left, "")
 	b.want(t, "log", "SELECT (SELECT count(*) FROM casq.events) || ' ' || (SELECT count(*) FROM casq.ticks)", "0 1")
 }
+
+// Recounts that ended long ago go with all their certificates, in batches; one
+// that is under way stays, however old it is.
+func TestRecountsGo(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, `INSERT INTO casq.scans (kind, whole, compare, floor_life, floor_tick, finished_at)
+		SELECT 'artifact', true, false, 1, 1, CASE WHEN n < 5 THEN clock_timestamp() - n * interval '10 hours' END
+		FROM generate_series(1, 5) AS n`)
+	b.exec(t, `INSERT INTO casq.refreshes (scan, kind, scope_id, shard)
+		SELECT s.id, 'artifact', n::text, 0 FROM casq.scans AS s, generate_series(1, 5) AS n`)
+	b.round(t)
+	b.want(t, "scans", "SELECT string_agg(id::text, ' ' ORDER BY id) FROM casq.scans", "1 2 5")
+	b.want(t, "certificates", "SELECT count(*)::text FROM casq.refreshes", "15")
+}
