@@ -75,7 +75,9 @@
 //
 //  1. The writer dies before its commit: no change, no event.
 //  2. The ticker dies: any other session takes the next tick. Ticks need no
-//     lease; casq.tick takes a lock for the length of one transaction.
+//     lease; casq.tick takes a lock for the length of one transaction. Tickers
+//     may agree on one that looks often, see [Pace]: the others look each second
+//     when nothing comes of it.
 //  3. The reader dies: its position says where to go on, inside a step too.
 //  4. The source fails over and has lost what was read: the life, the tick or
 //     its mark is gone or another one. Next returns [ErrLost] and nothing is

@@ -3,10 +3,12 @@ package eventlog
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -28,12 +30,38 @@ func Tick(ctx context.Context, db DB, force bool) (int64, error) {
 	return *id, nil
 }
 
+// Pace is how often a [Ticker] looks.
+type Pace int
+
+// The paces of a ticker. Which one it has decides how soon events are seen, and
+// nothing else.
+const (
+	Often   Pace = iota // at each interval
+	Seldom              // each second: nobody knows whether another looks often
+	Standby             // each second, while no other ticker is seen to look
+)
+
+const (
+	seldom = time.Second
+	// newestSQL has the newest tick, and whether it is so old that whoever
+	// looks often has to be away: it takes one each 10 s if there is no event.
+	newestSQL = "SELECT id, abs(extract(epoch FROM clock_timestamp() - taken_at)) > 11 FROM casq.ticks ORDER BY id DESC LIMIT 1"
+)
+
 // Ticker takes ticks on the primary. Any number may run at once: a tick is
 // taken under a lock, and one ticker's look is as good as another's.
 type Ticker struct {
 	Pool     *pgxpool.Pool
 	Logger   *slog.Logger
 	Interval time.Duration // between two looks; defaults to [DefaultTickInterval]
+	// Pace is asked at each interval, so that several tickers can agree on one
+	// that looks often. Defaults to [Often].
+	Pace func() Pace
+	// Looked is called after each look that could have taken a tick, for tests.
+	// May be nil.
+	Looked func(Pace)
+
+	own int64 // the tick that it took last
 }
 
 // Run looks until ctx is done. Errors are logged and tried again each second:
@@ -42,17 +70,66 @@ func (t *Ticker) Run(ctx context.Context) {
 	interval := cmp.Or(t.Interval, DefaultTickInterval)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var looked time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
 		}
-		wait := interval
-		if _, err := Tick(ctx, t.Pool, false); err != nil && ctx.Err() == nil {
-			t.Logger.ErrorContext(ctx, "cannot take a tick, trying again", "err", err)
-			wait = time.Second
+		timer.Reset(interval)
+		pace := t.pace()
+		if pace != Often && time.Since(looked) < seldom {
+			continue
 		}
-		timer.Reset(wait)
+		looked = time.Now()
+		if err := t.look(ctx, pace); err != nil && ctx.Err() == nil {
+			t.Logger.ErrorContext(ctx, "cannot take a tick, trying again", "err", err)
+			timer.Reset(time.Second)
+		}
 	}
+}
+
+func (t *Ticker) pace() Pace {
+	if t.Pace == nil {
+		return Often
+	}
+	return t.Pace()
+}
+
+// look takes a tick if there is something to show, and it is this ticker's turn.
+func (t *Ticker) look(ctx context.Context, pace Pace) error {
+	if pace == Standby {
+		needed, err := t.needed(ctx)
+		if err != nil || !needed {
+			return err
+		}
+	}
+	id, err := Tick(ctx, t.Pool, false)
+	if err != nil {
+		return err
+	}
+	if id != 0 {
+		t.own = id
+	}
+	if t.Looked != nil {
+		t.Looked(pace)
+	}
+	return nil
+}
+
+// needed tells a standby that nobody else looks: the newest tick is old, or is
+// its own. Would it look at the age alone, it would stop after each tick that it
+// takes, until that is old.
+func (t *Ticker) needed(ctx context.Context) (bool, error) {
+	var newest int64
+	var old bool
+	err := t.Pool.QueryRow(ctx, newestSQL).Scan(&newest, &old)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for the newest tick: %w", err)
+	}
+	return old || newest == t.own, nil
 }

@@ -332,3 +332,45 @@ func TestTickerGoesOnAfterErrors(t *testing.T) {
 	things, _ := read(t, b.pool, b.start(t), 10)
 	wantThings(t, things, "a", "b")
 }
+
+// TestStandbyTicker: it looks while nobody else does, and leaves it to others
+// when they do.
+func TestStandbyTicker(t *testing.T) {
+	t.Parallel()
+	b := newLog(t, testdb.Pool(t, testdb.New(t).URL))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		ticker := eventlog.Ticker{
+			Pool: b.pool, Logger: slog.New(slog.DiscardHandler), Interval: time.Millisecond,
+			Pace: func() eventlog.Pace { return eventlog.Standby },
+		}
+		ticker.Run(ctx)
+	}()
+	shown := func(n int) string {
+		return fmt.Sprintf("SELECT EXISTS (SELECT FROM casq.ticks WHERE high_id >= %d)", n)
+	}
+	b.write(t, "a")
+	b.until(t, shown(1)) // there was no tick
+	b.write(t, "b")
+	b.until(t, shown(2)) // the newest tick is its own
+	b.until(t, "SELECT max(taken_at) - min(taken_at) < interval '10 s' FROM casq.ticks")
+	b.tick(t)
+	b.write(t, "c")
+	select {
+	case <-ended:
+		t.Fatal("it has ended")
+	case <-time.After(2500 * time.Millisecond): // two looks
+	}
+	var seen bool
+	if err := b.pool.QueryRow(t.Context(), shown(3)).Scan(&seen); err != nil || seen {
+		t.Errorf("it has taken a tick (%v, %v), though another had just taken one", seen, err)
+	}
+	if _, err := b.pool.Exec(t.Context(), "UPDATE casq.ticks SET taken_at = taken_at - interval '12 s'"); err != nil {
+		t.Fatal(err)
+	}
+	b.until(t, shown(3)) // the other is away
+	cancel()
+	<-ended
+}

@@ -40,8 +40,6 @@ var (
 	beatSQL string
 	//go:embed lasterror.sql
 	lastErrorSQL string
-	//go:embed scope.sql
-	scopeSQL string
 )
 
 // holder is the active cursor: a connection of its own, an epoch, and the

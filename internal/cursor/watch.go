@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/database"
 	"casq/internal/lease"
 
 	"github.com/jackc/pgx/v5"
@@ -93,8 +94,9 @@ func (w *watcher) observe(began, ended time.Time, s sight, pending bool) time.Du
 // scoped is the lease's name in Redis, which several databases may use.
 func (c *Cursor) scoped(ctx context.Context) (string, error) {
 	if c.scope == "" {
-		if err := c.cfg.Home.QueryRow(ctx, scopeSQL).Scan(&c.scope); err != nil {
-			return "", fmt.Errorf("look which database home is: %w", err)
+		var err error
+		if c.scope, err = database.Identity(ctx, c.cfg.Home); err != nil {
+			return "", fmt.Errorf("home: %w", err)
 		}
 	}
 	return c.scope + ":" + c.cfg.Name, nil

@@ -6,6 +6,7 @@ package database
 import (
 	"cmp"
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -85,6 +86,19 @@ func Wait(ctx context.Context, pool *pgxpool.Pool, name string, logger *slog.Log
 		case <-time.After(time.Second):
 		}
 	}
+}
+
+//go:embed identity.sql
+var identitySQL string
+
+// Identity names a database, for what it shares with others, such as Redis. The
+// name stays the same across a failover; a dump that was restored elsewhere has
+// another.
+func Identity(ctx context.Context, pool *pgxpool.Pool) (name string, err error) {
+	if err := pool.QueryRow(ctx, identitySQL).Scan(&name); err != nil {
+		return "", fmt.Errorf("look which database this is: %w", err)
+	}
+	return name, nil
 }
 
 // Code returns the SQLSTATE of err, or "" when Postgres did not give one.

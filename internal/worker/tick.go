@@ -1,11 +1,19 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/database"
+	"casq/internal/lease"
 )
 
 //go:embed may_tick.sql
@@ -15,16 +23,9 @@ var mayTickSQL string
 // tracked, and a standby may be promoted, while the worker runs.
 func (w *worker) tick(ctx context.Context) {
 	for ctx.Err() == nil {
-		var may bool
-		err := w.home.QueryRow(ctx, mayTickSQL, w.cfg.SourceURL == w.cfg.HomeURL).Scan(&may)
-		if err == nil && may {
+		if may, err := w.mayTick(ctx); err == nil && may {
 			w.roles.set("ticker", true, "")
-			// Looks again now and then, for the table that is not tracked
-			// any more.
-			turn, cancel := context.WithTimeout(ctx, time.Minute)
-			(&eventlog.Ticker{Pool: w.home, Logger: w.log}).Run(turn)
-			cancel()
-			continue
+			w.tickWhile(ctx)
 		}
 		w.roles.drop("ticker")
 		select {
@@ -32,4 +33,94 @@ func (w *worker) tick(ctx context.Context) {
 		case <-time.After(5 * time.Second):
 		}
 	}
+}
+
+func (w *worker) mayTick(ctx context.Context) (may bool, err error) {
+	err = w.home.QueryRow(ctx, mayTickSQL, w.cfg.SourceURL == w.cfg.HomeURL).Scan(&may)
+	return may, err
+}
+
+// tickWhile takes ticks until ctx is done, or home is none to take them on. It
+// looks again now and then, for the table that is not tracked any more.
+func (w *worker) tickWhile(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer cancel()
+	var pace atomic.Int64
+	if w.redis != nil {
+		group.Go(func() { w.contend(ctx, &pace) })
+	}
+	group.Go(func() {
+		t := eventlog.Ticker{
+			Pool: w.home, Logger: w.log,
+			Pace:   func() eventlog.Pace { return eventlog.Pace(pace.Load()) },
+			Looked: func(pace eventlog.Pace) { w.cfg.Hook(tickPoints[pace]) },
+		}
+		t.Run(ctx)
+	})
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Minute):
+		}
+		if may, err := w.mayTick(ctx); err == nil && !may {
+			return
+		}
+	}
+}
+
+// tickPoints are where the hook is called after a look.
+var tickPoints = map[eventlog.Pace]string{
+	eventlog.Often: "tick:often", eventlog.Seldom: "tick:seldom", eventlog.Standby: "tick:standby",
+}
+
+const (
+	// tickLease is short: for so long after a kill nobody looks often.
+	tickLease = 3 * time.Second
+	// tickWait is the longest pause of a ticker that was denied. After SIGTERM
+	// another looks often within it.
+	tickWait = 500 * time.Millisecond
+)
+
+// contend settles with the other workers' tickers by a lease which of them looks
+// often: each look costs the primary a little. The lease protects nothing. Who
+// had it when Redis went away goes on.
+func (w *worker) contend(ctx context.Context, pace *atomic.Int64) {
+	ttl := min(tickLease, cmp.Or(w.cfg.CursorLease, lease.DefaultTTL))
+	leaser := lease.New(lease.Config{Client: w.redis, TTL: ttl})
+	home := ""
+	for ctx.Err() == nil {
+		var err error
+		if home == "" {
+			home, err = database.Identity(ctx, w.home)
+		}
+		var held *lease.Lease
+		if err == nil {
+			// That it is renewed late, or lost, means nothing to an operator.
+			held, err = leaser.Obtain(ctx, home+"/ticker", slog.New(slog.DiscardHandler))
+		}
+		switch {
+		case err == nil:
+			pace.Store(int64(eventlog.Often))
+			lookOften(ctx, held)
+		case errors.Is(err, lease.ErrHeld):
+			pace.Store(int64(eventlog.Standby))
+		default:
+			pace.Store(int64(eventlog.Seldom))
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(tickWait/5 + rand.N(tickWait*4/5)):
+		}
+	}
+}
+
+// lookOften returns when the lease is another's, or given back.
+func lookOften(ctx context.Context, held *lease.Lease) {
+	select {
+	case <-ctx.Done():
+	case <-held.Lost():
+	}
+	_ = held.Release(context.WithoutCancel(ctx)) // it ends by itself
 }

@@ -11,7 +11,9 @@
 //
 // Each of them also deletes, now and then, what is kept for long enough.
 //
-// Any number of workers may have the same roles.
+// Any number of workers may have the same roles. With Redis one of the tickers
+// looks for events often, by a lease, and the others see to it each second that
+// somebody does; without, all look often.
 package worker
 
 import (

@@ -1,0 +1,140 @@
+package worker
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"casq/internal/testdb"
+	"casq/internal/testredis"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// ticking is a worker that does nothing but take ticks.
+//
+// mu guards looks.
+type ticking struct {
+	stop  func()
+	mu    sync.Mutex
+	looks map[string]int // by point
+}
+
+func startTicking(t *testing.T, url, redisURL string) *ticking {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	w, done := &ticking{looks: make(map[string]int)}, make(chan error, 1)
+	go func() {
+		done <- Run(ctx, Config{HomeURL: url, RedisURL: redisURL, Logger: slog.New(slog.DiscardHandler), Hook: w.hook})
+	}()
+	w.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("worker: %v", err)
+		}
+	})
+	t.Cleanup(w.stop)
+	return w
+}
+
+func (w *ticking) hook(point string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.looks[point]++
+}
+
+func (w *ticking) count(point string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.looks[point]
+}
+
+// more waits until the worker has looked n times more.
+func (w *ticking) more(t *testing.T, point string, n int) {
+	t.Helper()
+	before := w.count(point)
+	await(t, point, func() bool { return w.count(point) >= before+n })
+}
+
+func await(t *testing.T, what string, met func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(40 * time.Second)
+	defer deadline.Stop()
+	poll := time.NewTicker(5 * time.Millisecond)
+	defer poll.Stop()
+	for !met() {
+		select {
+		case <-poll.C:
+		case <-deadline.C:
+			t.Fatalf("wait for %s: it does not happen", what)
+		}
+	}
+}
+
+// alone waits until one of the two looks often, and the other does not.
+func alone(t *testing.T, one, two *ticking) (often, other *ticking) {
+	t.Helper()
+	before := [2]int{one.count("tick:often"), two.count("tick:often")}
+	await(t, "one that looks often alone", func() bool {
+		now := [2]int{one.count("tick:often"), two.count("tick:often")}
+		a, b := now[0]-before[0], now[1]-before[1]
+		switch {
+		case a >= 20 && b == 0:
+			often, other = one, two
+		case b >= 20 && a == 0:
+			often, other = two, one
+		case a >= 1 && b >= 1:
+			before = now // they have not agreed yet
+		}
+		return often != nil
+	})
+	return often, other
+}
+
+// wantTick appends an event and waits for the tick that shows it.
+func wantTick(t *testing.T, pool *pgxpool.Pool) {
+	t.Helper()
+	var id, shown int64
+	if err := pool.QueryRow(t.Context(), "SELECT casq.append_event('thing', 'a', 'updated')").Scan(&id); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "a tick that shows an event", func() bool {
+		if err := pool.QueryRow(t.Context(), "SELECT max(high_id) FROM casq.ticks").Scan(&shown); err != nil {
+			t.Fatal(err)
+		}
+		return shown >= id
+	})
+}
+
+func TestOneTickerLooksOften(t *testing.T) {
+	t.Parallel()
+	db, redis := testdb.New(t), testredis.Start(t)
+	pool := db.Pool(t)
+	if _, err := pool.Exec(t.Context(), "SELECT casq.define_kind('thing', 'none')"); err != nil {
+		t.Fatal(err)
+	}
+	often, other := alone(t, startTicking(t, db.URL, redis.URL()), startTicking(t, db.URL, redis.URL()))
+	wantTick(t, pool)
+	often.stop()
+	other.more(t, "tick:often", 20)
+	wantTick(t, pool)
+
+	if err := redis.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	other.more(t, "tick:often", 100) // goes on, also when the lease's time is over
+	third := startTicking(t, db.URL, redis.URL())
+	third.more(t, "tick:seldom", 2)
+	other.stop()
+	wantTick(t, pool)
+}
+
+func TestTickersWithoutRedisLookOften(t *testing.T) {
+	t.Parallel()
+	db := testdb.New(t)
+	one, two := startTicking(t, db.URL, ""), startTicking(t, db.URL, "")
+	one.more(t, "tick:often", 20)
+	two.more(t, "tick:often", 20)
+}
