@@ -62,7 +62,11 @@ func (c *Counters) turn(ctx context.Context) error {
 	if c.cfg.Redis == nil {
 		return c.follow(ctx, nil, false)
 	}
-	held, err := c.leaser.Obtain(ctx, "counters", c.log)
+	buf, _, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	held, err := c.leaser.Obtain(ctx, buf.namespace+".counters", c.log)
 	if errors.Is(err, lease.ErrHeld) {
 		return err
 	}
