@@ -88,7 +88,7 @@ type verifier struct {
 
 // Work implements [river.Worker].
 func (v *verifier) Work(ctx context.Context, job *river.Job[VerifyArgs]) error {
-	err := v.w.verify(ctx, job.Args)
+	err := v.w.verify(ctx, job.Args, job.CreatedAt)
 	switch {
 	case err == nil:
 		return nil
@@ -133,7 +133,11 @@ func tokenAttrs(t registry.Token) []any {
 // verify reads what is in place without a claim, however long that takes, and
 // ends with one conditional statement. So what is found of a version that has
 // been replaced meanwhile says nothing about the newer one.
-func (w *Worker) verify(ctx context.Context, args VerifyArgs) error {
+//
+// What was read since it was asked for is not read again: a verification of
+// everything may take longer than it is until each thing is asked for once more,
+// and would never come to its end.
+func (w *Worker) verify(ctx context.Context, args VerifyArgs, asked time.Time) error {
 	token := args.token()
 	if args.Contested {
 		token.Version = registry.AnyVersion
@@ -146,6 +150,9 @@ func (w *Worker) verify(ctx context.Context, args VerifyArgs) error {
 	if want.Removed && !args.Contested {
 		return registry.ErrSuperseded
 	}
+	if !args.Contested && want.VerifiedAt != nil && want.VerifiedAt.After(asked) {
+		return nil
+	}
 	differs := w.compare(ctx, token, want)
 	w.cfg.Hook("verify:read")
 	switch {
@@ -154,7 +161,7 @@ func (w *Worker) verify(ctx context.Context, args VerifyArgs) error {
 	case differs != nil:
 		return differs
 	}
-	if err := w.cfg.Registry.Verified(ctx, token); err != nil {
+	if err := w.cfg.Registry.Verified(ctx, token, want.Now); err != nil {
 		return err
 	}
 	w.Stats.Verified.Add(1)

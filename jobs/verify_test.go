@@ -107,6 +107,57 @@ func TestEveryEndOfAVerification(t *testing.T) {
 	}
 }
 
+// Asked for again before its turn has come, a thing is read once, if that was
+// after all of the asking.
+func TestWhatWasReadSinceItWasAskedForIsNotReadAgain(t *testing.T) {
+	t.Parallel()
+	m, reads := &mover{}, 0
+	b := setupWork(t, m)
+	if err := b.work(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	args := VerifyArgs{b.token.Kind, b.token.ResourceID, b.token.Version, false}
+	asked, contested := &rivertype.JobRow{CreatedAt: time.Now()}, args
+	contested.Contested = true
+	m.verify = func(context.Context) error { reads++; return nil }
+	for _, step := range []struct {
+		name  string
+		args  VerifyArgs
+		reads int
+	}{{"first", args, 1}, {"again", args, 1}, {"contested", contested, 2}} {
+		job := &river.Job[VerifyArgs]{JobRow: asked, Args: step.args}
+		if err := (&verifier{w: b.worker}).Work(t.Context(), job); err != nil || reads != step.reads {
+			t.Errorf("%s: read %d times, want %d; %v", step.name, reads, step.reads, err)
+		}
+	}
+}
+
+// What is asked for while it is read is read again.
+func TestWhatIsAskedForWhileItIsReadIsReadAgain(t *testing.T) {
+	t.Parallel()
+	m, reads := &mover{}, 0
+	b := setupWork(t, m)
+	if err := b.work(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	args := VerifyArgs{b.token.Kind, b.token.ResourceID, b.token.Version, false}
+	later := time.Time{}
+	m.verify = func(context.Context) error {
+		reads++
+		later = time.Now()
+		return nil
+	}
+	for _, created := range []*time.Time{new(time.Now()), &later} {
+		job := &river.Job[VerifyArgs]{JobRow: &rivertype.JobRow{CreatedAt: *created}, Args: args}
+		if err := (&verifier{w: b.worker}).Work(t.Context(), job); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if reads != 2 {
+		t.Errorf("read %d times, want twice", reads)
+	}
+}
+
 func (b *workBundle) version(t *testing.T) (version int64) {
 	t.Helper()
 	if err := b.pool.QueryRow(t.Context(), "SELECT version FROM casq.registry").Scan(&version); err != nil {

@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -31,6 +32,9 @@ type InPlace struct {
 	Payload  []byte // a JSON object
 	Checksum string // of what was copied; "" if there are no bytes
 	Removed  bool   // it is a tombstone: nothing should be there
+
+	VerifiedAt *time.Time // when it was compared last, or copied; nil: never
+	Now        time.Time  // of the look, by home's clock
 }
 
 // InPlace returns what should be in place of a token. It needs no claim: a
@@ -41,7 +45,7 @@ func (r *Registry) InPlace(ctx context.Context, t Token) (InPlace, error) {
 	var p InPlace
 	var synced bool
 	err := r.cfg.Pool.QueryRow(ctx, verifyLookSQL, t.Kind, t.ResourceID, t.Version).
-		Scan(&p.Version, &p.Payload, &p.Checksum, &p.Removed, &synced)
+		Scan(&p.Version, &p.Payload, &p.Checksum, &p.Removed, &synced, &p.VerifiedAt, &p.Now)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return p, ErrSuperseded
@@ -53,10 +57,11 @@ func (r *Registry) InPlace(ctx context.Context, t Token) (InPlace, error) {
 	return p, nil
 }
 
-// Verified notes that what is in place of the token is as it should be.
-// [ErrSuperseded] says that it is not the row's any more: nothing was written.
-func (r *Registry) Verified(ctx context.Context, t Token) error {
-	tag, err := r.cfg.Pool.Exec(ctx, verifyDoneSQL, t.Kind, t.ResourceID, t.Version)
+// Verified notes that what is in place of the token is as it should be; began is
+// [InPlace].Now of the look before it was read. [ErrSuperseded] says that it is
+// not the row's any more: nothing was written.
+func (r *Registry) Verified(ctx context.Context, t Token, began time.Time) error {
+	tag, err := r.cfg.Pool.Exec(ctx, verifyDoneSQL, t.Kind, t.ResourceID, t.Version, began)
 	if err != nil {
 		return fmt.Errorf("note that %s %q is verified: %w", t.Kind, t.ResourceID, err)
 	}

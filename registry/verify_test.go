@@ -48,7 +48,7 @@ func TestAVerificationEndsUnderItsToken(t *testing.T) {
 	if err != nil || want.Checksum != "sum of x" || want.Removed || len(want.Payload) == 0 {
 		t.Fatalf("got %+v, %v", want, err)
 	}
-	if err := r.Verified(t.Context(), token); err != nil || old() {
+	if err := r.Verified(t.Context(), token, time.Now()); err != nil || old() {
 		t.Errorf("verified_at was not written: %v", err)
 	}
 
@@ -60,7 +60,7 @@ func TestAVerificationEndsUnderItsToken(t *testing.T) {
 		if _, err := r.InPlace(t.Context(), token); !errors.Is(err, ErrSuperseded) {
 			t.Errorf("look: %v", err)
 		}
-		if err := r.Verified(t.Context(), token); !errors.Is(err, ErrSuperseded) {
+		if err := r.Verified(t.Context(), token, time.Now()); !errors.Is(err, ErrSuperseded) {
 			t.Errorf("success: %v", err)
 		}
 		if _, err := r.Repair(t.Context(), token); !errors.Is(err, ErrSuperseded) {
