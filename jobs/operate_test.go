@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"casq/eventlog"
 	"casq/registry"
+	"casq/transfer"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
@@ -106,6 +108,7 @@ func TestCancel(t *testing.T) {
 	for name, test := range map[string]struct {
 		prepare func(t *testing.T, b *workBundle)
 		copy    func(t *testing.T, b *workBundle) error // while it copies; nil: nothing runs
+		fails   error                                   // what the copy ends with, unless it hears
 		met     met
 		want    state
 	}{
@@ -124,8 +127,10 @@ func TestCancel(t *testing.T) {
 			},
 			met: met{Jobs: 1}, want: cancelled,
 		},
-		"running, and it hears":         {copy: func(*testing.T, *workBundle) error { return rivertype.ErrJobCancelledRemotely }, met: met{Jobs: 1, Running: true}, want: cancelled},
-		"running, and it does not hear": {copy: func(*testing.T, *workBundle) error { return nil }, met: met{Jobs: 1, Running: true}, want: state{status: "synced"}},
+		"running, and it hears":                {copy: func(*testing.T, *workBundle) error { return rivertype.ErrJobCancelledRemotely }, met: met{Jobs: 1, Running: true}, want: cancelled},
+		"running, and it does not hear":        {copy: func(*testing.T, *workBundle) error { return nil }, met: met{Jobs: 1, Running: true}, want: state{status: "synced"}},
+		"running, and fails by itself":         {copy: func(*testing.T, *workBundle) error { return nil }, fails: errors.New("disk"), met: met{Jobs: 1, Running: true}, want: cancelled},
+		"running, and the source lacks it now": {copy: func(*testing.T, *workBundle) error { return nil }, fails: transfer.ErrMissing, met: met{Jobs: 1, Running: true}, want: cancelled},
 		"another has asked": {
 			copy: func(t *testing.T, b *workBundle) error {
 				b.exec(t, "UPDATE casq.registry SET asked = true")
@@ -160,7 +165,7 @@ func TestCancel(t *testing.T) {
 					if cause != nil {
 						cancel(cause)
 					}
-					return ctx.Err()
+					return cmp.Or(ctx.Err(), test.fails)
 				}
 				_ = b.work(ctx, 1)
 			}

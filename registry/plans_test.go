@@ -79,7 +79,7 @@ func statements(process uuid.UUID) map[string]func(n int) (sql string, args []an
 		},
 		"verdict": func(n int) (string, []any) {
 			kinds, ids, versions, claims := keys(n)
-			return verdictSQL, []any{kinds, ids, versions, claims, numbers(n)}
+			return verdictSQL, []any{kinds, ids, versions, claims, numbers(n), ErrCancelled.Error()}
 		},
 		"settle": func(n int) (string, []any) {
 			kinds, ids, versions, claims := keys(n)

@@ -16,6 +16,7 @@ type settled struct {
 	*settling
 	published bool
 	asked     bool
+	cancelled bool
 }
 
 // publishAll carries out what each verdict allows, and sets what its caller
@@ -47,7 +48,7 @@ func (r *Registry) publishAll(ctx context.Context, group []*settling, verdicts m
 	for _, s := range ended {
 		v := verdicts[s.claim.ID]
 		if v.judge(s) {
-			write = append(write, settled{s, v.mayPublish(s), v.asked})
+			write = append(write, settled{s, v.mayPublish(s), v.asked, v.cancelled})
 		}
 	}
 	return ended, write, left
@@ -150,6 +151,10 @@ func settleColumns(runs []settled) []any {
 		}
 		if s.outcome == failed {
 			causes[i] = &s.cause
+		}
+		if s.outcome == failed && s.cancelled {
+			text := ErrCancelled.Error()
+			causes[i], retries[i], missing[i] = &text, nil, false
 		}
 	}
 	return []any{kinds, keys, versions, claims, done, checksums, sizes, causes, retries, freed, asked, missing}

@@ -116,6 +116,9 @@ type verdict struct {
 	asked    bool // another run was handed over to this one
 	synced   bool // what is in place is of the token's version
 	failed   bool // the failure that the row tells of is of the token's version
+	// An operator has given the version up, maybe since the run judged its own
+	// failure: it is not tried again.
+	cancelled bool
 }
 
 func (r *Registry) settle(s *settling) error {
@@ -216,14 +219,14 @@ func (r *Registry) verdicts(ctx context.Context, tx pgx.Tx, group []*settling) (
 		versions, incarnations = append(versions, s.claim.Version), append(incarnations, s.claim.Incarnation)
 		claims = append(claims, s.claim.ID)
 	}
-	rows, err := tx.Query(ctx, verdictSQL, kinds, keys, versions, claims, incarnations)
+	rows, err := tx.Query(ctx, verdictSQL, kinds, keys, versions, claims, incarnations, ErrCancelled.Error())
 	if err != nil {
 		return nil, fmt.Errorf("lock rows: %w", err)
 	}
 	verdicts := make(map[uuid.UUID]verdict, len(group))
 	var id uuid.UUID
 	var v verdict
-	_, err = pgx.ForEachRow(rows, []any{&id, &v.mine, &v.newest, &v.sameLife, &v.asked, &v.synced, &v.failed}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&id, &v.mine, &v.newest, &v.sameLife, &v.asked, &v.synced, &v.failed, &v.cancelled}, func() error {
 		verdicts[id] = v
 		return nil
 	})
