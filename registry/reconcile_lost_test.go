@@ -89,28 +89,6 @@ func TestReconcileOfAKindWithoutATable(t *testing.T) {
 	}
 }
 
-// The floors of a lost history are lowered to what is left of it, with the
-// request.
-func TestAskLowersFloors(t *testing.T) {
-	t.Parallel()
-	b := setupLook(t)
-	b.exec(t, `INSERT INTO casq.registry_floors VALUES ('below', 1, 5), ('beyond', 1, 50)`)
-	const floors = `SELECT string_agg(kind || ' ' || life || ' ' || tick, ', ' ORDER BY kind) FROM casq.registry_floors`
-	b.ask(t, Request{Reason: Pruned, Beyond: &Tick{1, 10}})
-	b.ask(t, Request{Beyond: &Tick{1, 10}})
-	if got := b.text(t, floors); got != "below 1 5, beyond 1 50" {
-		t.Errorf("got %s", got)
-	}
-	b.ask(t, Request{Reason: Lost, Beyond: &Tick{1, 10}})
-	if got := b.text(t, floors); got != "below 1 5, beyond 1 10" {
-		t.Errorf("got %s", got)
-	}
-	b.ask(t, Request{Reason: Lost})
-	if got := b.text(t, floors); got != "below 0 0, beyond 0 0" {
-		t.Errorf("got %s", got)
-	}
-}
-
 // A run of one kind leaves the others alone, and things of a kind that home has
 // never heard of get their rows.
 func TestReconcileKinds(t *testing.T) {

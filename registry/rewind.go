@@ -62,13 +62,18 @@ func tickOf(p eventlog.Position) *Tick { return &Tick{Life: p.Life.Ordinal, ID: 
 
 // forget drops what the registry knows of lives from this one on, under whose
 // numbers other events will come: they would pass for older ones, and would be
-// ignored on a tombstone. It writes to every row that has come since; this is
+// ignored on a tombstone; and pages of the source would pass for older ones than
+// the floors. Where lives go on, what comes is above every floor, and a page that
+// is still there from the lost time is not. It writes to every row that has come since; this is
 // rare (a server of another cluster, or one promoted beside the one that was
 // read), and half of it done would be wrong.
 func forget(ctx context.Context, tx pgx.Tx, now eventlog.Position) error {
 	// Before rows: see casq.registry_floors.
 	if _, err := tx.Exec(ctx, "SELECT FROM casq.registry_floors ORDER BY kind FOR UPDATE"); err != nil {
 		return fmt.Errorf("lock the floors: %w", err)
+	}
+	if _, err := tx.Exec(ctx, "UPDATE casq.registry_floors SET life = 0, tick = 0"); err != nil {
+		return fmt.Errorf("forget the lives of floors: %w", err)
 	}
 	if _, err := tx.Exec(ctx, lowerRowsSQL, now.Life.Ordinal); err != nil {
 		return fmt.Errorf("forget the lives of rows: %w", err)

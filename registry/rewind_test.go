@@ -63,6 +63,32 @@ func TestWhatIsAskedForAfterALoss(t *testing.T) {
 	}
 }
 
+// A page of the source that was read before the loss may be applied after it: what
+// was purged must still be known to it. Where the numbers of lives begin again,
+// floors would refuse everything.
+func TestFloorsOutliveALoss(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		incomparable bool
+		want         string
+	}{"lives go on": {false, "2/61"}, "lives begin again": {true, "0/0"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.exec(t, "INSERT INTO casq.registry_floors (kind, life, tick) VALUES ($1, 2, 61)", kind)
+			b.rewound(t, eventlog.Rewind{
+				Cause: eventlog.ErrLost, From: at(2, 90), To: at(2, 60), Newest: at(3, 70),
+				Everything: test.incomparable, Incomparable: test.incomparable,
+			})
+			var got string
+			err := b.pool.QueryRow(t.Context(), "SELECT format('%s/%s', life, tick) FROM casq.registry_floors").Scan(&got)
+			if err != nil || got != test.want {
+				t.Errorf("the floor is %s, want %s; %v", got, test.want, err)
+			}
+		})
+	}
+}
+
 // The source's life 2 is another one than the life 2 that was read, which had a
 // tombstone and a live thing; both were told of by events with higher ids than
 // those that come now.
