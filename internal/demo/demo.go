@@ -31,6 +31,7 @@ type demo struct {
 
 	places  places
 	figures figures
+	recount recount
 	kept    bool // the databases run on
 }
 

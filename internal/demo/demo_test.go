@@ -68,7 +68,7 @@ func TestDemoEndsWithTwoEqualSites(t *testing.T) {
 		`1 (path is longer than 1024 bytes)`, `1 (link, not followed): "link"`, `1 (neither file nor folder): "pipe"`,
 		`1 (vanished while it was read): "vanishes"`, `2 (became something else while it was read): "becomes a link", "becomes a pipe"`,
 		`(repository that git cannot copy: `, `"broken/.git"`,
-		" 5 repositories with ", "superseded")
+		" 5 repositories with ", "superseded", "counted     each of ")
 	if regexp.MustCompile(`superseded +unknown`).MatchString(out) {
 		t.Error("the worker did not say how many jobs were superseded")
 	}
@@ -100,6 +100,8 @@ func TestDifferencesAreFoundAndNamed(t *testing.T) {
 		b.write("new", "appeared")
 		must(t, os.Remove(filepath.Join(b.source, "empty")))
 		b.git(b.config.Repository, "tag", "meanwhile")
+		_, err := d.sites.p.Exec(t.Context(), "UPDATE casq.counters SET items = items + 1 WHERE scope_id = (SELECT min(scope_id) FROM casq.counters)")
+		must(t, err)
 		planted = []string{quoteName(missing), quoteName(other)}
 	})
 
@@ -119,6 +121,7 @@ func TestDifferencesAreFoundAndNamed(t *testing.T) {
 		`repository "own.git": refs/heads/side is `, `repository "own.git": refs/heads/added is "" on the primary site`,
 		`repository "own.git": HEAD is "ref: refs/heads/`, `repository "stranger.git": only on the second site`,
 		`repository "casq-demo.git": missing on the second site`,
+		"DIFFERENT   counter of project ",
 		`source/top" changed while`, `source/new" appeared while`, `source/empty" vanished while`, `refs/tags/meanwhile" appeared while`)
 }
 

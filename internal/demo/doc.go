@@ -10,7 +10,11 @@
 //	                 │                              │
 //	               Postgres P ──► standby S ──log──► worker ──► Postgres H
 //	                 ▲
-//	               worker (ticks)
+//	               worker (ticks, counters)
+//
+// The primary site's worker also counts the files of each project. All are
+// recounted in the middle of the changes, and at the end each counter is what
+// its rows say.
 //
 // All servers are private ones, in a temporary folder; nothing that is
 // configured on the machine is used. The source and the repository are only

@@ -36,8 +36,11 @@ func (d *demo) replicate(ctx context.Context, fail context.CancelCauseFunc) erro
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	stop()
 	d.figures.following = time.Since(began)
+	if err := d.awaitCounters(watching); err != nil {
+		return err
+	}
+	stop()
 	d.out.endProgress()
 	d.cfg.hook(pointSettled, d)
 	return d.stopWorkers()
@@ -51,7 +54,10 @@ func (d *demo) act(ctx context.Context, w *watcher) error {
 	group.Go(func() error {
 		err := d.loader.load(ctx)
 		loaded.Store(err == nil)
-		return err
+		if err != nil {
+			return err
+		}
+		return d.askRecount(ctx)
 	})
 	group.Go(func() error { return d.churn(ctx, enough) })
 	group.Go(func() error { return d.push(ctx, enough) })

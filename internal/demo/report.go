@@ -76,6 +76,7 @@ func (d *demo) report(differences []string) {
 	d.out.line("\n%s", b.String())
 	if len(differences) == 0 {
 		d.out.line("equal       every file by its SHA-256, every ref of every repository and HEAD; source and repository are as they were")
+		d.out.line("counted     %s", d.recount.text())
 	}
 	for _, line := range d.scan.skipped.lines() {
 		d.out.line("skipped     %s", line)
@@ -107,6 +108,7 @@ var questions = []struct {
 }{
 	{false, "SELECT kind, op, count(*) FROM casq.events GROUP BY 1, 2 ORDER BY 1, 2"},
 	{false, "SELECT id, taken_at, snapshot FROM casq.ticks ORDER BY id DESC LIMIT 5"},
+	{false, "SELECT * FROM casq.statistics"},
 	{true, "SELECT * FROM casq.registry_summary"},
 	{true, "SELECT name, tick, epoch, holder, moved_at FROM casq.cursors"},
 	{true, "SELECT casq.why(kind, resource_id) FROM casq.registry ORDER BY version DESC LIMIT 5"},

@@ -18,7 +18,7 @@ import (
 func (d *demo) verify(ctx context.Context) ([]string, error) {
 	var differences []string
 	for _, check := range []func(context.Context) ([]string, error){
-		d.compareFiles, d.compareRepositories, d.compareSource,
+		d.compareFiles, d.compareRepositories, d.compareSource, d.compareCounters,
 	} {
 		found, err := check(ctx)
 		if err != nil {
