@@ -43,6 +43,7 @@ var benches = []struct {
 	{"reconcile", reconcile},
 	{"wakeup", wakeup},
 	{"failover", failover},
+	{"increments", increments},
 }
 
 func main() {
