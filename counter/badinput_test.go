@@ -156,7 +156,7 @@ func TestUnfitRedis(t *testing.T) {
 		"evicts": func(b *testBundle, ctx context.Context) error {
 			return b.redis.ConfigSet(ctx, "maxmemory-policy", "allkeys-lru").Err()
 		},
-		"read-only": func(b *testBundle, ctx context.Context) error { return b.redis.SlaveOf(ctx, "127.0.0.1", "1").Err() },
+		"read-only": func(b *testBundle, ctx context.Context) error { return b.redis.ReplicaOf(ctx, "127.0.0.1", "1").Err() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -188,7 +188,7 @@ func TestUnfitRedis(t *testing.T) {
 func TestSample(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, "INSERT INTO artifacts SELECT n, n, 10 FROM generate_series(1, 40) AS n")
+	b.exec(t, "INSERT INTO artifacts SELECT n, n AS project, 10 FROM generate_series(1, 40) AS n")
 	b.feed(t)
 	b.flush(t)
 	sampled := func() int {
