@@ -86,6 +86,10 @@ func (f *finalizing) all(ctx context.Context) error {
 		return err
 	}
 	f.cfg.Hook("finalize:summed")
+	// All together: shards that stand at one position share a read of the log.
+	if err := f.advance(ctx, f.shards...); err != nil {
+		return err
+	}
 	for _, shard := range f.shards {
 		if err := f.shard(ctx, shard); err != nil {
 			return err
@@ -140,9 +144,6 @@ func (f *finalizing) sumEarly(ctx context.Context) error {
 func (f *finalizing) shard(ctx context.Context, shard int) error {
 	deadline := time.Now().Add(f.patience)
 	for {
-		if err := f.advance(ctx, shard); err != nil {
-			return err
-		}
 		err := pgx.BeginTxFunc(ctx, f.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
 			return f.swap(ctx, tx, shard)
 		})
@@ -150,42 +151,59 @@ func (f *finalizing) shard(ctx context.Context, shard int) error {
 			return err
 		}
 		pause(ctx, f.cfg.Interval)
+		if err := f.advance(ctx, shard); err != nil {
+			return err
+		}
 	}
 }
 
-// advance brings a shard to the newest tick, in Redis and in Postgres.
-func (c *Counters) advance(ctx context.Context, shard int) error {
+// advance brings shards to the newest tick, in Redis and in Postgres.
+func (c *Counters) advance(ctx context.Context, shards ...int) error {
 	buf, n, err := c.open(ctx)
 	if err != nil {
 		return err
 	}
-	err = c.advanceIn(ctx, buf, n, shard)
+	err = c.advanceIn(ctx, buf, n, shards)
 	if errors.Is(err, errRedis) {
-		return c.advanceIn(ctx, nil, n, shard)
+		return c.advanceIn(ctx, nil, n, shards)
 	}
 	return err
 }
 
-func (c *Counters) advanceIn(ctx context.Context, buf *buffer, n, shard int) error {
-	f := c.newFeeder(buf, n, shard)
+func (c *Counters) advanceIn(ctx context.Context, buf *buffer, n int, shards []int) error {
+	f := c.newFeeder(buf, n, shards...)
 	if err := f.check(ctx); err != nil {
 		return err
 	}
 	for more := true; more; {
-		at := f.read[shard]
-		if _, err := f.feed(ctx, at, []int{shard}, true); err != nil {
+		var err error
+		if more, err = f.feedOnce(ctx); err != nil {
 			return err
 		}
-		if f.stored == nil {
-			break // somebody else feeds it: flush that
-		}
-		more = f.read[shard] != at && f.read[shard].InStep()
 	}
 	if buf == nil {
 		return nil
 	}
-	_, _, err := c.flushShard(ctx, buf, shard)
-	return err
+	for _, shard := range shards {
+		if _, _, err := c.flushShard(ctx, buf, shard); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// feedOnce brings all shards on by a batch, stores that, and tells whether one of
+// them is inside a step then. When somebody else feeds them, that will do.
+func (f *feeder) feedOnce(ctx context.Context) (inStep bool, err error) {
+	for at, shards := range f.groups() {
+		if _, err := f.feed(ctx, at, shards, true); err != nil || f.stored == nil {
+			return false, err
+		}
+	}
+	for _, at := range f.read {
+		inStep = inStep || at.InStep()
+	}
+	return inStep, nil
 }
 
 // swap is the transaction that moves nobody: the shard is locked, so its counters
