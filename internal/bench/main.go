@@ -44,6 +44,8 @@ var benches = []struct {
 	{"wakeup", wakeup},
 	{"failover", failover},
 	{"increments", increments},
+	{"recount", recount},
+	{"staleness", staleness},
 }
 
 func main() {
