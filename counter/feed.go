@@ -137,6 +137,18 @@ func (f *feeder) give(ctx context.Context, shards []int, from, to eventlog.Posit
 // check finds out where the shards are, and empties those in Redis that are not
 // whole, or do not continue what Postgres has: they are replayed from there.
 func (f *feeder) check(ctx context.Context) error {
+	found := make(map[int]stamps, len(f.mine))
+	for _, shard := range f.mine {
+		if f.buf == nil {
+			break
+		}
+		s, _, _, err := f.buf.look(ctx, shard)
+		if err != nil {
+			return err
+		}
+		found[shard] = s
+	}
+	// Only now, and once for all: see buffer.reset.
 	flushed, err := f.flushedShards(ctx)
 	if err != nil {
 		return err
@@ -145,7 +157,7 @@ func (f *feeder) check(ctx context.Context) error {
 	for _, shard := range f.mine {
 		p := flushed[shard]
 		if f.buf != nil {
-			if p, err = f.whole(ctx, shard); err != nil {
+			if p, err = f.whole(ctx, shard, found[shard], p); err != nil {
 				return err
 			}
 			f.pending = f.pending || p != flushed[shard]
@@ -169,24 +181,16 @@ func (f *feeder) keep(stored map[int]eventlog.Position) {
 	f.stored, f.read = stored, read
 }
 
-// whole returns where a shard in Redis stands, after making it whole.
-func (f *feeder) whole(ctx context.Context, shard int) (p eventlog.Position, err error) {
+// whole returns where a shard in Redis stands, after making it whole. found is
+// what Redis said of it, flushed what Postgres had after that.
+func (f *feeder) whole(ctx context.Context, shard int, found stamps, flushed eventlog.Position) (p eventlog.Position, err error) {
 	for range 10 {
-		found, _, _, err := f.buf.look(ctx, shard)
-		if err != nil {
-			return p, err
-		}
-		// Only now: see buffer.reset.
-		flushed, err := f.flushedShards(ctx)
-		if err != nil {
-			return p, err
-		}
-		if found.fits(stampOf(flushed[shard])) {
+		if found.fits(stampOf(flushed)) {
 			if p, err = found.head.position(); err == nil {
 				return p, nil
 			}
 		}
-		emptied, err := f.buf.reset(ctx, shard, found, stampOf(flushed[shard]))
+		emptied, err := f.buf.reset(ctx, shard, found, stampOf(flushed))
 		if err != nil {
 			return p, err
 		}
@@ -194,6 +198,14 @@ func (f *feeder) whole(ctx context.Context, shard int) (p eventlog.Position, err
 		if emptied && found != (stamps{}) {
 			f.log.WarnContext(ctx, "redis does not continue what was flushed, replaying", "shard", shard, "head", string(found.head))
 		}
+		if found, _, _, err = f.buf.look(ctx, shard); err != nil {
+			return p, err
+		}
+		all, err := f.flushedShards(ctx)
+		if err != nil {
+			return p, err
+		}
+		flushed = all[shard]
 	}
 	return p, errNotWhole
 }

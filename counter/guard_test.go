@@ -1,0 +1,72 @@
+package counter
+
+import (
+	"errors"
+	"log/slog"
+	"maps"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A run whose token was taken while it scanned ends nothing, also when it has no
+// sums to store, where the token is looked at as well.
+func TestAScanWithoutItsTokenEndsNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, "INSERT INTO artifacts VALUES (1, 7, 5)")
+	b.feed(t)
+	b.flush(t)
+	b.exec(t, "DELETE FROM artifacts")
+	cfg := b.cfg
+	cfg.Logger = slog.New(slog.NewTextHandler(testLog{t}, nil))
+	cfg.Hook = func(point string) {
+		if point == "scan:summed" {
+			b.exec(t, "UPDATE casq.scans SET token = gen_random_uuid()")
+		}
+	}
+	frozen := New(cfg)
+	scan, _, err := frozen.Refresh(t.Context(), Request{Kind: "artifact", Scopes: []string{"7"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := frozen.Scan(t.Context(), scan, 1, b.process); !errors.Is(err, ErrSuperseded) {
+		t.Errorf("it ended with %v", err)
+	}
+	var ended bool
+	if err := b.pool.QueryRow(t.Context(), "SELECT scanned_at IS NOT NULL FROM casq.scans").Scan(&ended); err != nil || ended {
+		t.Errorf("the scan has ended: %v, %v", ended, err)
+	}
+}
+
+// Home fails over between freezing and flushing, and has lost the newest tick with
+// its events; Redis knows both. What was lost is not flushed.
+func TestWhatHomeHasLostIsNotFlushed(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, "INSERT INTO artifacts VALUES (1, 7, 5)")
+	b.feed(t)
+	b.flush(t)
+	want := b.real(t)
+	b.exec(t, "INSERT INTO artifacts VALUES (2, 7, 100)")
+	b.feed(t)
+	err := pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
+		for _, sql := range []string{
+			"SELECT casq.untrack('artifacts')", "DELETE FROM artifacts WHERE id = 2",
+			"DELETE FROM casq.events WHERE id = (SELECT max(id) FROM casq.events)",
+			"DELETE FROM casq.ticks WHERE id > (SELECT max(tick) FROM casq.counter_shards)",
+		} {
+			if _, err := tx.Exec(t.Context(), sql); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.flush(t)
+	if got := b.flushedValues(t); !maps.Equal(got, want) {
+		t.Errorf("flushed %v, want %v", got, want)
+	}
+}
