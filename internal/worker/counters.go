@@ -18,7 +18,7 @@ var mayCountSQL string
 // countersPoll is how soon a table is counted that has become tracked.
 const countersPoll = 2 * time.Second
 
-// counters returns this worker's counters, for the log and for the jobs.
+// newCounters returns this worker's counters, for the log and for the jobs.
 func (w *worker) newCounters() *counter.Counters {
 	return counter.New(counter.Config{
 		Home: w.home, Standbys: w.replicas, Redis: w.redis, Jobs: jobs.NewCounting(w.queue), Logger: w.log,
@@ -32,7 +32,7 @@ func (w *worker) newCounters() *counter.Counters {
 // recovery.
 func (w *worker) count(ctx context.Context) {
 	for ctx.Err() == nil {
-		if w.mayCount(ctx) {
+		if may, err := w.mayCount(ctx); may && err == nil {
 			w.roles.set("counters", true, "")
 			w.counting.Store(true)
 			w.countWhile(ctx)
@@ -46,10 +46,9 @@ func (w *worker) count(ctx context.Context) {
 	}
 }
 
-func (w *worker) mayCount(ctx context.Context) bool {
-	var may bool
-	err := w.home.QueryRow(ctx, mayCountSQL).Scan(&may)
-	return err == nil && may
+func (w *worker) mayCount(ctx context.Context) (may bool, err error) {
+	err = w.home.QueryRow(ctx, mayCountSQL).Scan(&may)
+	return may, err
 }
 
 // countWhile counts until ctx is done or home has nothing to count any more.
@@ -66,7 +65,11 @@ func (w *worker) countWhile(ctx context.Context) {
 	} else {
 		close(served)
 	}
-	for ctx.Err() == nil && w.mayCountStill(ctx) {
+	for ctx.Err() == nil {
+		// A home that does not answer is no reason to stop.
+		if may, err := w.mayCount(ctx); err == nil && !may {
+			break
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(time.Minute):
@@ -75,13 +78,6 @@ func (w *worker) countWhile(ctx context.Context) {
 	cancel()
 	<-ended
 	<-served
-}
-
-// mayCountStill is true, too, while home does not answer.
-func (w *worker) mayCountStill(ctx context.Context) bool {
-	var may bool
-	err := w.home.QueryRow(ctx, mayCountSQL).Scan(&may)
-	return err != nil || may
 }
 
 // counterQueues are the queues of a worker that counts. They are served by one
