@@ -100,6 +100,34 @@ func TestScopes(t *testing.T) {
 	}
 }
 
+// A scope is what its column writes, also when another text is equal to it.
+func TestScopesThatAreEqual(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, "CREATE COLLATION ignores_case (PROVIDER = icu, LOCALE = 'und-u-ks-level2', DETERMINISTIC = false)")
+	for _, c := range []struct {
+		column, rows, ask string
+		want              map[string]string
+	}{
+		{"text COLLATE ignores_case", "('a'), ('a'), ('A')", "a", map[string]string{"a": "2", "A": "1"}},
+		{"bigint", "(7), (7)", "07", map[string]string{"7": "2"}},
+		{"numeric", "(7.0), (7.0)", "7", map[string]string{"7.0": "2"}},
+		{"text", "('a'), ('a'), ('A')", "a", map[string]string{"a": "2"}},
+		{"bigint", "(7), (7), (8)", "7", map[string]string{"7": "2"}},
+		{"bigint", "(8)", "7", map[string]string{}},
+	} {
+		b.exec(t, "CREATE TABLE things (scope "+c.column+", id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY)")
+		b.exec(t, "INSERT INTO things VALUES "+c.rows)
+		b.exec(t, "SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'id', scope_column => 'scope')")
+		got := b.texts(t, "SELECT scope_id, items::text FROM casq.sum_by_scope('thing', ARRAY['"+c.ask+"'])")
+		if !maps.Equal(got, c.want) {
+			t.Errorf("%s of %s, asked for %s: %v, want %v", c.column, c.rows, c.ask, got, c.want)
+		}
+		b.exec(t, "SELECT casq.untrack('things')")
+		b.exec(t, "DROP TABLE things")
+	}
+}
+
 // Whatever a recount is at when its table is not tracked any more, it fails with
 // the reason, and the counter stays.
 func TestUntracked(t *testing.T) {
