@@ -36,7 +36,9 @@ func TestClusterLosesWhatAReplicaWasCutOffFrom(t *testing.T) {
 		must(t, client.Set(ctx, key, "old", 0).Err())
 	}
 	master, replica := c.Masters[0], c.Replicas[0]
-	must(t, poll(ctx, func() (bool, error) { return replica.says(ctx, "db0:keys=1,expires=0,avg_ttl=0", "INFO", "keyspace"), nil }))
+	must(t, poll(ctx, func() (bool, error) {
+		return replica.says(ctx, "db0:keys=1,expires=0,avg_ttl=0", "INFO", "keyspace"), nil
+	}))
 	must(t, master.Cut(ctx, replica))
 	for _, key := range []string{"a", "b", "c"} {
 		must(t, client.Set(ctx, key, "new", 0).Err())
