@@ -5,6 +5,8 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -94,24 +96,56 @@ func run(ctx context.Context, c redis.Scripter, script *redis.Script, keys []str
 	return reply, nil
 }
 
+// looked is what a shard in Redis has of some fields.
+type looked struct {
+	stamps
+	pending, frozen []int64
+}
+
 // look reads the stamps of a shard and what it has of a counter.
 func (b *buffer) look(ctx context.Context, shard int, fields ...string) (s stamps, pending, frozen []int64, err error) {
-	args := make([]any, len(fields))
-	for i := range fields {
-		args[i] = fields[i]
-	}
-	reply, err := run(ctx, b.redis, lookScript, b.keys(shard), args...)
+	reply, err := run(ctx, b.redis, lookScript, b.keys(shard), anys(fields)...)
 	if err != nil {
 		return s, nil, nil, fmt.Errorf("look at shard %d: %w", shard, err)
 	}
+	l, err := readLook(shard, reply)
+	return l.stamps, l.pending, l.frozen, err
+}
+
+// lookAll looks at each of the shards for the fields that it is given with, in
+// one round trip.
+func (b *buffer) lookAll(ctx context.Context, fields map[int][]string) (map[int]looked, error) {
+	shards := slices.Sorted(maps.Keys(fields))
+	replies, err := b.runAll(ctx, lookScript, shards, func(shard int) []any { return anys(fields[shard]) })
+	if err != nil {
+		return nil, fmt.Errorf("look at %d shards: %w", len(shards), err)
+	}
+	all := make(map[int]looked, len(shards))
+	for i, shard := range shards {
+		if all[shard], err = readLook(shard, replies[i].Val()); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+func anys(list []string) []any {
+	args := make([]any, len(list))
+	for i := range list {
+		args[i] = list[i]
+	}
+	return args
+}
+
+func readLook(shard int, reply any) (l looked, err error) {
 	lists, ok := reply.([]any)
 	if !ok || len(lists) != 2 {
-		return s, nil, nil, fmt.Errorf("look at shard %d: unexpected reply %v", shard, reply)
+		return l, fmt.Errorf("look at shard %d: unexpected reply %v", shard, reply)
 	}
 	var firstErr, secondErr error
-	s.base, s.head, pending, firstErr = readList(lists[0])
-	s.frozenBase, s.frozenHead, frozen, secondErr = readList(lists[1])
-	return s, pending, frozen, errors.Join(firstErr, secondErr)
+	l.base, l.head, l.pending, firstErr = readList(lists[0])
+	l.frozenBase, l.frozenHead, l.frozen, secondErr = readList(lists[1])
+	return l, errors.Join(firstErr, secondErr)
 }
 
 func readList(reply any) (base, head stamp, values []int64, err error) {
@@ -136,17 +170,9 @@ func readList(reply any) (base, head stamp, values []int64, err error) {
 // one round trip, and returns the shards that do not. An error leaves it open
 // which were changed: look at them again.
 func (b *buffer) apply(ctx context.Context, shards []int, from, to stamp, deltas map[int]sums) (elsewhere []int, err error) {
-	replies, err := b.applyOnce(ctx, shards, from, to, deltas)
-	if redis.HasErrorPrefix(err, "NOSCRIPT") {
-		// Nothing was applied by those that did not know the script; for the
-		// others the stamp says so.
-		if err := applyScript.Load(ctx, b.redis).Err(); err != nil {
-			return nil, fmt.Errorf("load script: %w: %w", errRedis, err)
-		}
-		replies, err = b.applyOnce(ctx, shards, from, to, deltas)
-	}
+	replies, err := b.runAll(ctx, applyScript, shards, func(shard int) []any { return applyArgs(from, to, deltas[shard]) })
 	if err != nil {
-		return nil, fmt.Errorf("add to counters: %w: %w", errRedis, err)
+		return nil, fmt.Errorf("add to counters: %w", err)
 	}
 	for i, reply := range replies {
 		if n, err := reply.Int(); err != nil || n != 1 {
@@ -156,15 +182,31 @@ func (b *buffer) apply(ctx context.Context, shards []int, from, to stamp, deltas
 	return elsewhere, nil
 }
 
-func (b *buffer) applyOnce(ctx context.Context, shards []int, from, to stamp, deltas map[int]sums) ([]*redis.Cmd, error) {
-	replies := make([]*redis.Cmd, 0, len(shards))
-	_, err := b.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for _, shard := range shards {
-			replies = append(replies, applyScript.EvalSha(ctx, p, b.keys(shard), applyArgs(from, to, deltas[shard])...))
+// runAll executes a script for each of the shards, in one round trip. An error
+// leaves it open for which it was.
+func (b *buffer) runAll(ctx context.Context, script *redis.Script, shards []int, args func(shard int) []any) ([]*redis.Cmd, error) {
+	once := func() (replies []*redis.Cmd, err error) {
+		_, err = b.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for _, shard := range shards {
+				replies = append(replies, script.EvalSha(ctx, p, b.keys(shard), args(shard)...))
+			}
+			return nil
+		})
+		return replies, err
+	}
+	replies, err := once()
+	if redis.HasErrorPrefix(err, "NOSCRIPT") {
+		// Nothing was done by those that did not know the script; what the
+		// others have applied they refuse to apply again.
+		if err := script.Load(ctx, b.redis).Err(); err != nil {
+			return nil, fmt.Errorf("load script: %w: %w", errRedis, err)
 		}
-		return nil
-	})
-	return replies, err
+		replies, err = once()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errRedis, err)
+	}
+	return replies, nil
 }
 
 func applyArgs(from, to stamp, s sums) []any {

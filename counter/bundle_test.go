@@ -65,6 +65,7 @@ func (q *queued) take() (scans []int64, finalizes []Finalize) {
 
 type testBundle struct {
 	*Counters
+	db      *testdb.DB
 	url     string
 	pool    *pgxpool.Pool
 	redis   *redis.Client
@@ -92,12 +93,13 @@ func setup(t testing.TB, change ...func(*Config)) *testBundle {
 	client := redis.NewClient(options)
 	t.Cleanup(func() { _ = client.Close() })
 	// Enough connections for what comes between the steps of others.
-	url := testdb.New(t).URL
+	db := testdb.New(t)
+	url := db.URL
 	separator := "?"
 	if strings.Contains(url, "?") {
 		separator = "&"
 	}
-	b := &testBundle{url: url, pool: testdb.Pool(t, url+separator+"pool_max_conns=12"), redis: client, server: server, queue: &queued{}, process: uuid.New()}
+	b := &testBundle{db: db, url: url, pool: testdb.Pool(t, url+separator+"pool_max_conns=12"), redis: client, server: server, queue: &queued{}, process: uuid.New()}
 	cfg := Config{
 		Home: b.pool, Redis: client, Jobs: b.queue, Shards: 4,
 		Logger: slog.New(slog.NewTextHandler(testLog{t}, nil)),

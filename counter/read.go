@@ -74,10 +74,15 @@ func (c *Counters) Get(ctx context.Context, k Key) (v Value, err error) {
 }
 
 func (v *Value) add(d []int64) {
-	size := new(big.Int).Mul(big.NewInt(d[1]), big.NewInt(limb))
-	v.Size.Add(v.Size, size.Add(size, big.NewInt(d[0])))
+	addBytes(v.Size, d[0], d[1])
 	v.Items += d[2]
 	v.Known = v.Known || d[0] != 0 || d[1] != 0 || d[2] != 0
+}
+
+// addBytes adds what is pending in the two fields of a size.
+func addBytes(size *big.Int, low, high int64) {
+	n := new(big.Int).Mul(big.NewInt(high), big.NewInt(limb))
+	size.Add(size, n.Add(n, big.NewInt(low)))
 }
 
 // flushed reads value and stamp in one statement.
