@@ -60,21 +60,30 @@ type value struct {
 
 func counterGetCommand() *cobra.Command {
 	var k counter.Key
+	var parent string
 	cmd := &cobra.Command{
-		Use:   "get --kind KIND --scope SCOPE",
-		Short: "Read a counter as it is now",
+		Use:   "get --kind KIND (--scope SCOPE | --parent PARENT)",
+		Short: "Read a counter as it is now, or the total of a parent's scopes",
 		Long: `Get prints bytes and items of a scope: what was flushed and, where REDIS_URL says
-where it is, what is pending.`,
+where it is, what is pending. With --parent it is the total of all scopes that belong
+to a parent, by the table that casq.group_scopes has named.`,
 		Example: `  enqueue counter get --kind artifact --scope 7
-  enqueue counter get --kind artifact --scope 7 --json | jq -r .size`,
+  enqueue counter get --kind artifact --scope 7 --json | jq -r .size
+  enqueue counter get --kind artifact --parent 3`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if k.Kind == "" || k.ScopeID == "" {
-				return cli.Usage(cmd, "--kind and --scope are required: which counter")
+			if k.Kind == "" {
+				return cli.Usage(cmd, "--kind is required: the kind of the things")
+			}
+			if (k.ScopeID == "") == (parent == "") {
+				return cli.Usage(cmd, "want one of --scope and --parent: which counter, or whose total")
 			}
 			return withHome(cmd, func(ctx context.Context, h *home) error {
 				if err := h.checkKind(ctx, k.Kind); err != nil {
 					return err
+				}
+				if parent != "" {
+					return h.counterTotal(ctx, cmd, k.Kind, parent)
 				}
 				return h.counterGet(ctx, cmd, k)
 			})
@@ -82,6 +91,7 @@ where it is, what is pending.`,
 	}
 	cmd.Flags().StringVar(&k.Kind, "kind", "", "the kind of the things")
 	cmd.Flags().StringVar(&k.ScopeID, "scope", "", "what they are counted under")
+	cmd.Flags().StringVar(&parent, "parent", "", "what the scopes belong to")
 	addJSON(cmd)
 	return cmd
 }
@@ -99,16 +109,53 @@ func (h *home) counterGet(ctx context.Context, cmd *cobra.Command, k counter.Key
 	if !v.Known {
 		return fmt.Errorf("%w: nothing was counted under %s %q", counter.ErrNoScope, k.Kind, k.ScopeID)
 	}
-	text := fmt.Sprintf("%s bytes in %s, as of tick %d", v.Size, plural(v.Items, "item", "items"), v.AsOf.Tick)
-	if !v.Live {
-		text += ", flushed " + time.Since(v.At).Round(time.Second).String() + " ago"
-	}
-	if !v.Exact {
-		text += "\nnot exact: there were rows before the table was tracked, and no recount has ended yet (enqueue refresh)"
-	}
+	text := fmt.Sprintf("%s bytes in %s, as of tick %d", v.Size, plural(v.Items, "item", "items"), v.AsOf.Tick) +
+		remarks(v.Live, v.Exact, v.At)
 	return answer(cmd, value{
 		Kind: k.Kind, Scope: k.ScopeID, Size: v.Size.String(), Items: v.Items,
 		Exact: v.Exact, Live: v.Live, Tick: v.AsOf.Tick, At: v.At,
+	}, text)
+}
+
+// remarks say what a value lacks.
+func remarks(live, exact bool, flushed time.Time) (text string) {
+	if !live {
+		text = ", flushed " + time.Since(flushed).Round(time.Second).String() + " ago"
+	}
+	if !exact {
+		text += "\nnot exact: there were rows before the table was tracked, and no recount has ended yet (enqueue refresh)"
+	}
+	return text
+}
+
+// total is what enqueue counter get --parent says with --json.
+type total struct {
+	Kind   string    `json:"kind"`
+	Parent string    `json:"parent"`
+	Size   string    `json:"size"` // bytes; a text, for it may be larger than 2^63
+	Items  int64     `json:"items"`
+	Scopes int64     `json:"scopes"`
+	Exact  bool      `json:"exact"`
+	Live   bool      `json:"live"`
+	Tick   int64     `json:"as_of_tick"` // of the scope that is furthest behind
+	At     time.Time `json:"flushed_at"` // likewise
+}
+
+func (h *home) counterTotal(ctx context.Context, cmd *cobra.Command, kind, parent string) error {
+	counters, closeCounters, err := h.counters()
+	if err != nil {
+		return err
+	}
+	defer closeCounters()
+	t, err := counters.Total(ctx, kind, parent)
+	if err != nil {
+		return err
+	}
+	text := fmt.Sprintf("%s bytes in %s of %s, as of tick %d", t.Size, plural(t.Items, "item", "items"),
+		plural(t.Scopes, "scope", "scopes"), t.AsOf.Tick) + remarks(t.Live, t.Exact, t.At)
+	return answer(cmd, total{
+		Kind: kind, Parent: parent, Size: t.Size.String(), Items: t.Items, Scopes: t.Scopes,
+		Exact: t.Exact, Live: t.Live, Tick: t.AsOf.Tick, At: t.At,
 	}, text)
 }
 

@@ -9,8 +9,7 @@ demonstrations and development, from the programs found on the machine.
 
 The servers can be killed, frozen, promoted, paused and started again. Several
 processes may start as many as they like at the same time; a primary with one
-standby is up in half a second. [StartRedisCluster] and [StartRedisSentinel] start
-several Redis servers that belong together.
+standby is up in half a second.
 
 # Guarantee
 
