@@ -14,8 +14,9 @@ WHERE r.kind = w.kind AND r.resource_id = w.resource_id
   AND (r.claim IS NULL OR r.claim = w.claim
        OR NOT EXISTS (SELECT FROM casq.processes AS p WHERE p.id = r.claim_process AND p.dead_at IS NULL))
 RETURNING r.claim, r.payload, r.deleted_at IS NOT NULL, r.incarnation,
-          -- Without a result of this life: what is in place, if anything, may be
-          -- an earlier life's, also when the run that put it there died before
-          -- it said so.
-          r.incarnation > 1 AND r.synced_incarnation IS DISTINCT FROM r.incarnation,
+          -- Without a result of this incarnation: what is in place, if anything,
+          -- may be an earlier one's, also when the run that put it there died
+          -- before it said so. Where the source has lost a life, and home with it,
+          -- no row may tell of the earlier one.
+          (r.incarnation > 1 OR r.life > 1) AND r.synced_incarnation IS DISTINCT FROM r.incarnation,
           r.attempts

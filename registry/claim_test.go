@@ -92,19 +92,22 @@ func TestFresh(t *testing.T) {
 	for name, test := range map[string]struct {
 		incarnation int
 		synced      *int
+		life        int // of the source
 		want        bool
 	}{
-		"first copy":                      {1, nil, false},
-		"same life":                       {1, new(1), false},
-		"same life after a delete":        {2, new(2), false},
-		"deleted since":                   {2, new(1), true},
-		"deleted since, result not known": {2, nil, true},
+		"first copy":                      {1, nil, 1, false},
+		"same life":                       {1, new(1), 1, false},
+		"same life after a delete":        {2, new(2), 1, false},
+		"deleted since":                   {2, new(1), 1, true},
+		"deleted since, result not known": {2, nil, 1, true},
+		"first copy after a failover":     {1, nil, 2, true},
+		"same life after a failover":      {1, new(1), 2, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
 			token := b.create(t, 1, "x")
-			b.exec(t, "UPDATE casq.registry SET incarnation = $1, synced_incarnation = $2", test.incarnation, test.synced)
+			b.exec(t, "UPDATE casq.registry SET incarnation = $1, synced_incarnation = $2, life = $3", test.incarnation, test.synced, test.life)
 			if c := claim(t, b.registry(t), token); c.Fresh != test.want {
 				t.Errorf("fresh is %v", c.Fresh)
 			}

@@ -17,8 +17,10 @@ SET version = nextval('casq.registry_version'),
     life = excluded.life, tick = excluded.tick,
     deleted_at = NULL,
     -- Something changed that the log has not told: it may be another thing by
-    -- now under the same key. On a tombstone the delete has raised it.
-    incarnation = r.incarnation + CASE WHEN r.deleted_at IS NULL AND r.payload <> excluded.payload THEN 1 ELSE 0 END,
+    -- now under the same key. So may what an earlier life of the source has told
+    -- of, and is looked at again since that may be lost. On a tombstone the delete
+    -- has raised it.
+    incarnation = r.incarnation + CASE WHEN r.deleted_at IS NULL AND (r.payload <> excluded.payload OR $6 AND r.life < excluded.life) THEN 1 ELSE 0 END,
     payload = excluded.payload,
     queued_at = clock_timestamp(),
     attempts = 0, last_error = NULL, retry_at = NULL

@@ -103,7 +103,7 @@ func statements(process uuid.UUID) map[string]func(n int) (sql string, args []an
 		},
 		"transpose": func(n int) (string, []any) {
 			kinds, ids, versions, _ := keys(n)
-			return transposeSQL, []any{kinds, ids, versions, make([]bool, n), numbers(n), slices.Repeat([]string{"{}"}, n), 1, int64(1)}
+			return transposeSQL, []any{kinds, ids, versions, make([]bool, n), numbers(n), slices.Repeat([]string{"{}"}, n), 1, int64(1), make([]bool, n)}
 		},
 		"look, apply": func(n int) (string, []any) {
 			_, ids, _, _ := keys(n)

@@ -15,7 +15,7 @@ func lostBundle(t *testing.T) *lookBundle {
 	t.Helper()
 	b := setupLook(t)
 	b.exec(t, `INSERT INTO casq.lives SELECT 2, gen_random_uuid(), system_identifier, timeline, 11, '0/0' FROM casq.lives`)
-	for _, key := range []string{"kept", "lost update", "lost delete", "lost, and changed since"} {
+	for _, key := range []string{"kept", "lost and there", "lost update", "lost delete", "lost, and changed since"} {
 		b.put(t, key, 2)
 	}
 	b.exec(t, `DELETE FROM casq.ticks WHERE id > 0`)
@@ -23,6 +23,7 @@ func lostBundle(t *testing.T) *lookBundle {
 	b.exec(t, `UPDATE casq.ticks SET life = 2, id = 11 WHERE id > 0`)
 	b.know(t, "kept", 1, 5, false)
 	b.know(t, "lost create", 9, 50, false)
+	b.know(t, "lost and there", 2, 50, false)
 	b.know(t, "lost update", 9, 50, false)
 	b.know(t, "lost delete", 9, 51, true)
 	b.know(t, "lost create and delete", 9, 51, true)
@@ -38,16 +39,17 @@ func TestReconcileBeyond(t *testing.T) {
 	b := lostBundle(t)
 	kept, since := b.row(t, "kept"), b.row(t, "lost, and changed since")
 	got := b.reconcile(t, Request{Reason: Lost, Beyond: &Tick{1, 10}, At: &Tick{2, 11}})
-	if got != "thing: changed 2 late 1 removed 1" {
+	if got != "thing: changed 3 late 1 removed 1" {
 		t.Errorf("got %q", got)
 	}
 	jobs := b.takeJobs(t)
 	keys := keysOf(slices.SortedFunc(slices.Values(jobs), func(x, y Job) int { return compareTokens(x.Token, y.Token) }))
-	if keys != "lost create, lost delete, lost update" {
+	if keys != "lost and there, lost create, lost delete, lost update" {
 		t.Errorf("jobs for %s", keys)
 	}
 	for key, want := range map[string]row{
 		"lost create":            {Life: 2, Tick: 11, EventID: 0, Deleted: true, Status: "removing"},
+		"lost and there":         {Life: 2, Tick: 11, EventID: 0, Payload: `{"v": 2}`, Status: "pending"},
 		"lost update":            {Life: 2, Tick: 11, EventID: 0, Payload: `{"v": 2}`, Status: "pending"},
 		"lost delete":            {Life: 2, Tick: 11, EventID: 0, Payload: `{"v": 2}`, Status: "pending"},
 		"lost create and delete": {Life: 1, Tick: 51, EventID: 1000, Deleted: true, Status: "removed"},
@@ -60,6 +62,10 @@ func TestReconcileBeyond(t *testing.T) {
 		if short != want {
 			t.Errorf("%s: got %+v, want %+v", key, short, want)
 		}
+	}
+	// Though nothing differs it may be another thing.
+	if got := b.row(t, "lost and there"); got.Incarnation != 2 {
+		t.Errorf("what was lost and is there has incarnation %d", got.Incarnation)
 	}
 	if b.row(t, "kept").Version != kept.Version || b.row(t, "lost, and changed since").Version != since.Version {
 		t.Error("others were touched")
@@ -78,13 +84,13 @@ func TestReconcileOfAKindWithoutATable(t *testing.T) {
 	b.wantJobs(t)
 	b.know(t, "lost tombstone", 1, 52, true)
 	got := b.reconcile(t, Request{Reason: Lost, Beyond: &Tick{1, 10}, At: &Tick{2, 11}})
-	if got != "thing: changed 5 late 1 unlisted true" {
+	if got != "thing: changed 6 late 1 unlisted true" {
 		t.Errorf("got %q", got)
 	}
-	if jobs := b.takeJobs(t); len(jobs) != 5 || slices.ContainsFunc(jobs, func(j Job) bool { return j.Deleted }) {
+	if jobs := b.takeJobs(t); len(jobs) != 6 || slices.ContainsFunc(jobs, func(j Job) bool { return j.Deleted }) {
 		t.Errorf("got %v", jobs)
 	}
-	if got := b.reconcile(t, Request{Reason: Pruned, At: &Tick{2, 11}}); got != "thing: changed 6 late 1 unlisted true" {
+	if got := b.reconcile(t, Request{Reason: Pruned, At: &Tick{2, 11}}); got != "thing: changed 7 late 1 unlisted true" {
 		t.Errorf("pruned: got %q", got)
 	}
 }

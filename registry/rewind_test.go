@@ -99,6 +99,7 @@ func TestEventsOfAnIncomparableLifeCount(t *testing.T) {
 	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, life, event_id, tick, payload, deleted_at, version) VALUES
 		($1, 'old', 1, 500, 90, '{"n": 0}', NULL, 101),
 		($1, 'live', 2, 500, 90, '{"n": 0}', NULL, 102),
+		($1, 'another', 2, 505, 90, '{"n": 1}', NULL, 105),
 		($1, 'gone', 2, 501, 90, '{"n": 0}', now(), 103),
 		($1, 'later', 3, 502, 90, '{"n": 0}', now(), 104)`, kind)
 	b.exec(t, "SELECT setval('casq.registry_version', 1000)")
@@ -113,7 +114,11 @@ func TestEventsOfAnIncomparableLifeCount(t *testing.T) {
 	b.applyBatch(t, eventlog.Batch{Life: eventlog.Life{Ordinal: 2}, Tick: 21, Events: []eventlog.Event{
 		event(10, eventlog.Created, "gone", `{"n": 1}`), event(11, eventlog.Created, "later", `{"n": 1}`),
 		event(12, eventlog.Deleted, "live", `{}`), event(13, eventlog.Updated, "old", `{"n": 1}`),
+		event(14, eventlog.Created, "another", `{"n": 1}`),
 	}})
+	if got := b.row(t, "another").Incarnation; got != 2 {
+		t.Errorf("what was created in the other life has incarnation %d", got)
+	}
 	for key, deleted := range map[string]bool{"old": false, "live": true, "gone": false, "later": false} {
 		r := b.row(t, key)
 		if r.Deleted != deleted || r.Life != 2 || r.Tick != 21 || !deleted && r.Payload != `{"n": 1}` {

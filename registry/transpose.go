@@ -66,6 +66,7 @@ type intent struct {
 	eventID          int64
 	deleted          bool
 	deletes          int64 // deletes on the way, also those followed by a create
+	created          bool  // on the way, at least once
 	payload          json.RawMessage
 }
 
@@ -88,6 +89,7 @@ func collapse(events []eventlog.Event) []intent {
 		if in.deleted {
 			in.deletes++
 		}
+		in.created = in.created || e.Op == eventlog.Created
 	}
 	slices.SortFunc(intents, func(a, b intent) int {
 		return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.resourceID, b.resourceID))
@@ -99,11 +101,13 @@ func columns(intents []intent, batch eventlog.Batch) []any {
 	n := len(intents)
 	kinds, ids, events := make([]string, n), make([]string, n), make([]int64, n)
 	deleted, deletes, payloads := make([]bool, n), make([]int64, n), make([]string, n)
+	created := make([]bool, n)
 	for i, in := range intents {
+		created[i] = in.created
 		kinds[i], ids[i], events[i] = in.kind, in.resourceID, in.eventID
 		deleted[i], deletes[i], payloads[i] = in.deleted, in.deletes, string(in.payload)
 	}
-	return []any{kinds, ids, events, deleted, deletes, payloads, batch.Life.Ordinal, batch.Tick}
+	return []any{kinds, ids, events, deleted, deletes, payloads, batch.Life.Ordinal, batch.Tick, created}
 }
 
 // learn makes the source's kinds known at home, as they come, so that whoever

@@ -1,12 +1,16 @@
 -- One intent per thing, in key order ($1 to $6: kind, key, event id, deleted,
--- number of deletes, payload; $7 life, $8 tick). An event that is not newer
--- than the row's is ignored on a tombstone. On a live row it raises the
--- version and leaves the intent alone: a needless copy, never a lost one.
-INSERT INTO casq.registry AS r (kind, resource_id, life, event_id, tick, deleted_at, incarnation, payload)
+-- number of deletes, payload; $7 life, $8 tick; $9 whether it was created). An
+-- event that is not newer than the row's is ignored on a tombstone. On a live row
+-- it raises the version and leaves the intent alone: a needless copy, never a
+-- lost one.
+INSERT INTO casq.registry AS r (kind, resource_id, life, event_id, tick, deleted_at, incarnation, payload, synced_incarnation)
 SELECT i.kind, i.resource_id, $7, i.event_id, $8,
-       CASE WHEN i.deleted THEN clock_timestamp() END, 1 + i.deletes, i.payload::jsonb
-FROM unnest($1::text[], $2::text[], $3::bigint[], $4::boolean[], $5::bigint[], $6::text[])
-     AS i (kind, resource_id, event_id, deleted, deletes, payload)
+       CASE WHEN i.deleted THEN clock_timestamp() END, 1 + i.deletes, i.payload::jsonb,
+       -- No incarnation is 0: to a new row it is as good as NULL. It tells the
+       -- update below, which sees columns only, of a create.
+       CASE WHEN i.created THEN 0 END
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::boolean[], $5::bigint[], $6::text[], $9::boolean[])
+     AS i (kind, resource_id, event_id, deleted, deletes, payload, created)
 ORDER BY i.kind COLLATE "C", i.resource_id COLLATE "C"
 ON CONFLICT (kind, resource_id) DO UPDATE
 SET version = nextval('casq.registry_version'),
@@ -17,7 +21,11 @@ SET version = nextval('casq.registry_version'),
                 WHEN excluded.life > r.life THEN excluded.tick ELSE r.tick END,
     deleted_at = CASE WHEN (excluded.life, excluded.event_id) > (r.life, r.event_id) THEN excluded.deleted_at ELSE r.deleted_at END,
     -- Also for a delete that comes late: what is in place may be from before it.
-    incarnation = r.incarnation + excluded.incarnation - 1,
+    -- And for a create of what is there already, from an earlier life of the
+    -- source: that thing was lost, this is another one. (The same life tells a
+    -- create of what was found by a look before.)
+    incarnation = r.incarnation + excluded.incarnation - 1
+                  + CASE WHEN excluded.synced_incarnation = 0 AND excluded.life > r.life AND r.deleted_at IS NULL THEN 1 ELSE 0 END,
     -- A delete says nothing about the thing; what a cleaner may need stays.
     payload = CASE WHEN (excluded.life, excluded.event_id) > (r.life, r.event_id) AND excluded.deleted_at IS NULL
                    THEN excluded.payload ELSE r.payload END,

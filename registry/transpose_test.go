@@ -240,3 +240,26 @@ func TestKeysAreInOrderOfBytes(t *testing.T) {
 		t.Errorf("jobs are in the order %q, rows in %q", got, want)
 	}
 }
+
+// A create of what an earlier life of the source has told of is of another thing;
+// in the same life it is of one that a look has found before. A new row has no
+// incarnation behind it.
+func TestACreateOfALaterLifeIsOfAnotherThing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.apply(t, event(1, eventlog.Created, "created", `{}`), event(2, eventlog.Created, "updated", `{}`),
+		event(3, eventlog.Created, "both", `{}`), event(4, eventlog.Created, "gone", `{}`), event(5, eventlog.Deleted, "gone", `{}`))
+	again := []eventlog.Event{
+		event(1, eventlog.Created, "created", `{}`), event(2, eventlog.Updated, "updated", `{}`),
+		event(3, eventlog.Created, "both", `{}`), event(4, eventlog.Updated, "both", `{}`),
+		event(5, eventlog.Created, "gone", `{}`), event(6, eventlog.Created, "new", `{}`),
+	}
+	for range 2 {
+		b.applyBatch(t, eventlog.Batch{Life: eventlog.Life{Ordinal: 2}, Tick: 1, Events: again})
+		for key, want := range map[string]int64{"created": 2, "updated": 1, "both": 2, "gone": 2, "new": 1} {
+			if got := b.row(t, key); got.Incarnation != want || got.Life != 2 || got.Deleted {
+				t.Errorf("%s: %+v, want incarnation %d", key, got, want)
+			}
+		}
+	}
+}

@@ -24,6 +24,11 @@ const (
 	dialTimeout = time.Second
 	answerIn    = 3 * time.Second
 	retries     = 1
+	// slotsEvery is how often a Cluster is asked who has which slots, while it
+	// is used. go-redis asks each minute, and at once when a server says that it
+	// has not got a slot any more. One that is dead does not say so: for a
+	// minute, its slots would seem to be dead, too.
+	slotsEvery = time.Second
 )
 
 // quiet keeps go-redis from writing to the standard error, in a form of its own,
@@ -84,6 +89,7 @@ func openCluster(text string) (redis.UniversalClient, error) {
 	o.ContextTimeoutEnabled = true
 	o.DialTimeout, o.DialerRetries = cmp.Or(o.DialTimeout, dialTimeout), cmp.Or(o.DialerRetries, retries)
 	o.ReadTimeout, o.MaxRetries = cmp.Or(o.ReadTimeout, answerIn), cmp.Or(o.MaxRetries, retries)
+	o.ClusterStateReloadInterval = cmp.Or(o.ClusterStateReloadInterval, slotsEvery)
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	return redis.NewClusterClient(o), nil
 }

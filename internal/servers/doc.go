@@ -9,7 +9,8 @@ demonstrations and development, from the programs found on the machine.
 
 The servers can be killed, frozen, promoted, paused and started again. Several
 processes may start as many as they like at the same time; a primary with one
-standby is up in half a second.
+standby is up in half a second. [StartRedisCluster] and [StartRedisSentinel] start
+several Redis servers that belong together.
 
 # Guarantee
 

@@ -39,11 +39,16 @@ type Redis struct {
 	member
 	tcp      bool
 	settings map[string]string
+	args     []string // after the configuration's name
 }
 
 // StartRedis starts a Redis server and returns when it answers. The caller
 // stops it with [Redis.Stop].
 func StartRedis(ctx context.Context, options RedisOptions) (*Redis, error) {
+	return newRedis(ctx, options)
+}
+
+func newRedis(ctx context.Context, options RedisOptions, args ...string) (*Redis, error) {
 	b, err := FindRedis()
 	if err != nil {
 		return nil, err
@@ -61,6 +66,7 @@ func StartRedis(ctx context.Context, options RedisOptions) (*Redis, error) {
 		},
 		tcp:      options.TCP,
 		settings: redisSettings(place),
+		args:     args,
 	}
 	maps.Copy(r.settings, options.Settings)
 	if err := r.startFirst(ctx); err != nil {
@@ -96,13 +102,21 @@ func (r *Redis) startFirst(ctx context.Context) error {
 		r.settings["port"] = "0"
 		return r.Start(ctx)
 	}
-	password, err := r.place.remember(passwordFile, newPassword)
-	if err != nil {
-		return err
+	if r.settings["requirepass"] == "" {
+		password, err := r.place.remember(passwordFile, newPassword)
+		if err != nil {
+			return err
+		}
+		r.settings["requirepass"] = password
 	}
-	r.settings["requirepass"] = password
-	return r.place.startOn("Could not create server TCP", func(port int) error {
+	return r.place.startOn("Could not create server TCP", func(port int) (err error) {
 		r.settings["port"] = strconv.Itoa(port)
+		if r.settings["cluster-enabled"] == "yes" {
+			// By default 10000 above the other, where there may be none.
+			if r.settings["cluster-port"], err = freePort(); err != nil {
+				return fmt.Errorf("choose a port for the cluster: %w", err)
+			}
+		}
 		return r.Start(ctx)
 	})
 }
@@ -119,7 +133,7 @@ func (r *Redis) Start(ctx context.Context) error {
 	if err := r.place.run.user.write(config, renderRedis(r.settings)); err != nil {
 		return fmt.Errorf("write the server's settings: %w", err)
 	}
-	return r.launch(ctx, func(*process) bool { return r.ping(ctx) }, config)
+	return r.launch(ctx, func(*process) bool { return r.ping(ctx) }, append([]string{config}, r.args...)...)
 }
 
 // renderRedis returns the configuration file's content, sorted by name. The

@@ -1,5 +1,5 @@
-// Package testredis gives a test a Redis of its own, which it may kill, freeze
-// and start again.
+// Package testredis gives a test a Redis of its own, alone, as a Cluster or behind
+// a Sentinel, which it may kill, freeze and start again.
 package testredis
 
 import (
@@ -25,18 +25,50 @@ func Start(t testing.TB) *servers.Redis {
 	if err != nil {
 		t.Fatalf("start redis: %v", err)
 	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), timeout)
-		defer cancel()
-		if err := server.Stop(ctx); err != nil {
-			t.Errorf("stop redis: %v", err)
-		}
-	})
+	stopAtEnd(t, server)
 	return server
 }
 
-// Client returns a client as a worker has it, closed when the test ends.
-func Client(t testing.TB, server *servers.Redis) redis.UniversalClient {
+// StartCluster starts a Cluster that is stopped when the test ends.
+func StartCluster(t testing.TB, options servers.RedisClusterOptions) *servers.RedisCluster {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	defer cancel()
+	cluster, err := servers.StartRedisCluster(ctx, options)
+	if err != nil {
+		t.Fatalf("start a redis cluster: %v", err)
+	}
+	stopAtEnd(t, cluster)
+	return cluster
+}
+
+// StartSentinel starts a master, a replica and a Sentinel, which are stopped when
+// the test ends.
+func StartSentinel(t testing.TB) *servers.RedisSentinel {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	defer cancel()
+	sentinel, err := servers.StartRedisSentinel(ctx, servers.RedisSentinelOptions{})
+	if err != nil {
+		t.Fatalf("start redis with a sentinel: %v", err)
+	}
+	stopAtEnd(t, sentinel)
+	return sentinel
+}
+
+func stopAtEnd(t testing.TB, s interface{ Stop(context.Context) error }) {
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), timeout)
+		defer cancel()
+		if err := s.Stop(ctx); err != nil {
+			t.Errorf("stop redis: %v", err)
+		}
+	})
+}
+
+// Client returns a client as a worker has it, of whatever has a URL, closed when
+// the test ends.
+func Client(t testing.TB, server interface{ URL() string }) redis.UniversalClient {
 	t.Helper()
 	client, err := redisurl.Open(server.URL())
 	if err != nil {
