@@ -78,3 +78,8 @@ func (m *member) working() bool {
 
 // port is where a server with TCP listens.
 func (r *Redis) port() string { return r.settings["port"] }
+
+// Address is where a server with TCP listens, and its password.
+func (r *Redis) Address() (host, port, password string) {
+	return "127.0.0.1", r.settings["port"], r.settings["requirepass"]
+}
