@@ -87,14 +87,8 @@ func (s stamps) fits(flushed stamp) bool {
 		(s.frozenBase == flushed || s.frozenHead == flushed)
 }
 
-// run executes a script. One that Redis does not know is sent to it.
-func run(ctx context.Context, c redis.Scripter, script *redis.Script, keys []string, args ...any) (any, error) {
-	reply, err := script.Run(ctx, c, keys, args...).Result()
-	if err != nil && !errors.Is(err, redis.Nil) {
-		return nil, fmt.Errorf("%w: %w", errRedis, err)
-	}
-	return reply, nil
-}
+// idle tells that there is nothing to flush.
+func (s stamps) idle() bool { return s.base == s.head && s.frozenBase == s.frozenHead }
 
 // looked is what a shard in Redis has of some fields.
 type looked struct {
@@ -113,20 +107,41 @@ func (b *buffer) look(ctx context.Context, shard int, fields ...string) (s stamp
 }
 
 // lookAll looks at each of the shards for the fields that it is given with, in
-// one round trip.
-func (b *buffer) lookAll(ctx context.Context, fields map[int][]string) (map[int]looked, error) {
-	shards := slices.Sorted(maps.Keys(fields))
-	replies, err := b.runAll(ctx, lookScript, shards, func(shard int) []any { return anys(fields[shard]) })
-	if err != nil {
-		return nil, fmt.Errorf("look at %d shards: %w", len(shards), err)
+// one round trip. The error says why some shards are missing.
+func (b *buffer) lookAll(ctx context.Context, fields map[int][]string) (found map[int]looked, err error) {
+	calls := make([]call, 0, len(fields))
+	for _, shard := range slices.Sorted(maps.Keys(fields)) {
+		calls = append(calls, call{shard, anys(fields[shard])})
 	}
-	all := make(map[int]looked, len(shards))
-	for i, shard := range shards {
-		if all[shard], err = readLook(shard, replies[i].Val()); err != nil {
-			return nil, err
+	found = make(map[int]looked, len(calls))
+	for i, reply := range b.pipeline(ctx, lookScript, calls) {
+		shard := calls[i].shard
+		if reply.Err() != nil {
+			err = fmt.Errorf("look at shard %d: %w: %w", shard, errRedis, reply.Err())
+			continue
 		}
+		l, readErr := readLook(shard, reply.Val())
+		if readErr != nil {
+			err = readErr
+			continue
+		}
+		found[shard] = l
 	}
-	return all, nil
+	return found, err
+}
+
+// looks reads the stamps of several shards. The error says why some are missing.
+func (b *buffer) looks(ctx context.Context, shards []int) (map[int]stamps, error) {
+	fields := make(map[int][]string, len(shards))
+	for _, shard := range shards {
+		fields[shard] = nil
+	}
+	all, err := b.lookAll(ctx, fields)
+	found := make(map[int]stamps, len(all))
+	for shard, l := range all {
+		found[shard] = l.stamps
+	}
+	return found, err
 }
 
 func anys(list []string) []any {
@@ -168,45 +183,22 @@ func readList(reply any) (base, head stamp, values []int64, err error) {
 
 // apply adds the deltas of a batch to each of the shards that stand at from, in
 // one round trip, and returns the shards that do not. An error leaves it open
-// which were changed: look at them again.
+// which were changed: look at them again. go-redis may have sent a batch twice,
+// too: then it did not stand there any more.
 func (b *buffer) apply(ctx context.Context, shards []int, from, to stamp, deltas map[int]sums) (elsewhere []int, err error) {
-	replies, err := b.runAll(ctx, applyScript, shards, func(shard int) []any { return applyArgs(from, to, deltas[shard]) })
-	if err != nil {
-		return nil, fmt.Errorf("add to counters: %w", err)
+	calls := make([]call, len(shards))
+	for i, shard := range shards {
+		calls[i] = call{shard, applyArgs(from, to, deltas[shard])}
 	}
-	for i, reply := range replies {
-		if n, err := reply.Int(); err != nil || n != 1 {
+	for i, reply := range b.pipeline(ctx, applyScript, calls) {
+		n, replyErr := reply.Int()
+		if replyErr != nil {
+			err = fmt.Errorf("add to counters of shard %d: %w: %w", shards[i], errRedis, replyErr)
+		} else if n != 1 {
 			elsewhere = append(elsewhere, shards[i])
 		}
 	}
-	return elsewhere, nil
-}
-
-// runAll executes a script for each of the shards, in one round trip. An error
-// leaves it open for which it was.
-func (b *buffer) runAll(ctx context.Context, script *redis.Script, shards []int, args func(shard int) []any) ([]*redis.Cmd, error) {
-	once := func() (replies []*redis.Cmd, err error) {
-		_, err = b.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
-			for _, shard := range shards {
-				replies = append(replies, script.EvalSha(ctx, p, b.keys(shard), args(shard)...))
-			}
-			return nil
-		})
-		return replies, err
-	}
-	replies, err := once()
-	if redis.HasErrorPrefix(err, "NOSCRIPT") {
-		// Nothing was done by those that did not know the script; what the
-		// others have applied they refuse to apply again.
-		if err := script.Load(ctx, b.redis).Err(); err != nil {
-			return nil, fmt.Errorf("load script: %w: %w", errRedis, err)
-		}
-		replies, err = once()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errRedis, err)
-	}
-	return replies, nil
+	return elsewhere, err
 }
 
 func applyArgs(from, to stamp, s sums) []any {

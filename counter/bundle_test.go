@@ -10,6 +10,7 @@ import (
 
 	"casq/internal/servers"
 	"casq/internal/testdb"
+	"casq/internal/testredis"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -68,10 +69,24 @@ type testBundle struct {
 	db      *testdb.DB
 	url     string
 	pool    *pgxpool.Pool
-	redis   *redis.Client
-	server  *servers.Redis
+	redis   redis.UniversalClient
+	server  *servers.Redis // nil: several
 	queue   *queued
 	process uuid.UUID
+}
+
+// wipe empties Redis, on each server of a Cluster.
+func (b *testBundle) wipe(t testing.TB) {
+	t.Helper()
+	var err error
+	if cluster, ok := b.redis.(*redis.ClusterClient); ok {
+		err = cluster.ForEachMaster(t.Context(), func(ctx context.Context, c *redis.Client) error { return c.FlushAll(ctx).Err() })
+	} else {
+		err = b.redis.FlushAll(t.Context()).Err()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 type testLog struct{ t testing.TB }
@@ -85,13 +100,13 @@ func (l testLog) Write(p []byte) (int, error) {
 // counters.
 func setup(t testing.TB, change ...func(*Config)) *testBundle {
 	t.Helper()
-	server := testdb.Redis(t, servers.RedisOptions{})
-	options, err := redis.ParseURL(server.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := redis.NewClient(options)
-	t.Cleanup(func() { _ = client.Close() })
+	return setupOn(t, testredis.Start(t), change...)
+}
+
+// setupOn is setup with a Redis of whatever kind.
+func setupOn(t testing.TB, server interface{ URL() string }, change ...func(*Config)) *testBundle {
+	t.Helper()
+	client := testredis.Client(t, server)
 	// Enough connections for what comes between the steps of others.
 	db := testdb.New(t)
 	url := db.URL
@@ -99,7 +114,8 @@ func setup(t testing.TB, change ...func(*Config)) *testBundle {
 	if strings.Contains(url, "?") {
 		separator = "&"
 	}
-	b := &testBundle{db: db, url: url, pool: testdb.Pool(t, url+separator+"pool_max_conns=12"), redis: client, server: server, queue: &queued{}, process: uuid.New()}
+	b := &testBundle{db: db, url: url, pool: testdb.Pool(t, url+separator+"pool_max_conns=12"), redis: client, queue: &queued{}, process: uuid.New()}
+	b.server, _ = server.(*servers.Redis)
 	cfg := Config{
 		Home: b.pool, Redis: client, Jobs: b.queue, Shards: 4,
 		Logger: slog.New(slog.NewTextHandler(testLog{t}, nil)),
@@ -149,7 +165,7 @@ func (b *testBundle) feedFrom(t testing.TB, buffered bool) {
 	if !buffered {
 		buf = nil
 	}
-	f := b.newFeeder(buf, n, 0, 1, 2, 3)
+	f := b.newFeeder(buf, n, all(n)...)
 	for more := true; more; {
 		if more, err = f.round(t.Context()); err != nil {
 			t.Fatal(err)

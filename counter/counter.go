@@ -72,6 +72,7 @@ type Counters struct {
 	log      *slog.Logger
 	leaser   *lease.Leaser
 	patience time.Duration // finalizePatience, but for tests
+	askAgain time.Duration // withoutRedis, but for tests
 
 	mu  sync.Mutex
 	buf *buffer
@@ -92,7 +93,7 @@ func New(cfg Config) *Counters {
 	}
 	cfg.CheckEvery = cmp.Or(cfg.CheckEvery, time.Hour)
 	leaser := lease.New(lease.Config{Client: cfg.Redis, TTL: cfg.Lease})
-	return &Counters{cfg: cfg, leaser: leaser, log: cfg.Logger.With("component", "counters"), patience: finalizePatience}
+	return &Counters{cfg: cfg, leaser: leaser, log: cfg.Logger.With("component", "counters"), patience: finalizePatience, askAgain: withoutRedis}
 }
 
 // ErrNotStarted says that no worker has begun to count in this database yet.

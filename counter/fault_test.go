@@ -82,7 +82,11 @@ func newFaulty(t *testing.T) *faulty {
 			t.Fatal(err)
 		}
 	}
-	o := *f.redis.Options()
+	server, ok := f.redis.(*redis.Client)
+	if !ok {
+		t.Fatal("redis is not one server")
+	}
+	o := *server.Options()
 	o.MaxRetries, o.ContextTimeoutEnabled = -1, true
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	o.Dialer = f.network.Dial((&net.Dialer{}).DialContext)

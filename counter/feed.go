@@ -137,16 +137,12 @@ func (f *feeder) give(ctx context.Context, shards []int, from, to eventlog.Posit
 // check finds out where the shards are, and empties those in Redis that are not
 // whole, or do not continue what Postgres has: they are replayed from there.
 func (f *feeder) check(ctx context.Context) error {
-	found := make(map[int]stamps, len(f.mine))
-	for _, shard := range f.mine {
-		if f.buf == nil {
-			break
-		}
-		s, _, _, err := f.buf.look(ctx, shard)
-		if err != nil {
+	var found map[int]stamps
+	var err error
+	if f.buf != nil {
+		if found, err = f.buf.looks(ctx, f.mine); err != nil {
 			return err
 		}
-		found[shard] = s
 	}
 	// Only now, and once for all: see buffer.reset.
 	flushed, err := f.flushedShards(ctx)

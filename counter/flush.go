@@ -11,14 +11,21 @@ import (
 
 // Flush writes what is pending in Redis to Postgres and returns the number of
 // counters that it changed. It may be called at any time, twice, or by several
-// processes; a shard whose keys are not whole is left to [Counters.Run].
+// processes; a shard whose keys are not whole is left to [Counters.Run]. An error
+// may be about some shards only: the others were flushed.
 func (c *Counters) Flush(ctx context.Context) (counters int, err error) {
 	buf, n, err := c.open(ctx)
 	if err != nil || buf == nil {
 		return 0, err
 	}
-	var errs []error
+	// One that does not answer is not waited for a second time, and none waits
+	// for another's server.
+	found, err := buf.looks(ctx, all(n))
+	errs := []error{err}
 	for shard := range n {
+		if s, ok := found[shard]; !ok || s.idle() {
+			continue
+		}
 		for again := true; again; {
 			var changed int
 			changed, again, err = c.flushShard(ctx, buf, shard)

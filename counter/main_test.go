@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"casq/internal/testdb"
+
+	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {
@@ -13,5 +15,7 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
-	testdb.Main(m)
+	// Of a server that was down: it ends a second after its pool was closed.
+	dials := goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial")
+	testdb.Main(m, dials)
 }

@@ -17,7 +17,7 @@ import (
 // the position that it names; and in the end, of the rows of the table.
 type model struct {
 	*testBundle
-	t         testing.TB
+	t         *testing.T
 	r         *rapid.T // nil: nothing comes between
 	next      int64
 	open      []pgx.Tx
@@ -27,6 +27,8 @@ type model struct {
 	feeders   []*feeder // that remember where the shards were
 	copies    []copied
 	done      []string // the last actions
+	// enough is when no more checks are begun. 0: all are made.
+	enough time.Duration
 }
 
 type heldPart struct {
@@ -43,6 +45,11 @@ func TestModel(t *testing.T) {
 	t.Parallel()
 	m := &model{t: t}
 	m.testBundle = setup(t, func(c *Config) { c.PageSize, c.Hook = 4, m.between })
+	m.play()
+}
+
+func (m *model) play() {
+	t := m.t
 	m.patience = 0
 	if _, _, err := m.Counters.open(t.Context()); err != nil {
 		t.Fatal(err)
@@ -66,7 +73,7 @@ func TestModel(t *testing.T) {
 		"whole":    m.recountInBetween,
 		"another":  m.recountInBetween,
 		"third":    m.recountInBetween,
-		"wipe":     func(*rapid.T) { m.redis.FlushAll(t.Context()) },
+		"wipe":     func(*rapid.T) { m.wipe(t) },
 		"evict":    m.evict,
 		"copy":     m.copy,
 		"restore":  m.restore,
@@ -80,7 +87,11 @@ func TestModel(t *testing.T) {
 		}
 	}
 	actions[""] = m.check
+	began := time.Now()
 	rapid.Check(t, func(r *rapid.T) {
+		if m.enough > 0 && time.Since(began) > m.enough {
+			return
+		}
 		m.r = nil
 		r.Repeat(actions)
 		m.quiesce(r)
@@ -114,7 +125,7 @@ func (m *model) between(point string) {
 	case 3:
 		m.change(r)
 	case 4:
-		m.redis.FlushAll(m.t.Context())
+		m.wipe(m.t)
 	case 5:
 		m.evict(r)
 	case 6:

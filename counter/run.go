@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"time"
 
 	"casq/eventlog"
@@ -54,15 +53,12 @@ func (c *Counters) tell(ctx context.Context, err error) {
 // errRedis marks errors of Redis, which is not needed to go on.
 var errRedis = errors.New("redis")
 
-// withoutRedis is how long batches go to Postgres before Redis is tried again.
-const withoutRedis = 5 * time.Second
-
 // turn feeds the shards under the lease, or, where Redis is of no use, without.
 func (c *Counters) turn(ctx context.Context) error {
 	if c.cfg.Redis == nil {
 		return c.follow(ctx, nil, false)
 	}
-	buf, _, err := c.open(ctx)
+	buf, n, err := c.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -79,30 +75,13 @@ func (c *Counters) turn(ctx context.Context) error {
 	}
 	if errors.Is(err, errRedis) || errors.Is(err, lease.ErrUnknown) {
 		c.log.WarnContext(ctx, "redis does not take counters, writing them to postgres", "err", err)
-		return c.follow(ctx, nil, false)
+		return c.without(ctx, buf, n)
 	}
 	return err
 }
 
-// fits refuses a Redis that evicts whatever it likes: each time that it took a
-// part of a shard, the shard would be replayed.
-func (c *Counters) fits(ctx context.Context) error {
-	info, err := c.cfg.Redis.Info(ctx, "memory").Result()
-	if err != nil {
-		return fmt.Errorf("%w: %w", errRedis, err)
-	}
-	for line := range strings.Lines(info) {
-		policy, found := strings.CutPrefix(strings.TrimSpace(line), "maxmemory_policy:")
-		if found && strings.HasPrefix(policy, "allkeys-") {
-			return fmt.Errorf("%w: maxmemory-policy is %s, which evicts counters; set it to noeviction", errRedis, policy)
-		}
-	}
-	return nil
-}
-
-// follow feeds the shards until an error ends it, the lease is lost, ctx is done,
-// or, without Redis where there should be one, for a while.
-func (c *Counters) follow(ctx context.Context, lost <-chan struct{}, buffered bool) error {
+// follow feeds the shards until an error ends it, until is closed, or ctx is done.
+func (c *Counters) follow(ctx context.Context, until <-chan struct{}, buffered bool) error {
 	buf, n, err := c.open(ctx)
 	if err != nil {
 		return err
@@ -111,10 +90,10 @@ func (c *Counters) follow(ctx context.Context, lost <-chan struct{}, buffered bo
 		buf = nil
 	}
 	f := c.newFeeder(buf, n, all(n)...)
-	began, asked := time.Now(), time.Time{}
+	asked := time.Time{}
 	for ctx.Err() == nil {
 		select {
-		case <-lost:
+		case <-until:
 			return nil
 		default:
 		}
@@ -130,9 +109,6 @@ func (c *Counters) follow(ctx context.Context, lost <-chan struct{}, buffered bo
 		}
 		if err := c.sample(ctx); err != nil {
 			return err
-		}
-		if buf == nil && c.cfg.Redis != nil && time.Since(began) > withoutRedis {
-			return nil
 		}
 		if !more {
 			pause(ctx, c.cfg.Interval)
