@@ -65,7 +65,7 @@ func (c *clustered) slot(t *testing.T, shard int) (slot int64, third int) {
 func (c *clustered) change(t *testing.T) {
 	t.Helper()
 	c.changes++
-	c.exec(t, "INSERT INTO artifacts SELECT $1::int * 1000 + n, n AS project, 10 FROM generate_series(1, 300) AS n", c.changes)
+	c.exec(t, "INSERT INTO artifacts SELECT $1::int * 1000 + n, n AS project, 10 FROM generate_series(1, 100) AS n", c.changes)
 	c.exec(t, "UPDATE artifacts SET size = size + $1 WHERE id % 3 = $1::int % 3", c.changes)
 	c.exec(t, "DELETE FROM artifacts WHERE id % 5 = $1::int % 5", c.changes)
 	c.tick(t)
@@ -110,6 +110,7 @@ func TestCluster(t *testing.T) {
 		play func(*testing.T, *servers.RedisCluster)
 	}{
 		{"life", playLife},
+		{"total", playTotal},
 		{"model", playModel},
 		{"a slot moves", playSlotMoves},
 		{"scripts stop half-way", playHalfWay},
@@ -185,8 +186,27 @@ func playReplicaDown(t *testing.T, cluster *servers.RedisCluster) {
 	c.right(t)
 }
 
+// On a Cluster the shards are on several servers, each of which may have
+// forgotten the script.
+func playTotal(t *testing.T, cluster *servers.RedisCluster) {
+	b := namespaces(t, func(c *Config) { c.Redis = testredis.Client(t, cluster) })
+	b.exec(t, "INSERT INTO projects SELECT n, 1 FROM generate_series(1, 40) AS n")
+	b.exec(t, "INSERT INTO artifacts SELECT n, n AS project, 10 FROM generate_series(1, 40) AS n")
+	b.feed(t)
+	for range 2 {
+		if got := b.liveTotal(t, "1"); got != (pair{400, 40}) {
+			t.Errorf("live %v", got)
+		}
+		for _, master := range cluster.Masters {
+			if _, err := master.Do(t.Context(), "SCRIPT", "FLUSH"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 func playModel(t *testing.T, cluster *servers.RedisCluster) {
-	m := &model{t: t, enough: 4 * time.Second}
+	m := &model{t: t, enough: 2 * time.Second}
 	m.testBundle = setupOn(t, cluster, func(c *Config) { c.PageSize, c.Hook = 4, m.between })
 	m.play()
 }

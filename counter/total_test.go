@@ -9,11 +9,6 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
-
-	"casq/internal/servers"
-	"casq/internal/testredis"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // namespaces is a bundle whose scopes are grouped by a table of projects.
@@ -183,28 +178,6 @@ func TestTotalOfManyScopes(t *testing.T) {
 	v, err := b.Total(t.Context(), "artifact", "1")
 	if err != nil || v.Scopes != int64(len(ids)) {
 		t.Errorf("%d scopes, %v", v.Scopes, err)
-	}
-}
-
-// On a Cluster the shards are on several servers, each of which may have
-// forgotten the script.
-func TestTotalOnACluster(t *testing.T) {
-	t.Parallel()
-	client, ok := testredis.Client(t, testredis.StartCluster(t, servers.RedisClusterOptions{})).(*redis.ClusterClient)
-	if !ok {
-		t.Fatal("no client of a cluster")
-	}
-	b := namespaces(t, func(c *Config) { c.Redis = client })
-	b.exec(t, "INSERT INTO projects SELECT n, 1 FROM generate_series(1, 40) AS n")
-	b.exec(t, "INSERT INTO artifacts SELECT n, n AS project, 10 FROM generate_series(1, 40) AS n")
-	b.feed(t)
-	for range 2 {
-		if got := b.liveTotal(t, "1"); got != (pair{400, 40}) {
-			t.Errorf("live %v", got)
-		}
-		if err := client.ForEachMaster(t.Context(), func(ctx context.Context, c *redis.Client) error { return c.ScriptFlush(ctx).Err() }); err != nil {
-			t.Fatal(err)
-		}
 	}
 }
 
