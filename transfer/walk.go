@@ -1,0 +1,247 @@
+package transfer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"gocloud.dev/blob"
+	"golang.org/x/sys/unix"
+)
+
+// Placed is a thing that is in place in the target.
+type Placed struct {
+	Key string // below the prefix
+	// Changed is when it was put there last, by the clock of the machine or
+	// server that has the target.
+	Changed time.Time
+}
+
+// walkNames is how many names of one folder are kept in memory, in the order of
+// keys. A folder that has more is read several times.
+const walkNames = 50_000
+
+// Walk calls each for the files below a prefix whose keys are above after, in the
+// order of the bytes of their keys, and ends with its first error. Memory does
+// not grow with the target. What comes or goes meanwhile may be named or not. What
+// no run would have put there (links, other names than keys can have, mirrors of
+// repositories) is not named, and neither is what lies below a mount point.
+func (f *Files) Walk(ctx context.Context, prefix, after string, each func(Placed) error) error {
+	if f.bucket != nil {
+		return f.bucket.walk(ctx, prefix, after, each)
+	}
+	w := &walk{tree: f.target, after: after, most: walkNames, each: each, sort: sortFile, parts: []string{""}}
+	return w.run(ctx, prefix)
+}
+
+// Walk is that of [Files], for mirrors.
+func (r *Repositories) Walk(ctx context.Context, prefix, after string, each func(Placed) error) error {
+	// One that is exchanged changes itself, one that is updated in place its refs.
+	w := &walk{tree: r.target, after: after, most: walkNames, each: each, sort: sortMirror, parts: []string{"", "/refs"}}
+	return w.run(ctx, prefix)
+}
+
+// walk goes through folders depth first. In a folder things are ordered by their
+// name, and folders of things by their name and a slash: that is the order of the
+// keys.
+type walk struct {
+	tree  *tree
+	after string
+	most  int
+	each  func(Placed) error
+	// sort says what an entry of a folder is: its name for a thing, with a slash
+	// for a folder of things, "" for what is neither.
+	sort  func(dir *os.File, entry os.DirEntry) (string, error)
+	parts []string // what shows that a thing has changed
+}
+
+func (w *walk) run(ctx context.Context, prefix string) error {
+	dir, err := w.tree.openDir(cmp.Or(prefix, "."))
+	if absent(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("walk %s: %w", w.tree.name, err)
+	}
+	defer dir.Close()
+	return w.folder(ctx, dir, "")
+}
+
+// folder goes through the folder whose keys begin with at.
+func (w *walk) folder(ctx context.Context, dir *os.File, at string) error {
+	for beyond := ""; ; {
+		names, err := w.names(ctx, dir, at, beyond)
+		if err != nil {
+			return fmt.Errorf("walk %s: %w", dir.Name(), err)
+		}
+		for _, name := range names {
+			if err := w.entry(ctx, dir, at, name); err != nil {
+				return err
+			}
+		}
+		if len(names) < w.most {
+			return nil
+		}
+		beyond = names[len(names)-1]
+	}
+}
+
+// names are the first of the folder beyond a name, in order.
+func (w *walk) names(ctx context.Context, dir *os.File, at, beyond string) ([]string, error) {
+	if _, err := dir.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	var names []string
+	cut := func() {
+		slices.Sort(names)
+		names = names[:min(len(names), w.most)]
+	}
+	for {
+		entries, err := dir.ReadDir(512)
+		for _, entry := range entries {
+			name, err := w.name(dir, at, entry)
+			if err != nil {
+				return nil, err
+			}
+			if name > beyond {
+				names = append(names, name)
+			}
+		}
+		if len(names) >= 2*w.most {
+			cut()
+		}
+		switch {
+		// A folder that was deleted while it was read has no more names.
+		case errors.Is(err, io.EOF), errors.Is(err, unix.ENOENT):
+			cut()
+			return names, nil
+		case err != nil:
+			return nil, err
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// name is what sort says of an entry; "" if all of it is to be left out.
+func (w *walk) name(dir *os.File, at string, entry os.DirEntry) (string, error) {
+	if badPath(at+entry.Name()) != "" {
+		return "", nil
+	}
+	if full := at + entry.Name() + "/"; entry.IsDir() && full < w.after && !strings.HasPrefix(w.after, full) {
+		return "", nil
+	}
+	name, err := w.sort(dir, entry)
+	if gone(err) {
+		return "", nil
+	}
+	return name, err
+}
+
+func (w *walk) entry(ctx context.Context, dir *os.File, at, name string) error {
+	folder, isFolder := strings.CutSuffix(name, "/")
+	if !isFolder {
+		return w.thing(dir, at, name)
+	}
+	child, err := openChild(dir, folder)
+	if gone(err) || err == nil && !w.tree.sameDevice(int(child.Fd())) {
+		if err == nil {
+			_ = child.Close()
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("walk %s/%s: %w", dir.Name(), folder, err)
+	}
+	defer child.Close()
+	return w.folder(ctx, child, at+name)
+}
+
+// thing names one that is still there.
+func (w *walk) thing(dir *os.File, at, name string) error {
+	if at+name <= w.after {
+		return nil
+	}
+	var changed time.Time
+	for _, part := range w.parts {
+		st, err := statAt(int(dir.Fd()), name+part)
+		if gone(err) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("walk %s/%s: %w", dir.Name(), name+part, err)
+		}
+		if at := time.Unix(st.Ctim.Unix()); at.After(changed) {
+			changed = at
+		}
+	}
+	return w.each(Placed{Key: at + name, Changed: changed})
+}
+
+// gone is true for what is not there any more, or is no folder any more.
+func gone(err error) bool {
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP)
+}
+
+// sortFile sees files, in all folders but those of mirrors: repositories may have
+// the same target.
+func sortFile(dir *os.File, entry os.DirEntry) (string, error) {
+	switch {
+	case entry.Type().IsRegular():
+		return entry.Name(), nil
+	case !entry.IsDir():
+		return "", nil
+	}
+	mirror, err := isMirror(dir, entry.Name())
+	if mirror || err != nil {
+		return "", err
+	}
+	return entry.Name() + "/", nil
+}
+
+// sortMirror sees mirrors, and no files.
+func sortMirror(dir *os.File, entry os.DirEntry) (string, error) {
+	if !entry.IsDir() {
+		return "", nil
+	}
+	mirror, err := isMirror(dir, entry.Name())
+	if mirror || err != nil {
+		return entry.Name(), err
+	}
+	return entry.Name() + "/", nil
+}
+
+// isMirror tells whether a folder is a whole bare repository. It asks for more
+// than [isRepository] does: a folder of files may well have a config.
+func isMirror(parent *os.File, name string) (bool, error) {
+	for _, part := range []struct {
+		name string
+		kind kind
+	}{{"HEAD", kindFile}, {"objects", kindDir}, {"refs", kindDir}} {
+		is, err := leafKind(int(parent.Fd()), name+"/"+part.name)
+		if err != nil || is != part.kind {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// walk is [Files.Walk]. Servers list keys in the order of their bytes.
+func (b *bucket) walk(ctx context.Context, prefix, after string, each func(Placed) error) error {
+	if prefix != "" {
+		prefix += "/"
+	}
+	return b.eachObject(ctx, prefix, func(o *blob.ListObject) error {
+		key := strings.TrimPrefix(o.Key, prefix)
+		if key <= after || badPath(o.Key) != "" {
+			return nil
+		}
+		return each(Placed{Key: key, Changed: o.ModTime})
+	})
+}
