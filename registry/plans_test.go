@@ -124,6 +124,20 @@ func statements(process uuid.UUID) map[string]func(n int) (sql string, args []an
 		"reconcile, rows": func(n int) (string, []any) {
 			return reconcileRowsSQL, []any{kind, "path/to/thing-0100000", n, nil, nil, time.Now(), nil}
 		},
+		"reconcile, placed": func(n int) (string, []any) {
+			_, ids, _, _ := keys(n)
+			return reconcilePlacedSQL, []any{kind, ids, make([]bool, n), time.Now()}
+		},
+		"reconcile, synced": func(n int) (string, []any) {
+			return reconcileSyncedSQL, []any{kind, "path/to/thing-0100000", nil, time.Now(), n}
+		},
+		"reconcile, unwanted": func(n int) (string, []any) {
+			_, ids, versions, _ := keys(n)
+			return reconcileUnwantedSQL, []any{kind, ids, versions, 1, int64(1)}
+		},
+		"live page": func(n int) (string, []any) {
+			return livePageSQL, []any{kind, "path/to/thing-0100000", n}
+		},
 		"reconcile, requeue": func(n int) (string, []any) {
 			_, ids, versions, _ := keys(n)
 			return reconcileRequeueSQL, []any{kind, ids, versions}
@@ -163,7 +177,7 @@ func TestStatementsUseTheKey(t *testing.T) {
 				sql, args := statement(n)
 				p, text := b.explain(t, sql, args)
 				scans := p.scans()
-				if len(scans) == 0 && name != "transpose" && name != "look, apply" {
+				if len(scans) == 0 && name != "transpose" && name != "look, apply" && name != "reconcile, unwanted" {
 					t.Errorf("%s does not read the registry: %s", name, text)
 				}
 				for _, scan := range scans {

@@ -40,8 +40,15 @@ type ReconcilerConfig struct {
 	// InPlace tells whether something is at the place of a thing. May be nil.
 	InPlace func(ctx context.Context, kind eventlog.Kind, key string) bool
 
+	// Targets are those that this process has, by transfer. Others are not walked
+	// through.
+	Targets map[string]Target
+
 	// Every is the time between two full runs. 0: only when asked for.
 	Every time.Duration
+	// WalkEvery is the time between two of these that walk through the targets.
+	// 0: only when asked for.
+	WalkEvery time.Duration
 	// LookEvery is the time between two looks for a run. Defaults to 2 s.
 	LookEvery time.Duration
 	// PageSize is the number of things of one transaction. Defaults to 5000.
@@ -149,7 +156,7 @@ func (r *Reconciler) schedule(ctx context.Context) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('casq.reconcile', 0))"); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, reconcileScheduleSQL, r.cfg.Every)
+		_, err := tx.Exec(ctx, reconcileScheduleSQL, r.cfg.Every, r.cfg.WalkEvery)
 		return err
 	})
 	if err != nil {

@@ -3,6 +3,7 @@ package registry
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"casq/eventlog"
 
@@ -119,5 +120,31 @@ func TestReconcileKinds(t *testing.T) {
 	kinds, err := eventlog.Kinds(t.Context(), home.pool)
 	if err != nil || kinds["a_other"].Queue != "q" {
 		t.Errorf("%v: %v", kinds, err)
+	}
+}
+
+// A change that nobody has read, and that left the payload as it was, shows only
+// in what is in place: all of it is compared.
+func TestStartingOverComparesContents(t *testing.T) {
+	t.Parallel()
+	b := setupLook(t)
+	for _, key := range []string{"one", "two"} {
+		b.put(t, key, 1)
+		b.know(t, key, 1, 1, false)
+	}
+	b.exec(t, "UPDATE casq.kinds SET transfer = 'file', prefix = ''")
+	b.exec(t, "UPDATE casq.registry SET verified_at = now() + interval '1 hour' WHERE resource_id = 'two'")
+	tick := b.tick(t)
+	b.follow(t)
+	for reason, want := range map[Reason]string{Pruned: "thing: checks 1", Lost: "thing: checks 1", Scheduled: "", Failover: ""} {
+		checks := &checkList{}
+		got := b.reconcile(t, Request{Reason: reason}, func(c *ReconcilerConfig) { c.Checks, c.VerifyEvery = checks, 24*time.Hour })
+		if got != want {
+			t.Errorf("%s: got %q, want %q", reason, got, want)
+		}
+	}
+	got := b.reconcile(t, Request{At: &Tick{1, tick}}, func(c *ReconcilerConfig) { c.Checks, c.VerifyEvery = &checkList{}, 24*time.Hour })
+	if got != "thing: checks 1" {
+		t.Errorf("reset: got %q", got)
 	}
 }

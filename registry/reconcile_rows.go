@@ -75,12 +75,13 @@ func (s *rowSet) only(keys []string) map[string]int64 {
 
 // rowsToDo is what is to be done for a page of rows.
 type rowsToDo struct {
-	shown   *page            // what the source shows, or does not
-	gone    map[string]int64 // rows whose things are not there
-	there   *page            // things that are copied again; may be nil
-	raise   rowSet           // rows that are copied again unseen
-	requeue rowSet
-	checks  rowSet
+	shown    *page            // what the source shows, or does not
+	gone     map[string]int64 // rows whose things are not there
+	heldBack int              // as many are left alone
+	there    *page            // things that are copied again; may be nil
+	raise    rowSet           // rows that are copied again unseen
+	requeue  rowSet
+	checks   rowSet
 }
 
 func (d *rowsToDo) needsSource() bool {
@@ -120,6 +121,10 @@ func (run *reconcileRun) readRows(ctx context.Context, kind eventlog.Kind, after
 	var verifyBefore *time.Time
 	if run.cfg.Checks != nil && run.cfg.VerifyEvery > 0 && run.beyond == nil && kind.Transfer != eventlog.TransferNone {
 		verifyBefore = new(time.Now().Add(-run.cfg.VerifyEvery))
+		if run.skipsEvents() {
+			// A change that left the payload as it was shows only in the content.
+			verifyBefore = &run.requestedAt
+		}
 	}
 	life, tick := run.beyond.columns()
 	err := run.cfg.Home.QueryRow(ctx, reconcileRowsSQL, kind.Name, from, run.cfg.PageSize, life, tick, waitedSince, verifyBefore).
@@ -137,7 +142,7 @@ func (run *reconcileRun) rowsPage(ctx context.Context, p *rowsPage) error {
 	if err != nil {
 		return err
 	}
-	f := found{unlisted: !do.shown.listed, looked: len(p.keys)}
+	f := found{unlisted: !do.shown.listed, looked: len(p.keys), heldBack: do.heldBack}
 	if do.needsSource() {
 		if _, err := run.passed(ctx, do.shown); err != nil {
 			return err
@@ -180,14 +185,28 @@ func (run *reconcileRun) judge(ctx context.Context, p *rowsPage) (*rowsToDo, err
 		}
 	default:
 		do.gone = ask.only(do.shown.keys)
+		err = run.brake(ctx, do)
 	}
-	return do, nil
+	return do, err
+}
+
+// brake leaves rows alone where too many of them would be removed.
+func (run *reconcileRun) brake(ctx context.Context, do *rowsToDo) error {
+	if len(do.gone) == 0 {
+		return nil
+	}
+	held, err := run.holdsBack(ctx, do.shown.kind)
+	if held {
+		do.heldBack, do.gone = len(do.gone), nil
+	}
+	return err
 }
 
 // skipsEvents tells whether the run was asked for since events were lost, or
-// will not be read: then also things that cannot be listed are copied again.
+// will not be read: then also things that cannot be listed are copied again. When
+// home fails over with its own log, what it did is lost with the events.
 func (run *reconcileRun) skipsEvents() bool {
-	return run.beyond != nil || run.at != nil || run.reason == Lost || run.reason == Pruned
+	return run.reason != Failover && (run.beyond != nil || run.at != nil || run.reason == Lost || run.reason == Pruned)
 }
 
 // applyRows does what was judged, under locks in key order.

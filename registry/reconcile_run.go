@@ -38,6 +38,7 @@ const (
 	thingsPhase  = "things"  // what the source has, and the registry may not
 	rowsPhase    = "rows"    // what the registry has, and the source may not
 	stagingPhase = "staging" // what no run works with
+	walkPhase    = "walk"    // what is in place, and what the registry says of it
 )
 
 // progress is where a run goes on: after a key of a kind, in a phase.
@@ -57,6 +58,14 @@ type reconcileRun struct {
 	beyond  *Tick
 	at      *Tick
 	reached progress
+
+	requestedAt   time.Time  // by home's clock
+	walks         bool       // in the end
+	removeOrphans bool       // which are otherwise only told of
+	lostSince     *time.Time // nil: nothing was lost that home had done
+	allowRemove   int64      // see [Request.AllowRemove]
+
+	held map[string]bool // kinds of which nothing is removed, as far as was asked
 }
 
 // found is what one page has come to.
@@ -64,15 +73,18 @@ type found struct {
 	unlisted                                   bool
 	looked, created, adopted, changed, removed int
 	requeued, checks, late, staging            int
+	heldBack, orphansRemoved                   int
+	orphans                                    []string
 }
 
 // take makes a run this process's; nil when there is none.
 func (r *Reconciler) take(ctx context.Context) (*reconcileRun, error) {
-	run := &reconcileRun{Reconciler: r}
+	run := &reconcileRun{Reconciler: r, held: make(map[string]bool)}
 	var beyondLife, atLife *int32
 	var beyondTick, atTick *int64
 	err := r.cfg.Home.QueryRow(ctx, reconcileTakeSQL, r.cfg.Process).Scan(&run.id, &run.kind, &run.reason, &run.dry,
-		&beyondLife, &beyondTick, &atLife, &atTick, &run.reached.phase, &run.reached.kind, &run.reached.after)
+		&beyondLife, &beyondTick, &atLife, &atTick, &run.reached.phase, &run.reached.kind, &run.reached.after,
+		&run.requestedAt, &run.walks, &run.removeOrphans, &run.lostSince, &run.allowRemove)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil //nolint:nilnil // there is nothing to do, which is no error
 	}
@@ -107,13 +119,20 @@ func (run *reconcileRun) carryOut(ctx context.Context) error {
 			return err
 		}
 	}
-	if run.reached.phase != stagingPhase {
+	if run.reached.phase == thingsPhase || run.reached.phase == rowsPhase {
 		if err := run.eachKind(ctx, kinds, rowsPhase, run.rows); err != nil {
 			return err
 		}
 	}
-	if err := run.staging(ctx); err != nil {
-		return err
+	if run.reached.phase != walkPhase {
+		if err := run.staging(ctx); err != nil {
+			return err
+		}
+	}
+	if run.walks {
+		if err := run.eachKind(ctx, kinds, walkPhase, run.walk); err != nil {
+			return err
+		}
 	}
 	return run.finish(ctx)
 }
@@ -154,12 +173,18 @@ func (run *reconcileRun) move(ctx context.Context, db execer, to progress, kind 
 	from := run.reached
 	tag, err := db.Exec(ctx, reconcileMoveSQL, run.id, run.cfg.Process, from.phase, from.kind, from.after,
 		to.phase, to.kind, to.after, kind, f.unlisted, f.looked, f.created, f.adopted, f.changed, f.removed,
-		f.requeued, f.checks, f.late, f.staging)
+		f.requeued, f.checks, f.late, f.staging, f.heldBack, len(f.orphans), f.orphansRemoved)
 	if err != nil {
 		return fmt.Errorf("store progress: %w", err)
 	}
 	if tag.RowsAffected() == 0 {
 		return errTakenOver
+	}
+	if len(f.orphans) == 0 {
+		return nil
+	}
+	if _, err := db.Exec(ctx, reconcileOrphansSQL, run.id, kind, f.orphans, mostOrphans); err != nil {
+		return fmt.Errorf("name what is nobody's: %w", err)
 	}
 	return nil
 }
@@ -264,13 +289,18 @@ func (run *reconcileRun) finish(ctx context.Context) error {
 		return errTakenOver
 	}
 	var f found
+	var orphans int
 	err = run.cfg.Home.QueryRow(ctx, reconcileTotalsSQL, run.id).Scan(&f.looked, &f.created, &f.adopted, &f.changed, &f.removed,
-		&f.requeued, &f.checks, &f.late, &f.staging)
+		&f.requeued, &f.checks, &f.late, &f.staging, &f.heldBack, &orphans, &f.orphansRemoved)
 	if err != nil {
 		return fmt.Errorf("read the report: %w", err)
 	}
+	if n := orphans - f.orphansRemoved; n > 0 {
+		run.log.WarnContext(ctx, "target has things that are nobody's, see casq.reconcile_orphans", "run", run.id, "orphans", n)
+	}
 	run.log.InfoContext(ctx, "reconcile finished", "run", run.id, "reason", run.reason, "dry_run", run.dry, "looked_at", f.looked,
 		"created", f.created, "adopted", f.adopted, "changed", f.changed, "removed", f.removed, "requeued", f.requeued,
-		"checks", f.checks, "late", f.late, "staging_removed", f.staging)
+		"checks", f.checks, "late", f.late, "staging_removed", f.staging, "held_back", f.heldBack,
+		"orphans", orphans, "orphans_removed", f.orphansRemoved)
 	return nil
 }

@@ -12,4 +12,4 @@ WHERE r.id = (
     )
   AND EXISTS (SELECT FROM casq.processes AS p WHERE p.id = $1 AND p.dead_at IS NULL)
 RETURNING r.id, coalesce(r.kind, ''), r.reason, r.dry_run, r.beyond_life, r.beyond_tick, r.at_life, r.at_tick,
-          r.phase, r.at_kind, r.after_key
+          r.phase, r.at_kind, r.after_key, r.requested_at, r.walk, r.remove_orphans, r.lost_since, r.allow_remove

@@ -20,6 +20,7 @@ const (
 	Scheduled Reason = "scheduled" // it is time again
 	Lost      Reason = "lost"      // the source has lost what was read from it
 	Pruned    Reason = "pruned"    // events were gone before they were read
+	Failover  Reason = "failover"  // home has failed over with its own log; asked for by the database
 )
 
 // Request asks for the registry to be compared with the source.
@@ -29,6 +30,15 @@ type Request struct {
 	DryRun bool  // report what would be done, and do nothing
 	Beyond *Tick // only rows whose intent came with a later tick; nil: all
 	At     *Tick // look only at a host that shows this tick; nil: any
+
+	// Walk has what is in place compared with the registry in the end.
+	Walk bool
+	// RemoveOrphans has a walk remove what is in place of no row. Otherwise it is
+	// only told of: the folder may have other things than casq's.
+	RemoveOrphans bool
+	// AllowRemove is how many rows of a kind may be removed though that is most of
+	// them; see [TooMany].
+	AllowRemove int64
 }
 
 // Tick is a tick of the source, in the terms of casq.ticks.
@@ -42,7 +52,8 @@ type Tick struct {
 func Ask(ctx context.Context, tx pgx.Tx, r Request) (id int64, err error) {
 	beyondLife, beyondTick := r.Beyond.columns()
 	atLife, atTick := r.At.columns()
-	err = tx.QueryRow(ctx, requestSQL, r.Kind, r.Reason, r.DryRun, beyondLife, beyondTick, atLife, atTick).Scan(&id)
+	err = tx.QueryRow(ctx, requestSQL, r.Kind, r.Reason, r.DryRun, beyondLife, beyondTick, atLife, atTick,
+		r.Walk, r.RemoveOrphans, r.AllowRemove).Scan(&id)
 	if err != nil {
 		return 0, fmt.Errorf("ask for a reconcile: %w", err)
 	}

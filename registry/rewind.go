@@ -26,7 +26,7 @@ var (
 // beyond are looked at in the source as it is now, on a host that shows the
 // history which the cursor goes on with.
 func (t *Transposer) Rewound(ctx context.Context, tx pgx.Tx, w eventlog.Rewind) error {
-	request := Request{Reason: reasonOf(w.Cause), At: tickOf(w.Newest)}
+	request := Request{Reason: reasonOf(w.Cause), At: tickOf(w.Newest), AllowRemove: t.AllowRemove}
 	if !w.Everything {
 		// A row that came with a lost tick may have been purged since: then it
 		// cannot be found by its tick.

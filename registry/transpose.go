@@ -20,7 +20,10 @@ var transposeSQL string
 // Transposer turns the log into registry rows and jobs. It is the consumer of
 // the cursor "registry".
 type Transposer struct {
-	Jobs  Jobs
+	Jobs Jobs
+	// AllowRemove is that of the requests that [Transposer.Rewound] makes.
+	AllowRemove int64
+
 	kinds map[string]eventlog.Kind // known at home
 	// taught is the transaction that has last made kinds known. Until it has
 	// committed nobody knows whether it will.

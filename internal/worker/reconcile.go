@@ -20,7 +20,7 @@ func (w *worker) reconcile(ctx context.Context, process *registry.Process) {
 	registry.NewReconciler(registry.ReconcilerConfig{
 		Home: w.home, Source: w.source, Jobs: w.queue, Checks: w.queue, Process: process.ID(), Logger: w.log,
 		Every: w.cfg.ReconcileInterval, VerifyEvery: w.cfg.VerifyInterval,
-		Staging: w.movers.staging(), InPlace: w.inPlace, Hook: w.cfg.Hook,
+		Staging: w.movers.staging(), Targets: w.movers.targets(), WalkEvery: w.cfg.VerifyInterval, InPlace: w.inPlace, Hook: w.cfg.Hook,
 	}).Run(ctx)
 }
 
@@ -53,6 +53,30 @@ func (s staging) ListStaging(ctx context.Context, each func(registry.Staged) err
 // DropStaging implements [registry.Staging].
 func (s staging) DropStaging(ctx context.Context, t registry.Staged) error {
 	return s.leftovers.DropStaging(ctx, transfer.Staged(t))
+}
+
+// walker is a transfer's target, through which one can walk.
+type walker interface {
+	Walk(ctx context.Context, prefix, after string, each func(transfer.Placed) error) error
+}
+
+// targets are those that this worker has, by transfer.
+func (m *movers) targets() map[string]registry.Target {
+	all := make(map[string]registry.Target)
+	for name, t := range m.byTransfer {
+		if w, ok := t.(walker); ok {
+			all[name] = target{w}
+		}
+	}
+	return all
+}
+
+// target makes a transfer's target that of the registry.
+type target struct{ walker }
+
+// Walk implements [registry.Target].
+func (t target) Walk(ctx context.Context, prefix, after string, each func(registry.Placed) error) error {
+	return t.walker.Walk(ctx, prefix, after, func(p transfer.Placed) error { return each(registry.Placed(p)) })
 }
 
 // inPlace tells whether something is at the place of a thing, where the target

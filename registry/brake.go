@@ -1,0 +1,118 @@
+package registry
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"maps"
+	"slices"
+
+	"casq/eventlog"
+)
+
+//go:embed live_page.sql
+var livePageSQL string
+
+// fewRemovals are never held back.
+const fewRemovals = 100
+
+// TooMany tells whether a comparison that would remove so many of the live rows
+// of a kind has probably met the wrong source, or an empty table: more than a
+// hundred, and more than half. A delete that is logged is no comparison: it is
+// carried out whatever it removes.
+func TooMany(gone, live int64) bool { return gone > fewRemovals && 2*gone > live }
+
+// Overlap is how much of a kind home and a source have in common.
+type Overlap struct {
+	Kind     string `json:"kind"`
+	Unlisted bool   `json:"unlisted"` // the source has no table of it: nothing is removed
+	Here     int64  `json:"here"`     // live rows at home
+	There    int64  `json:"there"`    // things in the source
+	Common   int64  `json:"common"`
+}
+
+// Gone are the rows that a comparison would remove.
+func (o Overlap) Gone() int64 {
+	if o.Unlisted {
+		return 0
+	}
+	return o.Here - o.Common
+}
+
+// Overlaps compares all kinds of home with a source, page by page, and changes
+// nothing. Errors: [eventlog.ErrNoTicks]; anything else is the databases'.
+func Overlaps(ctx context.Context, home, source eventlog.DB) ([]Overlap, error) {
+	kinds, err := eventlog.Kinds(ctx, home)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]Overlap, 0, len(kinds))
+	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
+		o, err := liveAndGone(ctx, home, source, kind)
+		if err == nil {
+			err = o.count(ctx, source)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("compare kind %s: %w", kind, err)
+		}
+		all = append(all, o)
+	}
+	return all, nil
+}
+
+// count counts what the source has.
+func (o *Overlap) count(ctx context.Context, source eventlog.DB) error {
+	for after := (*string)(nil); ; {
+		p, err := thingsPage(ctx, source, o.Kind, after, brakePage)
+		if err != nil || p.last == nil {
+			return err
+		}
+		o.There, after = o.There+int64(len(p.keys)), p.last
+	}
+}
+
+const brakePage = 5000
+
+// liveAndGone counts the rows of a kind, and those that the source has.
+func liveAndGone(ctx context.Context, home, source eventlog.DB, kind string) (Overlap, error) {
+	o := Overlap{Kind: kind}
+	for after := ""; ; {
+		var keys []string
+		if err := home.QueryRow(ctx, livePageSQL, kind, after, brakePage).Scan(&keys); err != nil {
+			return o, fmt.Errorf("read live rows: %w", err)
+		}
+		missing, err := thingsMissing(ctx, source, kind, keys)
+		if err != nil {
+			return o, err
+		}
+		o.Unlisted = !missing.listed
+		o.Here += int64(len(keys))
+		if missing.listed {
+			o.Common += int64(len(keys) - len(missing.keys))
+		}
+		if len(keys) < brakePage {
+			return o, nil
+		}
+		after = keys[len(keys)-1]
+	}
+}
+
+// holdsBack tells whether the run may not remove rows of the kind. All of them
+// are counted when the first is to be removed, which in an ordinary run none is:
+// deletes come by the log.
+func (run *reconcileRun) holdsBack(ctx context.Context, kind string) (bool, error) {
+	if held, known := run.held[kind]; known {
+		return held, nil
+	}
+	o, err := liveAndGone(ctx, run.cfg.Home, run.cfg.Source, kind)
+	if err != nil {
+		return false, fmt.Errorf("count what would be removed: %w", err)
+	}
+	held := TooMany(o.Gone(), o.Here) && o.Gone() > run.allowRemove
+	if held {
+		run.log.WarnContext(ctx, "most of a kind would be removed, nothing of it is; enqueue reconcile --remove allows it",
+			"run", run.id, "kind", kind, "rows", o.Here, "missing_at_source", o.Gone())
+	}
+	run.held[kind] = held
+	return held, nil
+}
