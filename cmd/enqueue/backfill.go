@@ -38,7 +38,24 @@ the table. Running it again is harmless: it costs a needless copy of each thing.
 	}
 	cmd.Flags().StringVar(&kind, "kind", "", "the kind of the tracked table")
 	cmd.Flags().StringVar(&after, "after", "", "the key to go on after, as an earlier run has told it")
+	addJSON(cmd)
 	return cmd
+}
+
+// backfilled is the answer to enqueue backfill.
+type backfilled struct {
+	Kind     string  `json:"kind"`
+	Events   int64   `json:"events"`
+	After    string  `json:"after,omitempty"` // the key to go on after, when it failed
+	Recounts []int64 `json:"recounts"`        // that were asked for
+}
+
+func (b backfilled) text() string {
+	text := fmt.Sprintf("appended %d events of kind %s", b.Events, b.Kind)
+	if len(b.Recounts) > 0 {
+		text += fmt.Sprintf("\nasked for a recount of kind %s, as %s", b.Kind, numbers(b.Recounts))
+	}
+	return text
 }
 
 func (h *home) backfill(ctx context.Context, cmd *cobra.Command, kind, after string) error {
@@ -52,31 +69,33 @@ func (h *home) backfill(ctx context.Context, cmd *cobra.Command, kind, after str
 	progress := cli.NewProgress(cmd.ErrOrStderr(), "backfill "+kind, rows)
 	done, err := eventlog.Backfill(ctx, h.Pool, kind, eventlog.BackfillOptions{After: after, Progress: progress.Set})
 	progress.Close()
-	fmt.Fprintf(cmd.OutOrStdout(), "appended %d events of kind %s\n", done, kind)
+	result := backfilled{Kind: kind, Events: done, Recounts: []int64{}}
 	var failed *eventlog.BackfillError
 	if errors.As(err, &failed) && failed.After != "" {
-		return fmt.Errorf("%w (--after %q goes on)", err, failed.After)
+		result.After = failed.After
+		return errors.Join(answer(cmd, result, result.text()), fmt.Errorf("%w (--after %q goes on)", err, failed.After))
 	}
-	return errors.Join(err, h.countBackfilled(ctx, cmd, kind))
+	ids, countErr := h.countBackfilled(ctx, kind)
+	result.Recounts = append(result.Recounts, ids...)
+	return errors.Join(answer(cmd, result, result.text()), err, countErr)
 }
 
 // countBackfilled asks for the kind's counters, if it has any: the rows that
 // were there before are in no event's deltas.
-func (h *home) countBackfilled(ctx context.Context, cmd *cobra.Command, kind string) error {
+func (h *home) countBackfilled(ctx context.Context, kind string) ([]int64, error) {
 	counters, closeCounters, err := h.counters()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer closeCounters()
 	_, ids, err := counters.Refresh(ctx, counter.Request{Kind: kind, All: true})
 	if errors.Is(err, counter.ErrNotCounted) {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return fmt.Errorf("ask for a recount (enqueue refresh --kind %s --all): %w", kind, err)
+		return nil, fmt.Errorf("ask for a recount (enqueue refresh --kind %s --all): %w", kind, err)
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "asked for a recount of kind %s, as %s\n", kind, numbers(ids))
-	return nil
+	return ids, nil
 }
 
 // rowsOf counts the rows of a kind's tracked table.

@@ -19,8 +19,8 @@ import (
 var reportSQL string
 
 func reconcileCommand() *cobra.Command {
-	var kind string
-	var dryRun, wait bool
+	var request registry.Request
+	var wait bool
 	cmd := &cobra.Command{
 		Use:   "reconcile [--kind KIND]",
 		Short: "Compare the registry with the source",
@@ -29,24 +29,40 @@ things without a row get one, rows without a thing are removed, what is to be do
 has no job gets one, and staging that nobody needs goes. Nothing is copied again that
 is in place. Workers do it now and then by themselves.
 
+With --walk it also looks at what is in place in the targets. What is there and of no
+row is nobody's: it is counted and named (casq.reconcile_orphans), and removed only
+with --remove-orphans, since the folder may have other things than casq's. What was
+removed and is back is removed again, what is not there is copied again.
+
+When more than half of the rows of a kind, and more than 100, have no thing in the
+source, none of them is removed; --remove N allows up to N of each kind.
+
 With --dry-run the worker reports what it would do. With --wait the report is shown
 when it is complete; it stays in casq.reconcile_report.`,
 		Example: `  enqueue reconcile --dry-run --wait
-  enqueue reconcile --kind artifact --wait --json`,
+  enqueue reconcile --kind artifact --wait --json
+  enqueue reconcile --walk --remove-orphans --dry-run --wait`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if request.RemoveOrphans && !request.Walk {
+				return cli.Usage(cmd, "--remove-orphans needs --walk, which finds them")
+			}
 			return withHome(cmd, func(ctx context.Context, h *home) error {
-				if kind != "" {
-					if err := h.checkKind(ctx, kind); err != nil {
+				if request.Kind != "" {
+					if err := h.checkKind(ctx, request.Kind); err != nil {
 						return err
 					}
 				}
-				return h.reconcile(ctx, cmd, registry.Request{Kind: kind, Reason: registry.Asked, DryRun: dryRun}, wait)
+				request.Reason = registry.Asked
+				return h.reconcile(ctx, cmd, request, wait)
 			})
 		},
 	}
-	cmd.Flags().StringVar(&kind, "kind", "", "one kind of things; all by default")
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "report what would be done, and do nothing")
+	cmd.Flags().StringVar(&request.Kind, "kind", "", "one kind of things; all by default")
+	cmd.Flags().BoolVar(&request.DryRun, "dry-run", false, "report what would be done, and do nothing")
+	cmd.Flags().BoolVar(&request.Walk, "walk", false, "also compare what is in place in the targets with the registry")
+	cmd.Flags().BoolVar(&request.RemoveOrphans, "remove-orphans", false, "remove what is in place and nobody's")
+	cmd.Flags().Int64Var(&request.AllowRemove, "remove", 0, "allow up to so many things of each kind to be removed")
 	cmd.Flags().BoolVar(&wait, "wait", false, "return when the report is complete, and show it")
 	addJSON(cmd)
 	return cmd
@@ -61,6 +77,13 @@ type reconciled struct {
 	Phase   string       `json:"-"`
 	Waiting string       `json:"waiting,omitempty"` // why it stands still
 	Report  []kindReport `json:"report"`
+	Orphans []orphan     `json:"orphans,omitempty"` // the first of them
+}
+
+// orphan is what is in place and nobody's.
+type orphan struct {
+	Kind       string `json:"kind"`
+	ResourceID string `json:"resource_id"`
 }
 
 // kindReport is what was found of a kind.
@@ -76,6 +99,9 @@ type kindReport struct {
 	Checks         int64  `json:"checks"`
 	Late           int64  `json:"late"`
 	StagingRemoved int64  `json:"staging_removed"`
+	HeldBack       int64  `json:"held_back"`
+	Orphans        int64  `json:"orphans"`
+	OrphansRemoved int64  `json:"orphans_removed"`
 }
 
 func (h *home) reconcile(ctx context.Context, cmd *cobra.Command, request registry.Request, wait bool) error {
@@ -97,7 +123,7 @@ func (h *home) reconcile(ctx context.Context, cmd *cobra.Command, request regist
 func (h *home) awaitReport(ctx context.Context, cmd *cobra.Command, r *reconciled, wait bool) error {
 	var progress *cli.Progress
 	for {
-		if err := h.QueryRow(ctx, reportSQL, r.Run).Scan(&r.State, &r.Phase, &r.Waiting, &r.Report); err != nil {
+		if err := h.QueryRow(ctx, reportSQL, r.Run, mostNamed).Scan(&r.State, &r.Phase, &r.Waiting, &r.Report, &r.Orphans); err != nil {
 			return fmt.Errorf("read the report of run %d: %w", r.Run, err)
 		}
 		if !wait || r.State == "finished" {
@@ -139,7 +165,7 @@ func (r reconciled) text() string {
 		return out.String()
 	}
 	table := tabwriter.NewWriter(&out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(table, "KIND\tLOOKED AT\tCREATED\tADOPTED\tCHANGED\tREMOVED\tREQUEUED\tCHECKS\tLATE\tSTAGING REMOVED")
+	fmt.Fprintln(table, "KIND\tLOOKED AT\tCREATED\tADOPTED\tCHANGED\tREMOVED\tREQUEUED\tCHECKS\tLATE\tSTAGING REMOVED\tHELD BACK\tORPHANS\tREMOVED")
 	for _, k := range r.Report {
 		name := k.Kind
 		switch {
@@ -148,9 +174,13 @@ func (r reconciled) text() string {
 		case k.Unlisted:
 			name += " (no table)"
 		}
-		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", name,
-			k.LookedAt, k.Created, k.Adopted, k.Changed, k.Removed, k.Requeued, k.Checks, k.Late, k.StagingRemoved)
+		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", name,
+			k.LookedAt, k.Created, k.Adopted, k.Changed, k.Removed, k.Requeued, k.Checks, k.Late, k.StagingRemoved,
+			k.HeldBack, k.Orphans, k.OrphansRemoved)
 	}
 	_ = table.Flush()
+	for _, o := range r.Orphans {
+		fmt.Fprintf(&out, "nobody's: %s %s\n", o.Kind, o.ResourceID)
+	}
 	return out.String()
 }

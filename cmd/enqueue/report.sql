@@ -1,8 +1,13 @@
--- A reconcile run ($1) and what it has found, by kind.
+-- A reconcile run ($1) and what it has found, by kind; and $2 of what it has found
+-- to be nobody's.
 SELECT r.state, r.phase, coalesce(r.waiting, ''), coalesce(json_agg(json_build_object(
            'kind', r.kind, 'unlisted', r.unlisted, 'looked_at', r.looked_at, 'created', r.created, 'adopted', r.adopted,
            'changed', r.changed, 'removed', r.removed, 'requeued', r.requeued, 'checks', r.checks, 'late', r.late,
-           'staging_removed', r.staging_removed) ORDER BY r.kind) FILTER (WHERE r.kind IS NOT NULL), '[]')
+           'staging_removed', r.staging_removed, 'held_back', r.held_back, 'orphans', r.orphans,
+           'orphans_removed', r.orphans_removed) ORDER BY r.kind) FILTER (WHERE r.kind IS NOT NULL), '[]'),
+       (SELECT coalesce(json_agg(o), '[]') FROM (
+            SELECT o.kind, o.resource_id FROM casq.reconcile_orphans AS o
+            WHERE o.run = $1 ORDER BY o.kind, o.resource_id LIMIT $2) AS o)
 FROM casq.reconcile_report AS r
 WHERE r.run = $1
 GROUP BY r.state, r.phase, r.waiting

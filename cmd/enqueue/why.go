@@ -2,13 +2,18 @@ package main
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 )
 
+//go:embed why.sql
+var whySQL string
+
 func whyCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "why KIND KEY",
 		Short: "Tell what a thing waits for",
 		Long: `Why tells, in words, what is wanted of a thing, which event asked for it, which
@@ -20,13 +25,34 @@ job and process has it, and what it waits for. It is SELECT casq.why(KIND, KEY).
 				if err := h.checkKind(ctx, args[0]); err != nil {
 					return err
 				}
-				var answer string
-				if err := h.QueryRow(ctx, "SELECT casq.why($1, $2)", args[0], args[1]).Scan(&answer); err != nil {
-					return fmt.Errorf("ask why: %w", err)
-				}
-				fmt.Fprintln(cmd.OutOrStdout(), answer)
-				return nil
+				return h.why(ctx, cmd, args[0], args[1])
 			})
 		},
 	}
+	addJSON(cmd)
+	return cmd
+}
+
+// reason is the answer to enqueue why: the row's state, and all of it in words.
+type reason struct {
+	Kind          string     `json:"kind"`
+	ResourceID    string     `json:"resource_id"`
+	Why           string     `json:"why"`
+	Status        *string    `json:"status"` // nil: there is no row
+	Version       *int64     `json:"version"`
+	SyncedVersion *int64     `json:"synced_version"`
+	Attempts      *int       `json:"attempts"`
+	LastError     *string    `json:"last_error"`
+	RetryAt       *time.Time `json:"retry_at"`
+	DeletedAt     *time.Time `json:"deleted_at"`
+}
+
+func (h *home) why(ctx context.Context, cmd *cobra.Command, kind, key string) error {
+	r := reason{Kind: kind, ResourceID: key}
+	err := h.QueryRow(ctx, whySQL, kind, key).Scan(&r.Why, &r.Status, &r.Version, &r.SyncedVersion, &r.Attempts,
+		&r.LastError, &r.RetryAt, &r.DeletedAt)
+	if err != nil {
+		return fmt.Errorf("ask why: %w", err)
+	}
+	return answer(cmd, r, r.Why)
 }
