@@ -192,13 +192,16 @@ func (b *testBundle) recount(t testing.TB, r Request) {
 // work carries out what is queued until nothing is.
 func (b *testBundle) work(t testing.TB) {
 	t.Helper()
-	for {
+	for range 100 {
 		scans, finalizes := b.queue.take()
 		if len(scans)+len(finalizes) == 0 {
 			return
 		}
 		for _, id := range scans {
-			if err := b.Scan(t.Context(), id, 1, b.process); err != nil && !errors.Is(err, ErrSuperseded) {
+			err := b.Scan(t.Context(), id, 1, b.process)
+			if errors.Is(err, ErrBusy) {
+				b.queue.scans = append(b.queue.scans, id)
+			} else if err != nil && !errors.Is(err, ErrSuperseded) {
 				t.Fatal(err)
 			}
 		}
@@ -208,6 +211,7 @@ func (b *testBundle) work(t testing.TB) {
 			}
 		}
 	}
+	t.Fatal("there is always more to do")
 }
 
 type pair struct{ size, items int64 }

@@ -1,9 +1,14 @@
--- Cancels a recount ($1), or all of a scan when it is the one for all scopes. A
--- scan without a recount left is over; whoever runs it has lost its token.
+-- Cancels a recount ($1), or all of it when it is the one for all scopes, its parts
+-- included. A scan without a recount left is over; whoever runs it has lost its
+-- token. A part is not: what comes after it depends on it.
 WITH found AS (
     SELECT id, scan, scope_id, finished_at FROM casq.refreshes WHERE id = $1
 ), locked AS MATERIALIZED (
-    SELECT s.id FROM casq.scans AS s JOIN found AS f ON f.scan = s.id FOR UPDATE OF s
+    SELECT s.id, EXISTS (SELECT FROM casq.scans AS w WHERE w.id = s.part_of AND w.in_parts) AS is_part
+    FROM casq.scans AS s
+    JOIN found AS f ON s.id = f.scan OR s.part_of = f.scan AND f.scope_id IS NULL
+    ORDER BY s.id
+    FOR UPDATE OF s
 ), cancelled AS (
     UPDATE casq.refreshes AS r
     SET state = 'cancelled', finished_at = clock_timestamp(), reason = 'cancelled by an operator'
@@ -14,9 +19,10 @@ WITH found AS (
 ), over AS (
     UPDATE casq.scans AS s
     SET finished_at = clock_timestamp(), token = NULL
-    FROM locked AS l
+    FROM locked AS l, found AS f
     WHERE s.id = l.id AND s.finished_at IS NULL
       AND EXISTS (SELECT FROM cancelled)
+      AND (f.scope_id IS NULL OR NOT l.is_part)
       AND NOT EXISTS (SELECT FROM casq.refreshes AS r
                       WHERE r.scan = l.id AND r.finished_at IS NULL AND r.id NOT IN (SELECT id FROM cancelled))
 )

@@ -52,6 +52,11 @@ type Config struct {
 	// Concurrency is how many scans run at once, in all processes together.
 	// Defaults to 2.
 	Concurrency int
+	// SnapshotLimit is how long a recount keeps a snapshot open where it can be
+	// divided: a table with an index that begins with the scope column, or a list
+	// of scopes. A single scope takes what it takes. Defaults to
+	// [DefaultSnapshotLimit].
+	SnapshotLimit time.Duration
 	// Lease is how long the lease lasts of who feeds the shards. It saves double
 	// work and protects nothing. Defaults to 30 s.
 	Lease time.Duration
@@ -68,11 +73,15 @@ type Config struct {
 //
 // mu guards buf, which is nil until the namespace is known.
 type Counters struct {
-	cfg      Config
-	log      *slog.Logger
-	leaser   *lease.Leaser
-	patience time.Duration // finalizePatience, but for tests
-	askAgain time.Duration // withoutRedis, but for tests
+	cfg    Config
+	log    *slog.Logger
+	leaser *lease.Leaser
+	// finalizePatience, withoutRedis, swapsSideBySide and [time.Since], but for
+	// tests.
+	patience   time.Duration
+	askAgain   time.Duration
+	sideBySide int
+	since      func(time.Time) time.Duration
 
 	mu  sync.Mutex
 	buf *buffer
@@ -88,12 +97,16 @@ func New(cfg Config) *Counters {
 	cfg.Interval = cmp.Or(cfg.Interval, eventlog.DefaultTickInterval)
 	cfg.FlushEvery = cmp.Or(cfg.FlushEvery, time.Second)
 	cfg.Concurrency = cmp.Or(cfg.Concurrency, 2)
+	cfg.SnapshotLimit = cmp.Or(cfg.SnapshotLimit, DefaultSnapshotLimit)
 	if cfg.Hook == nil {
 		cfg.Hook = func(string) {}
 	}
 	cfg.CheckEvery = cmp.Or(cfg.CheckEvery, time.Hour)
 	leaser := lease.New(lease.Config{Client: cfg.Redis, TTL: cfg.Lease})
-	return &Counters{cfg: cfg, leaser: leaser, log: cfg.Logger.With("component", "counters"), patience: finalizePatience, askAgain: withoutRedis}
+	return &Counters{
+		cfg: cfg, leaser: leaser, log: cfg.Logger.With("component", "counters"),
+		patience: finalizePatience, askAgain: withoutRedis, sideBySide: swapsSideBySide, since: time.Since,
+	}
 }
 
 // ErrNotStarted says that no worker has begun to count in this database yet.

@@ -5,7 +5,9 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"casq/internal/lossy"
 
@@ -21,6 +23,7 @@ type faulty struct {
 	text    string
 	answer  bool
 	armed   bool
+	inParts bool // the recount goes on in parts
 }
 
 func (f *faulty) at(point string) {
@@ -55,12 +58,16 @@ func TestFaults(t *testing.T) {
 		{"start a scan", "scanning", "commit"},
 		{"end a scan", "scan:summed", "commit"},
 		{"swap", "finalize:locked", "commit"},
+		{"end a recount", "finalize:swapped", "commit"},
+		{"count in parts", "scan:slow", "commit"},
+		{"end a part", "finalize:swapped", "commit"},
 	} {
 		for name, answer := range map[string]bool{"failed": false, "failed, but persisted": true} {
 			t.Run(test.name+"/"+name, func(t *testing.T) {
 				t.Parallel()
 				f := newFaulty(t)
 				f.point, f.text, f.answer, f.armed = test.point, test.text, answer, true
+				f.inParts = strings.HasSuffix(test.name, "part") || strings.HasSuffix(test.name, "parts")
 				f.play(t)
 				select {
 				case <-f.network.Lost():
@@ -94,7 +101,7 @@ func newFaulty(t *testing.T) *faulty {
 	t.Cleanup(func() { _ = client.Close() })
 	f.cfg.Redis, f.cfg.Home = client, f.network.Pool(t, f.url)
 	f.Counters.n = 0 // look for them again, through the network
-	f.patience = 0
+	f.patience, f.sideBySide = 0, 1
 	return f
 }
 
@@ -140,11 +147,14 @@ func (f *faulty) play(t *testing.T) {
 		return err
 	})
 	f.at("scanning")
+	if f.inParts {
+		f.divides(t)
+	}
 	f.works(t)
 	f.exec(t, "INSERT INTO artifacts VALUES (1000, 1, 10)")
-	f.works(t)
-	f.works(t)
-	f.works(t) // what was asked for twice waits its turn
+	for len(f.queue.scans)+len(f.queue.finalizes) > 0 { // what was asked for twice waits its turn
+		f.works(t)
+	}
 	f.again(t, feed(true))
 	f.again(t, flush)
 	if got, want := f.flushedValues(t), f.real(t); !maps.Equal(got, want) {
@@ -155,6 +165,21 @@ func (f *faulty) play(t *testing.T) {
 	if err != nil || !slices.Equal(states, []string{"done"}) {
 		t.Errorf("recounts are %v, %v, want done", states, err)
 	}
+}
+
+// divides is the first scan, which takes too long.
+func (f *faulty) divides(t *testing.T) {
+	t.Helper()
+	f.since = func(time.Time) time.Duration { return time.Hour }
+	f.exec(t, "CREATE INDEX ON artifacts (project)")
+	scans, _ := f.queue.take()
+	f.again(t, func() error {
+		s, err := f.startScan(t.Context(), scans[0], 1, f.process)
+		if err != nil {
+			return err
+		}
+		return s.divide(t.Context())
+	})
 }
 
 // works carries out the jobs that there are.

@@ -1,6 +1,6 @@
 WITH again AS (
     UPDATE casq.scans AS s
-    SET token = NULL, process = NULL, scanned_at = NULL, shards_left = NULL
+    SET token = NULL, process = NULL, scanned_at = NULL, shards = NULL
     WHERE s.id = $1 AND s.token = $2 AND s.finished_at IS NULL
     RETURNING s.id, s.kind
 ), created AS (

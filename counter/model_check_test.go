@@ -54,7 +54,7 @@ func (m *model) quiesce(r *rapid.T) {
 	for len(m.open) > 0 {
 		m.settleOpen(r)
 	}
-	for range 100 {
+	for range 300 {
 		m.took()
 		if len(m.scans)+len(m.finalizes) == 0 {
 			break

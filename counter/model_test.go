@@ -50,7 +50,9 @@ func TestModel(t *testing.T) {
 
 func (m *model) play() {
 	t := m.t
-	m.patience = 0
+	m.patience, m.sideBySide = 0, 1 // what comes between comes alone
+	m.since = func(time.Time) time.Duration { return time.Hour } // each part has one scope
+	m.exec(t, "CREATE INDEX ON artifacts (project)")
 	if _, _, err := m.Counters.open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -70,6 +72,7 @@ func (m *model) play() {
 		"recount":  m.ask,
 		"scan":     m.scan,
 		"finalize": m.finalize,
+		"divide":   m.divide,
 		"whole":    m.recountInBetween,
 		"another":  m.recountInBetween,
 		"third":    m.recountInBetween,
@@ -337,7 +340,10 @@ func (m *model) restore(r *rapid.T) {
 func (m *model) ask(r *rapid.T) {
 	request := Request{Kind: "artifact", Compare: rapid.Bool().Draw(r, "compare")}
 	if request.All = rapid.Bool().Draw(r, "all"); !request.All {
-		request.Scopes = []string{fmt.Sprint(rapid.IntRange(0, modelScopes-1).Draw(r, "scope"))}
+		scope, others := rapid.IntRange(0, modelScopes-1).Draw(r, "scope"), rapid.IntRange(0, 2).Draw(r, "others")
+		for i := range others + 1 {
+			request.Scopes = append(request.Scopes, fmt.Sprint((scope+i)%modelScopes))
+		}
 	}
 	_, _, err := m.Refresh(m.t.Context(), request)
 	if err != nil && !errors.Is(err, ErrNoScope) {
@@ -365,6 +371,24 @@ func (m *model) scanOne(r *rapid.T, id int64) (over bool) {
 		r.Fatal(err)
 	}
 	return errors.Is(err, ErrSuperseded)
+}
+
+// divide is a scan that takes too long.
+func (m *model) divide(r *rapid.T) {
+	m.took()
+	if len(m.scans) == 0 {
+		return
+	}
+	s, err := m.startScan(m.t.Context(), m.scans[rapid.IntRange(0, len(m.scans)-1).Draw(r, "scan")], 1, m.process)
+	switch {
+	case err == nil && (s.whole || len(s.scopes) > 1):
+		err = s.divide(m.t.Context())
+	case err == nil:
+		err = m.giveUpToken(m.t.Context(), s)
+	}
+	if err != nil && !errors.Is(err, ErrBusy) && !errors.Is(err, ErrSuperseded) {
+		r.Fatal(err)
+	}
 }
 
 func (m *model) finalize(r *rapid.T) {

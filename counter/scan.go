@@ -5,8 +5,11 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
+
+	"casq/internal/database"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -63,12 +66,18 @@ type scan struct {
 	token      uuid.UUID
 	kind       string
 	whole      bool
-	scopes     []string // unless whole
+	part       string // what it is a part of: partOfTable, partOfRest, partOfList
+	partOf     *int64 // which recount it is a part of
+	after      *string
+	scopes     []string // unless it finds them itself
 	floorLife  int32
 	floorTick  int64
 	tries      int
 	generation int32
 }
+
+// finds tells whether the scopes are what the table has, and not a list.
+func (s *scan) finds() bool { return s.whole || s.part == partOfTable }
 
 // seen is what a snapshot showed of the log: its newest tick, and the
 // transactions with events beyond that tick.
@@ -79,6 +88,7 @@ type seen struct {
 	mark uuid.UUID
 	xids []string
 	rows int64
+	last *string // of a part of the table: the last scope, unless it was the last part
 }
 
 // Scan sums up what the scan's recounts ask for, in one snapshot of one host, and
@@ -98,6 +108,9 @@ func (c *Counters) Scan(ctx context.Context, id, job int64, process uuid.UUID) e
 		err = s.run(ctx, host)
 		if err == nil || errors.Is(err, ErrSuperseded) || ctx.Err() != nil {
 			return err
+		}
+		if errors.Is(err, errSlow) {
+			return s.divide(ctx)
 		}
 		if gone(err) {
 			return errors.Join(ErrSuperseded, c.Fail(ctx, id, fmt.Errorf("the table is not tracked any more: %w", err)))
@@ -124,6 +137,7 @@ func (s *scan) hosts() []*pgxpool.Pool {
 // the wrong token.
 func (c *Counters) startScan(ctx context.Context, id, job int64, process uuid.UUID) (*scan, error) {
 	s := &scan{Counters: c, id: id, token: uuid.New()}
+	var anew bool
 	err := pgx.BeginTxFunc(ctx, c.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('casq.scans', 0))"); err != nil {
 			return err
@@ -139,7 +153,7 @@ func (c *Counters) startScan(ctx context.Context, id, job int64, process uuid.UU
 			return ErrBusy
 		}
 		err = tx.QueryRow(ctx, scanStartSQL, id, s.token, process, job).
-			Scan(&s.kind, &s.whole, &s.floorLife, &s.floorTick, &s.tries, &s.generation)
+			Scan(&s.kind, &s.whole, &s.part, &s.partOf, &s.after, &s.floorLife, &s.floorTick, &s.tries, &s.generation, &anew)
 		if err != nil {
 			return err
 		}
@@ -152,6 +166,9 @@ func (c *Counters) startScan(ctx context.Context, id, job int64, process uuid.UU
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start scan %d: %w", id, err)
+	}
+	if anew {
+		return nil, s.restart(ctx)
 	}
 	return s, nil
 }
@@ -182,46 +199,80 @@ func (s *scan) runIn(ctx context.Context, tx pgx.Tx, host string) error {
 		return fmt.Errorf("look at the log: %w", err)
 	}
 	s.cfg.Hook("scan:snapshot")
-	if v.rows, err = s.sum(ctx, tx); err != nil {
+	if s.part == partOfTable {
+		v.rows, v.last, err = s.sumPart(ctx, tx)
+	} else {
+		v.rows, err = s.sumAll(ctx, tx)
+	}
+	if err != nil {
 		return err
 	}
 	s.cfg.Hook("scan:summed")
 	return s.end(ctx, v)
 }
 
-// sum reads the sums by scope and stores them, page by page, while the snapshot
-// is open: memory does not grow with the number of scopes.
-func (s *scan) sum(ctx context.Context, tx pgx.Tx) (total int64, err error) {
+// sumAll sums up all scopes, or those of a list. What can be divided has limited
+// time: while a snapshot is open, vacuum removes nothing that it may need, and a
+// standby does not replay that.
+func (s *scan) sumAll(ctx context.Context, tx pgx.Tx) (total int64, err error) {
 	var scopes []string
-	if !s.whole {
-		scopes = s.scopes
-	} else if err := s.forget(ctx); err != nil {
-		return 0, err
+	divisible := len(s.scopes) > 1
+	if s.whole {
+		if err := tx.QueryRow(ctx, "SELECT casq.has_scope_index($1)", s.kind).Scan(&divisible); err != nil {
+			return 0, fmt.Errorf("look for an index: %w", err)
+		}
+		if err := s.forget(ctx); err != nil {
+			return 0, err
+		}
+	} else {
+		scopes = append([]string{}, s.scopes...) // nil is all
 	}
-	rows, err := tx.Query(ctx, scanSumsSQL, s.kind, scopes)
+	if divisible {
+		limit := max(s.cfg.SnapshotLimit.Milliseconds(), 1)
+		if _, err := tx.Exec(ctx, "SELECT set_config('statement_timeout', $1, true)", strconv.FormatInt(limit, 10)); err != nil {
+			return 0, err
+		}
+	}
+	began := time.Now()
+	total, _, _, err = s.sum(ctx, tx, scanSumsSQL, s.kind, scopes)
+	if divisible && database.Code(err) == queryCanceled && time.Since(began) >= s.cfg.SnapshotLimit {
+		return 0, errSlow
+	}
+	return total, err
+}
+
+// queryCanceled is the SQLSTATE of a statement that took too long, or that
+// somebody cancelled.
+const queryCanceled = "57014"
+
+// sum reads sums by scope and stores them, page by page, while the snapshot is
+// open: memory does not grow with the number of scopes. It returns how many rows
+// and scopes they were, and the last scope.
+func (s *scan) sum(ctx context.Context, tx pgx.Tx, sql string, args ...any) (total int64, scopes int, last string, err error) {
+	rows, err := tx.Query(ctx, sql, args...)
 	if err != nil {
-		return 0, fmt.Errorf("sum up %s: %w", s.kind, err)
+		return 0, 0, "", fmt.Errorf("sum up %s: %w", s.kind, err)
 	}
 	defer rows.Close()
 	var page found
 	for rows.Next() {
-		var scope, size string
+		var size string
 		var items int64
-		if err := rows.Scan(&scope, &size, &items); err != nil {
-			return 0, fmt.Errorf("sum up %s: %w", s.kind, err)
+		if err := rows.Scan(&last, &size, &items); err != nil {
+			return 0, 0, "", fmt.Errorf("sum up %s: %w", s.kind, err)
 		}
-		total += items
-		page.add(scope, size, items)
+		total, scopes = total+items, scopes+1
+		page.add(last, size, items)
 		if len(page.scopes) == scanPage {
 			if err := s.store(ctx, &page); err != nil {
-				return 0, err
+				return 0, 0, "", err
 			}
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return 0, fmt.Errorf("sum up %s: %w", s.kind, err)
+		return 0, 0, "", fmt.Errorf("sum up %s: %w", s.kind, err)
 	}
-	return total, s.store(ctx, &page)
+	return total, scopes, last, s.store(ctx, &page)
 }
 
 // found is a page of sums.
@@ -246,7 +297,7 @@ func (s *scan) store(ctx context.Context, page *found) error {
 	for i, scope := range page.scopes {
 		shards[i] = shardOf(Key{s.kind, scope}, n)
 	}
-	tag, err := s.cfg.Home.Exec(ctx, scanFoundSQL, s.id, s.token, s.kind, s.whole, page.scopes, shards, page.sizes, page.items)
+	tag, err := s.cfg.Home.Exec(ctx, scanFoundSQL, s.id, s.token, s.kind, s.finds(), page.scopes, shards, page.sizes, page.items)
 	if err != nil {
 		return fmt.Errorf("store %d sums: %w", len(page.scopes), err)
 	}
@@ -277,7 +328,7 @@ func (s *scan) end(ctx context.Context, v seen) error {
 		return err
 	}
 	return pgx.BeginTxFunc(ctx, s.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, scanEndSQL, s.id, s.token, v.host, v.life, v.tick, v.mark, v.xids, v.rows, s.generation, n)
+		tag, err := tx.Exec(ctx, scanEndSQL, s.id, s.token, v.host, v.life, v.tick, v.mark, v.xids, v.rows, s.generation, n, v.last)
 		if err != nil {
 			return fmt.Errorf("end scan: %w", err)
 		}

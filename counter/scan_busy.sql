@@ -1,15 +1,16 @@
 -- Is a scan ($1) over, and has it to wait? For the live process (other than $2)
 -- that has it; for enough scans ($3) that run; or for an earlier recount of one
--- of its scopes.
-SELECT s.finished_at IS NOT NULL OR s.scanned_at IS NOT NULL,
+-- of its scopes. A part waits for no other recount: the one that it is a part of
+-- has done so.
+SELECT s.finished_at IS NOT NULL OR s.scanned_at IS NOT NULL OR s.in_parts,
        (s.token IS NOT NULL AND s.process <> $2
         AND EXISTS (SELECT FROM casq.processes AS p WHERE p.id = s.process AND p.dead_at IS NULL))
        OR (SELECT count(*) FROM casq.scans AS o
            JOIN casq.processes AS p ON p.id = o.process AND p.dead_at IS NULL
            WHERE o.finished_at IS NULL AND o.scanned_at IS NULL AND o.token IS NOT NULL AND o.id <> s.id) >= $3
-       OR EXISTS (
+       OR s.part_of IS NULL AND EXISTS (
            SELECT FROM casq.scans AS o
-           WHERE o.finished_at IS NULL AND o.id < s.id AND o.kind = s.kind
+           WHERE o.finished_at IS NULL AND coalesce(o.part_of, o.id) < s.id AND o.kind = s.kind
              AND (o.whole OR s.whole OR EXISTS (
                  SELECT FROM casq.refreshes AS a JOIN casq.refreshes AS b ON b.scope_id = a.scope_id
                  WHERE a.scan = s.id AND b.scan = o.id AND b.finished_at IS NULL))

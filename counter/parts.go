@@ -1,0 +1,224 @@
+package counter
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+var (
+	//go:embed part_begin.sql
+	partBeginSQL string
+	//go:embed part_ask.sql
+	partAskSQL string
+	//go:embed part_rest.sql
+	partRestSQL string
+	//go:embed part_done.sql
+	partDoneSQL string
+	//go:embed part_restart.sql
+	partRestartSQL string
+	//go:embed part_divide.sql
+	partDivideSQL string
+	//go:embed part_sums.sql
+	partSumsSQL string
+)
+
+// DefaultSnapshotLimit is below what a standby lets a query hold up its replay,
+// unless it was told otherwise (max_standby_streaming_delay, 30 s).
+const DefaultSnapshotLimit = 20 * time.Second
+
+// What a scan may be a part of.
+const (
+	partOfTable = "table" // the scopes of the table, in the order of their column
+	partOfRest  = "rest"  // counters that the table had no rows for
+	partOfList  = "list"  // of scopes that were asked for
+)
+
+// errSlow says that one snapshot would be open for too long.
+var errSlow = errors.New("the snapshot would be open for too long")
+
+// divide gives up a scan that takes too long in one go: one of all scopes goes on
+// in parts, and of a list every second scope is left to another scan.
+func (s *scan) divide(ctx context.Context) error {
+	s.cfg.Hook("scan:slow")
+	s.log.InfoContext(ctx, "counting in parts", "scan", s.id, "limit", s.cfg.SnapshotLimit)
+	err := pgx.BeginTxFunc(ctx, s.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		if s.whole {
+			return s.beginParts(ctx, tx)
+		}
+		return s.halve(ctx, tx)
+	})
+	if err != nil {
+		return fmt.Errorf("divide scan %d: %w", s.id, err)
+	}
+	if s.whole {
+		return nil
+	}
+	return ErrBusy // the other half is tried again
+}
+
+func (s *scan) beginParts(ctx context.Context, tx pgx.Tx) error {
+	tag, err := tx.Exec(ctx, partBeginSQL, s.id, s.token, s.generation)
+	if err != nil {
+		return err
+	}
+	if tag.RowsAffected() == 0 {
+		return ErrSuperseded
+	}
+	_, err = s.askPart(ctx, tx, s.id, partOfTable, nil)
+	return err
+}
+
+func (s *scan) halve(ctx context.Context, tx pgx.Tx) error {
+	if err := lockScan(ctx, tx, s.id); err != nil {
+		return err
+	}
+	whole := s.id
+	if s.partOf != nil {
+		whole = *s.partOf
+	}
+	other, err := s.askPart(ctx, tx, whole, partOfList, nil)
+	if err != nil {
+		return err
+	}
+	tag, err := tx.Exec(ctx, partDivideSQL, s.id, s.token, other)
+	if err != nil {
+		return err
+	}
+	if tag.RowsAffected() == 0 {
+		return ErrSuperseded
+	}
+	_, err = tx.Exec(ctx, "UPDATE casq.scans SET token = NULL, process = NULL, tries = 0 WHERE id = $1", s.id)
+	return err
+}
+
+// lockScan keeps whoever ends a recount, in parts or not, from doing so meanwhile.
+// Of a recount and its parts, the recount is locked first.
+func lockScan(ctx context.Context, tx pgx.Tx, id int64) error {
+	_, err := tx.Exec(ctx, "SELECT FROM casq.scans WHERE id = $1 FOR UPDATE", id)
+	return err
+}
+
+// askPart queues a part of the recount whole.
+func (c *Counters) askPart(ctx context.Context, tx pgx.Tx, whole int64, part string, after *string) (id int64, err error) {
+	if err := tx.QueryRow(ctx, partAskSQL, whole, part, after).Scan(&id); err != nil {
+		return 0, fmt.Errorf("ask for a part: %w", err)
+	}
+	return id, c.queueScan(ctx, tx, id)
+}
+
+// slices of a part of the table are summed up one by one. They get larger as long
+// as they take less than an eighth of the time.
+const (
+	firstSlice = 1
+	maxSlice   = scanPage
+	sliceShare = 8
+)
+
+// sumPart sums up the scopes beyond s.after, in one snapshot, until half of the
+// time is over: at most a slice, which is not expected to take a quarter, comes
+// after that. last is the last scope; nil: there are no more.
+func (s *scan) sumPart(ctx context.Context, tx pgx.Tx) (total int64, last *string, err error) {
+	if err := s.forget(ctx); err != nil {
+		return 0, nil, err
+	}
+	began, after := time.Now(), s.after
+	for slice := firstSlice; ; {
+		start := time.Now()
+		rows, scopes, end, err := s.sum(ctx, tx, partSumsSQL, s.kind, after, slice)
+		if err != nil {
+			return 0, nil, err
+		}
+		total += rows
+		if scopes < slice {
+			return total, nil, nil
+		}
+		after = &end
+		if s.since(began) > s.cfg.SnapshotLimit/2 {
+			return total, after, nil
+		}
+		if s.since(start) < s.cfg.SnapshotLimit/sliceShare {
+			slice = min(2*slice, maxSlice)
+		}
+	}
+}
+
+// over is a scan that has just ended.
+type over struct {
+	whole *int64 // what it was a part of
+	part  *string
+	last  *string
+}
+
+// goOn asks for what comes after a part: the next one of the table, then the
+// counters that the table had no rows for; or it ends the recount. All is in the
+// transaction that ends the part, and only one at a time is asked for.
+//
+// The rest comes when all parts of the table are swapped in. All shards are beyond
+// their snapshots then: what has a counter because of events that a snapshot has
+// seen has it in Postgres. Each of the rest is looked for once, in their order, so
+// that new ones do not keep it going.
+func (c *Counters) goOn(ctx context.Context, tx pgx.Tx, p over, flush int64) error {
+	if p.whole == nil {
+		return nil
+	}
+	if *p.part == partOfTable && p.last != nil {
+		_, err := c.askPart(ctx, tx, *p.whole, partOfTable, p.last)
+		return err
+	}
+	if *p.part != partOfList {
+		more, err := c.askRest(ctx, tx, p)
+		if more || err != nil {
+			return err
+		}
+	}
+	if _, err := tx.Exec(ctx, partDoneSQL, *p.whole, flush); err != nil {
+		return fmt.Errorf("end the recount: %w", err)
+	}
+	return nil
+}
+
+// askRest asks for the next counters that the table had no rows for, if there are
+// any. It looks at a page of counters at a time.
+func (c *Counters) askRest(ctx context.Context, tx pgx.Tx, p over) (more bool, err error) {
+	var id int64
+	if err := tx.QueryRow(ctx, partAskSQL, *p.whole, partOfRest, p.last).Scan(&id); err != nil {
+		return false, fmt.Errorf("ask for the rest: %w", err)
+	}
+	last, looked, asked := p.last, scanPage, 0
+	for asked == 0 && looked == scanPage {
+		if err := tx.QueryRow(ctx, partRestSQL, *p.whole, id, last, scanPage).Scan(&looked, &asked, &last); err != nil {
+			return false, fmt.Errorf("ask for the rest: %w", err)
+		}
+	}
+	if asked == 0 {
+		_, err := tx.Exec(ctx, "DELETE FROM casq.scans WHERE id = $1", id)
+		return false, err
+	}
+	if _, err := tx.Exec(ctx, "UPDATE casq.scans SET last_scope = $2 WHERE id = $1", id, last); err != nil {
+		return false, fmt.Errorf("ask for the rest: %w", err)
+	}
+	return true, c.queueScan(ctx, tx, id)
+}
+
+// restart begins a recount in parts anew whose table is another one by now.
+func (s *scan) restart(ctx context.Context) error {
+	err := pgx.BeginTxFunc(ctx, s.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		if err := lockScan(ctx, tx, *s.partOf); err != nil {
+			return err
+		}
+		tag, err := tx.Exec(ctx, partRestartSQL, *s.partOf)
+		if err != nil || tag.RowsAffected() == 0 {
+			return err
+		}
+		return s.queueScan(ctx, tx, *s.partOf)
+	})
+	if err != nil {
+		return fmt.Errorf("begin recount %d anew: %w", *s.partOf, err)
+	}
+	return ErrSuperseded
+}
