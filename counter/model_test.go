@@ -50,7 +50,7 @@ func TestModel(t *testing.T) {
 
 func (m *model) play() {
 	t := m.t
-	m.patience, m.sideBySide = 0, 1 // what comes between comes alone
+	m.patience, m.sideBySide = 0, 1                              // what comes between comes alone
 	m.since = func(time.Time) time.Duration { return time.Hour } // each part has one scope
 	m.exec(t, "CREATE INDEX ON artifacts (project)")
 	if _, _, err := m.Counters.open(t.Context()); err != nil {

@@ -52,6 +52,7 @@ func readConfig(env *cli.Env) (config, error) {
 			CounterShards:        env.Int("COUNTER_SHARDS", 1, 1024),
 			FlushInterval:        env.Duration("FLUSH_INTERVAL", 100*time.Millisecond, time.Hour),
 			RefreshConcurrency:   env.Int("REFRESH_CONCURRENCY", 1, 100),
+			RefreshSnapshotLimit: env.Duration("REFRESH_SNAPSHOT_LIMIT", time.Second, 24*time.Hour),
 			CounterCheckInterval: env.Duration("COUNTER_CHECK_INTERVAL", time.Minute, 365*24*time.Hour),
 		},
 		log: readLogConfig(env),

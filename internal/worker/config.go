@@ -43,6 +43,7 @@ type Config struct {
 	CounterShards        int           // see counter.Config; 16
 	FlushInterval        time.Duration // see counter.Config; 1 s
 	RefreshConcurrency   int           // see counter.Config; 2
+	RefreshSnapshotLimit time.Duration // see counter.Config; 20 s
 	CounterCheckInterval time.Duration // see counter.Config; 1 hour
 
 	Timeouts map[string]time.Duration // of one run, by kind; none

@@ -23,7 +23,7 @@ func (w *worker) newCounters() *counter.Counters {
 	return counter.New(counter.Config{
 		Home: w.home, Standbys: w.replicas, Redis: w.redis, Jobs: jobs.NewCounting(w.queue), Logger: w.log,
 		Shards: w.cfg.CounterShards, PageSize: w.cfg.PageSize, FlushEvery: w.cfg.FlushInterval,
-		Concurrency: w.cfg.RefreshConcurrency, Lease: w.cfg.CursorLease, CheckEvery: w.cfg.CounterCheckInterval,
+		Concurrency: w.cfg.RefreshConcurrency, SnapshotLimit: w.cfg.RefreshSnapshotLimit, Lease: w.cfg.CursorLease, CheckEvery: w.cfg.CounterCheckInterval,
 		Hook: w.cfg.Hook,
 	})
 }
