@@ -6,22 +6,22 @@ import (
 
 	"casq/counter"
 	"casq/internal/servers"
-	"casq/internal/testdb"
+	"casq/internal/testredis"
 	"casq/jobs"
 )
 
-// A worker counts what it follows, with Redis and without one, and recounts on
-// demand.
+// A worker counts what it follows, with Redis of each kind and without one, and
+// recounts on demand.
 func TestWorkerCounts(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"with redis", "without redis"} {
+	for name, redisURL := range map[string]func(t *testing.T) string{
+		"without redis": func(*testing.T) string { return "" },
+		"with redis":    func(t *testing.T) string { return testredis.Start(t).URL() },
+		"on a cluster":  func(t *testing.T) string { return testredis.StartCluster(t, servers.RedisClusterOptions{}).URL() },
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := setup(t, func(c *Config) {
-				if name == "with redis" {
-					c.RedisURL = testdb.Redis(t, servers.RedisOptions{}).URL()
-				}
-			})
+			b := setup(t, func(c *Config) { c.RedisURL = redisURL(t) })
 			for _, path := range []string{"a", "b", "c"} {
 				b.put(t, path, "content of "+path)
 			}
