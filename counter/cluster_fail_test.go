@@ -122,6 +122,7 @@ func TestMasterAway(t *testing.T) {
 			defer func() { cancel(); <-ended }()
 			c.change(t)
 			c.until(t, func() bool { return c.allLive(t) })
+			lost := c.in(t, third)
 			if err := away.goes(c.cluster.Masters[third]); err != nil {
 				t.Fatal(err)
 			}
@@ -131,6 +132,7 @@ func TestMasterAway(t *testing.T) {
 					t.Errorf("flushed without a master: %v", err)
 				}
 			})
+			within(t, 3*answerIn, "a read", func() { c.readsFlushed(t, lost) })
 			// That Redis is asked again and again holds up nothing.
 			within(t, 2*answerIn, "four changes", func() {
 				for range 4 {
@@ -151,6 +153,31 @@ func (c *clustered) countWithout(t *testing.T) {
 	t.Helper()
 	c.change(t)
 	c.until(t, func() bool { return maps.Equal(c.flushedValues(t), c.real(t)) })
+}
+
+// in returns a counter that a third of the slots has.
+func (c *clustered) in(t *testing.T, third int) Key {
+	t.Helper()
+	for scope := range c.real(t) {
+		k := Key{"artifact", scope}
+		if _, at := c.slot(t, shardOf(k, c.n)); at == third {
+			return k
+		}
+	}
+	t.Fatal("no counter is there")
+	return Key{}
+}
+
+// readsFlushed reads a counter that Redis has not got.
+func (c *clustered) readsFlushed(t *testing.T, k Key) {
+	t.Helper()
+	v, err := c.Get(t.Context(), k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := (pair{v.Size.Int64(), v.Items}), c.real(t)[k.ScopeID]; v.Live || got != want {
+		t.Errorf("read %v, live: %v; want %v as it was flushed", got, v.Live, want)
+	}
 }
 
 // within is far more than f needs, and less than it takes when it waits for a
