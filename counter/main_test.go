@@ -9,8 +9,11 @@ import (
 	"go.uber.org/goleak"
 )
 
+// usualChecks are made unless -rapid.checks says otherwise.
+const usualChecks = "20"
+
 func TestMain(m *testing.M) {
-	for name, value := range map[string]string{"rapid.checks": "20", "rapid.nofailfile": "true"} {
+	for name, value := range map[string]string{"rapid.checks": usualChecks, "rapid.nofailfile": "true"} {
 		if err := flag.Set(name, value); err != nil {
 			panic(err)
 		}

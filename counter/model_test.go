@@ -2,6 +2,7 @@ package counter
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"slices"
 	"strings"
@@ -44,6 +45,9 @@ const modelScopes = 5
 func TestModel(t *testing.T) {
 	t.Parallel()
 	m := &model{t: t}
+	if flag.Lookup("rapid.checks").Value.String() == usualChecks {
+		m.enough = 20 * time.Second // on a busy machine; else it takes about that
+	}
 	m.testBundle = setup(t, func(c *Config) { c.PageSize, c.Hook = 4, m.between })
 	m.play()
 }
