@@ -28,8 +28,11 @@ type Event struct {
 	Kind       string
 	ResourceID string // the thing's key; a relative path for files and repositories
 	Op         Op
-	ScopeID    *string // what the deltas are counted under; nil: nothing
-	SizeDelta  int64   // bytes
+	// ScopeID is what the deltas are counted under; nil: nothing. The newest event
+	// of a thing names the scope that it is in, so one that moves has two: the
+	// first takes it away from the one, the second brings it to the other.
+	ScopeID    *string
+	SizeDelta  int64 // bytes
 	ItemDelta  int64
 	Payload    json.RawMessage // a JSON object; what a worker needs to know
 	OccurredAt time.Time

@@ -25,7 +25,11 @@ func TestTrackWithTriggersOfTheUsers(t *testing.T) {
 		{"an insert is moved", "INSERT", `UPDATE artifacts SET project_id = 2 WHERE path = NEW.path`,
 			`INSERT INTO artifacts VALUES ('n', 1, 1, 's')`, []string{
 				`updated n 1 -1 -1 {"sha": "s", "size": 1}`, `updated n 2 +1 +1 {"sha": "s", "size": 1}`,
-				`created n 1 +1 +1 {"sha": "s", "size": 1}`}},
+				`created n 1 +1 +1 {"sha": "s", "size": 1}`, `updated n 2 +0 +0 {"sha": "s", "size": 1}`}},
+		{"an update is moved", "UPDATE", `UPDATE artifacts SET project_id = 2 WHERE path = NEW.path`,
+			`UPDATE artifacts SET sha = 'new' WHERE path = 'a'`, []string{
+				`updated a 1 -10 -1 {"sha": "new", "size": 10}`, `updated a 2 +10 +1 {"sha": "new", "size": 10}`,
+				`updated a 1 +0 +0 {"sha": "new", "size": 10}`, `updated a 2 +0 +0 {"sha": "new", "size": 10}`}},
 		{"an insert is deleted", "INSERT", `DELETE FROM artifacts WHERE path = NEW.path`,
 			`INSERT INTO artifacts VALUES ('n', 1, 1, 's')`, []string{`deleted n 1 -1 -1 {}`, `deleted n 1 +1 +1 {}`}},
 		{"an update is updated", "UPDATE", `UPDATE artifacts SET sha = 'new' WHERE path = NEW.path`,
