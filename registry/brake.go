@@ -63,7 +63,7 @@ func Overlaps(ctx context.Context, home, source eventlog.DB) ([]Overlap, error) 
 // count counts what the source has.
 func (o *Overlap) count(ctx context.Context, source eventlog.DB) error {
 	for after := (*string)(nil); ; {
-		p, err := thingsPage(ctx, source, o.Kind, after, brakePage)
+		p, err := thingsPage(ctx, source, Selection{Kind: o.Kind}, after, brakePage)
 		if err != nil || p.last == nil {
 			return err
 		}
@@ -73,7 +73,8 @@ func (o *Overlap) count(ctx context.Context, source eventlog.DB) error {
 
 const brakePage = 5000
 
-// liveAndGone counts the rows of a kind, and those that the source has.
+// liveAndGone counts the rows of a kind, and those that the source has, whatever is
+// selected of it: what goes by a selection tells nothing about the source.
 func liveAndGone(ctx context.Context, home, source eventlog.DB, kind string) (Overlap, error) {
 	o := Overlap{Kind: kind}
 	for after := ""; ; {
@@ -81,7 +82,7 @@ func liveAndGone(ctx context.Context, home, source eventlog.DB, kind string) (Ov
 		if err := home.QueryRow(ctx, livePageSQL, kind, after, brakePage).Scan(&keys); err != nil {
 			return o, fmt.Errorf("read live rows: %w", err)
 		}
-		missing, err := thingsMissing(ctx, source, kind, keys)
+		missing, err := thingsMissing(ctx, source, Selection{Kind: kind}, keys)
 		if err != nil {
 			return o, err
 		}

@@ -52,8 +52,8 @@ const lookGroup = 1000
 
 // LookAgain looks at things in the source as it is now: what is there gets a
 // new version with its present payload, and a row if it has none; what is not
-// there gets a delete intent. A row that the log has changed since the look is
-// left alone. Errors: [ErrUnlisted]; [ErrLateSource], when another host or a
+// there, or not selected, gets a delete intent. A row that the log has changed
+// since the look is left alone. Errors: [ErrUnlisted]; [ErrLateSource], when another host or a
 // moment may help; [eventlog.ErrNoTicks]. Groups before the error stay done.
 func LookAgain(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs Jobs, kind string, keys []string) (LookReport, error) {
 	var report LookReport
@@ -62,7 +62,11 @@ func LookAgain(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs
 	}
 	keys = slices.Compact(slices.Sorted(slices.Values(keys)))
 	for group := range slices.Chunk(keys, lookGroup) {
-		if err := report.look(ctx, home, source, jobs, kind, group); err != nil {
+		err := report.look(ctx, home, source, jobs, kind, group)
+		for errors.Is(err, errSelectionChanged) {
+			err = report.look(ctx, home, source, jobs, kind, group)
+		}
+		if err != nil {
 			return report, fmt.Errorf("look again: %w", err)
 		}
 	}
@@ -75,7 +79,11 @@ func (r *LookReport) look(ctx context.Context, home *pgxpool.Pool, source eventl
 	if err != nil {
 		return err
 	}
-	found, err := thingsOf(ctx, source, kind, keys)
+	wanted, err := readSelection(ctx, home, kind)
+	if err != nil {
+		return err
+	}
+	found, err := thingsOf(ctx, source, wanted, keys)
 	if err != nil {
 		return err
 	}
@@ -125,6 +133,9 @@ func applyAlone(ctx context.Context, home *pgxpool.Pool, jobs Jobs, found *page)
 
 func removeAlone(ctx context.Context, home *pgxpool.Pool, jobs Jobs, found *page, versions map[string]int64) (n int, err error) {
 	err = pgx.BeginTxFunc(ctx, home, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		if err := holdSelection(ctx, tx, found); err != nil {
+			return err
+		}
 		gone, err := removeRows(ctx, tx, found, versions)
 		if err != nil {
 			return err
@@ -203,8 +214,11 @@ func (c homeCursor) passed(ctx context.Context, source eventlog.DB, p *page) (bo
 
 // lockFloor returns [ErrLateSource] for a page of a time whose tombstones may be
 // gone: what it shows can have been deleted since. Else none is purged before tx
-// ends. It is the transaction's first lock.
+// ends. It is the transaction's first lock, but for that of the selection.
 func lockFloor(ctx context.Context, tx pgx.Tx, p *page) error {
+	if err := holdSelection(ctx, tx, p); err != nil {
+		return err
+	}
 	for range 2 {
 		var above bool
 		err := tx.QueryRow(ctx, lookFloorSQL, p.kind, p.life, p.tick).Scan(&above)
@@ -232,7 +246,7 @@ func applyThings(ctx context.Context, tx pgx.Tx, p *page, again bool) ([]Job, er
 	if len(p.keys) == 0 {
 		return nil, nil
 	}
-	rows, err := tx.Query(ctx, lookApplySQL, p.kind, p.keys, p.payloads, p.life, p.tick, again)
+	rows, err := tx.Query(ctx, lookApplySQL, p.kind, p.keys, p.payloads, p.life, p.tick, again, p.scopes)
 	if err != nil {
 		return nil, fmt.Errorf("ask for %d things: %w", len(p.keys), err)
 	}

@@ -1,14 +1,14 @@
 -- What the source shows of things that are there ($1 kind, $2 keys, $3
 -- payloads), looked at in life $4 at tick $5 or a little later. A row whose
 -- intent came with a later tick is left alone: the log knows better. $6: a new
--- version also where nothing differs.
+-- version also where nothing differs. $7 scopes.
 --
 -- One statement writes new rows and old ones in key order, as the transposer
 -- does: to lock the old ones first and to insert the others then would wait in
 -- circles with it.
-INSERT INTO casq.registry AS r (kind, resource_id, life, event_id, tick, payload)
-SELECT $1, w.key, $4, 0, $5, w.payload::jsonb
-FROM unnest($2::text[], $3::text[]) AS w (key, payload)
+INSERT INTO casq.registry AS r (kind, resource_id, life, event_id, tick, payload, scope_id)
+SELECT $1, w.key, $4, 0, $5, w.payload::jsonb, w.scope
+FROM unnest($2::text[], $3::text[], $7::text[]) AS w (key, payload, scope)
 ORDER BY w.key COLLATE "C"
 ON CONFLICT (kind, resource_id) DO UPDATE
 SET version = nextval('casq.registry_version'),
@@ -22,6 +22,7 @@ SET version = nextval('casq.registry_version'),
     -- has raised it.
     incarnation = r.incarnation + CASE WHEN r.deleted_at IS NULL AND (r.payload <> excluded.payload OR $6 AND r.life < excluded.life) THEN 1 ELSE 0 END,
     payload = excluded.payload,
+    scope_id = excluded.scope_id,
     queued_at = clock_timestamp(),
     attempts = 0, last_error = NULL, retry_at = NULL
 WHERE (r.life, r.tick) <= (excluded.life, excluded.tick)

@@ -1,1 +1,1 @@
-SELECT listed, keys, payloads, life, life_id, tick FROM casq.things_of($1, $2)
+SELECT listed, keys, payloads, scopes, life, life_id, tick FROM casq.things_of($1, $2, $3)

@@ -26,32 +26,35 @@ type page struct {
 	kind     string
 	listed   bool // the kind has a table there
 	keys     []string
-	payloads []string // of keys; nil where they were not asked for
-	last     *string  // where the next page begins; nil: this is the end
+	payloads []string  // of keys; nil where they were not asked for
+	scopes   []*string // likewise; nil of a thing in none
+	last     *string   // where the next page begins; nil: this is the end
 
 	life   int32
 	lifeID uuid.UUID
 	tick   int64
+
+	selection Selection // what is outside of it is not shown
 }
 
 // thingsPage reads the page beyond a key; nil is the first one.
-func thingsPage(ctx context.Context, source eventlog.DB, kind string, after *string, size int) (*page, error) {
-	p := &page{kind: kind}
-	err := p.scan(source.QueryRow(ctx, lookThingsSQL, kind, after, size), &p.listed, &p.keys, &p.payloads, &p.last)
+func thingsPage(ctx context.Context, source eventlog.DB, wanted Selection, after *string, size int) (*page, error) {
+	p := &page{kind: wanted.Kind, selection: wanted}
+	err := p.scan(source.QueryRow(ctx, lookThingsSQL, p.kind, after, size, wanted.Scopes), &p.listed, &p.keys, &p.payloads, &p.scopes, &p.last)
 	return p, err
 }
 
 // thingsOf reads those of the keys that are there.
-func thingsOf(ctx context.Context, source eventlog.DB, kind string, keys []string) (*page, error) {
-	p := &page{kind: kind}
-	err := p.scan(source.QueryRow(ctx, lookOfSQL, kind, keys), &p.listed, &p.keys, &p.payloads)
+func thingsOf(ctx context.Context, source eventlog.DB, wanted Selection, keys []string) (*page, error) {
+	p := &page{kind: wanted.Kind, selection: wanted}
+	err := p.scan(source.QueryRow(ctx, lookOfSQL, p.kind, keys, wanted.Scopes), &p.listed, &p.keys, &p.payloads, &p.scopes)
 	return p, err
 }
 
 // thingsMissing reads those of the keys that are not there.
-func thingsMissing(ctx context.Context, source eventlog.DB, kind string, keys []string) (*page, error) {
-	p := &page{kind: kind}
-	err := p.scan(source.QueryRow(ctx, lookMissingSQL, kind, keys), &p.listed, &p.keys)
+func thingsMissing(ctx context.Context, source eventlog.DB, wanted Selection, keys []string) (*page, error) {
+	p := &page{kind: wanted.Kind, selection: wanted}
+	err := p.scan(source.QueryRow(ctx, lookMissingSQL, p.kind, keys, wanted.Scopes), &p.listed, &p.keys)
 	return p, err
 }
 
@@ -72,9 +75,9 @@ func (p *page) scan(row pgx.Row, into ...any) error {
 // only returns the page with fewer things, given by index.
 func (p *page) only(indexes []int) *page {
 	some := *p
-	some.keys, some.payloads = make([]string, len(indexes)), make([]string, len(indexes))
+	some.keys, some.payloads, some.scopes = make([]string, len(indexes)), make([]string, len(indexes)), make([]*string, len(indexes))
 	for i, index := range indexes {
-		some.keys[i], some.payloads[i] = p.keys[index], p.payloads[index]
+		some.keys[i], some.payloads[i], some.scopes[i] = p.keys[index], p.payloads[index], p.scopes[index]
 	}
 	return &some
 }

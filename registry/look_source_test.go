@@ -33,7 +33,7 @@ func allThings(t *testing.T, source eventlog.DB, size int) (keys []string, lines
 	t.Helper()
 	var after *string
 	for {
-		p, err := thingsPage(t.Context(), source, kind, after, size)
+		p, err := thingsPage(t.Context(), source, Selection{Kind: kind}, after, size)
 		if err != nil || !p.listed || p.tick == 0 {
 			t.Fatalf("%+v: %v", p, err)
 		}
@@ -90,12 +90,12 @@ func TestThingsOfEachKeyType(t *testing.T) {
 			simple(t, pool, `DELETE FROM things WHERE v % 2 = 0`)
 			there, _ := allThings(t, pool, 100)
 			asked := slices.Concat(garbage, keys)
-			found, err := thingsOf(t.Context(), pool, kind, asked)
+			found, err := thingsOf(t.Context(), pool, Selection{Kind: kind}, asked)
 			if err != nil {
 				t.Fatal(err)
 			}
 			gone := slices.DeleteFunc(slices.Clone(asked), func(key string) bool { return slices.Contains(there, key) })
-			missing, err := thingsMissing(t.Context(), pool, kind, asked)
+			missing, err := thingsMissing(t.Context(), pool, Selection{Kind: kind}, asked)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -117,15 +117,15 @@ func TestThingsOfEachKeyType(t *testing.T) {
 func TestThingsOfAKindWithoutATable(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	if _, err := thingsPage(t.Context(), b.pool, kind, nil, 10); !errors.Is(err, eventlog.ErrNoTicks) {
+	if _, err := thingsPage(t.Context(), b.pool, Selection{Kind: kind}, nil, 10); !errors.Is(err, eventlog.ErrNoTicks) {
 		t.Errorf("got %v", err)
 	}
 	b.exec(t, "SELECT casq.tick(true)")
-	p, err := thingsPage(t.Context(), b.pool, kind, nil, 10)
+	p, err := thingsPage(t.Context(), b.pool, Selection{Kind: kind}, nil, 10)
 	if err != nil || p.listed || p.last != nil || p.tick == 0 {
 		t.Errorf("%+v: %v", p, err)
 	}
-	if p, err = thingsOf(t.Context(), b.pool, "unheard of", []string{"x"}); err != nil || p.listed {
+	if p, err = thingsOf(t.Context(), b.pool, Selection{Kind: "unheard of"}, []string{"x"}); err != nil || p.listed {
 		t.Errorf("%+v: %v", p, err)
 	}
 }
@@ -140,13 +140,13 @@ func TestThingsForARoleWithoutRightsToTheTable(t *testing.T) {
 	simple(t, super, `CREATE TABLE things (key text PRIMARY KEY, v int)`, trackThings, `INSERT INTO things VALUES ('x', 1)`, `SELECT casq.tick(true)`,
 		`ALTER TABLE things ENABLE ROW LEVEL SECURITY`, `GRANT USAGE ON SCHEMA casq TO `+role)
 	reader := testdb.Pool(t, url)
-	_, err := thingsPage(t.Context(), reader, kind, nil, 10)
+	_, err := thingsPage(t.Context(), reader, Selection{Kind: kind}, nil, 10)
 	var refused *pgconn.PgError
 	if !errors.As(err, &refused) || refused.Code != "42501" || !strings.Contains(refused.Hint, "GRANT SELECT") {
 		t.Errorf("got %v", err)
 	}
 	simple(t, super, `GRANT SELECT ON ALL TABLES IN SCHEMA casq TO `+role)
-	if p, err := thingsPage(t.Context(), reader, kind, nil, 10); err != nil || len(p.keys) != 1 {
+	if p, err := thingsPage(t.Context(), reader, Selection{Kind: kind}, nil, 10); err != nil || len(p.keys) != 1 {
 		t.Errorf("%+v: %v", p, err)
 	}
 }
@@ -184,10 +184,14 @@ func TestPagesOfThingsAreCheap(t *testing.T) {
 					sql  string
 					args []any
 				}{
-					"the first page": {lookThingsSQL, []any{kind, nil, 20}},
-					"a later page":   {lookThingsSQL, []any{kind, &after, 20}},
-					"some things":    {lookOfSQL, []any{kind, keys}},
-					"missing things": {lookMissingSQL, []any{kind, keys}},
+					"the first page": {lookThingsSQL, []any{kind, nil, 20, nil}},
+					"a later page":   {lookThingsSQL, []any{kind, &after, 20, nil}},
+					"some things":    {lookOfSQL, []any{kind, keys, nil}},
+					"missing things": {lookMissingSQL, []any{kind, keys, nil}},
+
+					"a page of a scope":        {lookThingsSQL, []any{kind, &after, 20, []string{"12"}}},
+					"things of a scope":        {lookOfSQL, []any{kind, keys, []string{"900"}}},
+					"things not in that scope": {lookMissingSQL, []any{kind, keys, []string{"900"}}},
 				} {
 					// Once for the catalogs. Twenty rows in random order have twenty
 					// buffers, and two levels of an index each; the table has 690.

@@ -103,11 +103,14 @@ func statements(process uuid.UUID) map[string]func(n int) (sql string, args []an
 		},
 		"transpose": func(n int) (string, []any) {
 			kinds, ids, versions, _ := keys(n)
-			return transposeSQL, []any{kinds, ids, versions, make([]bool, n), numbers(n), slices.Repeat([]string{"{}"}, n), 1, int64(1), make([]bool, n)}
+			return transposeSQL, []any{
+				kinds, ids, versions, make([]bool, n), numbers(n), slices.Repeat([]string{"{}"}, n), 1, int64(1),
+				make([]bool, n), make([]*string, n), slices.Repeat([]bool{true}, n),
+			}
 		},
 		"look, apply": func(n int) (string, []any) {
 			_, ids, _, _ := keys(n)
-			return lookApplySQL, []any{kind, ids, slices.Repeat([]string{"{}"}, n), 1, int64(1), true}
+			return lookApplySQL, []any{kind, ids, slices.Repeat([]string{"{}"}, n), 1, int64(1), true, make([]*string, n)}
 		},
 		"look, remove": func(n int) (string, []any) {
 			_, ids, versions, _ := keys(n)

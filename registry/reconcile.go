@@ -123,6 +123,8 @@ func (r *Reconciler) end(ctx context.Context, run *reconcileRun, err error) {
 		return
 	case ctx.Err() != nil:
 		err = errors.New("the process that had it was stopped")
+	case errors.Is(err, errSelectionChanged):
+		log.InfoContext(ctx, "reconcile begins a page again", "err", err)
 	case errors.Is(err, ErrLateSource), errors.Is(err, errCursorBehind), errors.Is(err, eventlog.ErrNoTicks):
 		putOff = r.cfg.Patience
 		log.InfoContext(ctx, "reconcile waits", "err", err)

@@ -159,13 +159,16 @@ func (run *reconcileRun) rowsPage(ctx context.Context, p *rowsPage) error {
 func (run *reconcileRun) judge(ctx context.Context, p *rowsPage) (*rowsToDo, error) {
 	do := &rowsToDo{requeue: p.with(isBeyond | isIdle), checks: p.with(isDue)}
 	ask := p.with(wantsThing | isBeyond)
-	var err error
+	wanted, err := readSelection(ctx, run.cfg.Home, p.kind.Name)
+	if err != nil {
+		return nil, err
+	}
 	if run.beyond != nil {
 		// Also tombstones: their deletes may be lost.
 		ask = p.with(isBeyond)
-		do.shown, err = thingsOf(ctx, run.cfg.Source, p.kind.Name, ask.keys)
+		do.shown, err = thingsOf(ctx, run.cfg.Source, wanted, ask.keys)
 	} else {
-		do.shown, err = thingsMissing(ctx, run.cfg.Source, p.kind.Name, ask.keys)
+		do.shown, err = thingsMissing(ctx, run.cfg.Source, wanted, ask.keys)
 	}
 	if err == nil {
 		err = run.fit(ctx, do.shown)
@@ -206,15 +209,18 @@ func (run *reconcileRun) brake(ctx context.Context, do *rowsToDo) error {
 // will not be read: then also things that cannot be listed are copied again. When
 // home fails over with its own log, what it did is lost with the events.
 func (run *reconcileRun) skipsEvents() bool {
-	return run.reason != Failover && (run.beyond != nil || run.at != nil || run.reason == Lost || run.reason == Pruned)
+	return run.reason != Failover && run.reason != Selected &&
+		(run.beyond != nil || run.at != nil || run.reason == Lost || run.reason == Pruned)
 }
 
 // applyRows does what was judged, under locks in key order.
 func (run *reconcileRun) applyRows(ctx context.Context, tx pgx.Tx, do *rowsToDo, f *found) error {
+	hold := holdSelection
 	if do.there != nil {
-		if err := lockFloor(ctx, tx, do.shown); err != nil {
-			return err
-		}
+		hold = lockFloor
+	}
+	if err := hold(ctx, tx, do.shown); err != nil {
+		return err
 	}
 	if err := do.lock(ctx, tx); err != nil {
 		return err

@@ -26,6 +26,8 @@ var (
 	reconcileFinishSQL string
 	//go:embed reconcile_totals.sql
 	reconcileTotalsSQL string
+	//go:embed selection_rows.sql
+	selectionRowsSQL string
 )
 
 var (
@@ -112,6 +114,11 @@ func (run *reconcileRun) carryOut(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if run.reason == Selected {
+		if err := run.afterRows(ctx); err != nil {
+			return err
+		}
+	}
 	// Rows beyond a tick are looked at by themselves; what is new comes by the
 	// log, which goes on from there.
 	if run.reached.phase == thingsPhase && run.beyond == nil {
@@ -135,6 +142,25 @@ func (run *reconcileRun) carryOut(ctx context.Context) error {
 		}
 	}
 	return run.finish(ctx)
+}
+
+// afterRows lets the run look only at hosts that show what all rows of its kind
+// came with. A page that is older would leave those alone which are newer than
+// itself, as the log knows better; but the log told of them under the selection
+// of before, and tells no more.
+func (run *reconcileRun) afterRows(ctx context.Context) error {
+	var newest Tick
+	err := run.cfg.Home.QueryRow(ctx, selectionRowsSQL, run.kind).Scan(&newest.Life, &newest.ID)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil
+	case err != nil:
+		return fmt.Errorf("look for the newest row of kind %s: %w", run.kind, err)
+	}
+	if at := run.at; at == nil || newest.Life > at.Life || newest.Life == at.Life && newest.ID > at.ID {
+		run.at = &newest
+	}
+	return nil
 }
 
 // eachKind calls do for the kinds that are left in the phase, with the key after

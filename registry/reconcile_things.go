@@ -28,7 +28,11 @@ type difference struct {
 // things goes through what the source has of a kind, page by page.
 func (run *reconcileRun) things(ctx context.Context, kind eventlog.Kind, after *string) error {
 	for {
-		p, err := thingsPage(ctx, run.cfg.Source, kind.Name, after, run.cfg.PageSize)
+		wanted, err := readSelection(ctx, run.cfg.Home, kind.Name)
+		if err != nil {
+			return err
+		}
+		p, err := thingsPage(ctx, run.cfg.Source, wanted, after, run.cfg.PageSize)
 		if err != nil {
 			return err
 		}

@@ -182,8 +182,11 @@ func (w *walkOf) ask(ctx context.Context, u *unwanted, suspects rowSet) error {
 	if len(suspects.keys) == 0 {
 		return nil
 	}
-	var err error
-	if u.shown, err = thingsMissing(ctx, w.cfg.Source, w.kind.Name, suspects.keys); err != nil {
+	wanted, err := readSelection(ctx, w.cfg.Home, w.kind.Name)
+	if err != nil {
+		return err
+	}
+	if u.shown, err = thingsMissing(ctx, w.cfg.Source, wanted, suspects.keys); err != nil {
 		return err
 	}
 	if err := w.fit(ctx, u.shown); err != nil {
@@ -244,6 +247,9 @@ func (w *walkOf) commitPage(ctx context.Context, to progress, u *unwanted) error
 
 func (w *walkOf) effects(ctx context.Context, tx pgx.Tx, u *unwanted, f *found) error {
 	if len(u.remove.keys) > 0 {
+		if err := holdSelection(ctx, tx, u.shown); err != nil {
+			return err
+		}
 		jobs, err := writeRows(ctx, tx, reconcileUnwantedSQL, u.remove, u.shown.life, u.shown.tick)
 		if err != nil {
 			return err

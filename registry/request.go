@@ -21,6 +21,7 @@ const (
 	Lost      Reason = "lost"      // the source has lost what was read from it
 	Pruned    Reason = "pruned"    // events were gone before they were read
 	Failover  Reason = "failover"  // home has failed over with its own log; asked for by the database
+	Selected  Reason = "selected"  // another part of a kind is wanted here; see [Select]
 )
 
 // Request asks for the registry to be compared with the source.

@@ -26,6 +26,11 @@ var (
 // beyond are looked at in the source as it is now, on a host that shows the
 // history which the cursor goes on with.
 func (t *Transposer) Rewound(ctx context.Context, tx pgx.Tx, w eventlog.Rewind) error {
+	// A change of a selection asks for a look at what home's cursor has read, and
+	// is either before this, and moved with it, or finds the cursor moved.
+	if _, err := tx.Exec(ctx, holdSelectionSQL); err != nil {
+		return fmt.Errorf("wait for a change of the selection: %w", err)
+	}
 	request := Request{Reason: reasonOf(w.Cause), At: tickOf(w.Newest), AllowRemove: t.AllowRemove}
 	if !w.Everything {
 		// A row that came with a lost tick may have been purged since: then it

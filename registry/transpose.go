@@ -34,10 +34,14 @@ type Transposer struct {
 // order under new versions, and queues one job for each row that changed, all
 // in the transaction that moves the cursor.
 func (t *Transposer) Apply(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) error {
+	selections, err := holdSelections(ctx, tx)
+	if err != nil {
+		return err
+	}
 	if err := t.learn(ctx, tx, batch); err != nil {
 		return err
 	}
-	intents := collapse(batch.Events)
+	intents := collapse(batch.Events, selections)
 	rows, err := tx.Query(ctx, transposeSQL, columns(intents, batch)...)
 	if err != nil {
 		return fmt.Errorf("transpose %d things: %w", len(intents), err)
@@ -71,12 +75,19 @@ type intent struct {
 	deletes          int64 // deletes on the way, also those followed by a create
 	created          bool  // on the way, at least once
 	payload          json.RawMessage
+	scope            *string // as of the newest event
+	placed           bool    // an event tells where the thing is, not where it was
+	near             bool    // an event names a scope that is selected
+	quiet            bool    // a delete of what was never selected, as far as the batch tells
 }
 
 // collapse keeps the last event of each thing and counts its deletes: a thing
 // that was deleted and created again is another one, though only the create is
 // carried out.
-func collapse(events []eventlog.Event) []intent {
+//
+// What ends outside of the selection is wanted no more: for this site that is a
+// delete.
+func collapse(events []eventlog.Event, selections map[string]Selection) []intent {
 	type key struct{ kind, resourceID string }
 	index := make(map[key]int, len(events))
 	intents := make([]intent, 0, len(events))
@@ -93,6 +104,10 @@ func collapse(events []eventlog.Event) []intent {
 			in.deletes++
 		}
 		in.created = in.created || e.Op == eventlog.Created
+		in.place(e, selections)
+	}
+	for i := range intents {
+		intents[i].limit(selections)
 	}
 	slices.SortFunc(intents, func(a, b intent) int {
 		return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.resourceID, b.resourceID))
@@ -100,17 +115,46 @@ func collapse(events []eventlog.Event) []intent {
 	return intents
 }
 
+// place notes the event's scope. A thing that changes its scope has an event that
+// takes it away from the one, and then one that brings it to the other. Appended
+// by hand they may come the other way round; and a page may end between the two.
+func (in *intent) place(e eventlog.Event, selections map[string]Selection) {
+	if s, limited := selections[e.Kind]; limited && s.has(e.ScopeID) {
+		in.near = true
+	}
+	was := e.Op == eventlog.Updated && e.ItemDelta < 0
+	if was && in.placed {
+		return
+	}
+	in.scope, in.placed = e.ScopeID, !was
+}
+
+// limit makes what is not selected a delete. It is quiet where the batch has
+// nothing that is: without a live row nothing is written then. Where the thing
+// was in the selection, a tombstone is needed, as after any delete: an older event
+// that is still to come, or an older page of the source, would bring it back.
+func (in *intent) limit(selections map[string]Selection) {
+	s, limited := selections[in.kind]
+	if !limited || s.has(in.scope) {
+		return
+	}
+	in.quiet = !in.near
+	if !in.deleted {
+		in.deleted, in.deletes = true, in.deletes+1
+	}
+}
+
 func columns(intents []intent, batch eventlog.Batch) []any {
 	n := len(intents)
 	kinds, ids, events := make([]string, n), make([]string, n), make([]int64, n)
 	deleted, deletes, payloads := make([]bool, n), make([]int64, n), make([]string, n)
-	created := make([]bool, n)
+	created, scopes, quiet := make([]bool, n), make([]*string, n), make([]bool, n)
 	for i, in := range intents {
-		created[i] = in.created
 		kinds[i], ids[i], events[i] = in.kind, in.resourceID, in.eventID
 		deleted[i], deletes[i], payloads[i] = in.deleted, in.deletes, string(in.payload)
+		created[i], scopes[i], quiet[i] = in.created, in.scope, in.quiet
 	}
-	return []any{kinds, ids, events, deleted, deletes, payloads, batch.Life.Ordinal, batch.Tick, created}
+	return []any{kinds, ids, events, deleted, deletes, payloads, batch.Life.Ordinal, batch.Tick, created, scopes, quiet}
 }
 
 // learn makes the source's kinds known at home, as they come, so that whoever

@@ -1,16 +1,18 @@
 -- One intent per thing, in key order ($1 to $6: kind, key, event id, deleted,
--- number of deletes, payload; $7 life, $8 tick; $9 whether it was created). An
--- event that is not newer than the row's is ignored on a tombstone. On a live row
--- it raises the version and leaves the intent alone: a needless copy, never a
--- lost one.
-INSERT INTO casq.registry AS r (kind, resource_id, life, event_id, tick, deleted_at, incarnation, payload, synced_incarnation)
+-- number of deletes, payload; $7 life, $8 tick; $9 whether it was created, $10
+-- scope, $11 whether it only ends what is there). An event that is not newer than
+-- the row's is ignored on a tombstone. On a live row it raises the version and
+-- leaves the intent alone: a needless copy, never a lost one.
+INSERT INTO casq.registry AS r (kind, resource_id, life, event_id, tick, deleted_at, incarnation, payload, scope_id, synced_incarnation)
 SELECT i.kind, i.resource_id, $7, i.event_id, $8,
-       CASE WHEN i.deleted THEN clock_timestamp() END, 1 + i.deletes, i.payload::jsonb,
+       CASE WHEN i.deleted THEN clock_timestamp() END, 1 + i.deletes, i.payload::jsonb, i.scope_id,
        -- No incarnation is 0: to a new row it is as good as NULL. It tells the
        -- update below, which sees columns only, of a create.
        CASE WHEN i.created THEN 0 END
-FROM unnest($1::text[], $2::text[], $3::bigint[], $4::boolean[], $5::bigint[], $6::text[], $9::boolean[])
-     AS i (kind, resource_id, event_id, deleted, deletes, payload, created)
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::boolean[], $5::bigint[], $6::text[], $9::boolean[], $10::text[], $11::boolean[])
+     AS i (kind, resource_id, event_id, deleted, deletes, payload, created, scope_id, quiet)
+WHERE NOT i.quiet
+   OR (SELECT r.deleted_at IS NULL FROM casq.registry AS r WHERE r.kind = i.kind AND r.resource_id = i.resource_id)
 ORDER BY i.kind COLLATE "C", i.resource_id COLLATE "C"
 ON CONFLICT (kind, resource_id) DO UPDATE
 SET version = nextval('casq.registry_version'),
@@ -29,6 +31,7 @@ SET version = nextval('casq.registry_version'),
     -- A delete says nothing about the thing; what a cleaner may need stays.
     payload = CASE WHEN (excluded.life, excluded.event_id) > (r.life, r.event_id) AND excluded.deleted_at IS NULL
                    THEN excluded.payload ELSE r.payload END,
+    scope_id = CASE WHEN (excluded.life, excluded.event_id) > (r.life, r.event_id) THEN excluded.scope_id ELSE r.scope_id END,
     queued_at = clock_timestamp(),
     attempts = 0, last_error = NULL, retry_at = NULL
 WHERE r.deleted_at IS NULL OR (excluded.life, excluded.event_id) > (r.life, r.event_id)

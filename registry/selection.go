@@ -1,0 +1,232 @@
+package registry
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"casq/eventlog"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+var (
+	//go:embed selection_read.sql
+	selectionReadSQL string
+	//go:embed selection_floor.sql
+	selectionFloorSQL string
+	//go:embed selection_change.sql
+	selectionChangeSQL string
+	//go:embed selection_open.sql
+	selectionOpenSQL string
+)
+
+// Changes of selections take the lock alone; whoever writes what a selection has
+// let through takes it together with others, and reads the selection in a later
+// statement: so each batch, and each page, is either before a change or after it.
+// It is a transaction's first lock.
+const (
+	changeSelectionSQL = "SELECT pg_advisory_xact_lock(hashtextextended('casq.selections', 0))"
+	holdSelectionSQL   = "SELECT pg_advisory_xact_lock_shared(hashtextextended('casq.selections', 0))"
+)
+
+// errSelectionChanged says that the source was looked at under another selection
+// than the present one: the look says nothing.
+var errSelectionChanged = errors.New("the selection of the kind has changed since the source was looked at")
+
+// ErrSelection says that a selection cannot be had; the error says why, and what
+// to do.
+var ErrSelection = errors.New("selection is not possible")
+
+// Selection is what a site has of a kind.
+type Selection struct {
+	Kind   string
+	Scopes []string // only what is in these; nil: all; empty: nothing
+
+	// ChangedAt and Generation, which rises with each change, are set where a
+	// selection is read. Zero: it was never changed.
+	ChangedAt  time.Time
+	Generation int64
+}
+
+// All tells whether the kind is had whole.
+func (s *Selection) All() bool { return s.Scopes == nil }
+
+// Nothing tells whether nothing of the kind is had.
+func (s *Selection) Nothing() bool { return s.Scopes != nil && len(s.Scopes) == 0 }
+
+// has tells whether what is in a scope (nil: in none) is wanted. casq.selected
+// says the same to who reads.
+func (s *Selection) has(scope *string) bool {
+	if s.Scopes == nil {
+		return true
+	}
+	if scope == nil {
+		return false
+	}
+	_, found := slices.BinarySearch(s.Scopes, *scope)
+	return found
+}
+
+// same tells whether both were read between the same two changes. A home that
+// failed over may issue a generation again.
+func (s *Selection) same(as *Selection) bool {
+	return s.Generation == as.Generation && slices.Equal(s.Scopes, as.Scopes) && s.All() == as.All()
+}
+
+// Selections returns the selections that were ever changed, by kind.
+func Selections(ctx context.Context, home eventlog.DB) (map[string]Selection, error) {
+	rows, err := home.Query(ctx, selectionReadSQL, nil)
+	if err != nil {
+		return nil, fmt.Errorf("read selections: %w", err)
+	}
+	return collectSelections(rows)
+}
+
+func collectSelections(rows pgx.Rows) (map[string]Selection, error) {
+	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Selection])
+	if err != nil {
+		return nil, fmt.Errorf("read selections: %w", err)
+	}
+	byKind := make(map[string]Selection, len(all))
+	for _, s := range all {
+		slices.Sort(s.Scopes) // by bytes
+		byKind[s.Kind] = s
+	}
+	return byKind, nil
+}
+
+// readSelection returns the selection of one kind. It may change at any time;
+// see holdSelection.
+func readSelection(ctx context.Context, db eventlog.DB, kind string) (Selection, error) {
+	rows, err := db.Query(ctx, selectionReadSQL, kind)
+	if err != nil {
+		return Selection{}, fmt.Errorf("read selections: %w", err)
+	}
+	byKind, err := collectSelections(rows)
+	s := byKind[kind]
+	s.Kind = kind
+	return s, err
+}
+
+// holdSelections keeps all selections as they are until tx ends, and returns
+// them.
+func holdSelections(ctx context.Context, tx pgx.Tx) (map[string]Selection, error) {
+	var batch pgx.Batch
+	batch.Queue(holdSelectionSQL)
+	batch.Queue(selectionReadSQL, nil)
+	results := tx.SendBatch(ctx, &batch)
+	defer results.Close()
+	if _, err := results.Exec(); err != nil {
+		return nil, fmt.Errorf("wait for a change of the selection: %w", err)
+	}
+	rows, err := results.Query()
+	if err != nil {
+		return nil, fmt.Errorf("read selections: %w", err)
+	}
+	byKind, err := collectSelections(rows)
+	if err != nil {
+		return nil, err
+	}
+	return byKind, results.Close()
+}
+
+// holdSelection keeps the selection with which the page was read as it is until
+// tx ends. It returns errSelectionChanged when it is another one by now.
+func holdSelection(ctx context.Context, tx pgx.Tx, p *page) error {
+	if _, err := tx.Exec(ctx, holdSelectionSQL); err != nil {
+		return fmt.Errorf("wait for a change of the selection: %w", err)
+	}
+	now, err := readSelection(ctx, tx, p.kind)
+	if err == nil && !now.same(&p.selection) {
+		err = errSelectionChanged
+	}
+	return err
+}
+
+// Select makes want this site's selection of a kind: what is outside of it is
+// removed, what enters is copied. It returns the run of casq.reconcile_runs that
+// brings what is there in line with it, 0 where it was the selection before and
+// that is done. From its commit on the log is read by the new selection.
+// Errors: [ErrSelection].
+func Select(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, want Selection) (run int64, err error) {
+	if err := prepareSelection(ctx, home, source, &want); err != nil {
+		return 0, err
+	}
+	err = pgx.BeginTxFunc(ctx, home, pgx.TxOptions{}, func(tx pgx.Tx) (err error) {
+		run, err = changeSelection(ctx, tx, want)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("select of kind %s: %w", want.Kind, err)
+	}
+	return run, nil
+}
+
+// prepareSelection makes the kind known at home, and refuses what the source
+// cannot tell apart.
+func prepareSelection(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, want *Selection) error {
+	if err := learnKinds(ctx, home, source); err != nil {
+		return fmt.Errorf("select of kind %s: %w", want.Kind, err)
+	}
+	kinds, err := eventlog.Kinds(ctx, home)
+	if err != nil {
+		return fmt.Errorf("select of kind %s: %w", want.Kind, err)
+	}
+	if _, known := kinds[want.Kind]; !known {
+		list := strings.Join(slices.Sorted(maps.Keys(kinds)), ", ")
+		return fmt.Errorf("%w: %w %q; known: %s", ErrSelection, eventlog.ErrUnknownKind, want.Kind, list)
+	}
+	if want.All() {
+		return nil
+	}
+	want.Scopes = slices.Compact(slices.Sorted(slices.Values(want.Scopes)))
+	if want.Scopes == nil {
+		want.Scopes = []string{}
+	}
+	var checked int
+	err = source.QueryRow(ctx, "SELECT 1 FROM casq.check_scopes($1, $2)", want.Kind, want.Scopes).Scan(&checked)
+	if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) && refused.Code == "22023" {
+		return fmt.Errorf("%w: %s %s", ErrSelection, strings.TrimPrefix(refused.Message, "casq: "), refused.Hint)
+	}
+	if err != nil {
+		return fmt.Errorf("ask the source about scopes of kind %s: %w", want.Kind, err)
+	}
+	return nil
+}
+
+// changeSelection stores the selection, and asks for what it changes. All batches
+// that went by the old one have committed by then, and home's cursor says what
+// they had read: a look at the source that is not older than that sees all that
+// they left out.
+func changeSelection(ctx context.Context, tx pgx.Tx, want Selection) (run int64, err error) {
+	if _, err := tx.Exec(ctx, changeSelectionSQL); err != nil {
+		return 0, fmt.Errorf("wait for what goes by the selection of before: %w", err)
+	}
+	changed, err := tx.Exec(ctx, selectionChangeSQL, want.Kind, want.Scopes)
+	if err != nil {
+		return 0, fmt.Errorf("store: %w", err)
+	}
+	if changed.RowsAffected() == 0 {
+		err := tx.QueryRow(ctx, selectionOpenSQL, want.Kind).Scan(&run)
+		return run, err
+	}
+	request := Request{Kind: want.Kind, Reason: Selected}
+	var life int32
+	var tick int64
+	err = tx.QueryRow(ctx, selectionFloorSQL, want.Kind).Scan(&life, &tick)
+	switch {
+	case err == nil:
+		request.At = &Tick{Life: life, ID: tick}
+	case !errors.Is(err, pgx.ErrNoRows): // nothing was read yet
+		return 0, fmt.Errorf("raise the floor: %w", err)
+	}
+	return Ask(ctx, tx, request)
+}

@@ -1,0 +1,79 @@
+package registry
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+
+	"casq/eventlog"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+//go:embed selection_enter.sql
+var selectionEnterSQL string
+
+// SelectionCount is what a selection would change.
+type SelectionCount struct {
+	Added   int64 // things that would be copied
+	Removed int64 // things that would be removed
+}
+
+// CountSelection returns what [Select] would change, as things are now. It walks
+// through the source's table and through the registry, page by page; progress,
+// which may be nil, is told how many things it has looked at. Errors:
+// [ErrSelection].
+func CountSelection(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, want Selection, progress func(looked int64)) (n SelectionCount, err error) {
+	if err := prepareSelection(ctx, home, source, &want); err != nil {
+		return n, err
+	}
+	if progress == nil {
+		progress = func(int64) {}
+	}
+	looked, err := n.countAdded(ctx, home, source, want, progress)
+	if err == nil {
+		err = n.countRemoved(ctx, home, source, want, func(rows int64) { progress(looked + rows) })
+	}
+	if err != nil {
+		return n, fmt.Errorf("count what a selection of kind %s would change: %w", want.Kind, err)
+	}
+	return n, nil
+}
+
+func (n *SelectionCount) countAdded(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, want Selection, progress func(int64)) (looked int64, err error) {
+	var after *string
+	for {
+		p, err := thingsPage(ctx, source, want, after, brakePage)
+		if err != nil || p.last == nil {
+			return looked, err
+		}
+		after = p.last
+		var added int64
+		if err := home.QueryRow(ctx, selectionEnterSQL, want.Kind, p.usable().keys).Scan(&added); err != nil {
+			return looked, fmt.Errorf("look for rows: %w", err)
+		}
+		n.Added += added
+		looked += int64(len(p.keys))
+		progress(looked)
+	}
+}
+
+func (n *SelectionCount) countRemoved(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, want Selection, progress func(int64)) error {
+	var looked int64
+	for after := ""; ; {
+		var keys []string
+		if err := home.QueryRow(ctx, livePageSQL, want.Kind, after, brakePage).Scan(&keys); err != nil {
+			return fmt.Errorf("read rows: %w", err)
+		}
+		if len(keys) == 0 {
+			return nil
+		}
+		p, err := thingsMissing(ctx, source, want, keys)
+		if err != nil {
+			return err
+		}
+		n.Removed += int64(len(p.keys))
+		after, looked = keys[len(keys)-1], looked+int64(len(keys))
+		progress(looked)
+	}
+}
