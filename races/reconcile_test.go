@@ -70,15 +70,21 @@ func (s *reconcileSite) follow(t *testing.T, points *points) {
 // test ends.
 func (s *reconcileSite) reconcile(t *testing.T, source eventlog.DB, points *points) {
 	t.Helper()
-	process := uuid.New()
-	if _, err := s.home.Exec(t.Context(), `INSERT INTO casq.processes (id, host, pid) VALUES ($1, 'race', 1)`, process); err != nil {
-		t.Fatal(err)
-	}
 	err := pgx.BeginFunc(t.Context(), s.home, func(tx pgx.Tx) error {
 		_, err := registry.Ask(t.Context(), tx, registry.Request{Reason: registry.Asked})
 		return err
 	})
 	if err != nil {
+		t.Fatal(err)
+	}
+	s.reconciler(t, source, points)
+}
+
+// reconciler carries out what is asked for until the test ends.
+func (s *reconcileSite) reconciler(t *testing.T, source eventlog.DB, points *points) {
+	t.Helper()
+	process := uuid.New()
+	if _, err := s.home.Exec(t.Context(), `INSERT INTO casq.processes (id, host, pid) VALUES ($1, 'race', 1)`, process); err != nil {
 		t.Fatal(err)
 	}
 	r := registry.NewReconciler(registry.ReconcilerConfig{

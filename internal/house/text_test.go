@@ -120,8 +120,8 @@ var emptyNames = rule{
 // raceTest is the name of a race's test function; the table program in
 // races/table goes by the same.
 var (
-	raceTest = regexp.MustCompile(`^Test(R\d\d)(\D.*)?$`)
-	raceRow  = regexp.MustCompile(`(?m)^\|\W*(R\d\d)\b`)
+	raceTest = regexp.MustCompile(`^Test(R\d{2,3})(\D.*)?$`)
+	raceRow  = regexp.MustCompile(`(?m)^\|\W*(R\d{2,3})\b`)
 )
 
 const raceReadme = "races/README.md"

@@ -19,7 +19,7 @@ type race struct {
 	title string // first sentence of the test's doc comment
 }
 
-var testName = regexp.MustCompile(`^Test(R\d\d)(\D.*)?$`)
+var testName = regexp.MustCompile(`^Test(R\d{2,3})(\D.*)?$`)
 
 // findRaces reads the races from the test files of a folder, in the order of
 // their ids.
@@ -62,7 +62,8 @@ func title(fn *ast.FuncDecl) string {
 	return text
 }
 
-// groups are the problems that the races belong to, by their ids.
+// groups are the problems that the races belong to, by their ids. These are
+// compared as texts: R110, which was found later, is one of S0.
 var groups = map[string]struct{ first, last string }{
 	"S0": {"R01", "R19"},
 	"S1": {"R20", "R39"},
