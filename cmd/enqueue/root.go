@@ -18,7 +18,7 @@ registry and its jobs. README.md has the list of variables.`,
   enqueue backfill --kind artifact`,
 		Version: cli.Version(version),
 	}
-	cmd.AddCommand(resyncCommand(), verifyCommand(), reconcileCommand(), replayCommand(), cancelCommand(),
+	cmd.AddCommand(resyncCommand(), verifyCommand(), reconcileCommand(), selectCommand(), replayCommand(), cancelCommand(),
 		queueCommand(), cursorCommand(), backfillCommand(), statusCommand(), whyCommand(), refreshCommand(), counterCommand())
 	return cmd
 }
