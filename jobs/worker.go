@@ -227,7 +227,9 @@ func (w *Worker) run(ctx context.Context, claim *registry.Claim) error {
 			w.open.Add(-1)
 		}
 	}()
-	move, err := mover.Begin(ctx, place(kind, claim.ResourceID, claim.ID.String(), claim.Fresh))
+	place := place(kind, claim.ResourceID, claim.ID.String())
+	place.Fresh, place.Adopt = claim.Fresh, claim.First
+	move, err := mover.Begin(ctx, place)
 	if err != nil {
 		return err
 	}
@@ -244,8 +246,8 @@ func (w *Worker) run(ctx context.Context, claim *registry.Claim) error {
 	return w.put(ctx, claim, registry.Result(result), mover, guarded, move.Publish)
 }
 
-func place(kind eventlog.Kind, key, claim string, fresh bool) transfer.Place {
-	return transfer.Place{Prefix: kind.Prefix, Key: key, Claim: claim, Fresh: fresh}
+func place(kind eventlog.Kind, key, claim string) transfer.Place {
+	return transfer.Place{Prefix: kind.Prefix, Key: key, Claim: claim}
 }
 
 // Swept removes the staging of a claim that its dead process left behind; for
@@ -259,7 +261,7 @@ func (w *Worker) Swept(ctx context.Context, kind, resourceID, claim string) erro
 	if mover == nil {
 		return nil
 	}
-	return mover.Sweep(ctx, place(k, resourceID, claim, false))
+	return mover.Sweep(ctx, place(k, resourceID, claim))
 }
 
 // guarded keeps a publication that was given up, on a target that hangs, from

@@ -148,7 +148,7 @@ func (r *Registry) tryClaims(group []*claiming) error {
 	batch.Queue(claimSQL, kinds, ids, versions, claims, jobs, r.process.id).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			c := &Claim{}
-			if err := rows.Scan(&c.ID, &c.Payload, &c.Deleted, &c.Incarnation, &c.Fresh, &c.Attempts); err != nil {
+			if err := rows.Scan(&c.ID, &c.Payload, &c.Deleted, &c.Incarnation, &c.Fresh, &c.First, &c.Attempts); err != nil {
 				return err
 			}
 			granted[c.ID] = c

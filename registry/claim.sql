@@ -19,4 +19,5 @@ RETURNING r.claim, r.payload, r.deleted_at IS NOT NULL, r.incarnation,
           -- before it said so. Where the source has lost a life, and home with it,
           -- no row may tell of the earlier one.
           (r.incarnation > 1 OR r.life > 1) AND r.synced_incarnation IS DISTINCT FROM r.incarnation,
+          r.synced_version IS NULL,
           r.attempts

@@ -85,6 +85,20 @@ func TestClaimOfADeadProcessIsTaken(t *testing.T) {
 	}
 }
 
+func TestFirst(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	r := b.registry(t)
+	c := claim(t, r, b.create(t, 1, "x"))
+	if err := r.Publish(c, Result{}, nil); err != nil || !c.First {
+		t.Errorf("the first is %v: %v", c.First, err)
+	}
+	b.apply(t, event(2, eventlog.Updated, "x", `{"n": 2}`))
+	if c := claim(t, r, Token{kind, "x", b.row(t, "x").Version}); c.First {
+		t.Error("the second is first")
+	}
+}
+
 // What is in place may belong to an earlier life of the key, also when the run
 // that put it there did not come to say so.
 func TestFresh(t *testing.T) {
@@ -108,7 +122,11 @@ func TestFresh(t *testing.T) {
 			b := setup(t)
 			token := b.create(t, 1, "x")
 			b.exec(t, "UPDATE casq.registry SET incarnation = $1, synced_incarnation = $2, life = $3", test.incarnation, test.synced, test.life)
-			if c := claim(t, b.registry(t), token); c.Fresh != test.want {
+			c := claim(t, b.registry(t), token)
+			if !c.First {
+				t.Error("it is not the first run")
+			}
+			if c.Fresh != test.want {
 				t.Errorf("fresh is %v", c.Fresh)
 			}
 		})

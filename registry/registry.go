@@ -106,6 +106,7 @@ type Claim struct {
 	Deleted     bool   // remove it
 	Incarnation int64
 	Fresh       bool // what is in place belongs to an earlier life of the key
+	First       bool // no run of any version has put anything in place yet, as far as the row tells
 	Attempts    int  // runs of this version so far, this one included
 
 }

@@ -28,6 +28,7 @@ type fileRun struct {
 	files     *Files
 	path      string
 	stage     *stage
+	mayAdopt  bool
 	staged    bool
 	published bool
 	removed   bool
@@ -51,6 +52,9 @@ func (r *fileRun) copy(ctx context.Context, payload json.RawMessage) (Result, er
 	}
 	if err := r.stage.check(); err != nil {
 		return Result{}, err
+	}
+	if result, adopted, err := r.adopt(ctx, want); adopted || err != nil {
+		return result, err
 	}
 	in, err := r.files.source.open(ctx, r.path)
 	if err != nil {

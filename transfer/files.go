@@ -177,7 +177,7 @@ func (f *Files) Begin(ctx context.Context, place Place) (Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	run, err := f.begin(ctx, path, place.Claim)
+	run, err := f.begin(ctx, path, place)
 	if err != nil {
 		return nil, fmt.Errorf("begin file %q: %w", path, err)
 	}
@@ -185,15 +185,15 @@ func (f *Files) Begin(ctx context.Context, place Place) (Run, error) {
 	return run, nil
 }
 
-func (f *Files) begin(ctx context.Context, path, claim string) (Run, error) {
+func (f *Files) begin(ctx context.Context, path string, place Place) (Run, error) {
 	if f.bucket != nil {
-		return f.beginBucket(ctx, path, claim)
+		return f.beginBucket(ctx, path, place.Claim)
 	}
-	stage, err := beginStage(ctx, f.target, path, claim, f.config.TestUnfenced)
+	stage, err := beginStage(ctx, f.target, path, place.Claim, f.config.TestUnfenced)
 	if err != nil {
 		return nil, err
 	}
-	return &fileRun{files: f, path: path, stage: stage}, nil
+	return &fileRun{files: f, path: path, stage: stage, mayAdopt: place.Adopt}, nil
 }
 
 // Weak tells whether the target is a bucket: a write of an earlier run that was

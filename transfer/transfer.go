@@ -19,6 +19,10 @@ type Place struct {
 	// place belongs to one that was deleted, and nothing of it is used. A file
 	// is always copied anew; a repository is cloned and exchanged.
 	Fresh bool
+	// Adopt says that nobody has said yet what is in place. When that is the very
+	// file that the payload names by its SHA-256, it is not copied again. For
+	// folders as targets; other places are copied to all the same.
+	Adopt bool
 }
 
 // Result is what has been copied to staging and will be published.

@@ -162,3 +162,22 @@ func TestAFileFollowsItsRow(t *testing.T) {
 		return err == nil && len(entries) == 1 && entries[0].Name() == ".casq"
 	})
 }
+
+// What is in place before its first copy, and is what it should be, is not
+// copied. A resync copies it.
+func TestAFileThatIsInPlaceAlreadyIsAdopted(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const key = "there"
+	if err := os.WriteFile(filepath.Join(b.target, key), []byte("bytes"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256([]byte("bytes"))
+	b.exec(t, `INSERT INTO artifacts (project_id, path, size, sha256) VALUES (1, $1, 5, $2)`, key, hex.EncodeToString(sum[:]))
+	b.until(t, key, func() bool { return b.status(t, key) == "synced" })
+	if !b.inPlace(key, "bytes") {
+		t.Error("it is not in place any more")
+	}
+	b.exec(t, "UPDATE artifacts SET project_id = 2, id = DEFAULT WHERE path = $1", key)
+	b.until(t, key, func() bool { return b.count(t, "missing_since IS NOT NULL") == 1 })
+}

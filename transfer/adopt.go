@@ -1,0 +1,88 @@
+package transfer
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"path"
+
+	"golang.org/x/sys/unix"
+)
+
+// adopt stages what is in place already, when that is a file of the sum that the
+// event names, as a run would have put it there. It is staged as another name of
+// the same file: the rename that publishes it then does nothing but what it always
+// does, and fails when the staging is gone. What differs in any way, or cannot be
+// linked, is no error: it is copied.
+func (r *fileRun) adopt(ctx context.Context, want expectation) (result Result, adopted bool, err error) {
+	if !r.mayAdopt || want.sha256 == nil {
+		return result, false, nil
+	}
+	in := r.linkPlace()
+	if in == nil {
+		return result, false, nil
+	}
+	defer in.Close()
+	if want.fits(in.size()) != nil {
+		return result, false, nil
+	}
+	sum, err := stream(ctx, io.Discard, in, r.files.pace)
+	switch {
+	case ctx.Err() != nil:
+		return result, false, context.Cause(ctx)
+	case err != nil || !bytes.Equal(sum, want.sha256):
+		return result, false, nil
+	}
+	// Nobody knows whether it is on disk.
+	if err := in.Sync(); err != nil {
+		return result, false, fmt.Errorf("sync what is in place: %w", err)
+	}
+	return Result{Checksum: "sha256:" + hex.EncodeToString(sum), Size: in.size()}, true, nil
+}
+
+// placedFile is what is in place and staged.
+type placedFile struct {
+	*os.File
+	bytes int64
+}
+
+func (f *placedFile) size() int64                   { return f.bytes }
+func (f *placedFile) settled(context.Context) error { return nil }
+
+// linkPlace gives what is in place a name in the staging; nil if it cannot be
+// had, or is not as a run of ours would have made it. Begin has fenced everybody
+// who could exchange it; a file that has other names could still be written to by
+// them.
+func (r *fileRun) linkPlace() *placedFile {
+	parent, err := r.files.target.openDir(path.Dir(r.path))
+	if err != nil {
+		return nil
+	}
+	defer parent.Close()
+	base := path.Base(r.path)
+	if st, err := statAt(int(parent.Fd()), base); err != nil || st.Mode != unix.S_IFREG|0o644 || st.Nlink != 1 || int(st.Uid) != os.Geteuid() {
+		return nil
+	}
+	if removeTree(context.Background(), r.stage.dir, stagedFile) != nil {
+		return nil
+	}
+	err = eintr(func() error {
+		return unix.Linkat(int(parent.Fd()), base, int(r.stage.dir.Fd()), stagedFile, 0)
+	})
+	if err != nil {
+		return nil
+	}
+	file, err := openFile(r.stage.dir, stagedFile)
+	if err != nil {
+		return nil
+	}
+	info, err := file.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		_ = file.Close()
+		return nil
+	}
+	return &placedFile{file, info.Size()}
+}

@@ -1,0 +1,128 @@
+package transfer
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+)
+
+// named is a payload that names the content.
+func named(content string) json.RawMessage {
+	return fmt.Appendf(nil, `{"sha256": "%x"}`, sha256.Sum256([]byte(content)))
+}
+
+// inodeOf is the inode of a file in place, and the number of its names.
+func inodeOf(t *testing.T, path string) (ino uint64, names uint64) {
+	t.Helper()
+	info, err := os.Stat(path)
+	must(t, err)
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		t.Fatalf("%T", info.Sys())
+	}
+	return st.Ino, st.Nlink
+}
+
+// What is in place is taken for what it is only when it is exactly what a run
+// would put there. The source does not have it, so that a copy cannot succeed.
+func TestAdopt(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		adopt   bool
+		payload json.RawMessage
+		prepare func(t *testing.T, path string)
+		want    error
+	}{
+		"as it should be":      {true, named("bytes"), nil, nil},
+		"not the first copy":   {false, named("bytes"), nil, ErrMissing},
+		"nobody names its sum": {true, json.RawMessage("{}"), nil, ErrMissing},
+		"another sum":          {true, named("other"), nil, ErrMissing},
+		"another size":         {true, append(named("bytes")[:77], `, "size": 4}`...), nil, ErrMissing},
+		"another mode":         {true, named("bytes"), func(t *testing.T, path string) { t.Helper(); must(t, os.Chmod(path, 0o600)) }, ErrMissing},
+		"a link": {true, named("bytes"), func(t *testing.T, path string) {
+			t.Helper()
+			must(t, os.Rename(path, path+"x"))
+			must(t, os.Symlink(path+"x", path))
+		}, ErrMissing},
+		"it has another name":   {true, named("bytes"), func(t *testing.T, path string) { t.Helper(); must(t, os.Link(path, path+"x")) }, ErrMissing},
+		"there is nothing":      {true, named("bytes"), func(t *testing.T, path string) { t.Helper(); must(t, os.Remove(path)) }, ErrMissing},
+		"there is not a folder": {true, named("bytes"), func(t *testing.T, path string) { t.Helper(); must(t, os.RemoveAll(filepath.Dir(path))) }, ErrMissing},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setupFiles(t)
+			write(t, b.target, "a/b", "bytes")
+			path := filepath.Join(b.target, "a", "b")
+			must(t, os.Chmod(path, 0o644))
+			before, _ := inodeOf(t, path)
+			if test.prepare != nil {
+				test.prepare(t, path)
+			}
+			run, err := b.Begin(t.Context(), Place{Key: "a/b", Claim: claim(), Adopt: test.adopt})
+			must(t, err)
+			result, err := run.Copy(t.Context(), test.payload)
+			if test.want != nil {
+				wantError(t, err, test.want)
+				must(t, run.Close())
+				return
+			}
+			must(t, err)
+			if want := fmt.Sprintf("sha256:%x", sha256.Sum256([]byte("bytes"))); result.Checksum != want || result.Size != 5 {
+				t.Errorf("got %+v", result)
+			}
+			for range 2 {
+				must(t, run.Publish(t.Context()))
+			}
+			must(t, run.Close())
+			if after, names := inodeOf(t, path); after != before || names != 1 {
+				t.Errorf("it is another file, or has %d names", names)
+			}
+		})
+	}
+}
+
+// What differs stays until it is replaced by a copy.
+func TestWhatIsNotAdoptedIsCopied(t *testing.T) {
+	t.Parallel()
+	b := setupFiles(t)
+	write(t, b.source, "a", "bytes")
+	write(t, b.target, "a", "other")
+	run, err := b.Begin(t.Context(), Place{Key: "a", Claim: claim(), Adopt: true})
+	must(t, err)
+	path := filepath.Join(b.target, "a")
+	must(t, os.Chmod(path, 0o644))
+	_, err = run.Copy(t.Context(), named("bytes"))
+	must(t, err)
+	if content, _ := os.ReadFile(path); string(content) != "other" {
+		t.Errorf("before it is published there is %q", content)
+	}
+	must(t, run.Publish(t.Context()))
+	must(t, run.Close())
+	if content, _ := os.ReadFile(path); string(content) != "bytes" {
+		t.Errorf("there is %q", content)
+	}
+}
+
+// A run that has adopted what is in place is fenced like any other.
+func TestAdoptedIsFenced(t *testing.T) {
+	t.Parallel()
+	b := setupFiles(t)
+	write(t, b.source, "a", "newer")
+	write(t, b.target, "a", "bytes")
+	must(t, os.Chmod(filepath.Join(b.target, "a"), 0o644))
+	old, err := b.Begin(t.Context(), Place{Key: "a", Claim: claim(), Adopt: true})
+	must(t, err)
+	_, err = old.Copy(t.Context(), named("bytes"))
+	must(t, err)
+	_, err = b.sync(t, "a", string(named("newer")))
+	must(t, err)
+	wantError(t, old.Publish(t.Context()), ErrFenced)
+	must(t, old.Close())
+	if content, _ := os.ReadFile(filepath.Join(b.target, "a")); string(content) != "newer" {
+		t.Errorf("there is %q", content)
+	}
+}
