@@ -122,7 +122,7 @@ func (b *incrementBench) weigh(ctx context.Context) (bytes float64, err error) {
 	if err := errors.Join(b.empty(ctx), b.redis.FlushAll(ctx).Err()); err != nil {
 		return 0, err
 	}
-	before, err := b.used(ctx)
+	before, err := usedMemory(ctx, b.redis)
 	if err != nil {
 		return 0, err
 	}
@@ -141,7 +141,7 @@ func (b *incrementBench) weigh(ctx context.Context) (bytes float64, err error) {
 	if err := b.untilCounted(ctx, counters); err != nil {
 		return 0, err
 	}
-	after, err := b.used(ctx)
+	after, err := usedMemory(ctx, b.redis)
 	return float64(after-before) / redisCount, err
 }
 
@@ -157,9 +157,9 @@ func (idle) Scan(context.Context, pgx.Tx, int64) (int64, error) { return 1, nil 
 // Finalize implements [counter.Jobs].
 func (idle) Finalize(context.Context, pgx.Tx, counter.Finalize) (int64, error) { return 1, nil }
 
-// used is how many bytes Redis uses.
-func (b *incrementBench) used(ctx context.Context) (bytes int64, err error) {
-	info, err := b.redis.Info(ctx, "memory").Result()
+// usedMemory is how many bytes a Redis uses.
+func usedMemory(ctx context.Context, c *redis.Client) (bytes int64, err error) {
+	info, err := c.Info(ctx, "memory").Result()
 	if err != nil {
 		return 0, err
 	}
