@@ -135,3 +135,37 @@ func TestRecountSeesBeyondItsTick(t *testing.T) {
 		})
 	}
 }
+
+// The first recount may be asked for while somebody else takes the first tick.
+func TestRefreshWaitsForTheFirstTick(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, "DELETE FROM casq.ticks")
+	ticker, err := b.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ticker.Exec(t.Context(), "SELECT pg_advisory_xact_lock(hashtextextended('casq.tick', 0))"); err != nil {
+		t.Fatal(err)
+	}
+	b.exec(t, "DELETE FROM casq.counter_shards")
+	done := make(chan error, 1)
+	go func() {
+		_, _, err := b.Refresh(t.Context(), Request{Kind: "artifact", All: true})
+		done <- err
+	}()
+	tried := false
+	for !tried {
+		err := b.pool.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity
+			WHERE datname = current_database() AND query LIKE '%casq.tick(true)' AND state = 'idle')`).Scan(&tried)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := ticker.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"casq/eventlog"
 	"casq/internal/database"
@@ -69,16 +70,26 @@ func (c *Counters) Refresh(ctx context.Context, r Request) (scan int64, refreshe
 	return scan, refreshes, err
 }
 
-// prepare makes a request possible before any worker has run.
+// prepare makes a request possible before any worker has run. A tick that somebody
+// else is about to take will do as well, when it is there.
 func (c *Counters) prepare(ctx context.Context) error {
-	err := c.begin(ctx)
-	if !errors.Is(err, eventlog.ErrNoTicks) {
-		return err
+	deadline := time.Now().Add(c.patience)
+	for {
+		err := c.begin(ctx)
+		if !errors.Is(err, eventlog.ErrNoTicks) {
+			return err
+		}
+		var taken *int64
+		if tickErr := c.cfg.Home.QueryRow(ctx, "SELECT casq.tick(true)").Scan(&taken); tickErr != nil {
+			return fmt.Errorf("take the first tick: %w", tickErr)
+		}
+		if taken == nil {
+			if time.Now().After(deadline) || ctx.Err() != nil {
+				return err
+			}
+			pause(ctx, c.cfg.Interval)
+		}
 	}
-	if _, err := c.cfg.Home.Exec(ctx, "SELECT casq.tick(true)"); err != nil {
-		return fmt.Errorf("take the first tick: %w", err)
-	}
-	return c.begin(ctx)
 }
 
 // check refuses what cannot be counted.

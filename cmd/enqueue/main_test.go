@@ -1,10 +1,18 @@
 package main
 
 import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
 	"testing"
+	"time"
 
 	"casq/internal/scripttest"
 	"casq/internal/testdb"
+	"casq/internal/worker"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -15,7 +23,19 @@ type run func() int
 func (r run) Run() int { return r() }
 
 func TestMain(m *testing.M) {
-	testscript.Main(run(func() int { return testdb.Run(m) }), map[string]func(){"enqueue": main})
+	testscript.Main(run(func() int { return testdb.Run(m) }), map[string]func(){"enqueue": main, "works": works})
+}
+
+// works is a worker on home, until SIGTERM. SNAPSHOT_LIMIT is that of its recounts.
+func works() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	cfg := worker.Config{HomeURL: os.Getenv("DATABASE_URL"), Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	cfg.RefreshSnapshotLimit, _ = time.ParseDuration(os.Getenv("SNAPSHOT_LIMIT"))
+	if err := worker.Run(ctx, cfg); err != nil && ctx.Err() == nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 }
 
 func TestScripts(t *testing.T) {
