@@ -156,6 +156,11 @@ func TestRefreshWaitsForTheFirstTick(t *testing.T) {
 	}()
 	tried := false
 	for !tried {
+		select {
+		case err := <-done:
+			t.Fatalf("it did not wait: %v", err)
+		default:
+		}
 		err := b.pool.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity
 			WHERE datname = current_database() AND query LIKE '%casq.tick(true)' AND state = 'idle')`).Scan(&tried)
 		if err != nil {

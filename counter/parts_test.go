@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"testing"
 	"time"
 
@@ -56,7 +57,8 @@ func (s *slow) at(t *testing.T, point string) {
 	case point == "scan:started" && s.before != nil:
 		s.before(s.summed)
 	case point == "scan:summed":
-		if s.summed++; s.between != nil {
+		s.summed++
+		if s.between != nil {
 			s.between(s.summed)
 		}
 	}
@@ -107,7 +109,7 @@ func TestRecountInParts(t *testing.T) {
 	s.wrong(t)
 	s.between = func(n int) {
 		for _, sql := range []string{
-			"INSERT INTO artifacts SELECT 2000 + 10 * $1 + p, p, 1 FROM generate_series(0, 5) AS p",
+			"INSERT INTO artifacts SELECT 2000 + 10 * $1 + n, n % 6, 1 FROM generate_series(0, 5) AS n",
 			"UPDATE artifacts SET size = size + 1 WHERE id % 7 = $1",
 			"UPDATE artifacts SET project = (project + 1) % 6 WHERE id % 11 = $1",
 			"UPDATE artifacts SET project = (project + 5) % 6 WHERE id % 13 = $1",
@@ -166,6 +168,7 @@ func TestRecountOfAListInParts(t *testing.T) {
 		defer close(released)
 		for s.count(t, `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()
 			AND query LIKE '%sum_by_scope%' AND clock_timestamp() - query_start > '200 ms'`) == 0 {
+			runtime.Gosched()
 		}
 		if err := s.locked.Rollback(t.Context()); err != nil {
 			t.Error(err)

@@ -23,19 +23,22 @@ type run func() int
 func (r run) Run() int { return r() }
 
 func TestMain(m *testing.M) {
-	testscript.Main(run(func() int { return testdb.Run(m) }), map[string]func(){"enqueue": main, "works": works})
+	testscript.Main(run(func() int { return testdb.Run(m) }), map[string]func(){
+		"enqueue": main, "works": func() { os.Exit(works()) },
+	})
 }
 
 // works is a worker on home, until SIGTERM. SNAPSHOT_LIMIT is that of its recounts.
-func works() {
+func works() (code int) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	cfg := worker.Config{HomeURL: os.Getenv("DATABASE_URL"), Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	cfg.RefreshSnapshotLimit, _ = time.ParseDuration(os.Getenv("SNAPSHOT_LIMIT"))
 	if err := worker.Run(ctx, cfg); err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }
 
 func TestScripts(t *testing.T) {
