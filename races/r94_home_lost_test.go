@@ -15,9 +15,10 @@ import (
 // has done to the target.
 //
 // Rows and events are lost together, so that the log tells of nothing, and no row
-// is beyond anything. A file that only the lost history had is in place and
-// nobody's; newer bytes are in place than the row says, which is synced; and what
-// was removed is there again, in the table and in the row, and not in place.
+// is beyond anything. A file and a mirror that only the lost history had are in
+// place and nobody's; newer bytes are in place than the row says, which is
+// synced; and what was removed is there again, in the table and in the row, and
+// not in place.
 func TestR94HomeLost(t *testing.T) {
 	t.Parallel()
 	t.Run("twin/goes on", func(t *testing.T) {
@@ -28,8 +29,8 @@ func TestR94HomeLost(t *testing.T) {
 		r.site.put(t, "after", "after")
 		r.until(t, "what comes afterwards is copied", func() bool { return r.placed(t)["after"] == "after" })
 		want := map[string]string{"orphan": "lost", "kept": "kept", "updated": "newer, lost", "after": "after"}
-		if got := r.placed(t); !maps.Equal(got, want) {
-			t.Errorf("in place is %q, want what is wrong: %q", got, want)
+		if got := r.placed(t); !maps.Equal(got, want) || !r.mirrored() {
+			t.Errorf("in place is %q, want what is wrong: %q, and the mirror", got, want)
 		}
 	})
 	t.Run("ours", func(t *testing.T) {
@@ -38,9 +39,12 @@ func TestR94HomeLost(t *testing.T) {
 		r.loseFiles(t)
 		want := map[string]string{"orphan": "lost", "kept": "kept", "updated": "old", "deleted": "back"}
 		r.until(t, "what is in place is what the rows say", func() bool { return maps.Equal(r.placed(t), want) })
-		r.until(t, "the orphan is told of", func() bool {
-			return lines(t, r.home, "SELECT resource_id FROM casq.reconcile_orphans") == "orphan"
+		r.until(t, "the orphans are told of", func() bool {
+			return lines(t, r.home, "SELECT resource_id FROM casq.reconcile_orphans ORDER BY kind") == "orphan\n"+theRepository
 		})
+		if !r.mirrored() {
+			t.Error("a mirror was removed that nobody has asked to be removed")
+		}
 		err := pgx.BeginFunc(t.Context(), r.home, func(tx pgx.Tx) error {
 			_, err := registry.Ask(t.Context(), tx, registry.Request{Reason: registry.Asked, Walk: true, RemoveOrphans: true})
 			return err
@@ -49,7 +53,7 @@ func TestR94HomeLost(t *testing.T) {
 			t.Fatal(err)
 		}
 		delete(want, "orphan")
-		r.until(t, "the orphan is removed", func() bool { return maps.Equal(r.placed(t), want) })
+		r.until(t, "the orphans are removed", func() bool { return maps.Equal(r.placed(t), want) && !r.mirrored() })
 	})
 }
 
@@ -67,16 +71,19 @@ func (r *r94Anew) loseFiles(t *testing.T) {
 	r.site.put(t, "orphan", "lost")
 	r.site.put(t, "updated", "newer, lost")
 	r.site.remove(t, "deleted")
+	r.site.push(t, theRepository, "lost", "")
 	want := map[string]string{"orphan": "lost", "kept": "kept", "updated": "newer, lost"}
-	r.until(t, "what will be lost is copied", func() bool { return maps.Equal(r.placed(t), want) && r.allSynced(t) })
+	r.until(t, "what will be lost is copied", func() bool { return maps.Equal(r.placed(t), want) && r.mirrored() && r.allSynced(t) })
 	stop()
 	if err := r.cluster.Primary.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	r.promote(t)
 	r.site.pool, r.home = r.second, r.second
-	if err := os.Remove(filepath.Join(r.site.files, "orphan")); err != nil {
-		t.Fatal(err)
+	for _, lost := range []string{filepath.Join(r.site.files, "orphan"), filepath.Join(r.site.repositories, theRepository)} {
+		if err := os.RemoveAll(lost); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for key, content := range kept {
 		if err := os.WriteFile(filepath.Join(r.site.files, key), []byte(content), 0o600); err != nil {
@@ -88,7 +95,13 @@ func (r *r94Anew) loseFiles(t *testing.T) {
 
 func (r *r94Anew) allSynced(t *testing.T) bool {
 	t.Helper()
-	return lines(t, r.home, "SELECT resource_id FROM casq.registry_status WHERE kind = 'artifact' AND status NOT IN ('synced', 'removed')") == ""
+	return lines(t, r.home, "SELECT resource_id FROM casq.registry_status WHERE kind <> 'thing' AND status NOT IN ('synced', 'removed')") == ""
+}
+
+// mirrored tells whether the mirror is in place.
+func (r *r94Anew) mirrored() bool {
+	_, err := os.Stat(filepath.Join(r.site.repositoryTarget, theRepository, "HEAD"))
+	return err == nil
 }
 
 // placed are the files in place.
