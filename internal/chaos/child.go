@@ -74,6 +74,9 @@ func (s spec) config(log *slog.Logger) worker.Config {
 		// A step is read in several pages now and then.
 		PageSize: pageSize,
 		CopyRate: copyRate,
+		// One pass over the artifacts may just take that long: some recounts go on
+		// in parts.
+		RefreshSnapshotLimit: time.Millisecond,
 		Hook:     obeyOrders(s.Orders),
 		Logger:   log,
 	}

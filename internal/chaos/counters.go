@@ -43,7 +43,7 @@ func (c *chaos) recount(ctx context.Context, stop <-chan struct{}) error {
 		}
 		request := counter.Request{Kind: kindArtifact, All: r.IntN(2) == 0}
 		if !request.All {
-			request.Scopes, request.Compare = []string{fmt.Sprint(r.IntN(4))}, r.IntN(2) == 0
+			request.Scopes, request.Compare = []string{"0", "1", "2", "3"}[r.IntN(4):], r.IntN(2) == 0
 		}
 		_, _, err := counters.Refresh(ctx, request)
 		if err != nil && !lostConnection(err) && !errors.Is(err, counter.ErrNoScope) {
@@ -67,9 +67,9 @@ func checkCounters(ctx context.Context, c *chaos) (found []violation, err error)
 	if err != nil {
 		return nil, err
 	}
-	var recounts, counters int
-	err = c.site.db.QueryRow(ctx, `SELECT count(DISTINCT scan), count(*) FROM casq.refreshes
-		WHERE state = 'done' AND scope_id IS NOT NULL`).Scan(&recounts, &counters)
-	c.timeline.say("%d recounts, of %d counters", recounts, counters)
+	var scans, parts, counters int
+	err = c.site.db.QueryRow(ctx, `SELECT count(DISTINCT scan), count(DISTINCT scan) FILTER (WHERE part_of IS NOT NULL), count(*)
+		FROM casq.refresh_status WHERE state = 'done' AND scope_id IS NOT NULL`).Scan(&scans, &parts, &counters)
+	c.timeline.say("%d scans, %d of them parts of a recount, of %d counters", scans, parts, counters)
 	return found, err
 }

@@ -9,6 +9,7 @@ CREATE TABLE artifacts (
     size bigint NOT NULL,
     sha256 text NOT NULL
 );
+CREATE INDEX ON artifacts (project_id);
 
 -- refs is what the repository on disk has, by name.
 CREATE TABLE repositories (
