@@ -1,0 +1,197 @@
+package registry
+
+import (
+	"context"
+	"testing"
+
+	"casq/eventlog"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A change waits for the batch that goes by the selection of before, and sees how
+// far that has come; and a batch waits for a change.
+func TestChangesAndBatchesTakeTurns(t *testing.T) {
+	t.Parallel()
+	b := setupLook(t)
+	b.follow(t)
+	tx, err := b.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(t.Context()) }()
+	if err := b.transposer.Apply(t.Context(), tx, eventlog.Batch{
+		Events: []eventlog.Event{scoped(1, eventlog.Created, "k", "7", 1)}, Life: eventlog.Life{Ordinal: 1}, Tick: 60,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "UPDATE casq.cursors SET tick = 60"); err != nil {
+		t.Fatal(err)
+	}
+	selected := make(chan error, 1)
+	go func() {
+		_, err := Select(t.Context(), b.pool, b.pool, Selection{Kind: kind, Scopes: []string{"8"}})
+		selected <- err
+	}()
+	until(t, "the change's wait", func() bool {
+		return b.text(t, advisoryWaits) == "1"
+	})
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := receive(t, "the change", selected); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.text(t, "SELECT at_life || '/' || at_tick FROM casq.reconcile_runs"); got != "1/60" {
+		t.Errorf("the run looks at %s, want what the batch had read", got)
+	}
+}
+
+// The position that a change looks at must not be that of a history which is
+// given up at the same time: no host would ever show it.
+func TestGoingBackWaitsForAChange(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	change, err := b.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = change.Rollback(t.Context()) }()
+	if _, err := change.Exec(t.Context(), changeSelectionSQL); err != nil {
+		t.Fatal(err)
+	}
+	back := make(chan error, 1)
+	go func() {
+		back <- pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
+			return b.transposer.Rewound(t.Context(), tx, eventlog.Rewind{To: at(1, 5), Newest: at(1, 5), Everything: true, Incomparable: true})
+		})
+	}()
+	until(t, "the wait", func() bool { return b.oneText(t, advisoryWaits) == "1" })
+	if _, err := change.Exec(t.Context(), "INSERT INTO casq.reconcile_runs (reason, at_life, at_tick) VALUES ('selected', 7, 900)"); err != nil {
+		t.Fatal(err)
+	}
+	if err := change.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := receive(t, "going back", back); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.oneText(t, "SELECT string_agg(DISTINCT at_life || '/' || at_tick, ' ') FROM casq.reconcile_runs"); got != "1/5" {
+		t.Errorf("runs look at %s", got)
+	}
+}
+
+// advisoryWaits counts sessions that wait for a change of a selection, or for who
+// goes by it.
+const advisoryWaits = `SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+	AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
+
+// A look under another selection is done again, be it for what is there or for
+// what is not.
+func TestALookUnderAnotherSelection(t *testing.T) {
+	t.Parallel()
+	b := setupLook(t)
+	b.put(t, "k1", 1)
+	b.put(t, "k2", 2)
+	now := b.tick(t)
+	b.follow(t)
+	b.know(t, "k2", 2, now, false)
+	b.exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ($1, '{1}')", kind)
+	changed := false
+	source := changing{b.pool, func(sql string) {
+		if sql == lookOfSQL && !changed {
+			changed = true
+			b.selects(t, []string{"2"})
+		}
+	}}
+	report, err := LookAgain(t.Context(), b.pool, source, b.queue, kind, []string{"k1", "k2"})
+	if err != nil || report != (LookReport{Copied: 1, Unknown: 1}) || !changed {
+		t.Errorf("%+v; %v", report, err)
+	}
+	b.wantHere(t, "k2")
+	// Only what is not there.
+	changed = false
+	source = changing{b.pool, func(sql string) {
+		if sql == lookOfSQL && !changed {
+			changed = true
+			b.selects(t, nil)
+		}
+	}}
+	b.exec(t, "UPDATE casq.selections SET scopes = '{1}', generation = generation + 1")
+	report, err = LookAgain(t.Context(), b.pool, source, b.queue, kind, []string{"k2"})
+	if err != nil || report != (LookReport{Copied: 1}) || !changed {
+		t.Errorf("%+v; %v", report, err)
+	}
+	b.wantHere(t, "k2")
+}
+
+// A page that was read under another selection is not applied, whichever way.
+func TestAPageOfAnotherSelection(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		before, after []string
+		want          string
+	}{
+		"entering": {[]string{"1"}, []string{"2"}, "k2"},
+		"leaving":  {[]string{"2"}, nil, "k1 k2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setupLook(t)
+			b.put(t, "k1", 1)
+			b.put(t, "k2", 2)
+			now := b.tick(t)
+			b.follow(t)
+			if name == "leaving" {
+				b.know(t, "k1", 1, now, false)
+				b.know(t, "k2", 2, now, false)
+			}
+			b.exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ($1, $2)", kind, test.before)
+			b.ask(t, Request{})
+			changed := false
+			reconciler := b.reconciler(t, func(cfg *ReconcilerConfig) {
+				cfg.Source = changing{b.pool, func(sql string) {
+					// After the page was read, and before it is applied.
+					if changed || name == "leaving" && sql != lookMissingSQL {
+						return
+					}
+					if name == "entering" && sql != lookThingsSQL {
+						return
+					}
+					changed = true
+					b.selects(t, test.after)
+				}}
+			})
+			for range 3 {
+				b.round(t, reconciler)
+			}
+			b.wantHere(t, test.want)
+			if got := b.text(t, "SELECT count(*)::text FROM casq.reconcile_runs WHERE finished_at IS NULL"); got != "0" {
+				t.Errorf("%s runs are left", got)
+			}
+			if !changed {
+				t.Error("the selection did not change")
+			}
+		})
+	}
+}
+
+// changing calls something after each answer.
+type changing struct {
+	eventlog.DB
+	after func(sql string)
+}
+
+func (c changing) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	return changedRow{c.DB.QueryRow(ctx, sql, args...), func() { c.after(sql) }}
+}
+
+type changedRow struct {
+	pgx.Row
+	after func()
+}
+
+func (r changedRow) Scan(into ...any) error {
+	defer r.after()
+	return r.Row.Scan(into...)
+}
