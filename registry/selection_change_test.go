@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"casq/eventlog"
@@ -194,4 +195,47 @@ type changedRow struct {
 func (r changedRow) Scan(into ...any) error {
 	defer r.after()
 	return r.Row.Scan(into...)
+}
+
+// Of a look, what is there and what is not are applied one after the other: the
+// selection may change in between.
+func TestARemovalOfAnotherSelection(t *testing.T) {
+	t.Parallel()
+	b := setupLook(t)
+	b.know(t, "k", 2, 1, false)
+	found := &page{kind: kind, listed: true, life: 1, tick: 5, selection: Selection{Kind: kind, Scopes: []string{"1"}, Generation: 1}}
+	versions := map[string]int64{"k": b.row(t, "k").Version}
+	n, err := removeAlone(t.Context(), b.pool, b.queue, found, versions)
+	if !errors.Is(err, errSelectionChanged) || n != 0 {
+		t.Errorf("%d; %v", n, err)
+	}
+	b.wantHere(t, "k")
+}
+
+// Nor does a walk remove what has entered since it asked the source.
+func TestAWalkOfAnotherSelection(t *testing.T) {
+	t.Parallel()
+	b := setupWalk(t)
+	b.put(t, "orphan", 2)
+	b.tick(t)
+	b.follow(t)
+	b.exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ($1, '{1}')", kind)
+	b.ask(t, Request{Walk: true, RemoveOrphans: true})
+	changed := false
+	reconciler := b.reconciler(t, b.configure(100), func(cfg *ReconcilerConfig) {
+		cfg.Source = changing{b.pool, func(sql string) {
+			phase := b.text(t, "SELECT phase FROM casq.reconcile_runs ORDER BY id LIMIT 1")
+			if sql == lookMissingSQL && phase == stagingPhase && !changed {
+				changed = true
+				b.selects(t, []string{"1", "2"})
+			}
+		}}
+	})
+	b.round(t, reconciler)
+	if !changed {
+		t.Fatal("the walk asked for nothing")
+	}
+	if r := b.row(t, "orphan"); r.Deleted || r.Incarnation != 1 {
+		t.Errorf("%+v", r)
+	}
 }

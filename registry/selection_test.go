@@ -287,6 +287,10 @@ func TestNothingOfAKindWithoutATable(t *testing.T) {
 	if got := b.reconcile(t, Request{Reason: Pruned, At: &Tick{Life: 1, ID: now}}); got != "thing: removed 1" {
 		t.Errorf("got %s", got)
 	}
+	b.know(t, "again", 0, now, false)
+	if report := b.lookAgain(t, "again"); report != (LookReport{Removed: 1}) {
+		t.Errorf("look again: %+v", report)
+	}
 	b.wantHere(t, "")
 }
 
