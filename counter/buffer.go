@@ -209,7 +209,7 @@ func applyArgs(from, to stamp, s sums) []any {
 			part string
 			n    int64
 		}{{lowField, d.low}, {highField, d.high}, {itemsField, d.items}} {
-			if f.n != 0 {
+			if f.n != 0 || f.part == itemsField && d == (delta{}) { // see add
 				args = append(args, field(f.part, k), f.n)
 			}
 		}

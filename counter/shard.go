@@ -34,8 +34,6 @@ type delta struct {
 	items     int64
 }
 
-func (d delta) isZero() bool { return d == delta{} }
-
 // add sums up without an overflow: each event adds less than 2^23 to high, and
 // low is carried over each time.
 func (d *delta) add(size, items int64) {
@@ -61,7 +59,7 @@ func (d *delta) carry() {
 type sums map[Key]delta
 
 // collapse sums the events up by shard and counter. Events without a scope
-// count under nothing.
+// count under nothing. A sum of zero is one, too: see [add].
 func collapse(events []eventlog.Event, n int) map[int]sums {
 	byShard := make(map[int]sums)
 	for i := range events {

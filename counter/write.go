@@ -49,7 +49,9 @@ func (f *feeder) write(ctx context.Context, shards []int, from, to eventlog.Posi
 }
 
 // add adds deltas to counters of a locked shard, in key order, in statements of
-// bounded size.
+// bounded size. A counter is made for a delta of zero, too: whatever has had an
+// event has one, so that a recount which finds no rows for it looks at what came
+// after its snapshot.
 func add(ctx context.Context, tx pgx.Tx, shard int, s sums) error {
 	keys := slices.SortedFunc(maps.Keys(s), func(a, b Key) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.ScopeID, b.ScopeID))
@@ -59,9 +61,6 @@ func add(ctx context.Context, tx pgx.Tx, shard int, s sums) error {
 		high, low, items := make([]int64, 0, len(page)), make([]int64, 0, len(page)), make([]int64, 0, len(page))
 		for _, k := range page {
 			d := s[k]
-			if d.isZero() {
-				continue
-			}
 			kinds, scopes = append(kinds, k.Kind), append(scopes, k.ScopeID)
 			high, low, items = append(high, d.high), append(low, d.low), append(items, d.items)
 		}
