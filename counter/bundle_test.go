@@ -193,25 +193,31 @@ func (b *testBundle) recount(t testing.TB, r Request) {
 func (b *testBundle) work(t testing.TB) {
 	t.Helper()
 	for range 100 {
-		scans, finalizes := b.queue.take()
-		if len(scans)+len(finalizes) == 0 {
+		if !b.step(t) {
 			return
-		}
-		for _, id := range scans {
-			err := b.Scan(t.Context(), id, 1, b.process)
-			if errors.Is(err, ErrBusy) {
-				b.queue.scans = append(b.queue.scans, id)
-			} else if err != nil && !errors.Is(err, ErrSuperseded) {
-				t.Fatal(err)
-			}
-		}
-		for _, f := range finalizes {
-			if err := b.Finalize(t.Context(), f, 2); err != nil && !errors.Is(err, ErrSuperseded) {
-				t.Fatal(err)
-			}
 		}
 	}
 	t.Fatal("there is always more to do")
+}
+
+// step carries out what is queued now, if there is anything.
+func (b *testBundle) step(t testing.TB) bool {
+	t.Helper()
+	scans, finalizes := b.queue.take()
+	for _, id := range scans {
+		err := b.Scan(t.Context(), id, 1, b.process)
+		if errors.Is(err, ErrBusy) {
+			b.queue.scans = append(b.queue.scans, id)
+		} else if err != nil && !errors.Is(err, ErrSuperseded) {
+			t.Fatal(err)
+		}
+	}
+	for _, f := range finalizes {
+		if err := b.Finalize(t.Context(), f, 2); err != nil && !errors.Is(err, ErrSuperseded) {
+			t.Fatal(err)
+		}
+	}
+	return len(scans)+len(finalizes) > 0
 }
 
 type pair struct{ size, items int64 }

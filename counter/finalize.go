@@ -58,7 +58,6 @@ type finalizing struct {
 	token  uuid.UUID
 	job    int64
 	kind   string
-	partOf *int64
 	shards []int
 	// early are the sums of what came after the snapshot, up to the tick upTo.
 	early map[int]found
@@ -108,7 +107,7 @@ func (f *finalizing) all(ctx context.Context) error {
 
 func (f *finalizing) load(ctx context.Context) error {
 	var valid bool
-	err := f.cfg.Home.QueryRow(ctx, finalizeLoadSQL, f.id, f.token).Scan(&f.kind, &f.partOf, &f.shards, &valid, &f.upTo)
+	err := f.cfg.Home.QueryRow(ctx, finalizeLoadSQL, f.id, f.token).Scan(&f.kind, &f.shards, &valid, &f.upTo)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return ErrSuperseded
@@ -266,10 +265,8 @@ func (f *finalizing) finish(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("ask for a flush: %w", err)
 		}
-		if f.partOf != nil {
-			if err := lockScan(ctx, tx, *f.partOf); err != nil {
-				return err
-			}
+		if err := lockRecount(ctx, tx, f.id); err != nil {
+			return err
 		}
 		var p over
 		err = tx.QueryRow(ctx, finalizeDoneSQL, f.id, f.token, job).Scan(&p.whole, &p.part, &p.last)
@@ -287,6 +284,9 @@ func (f *finalizing) finish(ctx context.Context) error {
 // more.
 func (f *finalizing) repeat(ctx context.Context) error {
 	return pgx.BeginTxFunc(ctx, f.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		if err := lockRecount(ctx, tx, f.id); err != nil {
+			return err
+		}
 		var again bool
 		err := tx.QueryRow(ctx, finalizeRepeatSQL, f.id, f.token).Scan(&again)
 		if errors.Is(err, pgx.ErrNoRows) {

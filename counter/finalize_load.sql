@@ -2,7 +2,7 @@
 -- the one that it saw, and the kind has been tracked all the while. Last, how far
 -- what came after the scan can be summed up early: as far as its slowest shard is.
 -- The newest tick may be one that they reach only when there is a newer one.
-SELECT s.kind, s.part_of, s.shards,
+SELECT s.kind, s.shards,
        EXISTS (SELECT FROM casq.ticks AS t WHERE t.id = s.tick AND t.mark = s.mark)
        AND s.life = (SELECT max(life) FROM casq.lives)
        AND s.generation = (SELECT generation FROM casq.counter_kinds AS k WHERE k.kind = s.kind),

@@ -11,6 +11,8 @@ import (
 )
 
 var (
+	//go:embed lock_recount.sql
+	lockRecountSQL string
 	//go:embed part_begin.sql
 	partBeginSQL string
 	//go:embed part_ask.sql
@@ -46,6 +48,11 @@ var errSlow = errors.New("the snapshot would be open for too long")
 func (s *scan) divide(ctx context.Context) error {
 	s.cfg.Hook("scan:slow")
 	s.log.InfoContext(ctx, "counting in parts", "scan", s.id, "limit", s.cfg.SnapshotLimit)
+	if s.whole { // what it has stored is nobody's any more
+		if err := s.forget(ctx); err != nil {
+			return err
+		}
+	}
 	err := pgx.BeginTxFunc(ctx, s.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
 		if s.whole {
 			return s.beginParts(ctx, tx)
@@ -74,7 +81,11 @@ func (s *scan) beginParts(ctx context.Context, tx pgx.Tx) error {
 }
 
 func (s *scan) halve(ctx context.Context, tx pgx.Tx) error {
-	if err := lockScan(ctx, tx, s.id); err != nil {
+	if err := lockRecount(ctx, tx, s.id); err != nil {
+		return err
+	}
+	// Nor may another run take the scan.
+	if _, err := tx.Exec(ctx, "SELECT FROM casq.scans WHERE id = $1 FOR UPDATE", s.id); err != nil {
 		return err
 	}
 	whole := s.id
@@ -96,11 +107,14 @@ func (s *scan) halve(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-// lockScan keeps whoever ends a recount, in parts or not, from doing so meanwhile.
-// Of a recount and its parts, the recount is locked first.
-func lockScan(ctx context.Context, tx pgx.Tx, id int64) error {
-	_, err := tx.Exec(ctx, "SELECT FROM casq.scans WHERE id = $1 FOR UPDATE", id)
-	return err
+// lockRecount keeps whoever ends the recount that a scan is or is a part of, or goes
+// on with it, from doing so meanwhile. It is locked before its parts, and in a
+// statement of its own: the next one sees all of them.
+func lockRecount(ctx context.Context, tx pgx.Tx, scan int64) error {
+	if _, err := tx.Exec(ctx, lockRecountSQL, scan); err != nil {
+		return fmt.Errorf("lock the recount: %w", err)
+	}
+	return nil
 }
 
 // askPart queues a part of the recount whole.
@@ -208,7 +222,7 @@ func (c *Counters) askRest(ctx context.Context, tx pgx.Tx, p over) (more bool, e
 // restart begins a recount in parts anew whose table is another one by now.
 func (s *scan) restart(ctx context.Context) error {
 	err := pgx.BeginTxFunc(ctx, s.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
-		if err := lockScan(ctx, tx, *s.partOf); err != nil {
+		if err := lockRecount(ctx, tx, *s.partOf); err != nil {
 			return err
 		}
 		tag, err := tx.Exec(ctx, partRestartSQL, *s.partOf)

@@ -20,6 +20,8 @@ type slow struct {
 	steal  bool // the token of a scan that gives up
 	// whenLocked is called when the table is locked, by another goroutine.
 	whenLocked func()
+	// whenSlow is called when a scan gives up.
+	whenSlow func()
 	// between is called when a part has summed up its scope, and before is when it
 	// starts, with how many have.
 	between, before func(n int)
@@ -53,6 +55,9 @@ func (s *slow) at(t *testing.T, point string) {
 	case point == "scan:slow":
 		if err = s.locked.Rollback(t.Context()); s.steal && err == nil {
 			_, err = s.pool.Exec(t.Context(), "UPDATE casq.scans SET token = gen_random_uuid()")
+		}
+		if s.whenSlow != nil {
+			s.whenSlow()
 		}
 	case point == "scan:started" && s.before != nil:
 		s.before(s.summed)

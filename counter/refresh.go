@@ -166,7 +166,16 @@ func (c *Counters) queueScan(ctx context.Context, tx pgx.Tx, scan int64) error {
 // its value, which stays right. Cancelling the one for all scopes ends all.
 func (c *Counters) Cancel(ctx context.Context, refresh int64) error {
 	var found, open bool
-	err := c.cfg.Home.QueryRow(ctx, cancelSQL, refresh).Scan(&found, &open)
+	err := pgx.BeginTxFunc(ctx, c.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		var scan *int64
+		if err := tx.QueryRow(ctx, "SELECT (SELECT scan FROM casq.refreshes WHERE id = $1)", refresh).Scan(&scan); err != nil || scan == nil {
+			return err
+		}
+		if err := lockRecount(ctx, tx, *scan); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, cancelSQL, refresh).Scan(&found, &open)
+	})
 	switch {
 	case err != nil:
 		return fmt.Errorf("cancel recount %d: %w", refresh, err)

@@ -356,7 +356,14 @@ func (c *Counters) giveUpToken(ctx context.Context, s *scan) error {
 // Fail ends the recounts of a scan that will not be tried again. Their counters
 // keep their values, which stay right.
 func (c *Counters) Fail(ctx context.Context, scan int64, cause error) error {
-	if _, err := c.cfg.Home.Exec(ctx, failSQL, scan, storable(cause.Error())); err != nil {
+	err := pgx.BeginTxFunc(ctx, c.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		if err := lockRecount(ctx, tx, scan); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, failSQL, scan, storable(cause.Error()))
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("fail scan %d: %w", scan, err)
 	}
 	return nil

@@ -1,0 +1,134 @@
+package counter
+
+import (
+	"context"
+	"runtime"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// waiting waits until so many transactions wait for locks.
+func (s *slow) waiting(t *testing.T, n int) {
+	t.Helper()
+	for s.count(t, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()") < n {
+		runtime.Gosched()
+	}
+}
+
+// asking is a [Jobs] that calls scan in the transaction that asks for one.
+type asking struct {
+	Jobs
+	scan func()
+}
+
+func (a asking) Scan(ctx context.Context, tx pgx.Tx, scan int64) (int64, error) {
+	a.scan()
+	return a.Jobs.Scan(ctx, tx, scan)
+}
+
+// What a scan has stored when it gives up is no recount of a scope.
+func TestWhatWasStoredWhenAScanGivesUp(t *testing.T) {
+	t.Parallel()
+	s := newSlow(t)
+	s.wrong(t)
+	s.whenSlow = func() {
+		s.exec(t, `INSERT INTO casq.refreshes (scan, kind, scope_id, shard, state, started_at, finalizing_at, scanned_size, scanned_items)
+			SELECT id, kind, '1', $1, 'finalizing', now(), clock_timestamp(), 77, 7 FROM casq.scans WHERE whole`,
+			shardOf(Key{"artifact", "1"}, 4))
+	}
+	s.recount(t, Request{Kind: "artifact", All: true})
+	s.same(t)
+	if n := s.count(t, "SELECT count(*) FROM casq.refreshes WHERE state <> 'done'"); n > 0 {
+		t.Errorf("%d recounts are not done", n)
+	}
+	if n := s.count(t, "SELECT count(*) FROM casq.refreshes WHERE scope_id = '1'"); n != 1 {
+		t.Errorf("the scope was counted %d times", n)
+	}
+}
+
+// A recount in parts ends early in the moment when a part asks for the next one,
+// which ends with it.
+func TestRecountEndsEarlyBetweenParts(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(s *slow, refresh, part int64) error{
+		"cancelled": func(s *slow, refresh, _ int64) error { return s.Cancel(context.Background(), refresh) },
+		"failed": func(s *slow, _, part int64) error {
+			return s.Fail(context.Background(), part, context.DeadlineExceeded)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSlow(t)
+			s.wrong(t)
+			ended := make(chan error, 1)
+			asked := 0
+			s.cfg.Jobs = asking{s.queue, func() {
+				asked++
+				if asked != 4 { // the third part
+					return
+				}
+				refresh := s.count(t, "SELECT id FROM casq.refreshes WHERE scope_id IS NULL")
+				part := s.count(t, "SELECT max(id) FROM casq.scans")
+				go func() { ended <- end(s, int64(refresh), int64(part)) }()
+				s.waiting(t, 1)
+			}}
+			if _, _, err := s.Refresh(t.Context(), Request{Kind: "artifact", All: true}); err != nil {
+				t.Fatal(err)
+			}
+			for asked < 4 {
+				s.step(t)
+			}
+			if err := <-ended; err != nil {
+				t.Fatal(err)
+			}
+			s.work(t)
+			if n := s.count(t, "SELECT count(*) FROM casq.scans WHERE finished_at IS NULL"); n > 0 {
+				t.Errorf("%d scans are not over", n)
+			}
+			if asked != 4 {
+				t.Errorf("it went on, %d scans were asked for", asked)
+			}
+			s.recount(t, Request{Kind: "artifact", All: true})
+			s.same(t)
+		})
+	}
+}
+
+// A part is halved while the recount is cancelled: of the two, one waits.
+func TestRecountIsCancelledWhileAPartIsHalved(t *testing.T) {
+	t.Parallel()
+	s := newSlow(t)
+	s.wrong(t)
+	s.between = func(n int) { s.once = n != 7 } // the rest
+	slow, cancelled := 0, make(chan error, 1)
+	s.whenSlow = func() {
+		slow++
+		if slow != 2 {
+			return
+		}
+		refresh := s.count(t, "SELECT id FROM casq.refreshes WHERE scope_id IS NULL")
+		tx, err := s.pool.Begin(t.Context())
+		if err == nil {
+			_, err = tx.Exec(t.Context(), "SELECT FROM casq.scans WHERE id = (SELECT min(id) FROM casq.scans WHERE part = 'table') FOR UPDATE")
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		go func() { cancelled <- s.Cancel(context.Background(), int64(refresh)) }()
+		s.waiting(t, 1)
+		go func() {
+			s.waiting(t, 2)
+			if err := tx.Rollback(context.Background()); err != nil {
+				t.Error(err)
+			}
+		}()
+	}
+	s.recount(t, Request{Kind: "artifact", All: true})
+	if err := <-cancelled; err != nil {
+		t.Error(err)
+	}
+	if n := s.count(t, "SELECT count(*) FROM casq.scans WHERE finished_at IS NULL"); n > 0 {
+		t.Errorf("%d scans are not over", n)
+	}
+}
