@@ -49,7 +49,10 @@ func TestSwapInsideAStep(t *testing.T) {
 		err = run.sumEarly(t.Context())
 	}
 	if err == nil {
-		err = pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error { return run.swap(t.Context(), tx, shard) })
+		err = pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
+			_, err := run.swap(t.Context(), tx, []int{shard})
+			return err
+		})
 	}
 	if err != nil {
 		t.Fatal(err)

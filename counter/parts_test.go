@@ -36,7 +36,6 @@ func newSlow(t *testing.T) *slow {
 		c.Hook = func(point string) { s.at(t, point) }
 	})
 	s.since = func(time.Time) time.Duration { return time.Hour }
-	s.sideBySide = 1
 	s.exec(t, "CREATE INDEX ON artifacts (project)")
 	return s
 }

@@ -285,6 +285,10 @@ func (f *found) add(scope, size string, items int64) {
 	f.scopes, f.sizes, f.items = append(f.scopes, scope), append(f.sizes, size), append(f.items, items)
 }
 
+func (f *found) append(g found) {
+	f.scopes, f.sizes, f.items = append(f.scopes, g.scopes...), append(f.sizes, g.sizes...), append(f.items, g.items...)
+}
+
 func (s *scan) store(ctx context.Context, page *found) error {
 	if len(page.scopes) == 0 {
 		return nil

@@ -18,6 +18,8 @@ var (
 	shardsSQL string
 	//go:embed lock_shard.sql
 	lockShardSQL string
+	//go:embed lock_shards.sql
+	lockShardsSQL string
 	//go:embed move_shard.sql
 	moveShardSQL string
 	//go:embed make_shards.sql
@@ -38,17 +40,22 @@ func readShards(ctx context.Context, db eventlog.DB) (map[int]eventlog.Position,
 	if err != nil {
 		return nil, fmt.Errorf("read the shards: %w", err)
 	}
-	shards := make(map[int]eventlog.Position)
-	var shard int
-	var p eventlog.Position
-	_, err = pgx.ForEachRow(rows, append([]any{&shard}, fields(&p)...), func() error {
-		shards[shard] = p
-		return nil
-	})
+	shards, err := scanShards(rows)
 	if err != nil {
 		return nil, fmt.Errorf("read the shards: %w", err)
 	}
 	return shards, nil
+}
+
+func scanShards(rows pgx.Rows) (map[int]eventlog.Position, error) {
+	shards := make(map[int]eventlog.Position)
+	var shard int
+	var p eventlog.Position
+	_, err := pgx.ForEachRow(rows, append([]any{&shard}, fields(&p)...), func() error {
+		shards[shard] = p
+		return nil
+	})
+	return shards, err
 }
 
 // fields are a position's columns, in the order of the statements.
