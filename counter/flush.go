@@ -62,7 +62,7 @@ func (c *Counters) flushShard(ctx context.Context, buf *buffer, shard int) (chan
 	c.cfg.Hook("flush:frozen")
 	flushed := false
 	err = pgx.BeginTxFunc(ctx, c.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
-		at, _, err := lockShard(ctx, tx, shard)
+		at, err := lockShard(ctx, tx, shard)
 		if err != nil {
 			return err
 		}

@@ -286,7 +286,7 @@ func (m *model) commit(r *rapid.T) {
 	}
 	var flushed bool
 	err = pgx.BeginFunc(m.t.Context(), m.pool, func(tx pgx.Tx) error {
-		at, _, err := lockShard(m.t.Context(), tx, part.shard)
+		at, err := lockShard(m.t.Context(), tx, part.shard)
 		if err != nil || stampOf(at) != part.base {
 			return err
 		}

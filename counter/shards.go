@@ -69,12 +69,12 @@ func values(p eventlog.Position) []any {
 
 // lockShard locks a shard for the rest of tx and says what its counters stand
 // at. Whoever changes counters of a shard has locked it.
-func lockShard(ctx context.Context, tx pgx.Tx, shard int) (p eventlog.Position, epoch int64, err error) {
-	err = tx.QueryRow(ctx, lockShardSQL, shard).Scan(append([]any{&epoch}, fields(&p)...)...)
+func lockShard(ctx context.Context, tx pgx.Tx, shard int) (p eventlog.Position, err error) {
+	err = tx.QueryRow(ctx, lockShardSQL, shard).Scan(fields(&p)...)
 	if err != nil {
-		return p, 0, fmt.Errorf("lock shard %d: %w", shard, err)
+		return p, fmt.Errorf("lock shard %d: %w", shard, err)
 	}
-	return p, epoch, nil
+	return p, nil
 }
 
 // moveShard moves a locked shard on, if the ticks of the position are the log's:

@@ -24,7 +24,7 @@ func (f *feeder) write(ctx context.Context, shards []int, from, to eventlog.Posi
 	err = pgx.BeginTxFunc(ctx, f.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
 		elsewhere = elsewhere[:0]
 		for _, shard := range shards { // in order, like everybody
-			at, _, err := lockShard(ctx, tx, shard)
+			at, err := lockShard(ctx, tx, shard)
 			if err != nil {
 				return err
 			}
