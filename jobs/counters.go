@@ -53,6 +53,8 @@ var (
 	waitingSQL string
 	//go:embed counter_orphans.sql
 	counterOrphansSQL string
+	//go:embed counter_lost.sql
+	counterLostSQL string
 )
 
 // counterAttempts is how often a scan or a swap is tried.
@@ -178,9 +180,17 @@ func (w *CounterWorker) ended(ctx context.Context, job *rivertype.JobRow, scan i
 	return forRiver(errors.Join(err, w.Counters.Fail(context.WithoutCancel(ctx), scan, err)))
 }
 
-// Adopt queues what dead processes had of the counters' jobs again. Jobs that
-// repeat are no-ops, so any number of workers may do this.
+// Adopt queues what dead processes had of the counters' jobs again, and recounts
+// that have no job: later ones would wait for them for ever. Jobs that repeat are
+// no-ops, so any number of workers may do this.
 func (w *CounterWorker) Adopt(ctx context.Context) error {
+	if err := w.adoptOrphans(ctx); err != nil {
+		return err
+	}
+	return w.adoptLost(ctx)
+}
+
+func (w *CounterWorker) adoptOrphans(ctx context.Context) error {
 	rows, err := w.Queue.pool.Query(ctx, counterOrphansSQL, []string{RefreshQueue, FinalizeQueue}, orphansPage)
 	if err != nil {
 		return fmt.Errorf("list the counters' jobs of dead processes: %w", err)
@@ -201,6 +211,37 @@ func (w *CounterWorker) Adopt(ctx context.Context) error {
 		if err := w.Queue.Abandon(ctx, []int64{o.ID}); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func (w *CounterWorker) adoptLost(ctx context.Context) error {
+	rows, err := w.Queue.pool.Query(ctx, counterLostSQL, []string{RefreshQueue, FinalizeQueue}, orphansPage)
+	if err != nil {
+		return fmt.Errorf("list recounts without a job: %w", err)
+	}
+	type lost struct {
+		Scan  int64
+		Token *uuid.UUID
+	}
+	recounts, err := pgx.CollectRows(rows, pgx.RowToStructByPos[lost])
+	if err != nil {
+		return fmt.Errorf("list recounts without a job: %w", err)
+	}
+	counting := NewCounting(w.Queue)
+	for _, l := range recounts {
+		err := pgx.BeginTxFunc(ctx, w.Queue.pool, pgx.TxOptions{}, func(tx pgx.Tx) error {
+			if l.Token != nil {
+				_, err := counting.Finalize(ctx, tx, counter.Finalize{Scan: l.Scan, Token: *l.Token})
+				return err
+			}
+			_, err := counting.Scan(ctx, tx, l.Scan)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("queue recount %d again: %w", l.Scan, err)
+		}
+		w.Logger.WarnContext(ctx, "a recount had no job, queued again", "scan", l.Scan)
 	}
 	return nil
 }

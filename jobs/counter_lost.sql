@@ -1,0 +1,14 @@
+-- At most $2 recounts that are under way and have no job of the kinds $1 to come: its
+-- last attempt could not even say that it failed, somebody has ended it, or home
+-- failed over and has lost what the job went by. token: it waits for the swap.
+SELECT s.id, CASE WHEN s.scanned_at IS NOT NULL THEN s.token END
+FROM casq.scans AS s
+WHERE s.finished_at IS NULL AND NOT s.in_parts
+  AND s.id NOT IN (
+      SELECT (j.args ->> 'scan')::bigint FROM river.river_job AS j
+      WHERE j.kind = ANY ($1) AND j.queue = ANY ($1)
+        AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
+        AND j.args ->> 'scan' IS NOT NULL
+  )
+ORDER BY s.id
+LIMIT $2

@@ -1,0 +1,57 @@
+package jobs
+
+import (
+	"maps"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Recounts that are under way and have no job get one again, and only those: later
+// recounts wait for them.
+func TestRecountsWithoutAJob(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, `INSERT INTO casq.scans (kind, whole, compare, floor_life, floor_tick, token, scanned_at, finished_at, in_parts)
+		VALUES ('1 waits', true, false, 1, 1, NULL, NULL, NULL, false),
+		       ('2 scans', true, false, 1, 1, gen_random_uuid(), NULL, NULL, false),
+		       ('3 swaps', true, false, 1, 1, '11111111-1111-1111-1111-111111111111', now(), NULL, false),
+		       ('4 in parts', true, false, 1, 1, NULL, NULL, NULL, true),
+		       ('5 is over', true, false, 1, 1, NULL, now(), now(), false),
+		       ('6 has a job', true, false, 1, 1, NULL, NULL, NULL, false),
+		       ('7 had a job', true, false, 1, 1, NULL, NULL, NULL, false)`)
+	w := &CounterWorker{Queue: b.queue, Logger: b.log}
+	err := pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
+		_, err := NewCounting(b.queue).Scan(t.Context(), tx, 6)
+		if err == nil {
+			_, err = NewCounting(b.queue).Scan(t.Context(), tx, 7)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.exec(t, "UPDATE river.river_job SET state = 'discarded', finalized_at = now() WHERE args ->> 'scan' = '7'")
+	for range 2 { // the second time there is nothing to do
+		if err := w.Adopt(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rows, err := b.pool.Query(t.Context(), `SELECT args ->> 'scan', string_agg(kind || coalesce(' ' || (args ->> 'token'), ''), ', ')
+		FROM river.river_job WHERE state = 'available' GROUP BY 1`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]string)
+	var scan, job string
+	if _, err = pgx.ForEachRow(rows, []any{&scan, &job}, func() error { got[scan] = job; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{
+		"1": RefreshQueue, "2": RefreshQueue, "6": RefreshQueue, "7": RefreshQueue,
+		"3": FinalizeQueue + " 11111111-1111-1111-1111-111111111111",
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("jobs %v, want %v", got, want)
+	}
+}
