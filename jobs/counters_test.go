@@ -55,3 +55,32 @@ func TestRecountsWithoutAJob(t *testing.T) {
 		t.Errorf("jobs %v, want %v", got, want)
 	}
 }
+
+// A job that a dead process was running is queued again; that of a live one is not.
+func TestRecountOfADeadProcessIsAdopted(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, `INSERT INTO casq.scans (kind, whole, compare, floor_life, floor_tick) VALUES ('artifact', true, false, 1, 1)`)
+	b.exec(t, "INSERT INTO casq.processes (id, host, pid) VALUES ('11111111-1111-1111-1111-111111111111', 'test', 1)")
+	err := pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
+		_, err := NewCounting(b.queue).Scan(t.Context(), tx, 1)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &CounterWorker{Queue: b.queue, Logger: b.log}
+	for process, want := range map[string]int{"11111111-1111-1111-1111-111111111111": 0, "22222222-2222-2222-2222-222222222222": 1} {
+		b.exec(t, "UPDATE river.river_job SET state = 'running', attempted_at = now(), attempted_by = ARRAY[$1] WHERE id = 1", process)
+		for range 2 {
+			if err := w.Adopt(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var waiting int
+		if err := b.pool.QueryRow(t.Context(), "SELECT count(*) FROM river.river_job WHERE state = 'available'").Scan(&waiting); err != nil || waiting != want {
+			t.Errorf("%d jobs wait after process %s ran one, %v, want %d", waiting, process, err, want)
+		}
+		b.exec(t, "DELETE FROM river.river_job WHERE id <> 1")
+	}
+}
