@@ -449,6 +449,30 @@ func TestScopeIndex(t *testing.T) {
 	}
 }
 
+// An index whose order is not that of the column's < finds no part of the table.
+func TestScopeIndexOfAnotherOrder(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, "CREATE TABLE things (id integer PRIMARY KEY, scope text)")
+	b.exec(t, "SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'id', scope_column => 'scope')")
+	for index, want := range map[string]bool{
+		"things (scope)":                   true,
+		"things (scope DESC NULLS LAST)":   true,
+		`things (scope COLLATE "C")`:       false,
+		"things (scope text_pattern_ops)":  false,
+		"things (scope, id) INCLUDE (id)":  true,
+		"things (id) INCLUDE (scope)":      false,
+		"things (lower(scope), scope, id)": false,
+	} {
+		b.exec(t, "CREATE INDEX of_a_test ON "+index)
+		var got bool
+		if err := b.pool.QueryRow(t.Context(), "SELECT casq.has_scope_index('thing')").Scan(&got); err != nil || got != want {
+			t.Errorf("with an index on %s: %v, %v, want %v", index, got, err, want)
+		}
+		b.exec(t, "DROP INDEX of_a_test")
+	}
+}
+
 // Slices of a table together are the whole table, in the order of the column.
 func TestSumBeyond(t *testing.T) {
 	t.Parallel()

@@ -17,7 +17,7 @@ func TestRecountsWithoutAJob(t *testing.T) {
 		       ('2 scans', true, false, 1, 1, gen_random_uuid(), NULL, NULL, false),
 		       ('3 swaps', true, false, 1, 1, '11111111-1111-1111-1111-111111111111', now(), NULL, false),
 		       ('4 in parts', true, false, 1, 1, NULL, NULL, NULL, true),
-		       ('5 is over', true, false, 1, 1, NULL, now(), now(), false),
+		       ('5 is over', true, false, 1, 1, NULL, now(), clock_timestamp(), false),
 		       ('6 has a job', true, false, 1, 1, NULL, NULL, NULL, false),
 		       ('7 had a job', true, false, 1, 1, NULL, NULL, NULL, false)`)
 	w := &CounterWorker{Queue: b.queue, Logger: b.log}

@@ -117,7 +117,8 @@ BEGIN
         scope, size, t.relation, wanted, together) USING scopes;
 END $$;
 
--- Can a part of the table be found by scope? By a B-tree that begins with it.
+-- Can a part of the table be found by scope? By a B-tree that begins with it, in the
+-- order of its <, which that of text_pattern_ops is not.
 CREATE FUNCTION casq.has_scope_index(kind text) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -130,6 +131,7 @@ BEGIN
         JOIN pg_am AS a ON a.oid = c.relam
         WHERE i.indrelid = t.relation AND i.indkey[0] = scope_column.attnum
           AND i.indcollation[0] = scope_column.attcollation
+          AND (SELECT o.opcdefault FROM pg_opclass AS o WHERE o.oid = i.indclass[0])
           AND a.amname = 'btree' AND i.indisvalid AND i.indpred IS NULL);
 END $$;
 
