@@ -76,12 +76,13 @@ type Counters struct {
 	cfg    Config
 	log    *slog.Logger
 	leaser *lease.Leaser
-	// finalizePatience, withoutRedis, swapBatch and [time.Since], but for
-	// tests.
-	patience  time.Duration
-	askAgain  time.Duration
-	swapBatch int
-	since     func(time.Time) time.Duration
+	// finalizePatience, withoutRedis, swapBatch, flushesSideBySide and
+	// [time.Since], but for tests.
+	patience   time.Duration
+	askAgain   time.Duration
+	swapBatch  int
+	sideBySide int
+	since      func(time.Time) time.Duration
 
 	mu  sync.Mutex
 	buf *buffer
@@ -105,7 +106,8 @@ func New(cfg Config) *Counters {
 	leaser := lease.New(lease.Config{Client: cfg.Redis, TTL: cfg.Lease})
 	return &Counters{
 		cfg: cfg, leaser: leaser, log: cfg.Logger.With("component", "counters"),
-		patience: finalizePatience, askAgain: withoutRedis, swapBatch: swapBatch, since: time.Since,
+		patience: finalizePatience, askAgain: withoutRedis, swapBatch: swapBatch,
+		sideBySide: flushesSideBySide, since: time.Since,
 	}
 }
 

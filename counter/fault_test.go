@@ -101,7 +101,7 @@ func newFaulty(t *testing.T) *faulty {
 	t.Cleanup(func() { _ = client.Close() })
 	f.cfg.Redis, f.cfg.Home = client, f.network.Pool(t, f.url)
 	f.Counters.n = 0 // look for them again, through the network
-	f.patience = 0
+	f.patience, f.sideBySide = 0, 1
 	return f
 }
 

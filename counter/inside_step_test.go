@@ -49,10 +49,7 @@ func TestSwapInsideAStep(t *testing.T) {
 		err = run.sumEarly(t.Context())
 	}
 	if err == nil {
-		err = pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
-			_, err := run.swap(t.Context(), tx, []int{shard})
-			return err
-		})
+		err = pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error { return run.swap(t.Context(), tx, []int{shard}) })
 	}
 	if err != nil {
 		t.Fatal(err)

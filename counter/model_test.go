@@ -54,7 +54,7 @@ func TestModel(t *testing.T) {
 
 func (m *model) play() {
 	t := m.t
-	m.patience, m.swapBatch = 0, 2                               // so that not all shards are swapped at once
+	m.patience, m.sideBySide, m.swapBatch = 0, 1, 2              // not all shards at once, and nothing beside the rest
 	m.since = func(time.Time) time.Duration { return time.Hour } // each part has one scope
 	m.exec(t, "CREATE INDEX ON artifacts (project)")
 	if _, _, err := m.Counters.open(t.Context()); err != nil {

@@ -35,6 +35,7 @@ func newSlow(t *testing.T) *slow {
 		c.SnapshotLimit = 50 * time.Millisecond
 		c.Hook = func(point string) { s.at(t, point) }
 	})
+	s.sideBySide = 1
 	s.since = func(time.Time) time.Duration { return time.Hour }
 	s.exec(t, "CREATE INDEX ON artifacts (project)")
 	return s

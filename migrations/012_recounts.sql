@@ -22,6 +22,9 @@ UPDATE casq.scans AS s SET flush_job = (SELECT max(r.flush_job) FROM casq.refres
 
 DROP VIEW casq.refresh_status;
 ALTER TABLE casq.refreshes DROP flush_job;
+-- No query needs it, and with it no swap can update a row in its place.
+DROP INDEX casq.refreshes_open;
+ALTER TABLE casq.refreshes SET (fillfactor = 70);
 CREATE VIEW casq.refresh_status AS
 SELECT r.id, r.kind, r.scope_id, r.state, s.compare, r.requested_at, r.started_at, r.finalizing_at, r.finished_at,
        s.job AS scan_job, r.finalize_job, s.flush_job, r.flush_epoch, s.host, s.scanned_rows, s.tries,
@@ -185,6 +188,8 @@ END $$;
 ---- create above / drop below ----
 
 DROP VIEW casq.refresh_status;
+ALTER TABLE casq.refreshes RESET (fillfactor);
+CREATE INDEX refreshes_open ON casq.refreshes (kind, scope_id) WHERE finished_at IS NULL;
 ALTER TABLE casq.refreshes ADD flush_job bigint;
 UPDATE casq.refreshes AS r SET flush_job = s.flush_job FROM casq.scans AS s WHERE s.id = r.scan;
 CREATE VIEW casq.refresh_status AS
