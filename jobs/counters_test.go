@@ -12,6 +12,7 @@ import (
 func TestRecountsWithoutAJob(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
+	//nolint:dupword // these are values
 	b.exec(t, `INSERT INTO casq.scans (kind, whole, compare, floor_life, floor_tick, token, scanned_at, finished_at, in_parts)
 		VALUES ('1 waits', true, false, 1, 1, NULL, NULL, NULL, false),
 		       ('2 scans', true, false, 1, 1, gen_random_uuid(), NULL, NULL, false),

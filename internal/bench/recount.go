@@ -119,8 +119,8 @@ func (b *recountBench) measure(ctx context.Context, redisURL string) ([]result, 
 
 // measured is a recount, and the bare query beside it.
 type measured struct {
-	sql        string
-	request    counter.Request
+	sql     string
+	request counter.Request
 	// busy is the bare query while changes go on, as they do for ours.
 	ours, bare, busy []float64
 }

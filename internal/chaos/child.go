@@ -77,8 +77,8 @@ func (s spec) config(log *slog.Logger) worker.Config {
 		// One pass over the artifacts may just take that long: some recounts go on
 		// in parts.
 		RefreshSnapshotLimit: time.Millisecond,
-		Hook:     obeyOrders(s.Orders),
-		Logger:   log,
+		Hook:                 obeyOrders(s.Orders),
+		Logger:               log,
 	}
 }
 
