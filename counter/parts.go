@@ -197,19 +197,23 @@ func (c *Counters) goOn(ctx context.Context, tx pgx.Tx, p over, flush int64) err
 }
 
 // askRest asks for the next counters that the table had no rows for, if there are
-// any. It looks at a page of counters at a time.
+// any. It looks at a page of counters at a time, for half of the time of a snapshot:
+// vacuum waits for this transaction, too. A part that is empty then goes on with
+// those beyond it.
 func (c *Counters) askRest(ctx context.Context, tx pgx.Tx, p over) (more bool, err error) {
 	var id int64
 	if err := tx.QueryRow(ctx, partAskSQL, *p.whole, partOfRest, p.last).Scan(&id); err != nil {
 		return false, fmt.Errorf("ask for the rest: %w", err)
 	}
-	last, looked, asked := p.last, scanPage, 0
-	for asked == 0 && looked == scanPage {
+	began := time.Now()
+	last, looked, asked, late := p.last, scanPage, 0, false
+	for asked == 0 && looked == scanPage && !late {
 		if err := tx.QueryRow(ctx, partRestSQL, *p.whole, id, last, scanPage).Scan(&looked, &asked, &last); err != nil {
 			return false, fmt.Errorf("ask for the rest: %w", err)
 		}
+		late = c.since(began) > c.cfg.SnapshotLimit/2
 	}
-	if asked == 0 {
+	if asked == 0 && looked < scanPage {
 		_, err := tx.Exec(ctx, "DELETE FROM casq.scans WHERE id = $1", id)
 		return false, err
 	}

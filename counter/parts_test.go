@@ -524,3 +524,46 @@ func TestSumBeyond(t *testing.T) {
 		b.exec(t, "DROP TABLE things")
 	}
 }
+
+// The counters that no part has found are looked for in several transactions, if
+// they are many: each that has taken too long is followed by another one.
+func TestRestIsLookedForBitByBit(t *testing.T) {
+	t.Parallel()
+	s := newSlow(t)
+	s.once = true // nothing is slow but this
+	const projects = 2*scanPage + 10
+	// The first of each page, and some, were counted by one part, as it happens.
+	s.exec(t, `INSERT INTO casq.scans (kind, whole, compare, floor_life, floor_tick, in_parts, generation)
+		SELECT 'artifact', true, false, t.life, t.id, true, 1 FROM casq.ticks AS t ORDER BY t.id DESC LIMIT 1`)
+	s.exec(t, "INSERT INTO casq.refreshes (scan, kind) SELECT id, 'artifact' FROM casq.scans")
+	s.exec(t, `INSERT INTO casq.scans (kind, whole, compare, floor_life, floor_tick, part, part_of, finished_at)
+		SELECT kind, false, compare, floor_life, floor_tick, 'table', id, now() FROM casq.scans`)
+	scopes, shards := []string{""}, []int{shardOf(Key{"artifact", ""}, 4)}
+	for i := range projects - 1 {
+		scopes = append(scopes, fmt.Sprint(i))
+		shards = append(shards, shardOf(Key{"artifact", scopes[i+1]}, 4))
+	}
+	s.exec(t, `INSERT INTO casq.counters (kind, scope_id, shard, size)
+		SELECT 'artifact', scope, shard, 1 FROM unnest($1::text[], $2::integer[]) AS w (scope, shard)`, scopes, shards)
+	s.exec(t, `INSERT INTO casq.refreshes (scan, kind, scope_id, shard, state, finished_at, new_size)
+		SELECT max(s.id), 'artifact', c.scope_id, c.shard, 'done', now(), 1
+		FROM casq.scans AS s, casq.counters AS c WHERE c.scope_id NOT IN ('', '9999') GROUP BY c.scope_id, c.shard`)
+	s.exec(t, "UPDATE casq.counters AS c SET refresh = r.id FROM casq.refreshes AS r WHERE r.scope_id = c.scope_id AND c.scope_id LIKE '%0'")
+	whole, part := int64(1), partOfTable
+	err := pgx.BeginFunc(t.Context(), s.pool, func(tx pgx.Tx) error {
+		return s.goOn(t.Context(), tx, over{whole: &whole, part: &part}, 1)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.work(t)
+	if n := s.count(t, "SELECT count(*) FROM casq.scans WHERE finished_at IS NULL"); n > 0 {
+		t.Errorf("%d scans are not over", n)
+	}
+	if n := s.count(t, "SELECT count(*) FROM casq.scans WHERE part = 'rest'"); n != 3 {
+		t.Errorf("the rest were %d parts, want three", n)
+	}
+	if got := s.texts(t, "SELECT scope_id, state FROM casq.refreshes WHERE scan > 2"); !maps.Equal(got, map[string]string{"": "done", "9999": "done"}) {
+		t.Errorf("the rest were %v", got)
+	}
+}
