@@ -2,6 +2,7 @@ package counter
 
 import (
 	"context"
+	"maps"
 	"runtime"
 	"testing"
 
@@ -130,5 +131,63 @@ func TestRecountIsCancelledWhileAPartIsHalved(t *testing.T) {
 	}
 	if n := s.count(t, "SELECT count(*) FROM casq.scans WHERE finished_at IS NULL"); n > 0 {
 		t.Errorf("%d scans are not over", n)
+	}
+}
+
+// A comparison in parts compares all counters, those without rows too, and changes
+// nothing: neither their values nor what they are worth.
+func TestCompareInParts(t *testing.T) {
+	t.Parallel()
+	s := newSlow(t)
+	s.wrong(t)
+	before := s.texts(t, "SELECT scope_id, size || ' ' || items || ' ' || exact FROM casq.statistics")
+	s.recount(t, Request{Kind: "artifact", All: true, Compare: true})
+	if n := s.count(t, "SELECT count(*) FROM casq.scans WHERE part = 'table'"); n < 6 {
+		t.Fatalf("%d parts of the table, want one for each scope", n)
+	}
+	if after := s.texts(t, "SELECT scope_id, size || ' ' || items || ' ' || exact FROM casq.statistics"); !maps.Equal(after, before) {
+		t.Errorf("counters were %v, and are %v", before, after)
+	}
+	if n := s.count(t, "SELECT count(*) FROM casq.refreshes WHERE abs(drift_size) = 1000 AND abs(drift_items) = 10 AND state = 'done'"); n != len(before) {
+		t.Errorf("%d of %d counters were found to differ", n, len(before))
+	}
+}
+
+// The table is tracked anew after the last swap: the recount does not make its kind
+// complete, since it does not know what has changed in between.
+func TestTrackedAnewBeforeTheEnd(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"in parts", "in one"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSlow(t)
+			s.wrong(t)
+			s.once = name == "in one"
+			hook, swapped := s.cfg.Hook, 0
+			s.cfg.Hook = func(point string) {
+				hook(point)
+				if point != "finalize:swapped" {
+					return
+				}
+				swapped++
+				if s.once && swapped == 1 && name == "in one" || swapped == 8 { // six projects, nothing beyond them, the rest
+					s.exec(t, "SELECT casq.untrack('artifacts')")
+					s.exec(t, "UPDATE artifacts SET size = size + 7")
+					s.track(t)
+				}
+			}
+			s.recount(t, Request{Kind: "artifact", All: true})
+			if n := s.count(t, "SELECT count(*) FROM casq.counter_kinds WHERE generation > 1"); n != 1 {
+				t.Fatal("it was not tracked anew")
+			}
+			if n := s.count(t, "SELECT count(*) FROM casq.counter_kinds WHERE complete"); n > 0 {
+				t.Error("the kind is complete")
+			}
+			if n := s.count(t, "SELECT count(*) FROM casq.statistics WHERE exact"); n > 0 {
+				t.Errorf("%d counters claim to be exact", n)
+			}
+			s.recount(t, Request{Kind: "artifact", All: true})
+			s.same(t)
+		})
 	}
 }
