@@ -340,12 +340,40 @@ func TestRecountWaitsForHalves(t *testing.T) {
 	}
 	first, second := ask("0", "1"), ask("1")
 	scan(first, ErrBusy) // it was divided
+	if n := s.count(t, "SELECT count(*) FROM casq.scans WHERE token IS NOT NULL"); n > 0 {
+		t.Error("no other process may go on with it")
+	}
 	half := int64(s.count(t, "SELECT id FROM casq.scans WHERE part = 'list'"))
 	scan(first, nil)
 	scan(second, ErrBusy)
 	scan(half, nil)
 	scan(second, nil)
 	scan(second, ErrSuperseded)
+}
+
+// A part's run dies when it has stored what it found. The next one finds less: what
+// the first one has stored is nothing that it has seen.
+func TestPartIsScannedAgain(t *testing.T) {
+	t.Parallel()
+	s := newSlow(t)
+	s.wrong(t)
+	s.between = func(n int) {
+		if n != 2 {
+			return
+		}
+		part := s.count(t, "SELECT max(id) FROM casq.scans")
+		s.exec(t, "UPDATE casq.scans SET token = gen_random_uuid() WHERE id = $1", part)
+		s.exec(t, "DELETE FROM artifacts WHERE project = 1")
+		s.tick(t)
+		if _, err := s.queue.Scan(t.Context(), nil, int64(part)); err != nil {
+			t.Error(err)
+		}
+	}
+	s.recount(t, Request{Kind: "artifact", All: true})
+	s.same(t)
+	if n := s.count(t, "SELECT count(*) FROM casq.refreshes WHERE scope_id = '1'"); n != 1 {
+		t.Errorf("the scope was counted %d times", n)
+	}
 }
 
 // A scope that is cancelled out of a part does not keep the rest from its turn.
