@@ -70,3 +70,25 @@ func TestWhatHomeHasLostIsNotFlushed(t *testing.T) {
 		t.Errorf("flushed %v, want %v", got, want)
 	}
 }
+
+// A flush that died when it had frozen everything is carried on by the next one,
+// though nothing is pending.
+func TestFlushOfWhatIsFrozenAlone(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, "INSERT INTO artifacts VALUES (1, 7, 5)")
+	b.feed(t)
+	buf, n, err := b.open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for shard := range n {
+		if _, err := buf.freeze(t.Context(), shard); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.flush(t)
+	if got, want := b.flushedValues(t), b.real(t); !maps.Equal(got, want) {
+		t.Errorf("flushed %v, want %v", got, want)
+	}
+}
