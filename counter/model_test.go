@@ -47,6 +47,9 @@ func TestModel(t *testing.T) {
 	m := &model{t: t}
 	if flag.Lookup("rapid.checks").Value.String() == usualChecks {
 		m.enough = 20 * time.Second // on a busy machine; else it takes about that
+		if testing.Short() {
+			m.enough = 5 * time.Second
+		}
 	}
 	m.testBundle = setup(t, func(c *Config) { c.PageSize, c.Hook = 4, m.between })
 	m.play()

@@ -6,6 +6,8 @@
 package races
 
 import (
+	"flag"
+	"fmt"
 	"os"
 	"testing"
 
@@ -26,6 +28,12 @@ func TestMain(m *testing.M) {
 	}
 	if code, child := testproc.Child(map[string]func([]string) error{r88Child: r88Holder, holderChild: holderMain, countingChild: countingMain}); child {
 		os.Exit(code)
+	}
+	// All together are a part of CI by themselves; "make races" has one of them.
+	flag.Parse()
+	if testing.Short() {
+		fmt.Println("races are not played with -short")
+		os.Exit(0)
 	}
 	testdb.Main(m)
 }

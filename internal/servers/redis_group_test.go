@@ -29,6 +29,9 @@ func startCluster(t *testing.T, options RedisClusterOptions) (*RedisCluster, *re
 // the other servers have stays.
 func TestClusterLosesWhatAReplicaWasCutOffFrom(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("several servers, and waiting until one is missed")
+	}
 	c, client := startCluster(t, RedisClusterOptions{Replicas: 1})
 	ctx := limit(t)
 	// a, b and c lie in slots of the third, the first and the second.
@@ -63,6 +66,9 @@ func TestClusterLosesWhatAReplicaWasCutOffFrom(t *testing.T) {
 
 func TestSentinelFailsOver(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("several servers, and waiting until one is missed")
+	}
 	ctx := limit(t)
 	began := time.Now()
 	s, err := StartRedisSentinel(ctx, RedisSentinelOptions{})

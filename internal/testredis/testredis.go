@@ -32,6 +32,7 @@ func Start(t testing.TB) *servers.Redis {
 // StartCluster starts a Cluster that is stopped when the test ends.
 func StartCluster(t testing.TB, options servers.RedisClusterOptions) *servers.RedisCluster {
 	t.Helper()
+	notShort(t)
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	cluster, err := servers.StartRedisCluster(ctx, options)
@@ -46,6 +47,7 @@ func StartCluster(t testing.TB, options servers.RedisClusterOptions) *servers.Re
 // the test ends.
 func StartSentinel(t testing.TB) *servers.RedisSentinel {
 	t.Helper()
+	notShort(t)
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	sentinel, err := servers.StartRedisSentinel(ctx, servers.RedisSentinelOptions{})
@@ -89,5 +91,14 @@ func Restart(t testing.TB, server *servers.Redis) {
 	defer cancel()
 	if err := server.Start(ctx); err != nil {
 		t.Fatalf("start redis again: %v", err)
+	}
+}
+
+// notShort skips a test that needs several servers, and waits until they notice
+// that one is lost.
+func notShort(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("several Redis servers are not started with -short")
 	}
 }
