@@ -1,6 +1,7 @@
 package counter
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"maps"
@@ -90,5 +91,39 @@ func TestFlushOfWhatIsFrozenAlone(t *testing.T) {
 	b.flush(t)
 	if got, want := b.flushedValues(t), b.real(t); !maps.Equal(got, want) {
 		t.Errorf("flushed %v, want %v", got, want)
+	}
+}
+
+// A run has stored its sums when it dies, and the scope's last row goes before the
+// next run's snapshot, which finds nothing to store in their place.
+func TestWhatAnEarlierRunHasFoundIsForgotten(t *testing.T) {
+	t.Parallel()
+	var die context.CancelFunc
+	b := setup(t, func(c *Config) {
+		c.Hook = func(point string) {
+			if point == "scan:summed" && die != nil {
+				die()
+			}
+		}
+	})
+	b.exec(t, "INSERT INTO artifacts VALUES (1, 7, 100), (2, 8, 5)")
+	b.feed(t)
+	b.flush(t)
+	scan, _, err := b.Refresh(t.Context(), Request{Kind: "artifact", Scopes: []string{"7", "8"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	die = cancel
+	if err := b.Scan(ctx, scan, 1, b.process); !errors.Is(err, context.Canceled) {
+		t.Fatalf("the first run ended with %v", err)
+	}
+	die = nil
+	b.exec(t, "DELETE FROM artifacts WHERE project = 7")
+	b.work(t)
+	b.feed(t)
+	b.flush(t)
+	if got, want := b.flushedValues(t), b.real(t); !maps.Equal(got, want) {
+		t.Errorf("flushed %v, the table has %v", got, want)
 	}
 }

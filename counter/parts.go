@@ -137,9 +137,6 @@ const (
 // time is over: at most a slice, which is not expected to take a quarter, comes
 // after that. last is the last scope; nil: there are no more.
 func (s *scan) sumPart(ctx context.Context, tx pgx.Tx) (total int64, last *string, err error) {
-	if err := s.forget(ctx); err != nil {
-		return 0, nil, err
-	}
 	began, after := time.Now(), s.after
 	for slice := firstSlice; ; {
 		start := time.Now()

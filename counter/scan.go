@@ -25,6 +25,8 @@ var (
 	scanRunningSQL string
 	//go:embed scan_forget.sql
 	scanForgetSQL string
+	//go:embed scan_forget_list.sql
+	scanForgetListSQL string
 	//go:embed scan_seen.sql
 	scanSeenSQL string
 	//go:embed scan_sums.sql
@@ -177,6 +179,9 @@ func (c *Counters) startScan(ctx context.Context, id, job int64, process uuid.UU
 // so it may be a standby's: ticks are rows, and what the standby's snapshot shows
 // beyond its newest tick is recorded by transaction.
 func (s *scan) run(ctx context.Context, host *pgxpool.Pool) error {
+	if err := s.forget(ctx); err != nil {
+		return err
+	}
 	deadline := time.Now().Add(5 * time.Second)
 	for {
 		err := pgx.BeginTxFunc(ctx, host, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
@@ -220,9 +225,6 @@ func (s *scan) sumAll(ctx context.Context, tx pgx.Tx) (total int64, err error) {
 	if s.whole {
 		if err := tx.QueryRow(ctx, "SELECT casq.has_scope_index($1)", s.kind).Scan(&divisible); err != nil {
 			return 0, fmt.Errorf("look for an index: %w", err)
-		}
-		if err := s.forget(ctx); err != nil {
-			return 0, err
 		}
 	} else {
 		scopes = append([]string{}, s.scopes...) // nil is all
@@ -312,8 +314,15 @@ func (s *scan) store(ctx context.Context, page *found) error {
 	return nil
 }
 
-// forget removes what an earlier run has stored.
+// forget removes what an earlier run has stored, on whatever host: what this one does
+// not find is not stored again.
 func (s *scan) forget(ctx context.Context) error {
+	if !s.finds() {
+		if _, err := s.cfg.Home.Exec(ctx, scanForgetListSQL, s.id, s.token); err != nil {
+			return fmt.Errorf("forget an earlier run: %w", err)
+		}
+		return nil
+	}
 	for {
 		tag, err := s.cfg.Home.Exec(ctx, scanForgetSQL, s.id, s.token, scanPage)
 		if err != nil {
