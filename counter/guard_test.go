@@ -7,6 +7,7 @@ import (
 	"maps"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -119,6 +120,8 @@ func TestWhatAnEarlierRunHasFoundIsForgotten(t *testing.T) {
 		t.Fatalf("the first run ended with %v", err)
 	}
 	die = nil
+	b.process = uuid.New() // another one goes on at once
+	b.exec(t, "INSERT INTO casq.processes (id, host, pid) VALUES ($1, 'test', 2)", b.process)
 	b.exec(t, "DELETE FROM artifacts WHERE project = 7")
 	b.work(t)
 	b.feed(t)

@@ -101,11 +101,20 @@ func (c *Counters) Scan(ctx context.Context, id, job int64, process uuid.UUID) e
 	if err != nil {
 		return err
 	}
+	err = s.anywhere(ctx)
+	if err == nil || errors.Is(err, ErrSuperseded) {
+		return err
+	}
+	return errors.Join(err, s.giveUpToken(ctx))
+}
+
+// anywhere scans on the first host that can.
+func (s *scan) anywhere(ctx context.Context) (err error) {
 	// A tick close to the snapshot keeps the list of transactions beyond it short.
-	if _, err := c.cfg.Home.Exec(ctx, "SELECT casq.tick(true)"); err != nil {
+	if _, err := s.cfg.Home.Exec(ctx, "SELECT casq.tick(true)"); err != nil {
 		return fmt.Errorf("take a tick: %w", err)
 	}
-	c.cfg.Hook("scan:started")
+	s.cfg.Hook("scan:started")
 	for _, host := range s.hosts() {
 		err = s.run(ctx, host)
 		if err == nil || errors.Is(err, ErrSuperseded) || ctx.Err() != nil {
@@ -115,11 +124,11 @@ func (c *Counters) Scan(ctx context.Context, id, job int64, process uuid.UUID) e
 			return s.divide(ctx)
 		}
 		if gone(err) {
-			return errors.Join(ErrSuperseded, c.Fail(ctx, id, fmt.Errorf("the table is not tracked any more: %w", err)))
+			return errors.Join(ErrSuperseded, s.Fail(ctx, s.id, fmt.Errorf("the table is not tracked any more: %w", err)))
 		}
-		c.log.WarnContext(ctx, "cannot count on this host", "scan", id, "host", hostName(host), "err", err)
+		s.log.WarnContext(ctx, "cannot count on this host", "scan", s.id, "host", hostName(host), "err", err)
 	}
-	return fmt.Errorf("scan %d: %w", id, errors.Join(err, c.giveUpToken(ctx, s)))
+	return fmt.Errorf("scan %d: %w", s.id, err)
 }
 
 func hostName(pool *pgxpool.Pool) string {
@@ -359,10 +368,13 @@ func (s *scan) end(ctx context.Context, v seen) error {
 	})
 }
 
-// giveUpToken lets the next run begin at once; unless the scan has ended and only
-// the answer was lost: then the swap needs the token.
-func (c *Counters) giveUpToken(ctx context.Context, s *scan) error {
-	_, err := c.cfg.Home.Exec(ctx, "UPDATE casq.scans SET token = NULL, process = NULL WHERE id = $1 AND token = $2 AND scanned_at IS NULL", s.id, s.token)
+// giveUpToken lets the next run begin at once, in whatever process; unless the scan has
+// ended and only the answer was lost: then the swap needs the token. A process that
+// is told to stop does so, too.
+func (s *scan) giveUpToken(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	_, err := s.cfg.Home.Exec(ctx, "UPDATE casq.scans SET token = NULL, process = NULL WHERE id = $1 AND token = $2 AND scanned_at IS NULL", s.id, s.token)
 	return err
 }
 
