@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"casq/cmd/internal/cli"
+
 	"github.com/spf13/cobra"
 )
 
@@ -15,10 +17,10 @@ func addJSON(cmd *cobra.Command) { cmd.Flags().Bool("json", false, "print one JS
 // answer prints what a command came to: v when --json is set, else the text.
 func answer(cmd *cobra.Command, v any, text string) error {
 	if asJSON, err := cmd.Flags().GetBool("json"); err != nil || !asJSON {
-		fmt.Fprintln(cmd.OutOrStdout(), strings.TrimSuffix(text, "\n"))
+		fmt.Fprintln(cli.Out(cmd), strings.TrimSuffix(text, "\n"))
 		return err
 	}
-	out := json.NewEncoder(cmd.OutOrStdout())
+	out := json.NewEncoder(cli.Out(cmd))
 	out.SetIndent("", "  ")
 	out.SetEscapeHTML(false)
 	return out.Encode(v)

@@ -113,5 +113,5 @@ func (c cancelled) text() string {
 	if !c.Running {
 		return text + ", no run had it; now " + c.Status
 	}
-	return fmt.Sprintf("%s; process %d on %s has it and is told; now %s", text, c.PID, c.Host, c.Status)
+	return fmt.Sprintf("%s; process %d on %s has it and is told; now %s", text, c.PID, cli.Name(c.Host), c.Status)
 }

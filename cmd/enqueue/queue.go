@@ -66,7 +66,7 @@ func queueTable(states []jobs.QueueState, now time.Time) string {
 		if s.PausedAt != nil {
 			paused = "for " + max(now.Sub(*s.PausedAt), 0).Round(time.Second).String()
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", s.Name, atMost(s.Waiting), atMost(s.Running), atMost(s.Retrying), paused)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", cli.Name(s.Name), atMost(s.Waiting), atMost(s.Running), atMost(s.Retrying), paused)
 	}
 	_ = table.Flush()
 	return out.String()

@@ -149,7 +149,7 @@ func (r reconciled) lookedAt() (n int64) {
 
 func (r reconciled) state() string {
 	if r.Waiting != "" && r.State == "waiting" {
-		return "waiting: " + r.Waiting
+		return "waiting: " + cli.Line(r.Waiting)
 	}
 	return r.State
 }
@@ -180,7 +180,7 @@ func (r reconciled) text() string {
 	}
 	_ = table.Flush()
 	for _, o := range r.Orphans {
-		fmt.Fprintf(&out, "nobody's: %s %s\n", o.Kind, o.ResourceID)
+		fmt.Fprintf(&out, "nobody's: %s %s\n", o.Kind, cli.Name(o.ResourceID))
 	}
 	return out.String()
 }

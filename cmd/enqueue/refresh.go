@@ -178,9 +178,9 @@ func (h *home) drift(ctx context.Context, scan int64, only bool) ([]drifting, er
 func (s recountState) text(check bool) string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "%s recounted in %.1f s: %d rows, on %s, as of tick %d",
-		plural(s.Done, "counter", "counters"), s.Took, s.Rows, s.Host, s.Tick)
+		plural(s.Done, "counter", "counters"), s.Took, s.Rows, cli.Name(s.Host), s.Tick)
 	for _, v := range s.Values {
-		fmt.Fprintf(&text, "\n  %s: %s bytes in %d", v.Scope, v.NewSize, v.NewItems)
+		fmt.Fprintf(&text, "\n  %s: %s bytes in %d", cli.Name(v.Scope), v.NewSize, v.NewItems)
 	}
 	if s.Differ > 0 {
 		verb := "were corrected"
@@ -190,7 +190,7 @@ func (s recountState) text(check bool) string {
 		fmt.Fprintf(&text, "\n%d %s", s.Differ, verb)
 	}
 	for _, d := range s.Drift {
-		fmt.Fprintf(&text, "\n  %s: was %s in %d, is %s in %d", d.Scope, d.OldSize, d.OldItems, d.NewSize, d.NewItems)
+		fmt.Fprintf(&text, "\n  %s: was %s in %d, is %s in %d", cli.Name(d.Scope), d.OldSize, d.OldItems, d.NewSize, d.NewItems)
 	}
 	if more := s.Differ - int64(len(s.Drift)); more > 0 {
 		fmt.Fprintf(&text, "\n  and %d more; SELECT * FROM casq.refresh_status WHERE drift_size <> 0", more)

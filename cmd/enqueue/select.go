@@ -167,11 +167,11 @@ func scopesText(scopes []string) string {
 	case n == 0:
 		return "nothing"
 	case n > mostScopes:
-		return fmt.Sprintf("scopes %s and %d more", strings.Join(scopes[:mostScopes], ", "), n-mostScopes)
+		return fmt.Sprintf("scopes %s and %d more", cli.Names(scopes[:mostScopes]), n-mostScopes)
 	case n == 1:
-		return "scope " + scopes[0]
+		return "scope " + cli.Name(scopes[0])
 	default:
-		return "scopes " + strings.Join(scopes, ", ")
+		return "scopes " + cli.Names(scopes)
 	}
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -116,7 +115,6 @@ type process struct {
 }
 
 func statusCommand() *cobra.Command {
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show how far everything is",
@@ -132,16 +130,11 @@ SOURCE_DATABASE_URL as for the worker.`,
 				if err != nil {
 					return err
 				}
-				if !asJSON {
-					return s.print(cmd.OutOrStdout(), time.Now())
-				}
-				out := json.NewEncoder(cmd.OutOrStdout())
-				out.SetIndent("", "  ")
-				return out.Encode(s)
+				return answer(cmd, s, s.text(time.Now()))
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	addJSON(cmd)
 	return cmd
 }
 

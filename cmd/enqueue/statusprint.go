@@ -3,13 +3,17 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
+
+	"casq/cmd/internal/cli"
 )
 
-// print writes the status for people, as of now.
-func (s status) print(out io.Writer, now time.Time) error {
-	table := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+// text is the status for people, as of now.
+func (s status) text(now time.Time) string {
+	var out strings.Builder
+	table := tabwriter.NewWriter(&out, 0, 8, 2, ' ', 0)
 	ago := func(t time.Time) string { return max(now.Sub(t), 0).Round(time.Second).String() }
 
 	fmt.Fprintln(table, "KIND\tSTATUS\tCOUNT\tOLDEST")
@@ -22,7 +26,7 @@ func (s status) print(out io.Writer, now time.Time) error {
 	fmt.Fprintf(table, "\nLOG\t%s\n", s.Log.describe(ago))
 	fmt.Fprintln(table, "\nCURSOR\tTICK\tEVENTS BEHIND\tMOVED\tHOLDER")
 	for _, c := range s.Cursors {
-		fmt.Fprintf(table, "%s\t%d\t%s\t%s ago\t%s\n", c.Name, c.Tick, c.behind(), ago(c.MovedAt), c.Holder)
+		fmt.Fprintf(table, "%s\t%d\t%s\t%s ago\t%s\n", cli.Name(c.Name), c.Tick, c.behind(), ago(c.MovedAt), cli.Line(c.Holder))
 	}
 	if len(s.Cursors) == 0 {
 		fmt.Fprintln(table, "(none: no worker with a target has run here)")
@@ -34,13 +38,14 @@ func (s status) print(out io.Writer, now time.Time) error {
 		if p.Dead {
 			beat = "dead"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%d\t%s ago\t%s\n", p.ID, p.Host, p.PID, ago(p.Since), beat)
+		fmt.Fprintf(table, "%s\t%s\t%d\t%s ago\t%s\n", p.ID, cli.Name(p.Host), p.PID, ago(p.Since), beat)
 	}
 	if len(s.Processes) == 0 {
 		fmt.Fprintln(table, "(none)")
 	}
 	s.printTrouble(table, ago)
-	return table.Flush()
+	_ = table.Flush()
+	return out.String()
 }
 
 // printCounters adds what there is where something is counted.
@@ -64,7 +69,7 @@ func (s status) printCounters(out io.Writer, ago func(time.Time) string) {
 func (s status) printTrouble(out io.Writer, ago func(time.Time) string) {
 	for _, c := range s.Cursors {
 		if c.Error != "" {
-			fmt.Fprintf(out, "\nCURSOR %s FAILED\t%s\n", c.Name, c.Error)
+			fmt.Fprintf(out, "\nCURSOR %s FAILED\t%s\n", cli.Name(c.Name), cli.Line(c.Error))
 		}
 	}
 	if len(s.Failures) > 0 {
@@ -79,7 +84,7 @@ func (s status) printTrouble(out io.Writer, ago func(time.Time) string) {
 	for _, r := range s.Runs {
 		state := r.State
 		if r.Waiting != "" {
-			state += ": " + r.Waiting
+			state += ": " + cli.Line(r.Waiting)
 		}
 		fmt.Fprintf(out, "%d\t%s\t%s ago\t%d\t%s\n", r.Run, r.Reason, ago(r.RequestedAt), r.LookedAt, state)
 	}
@@ -88,7 +93,7 @@ func (s status) printTrouble(out io.Writer, ago func(time.Time) string) {
 func (l logStatus) describe(ago func(time.Time) string) string {
 	switch {
 	case l.Error != "":
-		return "not known: " + l.Error
+		return "not known: " + cli.Line(l.Error)
 	case l.Tick == nil:
 		return "no tick yet; when the log is another site's, set SOURCE_DATABASE_URL"
 	default:

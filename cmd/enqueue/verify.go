@@ -179,7 +179,7 @@ func (v verification) text() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "%d as they should be, %d asked for again (different, or changed meanwhile), %d could not be compared", v.Same, v.Again, v.Failed)
 	for _, f := range v.Named {
-		fmt.Fprintf(&text, "\n  %s: %s", f.ResourceID, f.Error)
+		fmt.Fprintf(&text, "\n  %s: %s", cli.Name(f.ResourceID), cli.Line(f.Error))
 	}
 	if more := v.Failed - int64(len(v.Named)); more > 0 {
 		fmt.Fprintf(&text, "\n  and %d more", more)

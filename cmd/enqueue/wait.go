@@ -147,7 +147,7 @@ func (o outcome) text(done string) string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "%d %s, %d failed", o.Asked-o.Failed, done, o.Failed)
 	for _, f := range o.Named {
-		fmt.Fprintf(&text, "\n  %s: %s", f.ResourceID, f.Error)
+		fmt.Fprintf(&text, "\n  %s: %s", cli.Name(f.ResourceID), cli.Line(f.Error))
 		if f.RetryAt != nil {
 			fmt.Fprintf(&text, " (tried again at %s)", f.RetryAt.Format(time.RFC3339))
 		}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"casq/cmd/internal/cli"
+
 	"github.com/spf13/cobra"
 )
 
@@ -54,5 +56,5 @@ func (h *home) why(ctx context.Context, cmd *cobra.Command, kind, key string) er
 	if err != nil {
 		return fmt.Errorf("ask why: %w", err)
 	}
-	return answer(cmd, r, r.Why)
+	return answer(cmd, r, cli.Line(r.Why))
 }

@@ -45,8 +45,9 @@ func Run(root *cobra.Command) int {
 
 // report tells the error, each line of a joined one below the other.
 func report(root *cobra.Command, err error) int {
+	out := printable{root.ErrOrStderr()}
 	text := strings.ReplaceAll(err.Error(), "\n", "\n  ")
-	fmt.Fprintf(root.ErrOrStderr(), "%s: %s\n", root.Name(), text)
+	fmt.Fprintf(out, "%s: %s\n", root.Name(), text)
 	var usage *usageError
 	if !errors.As(err, &usage) {
 		return exitError
@@ -55,7 +56,7 @@ func report(root *cobra.Command, err error) int {
 	if usage.cmd != nil {
 		path = usage.cmd.CommandPath()
 	}
-	fmt.Fprintf(root.ErrOrStderr(), "Run %s --help for what it takes.\n", path)
+	fmt.Fprintf(out, "Run %s --help for what it takes.\n", path)
 	return exitUsage
 }
 

@@ -26,7 +26,7 @@ type LogConfig struct {
 func (c LogConfig) Logger(out io.Writer) *slog.Logger {
 	terminal := Terminal(out)
 	if c.Format == LogJSON || (c.Format == "" && !terminal) {
-		return slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: c.Level}))
+		return slog.New(slog.NewJSONHandler(printable{out}, &slog.HandlerOptions{Level: c.Level}))
 	}
 	return slog.New(tint.NewTextHandler(out, &tint.Options{
 		Level: c.Level, TimeFormat: time.TimeOnly, NoColor: !terminal,
