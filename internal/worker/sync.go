@@ -1,15 +1,12 @@
 package worker
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"sync"
 	"time"
 
-	"casq/eventlog"
 	"casq/jobs"
 	"casq/registry"
 
@@ -17,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivertype"
 )
 
 // endedJobRetention is how long a job is kept that has not done its work:
@@ -73,7 +71,8 @@ func (w *worker) session(ctx context.Context) error {
 	workers := river.NewWorkers()
 	work.Register(workers)
 	counters := w.registerCounters(workers, process.ID())
-	client, err := w.newClient(process, workers)
+	present := jobs.NewPresent()
+	client, err := w.newClient(process, workers, present)
 	if err != nil {
 		return err
 	}
@@ -87,7 +86,7 @@ func (w *worker) session(ctx context.Context) error {
 	if w.cfg.copies() {
 		group.Go(func() { w.reconcile(ctx, process) })
 	}
-	err = w.serve(ctx, client, process)
+	err = w.serve(ctx, client, process, present)
 	err = errors.Join(err, w.endSession(client, process))
 	stopBeating()
 	group.Wait()
@@ -104,13 +103,14 @@ func (w *worker) logStats(ctx context.Context, s *jobs.Stats) {
 		"verified", s.Verified.Load(), "mismatched", s.Mismatched.Load())
 }
 
-func (w *worker) newClient(process *registry.Process, workers *river.Workers) (*river.Client[pgx.Tx], error) {
+func (w *worker) newClient(process *registry.Process, workers *river.Workers, present *jobs.Present) (*river.Client[pgx.Tx], error) {
 	client, err := river.NewClient(riverpgxv5.New(w.home), &river.Config{
 		ID:                process.ID().String(),
 		Schema:            jobs.Schema,
 		Logger:            w.riverLogger(),
 		Workers:           workers,
-		Queues:            w.fixedQueues(),
+		Middleware:        []rivertype.Middleware{present},
+		Queues:            map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: defaultWorkers}},
 		FetchCooldown:     jobs.FetchCooldown,
 		FetchPollInterval: jobs.FetchPollInterval,
 		SoftStopTimeout:   softStop,
@@ -128,7 +128,7 @@ func (w *worker) newClient(process *registry.Process, workers *river.Workers) (*
 
 // serve works on the queues of the kinds that this worker handles, new ones
 // included, until ctx is done or the process is lost.
-func (w *worker) serve(ctx context.Context, client *river.Client[pgx.Tx], process *registry.Process) error {
+func (w *worker) serve(ctx context.Context, client *river.Client[pgx.Tx], process *registry.Process, present *jobs.Present) error {
 	if err := client.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("start river client: %w", err)
 	}
@@ -136,71 +136,9 @@ func (w *worker) serve(ctx context.Context, client *river.Client[pgx.Tx], proces
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(process.Done(), cancel)()
-	served := make(map[string]int)
-	every(ctx, time.Second, func() error { return w.addQueues(ctx, client, served) }, w.log)
+	queues := &queues{worker: w, river: client.Queues(), present: present, served: map[string]int{river.QueueDefault: defaultWorkers}}
+	every(ctx, time.Second, func() error { return queues.round(ctx) }, w.log)
 	return nil
-}
-
-// addQueues serves queues as their kinds become known. served says with how
-// many runs at once.
-func (w *worker) addQueues(ctx context.Context, client *river.Client[pgx.Tx], served map[string]int) error {
-	kinds, err := eventlog.Kinds(ctx, w.home)
-	if err != nil {
-		return err
-	}
-	var errs []error
-	wanted := w.capacity(kinds)
-	maps.Copy(wanted, w.counterQueues())
-	for queue, workers := range wanted {
-		if served[queue] == workers {
-			continue
-		}
-		if err := w.dropQueue(ctx, client, served, queue); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		if err := client.Queues().Add(queue, river.QueueConfig{MaxWorkers: workers}); err != nil {
-			errs = append(errs, fmt.Errorf("serve queue %s: %w", queue, err))
-			continue
-		}
-		served[queue] = workers
-		w.log.InfoContext(ctx, "serving queue", "queue", queue, "workers", workers)
-	}
-	return errors.Join(errs...)
-}
-
-// dropQueue ends serving a queue, which got another kind with a smaller number.
-// What runs there ends first: until then no more is fetched, and this is called
-// each second, in turns with the other queues.
-func (w *worker) dropQueue(ctx context.Context, client *river.Client[pgx.Tx], served map[string]int, queue string) error {
-	if served[queue] == 0 {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
-	defer cancel()
-	if err := client.Queues().Remove(ctx, queue); err != nil {
-		return fmt.Errorf("wait for the runs of queue %s, to serve it with fewer: %w", queue, err)
-	}
-	delete(served, queue)
-	return nil
-}
-
-// capacity is how many runs at once each queue has that this worker serves. A
-// queue cannot tell its kinds apart, so all of them have the smallest number
-// that is set for one.
-func (w *worker) capacity(kinds map[string]eventlog.Kind) map[string]int {
-	queues := make(map[string]int)
-	for _, kind := range kinds {
-		if !w.movers.handles(kind) {
-			continue
-		}
-		n := cmp.Or(w.cfg.KindConcurrency[kind.Name], w.cfg.Concurrency)
-		if had, known := queues[kind.Queue]; known {
-			n = min(n, had)
-		}
-		queues[kind.Queue] = n
-	}
-	return queues
 }
 
 // endSession stops the client, and hands on what is left in this process's

@@ -1,0 +1,115 @@
+package worker
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"casq/internal/database"
+	"casq/internal/testdb"
+	"casq/jobs"
+	"casq/registry"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+)
+
+// The first statement with which River begins to serve a queue fails, as when the
+// server ends sessions just then.
+func TestAQueueThatCouldNotBeAddedIsServed(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, `CREATE SEQUENCE failures`)
+	b.exec(t, `CREATE FUNCTION fail_once() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			IF NEW.name = 'fact' AND nextval('public.failures') = 1 THEN RAISE 'sessions are ended'; END IF;
+			RETURN NEW;
+		END $$`)
+	b.exec(t, `CREATE TRIGGER fail_once BEFORE INSERT ON river.river_queue FOR EACH ROW EXECUTE FUNCTION fail_once()`)
+	b.exec(t, "SELECT casq.define_kind('fact', 'none')")
+	b.exec(t, "SELECT casq.append_event('fact', 'x', 'created')")
+	b.until(t, "x", func() bool { return b.count(t, "kind = 'fact' AND synced_version = version") == 1 })
+	if !b.log.has("sessions are ended") {
+		t.Error("nothing has failed")
+	}
+}
+
+// deaf is a River client that says once that it serves a queue, and does not.
+type deaf struct {
+	riverQueues
+	said bool
+}
+
+func (d *deaf) Add(queue string, config river.QueueConfig) error {
+	if queue == "fact" && !d.said {
+		d.said = true
+		return nil
+	}
+	return d.riverQueues.Add(queue, config)
+}
+
+func TestAQueueThatIsOnlySaidToBeServedIsServedAnew(t *testing.T) {
+	t.Parallel()
+	url, logger := testdb.New(t).URL, slog.New(slog.DiscardHandler)
+	home, err := database.Open(t.Context(), url, database.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(home.Close)
+	w := &worker{cfg: Config{HomeURL: url}.withDefaults(), log: logger, home: home, roles: newRoles(), movers: &movers{}}
+	if w.queue, err = jobs.NewQueue(home, logger); err != nil {
+		t.Fatal(err)
+	}
+	process := registry.NewProcess(registry.ProcessConfig{Pool: home, Queue: w.queue, Logger: logger})
+	if err := process.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	workers, present := river.NewWorkers(), jobs.NewPresent()
+	jobs.New(jobs.Config{
+		Registry: registry.New(registry.Config{Pool: home, Jobs: w.queue, Logger: logger}, process),
+		Process:  process, Queue: w.queue, Logger: logger,
+	}).Register(workers)
+	client, err := w.newClient(process, workers, present)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := client.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	queueFact(t, home, w.queue)
+	queues := &queues{worker: w, river: &deaf{riverQueues: client.Queues()}, present: present, served: map[string]int{river.QueueDefault: defaultWorkers}}
+	await(t, "the job's end", func() bool {
+		if err := queues.round(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var done bool
+		if err := home.QueryRow(t.Context(), "SELECT state = 'completed' FROM river.river_job WHERE queue = 'fact'").Scan(&done); err != nil {
+			t.Fatal(err)
+		}
+		return done
+	})
+}
+
+// queueFact queues a job that has waited for an hour.
+func queueFact(t *testing.T, home *pgxpool.Pool, queue *jobs.Queue) {
+	t.Helper()
+	if _, err := home.Exec(t.Context(), "SELECT casq.define_kind('fact', 'none')"); err != nil {
+		t.Fatal(err)
+	}
+	err := pgx.BeginFunc(t.Context(), home, func(tx pgx.Tx) error {
+		return queue.Insert(t.Context(), tx, []registry.Job{{Token: registry.Token{Kind: "fact", ResourceID: "x", Version: 1}}}, false)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := home.Exec(t.Context(), "UPDATE river.river_job SET scheduled_at = now() - $1::interval", time.Hour); err != nil {
+		t.Fatal(err)
+	}
+}
