@@ -76,7 +76,8 @@ func Up(ctx context.Context, databaseURL string, logger *slog.Logger) error {
 }
 
 // Down takes casq's migrations above version back. Version 0 removes
-// everything, River's tables and both schemas included.
+// everything, River's tables and both schemas included. What is lost is for the
+// caller to ask about: see [Lost].
 func Down(ctx context.Context, databaseURL string, version int32, logger *slog.Logger) error {
 	return locked(ctx, databaseURL, logger, func(conn *pgx.Conn) error {
 		status, err := read(ctx, conn, nil)
@@ -90,6 +91,11 @@ func Down(ctx context.Context, databaseURL string, version int32, logger *slog.L
 			return newer(status)
 		case version > status.Version:
 			return fmt.Errorf("migrate down to %d: the database is at version %d", version, status.Version)
+		}
+		if status.Version > version {
+			if err := inUse(ctx, conn); err != nil {
+				return err
+			}
 		}
 		if status.Version > 0 {
 			migrator, err := open(ctx, conn)

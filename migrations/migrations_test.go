@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -141,6 +142,30 @@ func TestUpDownUpOfEachVersion(t *testing.T) {
 	must(t, migrations.Down(t.Context(), db.URL, 0, quiet))
 	must(t, migrations.Up(t.Context(), db.URL, quiet))
 	same(t, "up from nothing, again", catalog(t, pool), top)
+}
+
+// What is asked about before a way down is what it drops.
+func TestLostIsWhatGoes(t *testing.T) {
+	t.Parallel()
+	db := testdb.Empty(t)
+	pool := db.Pool(t)
+	must(t, migrations.Up(t.Context(), db.URL, quiet))
+	tables := func() (names []string) {
+		rows, err := pool.Query(t.Context(), "SELECT 'casq.' || tablename FROM pg_tables WHERE schemaname = 'casq' ORDER BY 1")
+		must(t, err)
+		names, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		must(t, err)
+		return names
+	}
+	all := tables()
+	for v := version(t, db.URL).Latest - 1; v > 0; v-- {
+		must(t, migrations.Down(t.Context(), db.URL, v, quiet))
+		lost, err := migrations.LostNames(v)
+		must(t, err)
+		if got := slices.Sorted(slices.Values(append(tables(), lost...))); !slices.Equal(got, all) {
+			t.Errorf("version %d has %v and lost %v, of %v", v, tables(), lost, all)
+		}
+	}
 }
 
 // What a user has tracked stays, without the triggers.
