@@ -30,14 +30,14 @@ are not in place are left to their copy.
 With --wait it returns when all have been compared, and exits with 1 when some could
 not be.`,
 		Example: `  enqueue verify --kind artifact --key builds/42/out.zip --wait
-  enqueue verify --kind repository --all --older-than 720h
+  enqueue verify --kind repository --all --older-than 30d
   enqueue verify --kind artifact --all --dry-run`,
 		Args: cobra.NoArgs,
 	}
 	cmd.Flags().StringVar(&v.kind, "kind", "", "the kind of the things")
 	cmd.Flags().StringVar(&v.key, "key", "", "one thing")
 	cmd.Flags().BoolVar(&v.all, "all", false, "all things of the kind that are in place")
-	cmd.Flags().DurationVar(&v.olderThan, "older-than", 0, "leave out what was copied or compared within this time")
+	cli.DurationVar(cmd, &v.olderThan, "older-than", "leave out what was copied or compared within this time")
 	cmd.Flags().BoolVar(&v.dryRun, "dry-run", false, "say how many there are, and change nothing")
 	cmd.Flags().BoolVar(&v.wait, "wait", false, "return when they have been compared")
 	addJSON(cmd)
@@ -49,7 +49,7 @@ not be.`,
 		case v.one == v.all:
 			return cli.Usage(cmd, "want one of --key and --all")
 		case v.olderThan < 0 || v.one && v.olderThan != 0:
-			return cli.Usage(cmd, "--older-than is for --all, and is a time such as 720h")
+			return cli.Usage(cmd, "--older-than is for --all, and is a time such as 30d")
 		case v.dryRun && v.wait:
 			return cli.Usage(cmd, "--dry-run asks for nothing: there is nothing to --wait for")
 		}

@@ -80,6 +80,10 @@ func prepare(cmd *cobra.Command) {
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
 	cmd.CompletionOptions.HiddenDefaultCmd = true
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		var invalid *pflag.InvalidValueError
+		if errors.As(err, &invalid) {
+			return Usage(cmd, "--%s is %q: it may be %s", invalid.GetFlag().Name, invalid.GetValue(), mayBe(invalid.GetFlag()))
+		}
 		return Usage(cmd, "%w; known flags: %s", err, strings.Join(flags(cmd), ", "))
 	})
 	if cmd.HasSubCommands() && !cmd.Runnable() {
@@ -112,6 +116,20 @@ func chooseCommand(cmd *cobra.Command, args []string) error {
 		return Usage(cmd, "%s needs a command: %s", cmd.CommandPath(), list)
 	}
 	return Usage(cmd, "unknown command %q; known: %s", args[0], list)
+}
+
+// mayBe says what the value of a flag may be.
+func mayBe(f *pflag.Flag) string {
+	switch f.Value.Type() {
+	case "duration":
+		return "a duration, such as 30s, 1h30m or 30d"
+	case "bool":
+		return "true or false"
+	case "int", "int32", "int64":
+		return "a whole number"
+	default:
+		return "a " + f.Value.Type()
+	}
 }
 
 func flags(cmd *cobra.Command) []string {

@@ -123,9 +123,9 @@ func (e *Env) Duration(name string, least, most time.Duration) time.Duration {
 	if value == "" {
 		return 0
 	}
-	d, err := time.ParseDuration(value)
+	d, err := parseDuration(value)
 	if err != nil || d < least || d > most {
-		e.bad(name, value, fmt.Sprintf("a duration from %s to %s, such as 30s or 1m30s", least, most))
+		e.bad(name, value, fmt.Sprintf("a duration from %s to %s, such as 30s, 1m30s or 7d", durationText(least), durationText(most)))
 	}
 	return d
 }
@@ -155,7 +155,7 @@ func (e *Env) KindDurations(name string) map[string]time.Duration {
 	for pair := range strings.SplitSeq(value, ",") {
 		kind, text, found := strings.Cut(pair, "=")
 		kind = strings.TrimSpace(kind)
-		d, err := time.ParseDuration(strings.TrimSpace(text))
+		d, err := parseDuration(strings.TrimSpace(text))
 		_, twice := byKind[kind]
 		if !found || err != nil || d <= 0 || twice || !kindName.MatchString(kind) {
 			e.bad(name, value, "kind=duration, each kind once, with commas between them, such as repository=2h,artifact=10m")

@@ -26,11 +26,20 @@ type LogConfig struct {
 func (c LogConfig) Logger(out io.Writer) *slog.Logger {
 	terminal := Terminal(out)
 	if c.Format == LogJSON || (c.Format == "" && !terminal) {
-		return slog.New(slog.NewJSONHandler(printable{out}, &slog.HandlerOptions{Level: c.Level}))
+		return slog.New(slog.NewJSONHandler(printable{out}, &slog.HandlerOptions{Level: c.Level, ReplaceAttr: durationsInWords}))
 	}
 	return slog.New(tint.NewTextHandler(out, &tint.Options{
 		Level: c.Level, TimeFormat: time.TimeOnly, NoColor: !terminal,
 	}))
+}
+
+// durationsInWords writes durations as "1m30s": slog writes nanoseconds, which
+// nobody can tell from a number of anything else.
+func durationsInWords(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }
 
 func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
