@@ -80,8 +80,7 @@ func prepare(cmd *cobra.Command) {
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
 	cmd.CompletionOptions.HiddenDefaultCmd = true
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		var invalid *pflag.InvalidValueError
-		if errors.As(err, &invalid) {
+		if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
 			return Usage(cmd, "--%s is %q: it may be %s", invalid.GetFlag().Name, invalid.GetValue(), mayBe(invalid.GetFlag()))
 		}
 		return Usage(cmd, "%w; known flags: %s", err, strings.Join(flags(cmd), ", "))
