@@ -7,7 +7,20 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 	"time"
+
+	"golang.org/x/net/netutil"
+)
+
+// Whoever reaches the address may open connections and say nothing. Each is
+// closed after these times; those beyond the limit wait until others are.
+const (
+	httpConnections = 100
+	httpReadTimeout = 5 * time.Second // of a request, its body included
+	httpIdleTimeout = 10 * time.Second
+	httpTimeout     = 10 * time.Second // of a request's answer
+	httpHeaderBytes = 8 << 10
 )
 
 // serveHTTP answers /livez (the process runs) and /readyz (it has its roles,
@@ -21,12 +34,17 @@ func (w *worker) serveHTTP(ctx context.Context) (stop func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen on HTTP_ADDR: %w", err)
 	}
+	listener = netutil.LimitListener(listener, httpConnections)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(rw http.ResponseWriter, _ *http.Request) {
 		_, _ = rw.Write([]byte("ok\n"))
 	})
-	mux.HandleFunc("GET /readyz", w.readyz)
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	ping := &probe{ask: func(ctx context.Context) error { return w.home.Ping(ctx) }}
+	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, r *http.Request) { w.readyz(rw, r, ping) })
+	server := &http.Server{
+		Handler: mux, MaxHeaderBytes: httpHeaderBytes, ReadHeaderTimeout: httpReadTimeout,
+		ReadTimeout: httpReadTimeout, WriteTimeout: httpTimeout, IdleTimeout: httpIdleTimeout,
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -44,7 +62,7 @@ func (w *worker) serveHTTP(ctx context.Context) (stop func(), err error) {
 	}, nil
 }
 
-func (w *worker) readyz(rw http.ResponseWriter, r *http.Request) {
+func (w *worker) readyz(rw http.ResponseWriter, r *http.Request, home *probe) {
 	state, ready := w.roles.snapshot()
 	body := struct {
 		Ready bool                 `json:"ready"`
@@ -52,9 +70,7 @@ func (w *worker) readyz(rw http.ResponseWriter, r *http.Request) {
 		Error string               `json:"error,omitempty"`
 	}{ready, state, ""}
 	if ready {
-		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
-		defer cancel()
-		if err := w.home.Ping(ctx); err != nil {
+		if err := home.answer(r.Context()); err != nil {
 			body.Ready, body.Error = false, "home does not answer"
 		}
 	}
@@ -65,4 +81,32 @@ func (w *worker) readyz(rw http.ResponseWriter, r *http.Request) {
 	if err := json.NewEncoder(rw).Encode(body); err != nil {
 		w.log.DebugContext(r.Context(), "cannot answer", "err", err)
 	}
+}
+
+// probeEvery is how long an answer of a [probe] counts.
+const probeEvery = time.Second
+
+// probe asks whether something answers, at most so often and once at a time, for
+// any number of requests.
+//
+// mu guards at and err.
+type probe struct {
+	ask func(context.Context) error
+
+	mu  sync.Mutex
+	at  time.Time
+	err error
+}
+
+// answer does not end with ctx: what is found counts for others, too.
+func (p *probe) answer(ctx context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.at.IsZero() && time.Since(p.at) < probeEvery {
+		return p.err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	p.err, p.at = p.ask(ctx), time.Now()
+	return p.err
 }
