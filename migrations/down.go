@@ -38,7 +38,7 @@ func (l Loss) Nothing() bool { return len(l.Tables) == 0 && len(l.Tracked) == 0 
 // Lost says what [Down] to a version would destroy, without changing anything.
 func Lost(ctx context.Context, conn *pgx.Conn, version int32) (Loss, error) {
 	loss := Loss{Tables: []LostTable{}, Tracked: []string{}}
-	status, err := read(ctx, conn, nil)
+	status, err := Read(ctx, conn)
 	if err != nil || status.Version == 0 {
 		return loss, err
 	}

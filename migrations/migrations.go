@@ -7,6 +7,10 @@
 // advisory lock of its own. The lock is polled, never waited for: a statement
 // that waits holds a snapshot, and an index that is built concurrently would
 // wait for that snapshot for ever.
+//
+// Each file has the objects of one subject, each object once, with its comment;
+// how they look all together, after all files, is in schema.sql, which is made
+// from a migrated database: go test ./migrations -run TestSchema -update.
 package migrations
 
 import (
@@ -26,11 +30,14 @@ import (
 	"github.com/riverqueue/river/rivermigrate"
 )
 
-//go:embed *.sql
+//go:embed [0-9]*.sql
 var files embed.FS
 
 const (
-	versionTable = "casq.schema_version"
+	versionTable = "casq.migration_version"
+	// earlierTable is the version table of earlier checkouts, whose migrations
+	// were others: their version 3 is not this program's.
+	earlierTable = "casq.schema_version"
 	riverSchema  = "river"
 	lockPoll     = 50 * time.Millisecond
 )
@@ -40,6 +47,10 @@ var ErrNotMigrated = errors.New("database is not migrated")
 
 // ErrNewer is returned when the database is newer than this program.
 var ErrNewer = errors.New("database is newer than this program")
+
+// ErrEarlier is returned for a database that an earlier checkout has migrated.
+// It is left as it is.
+var ErrEarlier = errors.New("database was made by an earlier checkout, whose migrations this program does not continue")
 
 // Status tells where a database stands. Version 0 is an empty database.
 type Status struct {
@@ -52,6 +63,13 @@ type Status struct {
 // many processes at once, is harmless.
 func Up(ctx context.Context, databaseURL string, logger *slog.Logger) error {
 	return locked(ctx, databaseURL, logger, func(conn *pgx.Conn) error {
+		status, err := Read(ctx, conn)
+		if err != nil {
+			return err
+		}
+		if status.Version > status.Latest {
+			return newer(status)
+		}
 		for _, schema := range []string{riverSchema, "casq"} {
 			if _, err := conn.Exec(ctx, "CREATE SCHEMA IF NOT EXISTS "+schema); err != nil {
 				return fmt.Errorf("create schema %s: %w", schema, err)
@@ -60,13 +78,6 @@ func Up(ctx context.Context, databaseURL string, logger *slog.Logger) error {
 		migrator, err := open(ctx, conn)
 		if err != nil {
 			return err
-		}
-		status, err := read(ctx, conn, migrator)
-		if err != nil {
-			return err
-		}
-		if status.Version > status.Latest {
-			return newer(status)
 		}
 		if err := river(ctx, databaseURL, rivermigrate.DirectionUp, logger); err != nil {
 			return err
@@ -80,7 +91,7 @@ func Up(ctx context.Context, databaseURL string, logger *slog.Logger) error {
 // caller to ask about: see [Lost].
 func Down(ctx context.Context, databaseURL string, version int32, logger *slog.Logger) error {
 	return locked(ctx, databaseURL, logger, func(conn *pgx.Conn) error {
-		status, err := read(ctx, conn, nil)
+		status, err := Read(ctx, conn)
 		if err != nil {
 			return err
 		}
@@ -124,19 +135,14 @@ func remove(ctx context.Context, conn *pgx.Conn, databaseURL string, logger *slo
 			return err
 		}
 	}
-	_, err := conn.Exec(ctx, "DROP TABLE IF EXISTS "+versionTable+"; DROP SCHEMA IF EXISTS casq; DROP SCHEMA IF EXISTS "+riverSchema)
+	_, err := conn.Exec(ctx, "DROP TABLE IF EXISTS "+versionTable+", "+earlierTable+"; DROP SCHEMA IF EXISTS casq; DROP SCHEMA IF EXISTS "+riverSchema)
 	if err != nil {
 		return fmt.Errorf("drop the schemas casq and river: %w", err)
 	}
 	return nil
 }
 
-// Read tells where the database stands, without changing it.
-func Read(ctx context.Context, conn *pgx.Conn) (Status, error) {
-	return read(ctx, conn, nil)
-}
-
-// Queryer is what [Check] needs of a connection or a pool.
+// Queryer is what [Read] and [Check] need of a connection or a pool.
 type Queryer interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
@@ -144,12 +150,8 @@ type Queryer interface {
 // Check returns [ErrNotMigrated] or [ErrNewer], with what to do about it,
 // unless the database is exactly at this program's version.
 func Check(ctx context.Context, db Queryer) error {
-	names, err := migrate.FindMigrations(files)
+	status, err := Read(ctx, db)
 	if err != nil {
-		return fmt.Errorf("list migrations: %w", err)
-	}
-	status := Status{Latest: int32(len(names)), Names: names}
-	if status.Version, err = version(ctx, db); err != nil {
 		return err
 	}
 	switch {
@@ -165,36 +167,36 @@ func newer(s Status) error {
 	return fmt.Errorf("%w: it is at version %d, the program knows %d; run a newer program", ErrNewer, s.Version, s.Latest)
 }
 
+// Read tells where the database stands, without changing it.
+func Read(ctx context.Context, db Queryer) (Status, error) {
+	names, err := migrate.FindMigrations(files)
+	if err != nil {
+		return Status{}, fmt.Errorf("list migrations: %w", err)
+	}
+	version, err := version(ctx, db)
+	return Status{Version: version, Latest: int32(len(names)), Names: names}, err
+}
+
 func version(ctx context.Context, db Queryer) (int32, error) {
-	var version int32
-	err := db.QueryRow(ctx, "SELECT version FROM "+versionTable).Scan(&version)
-	var pgErr *pgconn.PgError
+	var present, earlier bool
+	// An earlier program that was run by mistake may have left its table here.
+	err := db.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL, to_regclass($2) IS NOT NULL", versionTable, earlierTable).
+		Scan(&present, &earlier)
 	switch {
-	case errors.Is(err, pgx.ErrNoRows), errors.As(err, &pgErr) && (pgErr.Code == "42P01" || pgErr.Code == "3F000"):
-		return 0, nil
 	case err != nil:
+		return 0, fmt.Errorf("look for the schema version: %w", err)
+	case earlier && !present:
+		return 0, fmt.Errorf("%w: run that checkout's `worker migrate down --to 0`,"+
+			" or in SQL DROP SCHEMA casq, river CASCADE; then run `worker migrate up`", ErrEarlier)
+	case !present:
+		return 0, nil
+	}
+	var version int32
+	err = db.QueryRow(ctx, "SELECT version FROM "+versionTable).Scan(&version)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return 0, fmt.Errorf("read the schema version: %w", err)
 	}
 	return version, nil
-}
-
-func read(ctx context.Context, conn *pgx.Conn, migrator *migrate.Migrator) (Status, error) {
-	var status Status
-	var err error
-	if status.Version, err = version(ctx, conn); err != nil {
-		return status, err
-	}
-	if migrator == nil {
-		migrator = &migrate.Migrator{Data: map[string]any{}}
-		if err := migrator.LoadMigrations(files); err != nil {
-			return status, fmt.Errorf("load migrations: %w", err)
-		}
-	}
-	for _, m := range migrator.Migrations {
-		status.Names = append(status.Names, m.Name)
-	}
-	status.Latest = int32(len(status.Names))
-	return status, nil
 }
 
 func open(ctx context.Context, conn *pgx.Conn) (*migrate.Migrator, error) {

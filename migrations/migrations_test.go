@@ -201,6 +201,35 @@ func TestDownWithATrackedTable(t *testing.T) {
 	}
 }
 
+// Its changes are logged as before when what is above tracking comes again, and
+// it is counted, not exactly: nobody has looked at its rows.
+func TestDownAndUpAboveATrackedTable(t *testing.T) {
+	t.Parallel()
+	db := testdb.New(t)
+	pool := db.Pool(t)
+	for _, sql := range []string{
+		"CREATE TABLE things (name text PRIMARY KEY, scope text)",
+		"SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'name', scope_column => 'scope')",
+	} {
+		_, err := pool.Exec(t.Context(), sql)
+		must(t, err)
+	}
+	const tracking = 3
+	must(t, migrations.Down(t.Context(), db.URL, tracking, quiet))
+	_, err := pool.Exec(t.Context(), "INSERT INTO things VALUES ('one', 'a')")
+	must(t, err)
+	must(t, migrations.Up(t.Context(), db.URL, quiet))
+	_, err = pool.Exec(t.Context(), "INSERT INTO things VALUES ('two', 'a')")
+	must(t, err)
+	var events int
+	var complete bool
+	must(t, pool.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM casq.events),
+		(SELECT complete FROM casq.counter_kinds WHERE kind = 'thing')`).Scan(&events, &complete))
+	if events != 2 || complete {
+		t.Errorf("%d events, want 2; counters are complete: %t, want false", events, complete)
+	}
+}
+
 // counting counts the migrations that were applied.
 func counting() (logger *slog.Logger, applied func() int) {
 	var mu sync.Mutex
@@ -265,7 +294,7 @@ func TestNewerDatabaseIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	db := testdb.New(t)
 	pool := db.Pool(t)
-	_, err := pool.Exec(t.Context(), "UPDATE casq.schema_version SET version = version + 1")
+	_, err := pool.Exec(t.Context(), "UPDATE casq.migration_version SET version = version + 1")
 	must(t, err)
 	before := catalog(t, pool)
 	for what, err := range map[string]error{
@@ -280,6 +309,53 @@ func TestNewerDatabaseIsLeftAlone(t *testing.T) {
 		}
 	}
 	same(t, "newer database", catalog(t, pool), before)
+}
+
+// Its version is that of other migrations, whatever it is.
+func TestDatabaseOfAnEarlierCheckoutIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	for _, v := range []int32{0, 1, 15} {
+		db := testdb.Empty(t)
+		pool := db.Pool(t)
+		for _, sql := range []string{
+			"CREATE SCHEMA casq",
+			"CREATE TABLE casq.schema_version (version integer NOT NULL)",
+			fmt.Sprintf("INSERT INTO casq.schema_version VALUES (%d)", v),
+			"CREATE TABLE casq.kinds (kind text PRIMARY KEY)",
+		} {
+			_, err := pool.Exec(t.Context(), sql)
+			must(t, err)
+		}
+		before := catalog(t, pool)
+		_, read := migrations.Read(t.Context(), pool)
+		for what, err := range map[string]error{
+			"read":    read,
+			"check":   migrations.Check(t.Context(), pool),
+			"up":      migrations.Up(t.Context(), db.URL, quiet),
+			"down":    migrations.Down(t.Context(), db.URL, 1, quiet),
+			"to zero": migrations.Down(t.Context(), db.URL, 0, quiet),
+		} {
+			if !errors.Is(err, migrations.ErrEarlier) || !strings.Contains(err.Error(), "worker migrate down --to 0") {
+				t.Errorf("version %d, %s: %v", v, what, err)
+			}
+		}
+		same(t, "earlier database", catalog(t, pool), before)
+		_, err := pool.Exec(t.Context(), "DROP SCHEMA casq CASCADE")
+		must(t, err)
+		must(t, migrations.Up(t.Context(), db.URL, quiet))
+	}
+}
+
+// Who runs an earlier program by mistake gets an error from it, and goes on.
+func TestTableOfAnEarlierProgramHarmsNothing(t *testing.T) {
+	t.Parallel()
+	db := testdb.New(t)
+	_, err := db.Pool(t).Exec(t.Context(), "CREATE TABLE casq.schema_version (version integer NOT NULL)")
+	must(t, err)
+	must(t, migrations.Check(t.Context(), db.Pool(t)))
+	must(t, migrations.Up(t.Context(), db.URL, quiet))
+	must(t, migrations.Down(t.Context(), db.URL, 0, quiet))
+	must(t, migrations.Up(t.Context(), db.URL, quiet))
 }
 
 func TestDownToAVersionThatIsNotThere(t *testing.T) {

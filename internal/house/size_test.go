@@ -19,7 +19,9 @@ const (
 )
 
 // longFiles may be longer than longestFile, each with its reason.
-var longFiles = map[string]string{}
+var longFiles = map[string]string{
+	"migrations/schema.sql": "it is made from a database, and looked up in, object by object",
+}
 
 var fileLength = rule{
 	name: "no file is too long to be read",

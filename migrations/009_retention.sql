@@ -1,21 +1,6 @@
--- What is kept, for how long, and who still needs it.
+-- What of the log is kept, for how long, and who still needs it.
 --
--- Lock: casq.registry against writes while its tombstones are indexed, about a
--- second for a million rows. Deploy: at any time.
-
--- The tick, in home's terms, at or below which tombstones of a kind may be gone:
--- a page of the source that was read at an older tick can show things that were
--- deleted since, without anything here to say so. It is thrown away. Whoever
--- purges holds the row FOR UPDATE, whoever adds things that a page showed holds
--- it FOR SHARE; both lock it before they lock rows of the registry.
-CREATE TABLE casq.registry_floors (
-    kind text COLLATE "C" PRIMARY KEY,
-    life integer NOT NULL,
-    tick bigint NOT NULL
-);
-
--- The oldest tombstones are found without a walk over what lives.
-CREATE INDEX registry_tombstones ON casq.registry (deleted_at) WHERE deleted_at IS NOT NULL;
+-- Lock: none on existing objects. Deploy: at any time.
 
 -- Who reads this log from another database, and how far they have come.
 CREATE TABLE casq.followers (
@@ -44,8 +29,10 @@ END $$;
 -- The oldest tick that somebody goes on from; the newest one when nobody does.
 -- A cursor that follows another log, or has not noticed yet that its tick was
 -- lost, has a mark that is not here, and holds nothing back. Inside a step it is
--- the tick that the step began with which is needed. retention is how long a
--- follower's report counts.
+-- the tick that the step began with which is needed. Counters go on from the
+-- positions of their shards, as long as there is something to count; recounts
+-- from the newest tick at their request. retention is how long a follower's
+-- report counts.
 --
 -- Whatever else goes on from a tick is added here.
 CREATE FUNCTION casq.oldest_needed_tick(retention interval) RETURNS bigint
@@ -56,6 +43,10 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
         (SELECT min(t.id) FROM casq.followers AS f
          JOIN casq.ticks AS t ON t.id = f.tick AND t.mark = f.mark
          WHERE f.reported_at > clock_timestamp() - oldest_needed_tick.retention),
+        (SELECT min(t.id) FROM casq.counter_shards AS s
+         JOIN casq.ticks AS t ON t.id = s.tick AND t.mark = s.mark
+         WHERE EXISTS (SELECT FROM casq.tracked WHERE scope_column IS NOT NULL)),
+        (SELECT min(s.floor_tick) FROM casq.scans AS s WHERE s.finished_at IS NULL),
         (SELECT max(t.id) FROM casq.ticks AS t))
 $$;
 
@@ -114,35 +105,11 @@ BEGIN
     GET DIAGNOSTICS pruned = ROW_COUNT;
 END $$;
 
--- Starts the log anew after a dump was restored into another cluster: ticks
--- and events hold transaction ids that mean nothing here. It does so in a new
--- life, above all that the log had: whoever has followed it compares by lives.
-CREATE OR REPLACE FUNCTION casq.adopt_log() RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    PERFORM pg_advisory_xact_lock(hashtextextended('casq.tick', 0));
-    DELETE FROM casq.ticks;
-    DELETE FROM casq.events;
-    INSERT INTO casq.lives (life, system_identifier, timeline, began_tick, began_lsn)
-    SELECT coalesce((SELECT max(l.life) FROM casq.lives AS l), 0) + 1, c.system_identifier,
-           ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer,
-           0, pg_current_wal_insert_lsn()
-    FROM pg_control_system() AS c;
-END $$;
-
 ---- create above / drop below ----
 
-CREATE OR REPLACE FUNCTION casq.adopt_log() RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    DELETE FROM casq.ticks;
-    DELETE FROM casq.lives;
-    DELETE FROM casq.events;
-END $$;
+-- Lock: its own table. Deploy: at any time; the log is kept whole from then on.
 DROP FUNCTION casq.prune_events(bigint, integer);
 DROP FUNCTION casq.prune_ticks(interval, integer);
 DROP FUNCTION casq.oldest_needed_tick(interval);
 DROP FUNCTION casq.report_follower(text, bigint, uuid);
 DROP TABLE casq.followers;
-DROP INDEX casq.registry_tombstones;
-DROP TABLE casq.registry_floors;

@@ -239,6 +239,8 @@ END $$;
 
 ---- create above / drop below ----
 
+-- Lock: casq.kinds, for a moment. Deploy: at any time. What scopes belong to has
+-- to be said again.
 DROP FUNCTION casq.scopes_of(text, text);
 DROP FUNCTION casq.total(text, text);
 DROP FUNCTION casq.totals(text);

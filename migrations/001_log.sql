@@ -33,7 +33,10 @@ CREATE TABLE casq.events (
     item_delta bigint NOT NULL DEFAULT 0,
     payload jsonb NOT NULL DEFAULT '{}'
         CONSTRAINT events_payload_is_an_object CHECK (jsonb_typeof(payload) = 'object'),
-    occurred_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- A time that no program can read would stop every reader of the log, and
+    -- none of them could put the event aside.
+    occurred_at timestamptz NOT NULL DEFAULT clock_timestamp()
+        CONSTRAINT events_occurred_at_is_finite CHECK (isfinite(occurred_at)),
     PRIMARY KEY (xid, id)
 );
 CREATE INDEX events_id ON casq.events (id);
@@ -82,6 +85,14 @@ CREATE TABLE casq.ticks (
     lsn pg_lsn NOT NULL,
     taken_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+
+-- The newest tick that this host shows. What it shows of a tracked table in the
+-- same snapshot is not older than that.
+CREATE FUNCTION casq.newest_tick(OUT life integer, OUT life_id uuid, OUT tick bigint)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_sort = off AS $$
+    SELECT l.life, l.id, t.id FROM casq.ticks AS t JOIN casq.lives AS l ON l.life = t.life
+    ORDER BY t.id DESC LIMIT 1
+$$;
 
 -- Is there an event that newer shows and older does not? Two index look-ups
 -- per open transaction: the rows of a transaction that is still open are never
@@ -293,23 +304,32 @@ BEGIN
 END $$;
 
 -- Starts the log anew after a dump was restored into another cluster: ticks
--- and events hold transaction ids that mean nothing here.
+-- and events hold transaction ids that mean nothing here. It does so in a new
+-- life, above all that the log had: whoever has followed it compares by lives.
 CREATE FUNCTION casq.adopt_log() RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('casq.tick', 0));
     DELETE FROM casq.ticks;
-    DELETE FROM casq.lives;
     DELETE FROM casq.events;
+    INSERT INTO casq.lives (life, system_identifier, timeline, began_tick, began_lsn)
+    SELECT coalesce((SELECT max(l.life) FROM casq.lives AS l), 0) + 1, c.system_identifier,
+           ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer,
+           0, pg_current_wal_insert_lsn()
+    FROM pg_control_system() AS c;
 END $$;
 
 ---- create above / drop below ----
 
+-- Lock: all of it. Deploy: with nothing running that writes tracked tables, or
+-- reads the log. What the log holds is lost.
 DROP FUNCTION casq.adopt_log();
 DROP FUNCTION casq.define_kind(text, text, text, text);
 DROP FUNCTION casq.append_event(text, text, text, jsonb, text, bigint, bigint);
 DROP FUNCTION casq.tick(boolean);
 DROP FUNCTION casq.last_event_id();
 DROP FUNCTION casq.events_between(pg_snapshot, pg_snapshot);
+DROP FUNCTION casq.newest_tick();
 DROP TABLE casq.ticks;
 DROP TABLE casq.lives;
 DROP TABLE casq.events;

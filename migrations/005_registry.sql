@@ -1,0 +1,252 @@
+-- The registry, the cursors that fill it, and what this site has of each kind.
+--
+-- Lock: none on existing objects. Deploy: at any time.
+
+-- Where a consumer of the log stands. A batch moves the position in the
+-- transaction that has its effects, and only from the position and under the
+-- epoch that it began with: that is the fence. The lease is an optimisation.
+--
+-- beat moves on with each batch, each takeover, and now and then while a batch
+-- takes long. Who has seen the same beat for a lease's time of his own clock,
+-- while there was something to apply, may take over, also without Redis.
+--
+-- lag_seconds is how old the newest event of the last batch was when that was
+-- applied; NULL when it had none.
+CREATE TABLE casq.cursors (
+    name text COLLATE "C" PRIMARY KEY,
+    system_identifier bigint NOT NULL,
+    life integer NOT NULL,
+    life_id uuid NOT NULL,
+    tick bigint NOT NULL,
+    mark uuid NOT NULL,
+    -- Inside a step that is read in pages; 0 and the nil uuid otherwise.
+    to_tick bigint NOT NULL DEFAULT 0,
+    to_mark uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    page bigint NOT NULL DEFAULT 0,
+    epoch bigint NOT NULL DEFAULT 0,
+    holder text,
+    backend_pid integer,
+    backend_start timestamptz,
+    moved_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    beat bigint NOT NULL DEFAULT 0,
+    beat_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    lag_seconds double precision,
+    last_error text,
+    CONSTRAINT cursors_page_belongs_to_a_step CHECK (
+        to_tick = 0 AND page = 0 AND to_mark = '00000000-0000-0000-0000-000000000000'
+        OR to_tick > tick AND page > 0)
+);
+
+-- Where the cursors stand.
+--
+-- holder: NULL when the session of the last one is over. last_beat: its last
+-- sign of life; one that has nothing to do asks for its epoch every two
+-- seconds. lag_events and lag_seconds: what home's log has and the cursor has
+-- not applied, and the age of the oldest of it. The log of another site cannot
+-- be counted here: lag_events is NULL, and lag_seconds that of the last batch,
+-- which was applied at last_beat or before. A backlog of a million events takes
+-- some 0.3 s to count.
+CREATE VIEW casq.cursor_status AS
+SELECT c.name,
+       CASE WHEN session.pid IS NOT NULL THEN c.holder END AS holder,
+       c.epoch,
+       c.tick,
+       c.page,
+       CASE WHEN at.id IS NOT NULL THEN behind.events END AS lag_events,
+       CASE WHEN at.id IS NULL THEN c.lag_seconds
+            WHEN behind.events = 0 THEN 0
+            ELSE greatest(0, extract(epoch FROM clock_timestamp() - behind.oldest))::double precision
+       END AS lag_seconds,
+       greatest(c.moved_at, c.beat_at, session.state_change) AS last_beat,
+       c.last_error
+FROM casq.cursors AS c
+-- Of a session of another role only the pid is told.
+LEFT JOIN LATERAL (
+    SELECT a.pid, a.state_change
+    FROM pg_stat_get_activity(coalesce(c.backend_pid, 0)) AS a
+    WHERE a.backend_start = c.backend_start OR a.backend_start IS NULL
+) AS session ON true
+LEFT JOIN casq.ticks AS at ON at.id = c.tick AND at.mark = c.mark
+LEFT JOIN casq.ticks AS target ON target.id = c.to_tick AND target.mark = c.to_mark
+LEFT JOIN LATERAL (
+    SELECT count(*) AS events, min(e.occurred_at) AS oldest
+    FROM casq.events AS e
+    WHERE at.id IS NOT NULL
+      AND (e.xid >= pg_snapshot_xmax(at.snapshot)
+           OR e.xid = ANY (ARRAY(SELECT pg_snapshot_xip(at.snapshot))))
+      -- Within a step that is read in pages.
+      AND (target.id IS NULL OR e.id > c.page OR NOT pg_visible_in_snapshot(e.xid, target.snapshot))
+) AS behind ON true;
+
+-- An event whose data a consumer refuses for good is put aside here, in the
+-- transaction that moves the cursor past it. One row per consumer and event;
+-- replaying it is a look at the source as it is then.
+CREATE TABLE casq.event_failures (
+    cursor text COLLATE "C" NOT NULL,
+    life integer NOT NULL,
+    event_id bigint NOT NULL,
+    tick bigint NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    resource_id text COLLATE "C" NOT NULL,
+    scope_id text COLLATE "C",
+    op text NOT NULL,
+    payload jsonb,
+    occurred_at timestamptz NOT NULL,
+    reason text NOT NULL,
+    code text NOT NULL DEFAULT '',
+    tries integer NOT NULL,
+    failed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    replayed_at timestamptz,
+    PRIMARY KEY (cursor, life, event_id)
+);
+-- The open ones: for casq.why, and for replaying them page by page.
+CREATE INDEX event_failures_open ON casq.event_failures (kind, resource_id) WHERE replayed_at IS NULL;
+
+COMMENT ON TABLE casq.event_failures IS
+    'Events that could not be applied and were put aside. Open while replayed_at is null: enqueue replay looks at the things in the source again.';
+COMMENT ON COLUMN casq.event_failures.cursor IS 'whose consumer has refused it; what is bad for one is not for another';
+COMMENT ON COLUMN casq.event_failures.code IS 'the SQLSTATE; empty: the data could not be decoded, or its kind is not defined';
+COMMENT ON COLUMN casq.event_failures.tries IS 'how often it was tried, alone and with others';
+COMMENT ON COLUMN casq.event_failures.replayed_at IS 'when somebody has asked for the thing to be looked at again';
+
+-- One row per worker process. A claim is live while its process's row is here
+-- and not dead: one small update per process and beat instead of one per
+-- claim. River knows the process by the same id. A process that finds its row
+-- dead or gone cancels all of its work and goes on under a new id.
+CREATE TABLE casq.processes (
+    id uuid PRIMARY KEY,
+    host text NOT NULL,
+    pid integer NOT NULL,
+    started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    beat bigint NOT NULL DEFAULT 0,
+    beat_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    dead_at timestamptz
+) WITH (fillfactor = 50);
+
+CREATE SEQUENCE casq.registry_version;
+
+-- One row per thing. What is wanted, what was achieved and who is at it are
+-- separate columns, and the status is derived from them: see
+-- casq.registry_status. There is no state to be stuck in.
+CREATE TABLE casq.registry (
+    kind text COLLATE "C" NOT NULL,
+    resource_id text COLLATE "C" NOT NULL,
+
+    -- Intent. version is the token that jobs carry.
+    version bigint NOT NULL DEFAULT nextval('casq.registry_version'),
+    life integer NOT NULL,
+    event_id bigint NOT NULL,
+    tick bigint NOT NULL,
+    deleted_at timestamptz,
+    incarnation bigint NOT NULL DEFAULT 1,
+    payload jsonb NOT NULL,
+    -- As of the newest event, or look at the source. NULL: none. Nothing is
+    -- decided by it; it is for whoever reads.
+    scope_id text COLLATE "C",
+    queued_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+
+    -- Progress. synced_incarnation tells whether what is in place belongs to
+    -- an earlier life of the key, also when its delete was collapsed away.
+    synced_version bigint,
+    synced_incarnation bigint,
+    checksum text,
+    size bigint,
+    verified_at timestamptz,
+
+    -- Attempt.
+    claim uuid,
+    claim_process uuid,
+    claim_job bigint,
+    -- The claim that was given back last. Its process may have died before it
+    -- removed its staging.
+    last_claim uuid,
+    asked boolean NOT NULL DEFAULT false,
+    attempts integer NOT NULL DEFAULT 0,
+    failed_version bigint,
+    last_error text,
+    retry_at timestamptz,
+    -- Since when the source does not have the thing, as the attempts of
+    -- failed_version found; of no meaning under another version. It is tried
+    -- again, ever more rarely, for as long as it is wanted.
+    missing_since timestamptz,
+    -- The newest job of a dead process that was handed on for this row. Of
+    -- several that sweep at once, the first queues another job.
+    swept_job bigint,
+
+    PRIMARY KEY (kind, resource_id),
+    CONSTRAINT registry_claim_is_whole CHECK ((claim IS NULL) = (claim_process IS NULL)),
+    CONSTRAINT registry_synced_not_beyond_version CHECK (synced_version <= version),
+    CONSTRAINT registry_failed_not_beyond_version CHECK (failed_version <= version),
+    CONSTRAINT registry_asked_needs_a_claim CHECK (claim IS NOT NULL OR NOT asked)
+) WITH (fillfactor = 50);
+-- The oldest tombstones are found without a walk over what lives.
+CREATE INDEX registry_tombstones ON casq.registry (deleted_at) WHERE deleted_at IS NOT NULL;
+
+-- What is missing at the source: WHERE missing_since IS NOT NULL.
+CREATE VIEW casq.registry_status AS
+SELECT r.kind, r.resource_id,
+       CASE
+           WHEN r.synced_version = r.version THEN
+               CASE WHEN r.deleted_at IS NULL THEN 'synced' ELSE 'removed' END
+           WHEN r.deleted_at IS NULL AND p.id IS NOT NULL THEN 'started'
+           WHEN p.id IS NULL AND r.failed_version = r.version THEN 'failed'
+           WHEN r.deleted_at IS NULL THEN 'pending'
+           ELSE 'removing'
+       END AS status,
+       r.version, r.synced_version, r.attempts, r.last_error, r.retry_at,
+       p.id AS claim_process, r.deleted_at, r.queued_at,
+       CASE WHEN r.failed_version = r.version AND r.synced_version IS DISTINCT FROM r.version
+            THEN r.missing_since END AS missing_since
+FROM casq.registry AS r
+LEFT JOIN casq.processes AS p ON p.id = r.claim_process AND p.dead_at IS NULL;
+
+CREATE VIEW casq.registry_summary AS
+SELECT kind, status, count(*) AS count, min(queued_at) AS oldest
+FROM casq.registry_status
+GROUP BY kind, status;
+
+-- The tick, in home's terms, at or below which tombstones of a kind may be gone:
+-- a page of the source that was read at an older tick can show things that were
+-- deleted since, without anything here to say so. It is thrown away. Whoever
+-- purges holds the row FOR UPDATE, whoever adds things that a page showed holds
+-- it FOR SHARE; both lock it before they lock rows of the registry.
+CREATE TABLE casq.registry_floors (
+    kind text COLLATE "C" PRIMARY KEY,
+    life integer NOT NULL,
+    tick bigint NOT NULL
+);
+
+-- What this site has of a kind, by the scopes of its things; a kind without a row
+-- is had whole. Change it with enqueue select: a change also has to be ordered
+-- with batches of the log, and applied to what is there.
+CREATE TABLE casq.selections (
+    kind text COLLATE "C" PRIMARY KEY,
+    scopes text[] COLLATE "C" -- NULL: all of them; empty: nothing
+        CONSTRAINT selections_scopes_are_texts CHECK (array_position(scopes, NULL) IS NULL),
+    generation bigint NOT NULL DEFAULT 1, -- rises with each change
+    changed_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- Does this site want what is in a scope (NULL: in none) of a kind?
+CREATE FUNCTION casq.selected(kind text, scope_id text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce((
+        SELECT s.scopes IS NULL OR coalesce(selected.scope_id = ANY (s.scopes), false)
+        FROM casq.selections AS s WHERE s.kind = selected.kind), true)
+$$;
+
+---- create above / drop below ----
+
+-- Lock: all of it. Deploy: with no worker running. What is in place stays there;
+-- the next registry finds it by comparing with the source.
+DROP FUNCTION casq.selected(text, text);
+DROP TABLE casq.selections;
+DROP TABLE casq.registry_floors;
+DROP VIEW casq.registry_summary;
+DROP VIEW casq.registry_status;
+DROP TABLE casq.registry;
+DROP SEQUENCE casq.registry_version;
+DROP TABLE casq.processes;
+DROP TABLE casq.event_failures;
+DROP VIEW casq.cursor_status;
+DROP TABLE casq.cursors;

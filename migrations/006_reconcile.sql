@@ -1,0 +1,253 @@
+-- Comparing the registry with the source and with what is in place, and keeping
+-- what came of it; and what a thing waits for, in words.
+--
+-- Lock: casq.lives, for a moment. Deploy: at any time.
+
+-- One row per run: what was asked for, how far it is, and when it ended. A run
+-- that is asked for in the transaction which makes it necessary cannot be
+-- forgotten.
+CREATE TABLE casq.reconcile_runs (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind text COLLATE "C", -- NULL: all
+    -- failover: see casq.on_life; selected: a changed selection is applied.
+    reason text NOT NULL
+        CONSTRAINT reconcile_reason_is_known CHECK (reason IN ('asked', 'scheduled', 'lost', 'pruned', 'failover', 'selected')),
+    dry_run boolean NOT NULL DEFAULT false,
+    -- Also what is in place is compared with the registry.
+    walk boolean NOT NULL DEFAULT false,
+    -- What is nobody's is removed; otherwise it is only told of.
+    remove_orphans boolean NOT NULL DEFAULT false,
+    -- Home may have lost what was done since then: what was put in place since is
+    -- compared by content. NULL: nothing was lost.
+    lost_since timestamptz,
+    -- Up to so many rows of a kind may be removed, whatever their share is.
+    allow_remove bigint NOT NULL DEFAULT 0,
+    -- Only rows whose intent came with a tick beyond this one; NULL: all.
+    beyond_life integer,
+    beyond_tick bigint,
+    -- The source is looked at only on a host that shows this tick; NULL: any.
+    at_life integer,
+    at_tick bigint,
+    requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    not_before timestamptz,
+    started_at timestamptz,
+    finished_at timestamptz,
+    -- Who carries it out; another may take over once that process is dead.
+    process uuid,
+    waiting text, -- why it stands still
+    -- How far it is: moved in the transaction that has the page's effects.
+    phase text NOT NULL DEFAULT 'things'
+        CONSTRAINT reconcile_phase_is_known CHECK (phase IN ('things', 'rows', 'staging', 'walk')),
+    at_kind text COLLATE "C",
+    after_key text COLLATE "C",
+    CONSTRAINT reconcile_progress_is_whole CHECK (after_key IS NULL OR at_kind IS NOT NULL)
+);
+CREATE INDEX reconcile_runs_open ON casq.reconcile_runs (id) WHERE finished_at IS NULL;
+
+-- What a run has found, and done unless it is a dry one, by kind; staging
+-- belongs to no kind: ''.
+CREATE TABLE casq.reconcile_counts (
+    run bigint NOT NULL REFERENCES casq.reconcile_runs ON DELETE CASCADE,
+    kind text COLLATE "C" NOT NULL,
+    -- The source has no table to list this kind from.
+    unlisted boolean NOT NULL DEFAULT false,
+    looked_at bigint NOT NULL DEFAULT 0, -- things and rows, together
+    created bigint NOT NULL DEFAULT 0,
+    adopted bigint NOT NULL DEFAULT 0, -- created, and something is in place
+    changed bigint NOT NULL DEFAULT 0,
+    removed bigint NOT NULL DEFAULT 0,
+    requeued bigint NOT NULL DEFAULT 0,
+    checks bigint NOT NULL DEFAULT 0,
+    late bigint NOT NULL DEFAULT 0, -- left to the log, which knows better
+    staging_removed bigint NOT NULL DEFAULT 0,
+    held_back bigint NOT NULL DEFAULT 0, -- not removed: too many
+    orphans bigint NOT NULL DEFAULT 0, -- in place, and of no row
+    orphans_removed bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (run, kind)
+) WITH (fillfactor = 50);
+
+-- The first of what a walk found in place and nobody's, by kind.
+CREATE TABLE casq.reconcile_orphans (
+    run bigint NOT NULL REFERENCES casq.reconcile_runs ON DELETE CASCADE,
+    kind text COLLATE "C" NOT NULL,
+    resource_id text COLLATE "C" NOT NULL,
+    PRIMARY KEY (run, kind, resource_id)
+);
+
+CREATE VIEW casq.reconcile_report AS
+SELECT r.id AS run, r.reason, r.dry_run,
+       CASE WHEN r.finished_at IS NOT NULL THEN 'finished'
+            WHEN EXISTS (SELECT FROM casq.processes AS p WHERE p.id = r.process AND p.dead_at IS NULL) THEN 'running'
+            WHEN r.waiting IS NOT NULL THEN 'waiting'
+            ELSE 'asked' END AS state,
+       r.phase, r.at_kind, r.waiting, r.requested_at, r.started_at, r.finished_at,
+       c.kind, c.unlisted, c.looked_at, c.created, c.adopted, c.changed, c.removed, c.requeued, c.checks, c.late, c.staging_removed,
+       c.held_back, c.orphans, c.orphans_removed
+FROM casq.reconcile_runs AS r
+LEFT JOIN casq.reconcile_counts AS c ON c.run = r.id;
+
+-- Asks for a walk in the transaction that begins another life of the log which
+-- home's registry follows, when that log is home's own: rows were then lost
+-- together with the events. What the registry did for them to the target was not.
+CREATE FUNCTION casq.on_life() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM casq.cursors AS c JOIN casq.lives AS l ON l.life = c.life AND l.id = c.life_id
+               WHERE c.name = 'registry' AND l.life < NEW.life)
+    THEN
+        INSERT INTO casq.reconcile_runs (reason, walk, lost_since, at_life, at_tick)
+        -- A tick that is there was committed before all that was lost.
+        SELECT 'failover', true, coalesce((SELECT t.taken_at FROM casq.ticks AS t ORDER BY t.id DESC LIMIT 1), to_timestamp(0)),
+               NEW.life, NEW.began_tick;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER on_life AFTER INSERT ON casq.lives FOR EACH ROW EXECUTE FUNCTION casq.on_life();
+
+-- Whether a selection is why a thing is not here, or goes; '' when it is not. r
+-- is its row, NULL when it has none. For casq.why.
+CREATE FUNCTION casq.why_selection(kind text, r casq.registry) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce((
+        SELECT CASE
+            WHEN s.scopes = '{}' THEN '; not selected on this site, which has nothing of the kind (enqueue select)'
+            -- A row that is not there, or is older than scope_id, does not tell.
+            WHEN r.scope_id IS NULL AND (r.deleted_at IS NOT NULL OR r.version IS NULL) THEN
+                format('; if it is in another scope it is not selected on this site, which has only %s of the kind (enqueue select)', w.words)
+            WHEN r.scope_id <> ALL (s.scopes) THEN
+                format('; not selected on this site, which has only %s of the kind, and not %s (enqueue select)', w.words, quote_literal(r.scope_id))
+            END
+        FROM casq.selections AS s
+        CROSS JOIN LATERAL (
+            SELECT format('scope %s%s', string_agg(quote_literal(x.scope), ', '),
+                CASE WHEN cardinality(s.scopes) > 10 THEN format(' and %s more', cardinality(s.scopes) - 10) END) AS words
+            FROM unnest(s.scopes[:10]) AS x (scope)
+        ) AS w
+        WHERE s.kind = why_selection.kind AND s.scopes IS NOT NULL), '')
+$$;
+
+-- What of the log could not be applied to a thing; '' when nothing. For casq.why.
+CREATE FUNCTION casq.why_events(kind text, key text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce((
+        SELECT format('; event %s of life %s could not be applied: %s (enqueue replay looks at the source again)%s',
+            f.event_id, f.life, f.reason, CASE WHEN f.more > 0 THEN format('; and %s more', f.more) END)
+        FROM (
+            SELECT e.life, e.event_id, e.reason, count(*) OVER () - 1 AS more
+            FROM casq.event_failures AS e
+            WHERE e.kind = why_events.kind AND e.resource_id = why_events.key AND e.replayed_at IS NULL
+            ORDER BY e.life DESC, e.event_id DESC LIMIT 1
+        ) AS f), '')
+$$;
+
+-- The comparison with the source that will look at a row of this tick, or at one
+-- that is not there; '' when none is asked for. For casq.why.
+CREATE FUNCTION casq.why_reconcile(kind text, life integer, tick bigint) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce((
+        SELECT format('; reconcile %s, %s, will look at it', q.id,
+            CASE WHEN q.started_at IS NULL THEN 'asked for at ' || q.requested_at ELSE 'begun at ' || q.started_at END)
+        FROM casq.reconcile_runs AS q
+        WHERE q.finished_at IS NULL AND NOT q.dry_run
+          AND (q.kind IS NULL OR q.kind = why_reconcile.kind)
+          AND (q.beyond_tick IS NULL OR why_reconcile.tick IS NULL
+               OR (why_reconcile.life, why_reconcile.tick) > (q.beyond_life, q.beyond_tick))
+        ORDER BY q.id LIMIT 1), '')
+$$;
+
+-- Answers, in words, what a thing waits for. Never NULL.
+CREATE FUNCTION casq.why(kind text, key text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    r casq.registry;
+    s casq.registry_status;
+    p casq.processes;
+    j record;
+    waits boolean; -- a job is there, and waits to be fetched
+    answer text;
+BEGIN
+    SELECT * INTO r FROM casq.registry AS t WHERE t.kind = why.kind AND t.resource_id = why.key;
+    IF NOT FOUND THEN
+        IF NOT EXISTS (SELECT FROM casq.kinds AS k WHERE k.kind = why.kind) THEN
+            answer := format('%s is not a known kind here; known: %s', quote_nullable(why.kind),
+                coalesce((SELECT string_agg(k.kind, ', ' ORDER BY k.kind) FROM casq.kinds AS k), 'none'));
+        ELSE
+            answer := format('%s %s has no row: no event of it has been applied; the cursor stands at %s',
+                why.kind, quote_nullable(why.key),
+                coalesce((SELECT 'tick ' || c.tick FROM casq.cursors AS c WHERE c.name = 'registry'), 'nothing yet'));
+        END IF;
+        RETURN answer || casq.why_selection(why.kind, NULL) || casq.why_events(why.kind, why.key) || casq.why_reconcile(why.kind, NULL, NULL);
+    END IF;
+    SELECT * INTO s FROM casq.registry_status AS t WHERE t.kind = why.kind AND t.resource_id = why.key;
+
+    answer := format('%s %s is %s: version %s was asked for %s ago by event %s of life %s (tick %s)',
+        r.kind, quote_literal(r.resource_id), s.status, r.version,
+        date_trunc('second', clock_timestamp() - r.queued_at), r.event_id, r.life, r.tick);
+    IF s.status IN ('synced', 'removed') THEN
+        RETURN answer || CASE s.status WHEN 'synced' THEN ' and is in place' ELSE ' and is gone' END
+            || coalesce(' since ' || r.verified_at, '') || casq.why_selection(r.kind, r) || casq.why_events(r.kind, r.resource_id)
+            || casq.why_reconcile(r.kind, r.life, r.tick);
+    END IF;
+    answer := answer || CASE WHEN r.synced_version IS NULL THEN '; nothing is in place'
+                             ELSE format('; in place is version %s', r.synced_version) END;
+    IF r.claim IS NOT NULL THEN
+        SELECT * INTO p FROM casq.processes AS t WHERE t.id = r.claim_process;
+        answer := answer || CASE
+            WHEN p.id IS NULL OR p.dead_at IS NOT NULL THEN
+                format('; process %s died with it and the sweep will hand it on', r.claim_process)
+            ELSE format('; job %s has it in process %s on %s (attempt %s)', coalesce(r.claim_job::text, 'of an unknown number'),
+                p.pid, p.host, r.attempts)
+        END;
+    END IF;
+
+    SELECT t.id, t.state, t.queue, t.scheduled_at INTO j
+    FROM river.river_job AS t
+    WHERE t.args @> jsonb_build_object('kind', r.kind, 'resource_id', r.resource_id, 'version', r.version)
+      AND t.kind IN ('casq_sync', 'casq_remove')
+      AND t.state IN ('available', 'retryable', 'scheduled', 'pending', 'running')
+      AND (r.claim IS NULL OR t.id IS DISTINCT FROM r.claim_job)
+    ORDER BY t.id DESC LIMIT 1;
+    waits := FOUND AND j.state <> 'running';
+
+    IF r.failed_version = r.version THEN
+        answer := answer || format('; %s ended with: %s',
+            CASE WHEN r.claim IS NULL THEN format('attempt %s', r.attempts) ELSE 'an attempt before' END,
+            coalesce(r.last_error, 'an error that is not known'))
+            || coalesce('; the source does not have it, seen first at ' || s.missing_since, '');
+        IF r.claim IS NULL THEN
+            answer := answer || CASE
+                WHEN r.retry_at > clock_timestamp() THEN '; next attempt at ' || r.retry_at
+                WHEN r.retry_at IS NOT NULL THEN format('; the next attempt was due at %s', r.retry_at)
+                WHEN j.id IS NOT NULL THEN '; it is tried again'
+                ELSE '; it is not tried again by itself (enqueue resync --failed)' END;
+        END IF;
+    END IF;
+    IF j.id IS NOT NULL THEN
+        answer := answer || format('; job %s is %s in queue %s', j.id, j.state, j.queue);
+        IF EXISTS (SELECT FROM river.river_queue AS q WHERE q.name = j.queue AND q.paused_at IS NOT NULL) THEN
+            answer := answer || ', which is paused';
+        END IF;
+    ELSIF r.claim IS NULL AND (s.status <> 'failed' OR r.retry_at IS NOT NULL) THEN
+        answer := answer || '; no job is there for it (a reconcile, or enqueue resync, asks again)';
+    END IF;
+    IF (waits OR r.claim IS NOT NULL) AND NOT EXISTS (SELECT FROM casq.processes AS t WHERE t.dead_at IS NULL) THEN
+        answer := answer || '; no worker is running that could go on with it';
+    END IF;
+    RETURN answer || casq.why_selection(r.kind, r) || casq.why_events(r.kind, r.resource_id)
+        || casq.why_reconcile(r.kind, r.life, r.tick);
+END $$;
+
+---- create above / drop below ----
+
+-- Lock: casq.lives, for a moment. Deploy: with no worker running. What runs have
+-- found is lost.
+DROP FUNCTION casq.why(text, text);
+DROP FUNCTION casq.why_reconcile(text, integer, bigint);
+DROP FUNCTION casq.why_events(text, text);
+DROP FUNCTION casq.why_selection(text, casq.registry);
+DROP TRIGGER on_life ON casq.lives;
+DROP FUNCTION casq.on_life();
+DROP VIEW casq.reconcile_report;
+DROP TABLE casq.reconcile_orphans;
+DROP TABLE casq.reconcile_counts;
+DROP TABLE casq.reconcile_runs;

@@ -1,0 +1,2569 @@
+-- The schema casq as all migrations leave it. Not applied by anything: it is made
+-- from a migrated database, to be read, and compared with one by TestSchema.
+-- After a change of a migration: go test ./migrations -run TestSchema -update
+--
+-- Comments are in the migrations. Views are as Postgres 15 prints them.
+
+---- Types
+
+CREATE TYPE casq.track_sql AS (
+    root text,
+    key text,
+    resource_id text,
+    present text,
+    scope text,
+    size text,
+    bytes text,
+    images text[],
+    payload text
+);
+
+---- Sequences
+
+CREATE SEQUENCE casq.registry_version AS bigint INCREMENT 1 MINVALUE 1 START 1 CACHE 1;
+
+---- Tables
+
+CREATE TABLE casq.counter_kinds (
+    kind text COLLATE "C" NOT NULL,
+    complete boolean NOT NULL,
+    generation integer NOT NULL DEFAULT 1,
+    since timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT counter_kinds_pkey PRIMARY KEY (kind)
+);
+
+CREATE TABLE casq.counter_shards (
+    shard integer NOT NULL,
+    epoch bigint NOT NULL DEFAULT 0,
+    system_identifier bigint NOT NULL,
+    life integer NOT NULL,
+    life_id uuid NOT NULL,
+    tick bigint NOT NULL,
+    mark uuid NOT NULL,
+    to_tick bigint NOT NULL DEFAULT 0,
+    to_mark uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000'::uuid,
+    page bigint NOT NULL DEFAULT 0,
+    moved_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT counter_shards_pkey PRIMARY KEY (shard),
+    CONSTRAINT counter_shards_page_belongs_to_a_step CHECK ((((to_tick = 0) AND (page = 0) AND (to_mark = '00000000-0000-0000-0000-000000000000'::uuid)) OR ((to_tick > tick) AND (page > 0)))),
+    CONSTRAINT counter_shards_shard_check CHECK ((shard >= 0))
+) WITH (fillfactor=50);
+
+CREATE TABLE casq.counters (
+    kind text COLLATE "C" NOT NULL,
+    scope_id text COLLATE "C" NOT NULL,
+    shard integer NOT NULL,
+    size numeric NOT NULL DEFAULT 0,
+    items bigint NOT NULL DEFAULT 0,
+    generation integer NOT NULL DEFAULT 0,
+    refresh bigint,
+    updated_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT counters_pkey PRIMARY KEY (kind, scope_id)
+) WITH (fillfactor=70);
+
+CREATE TABLE casq.cursors (
+    name text COLLATE "C" NOT NULL,
+    system_identifier bigint NOT NULL,
+    life integer NOT NULL,
+    life_id uuid NOT NULL,
+    tick bigint NOT NULL,
+    mark uuid NOT NULL,
+    to_tick bigint NOT NULL DEFAULT 0,
+    to_mark uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000'::uuid,
+    page bigint NOT NULL DEFAULT 0,
+    epoch bigint NOT NULL DEFAULT 0,
+    holder text,
+    backend_pid integer,
+    backend_start timestamp with time zone,
+    moved_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    beat bigint NOT NULL DEFAULT 0,
+    beat_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    lag_seconds double precision,
+    last_error text,
+    CONSTRAINT cursors_pkey PRIMARY KEY (name),
+    CONSTRAINT cursors_page_belongs_to_a_step CHECK ((((to_tick = 0) AND (page = 0) AND (to_mark = '00000000-0000-0000-0000-000000000000'::uuid)) OR ((to_tick > tick) AND (page > 0))))
+);
+
+CREATE TABLE casq.event_failures (
+    cursor text COLLATE "C" NOT NULL,
+    life integer NOT NULL,
+    event_id bigint NOT NULL,
+    tick bigint NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    resource_id text COLLATE "C" NOT NULL,
+    scope_id text COLLATE "C",
+    op text NOT NULL,
+    payload jsonb,
+    occurred_at timestamp with time zone NOT NULL,
+    reason text NOT NULL,
+    code text NOT NULL DEFAULT ''::text,
+    tries integer NOT NULL,
+    failed_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    replayed_at timestamp with time zone,
+    CONSTRAINT event_failures_pkey PRIMARY KEY (cursor, life, event_id)
+);
+COMMENT ON TABLE casq.event_failures IS 'Events that could not be applied and were put aside. Open while replayed_at is null: enqueue replay looks at the things in the source again.';
+COMMENT ON COLUMN casq.event_failures.cursor IS 'whose consumer has refused it; what is bad for one is not for another';
+COMMENT ON COLUMN casq.event_failures.code IS 'the SQLSTATE; empty: the data could not be decoded, or its kind is not defined';
+COMMENT ON COLUMN casq.event_failures.tries IS 'how often it was tried, alone and with others';
+COMMENT ON COLUMN casq.event_failures.replayed_at IS 'when somebody has asked for the thing to be looked at again';
+
+CREATE TABLE casq.events (
+    xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    kind text COLLATE "C" NOT NULL,
+    resource_id text COLLATE "C" NOT NULL,
+    op text NOT NULL,
+    scope_id text COLLATE "C",
+    size_delta bigint NOT NULL DEFAULT 0,
+    item_delta bigint NOT NULL DEFAULT 0,
+    payload jsonb NOT NULL DEFAULT '{}'::jsonb,
+    occurred_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT events_pkey PRIMARY KEY (xid, id),
+    CONSTRAINT events_occurred_at_is_finite CHECK (isfinite(occurred_at)),
+    CONSTRAINT events_op_is_known CHECK ((op = ANY (ARRAY['created'::text, 'updated'::text, 'deleted'::text]))),
+    CONSTRAINT events_payload_is_an_object CHECK ((jsonb_typeof(payload) = 'object'::text)),
+    CONSTRAINT events_resource_id_length CHECK (((octet_length(resource_id) >= 1) AND (octet_length(resource_id) <= 1024)))
+);
+
+CREATE TABLE casq.followers (
+    name text COLLATE "C" NOT NULL,
+    tick bigint NOT NULL,
+    mark uuid NOT NULL,
+    reported_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT followers_pkey PRIMARY KEY (name),
+    CONSTRAINT followers_name_length CHECK (((octet_length(name) >= 1) AND (octet_length(name) <= 200)))
+);
+
+CREATE TABLE casq.kinds (
+    kind text COLLATE "C" NOT NULL,
+    transfer text NOT NULL,
+    queue text NOT NULL,
+    prefix text COLLATE "C",
+    CONSTRAINT kinds_pkey PRIMARY KEY (kind),
+    CONSTRAINT kinds_transfer_prefix_key UNIQUE (transfer, prefix),
+    CONSTRAINT kinds_kind_is_a_name CHECK ((kind ~ '^[a-z][a-z0-9_]{0,39}$'::text)),
+    CONSTRAINT kinds_prefix_only_with_bytes CHECK (((prefix IS NULL) = (transfer = 'none'::text))),
+    CONSTRAINT kinds_queue_is_a_name CHECK (((queue ~ '^[a-z0-9]+([_-][a-z0-9]+)*$'::text) AND (length(queue) <= 64))),
+    CONSTRAINT kinds_transfer_is_known CHECK ((transfer = ANY (ARRAY['file'::text, 'git'::text, 'none'::text])))
+);
+
+CREATE TABLE casq.lives (
+    life integer NOT NULL,
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    system_identifier bigint NOT NULL,
+    timeline integer NOT NULL,
+    began_tick bigint NOT NULL,
+    began_lsn pg_lsn NOT NULL,
+    began_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT lives_pkey PRIMARY KEY (life),
+    CONSTRAINT lives_life_check CHECK ((life > 0))
+);
+
+CREATE TABLE casq.processes (
+    id uuid NOT NULL,
+    host text NOT NULL,
+    pid integer NOT NULL,
+    started_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    beat bigint NOT NULL DEFAULT 0,
+    beat_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    dead_at timestamp with time zone,
+    CONSTRAINT processes_pkey PRIMARY KEY (id)
+) WITH (fillfactor=50);
+
+CREATE TABLE casq.reconcile_counts (
+    run bigint NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    unlisted boolean NOT NULL DEFAULT false,
+    looked_at bigint NOT NULL DEFAULT 0,
+    created bigint NOT NULL DEFAULT 0,
+    adopted bigint NOT NULL DEFAULT 0,
+    changed bigint NOT NULL DEFAULT 0,
+    removed bigint NOT NULL DEFAULT 0,
+    requeued bigint NOT NULL DEFAULT 0,
+    checks bigint NOT NULL DEFAULT 0,
+    late bigint NOT NULL DEFAULT 0,
+    staging_removed bigint NOT NULL DEFAULT 0,
+    held_back bigint NOT NULL DEFAULT 0,
+    orphans bigint NOT NULL DEFAULT 0,
+    orphans_removed bigint NOT NULL DEFAULT 0,
+    CONSTRAINT reconcile_counts_pkey PRIMARY KEY (run, kind),
+    CONSTRAINT reconcile_counts_run_fkey FOREIGN KEY (run) REFERENCES casq.reconcile_runs(id) ON DELETE CASCADE
+) WITH (fillfactor=50);
+
+CREATE TABLE casq.reconcile_orphans (
+    run bigint NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    resource_id text COLLATE "C" NOT NULL,
+    CONSTRAINT reconcile_orphans_pkey PRIMARY KEY (run, kind, resource_id),
+    CONSTRAINT reconcile_orphans_run_fkey FOREIGN KEY (run) REFERENCES casq.reconcile_runs(id) ON DELETE CASCADE
+);
+
+CREATE TABLE casq.reconcile_runs (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    kind text COLLATE "C",
+    reason text NOT NULL,
+    dry_run boolean NOT NULL DEFAULT false,
+    walk boolean NOT NULL DEFAULT false,
+    remove_orphans boolean NOT NULL DEFAULT false,
+    lost_since timestamp with time zone,
+    allow_remove bigint NOT NULL DEFAULT 0,
+    beyond_life integer,
+    beyond_tick bigint,
+    at_life integer,
+    at_tick bigint,
+    requested_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    not_before timestamp with time zone,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    process uuid,
+    waiting text,
+    phase text NOT NULL DEFAULT 'things'::text,
+    at_kind text COLLATE "C",
+    after_key text COLLATE "C",
+    CONSTRAINT reconcile_runs_pkey PRIMARY KEY (id),
+    CONSTRAINT reconcile_phase_is_known CHECK ((phase = ANY (ARRAY['things'::text, 'rows'::text, 'staging'::text, 'walk'::text]))),
+    CONSTRAINT reconcile_progress_is_whole CHECK (((after_key IS NULL) OR (at_kind IS NOT NULL))),
+    CONSTRAINT reconcile_reason_is_known CHECK ((reason = ANY (ARRAY['asked'::text, 'scheduled'::text, 'lost'::text, 'pruned'::text, 'failover'::text, 'selected'::text])))
+);
+
+CREATE TABLE casq.refreshes (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    scan bigint NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    scope_id text COLLATE "C",
+    shard integer,
+    state text NOT NULL DEFAULT 'created'::text,
+    requested_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    started_at timestamp with time zone,
+    finalizing_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    finalize_job bigint,
+    flush_epoch bigint,
+    scanned_size numeric,
+    scanned_items bigint,
+    old_size numeric,
+    new_size numeric,
+    old_items bigint,
+    new_items bigint,
+    drift_size numeric GENERATED ALWAYS AS (new_size - old_size) STORED,
+    drift_items bigint GENERATED ALWAYS AS (new_items - old_items) STORED,
+    reason text,
+    CONSTRAINT refreshes_pkey PRIMARY KEY (id),
+    CONSTRAINT refreshes_scan_fkey FOREIGN KEY (scan) REFERENCES casq.scans(id) ON DELETE CASCADE,
+    CONSTRAINT refreshes_done_has_a_value CHECK (((state <> 'done'::text) OR (scope_id IS NULL) OR (new_size IS NOT NULL))),
+    CONSTRAINT refreshes_end_has_a_time CHECK (((state = ANY (ARRAY['done'::text, 'failed'::text, 'cancelled'::text])) = (finished_at IS NOT NULL))),
+    CONSTRAINT refreshes_failure_has_a_reason CHECK (((state <> 'failed'::text) OR (reason IS NOT NULL))),
+    CONSTRAINT refreshes_scope_has_a_shard CHECK (((scope_id IS NULL) = (shard IS NULL))),
+    CONSTRAINT refreshes_state_is_known CHECK ((state = ANY (ARRAY['created'::text, 'running'::text, 'finalizing'::text, 'done'::text, 'failed'::text, 'cancelled'::text])))
+) WITH (fillfactor=70);
+
+CREATE TABLE casq.registry (
+    kind text COLLATE "C" NOT NULL,
+    resource_id text COLLATE "C" NOT NULL,
+    version bigint NOT NULL DEFAULT nextval('casq.registry_version'::regclass),
+    life integer NOT NULL,
+    event_id bigint NOT NULL,
+    tick bigint NOT NULL,
+    deleted_at timestamp with time zone,
+    incarnation bigint NOT NULL DEFAULT 1,
+    payload jsonb NOT NULL,
+    scope_id text COLLATE "C",
+    queued_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    synced_version bigint,
+    synced_incarnation bigint,
+    checksum text,
+    size bigint,
+    verified_at timestamp with time zone,
+    claim uuid,
+    claim_process uuid,
+    claim_job bigint,
+    last_claim uuid,
+    asked boolean NOT NULL DEFAULT false,
+    attempts integer NOT NULL DEFAULT 0,
+    failed_version bigint,
+    last_error text,
+    retry_at timestamp with time zone,
+    missing_since timestamp with time zone,
+    swept_job bigint,
+    CONSTRAINT registry_pkey PRIMARY KEY (kind, resource_id),
+    CONSTRAINT registry_asked_needs_a_claim CHECK (((claim IS NOT NULL) OR (NOT asked))),
+    CONSTRAINT registry_claim_is_whole CHECK (((claim IS NULL) = (claim_process IS NULL))),
+    CONSTRAINT registry_failed_not_beyond_version CHECK ((failed_version <= version)),
+    CONSTRAINT registry_synced_not_beyond_version CHECK ((synced_version <= version))
+) WITH (fillfactor=50);
+
+CREATE TABLE casq.registry_floors (
+    kind text COLLATE "C" NOT NULL,
+    life integer NOT NULL,
+    tick bigint NOT NULL,
+    CONSTRAINT registry_floors_pkey PRIMARY KEY (kind)
+);
+
+CREATE TABLE casq.scans (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    kind text COLLATE "C" NOT NULL,
+    whole boolean NOT NULL,
+    compare boolean NOT NULL,
+    in_parts boolean NOT NULL DEFAULT false,
+    part_of bigint,
+    part text,
+    after_scope text COLLATE "C",
+    last_scope text COLLATE "C",
+    requested_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    floor_life integer NOT NULL,
+    floor_tick bigint NOT NULL,
+    token uuid,
+    process uuid,
+    job bigint,
+    flush_job bigint,
+    tries integer NOT NULL DEFAULT 0,
+    started_at timestamp with time zone,
+    generation integer,
+    host text,
+    life integer,
+    tick bigint,
+    mark uuid,
+    xids xid8[],
+    scanned_rows bigint,
+    scanned_at timestamp with time zone,
+    shards integer[],
+    finished_at timestamp with time zone,
+    CONSTRAINT scans_pkey PRIMARY KEY (id),
+    CONSTRAINT scans_part_of_fkey FOREIGN KEY (part_of) REFERENCES casq.scans(id) ON DELETE SET NULL,
+    CONSTRAINT scans_part_belongs_to_a_recount CHECK (((part IS NOT NULL) OR (part_of IS NULL))),
+    CONSTRAINT scans_part_is_known CHECK ((part = ANY (ARRAY['table'::text, 'rest'::text, 'list'::text])))
+);
+
+CREATE TABLE casq.scope_groups (
+    kind text COLLATE "C" NOT NULL,
+    parents text NOT NULL,
+    scope_column text NOT NULL,
+    parent_column text NOT NULL,
+    grouped_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT scope_groups_pkey PRIMARY KEY (kind),
+    CONSTRAINT scope_groups_kind_fkey FOREIGN KEY (kind) REFERENCES casq.kinds(kind)
+);
+
+CREATE TABLE casq.selections (
+    kind text COLLATE "C" NOT NULL,
+    scopes text[] COLLATE "C",
+    generation bigint NOT NULL DEFAULT 1,
+    changed_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT selections_pkey PRIMARY KEY (kind),
+    CONSTRAINT selections_scopes_are_texts CHECK ((array_position(scopes, NULL::text) IS NULL))
+);
+
+CREATE TABLE casq.ticks (
+    id bigint NOT NULL,
+    mark uuid NOT NULL DEFAULT gen_random_uuid(),
+    life integer NOT NULL,
+    snapshot pg_snapshot NOT NULL,
+    low_id bigint NOT NULL,
+    high_id bigint NOT NULL,
+    lsn pg_lsn NOT NULL,
+    taken_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT ticks_pkey PRIMARY KEY (id),
+    CONSTRAINT ticks_life_fkey FOREIGN KEY (life) REFERENCES casq.lives(life),
+    CONSTRAINT ticks_id_check CHECK ((id >= 0))
+);
+
+CREATE TABLE casq.tracked (
+    relation regclass NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    key_column text NOT NULL,
+    scope_column text,
+    size_column text,
+    payload_columns text[] NOT NULL,
+    numbers jsonb NOT NULL,
+    relation_oid oid NOT NULL,
+    tracked_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT tracked_pkey PRIMARY KEY (relation),
+    CONSTRAINT tracked_kind_key UNIQUE (kind),
+    CONSTRAINT tracked_kind_fkey FOREIGN KEY (kind) REFERENCES casq.kinds(kind)
+);
+
+---- Indexes
+
+CREATE INDEX counters_shard ON casq.counters USING btree (kind, shard);
+
+CREATE INDEX event_failures_open ON casq.event_failures USING btree (kind, resource_id) WHERE (replayed_at IS NULL);
+
+CREATE INDEX events_id ON casq.events USING btree (id);
+
+CREATE INDEX reconcile_runs_open ON casq.reconcile_runs USING btree (id) WHERE (finished_at IS NULL);
+
+CREATE UNIQUE INDEX refreshes_scope ON casq.refreshes USING btree (scan, scope_id);
+
+CREATE INDEX refreshes_shard ON casq.refreshes USING btree (scan, shard);
+
+CREATE INDEX registry_tombstones ON casq.registry USING btree (deleted_at) WHERE (deleted_at IS NOT NULL);
+
+CREATE INDEX scans_open ON casq.scans USING btree (id) WHERE (finished_at IS NULL);
+
+CREATE INDEX scans_parts ON casq.scans USING btree (part_of) WHERE (part_of IS NOT NULL);
+
+---- Views
+
+CREATE VIEW casq.counter_status AS
+ SELECT s.shard,
+    s.epoch,
+    s.life,
+    s.tick,
+    s.page,
+    s.moved_at,
+    (newest.id - s.tick) AS ticks_behind,
+    GREATEST((newest.taken_at - t.taken_at), '00:00:00'::interval) AS lag,
+    COALESCE(GREATEST((clock_timestamp() - oldest.occurred_at), '00:00:00'::interval), '00:00:00'::interval) AS buffer_age
+   FROM (((casq.counter_shards s
+     LEFT JOIN casq.ticks t ON ((t.id = s.tick)))
+     CROSS JOIN ( SELECT ticks.id,
+            ticks.taken_at
+           FROM casq.ticks
+          ORDER BY ticks.id DESC
+         LIMIT 1) newest)
+     LEFT JOIN LATERAL ( SELECT e.occurred_at
+           FROM casq.events e
+          WHERE ((e.xid >= pg_snapshot_xmax(t.snapshot)) AND (e.scope_id IS NOT NULL))
+          ORDER BY e.xid, e.id
+         LIMIT 1) oldest ON (true));
+
+CREATE VIEW casq.cursor_status AS
+ SELECT c.name,
+        CASE
+            WHEN (session.pid IS NOT NULL) THEN c.holder
+            ELSE NULL::text
+        END AS holder,
+    c.epoch,
+    c.tick,
+    c.page,
+        CASE
+            WHEN (at.id IS NOT NULL) THEN behind.events
+            ELSE NULL::bigint
+        END AS lag_events,
+        CASE
+            WHEN (at.id IS NULL) THEN c.lag_seconds
+            WHEN (behind.events = 0) THEN (0)::double precision
+            ELSE (GREATEST((0)::numeric, EXTRACT(epoch FROM (clock_timestamp() - behind.oldest))))::double precision
+        END AS lag_seconds,
+    GREATEST(c.moved_at, c.beat_at, session.state_change) AS last_beat,
+    c.last_error
+   FROM ((((casq.cursors c
+     LEFT JOIN LATERAL ( SELECT a.pid,
+            a.state_change
+           FROM pg_stat_get_activity(COALESCE(c.backend_pid, 0)) a(datid, pid, usesysid, application_name, state, query, wait_event_type, wait_event, xact_start, query_start, backend_start, state_change, client_addr, client_hostname, client_port, backend_xid, backend_xmin, backend_type, ssl, sslversion, sslcipher, sslbits, ssl_client_dn, ssl_client_serial, ssl_issuer_dn, gss_auth, gss_princ, gss_enc, leader_pid, query_id)
+          WHERE ((a.backend_start = c.backend_start) OR (a.backend_start IS NULL))) session ON (true))
+     LEFT JOIN casq.ticks at ON (((at.id = c.tick) AND (at.mark = c.mark))))
+     LEFT JOIN casq.ticks target ON (((target.id = c.to_tick) AND (target.mark = c.to_mark))))
+     LEFT JOIN LATERAL ( SELECT count(*) AS events,
+            min(e.occurred_at) AS oldest
+           FROM casq.events e
+          WHERE ((at.id IS NOT NULL) AND ((e.xid >= pg_snapshot_xmax(at.snapshot)) OR (e.xid = ANY (ARRAY( SELECT pg_snapshot_xip(at.snapshot) AS pg_snapshot_xip)))) AND ((target.id IS NULL) OR (e.id > c.page) OR (NOT pg_visible_in_snapshot(e.xid, target.snapshot))))) behind ON (true));
+
+CREATE VIEW casq.reconcile_report AS
+ SELECT r.id AS run,
+    r.reason,
+    r.dry_run,
+        CASE
+            WHEN (r.finished_at IS NOT NULL) THEN 'finished'::text
+            WHEN (EXISTS ( SELECT
+               FROM casq.processes p
+              WHERE ((p.id = r.process) AND (p.dead_at IS NULL)))) THEN 'running'::text
+            WHEN (r.waiting IS NOT NULL) THEN 'waiting'::text
+            ELSE 'asked'::text
+        END AS state,
+    r.phase,
+    r.at_kind,
+    r.waiting,
+    r.requested_at,
+    r.started_at,
+    r.finished_at,
+    c.kind,
+    c.unlisted,
+    c.looked_at,
+    c.created,
+    c.adopted,
+    c.changed,
+    c.removed,
+    c.requeued,
+    c.checks,
+    c.late,
+    c.staging_removed,
+    c.held_back,
+    c.orphans,
+    c.orphans_removed
+   FROM (casq.reconcile_runs r
+     LEFT JOIN casq.reconcile_counts c ON ((c.run = r.id)));
+
+CREATE VIEW casq.refresh_status AS
+ SELECT r.id,
+    r.kind,
+    r.scope_id,
+    r.state,
+    s.compare,
+    r.requested_at,
+    r.started_at,
+    r.finalizing_at,
+    r.finished_at,
+    s.job AS scan_job,
+    r.finalize_job,
+    s.flush_job,
+    r.flush_epoch,
+    s.host,
+    s.scanned_rows,
+    s.tries,
+    r.old_size,
+    r.new_size,
+    r.old_items,
+    r.new_items,
+    r.drift_size,
+    r.drift_items,
+    s.floor_tick,
+    s.life AS scan_life,
+    s.tick AS scan_tick,
+    s.mark AS scan_mark,
+    s.xids AS scan_xids,
+    r.reason,
+    r.scan,
+    s.part_of
+   FROM (casq.refreshes r
+     JOIN casq.scans s ON ((s.id = r.scan)));
+
+CREATE VIEW casq.registry_status AS
+ SELECT r.kind,
+    r.resource_id,
+        CASE
+            WHEN (r.synced_version = r.version) THEN
+            CASE
+                WHEN (r.deleted_at IS NULL) THEN 'synced'::text
+                ELSE 'removed'::text
+            END
+            WHEN ((r.deleted_at IS NULL) AND (p.id IS NOT NULL)) THEN 'started'::text
+            WHEN ((p.id IS NULL) AND (r.failed_version = r.version)) THEN 'failed'::text
+            WHEN (r.deleted_at IS NULL) THEN 'pending'::text
+            ELSE 'removing'::text
+        END AS status,
+    r.version,
+    r.synced_version,
+    r.attempts,
+    r.last_error,
+    r.retry_at,
+    p.id AS claim_process,
+    r.deleted_at,
+    r.queued_at,
+        CASE
+            WHEN ((r.failed_version = r.version) AND (r.synced_version IS DISTINCT FROM r.version)) THEN r.missing_since
+            ELSE NULL::timestamp with time zone
+        END AS missing_since
+   FROM (casq.registry r
+     LEFT JOIN casq.processes p ON (((p.id = r.claim_process) AND (p.dead_at IS NULL))));
+
+CREATE VIEW casq.registry_summary AS
+ SELECT registry_status.kind,
+    registry_status.status,
+    count(*) AS count,
+    min(registry_status.queued_at) AS oldest
+   FROM casq.registry_status
+  GROUP BY registry_status.kind, registry_status.status;
+
+CREATE VIEW casq.statistics AS
+ SELECT c.kind,
+    c.scope_id,
+    c.size,
+    c.items,
+    COALESCE((k.complete OR (c.generation = k.generation)), false) AS exact,
+    c.refresh,
+    c.updated_at,
+    s.tick AS as_of_tick,
+    s.moved_at AS as_of
+   FROM ((casq.counters c
+     JOIN casq.counter_shards s USING (shard))
+     LEFT JOIN casq.counter_kinds k USING (kind));
+
+---- Functions
+
+CREATE OR REPLACE FUNCTION casq.adopt_log()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('casq.tick', 0));
+    DELETE FROM casq.ticks;
+    DELETE FROM casq.events;
+    INSERT INTO casq.lives (life, system_identifier, timeline, began_tick, began_lsn)
+    SELECT coalesce((SELECT max(l.life) FROM casq.lives AS l), 0) + 1, c.system_identifier,
+           ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer,
+           0, pg_current_wal_insert_lsn()
+    FROM pg_control_system() AS c;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.align(kind text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    t casq.tracked;
+    member regclass;
+    own oid;
+    logged bigint;
+    name text;
+BEGIN
+    SELECT * INTO t FROM casq.tracked AS k WHERE k.kind = align.kind;
+    PERFORM casq.check_relation(t.relation);
+    PERFORM casq.check_columns(t);
+    PERFORM set_config('casq.aligning', 'on', true);
+    t.relation_oid := t.relation;
+    t.numbers := (SELECT jsonb_object_agg(attname, attnum) FROM pg_attribute
+                  WHERE attrelid = t.relation AND attname = ANY (t.payload_columns || ARRAY[t.key_column, t.scope_column, t.size_column]));
+    UPDATE casq.tracked AS k SET relation_oid = t.relation_oid, numbers = t.numbers
+    WHERE k.kind = t.kind AND (k.relation_oid, k.numbers) IS DISTINCT FROM (t.relation_oid, t.numbers);
+    PERFORM casq.put_log_function(t);
+    own := format('casq.%I()', 'log_' || t.kind)::regprocedure;
+
+    FOR member IN SELECT m FROM casq.members(t.relation) AS m
+        WHERE m <> t.relation AND NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = m AND g.tgfoid = own)
+        ORDER BY m::text
+    LOOP
+        IF EXISTS (SELECT FROM casq.tracked AS k WHERE k.relation = member) THEN
+            RAISE EXCEPTION 'casq: % is tracked by itself, it cannot become a partition of %', member, t.relation
+                USING ERRCODE = 'object_not_in_prerequisite_state',
+                      HINT = format('SELECT casq.untrack(%L) first.', member);
+        END IF;
+        PERFORM casq.put_triggers(t.kind, member), casq.log_partition(t, member, 'INSERT');
+    END LOOP;
+    FOR member IN SELECT DISTINCT g.tgrelid::regclass FROM pg_trigger AS g
+        WHERE g.tgfoid = own AND g.tgrelid NOT IN (SELECT casq.members(t.relation))
+    LOOP
+        PERFORM casq.log_partition(t, member, 'DELETE'), casq.drop_triggers(t.kind, member);
+    END LOOP;
+    FOR member, name IN SELECT g.tgrelid, g.tgname FROM casq.members(t.relation) AS m
+        JOIN pg_trigger AS g ON g.tgrelid = m
+        WHERE g.tgname = ANY (casq.trigger_names(t.kind)) AND g.tgenabled <> 'A'
+    LOOP
+        RAISE WARNING 'casq: trigger % of % stays enabled', name, member
+            USING HINT = format('Without it changes are lost; SELECT casq.untrack(%L) gives up tracking.', t.relation);
+        EXECUTE format('ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER %I', member, name);
+    END LOOP;
+    PERFORM set_config('casq.aligning', '', true);
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.append_event(kind text, resource_id text, op text, payload jsonb DEFAULT '{}'::jsonb, scope_id text DEFAULT NULL::text, size_delta bigint DEFAULT 0, item_delta bigint DEFAULT 0)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    event_id bigint;
+BEGIN
+    IF NOT EXISTS (SELECT FROM casq.kinds AS k WHERE k.kind = append_event.kind) THEN
+        RAISE EXCEPTION 'casq: unknown kind %', coalesce(quote_literal(append_event.kind), 'NULL')
+            USING ERRCODE = 'undefined_object',
+                  HINT = format('Known kinds: %s. Add one with casq.track or casq.define_kind.',
+                      coalesce((SELECT string_agg(k.kind, ', ' ORDER BY k.kind) FROM casq.kinds AS k), 'none'));
+    END IF;
+    -- The transaction id comes before the event id: see casq.ticks.low_id.
+    PERFORM pg_current_xact_id();
+    INSERT INTO casq.events (kind, resource_id, op, scope_id, size_delta, item_delta, payload)
+    VALUES (append_event.kind, append_event.resource_id, append_event.op, append_event.scope_id,
+            append_event.size_delta, append_event.item_delta, append_event.payload)
+    RETURNING id INTO event_id;
+    RETURN event_id;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.backfill_page(kind text, after text, page_size integer, OUT n bigint, OUT last_key text, OUT busy text[])
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    t casq.tracked := casq.tracked_kind(backfill_page.kind);
+    key_column pg_attribute := casq.tracked_column(t, t.key_column);
+    keys text[];
+    done text[];
+BEGIN
+    -- The keys come first, without locks: a row that is moved while it is
+    -- waited for would take the end of the page with it.
+    EXECUTE format('SELECT coalesce(array_agg(k.key::text ORDER BY k.key), ''{}'')'
+        ' FROM (SELECT r.%1$I AS key FROM %2$s AS r WHERE $1 IS NULL OR r.%1$I > $1::%3$s ORDER BY r.%1$I LIMIT $2) AS k',
+        key_column.attname, t.relation, format_type(casq.base_type(key_column.atttypid), -1))
+    INTO keys USING after, page_size;
+    done := casq.backfill_rows(t.kind, keys, false);
+    n := cardinality(done);
+    last_key := keys[cardinality(keys)];
+    busy := ARRAY(SELECT k FROM unnest(keys) AS k WHERE k <> ALL (done));
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.backfill_rows(kind text, keys text[], wait boolean)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    t casq.tracked;
+    s casq.track_sql;
+    done text[];
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'casq: backfill needs READ COMMITTED, an old snapshot shows old rows'
+            USING ERRCODE = 'invalid_transaction_state';
+    END IF;
+    t := casq.tracked_kind(backfill_rows.kind);
+    s := casq.track_sql(t);
+    EXECUTE format($sql$
+        WITH present AS MATERIALIZED (
+            SELECT %1$s AS key, %2$s AS scope, %3$s AS payload
+            FROM %4$s AS r
+            WHERE r.%5$I = ANY ($1::%6$s[])
+            ORDER BY r.%5$I
+            FOR SHARE %7$s
+        ), logged AS (
+            INSERT INTO casq.events (kind, resource_id, op, scope_id, payload)
+            SELECT %8$L, %9$s, 'updated', c.scope, c.payload FROM present AS c
+            RETURNING resource_id
+        )
+        SELECT coalesce(array_agg(resource_id), '{}') FROM logged$sql$,
+        s.key, s.scope, s.payload, s.root, (casq.tracked_column(t, t.key_column)).attname,
+        format_type(casq.base_type((casq.tracked_column(t, t.key_column)).atttypid), -1),
+        CASE WHEN wait THEN '' ELSE 'SKIP LOCKED' END, t.kind, s.resource_id)
+    INTO done USING keys;
+    RETURN done;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.base_type(type oid)
+ RETURNS oid
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    WITH RECURSIVE domain AS (
+        SELECT oid, typtype, typbasetype FROM pg_type WHERE oid = type
+        UNION ALL
+        SELECT b.oid, b.typtype, b.typbasetype FROM domain AS d
+        JOIN pg_type AS b ON d.typtype = 'd' AND b.oid = d.typbasetype
+    )
+    SELECT oid FROM domain WHERE typtype <> 'd'
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.begin_counting()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    filled boolean;
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        UPDATE casq.counter_kinds AS k SET complete = false, generation = generation + 1 WHERE k.kind = OLD.kind;
+        RETURN NULL;
+    END IF;
+    IF TG_OP = 'UPDATE' AND (OLD.kind, OLD.relation, OLD.scope_column, OLD.size_column)
+        IS NOT DISTINCT FROM (NEW.kind, NEW.relation, NEW.scope_column, NEW.size_column) THEN
+        RETURN NULL;
+    END IF;
+    EXECUTE format('SELECT EXISTS (SELECT FROM %s)', NEW.relation) INTO filled;
+    INSERT INTO casq.counter_kinds AS k (kind, complete) VALUES (NEW.kind, NOT filled)
+    -- It was tracked before: what happened in between is not in the log.
+    ON CONFLICT (kind) DO UPDATE SET complete = false, generation = k.generation + 1;
+    RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.can_be_parent(kind text, parent text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    g casq.scope_groups := casq.scope_group(can_be_parent.kind);
+    type oid := casq.base_type((casq.group_column(g, g.parent_column)).atttypid);
+    can boolean;
+BEGIN
+    EXECUTE format('SELECT $1::%s::text COLLATE "C" = $1', format_type(type, -1)) INTO can USING parent;
+    RETURN coalesce(can, false);
+EXCEPTION WHEN data_exception THEN
+    RETURN false;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.check_columns(t casq.tracked)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    a pg_attribute;
+    called text;
+    -- Types whose text does not depend on a session's settings.
+    stable_types oid[] := ARRAY['int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'uuid'::regtype,
+                                'text'::regtype, 'varchar'::regtype, 'bpchar'::regtype];
+BEGIN
+    FOREACH called IN ARRAY t.payload_columns || ARRAY[t.key_column, t.scope_column, t.size_column] LOOP
+        IF called IS NOT NULL THEN
+            a := casq.tracked_column(t, called);
+            IF a.attname <> called THEN
+                RAISE EXCEPTION 'casq: column % of tracked table % is part of what workers are told, it keeps its name', quote_ident(called), t.relation
+                    USING ERRCODE = 'feature_not_supported',
+                          HINT = format('In one transaction: SELECT casq.untrack(%L), rename it, SELECT casq.track(...) with the new name.', t.relation);
+            END IF;
+        END IF;
+    END LOOP;
+    IF cardinality(t.payload_columns) > 49 THEN
+        RAISE EXCEPTION 'casq: a payload has at most 49 columns, these are %', cardinality(t.payload_columns)
+            USING ERRCODE = 'too_many_columns';
+    END IF;
+    FOREACH called IN ARRAY ARRAY[t.key_column, t.scope_column] LOOP
+        a := CASE WHEN called IS NOT NULL THEN casq.tracked_column(t, called) END;
+        IF called IS NOT NULL AND casq.base_type(a.atttypid) <> ALL (stable_types) THEN
+            RAISE EXCEPTION 'casq: column % of % has type %, whose text is not the same everywhere',
+                quote_ident(called), t.relation, format_type(a.atttypid, a.atttypmod)
+                USING ERRCODE = 'datatype_mismatch',
+                      HINT = 'A key or scope is an integer, a uuid or text; a generated text column will do.';
+        END IF;
+    END LOOP;
+    IF t.size_column IS NOT NULL THEN
+        a := casq.tracked_column(t, t.size_column);
+        -- The low 11 bits of a numeric's typmod, less VARHDRSZ, are its scale.
+        IF casq.base_type(a.atttypid) NOT IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+            AND NOT (a.atttypid = 'numeric'::regtype AND a.atttypmod >= 4 AND ((a.atttypmod - 4) & 2047) = 0)
+        THEN
+            RAISE EXCEPTION 'casq: size column % of % has type %, bytes are counted in an integer type or numeric(n, 0)',
+                quote_ident(t.size_column), t.relation, format_type(a.atttypid, a.atttypmod)
+                USING ERRCODE = 'datatype_mismatch';
+        END IF;
+    END IF;
+    a := casq.tracked_column(t, t.key_column);
+    IF NOT a.attnotnull THEN
+        RAISE EXCEPTION 'casq: key column % of % may be NULL', quote_ident(t.key_column), t.relation
+            USING ERRCODE = 'invalid_table_definition',
+                  HINT = format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL;', t.relation, t.key_column);
+    ELSIF casq.key_index(t.relation, a.attnum) IS NULL THEN
+        RAISE EXCEPTION 'casq: key column % of % is not kept unique', quote_ident(t.key_column), t.relation
+            USING ERRCODE = 'invalid_table_definition',
+                  DETAIL = 'It needs a valid unique index of its own: no other column, no condition, not deferrable.',
+                  HINT = CASE WHEN EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = t.relation)
+                      THEN 'Over all partitions only the partition key can be unique by itself: partition by the key, or track another table.'
+                      ELSE format('ALTER TABLE %s ADD UNIQUE (%I);', t.relation, t.key_column) END;
+    END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.check_relation(relation regclass)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    c pg_class;
+    untrack text := format('SELECT casq.untrack(%L) gives up tracking it.', relation);
+BEGIN
+    SELECT * INTO c FROM pg_class WHERE oid = relation;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'casq: there is no such table' USING ERRCODE = 'undefined_table';
+    ELSIF c.relispartition THEN
+        RAISE EXCEPTION 'casq: % is a partition', relation
+            USING ERRCODE = 'wrong_object_type',
+                  HINT = format('Track the whole table: %s.', pg_partition_root(relation));
+    ELSIF c.relkind NOT IN ('r', 'p') THEN
+        RAISE EXCEPTION 'casq: % is not an ordinary or partitioned table', relation
+            USING ERRCODE = 'wrong_object_type',
+                  HINT = 'Only a table of this database has the triggers that tracking needs: track the table behind it.';
+    ELSIF c.relnamespace::regnamespace::text IN ('pg_catalog', 'information_schema', 'pg_toast', 'casq') THEN
+        RAISE EXCEPTION 'casq: % belongs to the system, it cannot be tracked', relation
+            USING ERRCODE = 'wrong_object_type';
+    ELSIF c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = relation OR inhrelid = relation) THEN
+        RAISE EXCEPTION 'casq: % takes part in table inheritance, whose rows are changed past its triggers', relation
+            USING ERRCODE = 'wrong_object_type',
+                  HINT = 'Use declarative partitioning, or ALTER TABLE ... NO INHERIT. ' || untrack;
+    END IF;
+    FOR c IN SELECT p.* FROM casq.members(relation) AS m JOIN pg_class AS p ON p.oid = m LOOP
+        IF c.relkind NOT IN ('r', 'p') THEN
+            RAISE EXCEPTION 'casq: partition % is a foreign table, which has no transition tables', c.oid::regclass
+                USING ERRCODE = 'wrong_object_type';
+        ELSIF c.relpersistence <> 'p' THEN
+            RAISE EXCEPTION 'casq: % is temporary or unlogged, a crash would empty it without an event', c.oid::regclass
+                USING ERRCODE = 'wrong_object_type', HINT = 'ALTER TABLE ... SET LOGGED. ' || untrack;
+        ELSIF NOT pg_has_role(casq.owner(), c.relowner, 'USAGE') THEN
+            RAISE EXCEPTION 'casq: the owner of the schema casq, %, has not the rights of the owner of %, %',
+                casq.owner()::regrole, c.oid::regclass, c.relowner::regrole
+                USING ERRCODE = 'insufficient_privilege',
+                      HINT = format('GRANT %s TO %s;', c.relowner::regrole, casq.owner()::regrole);
+        ELSIF c.relrowsecurity AND c.relforcerowsecurity
+            AND NOT EXISTS (SELECT FROM pg_roles WHERE oid = casq.owner() AND (rolsuper OR rolbypassrls))
+        THEN
+            RAISE EXCEPTION 'casq: row security is forced on %, rows would be hidden from its triggers', c.oid::regclass
+                USING ERRCODE = 'object_not_in_prerequisite_state',
+                      HINT = format('ALTER TABLE ... NO FORCE ROW LEVEL SECURITY, or ALTER ROLE %s BYPASSRLS.', casq.owner()::regrole);
+        ELSIF EXISTS (SELECT FROM pg_subscription_rel WHERE srrelid = c.oid) THEN
+            RAISE EXCEPTION 'casq: a subscription writes %, and logical replication fires no statement trigger', c.oid::regclass
+                USING ERRCODE = 'object_not_in_prerequisite_state',
+                      HINT = 'Track the table at the publisher. ' || untrack;
+        END IF;
+    END LOOP;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.check_scopes(kind text, scopes text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    t casq.tracked;
+    a pg_attribute;
+    wanted text;
+    canonical text;
+BEGIN
+    PERFORM casq.may_read_log();
+    SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = check_scopes.kind;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'casq: kind % has no tracked table at the source, what is there of it cannot be listed', quote_literal(kind)
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Track its table with casq.track(...).';
+    END IF;
+    IF cardinality(scopes) > 0 AND t.scope_column IS NULL THEN
+        RAISE EXCEPTION 'casq: kind % has no scope column, its things cannot be told apart by scope', quote_literal(kind)
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Track the table again with scope_column => ''...'', or select all or none of the kind.';
+    END IF;
+    FOREACH wanted IN ARRAY coalesce(scopes, '{}') LOOP
+        a := casq.tracked_column(t, t.scope_column);
+        BEGIN
+            EXECUTE format('SELECT ($1::%s)::text', format_type(casq.base_type(a.atttypid), -1)) INTO canonical USING wanted;
+        EXCEPTION WHEN data_exception THEN
+            canonical := NULL;
+        END;
+        IF canonical COLLATE "C" IS DISTINCT FROM wanted THEN
+            RAISE EXCEPTION 'casq: % is no scope of kind %, whose scopes are of type %', quote_literal(wanted), quote_literal(kind),
+                format_type(casq.base_type(a.atttypid), -1)
+                USING ERRCODE = 'invalid_parameter_value', HINT = coalesce(format('Write it as %L.', canonical), '');
+        END IF;
+    END LOOP;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.define_kind(kind text, transfer text, queue text DEFAULT NULL::text, prefix text DEFAULT ''::text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    wanted casq.kinds := ROW(define_kind.kind, define_kind.transfer,
+        coalesce(define_kind.queue, define_kind.kind),
+        CASE WHEN define_kind.transfer = 'none' THEN NULL ELSE trim('/' FROM coalesce(define_kind.prefix, '')) END);
+    present casq.kinds;
+    other casq.kinds;
+BEGIN
+    LOCK TABLE casq.kinds IN SHARE ROW EXCLUSIVE MODE;
+    SELECT * INTO present FROM casq.kinds AS k WHERE k.kind = wanted.kind;
+    IF FOUND THEN
+        IF present IS DISTINCT FROM wanted THEN
+            RAISE EXCEPTION 'casq: kind % is defined otherwise', quote_literal(wanted.kind)
+                USING ERRCODE = 'duplicate_object',
+                      DETAIL = format('Present: %s. Wanted: %s.', to_jsonb(present), to_jsonb(wanted));
+        END IF;
+        RETURN;
+    END IF;
+    -- Two spellings of one folder would be a place that is shared.
+    IF wanted.prefix <> '' AND wanted.prefix ~ '(^|/)[.]{0,2}(/|$)|[[:cntrl:]]'
+        OR lower(split_part(wanted.prefix, '/', 1)) = '.casq'
+    THEN
+        RAISE EXCEPTION 'casq: kind %: prefix % is not a folder that things may live in',
+            quote_literal(wanted.kind), quote_literal(wanted.prefix)
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Give a relative path such as images/large, without . or .. or //; .casq is kept for staging.';
+    END IF;
+    SELECT * INTO other FROM casq.kinds AS k
+    WHERE k.transfer = wanted.transfer
+      AND (k.prefix = '' OR wanted.prefix = ''
+           OR starts_with(k.prefix || '/', wanted.prefix || '/')
+           OR starts_with(wanted.prefix || '/', k.prefix || '/'))
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'casq: kind % would share a place with kind %: prefixes % and % overlap',
+            quote_literal(wanted.kind), quote_literal(other.kind),
+            quote_literal(wanted.prefix), quote_literal(other.prefix)
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Give each kind of one transfer a prefix of its own.';
+    END IF;
+    INSERT INTO casq.kinds SELECT wanted.*;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.drop_triggers(kind text, relation regclass)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    name text;
+BEGIN
+    FOR name IN SELECT g.tgname FROM pg_trigger AS g
+        WHERE g.tgrelid = relation AND g.tgname = ANY (casq.trigger_names(kind))
+    LOOP
+        EXECUTE format('DROP TRIGGER %I ON %s', name, relation);
+    END LOOP;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.equal_is_same(scope_column pg_attribute, scope_id text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    type regtype := casq.base_type(scope_column.atttypid);
+    same boolean;
+BEGIN
+    IF type NOT IN ('smallint', 'integer', 'bigint', 'uuid', 'text', 'character varying')
+        OR EXISTS (SELECT FROM pg_collation AS c WHERE c.oid = scope_column.attcollation AND NOT c.collisdeterministic) THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('SELECT $1::%s::text COLLATE "C" = $1', type) INTO same USING scope_id;
+    RETURN same;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.events_between(older pg_snapshot, newer pg_snapshot)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+    SELECT EXISTS (
+        SELECT FROM pg_snapshot_xip(older) AS late (xid)
+        CROSS JOIN LATERAL (SELECT FROM casq.events AS e WHERE e.xid = late.xid LIMIT 1) AS event
+        WHERE pg_visible_in_snapshot(late.xid, newer)
+    ) OR EXISTS (
+        WITH open AS (
+            SELECT xid FROM pg_snapshot_xip(newer) AS o (xid)
+            WHERE xid >= pg_snapshot_xmax(older)
+        ), edge AS (
+            SELECT pg_snapshot_xmax(older) AS low
+            UNION ALL
+            SELECT (xid::text::bigint + 1)::text::xid8 FROM open
+        )
+        SELECT FROM edge
+        CROSS JOIN LATERAL (
+            SELECT coalesce((SELECT o.xid FROM open AS o WHERE o.xid >= edge.low
+                             ORDER BY o.xid LIMIT 1),
+                            pg_snapshot_xmax(newer)) AS high
+        ) AS span
+        CROSS JOIN LATERAL (
+            SELECT FROM casq.events AS e WHERE e.xid >= edge.low AND e.xid < span.high LIMIT 1
+        ) AS event
+    )
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.group_column(g casq.scope_groups, called text)
+ RETURNS pg_attribute
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    a pg_attribute;
+BEGIN
+    SELECT * INTO a FROM pg_attribute AS c
+    WHERE c.attrelid = to_regclass(g.parents) AND c.attname = called AND c.attnum > 0 AND NOT c.attisdropped;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'casq: % has no column %, which scopes of kind % are grouped by', g.parents, quote_ident(called), g.kind
+            USING ERRCODE = 'undefined_column',
+                  HINT = format('SELECT casq.group_scopes(%L, ...) with columns that exist, or SELECT casq.ungroup_scopes(%1$L).', g.kind);
+    ELSIF casq.text_form(a.atttypid) IS NULL THEN
+        RAISE EXCEPTION 'casq: column % of % has type %, whose text is not the same everywhere',
+            quote_ident(called), g.parents, format_type(a.atttypid, a.atttypmod)
+            USING ERRCODE = 'datatype_mismatch',
+                  HINT = 'A scope or parent is an integer, a uuid or text; a view may cast it.';
+    ELSIF NOT has_column_privilege(casq.owner(), a.attrelid, a.attnum, 'SELECT') THEN
+        RAISE EXCEPTION 'casq: the owner of the schema casq, %, may not read %', casq.owner()::regrole, g.parents
+            USING ERRCODE = 'insufficient_privilege',
+                  HINT = format('GRANT SELECT ON %s TO %s;', g.parents, casq.owner()::regrole);
+    END IF;
+    RETURN a;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.group_scopes(kind text, parents regclass, scope_column text, parent_column text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    t casq.tracked := casq.tracked_kind(group_scopes.kind);
+    g casq.scope_groups;
+    counted pg_attribute;
+    grouped pg_attribute;
+BEGIN
+    IF t.scope_column IS NULL THEN
+        RAISE EXCEPTION 'casq: kind % has no scope column, there is nothing to total', quote_literal(t.kind)
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Track the table again with scope_column => ''...''.';
+    ELSIF num_nulls(group_scopes.parents, group_scopes.scope_column, group_scopes.parent_column) > 0 THEN
+        RAISE EXCEPTION 'casq: group_scopes needs parents, scope_column and parent_column'
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'A table with a row for each scope and its parent, and the names of these two columns.';
+    END IF;
+    INSERT INTO casq.scope_groups AS k (kind, parents, scope_column, parent_column)
+    VALUES (t.kind,
+            coalesce((SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class AS c
+                      JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = group_scopes.parents), group_scopes.parents::text),
+            group_scopes.scope_column, group_scopes.parent_column)
+    ON CONFLICT ON CONSTRAINT scope_groups_pkey DO UPDATE SET parents = excluded.parents,
+        scope_column = excluded.scope_column, parent_column = excluded.parent_column, grouped_at = excluded.grouped_at;
+    g := casq.scope_group(t.kind);
+    PERFORM casq.group_column(g, g.parent_column);
+    grouped := casq.group_column(g, g.scope_column);
+    counted := casq.tracked_column(t, t.scope_column);
+    IF 'text' NOT IN (casq.text_form(grouped.atttypid), casq.text_form(counted.atttypid))
+        AND casq.text_form(grouped.atttypid) <> casq.text_form(counted.atttypid)
+    THEN
+        RAISE EXCEPTION 'casq: column % of % has type %, and scopes of kind % are of type %', quote_ident(g.scope_column), g.parents,
+            format_type(grouped.atttypid, grouped.atttypmod), g.kind, format_type(counted.atttypid, counted.atttypmod)
+            USING ERRCODE = 'datatype_mismatch', HINT = 'Name the column that has the scopes.';
+    END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.group_sql(kind text, one boolean)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    g casq.scope_groups := casq.scope_group(group_sql.kind);
+    scope pg_attribute := casq.group_column(g, g.scope_column);
+    parent pg_attribute := casq.group_column(g, g.parent_column);
+    told text := 'r.%I';
+    by_bytes text := 'r.%I::text COLLATE "C"';
+BEGIN
+    RETURN format('SELECT %s %s AS parent, %s AS scope FROM %s AS r WHERE r.%I IS NOT NULL AND r.%I IS NOT NULL%s',
+        -- To find doubles takes as long as the rest; a unique scope has none.
+        CASE WHEN casq.key_index(scope.attrelid, scope.attnum) IS NULL
+                OR EXISTS (SELECT FROM pg_inherits WHERE inhparent = scope.attrelid) THEN 'DISTINCT' ELSE '' END,
+        format(CASE WHEN parent.attcollation = 0 THEN told ELSE by_bytes END, parent.attname),
+        format(CASE WHEN scope.attcollation = 0 THEN told ELSE by_bytes END, scope.attname),
+        g.parents, parent.attname, scope.attname,
+        -- By the column itself, for its index.
+        CASE WHEN one THEN format(' AND r.%I = $2::%s', parent.attname, format_type(casq.base_type(parent.atttypid), -1)) ELSE '' END
+        || CASE WHEN one AND parent.attcollation <> 0 THEN format(' AND %s = $2', format(by_bytes, parent.attname)) ELSE '' END);
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.has_scope(kind text, scope_id text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    t casq.tracked := casq.tracked_kind(has_scope.kind);
+    scope_column pg_attribute := casq.tracked_column(t, t.scope_column);
+    found_row boolean;
+BEGIN
+    -- Only as the column itself writes it: 07 is no scope where 7 is one.
+    EXECUTE format('SELECT EXISTS (SELECT FROM %1$s AS r WHERE r.%2$I = $1::%3$s AND r.%2$I::text COLLATE "C" = $1)', t.relation, scope_column.attname,
+        format_type(casq.base_type(scope_column.atttypid), -1))
+    INTO found_row USING scope_id;
+    RETURN found_row;
+EXCEPTION WHEN data_exception THEN
+    RETURN false;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.has_scope_index(kind text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    t casq.tracked := casq.tracked_kind(has_scope_index.kind);
+    scope_column pg_attribute := casq.tracked_column(t, t.scope_column);
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM pg_index AS i
+        JOIN pg_class AS c ON c.oid = i.indexrelid
+        JOIN pg_am AS a ON a.oid = c.relam
+        WHERE i.indrelid = t.relation AND i.indkey[0] = scope_column.attnum
+          AND i.indcollation[0] = scope_column.attcollation
+          AND (SELECT o.opcdefault FROM pg_opclass AS o WHERE o.oid = i.indclass[0])
+          AND a.amname = 'btree' AND i.indisvalid AND i.indpred IS NULL);
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.install_event_trigger()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET client_min_messages TO 'warning'
+AS $function$
+BEGIN
+    DROP EVENT TRIGGER IF EXISTS casq_ddl;
+    DROP EVENT TRIGGER IF EXISTS casq_drop;
+    CREATE EVENT TRIGGER casq_ddl ON ddl_command_end
+        WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA', 'ALTER SCHEMA',
+                     'ALTER TYPE', 'CREATE SUBSCRIPTION', 'ALTER SUBSCRIPTION')
+        EXECUTE FUNCTION casq.on_ddl();
+    CREATE EVENT TRIGGER casq_drop ON sql_drop EXECUTE FUNCTION casq.on_drop();
+    ALTER EVENT TRIGGER casq_ddl ENABLE ALWAYS;
+    ALTER EVENT TRIGGER casq_drop ENABLE ALWAYS;
+    PERFORM casq.align(t.kind) FROM casq.tracked AS t ORDER BY t.kind;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.key_index(relation regclass, number smallint)
+ RETURNS pg_index
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT i FROM pg_index AS i
+    JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = number
+    WHERE i.indrelid = relation AND i.indisunique AND i.indisvalid AND i.indimmediate
+      AND i.indpred IS NULL AND i.indnkeyatts = 1 AND i.indkey[0] = number
+    ORDER BY i.indcollation[0] = a.attcollation DESC, i.indexrelid
+    LIMIT 1
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.key_sql(t casq.tracked, OUT typed text, OUT present text, OUT beyond text, OUT ordered text)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    a pg_attribute := casq.tracked_column(t, t.key_column);
+    base oid := casq.base_type(a.atttypid);
+    s casq.track_sql := casq.track_sql(t);
+    collated text := '';
+    bits integer;
+BEGIN
+    present := s.present;
+    IF base IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype) THEN
+        typed := 'w.key COLLATE "C"';
+        collated := format(' COLLATE %s', (casq.key_index(t.relation, a.attnum)).indcollation[0]::regcollation);
+        IF base = 'bpchar'::regtype THEN
+            present := format('%s AND %s = c.key', present, s.key);
+        END IF;
+    ELSIF base = 'uuid'::regtype THEN
+        typed := 'CASE WHEN w.key ~ ''^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'' THEN w.key::uuid END';
+    ELSE
+        SELECT 8 * typlen - 1 INTO bits FROM pg_type WHERE oid = base;
+        typed := format('CASE WHEN w.key ~ ''^(0|-?[1-9][0-9]{0,18})$'''
+            ' THEN CASE WHEN w.key::numeric BETWEEN -(2::numeric ^ %1$s) AND 2::numeric ^ %1$s - 1 THEN w.key::%2$s END END', bits, base::regtype);
+    END IF;
+    beyond := format('r.%I > $1::%s%s', a.attname, format_type(base, -1), collated);
+    ordered := format('r.%I%s', a.attname, collated);
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.last_event_id()
+ RETURNS bigint
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM casq.events_id_seq
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.leave_row()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    RETURN NEW;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.log_partition(t casq.tracked, partition regclass, op text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = partition) THEN
+        RETURN;
+    END IF;
+    EXECUTE format('LOCK TABLE ONLY %s IN SHARE ROW EXCLUSIVE MODE', partition);
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'casq: rows of % cannot be logged from an old snapshot', partition
+            USING ERRCODE = 'invalid_transaction_state',
+                  HINT = 'Attach and detach partitions of a tracked table under READ COMMITTED.';
+    END IF;
+    EXECUTE casq.log_statement(t, log_partition.op, partition::text, partition::text);
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.log_statement(kind text, op text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT casq.log_statement(t, log_statement.op) FROM casq.tracked AS t WHERE t.kind = log_statement.kind
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.log_statement(t casq.tracked, op text, old_rows text DEFAULT 'casq_old'::text, new_rows text DEFAULT 'casq_new'::text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    s casq.track_sql := casq.track_sql(t);
+    rows_of text := format('SELECT %s AS key, %s AS scope, %s AS size', s.key, s.scope, s.size);
+    images text := '';
+    names text := '';
+    changes text;
+BEGIN
+    IF op = 'UPDATE' THEN
+        FOR n IN 1 .. cardinality(s.images) LOOP
+            images := format('%s, %s AS image%s', images, s.images[n], n);
+            names := format('%s, i.image%s', names, n);
+        END LOOP;
+        changes := format($sql$
+            SELECT i.key, i.scope, i.size, i.items, sum(i.items) OVER (PARTITION BY i.key) AS net,
+                   i.items = max(i.items) OVER (PARTITION BY i.key) AS last
+            FROM (
+                SELECT i.key, i.scope, sum(i.sign * %1$s)::bigint AS size, sum(i.sign)::bigint AS items
+                FROM (
+                    SELECT i.key, i.scope, i.size, sum(i.sign) AS sign
+                    FROM (%2$s, -1 AS sign%4$s FROM %5$s AS r UNION ALL %2$s, 1 AS sign%4$s FROM %6$s AS r) AS i
+                    GROUP BY i.key, i.scope, i.size%3$s
+                    HAVING sum(i.sign) <> 0
+                ) AS i
+                GROUP BY i.key, i.scope
+            ) AS i$sql$, s.bytes, rows_of, names, images, old_rows, new_rows);
+    ELSE
+        changes := format('SELECT i.key, i.scope, %1$s * %2$s AS size, %1$s AS items, %1$s AS net, true AS last FROM (%3$s FROM %4$s AS r) AS i',
+            CASE op WHEN 'INSERT' THEN 1 ELSE -1 END, s.bytes, rows_of,
+            CASE op WHEN 'INSERT' THEN new_rows ELSE old_rows END);
+    END IF;
+    RETURN format($sql$
+        INSERT INTO casq.events (kind, resource_id, op, scope_id, size_delta, item_delta, payload)
+        SELECT %1$L, %2$s, e.op, e.scope, e.size, e.items, e.payload
+        FROM (%3$s) AS c
+        LEFT JOIN LATERAL (
+            SELECT %4$s AS payload, %5$s AS scope FROM %6$s AS r WHERE %7$s
+            ORDER BY age(r.xmin) LIMIT 1
+        ) AS p ON true
+        CROSS JOIN LATERAL (
+            SELECT 1 AS step, c.scope, c.size, c.items,
+                   CASE WHEN p.payload IS NULL OR c.net < 0 THEN 'deleted' WHEN c.net > 0 THEN 'created' ELSE 'updated' END AS op,
+                   CASE WHEN p.payload IS NULL OR c.net < 0 THEN '{}' ELSE p.payload END AS payload
+            UNION ALL
+            SELECT 2, p.scope, 0, 0, 'created', p.payload WHERE c.net < 0 AND p.payload IS NOT NULL
+            UNION ALL
+            SELECT 3, p.scope, 0, 0, 'updated', p.payload
+            WHERE c.last AND c.net >= 0 AND p.payload IS NOT NULL AND p.scope IS DISTINCT FROM c.scope
+        ) AS e
+        ORDER BY c.key, e.step, e.items$sql$,
+        t.kind, s.resource_id, changes, s.payload, s.scope, s.root, s.present);
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.may_read_log()
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF NOT has_table_privilege(session_user, 'casq.events', 'SELECT') THEN
+        RAISE EXCEPTION 'casq: role % may not read the log, and so not what it tells of', session_user
+            USING ERRCODE = 'insufficient_privilege',
+                  HINT = format('GRANT SELECT ON ALL TABLES IN SCHEMA casq TO %I;', session_user);
+    END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.members(relation regclass)
+ RETURNS SETOF regclass
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT members.relation UNION SELECT relid FROM pg_partition_tree(members.relation)
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.newest_tick(OUT life integer, OUT life_id uuid, OUT tick bigint)
+ RETURNS record
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
+AS $function$
+    SELECT l.life, l.id, t.id FROM casq.ticks AS t JOIN casq.lives AS l ON l.life = t.life
+    ORDER BY t.id DESC LIMIT 1
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.oldest_needed_tick(retention interval)
+ RETURNS bigint
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT least(
+        (SELECT min(t.id) FROM casq.cursors AS c
+         JOIN casq.ticks AS t ON t.id = c.tick AND t.mark = c.mark),
+        (SELECT min(t.id) FROM casq.followers AS f
+         JOIN casq.ticks AS t ON t.id = f.tick AND t.mark = f.mark
+         WHERE f.reported_at > clock_timestamp() - oldest_needed_tick.retention),
+        (SELECT min(t.id) FROM casq.counter_shards AS s
+         JOIN casq.ticks AS t ON t.id = s.tick AND t.mark = s.mark
+         WHERE EXISTS (SELECT FROM casq.tracked WHERE scope_column IS NOT NULL)),
+        (SELECT min(s.floor_tick) FROM casq.scans AS s WHERE s.finished_at IS NULL),
+        (SELECT max(t.id) FROM casq.ticks AS t))
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.on_ddl()
+ RETURNS event_trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET enable_seqscan TO 'off'
+AS $function$
+DECLARE
+    touched oid[];
+    kind text;
+BEGIN
+    -- What align itself does brings us here again.
+    IF current_setting('casq.aligning', true) = 'on' OR NOT EXISTS (SELECT FROM casq.tracked) THEN
+        RETURN;
+    END IF;
+    SELECT array_agg(DISTINCT o) INTO touched
+    FROM pg_event_trigger_ddl_commands() AS c
+    LEFT JOIN pg_inherits AS i ON c.classid = 'pg_class'::regclass AND i.inhrelid = c.objid
+    CROSS JOIN LATERAL (VALUES (c.objid), (i.inhparent),
+        (CASE WHEN c.classid = 'pg_class'::regclass THEN pg_partition_root(c.objid)::oid END),
+        (CASE WHEN c.classid = 'pg_subscription'::regclass THEN c.classid END)) AS v (o)
+    WHERE c.schema_name IS DISTINCT FROM 'pg_temp' AND o IS NOT NULL;
+    FOR kind IN
+        SELECT t.kind FROM casq.tracked AS t JOIN pg_class AS c ON c.oid = t.relation
+        WHERE t.relation = ANY (touched) OR c.relnamespace = ANY (touched) OR 'pg_subscription'::regclass = ANY (touched)
+           OR c.reloftype <> 0 AND EXISTS (SELECT FROM pg_type AS y WHERE y.oid = c.reloftype AND (y.oid = ANY (touched) OR y.typrelid = ANY (touched)))
+        ORDER BY t.kind
+    LOOP
+        PERFORM casq.align(kind);
+    END LOOP;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.on_drop()
+ RETURNS event_trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    lost record;
+    member regclass;
+BEGIN
+    IF NOT EXISTS (SELECT FROM casq.tracked) THEN
+        RETURN;
+    END IF;
+    FOR lost IN
+        SELECT t.kind, t.relation, d.address_names AS names, c.oid IS NULL AS root_too
+        FROM pg_event_trigger_dropped_objects() AS d
+        JOIN casq.tracked AS t ON d.address_names[3] = ANY (casq.trigger_names(t.kind))
+        LEFT JOIN pg_class AS c ON c.oid = t.relation
+        WHERE d.object_type = 'trigger'
+    LOOP
+        member := to_regclass(format('%I.%I', lost.names[1], lost.names[2]));
+        IF member IS NULL THEN
+            RAISE EXCEPTION 'casq: %.% is tracked as kind %, its rows would be lost without an event',
+                quote_ident(lost.names[1]), quote_ident(lost.names[2]), lost.kind
+                USING ERRCODE = 'dependent_objects_still_exist',
+                      HINT = CASE WHEN lost.root_too THEN 'SELECT casq.untrack(...) first.'
+                          ELSE format('First ALTER TABLE ... DETACH PARTITION %I.%I, which logs its rows as deleted.', lost.names[1], lost.names[2]) END;
+        ELSIF member IN (SELECT casq.members(lost.relation)) THEN
+            RAISE EXCEPTION 'casq: without its triggers, changes of tracked table % would be lost', member
+                USING ERRCODE = 'dependent_objects_still_exist',
+                      HINT = format('SELECT casq.untrack(%L) gives up tracking.', lost.relation);
+        END IF;
+    END LOOP;
+    PERFORM casq.check_columns(t) FROM casq.tracked AS t
+    WHERE EXISTS (
+        SELECT FROM pg_event_trigger_dropped_objects() AS d
+        WHERE d.object_type = 'table column' AND d.objid = t.relation OR d.object_type = 'index' AND d.original
+    ) AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation);
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.on_life()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF EXISTS (SELECT FROM casq.cursors AS c JOIN casq.lives AS l ON l.life = c.life AND l.id = c.life_id
+               WHERE c.name = 'registry' AND l.life < NEW.life)
+    THEN
+        INSERT INTO casq.reconcile_runs (reason, walk, lost_since, at_life, at_tick)
+        -- A tick that is there was committed before all that was lost.
+        SELECT 'failover', true, coalesce((SELECT t.taken_at FROM casq.ticks AS t ORDER BY t.id DESC LIMIT 1), to_timestamp(0)),
+               NEW.life, NEW.began_tick;
+    END IF;
+    RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.owner()
+ RETURNS oid
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT nspowner FROM pg_namespace WHERE nspname = 'casq'
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.prune_events(after bigint, batch integer DEFAULT 10000, OUT pruned bigint, OUT last_id bigint)
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+DECLARE
+    oldest casq.ticks;
+BEGIN
+    pruned := 0;
+    IF NOT pg_try_advisory_xact_lock(hashtextextended('casq.prune', 0)) THEN
+        RETURN;
+    END IF;
+    SELECT * INTO oldest FROM casq.ticks AS t ORDER BY t.id LIMIT 1;
+    SELECT max(page.id) INTO last_id
+    FROM (SELECT e.id FROM casq.events AS e
+          WHERE e.id > after AND e.id <= oldest.high_id ORDER BY e.id LIMIT batch) AS page;
+    DELETE FROM casq.events AS e
+    WHERE e.id > after AND e.id <= last_id AND pg_visible_in_snapshot(e.xid, oldest.snapshot);
+    GET DIAGNOSTICS pruned = ROW_COUNT;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.prune_ticks(retention interval, batch integer DEFAULT 5000)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    needed bigint;
+    keep bigint;
+    pruned bigint;
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(hashtextextended('casq.prune', 0)) THEN
+        RETURN 0;
+    END IF;
+    needed := casq.oldest_needed_tick(retention);
+    SELECT page.id INTO keep
+    FROM (
+        SELECT oldest.id, lead(oldest.taken_at) OVER (ORDER BY oldest.id) AS next_taken_at
+        FROM (SELECT t.id, t.taken_at FROM casq.ticks AS t
+              WHERE t.id <= needed ORDER BY t.id LIMIT batch + 1) AS oldest
+    ) AS page
+    WHERE page.next_taken_at IS NULL OR page.next_taken_at > clock_timestamp() - retention
+    ORDER BY page.id LIMIT 1;
+    DELETE FROM casq.ticks AS t WHERE t.id < keep;
+    GET DIAGNOSTICS pruned = ROW_COUNT;
+    RETURN pruned;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.put_log_function(t casq.tracked)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    s casq.track_sql := casq.track_sql(t);
+    columns text;
+    body text;
+    owner text := (SELECT rolname FROM pg_roles WHERE oid = casq.owner());
+BEGIN
+    SELECT string_agg(DISTINCT format('r.%I', (casq.tracked_column(t, called)).attname), ', ') INTO columns
+    FROM unnest(t.payload_columns || ARRAY[t.key_column, t.scope_column, t.size_column]) AS called
+    WHERE called IS NOT NULL;
+    body := format($body$
+DECLARE
+    stale boolean;
+BEGIN
+    BEGIN
+        stale := TG_RELID <> %1$L::regclass
+            AND pg_partition_root(TG_RELID) IS DISTINCT FROM %1$L::regclass;
+        IF TG_OP = 'INSERT' THEN
+            PERFORM %2$s FROM casq_new AS r LIMIT 1;
+        ELSE
+            PERFORM %2$s FROM casq_old AS r LIMIT 1;
+        END IF;
+        IF NOT FOUND THEN
+            RETURN NULL;
+        END IF;
+    EXCEPTION WHEN invalid_schema_name OR undefined_table OR undefined_column THEN
+        stale := true;
+    END;
+    IF stale THEN
+        EXECUTE coalesce(casq.log_statement(%3$L, TG_OP), 'SELECT');
+    ELSIF TG_OP = 'INSERT' THEN %4$s;
+    ELSIF TG_OP = 'UPDATE' THEN %5$s;
+    ELSE %6$s;
+    END IF;
+    RETURN NULL;
+END $body$, s.root, columns, t.kind, casq.log_statement(t, 'INSERT'),
+        casq.log_statement(t, 'UPDATE'), casq.log_statement(t, 'DELETE'));
+    IF EXISTS (SELECT FROM pg_proc WHERE proname = 'log_' || t.kind AND prosrc = body
+                                     AND pronamespace = 'casq'::regnamespace) THEN
+        RETURN;
+    END IF;
+    EXECUTE format('CREATE OR REPLACE FUNCTION casq.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER'
+        ' SET search_path = pg_catalog, pg_temp SET row_security = off SET enable_seqscan = off SET jit = off AS %L',
+        'log_' || t.kind, body);
+    -- Else a role could put this function on a table of its own and forge events.
+    EXECUTE format('REVOKE ALL ON FUNCTION casq.%I() FROM PUBLIC', 'log_' || t.kind);
+    IF current_user <> owner THEN
+        EXECUTE format('ALTER FUNCTION casq.%I() OWNER TO %I', 'log_' || t.kind, owner);
+    END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.put_triggers(kind text, relation regclass)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    names text[] := casq.trigger_names(kind);
+    name text;
+BEGIN
+    EXECUTE format('CREATE OR REPLACE TRIGGER %I AFTER INSERT ON %s REFERENCING NEW TABLE AS casq_new'
+        ' FOR EACH STATEMENT EXECUTE FUNCTION casq.%I()', names[1], relation, 'log_' || kind);
+    EXECUTE format('CREATE OR REPLACE TRIGGER %I AFTER UPDATE ON %s REFERENCING OLD TABLE AS casq_old NEW TABLE AS casq_new'
+        ' FOR EACH STATEMENT EXECUTE FUNCTION casq.%I()', names[2], relation, 'log_' || kind);
+    EXECUTE format('CREATE OR REPLACE TRIGGER %I AFTER DELETE ON %s REFERENCING OLD TABLE AS casq_old'
+        ' FOR EACH STATEMENT EXECUTE FUNCTION casq.%I()', names[3], relation, 'log_' || kind);
+    EXECUTE format('CREATE OR REPLACE TRIGGER %I BEFORE TRUNCATE ON %s'
+        ' FOR EACH STATEMENT EXECUTE FUNCTION casq.refuse_truncate()', names[4], relation);
+    IF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation AND c.relispartition AND c.relkind = 'r') THEN
+        -- After a MERGE into a partitioned table has inserted a row, Postgres 15
+        -- shows that row as the new image of all that it updates then, unless
+        -- the row's partition has a BEFORE INSERT trigger. This one never runs.
+        EXECUTE format('CREATE OR REPLACE TRIGGER %I BEFORE INSERT ON %s'
+            ' FOR EACH ROW WHEN (false) EXECUTE FUNCTION casq.leave_row()', names[5], relation);
+    END IF;
+    FOR name IN SELECT g.tgname FROM pg_trigger AS g WHERE g.tgrelid = relation AND g.tgname = ANY (names) LOOP
+        EXECUTE format('ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER %I', relation, name);
+    END LOOP;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.refuse_event_update()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    RAISE EXCEPTION 'casq: events are only inserted, an update would be seen by nobody'
+        USING ERRCODE = 'feature_not_supported',
+              HINT = 'Append a new event with casq.append_event.';
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.refuse_key(kind text, key text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    RAISE EXCEPTION 'casq: kind %: a key has 1 to 1024 bytes, this one has %', kind, octet_length(key)
+        USING ERRCODE = 'check_violation', DETAIL = format('The key begins with %L.', left(key, 64));
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.refuse_size(kind text, key text, size numeric)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    RAISE EXCEPTION 'casq: kind %: size % does not fit into bigint', kind, size
+        USING ERRCODE = 'numeric_value_out_of_range', DETAIL = format('The key begins with %L.', left(key, 64));
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.refuse_truncate()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    RAISE EXCEPTION 'casq: % is tracked, TRUNCATE would remove its rows without an event', TG_RELID::regclass
+        USING ERRCODE = 'feature_not_supported',
+              HINT = 'DELETE FROM the table, or SELECT casq.untrack(...) first.';
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.report_follower(name text, tick bigint, mark uuid)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    INSERT INTO casq.followers AS f (name, tick, mark)
+    VALUES (report_follower.name, report_follower.tick, report_follower.mark)
+    ON CONFLICT ON CONSTRAINT followers_pkey DO UPDATE
+    SET tick = excluded.tick, mark = excluded.mark, reported_at = excluded.reported_at;
+    RETURN EXISTS (SELECT FROM casq.ticks AS t
+                   WHERE t.id = report_follower.tick AND t.mark = report_follower.mark);
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.scope_condition(t casq.tracked, selected text[], argument text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF selected IS NULL THEN
+        RETURN 'true';
+    ELSIF selected = '{}' THEN
+        RETURN 'false';
+    ELSIF t.scope_column IS NULL THEN
+        RAISE EXCEPTION 'casq: kind % is selected by scope, and its table % has no scope column any more', quote_literal(t.kind), t.relation
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'Track the table again with scope_column => ''...'', or select all or none of the kind (enqueue select).';
+    END IF;
+    RETURN format('%s = ANY (%s)', (casq.track_sql(t)).scope, argument);
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.scope_group(kind text)
+ RETURNS casq.scope_groups
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    g casq.scope_groups;
+    c pg_class;
+BEGIN
+    SELECT * INTO g FROM casq.scope_groups AS k WHERE k.kind = scope_group.kind;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'casq: scopes of kind % are not grouped', coalesce(quote_literal(scope_group.kind), 'NULL')
+            USING ERRCODE = 'undefined_object',
+                  HINT = 'SELECT casq.group_scopes(kind, parents => ..., scope_column => ..., parent_column => ...) says which table has their parents. Grouped kinds: '
+                      || coalesce((SELECT string_agg(k.kind, ', ' ORDER BY k.kind) FROM casq.scope_groups AS k), 'none') || '.';
+    END IF;
+    SELECT * INTO c FROM pg_class WHERE oid = to_regclass(g.parents);
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'casq: there is no %, which scopes of kind % are grouped by', g.parents, g.kind
+            USING ERRCODE = 'undefined_table',
+                  HINT = format('SELECT casq.group_scopes(%L, ...) with a table that exists, or SELECT casq.ungroup_scopes(%1$L).', g.kind);
+    ELSIF c.relkind NOT IN ('r', 'p', 'v', 'm', 'f') OR c.relpersistence = 't' THEN
+        RAISE EXCEPTION 'casq: % is no table or view that everybody sees', g.parents
+            USING ERRCODE = 'wrong_object_type', HINT = 'Group by a table or view that is not temporary.';
+    ELSIF c.relkind = 'v' AND NOT pg_has_role(c.relowner, casq.owner(), 'USAGE') THEN
+        -- What a view calls is called with the rights of who reads it.
+        RAISE EXCEPTION 'casq: view % is that of %, and would be read with the rights of the owner of the schema casq, %',
+            g.parents, c.relowner::regrole, casq.owner()::regrole
+            USING ERRCODE = 'insufficient_privilege',
+                  HINT = format('ALTER VIEW %s OWNER TO %s;', g.parents, casq.owner()::regrole);
+    ELSIF c.relrowsecurity AND NOT EXISTS (SELECT FROM pg_roles WHERE oid = casq.owner() AND (rolsuper OR rolbypassrls))
+        AND (c.relforcerowsecurity OR NOT pg_has_role(casq.owner(), c.relowner, 'USAGE'))
+    THEN
+        RAISE EXCEPTION 'casq: row security would hide rows of % from the owner of the schema casq, %', g.parents, casq.owner()::regrole
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('ALTER ROLE %s BYPASSRLS.', casq.owner()::regrole);
+    END IF;
+    RETURN g;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.scopes_of(kind text, parent text)
+ RETURNS SETOF text
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET row_security TO 'off'
+AS $function$
+BEGIN
+    IF casq.can_be_parent(scopes_of.kind, scopes_of.parent) THEN
+        RETURN QUERY EXECUTE format('SELECT m.scope::text FROM (%s) AS m', casq.group_sql(scopes_of.kind, true))
+            USING scopes_of.kind, scopes_of.parent;
+    END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.selected(kind text, scope_id text)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT coalesce((
+        SELECT s.scopes IS NULL OR coalesce(selected.scope_id = ANY (s.scopes), false)
+        FROM casq.selections AS s WHERE s.kind = selected.kind), true)
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.sum_beyond(kind text, after_scope text, most integer)
+ RETURNS TABLE(scope_id text, size numeric, items bigint)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    t casq.tracked := casq.tracked_kind(sum_beyond.kind);
+    scope_column pg_attribute := casq.tracked_column(t, t.scope_column);
+    col text := format('r.%I', scope_column.attname);
+    type text := format_type(casq.base_type(scope_column.atttypid), -1);
+    size text := '0::numeric';
+    scope text := col;
+    ordered text := col;
+    first text := col || ' IS NOT NULL';
+    wanted text;
+    upto text;
+BEGIN
+    IF after_scope IS NOT NULL THEN
+        first := format('%s > $1::%s', col, type);
+    END IF;
+    EXECUTE format(
+        'WITH RECURSIVE s AS ('
+        '    (SELECT %1$s AS v FROM %2$s AS r WHERE %3$s ORDER BY %1$s LIMIT 1)'
+        '    UNION ALL'
+        '    SELECT (SELECT %1$s FROM %2$s AS r WHERE %1$s > s.v ORDER BY %1$s LIMIT 1) FROM s WHERE s.v IS NOT NULL)'
+        'SELECT v::text FROM s WHERE v IS NOT NULL LIMIT 1 OFFSET $2 - 1',
+        col, t.relation, first)
+    INTO upto USING after_scope, most;
+    wanted := first;
+    IF upto IS NOT NULL THEN
+        wanted := format('%s AND %s <= $2::%s', first, col, type);
+    END IF;
+    IF scope_column.attcollation <> 0 THEN
+        scope := scope || '::text COLLATE "C"';
+        ordered := format('min(%s)', col);
+    END IF;
+    IF t.size_column IS NOT NULL THEN
+        size := format('coalesce(sum(r.%I), 0)::numeric', (casq.tracked_column(t, t.size_column)).attname);
+    END IF;
+    RETURN QUERY EXECUTE format(
+        'SELECT %1$s::text, %2$s, count(*) FROM %3$s AS r WHERE %4$s GROUP BY %1$s ORDER BY %5$s',
+        scope, size, t.relation, wanted, ordered)
+    USING after_scope, upto;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.sum_by_scope(kind text, scopes text[])
+ RETURNS TABLE(scope_id text, size numeric, items bigint)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    t casq.tracked := casq.tracked_kind(sum_by_scope.kind);
+    scope_column pg_attribute;
+    size text := '0::numeric';
+    scope text;
+    wanted text := '';
+    together text;
+    type text;
+BEGIN
+    IF t.scope_column IS NULL THEN
+        RAISE EXCEPTION 'casq: kind % has no scope column, there is nothing to count it by', quote_literal(t.kind)
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Track the table again with scope_column => ''...''.';
+    END IF;
+    scope_column := casq.tracked_column(t, t.scope_column);
+    scope := format('r.%I', scope_column.attname);
+    IF scope_column.attcollation <> 0 THEN
+        -- Scopes are told apart by bytes, whatever the collation says.
+        scope := scope || '::text COLLATE "C"';
+    END IF;
+    together := 'GROUP BY ' || scope;
+    IF t.size_column IS NOT NULL THEN
+        size := format('coalesce(sum(r.%I), 0)::numeric', (casq.tracked_column(t, t.size_column)).attname);
+    END IF;
+    IF scopes IS NOT NULL THEN
+        type := format_type(casq.base_type(scope_column.atttypid), -1);
+        scopes := casq.values_of(type, scopes);
+        wanted := format('WHERE r.%I = ANY ($1::%s[])', scope_column.attname, type);
+    END IF;
+    IF cardinality(scopes) = 1 AND casq.equal_is_same(scope_column, scopes[1]) THEN
+        scope := '$1[1]';
+        together := 'HAVING count(*) > 0';
+    END IF;
+    RETURN QUERY EXECUTE format(
+        'SELECT g.scope::text, g.size, g.items FROM (SELECT %1$s AS scope, %2$s AS size, count(*) AS items FROM %3$s AS r %4$s %5$s OFFSET 0) AS g WHERE num_nonnulls(g.scope) > 0',
+        scope, size, t.relation, wanted, together) USING scopes;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.text_form(type oid)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT CASE
+        WHEN b IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) THEN 'integer'
+        WHEN b = 'uuid'::regtype THEN 'uuid'
+        WHEN b IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype) THEN 'text'
+    END
+    FROM casq.base_type(type) AS b
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.things(kind text, after text, page_size integer, selected text[], OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT last_key text, OUT life integer, OUT life_id uuid, OUT tick bigint)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET row_security TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+ SET jit TO 'off'
+AS $function$
+DECLARE
+    t casq.tracked;
+    s casq.track_sql;
+    k record;
+BEGIN
+    PERFORM casq.may_read_log();
+    SELECT n.life, n.life_id, n.tick INTO life, life_id, tick FROM casq.newest_tick() AS n;
+    SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = things.kind;
+    listed := FOUND OR selected IS NOT DISTINCT FROM '{}';
+    IF NOT listed OR selected = '{}' THEN
+        RETURN;
+    END IF;
+    s := casq.track_sql(t);
+    k := casq.key_sql(t);
+    EXECUTE format('SELECT array_agg(page.key) FILTER (WHERE page.wanted), array_agg(page.payload) FILTER (WHERE page.wanted),'
+        ' array_agg(page.scope) FILTER (WHERE page.wanted), (array_agg(page.key))[count(*)]'
+        ' FROM (SELECT w.key, w.scope, w.wanted, CASE WHEN w.wanted THEN w.payload END AS payload'
+        ' FROM (SELECT %s::text AS key, (%s)::text AS payload, %s AS scope, coalesce(%s, false) AS wanted FROM %s AS r WHERE %s ORDER BY %s LIMIT $2) AS w) AS page',
+        s.key, s.payload, s.scope, casq.scope_condition(t, selected, '$3'), s.root,
+        CASE WHEN after IS NULL THEN 'true' ELSE k.beyond END, k.ordered)
+    INTO keys, payloads, scopes, last_key USING after, page_size, selected;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.things_missing(kind text, asked text[], selected text[], OUT listed boolean, OUT keys text[], OUT life integer, OUT life_id uuid, OUT tick bigint)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET row_security TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+DECLARE
+    t casq.tracked;
+    s casq.track_sql;
+    k record;
+BEGIN
+    PERFORM casq.may_read_log();
+    SELECT n.life, n.life_id, n.tick INTO life, life_id, tick FROM casq.newest_tick() AS n;
+    IF selected = '{}' THEN
+        listed := true;
+        keys := asked;
+        RETURN;
+    END IF;
+    SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = things_missing.kind;
+    listed := FOUND;
+    IF NOT listed THEN
+        RETURN;
+    END IF;
+    s := casq.track_sql(t);
+    k := casq.key_sql(t);
+    EXECUTE format('SELECT array_agg(w.key) FROM unnest($1) AS w (key)'
+        ' CROSS JOIN LATERAL (SELECT %s AS key) AS c'
+        ' LEFT JOIN LATERAL (SELECT %s AS wanted FROM %s AS r WHERE %s LIMIT 1) AS found ON true'
+        ' WHERE found.wanted IS NOT TRUE',
+        k.typed, casq.scope_condition(t, selected, '$2'), s.root, k.present)
+    INTO keys USING asked, selected;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.things_of(kind text, asked text[], selected text[], OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT life integer, OUT life_id uuid, OUT tick bigint)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET row_security TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+DECLARE
+    t casq.tracked;
+    s casq.track_sql;
+    k record;
+BEGIN
+    PERFORM casq.may_read_log();
+    SELECT n.life, n.life_id, n.tick INTO life, life_id, tick FROM casq.newest_tick() AS n;
+    SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = things_of.kind;
+    listed := FOUND OR selected IS NOT DISTINCT FROM '{}';
+    IF NOT listed OR selected = '{}' THEN
+        RETURN;
+    END IF;
+    s := casq.track_sql(t);
+    k := casq.key_sql(t);
+    -- LIMIT keeps the planner from turning the look-ups into a join over all.
+    EXECUTE format('SELECT array_agg(w.key), array_agg(found.payload), array_agg(found.scope) FROM unnest($1) AS w (key)'
+        ' CROSS JOIN LATERAL (SELECT %s AS key) AS c'
+        ' CROSS JOIN LATERAL (SELECT (%s)::text AS payload, %s AS scope, %s AS wanted FROM %s AS r WHERE %s LIMIT 1) AS found'
+        ' WHERE found.wanted',
+        k.typed, s.payload, s.scope, casq.scope_condition(t, selected, '$2'), s.root, k.present)
+    INTO keys, payloads, scopes USING asked, selected;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.tick(force boolean DEFAULT false)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    last casq.ticks;
+    newest casq.lives;
+    present pg_snapshot;
+    present_lsn pg_lsn;
+    high bigint;
+    cluster bigint;
+    line integer;
+    begins boolean;
+BEGIN
+    IF pg_is_in_recovery() THEN
+        RAISE EXCEPTION 'casq: a tick is taken on the primary only, this server is a standby'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'Point DATABASE_URL at the primary.';
+    END IF;
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'casq: a tick needs READ COMMITTED, this transaction is %',
+            upper(current_setting('transaction_isolation'))
+            USING ERRCODE = 'invalid_transaction_state',
+                  HINT = 'An old snapshot would deliver events twice; call casq.tick() in a transaction of its own.';
+    END IF;
+    IF pg_current_xact_id_if_assigned() IS NOT NULL THEN
+        RAISE EXCEPTION 'casq: a tick needs a transaction of its own, this one has written already'
+            USING ERRCODE = 'active_sql_transaction',
+                  HINT = 'Call casq.tick() before anything else, or after COMMIT.';
+    END IF;
+    IF NOT pg_try_advisory_xact_lock(hashtextextended('casq.tick', 0)) THEN
+        RETURN NULL;
+    END IF;
+
+    SELECT * INTO last FROM casq.ticks ORDER BY id DESC LIMIT 1;
+    present := pg_current_snapshot();
+    present_lsn := pg_current_wal_insert_lsn();
+    -- After the snapshot, and before this transaction gets its xid.
+    high := casq.last_event_id();
+
+    SELECT system_identifier INTO cluster FROM pg_control_system();
+    -- pg_control_checkpoint() shows a promotion only after the next checkpoint.
+    line := ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer;
+    SELECT * INTO newest FROM casq.lives ORDER BY life DESC LIMIT 1;
+    begins := newest.life IS NULL
+        OR (newest.system_identifier, newest.timeline) IS DISTINCT FROM (cluster, line);
+
+    -- Visible events of transactions to come can only be restored ones.
+    IF pg_snapshot_xmin(present) < pg_snapshot_xmin(last.snapshot)
+        OR pg_snapshot_xmax(present) < pg_snapshot_xmax(last.snapshot)
+        OR (begins AND EXISTS (SELECT FROM casq.events WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())))
+    THEN
+        RAISE EXCEPTION 'casq: this server''s transaction ids lie below those of the log'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  DETAIL = format('The log was written by system %s, this is system %s.',
+                                  newest.system_identifier, cluster),
+                  HINT = 'A dump was restored into another cluster: SELECT casq.adopt_log() starts the log anew, then run enqueue backfill for each kind.';
+    END IF;
+
+    IF NOT (force OR begins OR last.id IS NULL
+            OR abs(extract(epoch FROM clock_timestamp() - last.taken_at)) >= 10
+            OR casq.events_between(last.snapshot, present))
+    THEN
+        RETURN NULL;
+    END IF;
+
+    -- A tick that was seen must not be lost by a crash of this server.
+    PERFORM set_config('synchronous_commit', 'on', true);
+    IF begins THEN
+        INSERT INTO casq.lives (life, system_identifier, timeline, began_tick, began_lsn)
+        VALUES (coalesce(newest.life, 0) + 1, cluster, line, coalesce(last.id + 1, 0), present_lsn)
+        RETURNING * INTO newest;
+    END IF;
+    IF last.id IS NULL THEN
+        -- The first tick shows nothing: a reader that starts there reads all.
+        INSERT INTO casq.ticks (id, life, snapshot, low_id, high_id, lsn)
+        VALUES (0, newest.life, '1:1:', 0, 0, '0/0')
+        RETURNING * INTO last;
+    END IF;
+    INSERT INTO casq.ticks (id, life, snapshot, low_id, high_id, lsn)
+    VALUES (last.id + 1, newest.life, present, last.high_id, high, present_lsn);
+    RETURN last.id + 1;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.total(INOUT kind text, parent text, OUT parent_id text, OUT size numeric, OUT items bigint, OUT scopes bigint, OUT exact boolean, OUT as_of_tick bigint, OUT as_of timestamp with time zone)
+ RETURNS SETOF record
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET row_security TO 'off'
+AS $function$
+BEGIN
+    IF NOT casq.can_be_parent(kind, parent) THEN
+        RETURN;
+    END IF;
+    RETURN QUERY EXECUTE format($sql$
+        SELECT $1, $2, t.size, t.items, t.scopes, t.exact, a.tick, a.at
+        FROM (
+            SELECT coalesce(sum(c.size), 0) AS size, coalesce(sum(c.items), 0)::bigint AS items, count(*) AS scopes,
+                   bool_and(coalesce(k.complete OR c.generation = k.generation, false)) AS exact
+            FROM (%s) AS m
+            LEFT JOIN casq.counters AS c ON c.kind = $1 AND c.scope_id = m.scope::text COLLATE "C"
+            LEFT JOIN casq.counter_kinds AS k ON k.kind = $1
+            HAVING count(*) > 0
+        ) AS t
+        CROSS JOIN (SELECT min(tick) AS tick, min(moved_at) AS at FROM casq.counter_shards HAVING count(*) > 0) AS a$sql$,
+        casq.group_sql(kind, true)) USING kind, parent;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.totals(INOUT kind text, OUT parent_id text, OUT size numeric, OUT items bigint, OUT scopes bigint, OUT exact boolean, OUT as_of_tick bigint, OUT as_of timestamp with time zone)
+ RETURNS SETOF record
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET row_security TO 'off'
+AS $function$
+BEGIN
+    RETURN QUERY EXECUTE format($sql$
+        SELECT $1, t.parent::text, t.size, t.items, t.scopes, t.exact, a.tick, a.at
+        FROM (
+            SELECT m.parent, coalesce(sum(s.size), 0) AS size, coalesce(sum(s.items), 0)::bigint AS items, count(*) AS scopes,
+                   bool_and(coalesce(s.exact, (SELECT k.complete FROM casq.counter_kinds AS k WHERE k.kind = $1), false)) AS exact
+            FROM (%s) AS m
+            FULL JOIN (SELECT * FROM casq.statistics WHERE kind = $1) AS s ON s.scope_id = m.scope::text COLLATE "C"
+            WHERE m.parent IS NOT NULL OR (s.size, s.items) <> (0, 0)
+            GROUP BY m.parent
+        ) AS t
+        CROSS JOIN (SELECT min(tick) AS tick, min(moved_at) AS at FROM casq.counter_shards HAVING count(*) > 0) AS a$sql$,
+        casq.group_sql(kind, false)) USING kind;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.track(relation regclass, kind text, transfer text, key_column text, scope_column text DEFAULT NULL::text, size_column text DEFAULT NULL::text, payload_columns text[] DEFAULT '{}'::text[], queue text DEFAULT NULL::text, prefix text DEFAULT ''::text)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    wanted casq.tracked;
+    present casq.tracked;
+    existing bigint;
+    appeared boolean;
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'casq: track needs READ COMMITTED, an old snapshot misses rows'
+            USING ERRCODE = 'invalid_transaction_state';
+    ELSIF track.kind IS NULL OR track.kind !~ '^[a-z][a-z0-9_]{0,39}$' THEN
+        RAISE EXCEPTION 'casq: % is no name for a kind', coalesce(quote_literal(track.kind), 'NULL')
+            USING ERRCODE = 'invalid_name', HINT = 'A kind has 1 to 40 lower case letters, digits and _, a letter first.';
+    ELSIF track.transfer IS NULL OR track.transfer NOT IN ('file', 'git', 'none') THEN
+        RAISE EXCEPTION 'casq: unknown transfer %', coalesce(quote_literal(track.transfer), 'NULL')
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Known transfers: file, git, none.';
+    ELSIF track.key_column IS NULL THEN
+        RAISE EXCEPTION 'casq: track needs a key_column' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    wanted.relation := track.relation;
+    wanted.relation_oid := track.relation;
+    wanted.kind := track.kind;
+    wanted.key_column := track.key_column;
+    wanted.scope_column := track.scope_column;
+    wanted.size_column := track.size_column;
+    wanted.payload_columns := coalesce((SELECT array_agg(DISTINCT p ORDER BY p) FROM unnest(track.payload_columns) AS p), '{}');
+    wanted.numbers := '{}';
+    PERFORM casq.check_relation(track.relation), casq.check_columns(wanted);
+    IF EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = track.relation)
+        AND (SELECT count(*) FROM pg_event_trigger WHERE evtname IN ('casq_ddl', 'casq_drop') AND evtenabled = 'A') < 2
+    THEN
+        RAISE EXCEPTION 'casq: % is partitioned, and nothing here follows new, attached and detached partitions', track.relation
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'A superuser must run once in this database: SELECT casq.install_event_trigger();';
+    END IF;
+
+    -- The count may take long, so it comes before any lock.
+    EXECUTE format('SELECT count(*) FROM %s', track.relation) INTO existing;
+    PERFORM casq.define_kind(track.kind, track.transfer, track.queue, track.prefix);
+    EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', track.relation);
+    PERFORM casq.check_relation(track.relation), casq.check_columns(wanted);
+
+    DELETE FROM casq.tracked AS t WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation);
+    SELECT * INTO present FROM casq.tracked AS t WHERE t.relation = track.relation OR t.kind = track.kind
+    ORDER BY t.relation = track.relation DESC LIMIT 1;
+    IF present.relation <> track.relation THEN
+        RAISE EXCEPTION 'casq: kind % is that of table %', quote_literal(track.kind), present.relation
+            USING ERRCODE = 'duplicate_object',
+                  HINT = format('Choose another kind, or SELECT casq.untrack(%L) first.', present.relation);
+    ELSIF (present.kind, present.key_column, present.scope_column, present.size_column, present.payload_columns)
+        IS DISTINCT FROM (wanted.kind, wanted.key_column, wanted.scope_column, wanted.size_column, wanted.payload_columns)
+        AND present.relation IS NOT NULL
+    THEN
+        RAISE EXCEPTION 'casq: % is tracked otherwise', track.relation
+            USING ERRCODE = 'duplicate_object',
+                  DETAIL = format('Present: %s.', to_jsonb(present) - '{relation,relation_oid,numbers,tracked_at}'::text[]),
+                  HINT = format('SELECT casq.untrack(%L) first, in the same transaction.', track.relation);
+    ELSIF present.relation IS NULL THEN
+        INSERT INTO casq.tracked (relation, kind, key_column, scope_column, size_column, payload_columns, numbers, relation_oid)
+        VALUES (wanted.relation, wanted.kind, wanted.key_column, wanted.scope_column, wanted.size_column,
+                wanted.payload_columns, wanted.numbers, wanted.relation_oid);
+        -- First the triggers: members without them are partitions that came.
+        PERFORM set_config('casq.aligning', 'on', true);
+        PERFORM casq.put_log_function(wanted);
+        PERFORM casq.put_triggers(wanted.kind, m) FROM casq.members(track.relation) AS m;
+    END IF;
+    PERFORM casq.align(track.kind);
+
+    EXECUTE format('SELECT EXISTS (SELECT FROM %s)', track.relation) INTO appeared;
+    IF existing = 0 AND appeared THEN
+        EXECUTE format('SELECT count(*) FROM %s', track.relation) INTO existing;
+    END IF;
+    IF existing > 0 AND present.relation IS NULL THEN
+        RAISE NOTICE 'casq: % rows of % are there already, run: enqueue backfill --kind %', existing, track.relation, track.kind;
+    END IF;
+    RETURN existing;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.track_sql(t casq.tracked)
+ RETURNS casq.track_sql
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    s casq.track_sql;
+    a pg_attribute := casq.tracked_column(t, t.key_column);
+    base oid := casq.base_type(a.atttypid);
+    key_collation pg_collation;
+    called text;
+    told text;
+    fields text[] := '{}';
+BEGIN
+    SELECT format('%I.%I', n.nspname, c.relname) INTO s.root
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = t.relation;
+    IF base IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype) THEN
+        -- Things are told apart by bytes, whatever the column's collation says.
+        SELECT c.* INTO key_collation FROM pg_collation AS c
+        WHERE c.oid = (casq.key_index(t.relation, a.attnum)).indcollation[0];
+        s.key := format('r.%I::text COLLATE "C"', a.attname);
+        s.resource_id := format('CASE WHEN octet_length(c.key) BETWEEN 1 AND 1024 THEN c.key ELSE casq.refuse_key(%L, c.key) END', t.kind);
+        s.present := format('r.%I = c.key%s%s', a.attname,
+            CASE WHEN base = 'bpchar'::regtype THEN '::bpchar' ELSE '' END,
+            coalesce(format(' COLLATE %s', key_collation.oid::regcollation), ''));
+        IF NOT key_collation.collisdeterministic THEN
+            s.present := format('%s AND %s = c.key', s.present, s.key);
+        END IF;
+    ELSE
+        s.key := format('r.%I::%s', a.attname, base::regtype);
+        s.resource_id := 'c.key::text';
+        s.present := format('r.%I = c.key', a.attname);
+    END IF;
+
+    s.scope := 'NULL::text';
+    IF t.scope_column IS NOT NULL THEN
+        a := casq.tracked_column(t, t.scope_column);
+        s.scope := format('r.%I::text COLLATE "C"', a.attname);
+    END IF;
+
+    s.size := 'NULL::bigint';
+    s.bytes := 'coalesce(i.size, 0)::bigint';
+    IF t.size_column IS NOT NULL THEN
+        a := casq.tracked_column(t, t.size_column);
+        s.size := format('r.%I', a.attname);
+        IF casq.base_type(a.atttypid) = 'numeric'::regtype THEN
+            s.bytes := format('CASE WHEN coalesce(i.size, 0) BETWEEN -9223372036854775807 AND 9223372036854775807'
+                ' THEN coalesce(i.size, 0)::bigint ELSE casq.refuse_size(%L, i.key::text, i.size) END', t.kind);
+        END IF;
+        IF NOT 'size' = ANY (t.payload_columns) THEN
+            fields := ARRAY[format('''size'', r.%I', a.attname)];
+        END IF;
+    END IF;
+
+    s.images := '{}';
+    FOREACH called IN ARRAY t.payload_columns LOOP
+        a := casq.tracked_column(t, called);
+        base := casq.base_type(a.atttypid);
+        told := format('r.%I', a.attname);
+        IF base >= 16384 THEN
+            -- A type of the user's own is told as its text: its casts, to json
+            -- or to text, would run with the rights of casq's owner.
+            told := format('CASE WHEN num_nonnulls(%1$s) > 0 THEN format(''%%s'', %1$s) END', told);
+        ELSIF base = 'bytea'::regtype THEN
+            -- How bytea is written depends on the session's bytea_output.
+            told := format('encode(%s, ''hex'')', told);
+        END IF;
+        fields := fields || format('%L, %s', called, told);
+        -- Only types whose equality is identity are compared as they are:
+        -- json has none, and a collation may call two texts equal.
+        s.images := s.images || CASE
+            WHEN base IN ('bool'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'uuid'::regtype,
+                          'date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype) THEN told
+            WHEN base IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype, 'bytea'::regtype) OR base >= 16384
+                THEN format('(%s)::text COLLATE "C"', told)
+            ELSE format('to_jsonb(%s)', told) END;
+    END LOOP;
+    s.payload := format('jsonb_build_object(%s)', array_to_string(fields, ', '));
+    RETURN s;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.tracked_column(t casq.tracked, called text)
+ RETURNS pg_attribute
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    found_column pg_attribute;
+BEGIN
+    SELECT * INTO found_column FROM pg_attribute AS a
+    WHERE a.attrelid = t.relation AND a.attnum > 0 AND NOT a.attisdropped
+      AND CASE WHEN t.relation_oid = t.relation::oid AND t.numbers ? called
+               THEN a.attnum = (t.numbers ->> called)::smallint
+               ELSE a.attname = called END;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'casq: table % has no column %, which kind % needs',
+            t.relation, quote_ident(called), t.kind
+            USING ERRCODE = 'undefined_column',
+                  HINT = format('Name a column that exists; to give up a tracked one: SELECT casq.untrack(%L).', t.relation);
+    END IF;
+    RETURN found_column;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.tracked_kind(kind text)
+ RETURNS casq.tracked
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    t casq.tracked;
+BEGIN
+    SELECT * INTO t FROM casq.tracked AS k WHERE k.kind = tracked_kind.kind;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'casq: kind % has no tracked table', coalesce(quote_literal(tracked_kind.kind), 'NULL')
+            USING ERRCODE = 'undefined_object',
+                  HINT = format('Tracked kinds: %s.', coalesce((SELECT string_agg(k.kind, ', ' ORDER BY k.kind) FROM casq.tracked AS k), 'none'));
+    END IF;
+    RETURN t;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.trigger_names(kind text)
+ RETURNS text[]
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT ARRAY['casq_' || kind || '_insert', 'casq_' || kind || '_update',
+                 'casq_' || kind || '_delete', 'casq_' || kind || '_truncate', 'casq_' || kind || '_merge']
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.ungroup_scopes(kind text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    DELETE FROM casq.scope_groups AS k WHERE k.kind = ungroup_scopes.kind;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'casq: scopes of kind % are not grouped', coalesce(quote_literal(ungroup_scopes.kind), 'NULL')
+            USING ERRCODE = 'undefined_object',
+                  HINT = 'Grouped kinds: ' || coalesce((SELECT string_agg(k.kind, ', ' ORDER BY k.kind) FROM casq.scope_groups AS k), 'none') || '.';
+    END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.untrack(relation regclass)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    gone casq.tracked;
+BEGIN
+    EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', untrack.relation);
+    DELETE FROM casq.tracked AS t WHERE t.relation = untrack.relation RETURNING * INTO gone;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'casq: % is not tracked', untrack.relation
+            USING ERRCODE = 'undefined_object',
+                  HINT = coalesce('Tracked: ' || (SELECT string_agg(t.relation::text, ', ' ORDER BY t.kind) FROM casq.tracked AS t) || '.',
+                                  'No table is tracked.');
+    END IF;
+    PERFORM casq.drop_triggers(gone.kind, g.tgrelid) FROM (
+        SELECT DISTINCT tgrelid FROM pg_trigger WHERE tgname = ANY (casq.trigger_names(gone.kind))
+    ) AS g;
+    EXECUTE format('DROP FUNCTION casq.%I()', 'log_' || gone.kind);
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.values_of(type text, texts text[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    single text;
+    kept text[] := '{}';
+BEGIN
+    BEGIN
+        EXECUTE format('SELECT $1::%s[]', type) USING texts;
+        RETURN texts;
+    EXCEPTION WHEN data_exception THEN
+        IF cardinality(texts) <= 1 THEN
+            RETURN '{}';
+        END IF;
+    END;
+    FOREACH single IN ARRAY texts LOOP
+        kept := kept || casq.values_of(type, ARRAY[single]);
+    END LOOP;
+    RETURN kept;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.why(kind text, key text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    r casq.registry;
+    s casq.registry_status;
+    p casq.processes;
+    j record;
+    waits boolean; -- a job is there, and waits to be fetched
+    answer text;
+BEGIN
+    SELECT * INTO r FROM casq.registry AS t WHERE t.kind = why.kind AND t.resource_id = why.key;
+    IF NOT FOUND THEN
+        IF NOT EXISTS (SELECT FROM casq.kinds AS k WHERE k.kind = why.kind) THEN
+            answer := format('%s is not a known kind here; known: %s', quote_nullable(why.kind),
+                coalesce((SELECT string_agg(k.kind, ', ' ORDER BY k.kind) FROM casq.kinds AS k), 'none'));
+        ELSE
+            answer := format('%s %s has no row: no event of it has been applied; the cursor stands at %s',
+                why.kind, quote_nullable(why.key),
+                coalesce((SELECT 'tick ' || c.tick FROM casq.cursors AS c WHERE c.name = 'registry'), 'nothing yet'));
+        END IF;
+        RETURN answer || casq.why_selection(why.kind, NULL) || casq.why_events(why.kind, why.key) || casq.why_reconcile(why.kind, NULL, NULL);
+    END IF;
+    SELECT * INTO s FROM casq.registry_status AS t WHERE t.kind = why.kind AND t.resource_id = why.key;
+
+    answer := format('%s %s is %s: version %s was asked for %s ago by event %s of life %s (tick %s)',
+        r.kind, quote_literal(r.resource_id), s.status, r.version,
+        date_trunc('second', clock_timestamp() - r.queued_at), r.event_id, r.life, r.tick);
+    IF s.status IN ('synced', 'removed') THEN
+        RETURN answer || CASE s.status WHEN 'synced' THEN ' and is in place' ELSE ' and is gone' END
+            || coalesce(' since ' || r.verified_at, '') || casq.why_selection(r.kind, r) || casq.why_events(r.kind, r.resource_id)
+            || casq.why_reconcile(r.kind, r.life, r.tick);
+    END IF;
+    answer := answer || CASE WHEN r.synced_version IS NULL THEN '; nothing is in place'
+                             ELSE format('; in place is version %s', r.synced_version) END;
+    IF r.claim IS NOT NULL THEN
+        SELECT * INTO p FROM casq.processes AS t WHERE t.id = r.claim_process;
+        answer := answer || CASE
+            WHEN p.id IS NULL OR p.dead_at IS NOT NULL THEN
+                format('; process %s died with it and the sweep will hand it on', r.claim_process)
+            ELSE format('; job %s has it in process %s on %s (attempt %s)', coalesce(r.claim_job::text, 'of an unknown number'),
+                p.pid, p.host, r.attempts)
+        END;
+    END IF;
+
+    SELECT t.id, t.state, t.queue, t.scheduled_at INTO j
+    FROM river.river_job AS t
+    WHERE t.args @> jsonb_build_object('kind', r.kind, 'resource_id', r.resource_id, 'version', r.version)
+      AND t.kind IN ('casq_sync', 'casq_remove')
+      AND t.state IN ('available', 'retryable', 'scheduled', 'pending', 'running')
+      AND (r.claim IS NULL OR t.id IS DISTINCT FROM r.claim_job)
+    ORDER BY t.id DESC LIMIT 1;
+    waits := FOUND AND j.state <> 'running';
+
+    IF r.failed_version = r.version THEN
+        answer := answer || format('; %s ended with: %s',
+            CASE WHEN r.claim IS NULL THEN format('attempt %s', r.attempts) ELSE 'an attempt before' END,
+            coalesce(r.last_error, 'an error that is not known'))
+            || coalesce('; the source does not have it, seen first at ' || s.missing_since, '');
+        IF r.claim IS NULL THEN
+            answer := answer || CASE
+                WHEN r.retry_at > clock_timestamp() THEN '; next attempt at ' || r.retry_at
+                WHEN r.retry_at IS NOT NULL THEN format('; the next attempt was due at %s', r.retry_at)
+                WHEN j.id IS NOT NULL THEN '; it is tried again'
+                ELSE '; it is not tried again by itself (enqueue resync --failed)' END;
+        END IF;
+    END IF;
+    IF j.id IS NOT NULL THEN
+        answer := answer || format('; job %s is %s in queue %s', j.id, j.state, j.queue);
+        IF EXISTS (SELECT FROM river.river_queue AS q WHERE q.name = j.queue AND q.paused_at IS NOT NULL) THEN
+            answer := answer || ', which is paused';
+        END IF;
+    ELSIF r.claim IS NULL AND (s.status <> 'failed' OR r.retry_at IS NOT NULL) THEN
+        answer := answer || '; no job is there for it (a reconcile, or enqueue resync, asks again)';
+    END IF;
+    IF (waits OR r.claim IS NOT NULL) AND NOT EXISTS (SELECT FROM casq.processes AS t WHERE t.dead_at IS NULL) THEN
+        answer := answer || '; no worker is running that could go on with it';
+    END IF;
+    RETURN answer || casq.why_selection(r.kind, r) || casq.why_events(r.kind, r.resource_id)
+        || casq.why_reconcile(r.kind, r.life, r.tick);
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.why_events(kind text, key text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT coalesce((
+        SELECT format('; event %s of life %s could not be applied: %s (enqueue replay looks at the source again)%s',
+            f.event_id, f.life, f.reason, CASE WHEN f.more > 0 THEN format('; and %s more', f.more) END)
+        FROM (
+            SELECT e.life, e.event_id, e.reason, count(*) OVER () - 1 AS more
+            FROM casq.event_failures AS e
+            WHERE e.kind = why_events.kind AND e.resource_id = why_events.key AND e.replayed_at IS NULL
+            ORDER BY e.life DESC, e.event_id DESC LIMIT 1
+        ) AS f), '')
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.why_reconcile(kind text, life integer, tick bigint)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT coalesce((
+        SELECT format('; reconcile %s, %s, will look at it', q.id,
+            CASE WHEN q.started_at IS NULL THEN 'asked for at ' || q.requested_at ELSE 'begun at ' || q.started_at END)
+        FROM casq.reconcile_runs AS q
+        WHERE q.finished_at IS NULL AND NOT q.dry_run
+          AND (q.kind IS NULL OR q.kind = why_reconcile.kind)
+          AND (q.beyond_tick IS NULL OR why_reconcile.tick IS NULL
+               OR (why_reconcile.life, why_reconcile.tick) > (q.beyond_life, q.beyond_tick))
+        ORDER BY q.id LIMIT 1), '')
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.why_selection(kind text, r casq.registry)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT coalesce((
+        SELECT CASE
+            WHEN s.scopes = '{}' THEN '; not selected on this site, which has nothing of the kind (enqueue select)'
+            -- A row that is not there, or is older than scope_id, does not tell.
+            WHEN r.scope_id IS NULL AND (r.deleted_at IS NOT NULL OR r.version IS NULL) THEN
+                format('; if it is in another scope it is not selected on this site, which has only %s of the kind (enqueue select)', w.words)
+            WHEN r.scope_id <> ALL (s.scopes) THEN
+                format('; not selected on this site, which has only %s of the kind, and not %s (enqueue select)', w.words, quote_literal(r.scope_id))
+            END
+        FROM casq.selections AS s
+        CROSS JOIN LATERAL (
+            SELECT format('scope %s%s', string_agg(quote_literal(x.scope), ', '),
+                CASE WHEN cardinality(s.scopes) > 10 THEN format(' and %s more', cardinality(s.scopes) - 10) END) AS words
+            FROM unnest(s.scopes[:10]) AS x (scope)
+        ) AS w
+        WHERE s.kind = why_selection.kind AND s.scopes IS NOT NULL), '')
+$function$;
+
+---- Triggers
+
+CREATE TRIGGER events_are_only_inserted BEFORE UPDATE ON casq.events FOR EACH STATEMENT EXECUTE FUNCTION casq.refuse_event_update();
+
+CREATE TRIGGER on_life AFTER INSERT ON casq.lives FOR EACH ROW EXECUTE FUNCTION casq.on_life();
+
+CREATE TRIGGER counting_begins AFTER INSERT OR DELETE OR UPDATE ON casq.tracked FOR EACH ROW EXECUTE FUNCTION casq.begin_counting();
+
+---- Event triggers
+
+CREATE EVENT TRIGGER casq_ddl ON ddl_command_end
+    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA', 'ALTER SCHEMA', 'ALTER TYPE', 'CREATE SUBSCRIPTION', 'ALTER SUBSCRIPTION')
+    EXECUTE FUNCTION casq.on_ddl();
+-- enabled: A
+
+CREATE EVENT TRIGGER casq_drop ON sql_drop
+    EXECUTE FUNCTION casq.on_drop();
+-- enabled: A
+
+---- Grants
+
+REVOKE ALL ON FUNCTION casq.on_ddl() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.on_drop() FROM PUBLIC;
