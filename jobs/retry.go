@@ -36,6 +36,10 @@ func (w *Worker) judge(ctx context.Context, job *rivertype.JobRow, claim *regist
 	case errors.Is(cause, transfer.ErrMissing):
 		wait := backOff(claim.Attempts, maxMissing, job)
 		end.missing, end.retryAt, end.river = true, new(time.Now().Add(wait)), river.JobSnooze(wait)
+	case errors.Is(cause, transfer.ErrElsewhere):
+		// All runs meet it, until somebody has mounted what is missing.
+		wait := backOff(claim.Attempts, maxElsewhere, job)
+		end.retryAt, end.river = new(time.Now().Add(wait)), river.JobSnooze(wait)
 	case job.Attempt < job.MaxAttempts:
 		end.retryAt = new(nextRetry(job))
 	}
@@ -51,8 +55,9 @@ func (e ending) write(r *registry.Registry, claim *registry.Claim) (superseded b
 
 // The longest times between two attempts.
 const (
-	maxRetry   = 24 * time.Hour
-	maxMissing = 15 * time.Minute
+	maxRetry     = 24 * time.Hour
+	maxMissing   = 15 * time.Minute
+	maxElsewhere = time.Minute
 )
 
 // nextRetry is the same for the row and for River.

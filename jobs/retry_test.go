@@ -108,3 +108,16 @@ func TestAPanicOutsideOfARun(t *testing.T) {
 		t.Errorf("River is told %v", err)
 	}
 }
+
+// A folder that is not there uses up no attempt, and is looked for soon.
+func TestAFolderThatIsElsewhere(t *testing.T) {
+	t.Parallel()
+	m := &mover{copy: func(context.Context) error { return transfer.ErrElsewhere }}
+	b := setupWork(t, m)
+	for attempt := range 30 {
+		snooze, ok := errors.AsType[*rivertype.JobSnoozeError](b.work(t.Context(), 1))
+		if !ok || snooze.Duration > maxElsewhere*11/10 {
+			t.Fatalf("attempt %d: %v", attempt, snooze)
+		}
+	}
+}

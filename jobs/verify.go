@@ -101,6 +101,9 @@ func (v *verifier) Work(ctx context.Context, job *river.Job[VerifyArgs]) error {
 		return river.JobSnooze(0)
 	}
 	v.w.cfg.Logger.WarnContext(ctx, "cannot verify", append(tokenAttrs(job.Args.token()), "err", err)...)
+	if errors.Is(err, transfer.ErrElsewhere) {
+		return river.JobSnooze(maxElsewhere)
+	}
 	err = forRiver(err)
 	// The source lacks it: that is for its events, or a reconcile, to decide.
 	if errors.Is(err, transfer.ErrMissing) || errors.Is(err, transfer.ErrBadPlace) || errors.Is(err, transfer.ErrBadPayload) {

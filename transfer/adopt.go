@@ -57,7 +57,7 @@ func (f *placedFile) settled(context.Context) error { return nil }
 // who could exchange it; a file that has other names could still be written to by
 // them.
 func (r *fileRun) linkPlace() *placedFile {
-	parent, err := r.files.target.openDir(path.Dir(r.path))
+	parent, err := r.stage.tree.openDir(path.Dir(r.path))
 	if err != nil {
 		return nil
 	}

@@ -109,7 +109,7 @@ func (r *repositoryRun) prepare(parent *os.File, base string) (uint, error) {
 // notNested refuses a place inside another repository.
 func (r *repositoryRun) notNested() error {
 	for above := path.Dir(r.path); above != "."; above = path.Dir(above) {
-		dir, err := r.repositories.target.openDir(above)
+		dir, err := r.stage.tree.openDir(above)
 		if errors.Is(err, unix.ENOENT) {
 			continue
 		}

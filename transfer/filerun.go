@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 
 	"golang.org/x/sys/unix"
 )
@@ -172,11 +173,41 @@ func (r *fileRun) publish(ctx context.Context) error {
 	if r.published {
 		return r.stage.check()
 	}
-	if err := r.stage.putInPlace(ctx, stagedFile, prepareFile, r.files.hook); err != nil {
+	if err := r.stage.putInPlace(ctx, stagedFile, r.prepare, r.files.hook); err != nil {
 		return err
 	}
 	r.published = true
 	return nil
+}
+
+// prepare makes way for a file, unless its place is in a mirror.
+func (r *fileRun) prepare(parent *os.File, base string) (uint, error) {
+	mirror, err := r.stage.tree.mirrorAbove(r.path)
+	if err != nil {
+		return 0, err
+	}
+	if mirror != "" {
+		return 0, fmt.Errorf("%w: %s is a mirror of a repository, and no file can lie inside it", ErrOccupied, mirror)
+	}
+	return prepareFile(parent, base)
+}
+
+// mirrorAbove returns the mirror of ours in which a path lies; "" if it lies in
+// none. Files that only look like a repository have no guard.
+func (t *tree) mirrorAbove(rel string) (string, error) {
+	for above := path.Dir(rel); above != "."; above = path.Dir(above) {
+		guard, err := leafKind(int(t.root.Fd()), above+"/"+guardName)
+		if absent(err) || err == nil && guard == kindAbsent {
+			continue
+		}
+		if err != nil {
+			return "", fmt.Errorf("look for a mirror: %w", err)
+		}
+		if is, err := isMirror(t.root, above); is || err != nil {
+			return t.name + "/" + above, err
+		}
+	}
+	return "", nil
 }
 
 // prepareFile makes way for a file. A file is replaced by the rename itself. A
@@ -199,10 +230,19 @@ func prepareFile(parent *os.File, base string) (uint, error) {
 
 func (r *fileRun) Remove(ctx context.Context) error {
 	r.removed = true
-	if err := r.stage.takeAway(ctx, stagedRemoved, isFile, r.files.hook); err != nil {
+	if err := r.stage.takeAway(ctx, stagedRemoved, r.isFile, r.files.hook); err != nil {
 		return fmt.Errorf("remove file %q: %w", r.path, err)
 	}
 	return nil
+}
+
+// isFile is the function isFile, and false inside a mirror: what lies there is part of that.
+func (r *fileRun) isFile(parent *os.File, base string) (bool, error) {
+	mirror, err := r.stage.tree.mirrorAbove(r.path)
+	if mirror != "" || err != nil {
+		return false, err
+	}
+	return isFile(parent, base)
 }
 
 // isFile is false for a folder, too: it is one of other things.
@@ -220,10 +260,7 @@ func isFile(parent *os.File, base string) (bool, error) {
 // Close deletes the staging, and with it what Remove took away. Folders that
 // this run emptied, or made for nothing, go as well.
 func (r *fileRun) Close() error {
-	err := r.stage.drop(context.Background())
-	if r.removed || !r.published {
-		r.files.target.pruneParents(r.path)
-	}
+	err := r.stage.drop(context.Background(), r.removed || !r.published)
 	if err != nil {
 		return fmt.Errorf("close file %q: %w", r.path, err)
 	}

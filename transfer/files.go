@@ -34,13 +34,16 @@ type FilesConfig struct {
 	// TestUnfenced is for tests: Begin leaves the staging of other claims alone.
 	// It makes the naive twin that the fence is compared with.
 	TestUnfenced bool
+	// TestByHandle is for tests: source and target are the folders that had their
+	// names at the start, for ever. It makes a naive twin.
+	TestByHandle bool
 }
 
 // Files moves files. It is safe for concurrent use.
 type Files struct {
 	config FilesConfig
 	source source
-	target *tree   // nil: the target is a bucket
+	target *root   // nil: the target is a bucket
 	bucket *bucket // nil: the target is a folder
 	pace   *pace
 }
@@ -49,29 +52,27 @@ type Files struct {
 func OpenFiles(ctx context.Context, config FilesConfig) (*Files, error) {
 	config.Logger = cmp.Or(config.Logger, slog.New(slog.DiscardHandler))
 	f := &Files{config: config, pace: &pace{perSecond: config.BytesPerSecond}}
-	folder, err := f.openTarget(ctx)
-	if err != nil {
+	if err := f.openTarget(ctx); err != nil {
 		return nil, fmt.Errorf("open file target %q: %w", redact(config.TargetURL), err)
 	}
-	f.source, err = openSource(ctx, config.SourceURL, config.TargetURL, folder)
-	if err != nil {
+	var err error
+	if f.source, err = f.openSource(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open file source %q: %w", redact(config.SourceURL), err), f.closeTarget())
 	}
 	return f, nil
 }
 
-// openTarget returns the target's folder; "" if it is a bucket.
-func (f *Files) openTarget(ctx context.Context) (folder string, err error) {
+func (f *Files) openTarget(ctx context.Context) error {
 	folder, ok, err := folderOf(f.config.TargetURL)
 	switch {
 	case err != nil:
-		return "", err
+		return err
 	case ok:
-		f.target, err = openTarget(folder)
-		return folder, err
+		f.target, err = openTarget(folder, f.config.TestByHandle, f.config.Logger)
+	default:
+		f.bucket, err = openBucket(ctx, f.config.TargetURL)
 	}
-	f.bucket, err = openBucket(ctx, f.config.TargetURL)
-	return "", err
+	return err
 }
 
 func (f *Files) closeTarget() error {
@@ -82,12 +83,12 @@ func (f *Files) closeTarget() error {
 }
 
 // openTarget opens the folder and looks whether staging can be renamed into it.
-func openTarget(folder string) (*tree, error) {
-	target, err := openTree(folder, false)
+func openTarget(folder string, byHandle bool, log *slog.Logger) (*root, error) {
+	target, err := openRoot(folder, false, byHandle, log)
 	if err != nil {
 		return nil, fmt.Errorf("open target folder: %w (it has to exist: mkdir it, or mount what it is on)", err)
 	}
-	staging, err := target.openDir(stagingRoot)
+	staging, err := target.now.openDir(stagingRoot)
 	switch {
 	case err == nil:
 		_ = staging.Close()
@@ -122,52 +123,39 @@ func folderOf(address string) (string, bool, error) {
 	return folder, true, err
 }
 
-// openSource opens a folder or a bucket. The target is a folder, or a bucket at
-// targetURL: one must not contain the other, or a publish would write into the
-// source.
-func openSource(ctx context.Context, address, targetURL, targetFolder string) (source, error) {
-	folder, ok, err := folderOf(address)
+// openSource opens a folder or a bucket. Source and target must not contain one
+// another, or a publish would write into the source.
+func (f *Files) openSource(ctx context.Context) (source, error) {
+	folder, ok, err := folderOf(f.config.SourceURL)
 	if err != nil {
 		return nil, err
 	}
-	if !ok {
-		if targetFolder == "" {
-			if err := disjointBuckets(address, targetURL); err != nil {
-				return nil, err
-			}
-		}
-		opened, err := blob.OpenBucket(ctx, address)
-		if err != nil {
-			return nil, redacted{err}
-		}
-		return &bucketSource{bucket: opened}, nil
+	if ok {
+		return f.openSourceFolder(folder)
 	}
-	if targetFolder != "" {
-		if err := disjoint(folder, targetFolder); err != nil {
+	if f.bucket != nil {
+		if err := disjointBuckets(f.config.SourceURL, f.config.TargetURL); err != nil {
 			return nil, err
 		}
 	}
-	tree, err := openTree(folder, true)
+	opened, err := blob.OpenBucket(ctx, f.config.SourceURL)
+	if err != nil {
+		return nil, redacted{err}
+	}
+	return &bucketSource{bucket: opened}, nil
+}
+
+func (f *Files) openSourceFolder(folder string) (source, error) {
+	opened, err := openRoot(folder, true, f.config.TestByHandle, f.config.Logger)
 	if err != nil {
 		return nil, err
 	}
-	return &folderSource{tree: tree}, nil
-}
-
-func disjoint(source, target string) error {
-	from, err := filepath.EvalSymlinks(source)
-	if err != nil {
-		return err
+	if f.target != nil {
+		if err := disjoint(opened.now, f.target.now); err != nil {
+			return nil, errors.Join(fmt.Errorf("source and target: %w", err), opened.close())
+		}
 	}
-	to, err := filepath.EvalSymlinks(target)
-	if err != nil {
-		return err
-	}
-	if from == to || strings.HasPrefix(to, from+"/") || strings.HasPrefix(from, to+"/") ||
-		from == "/" || to == "/" {
-		return fmt.Errorf("source %s and target %s lie inside each other; use separate folders", from, to)
-	}
-	return nil
+	return &folderSource{root: opened}, nil
 }
 
 // Begin starts a run. It is called after the claim has been committed; when it
@@ -202,13 +190,21 @@ func (f *Files) Weak() bool { return f.bucket != nil }
 
 // beginStage makes the own staging and then deletes that of others, in this
 // order: the own folder keeps the shared one from being removed.
-func beginStage(ctx context.Context, target *tree, path, claim string, unfenced bool) (*stage, error) {
-	stage, err := makeStage(target, path, claim)
-	if err != nil || unfenced {
-		return stage, err
+func beginStage(ctx context.Context, target *root, path, claim string, unfenced bool) (*stage, error) {
+	tree, err := target.enter()
+	if err != nil {
+		return nil, err
+	}
+	stage, err := makeStage(tree, path, claim)
+	if err != nil {
+		tree.leave()
+		return nil, err
+	}
+	if unfenced {
+		return stage, nil
 	}
 	if err := stage.removeOthers(ctx); err != nil {
-		return nil, errors.Join(err, stage.drop(context.WithoutCancel(ctx)))
+		return nil, errors.Join(err, stage.drop(context.WithoutCancel(ctx), false))
 	}
 	return stage, nil
 }
@@ -224,10 +220,20 @@ func (f *Files) Sweep(ctx context.Context, place Place) error {
 	if err := f.DropStaging(ctx, Staged{stagingName(path), place.Claim}); err != nil {
 		return fmt.Errorf("sweep file %q: %w", path, err)
 	}
-	if f.target != nil {
-		f.target.pruneParents(path)
+	if f.target == nil {
+		return nil
 	}
-	return nil
+	return f.target.prune(path)
+}
+
+// Check returns nil, or why source or target are not what they were: see
+// [ErrElsewhere]. It is quick, and says nothing of a bucket.
+func (f *Files) Check() error {
+	err := f.source.check()
+	if f.target != nil {
+		err = errors.Join(err, f.target.check())
+	}
+	return err
 }
 
 // Close closes source and target. All runs have to be closed before.

@@ -68,9 +68,9 @@ func TestFilePublishAndRemove(t *testing.T) {
 		t.Run(fmt.Sprintf("walk=%v", walk), func(t *testing.T) {
 			t.Parallel()
 			b := setupFiles(t)
-			b.Files.target.walk = walk
+			b.Files.target.now.walk = walk
 			if folder, ok := b.Files.source.(*folderSource); ok {
-				folder.tree.walk = walk
+				folder.root.now.walk = walk
 			}
 			for _, key := range odd {
 				write(t, b.source, key, "bytes of "+key)

@@ -92,7 +92,7 @@ func TestPlantedLinks(t *testing.T) {
 			t.Run(fmt.Sprintf("%s walk=%v", name, walk), func(t *testing.T) {
 				t.Parallel()
 				f, r := setupFiles(t), setupRepositories(t)
-				f.Files.target.walk, r.Repositories.target.walk = walk, walk
+				f.Files.target.now.walk, r.Repositories.target.now.walk = walk, walk
 				write(t, f.source, "a/k", "bytes")
 				r.newSource(t, "a/k")
 				for target, do := range map[string]struct{ sync, remove func() error }{
@@ -238,7 +238,7 @@ func TestMountPointBelowTarget(t *testing.T) {
 	t.Parallel()
 	for _, walk := range []bool{false, true} {
 		b := setupFiles(t)
-		b.Files.target.walk = walk
+		b.Files.target.now.walk = walk
 		mountTmpfs(t, filepath.Join(b.target, "a"), "size=64k")
 		write(t, b.source, "a/k", "x")
 		_, err := b.sync(t, "a/k", "")

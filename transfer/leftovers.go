@@ -56,7 +56,7 @@ func (f *Files) DropStaging(ctx context.Context, s Staged) error {
 	if f.bucket != nil {
 		return f.bucket.drop(ctx, s.Folder, s.Claim)
 	}
-	return dropStaging(ctx, f.target, s.Folder, s.Claim)
+	return f.target.dropStaging(ctx, s)
 }
 
 // ListStaging is that of [Files]. Refs that killed fetches have left in mirrors
@@ -70,11 +70,36 @@ func (r *Repositories) DropStaging(ctx context.Context, s Staged) error {
 	if err := s.check(); err != nil {
 		return err
 	}
-	return dropStaging(ctx, r.target, s.Folder, s.Claim)
+	return r.target.dropStaging(ctx, s)
 }
 
-func (t *tree) listStaging(ctx context.Context, each func(Staged) error) error {
-	top, err := t.openDir(stagingRoot)
+func (r *root) dropStaging(ctx context.Context, s Staged) error {
+	tree, err := r.enter()
+	if err != nil {
+		return fmt.Errorf("remove staging: %w", err)
+	}
+	defer tree.leave()
+	return dropStaging(ctx, tree, s.Folder, s.Claim)
+}
+
+// prune is that of the tree.
+func (r *root) prune(path string) error {
+	tree, err := r.enter()
+	if err != nil {
+		return fmt.Errorf("remove empty folders: %w", err)
+	}
+	defer tree.leave()
+	tree.pruneParents(path)
+	return nil
+}
+
+func (r *root) listStaging(ctx context.Context, each func(Staged) error) error {
+	tree, err := r.enter()
+	if err != nil {
+		return fmt.Errorf("list staging: %w", err)
+	}
+	defer tree.leave()
+	top, err := tree.openDir(stagingRoot)
 	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}

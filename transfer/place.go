@@ -47,6 +47,9 @@ func (s *stage) tryPutInPlace(
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
 	}
+	if err := s.tree.here(); err != nil {
+		return false, err
+	}
 	hook(pointBeforePublish)
 	err = rename(s.dir, name, parent, base, flags)
 	switch {
@@ -59,7 +62,11 @@ func (s *stage) tryPutInPlace(
 		return false, err
 	}
 	hook(pointPublished)
-	return false, parent.Sync()
+	if err := parent.Sync(); err != nil {
+		return false, err
+	}
+	// Once more: it has to be where everybody looks for it now.
+	return false, s.tree.here()
 }
 
 // stillStaged finds out why a publish met ENOENT. What we staged is there: it
@@ -106,6 +113,9 @@ func (s *stage) takeAway(ctx context.Context, name string, mine mineFunc, hook f
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	if err := s.tree.here(); err != nil {
+		return err
+	}
 	hook(pointBeforeRemove)
 	err = rename(parent, base, s.dir, name, 0)
 	if errors.Is(err, unix.ENOENT) {
@@ -115,14 +125,18 @@ func (s *stage) takeAway(ctx context.Context, name string, mine mineFunc, hook f
 		return err
 	}
 	hook(pointRemoved)
-	return parent.Sync()
+	if err := parent.Sync(); err != nil {
+		return err
+	}
+	return s.tree.here()
 }
 
 type mineFunc func(parent *os.File, base string) (bool, error)
 
 // checkAbsent is for a removal that finds nothing in place. It returns nil if
-// the run may say "removed": it is not fenced, and the absence is on disk, which
-// an earlier run that died right after its rename may not have come to.
+// the run may say "removed": it is not fenced, it looked in the folder that has the
+// target's name, and the absence is on disk, which an earlier run that died right
+// after its rename may not have come to.
 func (s *stage) checkAbsent() error {
 	for dir := path.Dir(s.path); ; dir = path.Dir(dir) {
 		deepest, err := s.tree.openDir(dir)
@@ -134,6 +148,9 @@ func (s *stage) checkAbsent() error {
 		}
 		if err := errors.Join(deepest.Sync(), deepest.Close()); err != nil {
 			return fmt.Errorf("sync folder: %w", err)
+		}
+		if err := s.tree.here(); err != nil {
+			return err
 		}
 		return s.check()
 	}

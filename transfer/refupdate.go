@@ -105,7 +105,10 @@ func (r *repositoryRun) updateRefs(ctx context.Context, naive bool) error {
 // samePlace makes sure that the mirror that was fetched into is the one that
 // is in place. Only another run could have changed that, and would have fenced us.
 func (r *repositoryRun) samePlace() error {
-	dir, err := r.repositories.target.openDir(r.path)
+	if err := r.stage.tree.here(); err != nil {
+		return err
+	}
+	dir, err := r.stage.tree.openDir(r.path)
 	if err != nil {
 		return err
 	}

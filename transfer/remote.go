@@ -3,6 +3,7 @@ package transfer
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"os"
 	"regexp"
@@ -16,7 +17,7 @@ const keyPlaceholder = "{key}"
 // template makes the address of a repository's source.
 type template struct {
 	// folder is where a local source's repositories are; nil for a URL.
-	folder *tree
+	folder *root
 	// Around the path: parts of a URL, or of a path below folder.
 	before, after string
 }
@@ -71,11 +72,11 @@ func folderTemplate(address string) (*template, error) {
 			return nil, fmt.Errorf("what follows %s %s", keyPlaceholder, why)
 		}
 	}
-	tree, err := openTree(folder, true)
+	opened, err := openRoot(folder, true, false, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}
-	return &template{folder: tree, after: after}, nil
+	return &template{folder: opened, after: after}, nil
 }
 
 func urlTemplate(address, rest string) (*template, error) {
@@ -110,6 +111,8 @@ type remote struct {
 	// folder is the repository itself for a local source, where git is given the
 	// handle: what was checked is what is read.
 	folder *os.File
+	// tree is the source's folder that it lies in; nil for a URL.
+	tree *tree
 }
 
 // remote returns the source of the repository at path.
@@ -121,20 +124,25 @@ func (t *template) remote(path string) (*remote, error) {
 		}
 		return &remote{url: t.before + strings.Join(parts, "/") + t.after}, nil
 	}
-	folder, err := t.openRepository(path + t.after)
-	if absent(err) {
-		return nil, fmt.Errorf("%w: %w", ErrMissing, err)
-	}
+	tree, err := t.folder.enter()
 	if err != nil {
 		return nil, fmt.Errorf("open repository at the source: %w", err)
 	}
-	return &remote{url: fmt.Sprintf("file:///proc/self/fd/%d", sourceFD), folder: folder}, nil
+	folder, err := openRepository(tree, path+t.after)
+	if err == nil {
+		return &remote{url: fmt.Sprintf("file:///proc/self/fd/%d", sourceFD), folder: folder, tree: tree}, nil
+	}
+	tree.leave()
+	if absent(err) {
+		return nil, fmt.Errorf("%w: %w", ErrMissing, err)
+	}
+	return nil, fmt.Errorf("open repository at the source: %w", err)
 }
 
 // openRepository opens a bare repository, or the .git of one with a work tree.
 // A .git that is a file, and a commondir, lead elsewhere and are not followed.
-func (t *template) openRepository(path string) (*os.File, error) {
-	folder, err := t.folder.openDir(path)
+func openRepository(tree *tree, path string) (*os.File, error) {
+	folder, err := tree.openDir(path)
 	if err != nil {
 		return nil, err
 	}
@@ -144,12 +152,12 @@ func (t *template) openRepository(path string) (*os.File, error) {
 		if inner != kindDir {
 			return nil, fmt.Errorf("%w: %s/.git is a link or file that leads elsewhere", ErrUnsafe, folder.Name())
 		}
-		return t.checked(t.folder.openDir(path + "/.git"))
+		return checked(tree.openDir(path + "/.git"))
 	}
-	return t.checked(folder, err)
+	return checked(folder, err)
 }
 
-func (t *template) checked(folder *os.File, err error) (*os.File, error) {
+func checked(folder *os.File, err error) (*os.File, error) {
 	if err != nil {
 		if folder != nil {
 			_ = folder.Close()
@@ -182,7 +190,19 @@ func checkSource(folder *os.File) error {
 func (r *remote) close() {
 	if r.folder != nil {
 		_ = r.folder.Close()
+		r.tree.leave()
 	}
+}
+
+// settled returns ErrChanged if another folder has the source's name by now.
+func (r *remote) settled() error {
+	if r.tree == nil {
+		return nil
+	}
+	if err := r.tree.here(); err != nil {
+		return fmt.Errorf("%w: the source: %w", ErrChanged, err)
+	}
+	return nil
 }
 
 // options are what the commands that talk to the source need. A local

@@ -42,6 +42,8 @@ type RepositoriesConfig struct {
 	// claims alone, and a ref update relies on old values only. It makes the naive
 	// twin that the fence is compared with.
 	TestUnfenced bool
+	// TestByHandle is for tests: as in [FilesConfig].
+	TestByHandle bool
 }
 
 // Repositories moves git repositories into bare mirrors. It is safe for
@@ -50,7 +52,7 @@ type RepositoriesConfig struct {
 type Repositories struct {
 	config RepositoriesConfig
 	source *template
-	target *tree
+	target *root
 	git    *git
 	// grace is how long Begin waits for git processes of dead claims to end, before
 	// it gives the mirror up and clones.
@@ -89,17 +91,34 @@ func (r *Repositories) open(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("open repository target %q: %w", redact(r.config.TargetDir), err)
 	}
-	if r.target, err = openTarget(folder); err != nil {
+	if r.target, err = openTarget(folder, r.config.TestByHandle, r.config.Logger); err != nil {
 		return err
 	}
-	r.source, err = parseTemplate(r.config.SourceURL, r.config.AllowedProtocols)
-	if err == nil && r.source.folder != nil {
-		err = disjoint(r.source.folder.name, folder)
-	}
-	if err != nil {
+	if err := r.openSource(); err != nil {
 		return fmt.Errorf("open repository source %q: %w", redact(r.config.SourceURL), err)
 	}
 	r.git, err = openGit(ctx, r.config.GitPath, r.config.AllowedProtocols, r.config.Environment)
+	return err
+}
+
+func (r *Repositories) openSource() (err error) {
+	r.source, err = parseTemplate(r.config.SourceURL, r.config.AllowedProtocols)
+	if err != nil || r.source.folder == nil {
+		return err
+	}
+	r.source.folder.byHandle, r.source.folder.log = r.config.TestByHandle, r.config.Logger
+	if err := disjoint(r.source.folder.now, r.target.now); err != nil {
+		return fmt.Errorf("source and target: %w", err)
+	}
+	return nil
+}
+
+// Check is that of [Files].
+func (r *Repositories) Check() error {
+	err := r.target.check()
+	if r.source.folder != nil {
+		err = errors.Join(r.source.folder.check(), err)
+	}
 	return err
 }
 
@@ -143,7 +162,7 @@ func (r *Repositories) Begin(ctx context.Context, place Place) (Run, error) {
 // openPlace opens the mirror in place and cleans it. One that is not there or
 // not usable is no error: the copy will be a clone.
 func (r *repositoryRun) openPlace(ctx context.Context) error {
-	dir, err := r.repositories.target.openDir(r.path)
+	dir, err := r.stage.tree.openDir(r.path)
 	if absent(err) {
 		return nil
 	}
@@ -186,15 +205,20 @@ func (r *Repositories) Sweep(ctx context.Context, place Place) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(dropStaging(ctx, r.target, stagingName(path), place.Claim), r.sweepRefs(ctx, path, place.Claim)); err != nil {
+	tree, err := r.target.enter()
+	if err != nil {
 		return fmt.Errorf("sweep repository %q: %w", path, err)
 	}
-	r.target.pruneParents(path)
+	defer tree.leave()
+	if err := errors.Join(dropStaging(ctx, tree, stagingName(path), place.Claim), r.sweepRefs(ctx, tree, path, place.Claim)); err != nil {
+		return fmt.Errorf("sweep repository %q: %w", path, err)
+	}
+	tree.pruneParents(path)
 	return nil
 }
 
-func (r *Repositories) sweepRefs(ctx context.Context, path, claim string) error {
-	dir, err := r.target.openDir(path)
+func (r *Repositories) sweepRefs(ctx context.Context, tree *tree, path, claim string) error {
+	dir, err := tree.openDir(path)
 	if absent(err) {
 		return nil
 	}

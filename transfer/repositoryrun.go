@@ -70,6 +70,14 @@ func (r *repositoryRun) copy(ctx context.Context, payload json.RawMessage) (Resu
 		return Result{}, err
 	}
 	defer remote.close()
+	result, err := r.copyFrom(ctx, remote)
+	if err != nil {
+		return Result{}, err
+	}
+	return result, remote.settled()
+}
+
+func (r *repositoryRun) copyFrom(ctx context.Context, remote *remote) (Result, error) {
 	if r.place != nil {
 		result, err := r.update(ctx, remote)
 		if err == nil || ctx.Err() != nil || (!errors.Is(err, errBroken) && !damaged(err)) {
@@ -119,6 +127,9 @@ func (r *repositoryRun) publish(ctx context.Context) error {
 	default:
 		if err := r.publishInPlace(ctx); err != nil {
 			return r.lost(err)
+		}
+		if err := r.stage.tree.here(); err != nil {
+			return err
 		}
 	}
 	r.published = true
@@ -170,10 +181,7 @@ func (r *repositoryRun) Close() error {
 		errs = append(errs, r.place.dir.Close())
 		r.place = nil
 	}
-	errs = append(errs, r.stage.drop(ctx))
-	if r.removed || !r.published {
-		r.repositories.target.pruneParents(r.path)
-	}
+	errs = append(errs, r.stage.drop(ctx, r.removed || !r.published))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close repository %q: %w", r.path, err)
 	}

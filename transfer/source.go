@@ -15,6 +15,8 @@ import (
 // source is where files come from.
 type source interface {
 	open(ctx context.Context, path string) (object, error)
+	// check returns ErrElsewhere when what was the source is not there any more.
+	check() error
 	close() error
 }
 
@@ -29,19 +31,33 @@ type object interface {
 
 // folderSource reads plain files. Not through fileblob, which escapes the names
 // that it does not like and follows links.
-type folderSource struct{ tree *tree }
+type folderSource struct{ root *root }
 
-func (s *folderSource) close() error { return s.tree.close() }
+func (s *folderSource) check() error { return s.root.check() }
+func (s *folderSource) close() error { return s.root.close() }
 
 func (s *folderSource) open(_ context.Context, path string) (object, error) {
-	file, err := s.tree.open(path, fileFlags)
+	tree, err := s.root.enter()
+	if err != nil {
+		return nil, fmt.Errorf("open at the source: %w", err)
+	}
+	o, err := openObject(tree, path)
+	if err != nil {
+		tree.leave()
+		return nil, err
+	}
+	return o, nil
+}
+
+func openObject(tree *tree, path string) (*fileObject, error) {
+	file, err := tree.open(path, fileFlags)
 	if absent(err) {
 		return nil, fmt.Errorf("%w: %w", ErrMissing, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open at the source: %w", err)
 	}
-	o := &fileObject{tree: s.tree, path: path, File: file}
+	o := &fileObject{tree: tree, path: path, File: file}
 	if o.before, err = o.stat(file); err == nil && o.before.Mode&unix.S_IFMT != unix.S_IFREG {
 		err = fmt.Errorf("%w: %s at the source is not a regular file", ErrUnsafe, file.Name())
 	}
@@ -67,6 +83,12 @@ type fileObject struct {
 
 func (o *fileObject) size() int64 { return o.before.Size }
 
+// Close implements io.Closer.
+func (o *fileObject) Close() error {
+	o.tree.leave()
+	return o.File.Close()
+}
+
 func (o *fileObject) stat(file *os.File) (unix.Stat_t, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
@@ -76,7 +98,8 @@ func (o *fileObject) stat(file *os.File) (unix.Stat_t, error) {
 }
 
 // settled looks twice: at the file that was read, for a write into it, and at
-// its path, for another file put there. The change time catches a writer that
+// its path, for another file put there, or another folder put in the source's
+// place. The change time catches a writer that
 // sets the modification time back. A write within the clock's tick (4 ms
 // before Linux 6.13) of the first look can escape; a sha256 in the payload
 // catches that too.
@@ -87,6 +110,9 @@ func (o *fileObject) settled(context.Context) error {
 	}
 	if after.Size != o.before.Size || after.Mtim != o.before.Mtim || after.Ctim != o.before.Ctim {
 		return fmt.Errorf("%w: %s was written to while it was read", ErrChanged, o.Name())
+	}
+	if err := o.tree.here(); err != nil {
+		return fmt.Errorf("%w: the source: %w", ErrChanged, err)
 	}
 	again, err := o.tree.open(o.path, unix.O_PATH|unix.O_CLOEXEC)
 	if err != nil {
@@ -106,6 +132,7 @@ func (o *fileObject) settled(context.Context) error {
 // bucketSource reads from a bucket.
 type bucketSource struct{ bucket *blob.Bucket }
 
+func (s *bucketSource) check() error { return nil }
 func (s *bucketSource) close() error { return s.bucket.Close() }
 
 func (s *bucketSource) open(ctx context.Context, path string) (object, error) {

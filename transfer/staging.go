@@ -16,7 +16,7 @@ import (
 // handle that Begin opened. Once the folder is deleted neither can work, and a
 // folder that somebody made again under the same name would not be this handle's.
 type stage struct {
-	tree  *tree
+	tree  *tree  // entered; left by drop
 	path  string // of the place
 	claim string
 	dir   *os.File // nil once the run has been closed
@@ -170,15 +170,21 @@ func (s *stage) fencedRename(err error) error {
 	return err
 }
 
-// drop deletes the own folder and the shared one if it is empty then.
-func (s *stage) drop(ctx context.Context) error {
+// drop deletes the own folder, the shared one if it is empty then, and, if it is
+// to prune, folders above the place that are empty; it ends the use of the tree.
+func (s *stage) drop(ctx context.Context, prune bool) error {
 	if s.dir == nil {
 		return nil
 	}
 	err := errors.Join(s.dir.Close(), s.shared.Close())
 	s.dir = nil
 	// By its path: a git that was fenced may have made the folder again.
-	return errors.Join(err, dropStaging(ctx, s.tree, stagingName(s.path), s.claim))
+	err = errors.Join(err, dropStaging(ctx, s.tree, stagingName(s.path), s.claim))
+	if prune {
+		s.tree.pruneParents(s.path)
+	}
+	s.tree.leave()
+	return err
 }
 
 // dropStaging deletes the staging of one claim below .casq/name.

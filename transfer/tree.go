@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,6 +25,13 @@ type tree struct {
 	// container run-times answer EPERM).
 	walk    bool
 	durable durable
+
+	of       *root
+	dev, ino uint64
+	mounted  bool          // something is mounted right here
+	users    int           // guarded by of.mu
+	mark     *Mark         // see root
+	markIno  atomic.Uint64 // of the file in which it was found
 }
 
 const (
@@ -37,7 +45,13 @@ func openTree(name string, mounts bool) (*tree, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
-	t := &tree{root: os.NewFile(uintptr(fd), name), name: name, mounts: mounts}
+	t := &tree{root: os.NewFile(uintptr(fd), name), name: name, mounts: mounts, mounted: isMounted(fd)}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		_ = t.root.Close()
+		return nil, &fs.PathError{Op: "stat", Path: name, Err: err}
+	}
+	t.dev, t.ino = st.Dev, st.Ino
 	probe, err := t.openat2(".", dirFlags)
 	switch {
 	case err == nil:
@@ -108,8 +122,8 @@ func (t *tree) openWalk(rel string, flags int) (int, error) {
 }
 
 func (t *tree) sameDevice(fd int) bool {
-	var root, st unix.Stat_t
-	return unix.Fstat(int(t.root.Fd()), &root) == nil && unix.Fstat(fd, &st) == nil && root.Dev == st.Dev
+	var st unix.Stat_t
+	return unix.Fstat(fd, &st) == nil && st.Dev == t.dev
 }
 
 // explain turns the errno of an open into an error that says which component

@@ -93,7 +93,12 @@ func (f *Files) sumInPlace(ctx context.Context, path string) ([]byte, error) {
 	if f.bucket != nil {
 		return f.bucket.sum(ctx, path, f.pace)
 	}
-	in, err := f.target.open(path, fileFlags)
+	tree, err := f.target.enter()
+	if err != nil {
+		return nil, fmt.Errorf("open in place: %w", err)
+	}
+	defer tree.leave()
+	in, err := tree.open(path, fileFlags)
 	if absent(err) || errors.Is(err, ErrUnsafe) {
 		// Also a link or a folder on the way: the copy that follows is refused with
 		// the reason, where everybody can read it.

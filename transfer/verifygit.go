@@ -43,7 +43,12 @@ func (r *Repositories) verify(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	dir, err := r.target.openDir(path)
+	tree, err := r.target.enter()
+	if err != nil {
+		return fmt.Errorf("open in place: %w", err)
+	}
+	defer tree.leave()
+	dir, err := tree.openDir(path)
 	if absent(err) || errors.Is(err, ErrUnsafe) {
 		return fmt.Errorf("%w: no repository in place: %w", ErrMismatch, err)
 	}

@@ -36,15 +36,27 @@ func (f *Files) Walk(ctx context.Context, prefix, after string, each func(Placed
 	if f.bucket != nil {
 		return f.bucket.walk(ctx, prefix, after, each)
 	}
-	w := &walk{tree: f.target, after: after, most: walkNames, each: each, sort: sortFile, parts: []string{""}}
-	return w.run(ctx, prefix)
+	return f.target.walk(ctx, prefix, &walk{after: after, most: walkNames, each: each, sort: sortFile, parts: []string{""}})
 }
 
 // Walk is that of [Files], for mirrors.
 func (r *Repositories) Walk(ctx context.Context, prefix, after string, each func(Placed) error) error {
 	// One that is exchanged changes itself, one that is updated in place its refs.
-	w := &walk{tree: r.target, after: after, most: walkNames, each: each, sort: sortMirror, parts: []string{"", "/refs"}}
-	return w.run(ctx, prefix)
+	return r.target.walk(ctx, prefix, &walk{after: after, most: walkNames, each: each, sort: sortMirror, parts: []string{"", "/refs"}})
+}
+
+func (r *root) walk(ctx context.Context, prefix string, w *walk) error {
+	tree, err := r.enter()
+	if err != nil {
+		return fmt.Errorf("walk %s: %w", r.name, err)
+	}
+	defer tree.leave()
+	w.tree = tree
+	if err := w.run(ctx, prefix); err != nil {
+		return err
+	}
+	// What was not named is taken for absent.
+	return tree.here()
 }
 
 // walk goes through folders depth first. In a folder things are ordered by their
@@ -189,8 +201,8 @@ func gone(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP)
 }
 
-// sortFile sees files, in all folders but those of mirrors: repositories may have
-// the same target.
+// sortFile sees files, in all folders but those of mirrors, which may be in a
+// target that was used for both once.
 func sortFile(dir *os.File, entry os.DirEntry) (string, error) {
 	switch {
 	case entry.Type().IsRegular():

@@ -27,6 +27,7 @@ func (w *worker) openMovers(ctx context.Context) (*movers, error) {
 			Logger:         w.log,
 			TestHook:       w.cfg.Hook,
 			TestUnfenced:   w.cfg.TestUnfenced,
+			TestByHandle:   w.cfg.TestByHandle,
 		})
 		if err != nil {
 			return nil, err
@@ -41,13 +42,41 @@ func (w *worker) openMovers(ctx context.Context) (*movers, error) {
 			Logger:       w.log,
 			TestHook:     w.cfg.Hook,
 			TestUnfenced: w.cfg.TestUnfenced,
+			TestByHandle: w.cfg.TestByHandle,
 		})
 		if err != nil {
 			return nil, errors.Join(err, m.close())
 		}
 		m.byTransfer[eventlog.TransferGit] = m.repositories
 	}
+	if m.files != nil && m.repositories != nil {
+		if err := transfer.Apart(m.files, m.repositories); err != nil {
+			return nil, errors.Join(err, m.close())
+		}
+	}
 	return m, nil
+}
+
+// checker is a transfer that can tell whether its source and target are what they
+// were.
+type checker interface{ Check() error }
+
+// foldersRole is in the list of roles only while something is wrong with them.
+const foldersRole = "folders"
+
+// watchFolders tells /readyz of sources and targets that are not what they were.
+func (w *worker) watchFolders() {
+	var errs []error
+	for _, t := range w.movers.byTransfer {
+		if c, ok := t.(checker); ok {
+			errs = append(errs, c.Check())
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		w.roles.set(foldersRole, false, err.Error())
+		return
+	}
+	w.roles.drop(foldersRole)
 }
 
 func (m *movers) close() error {

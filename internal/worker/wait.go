@@ -57,10 +57,14 @@ func (w *worker) openRedis(ctx context.Context) error {
 // that is not mounted yet, and a bucket's server one that is being started.
 func (w *worker) waitFolders(ctx context.Context) error {
 	return w.retryEach(ctx, "sources and targets", func() (err error) {
-		w.movers, err = w.openMovers(ctx)
-		return err
+		if w.movers, err = w.openMovers(ctx); err != nil {
+			w.roles.set(foldersRole, false, err.Error())
+			return err
+		}
+		w.roles.drop(foldersRole)
+		return nil
 	}, func(err error) bool {
-		return !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, transfer.ErrUnreachable)
+		return !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, transfer.ErrUnreachable) && !errors.Is(err, transfer.ErrElsewhere)
 	})
 }
 

@@ -1,0 +1,152 @@
+package transfer
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrElsewhere says that the name of a source or target leads to another folder
+// than it should: to none, to one without the target's mark, or, in the middle of a
+// run, to another one than the run has begun in. What has been written is not where
+// everybody looks for it. It goes away when the right folder is back, or by another
+// try.
+var ErrElsewhere = errors.New("another folder has the name")
+
+// root is the folder that the name of a source or target leads to. That may
+// become another one at any time: it is moved away and made anew, a link is switched,
+// something is mounted over it, or no longer. A handle notices nothing of it, so the
+// name is looked at for each run, and around each change of a place.
+//
+// mu guards now, its count of users, and mark.
+type root struct {
+	name   string
+	mounts bool // see tree
+	log    *slog.Logger
+	// byHandle is for tests: what had the name at the start is used for ever.
+	byHandle bool
+
+	mu   sync.Mutex
+	now  *tree
+	mark *Mark // what the folder has to hold; nil: nothing is known of it
+}
+
+func openRoot(name string, mounts, byHandle bool, log *slog.Logger) (*root, error) {
+	tree, err := openTree(name, mounts)
+	if err != nil {
+		return nil, err
+	}
+	r := &root{name: name, mounts: mounts, log: log, byHandle: byHandle, now: tree}
+	tree.of = r
+	return r, nil
+}
+
+// enter returns the folder that has the name now. Who has it calls leave in the
+// end: one that was replaced is closed, and can be unmounted, when nobody uses it.
+func (r *root) enter() (*tree, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.look(); err != nil {
+		return nil, err
+	}
+	r.now.users++
+	return r.now, nil
+}
+
+func (t *tree) leave() {
+	r := t.of
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t.users--
+	if t.users == 0 && t != r.now {
+		_ = t.close()
+	}
+}
+
+// check tells whether the folder can be used.
+func (r *root) check() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.look()
+}
+
+func (r *root) close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.now.close()
+}
+
+// look opens the folder again when another one has the name.
+func (r *root) look() error {
+	if r.byHandle {
+		return nil
+	}
+	same, err := r.now.named()
+	if err != nil {
+		return err
+	}
+	if same {
+		return r.now.marked()
+	}
+	next, err := openTree(r.name, r.mounts)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrElsewhere, err)
+	}
+	next.of, next.mark = r, r.mark
+	// What is below a mount point does not stand in for what was mounted.
+	if r.now.mounted && !next.mounted {
+		err = fmt.Errorf("%w: what was mounted at %s is not any more", ErrElsewhere, r.name)
+	}
+	if err := errors.Join(err, next.marked()); err != nil {
+		_ = next.close()
+		return err
+	}
+	r.log.Warn("another folder has the name, opened it", "folder", r.name)
+	if r.now.users == 0 {
+		_ = r.now.close()
+	}
+	r.now = next
+	return nil
+}
+
+// here returns [ErrElsewhere] unless the folder still has its name, and its mark.
+func (t *tree) here() error {
+	if t.of.byHandle {
+		return nil
+	}
+	same, err := t.named()
+	if err != nil {
+		return err
+	}
+	if !same {
+		return fmt.Errorf("%w: %s was replaced while a run was at work in it", ErrElsewhere, t.name)
+	}
+	return t.marked()
+}
+
+// named tells whether the folder has its name still. While it is held open no
+// other one can get its inode number.
+func (t *tree) named() (bool, error) {
+	var st unix.Stat_t
+	if err := eintr(func() error { return unix.Stat(t.name, &st) }); err != nil {
+		return false, fmt.Errorf("%w: look at %s: %w", ErrElsewhere, t.name, err)
+	}
+	return st.Dev == t.dev && st.Ino == t.ino, nil
+}
+
+// isMounted tells whether a folder is where something is mounted. A bind mount
+// may be of the same device as the folder above it.
+func isMounted(dir int) bool {
+	var own, above unix.Statx_t
+	const mask = unix.STATX_MNT_ID
+	if unix.Statx(dir, "", unix.AT_EMPTY_PATH, mask, &own) != nil || unix.Statx(dir, "..", 0, mask, &above) != nil {
+		return false
+	}
+	if own.Mask&above.Mask&mask != 0 {
+		return own.Mnt_id != above.Mnt_id
+	}
+	return own.Dev_major != above.Dev_major || own.Dev_minor != above.Dev_minor
+}
