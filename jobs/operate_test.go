@@ -89,7 +89,7 @@ func TestCancelReachesTheRun(t *testing.T) {
 	if got := b.state(t); got.claimed || got.lastError != registry.ErrCancelled.Error() || got.retries {
 		t.Errorf("got %+v", got)
 	}
-	if _, err := registry.ResyncOne(t.Context(), b.pool, b.queue, "thing", "x"); err != nil {
+	if _, err := registry.ResyncOne(t.Context(), b.pool, b.queue, "thing", "x", false); err != nil {
 		t.Fatal(err)
 	}
 	<-copying

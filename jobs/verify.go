@@ -191,7 +191,7 @@ func (w *Worker) compare(ctx context.Context, token registry.Token, want registr
 
 // repair asks for a copy of what differs.
 func (w *Worker) repair(ctx context.Context, token registry.Token, differs error) error {
-	version, err := w.cfg.Registry.Repair(ctx, token)
+	version, err := w.cfg.Registry.Repair(ctx, token, errors.Is(differs, transfer.ErrDamaged))
 	if err != nil {
 		return err
 	}

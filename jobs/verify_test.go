@@ -62,9 +62,11 @@ func TestEveryEndOfAVerification(t *testing.T) {
 		err       error // for River
 		read      bool
 		repaired  bool
+		fresh     bool
 	}{
 		"as it should be":         {read: true},
 		"differs":                 {found: transfer.ErrMismatch, read: true, repaired: true},
+		"is damaged":              {found: errors.Join(transfer.ErrMismatch, transfer.ErrDamaged), read: true, repaired: true, fresh: true},
 		"source lacks it":         {found: transfer.ErrMissing, read: true, err: river.JobCancel(nil)},
 		"bad payload":             {found: transfer.ErrBadPayload, read: true, err: river.JobCancel(nil)},
 		"cannot be read":          {found: disk, read: true, err: disk},
@@ -89,7 +91,7 @@ func TestEveryEndOfAVerification(t *testing.T) {
 					args.Version = b.token.Version
 				}
 			}
-			before := b.version(t)
+			before, incarnation := b.version(t), b.incarnation(t)
 			err := b.verify(t.Context(), args)
 			if (err == nil) != (test.err == nil) || !errors.Is(err, test.err) {
 				t.Errorf("River is told %v, want %v", err, test.err)
@@ -99,6 +101,9 @@ func TestEveryEndOfAVerification(t *testing.T) {
 			}
 			if repaired := b.version(t) != before; repaired != test.repaired {
 				t.Errorf("a new version: %v", repaired)
+			}
+			if fresh := b.incarnation(t) > incarnation; fresh != test.fresh {
+				t.Errorf("a fresh copy: %v", fresh)
 			}
 			if test.repaired && b.state(t).jobs != 1 {
 				t.Errorf("the new version has no job")
@@ -156,6 +161,14 @@ func TestWhatIsAskedForWhileItIsReadIsReadAgain(t *testing.T) {
 	if reads != 2 {
 		t.Errorf("read %d times, want twice", reads)
 	}
+}
+
+func (b *workBundle) incarnation(t *testing.T) (incarnation int64) {
+	t.Helper()
+	if err := b.pool.QueryRow(t.Context(), "SELECT incarnation FROM casq.registry").Scan(&incarnation); err != nil {
+		t.Fatal(err)
+	}
+	return incarnation
 }
 
 func (b *workBundle) version(t *testing.T) (version int64) {

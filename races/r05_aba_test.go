@@ -117,7 +117,7 @@ func TestR05ABALateBegin(t *testing.T) {
 		}
 		// Here the twin's job ends. Whatever comes, this is what it is told.
 		for range 2 {
-			if _, err := registry.ResyncOne(t.Context(), s.pool, second.queue, "artifact", key); err != nil {
+			if _, err := registry.ResyncOne(t.Context(), s.pool, second.queue, "artifact", key, false); err != nil {
 				t.Fatal(err)
 			}
 			token.Version = s.row(t).Version

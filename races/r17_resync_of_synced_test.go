@@ -125,7 +125,7 @@ func (s *registrySite) resync(t *testing.T) int64 {
 		t.Error(err)
 		return 0
 	}
-	version, err := registry.ResyncOne(t.Context(), s.pool, queue, "artifact", key)
+	version, err := registry.ResyncOne(t.Context(), s.pool, queue, "artifact", key, false)
 	if err != nil {
 		t.Error(err)
 	}

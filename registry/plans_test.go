@@ -86,7 +86,7 @@ func statements(process uuid.UUID) map[string]func(n int) (sql string, args []an
 			flags := make([]bool, n)
 			return settleSQL, []any{
 				kinds, ids, versions, claims, flags, make([]*string, n), make([]*int64, n),
-				make([]*string, n), make([]*time.Time, n), flags, flags, flags,
+				make([]*string, n), make([]*time.Time, n), flags, flags, flags, flags,
 			}
 		},
 		"sweep": func(n int) (string, []any) {
@@ -153,9 +153,9 @@ func statements(process uuid.UUID) map[string]func(n int) (sql string, args []an
 			return reconcileClaimsSQL, []any{kind, "path/to/thing-0100000", n}
 		},
 		"resync": func(n int) (string, []any) {
-			return resyncSQL, []any{kind, "path/to/thing-0100000", n, false}
+			return resyncSQL, []any{kind, "path/to/thing-0100000", n, false, false}
 		},
-		"resync one": func(int) (string, []any) { return resyncOneSQL, []any{kind, "path/to/thing-0100000"} },
+		"resync one": func(int) (string, []any) { return resyncOneSQL, []any{kind, "path/to/thing-0100000", true} },
 		"sweep page": func(n int) (string, []any) { return sweepPageSQL, []any{kind, "path/to/thing-0100000", n} },
 	}
 }

@@ -141,11 +141,11 @@ func settleColumns(runs []settled) []any {
 	kinds, keys, versions, claims := make([]string, n), make([]string, n), make([]int64, n), make([]uuid.UUID, n)
 	done, checksums, sizes := make([]bool, n), make([]*string, n), make([]*int64, n)
 	causes, retries := make([]*string, n), make([]*time.Time, n)
-	freed, asked, missing := make([]bool, n), make([]bool, n), make([]bool, n)
+	freed, asked, missing, partial := make([]bool, n), make([]bool, n), make([]bool, n), make([]bool, n)
 	for i, s := range runs {
 		kinds[i], keys[i], versions[i], claims[i] = s.claim.Kind, s.claim.ResourceID, s.claim.Version, s.claim.ID
 		done[i], freed[i], asked[i], retries[i] = s.published, s.outcome == released, s.asked, s.retryAt
-		missing[i] = s.missing
+		missing[i], partial[i] = s.missing, s.result.Partial
 		if s.published && !s.claim.Deleted {
 			checksums[i], sizes[i] = &s.result.Checksum, &s.result.Size
 		}
@@ -157,5 +157,5 @@ func settleColumns(runs []settled) []any {
 			causes[i], retries[i], missing[i] = &text, nil, false
 		}
 	}
-	return []any{kinds, keys, versions, claims, done, checksums, sizes, causes, retries, freed, asked, missing}
+	return []any{kinds, keys, versions, claims, done, checksums, sizes, causes, retries, freed, asked, missing, partial}
 }

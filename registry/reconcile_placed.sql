@@ -11,5 +11,5 @@ LEFT JOIN LATERAL (
     SELECT * FROM casq.registry AS r WHERE r.kind = $1 AND r.resource_id = w.key LIMIT 1
 ) AS r ON true
 WHERE r.kind IS NULL
-   OR r.synced_version = r.version AND (r.deleted_at IS NOT NULL OR w.since AND r.verified_at < $4)
+   OR r.synced_version = r.version AND (r.deleted_at IS NOT NULL OR w.since AND coalesce(r.verified_at, '-infinity') < $4)
 ORDER BY w.key COLLATE "C"

@@ -14,7 +14,7 @@ FROM (
                        AND (r.failed_version IS DISTINCT FROM r.version OR r.retry_at IS NOT NULL)
                        AND NOT EXISTS (SELECT FROM casq.processes AS p WHERE p.id = r.claim_process AND p.dead_at IS NULL)
                   THEN 4 ELSE 0 END
-           + CASE WHEN r.synced_version = r.version AND r.deleted_at IS NULL AND r.verified_at < $7::timestamptz
+           + CASE WHEN r.synced_version = r.version AND r.deleted_at IS NULL AND coalesce(r.verified_at, '-infinity') < $7::timestamptz
                   THEN 8 ELSE 0 END AS flags
     FROM casq.registry AS r
     WHERE r.kind = $1 AND r.resource_id > $2

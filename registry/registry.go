@@ -105,7 +105,7 @@ type Claim struct {
 	Payload     []byte // a JSON object, as of the token's version
 	Deleted     bool   // remove it
 	Incarnation int64
-	Fresh       bool // what is in place belongs to an earlier life of the key
+	Fresh       bool // nothing of what is in place may be used: it is of an earlier life of the key, or damaged
 	First       bool // no run of any version has put anything in place yet, as far as the row tells
 	Attempts    int  // runs of this version so far, this one included
 

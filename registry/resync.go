@@ -26,6 +26,7 @@ var ErrNoRow = errors.New("no such thing in the registry")
 // ResyncOptions narrow and watch a [ResyncKind].
 type ResyncOptions struct {
 	FailedOnly bool
+	Fresh      bool             // use nothing of what is in place
 	PageSize   int              // rows per transaction; defaults to 1000
 	Progress   func(raised int) // called after each page; may be nil
 	// Asked is called with the jobs of each page that has committed; may be
@@ -36,10 +37,12 @@ type ResyncOptions struct {
 // ResyncOne asks for one thing to be copied, or removed, again, and returns
 // the new version. Also a thing that is in place already: a resync is a new
 // version like any other.
-func ResyncOne(ctx context.Context, pool *pgxpool.Pool, jobs Jobs, kind, resourceID string) (version int64, err error) {
+//
+// fresh says that nothing of what is in place may be used: see [Claim.Fresh].
+func ResyncOne(ctx context.Context, pool *pgxpool.Pool, jobs Jobs, kind, resourceID string, fresh bool) (version int64, err error) {
 	err = pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{}, func(tx pgx.Tx) error {
 		job := Job{Token: Token{Kind: kind, ResourceID: resourceID}}
-		err := tx.QueryRow(ctx, resyncOneSQL, kind, resourceID).Scan(&job.Version, &job.Deleted)
+		err := tx.QueryRow(ctx, resyncOneSQL, kind, resourceID, fresh).Scan(&job.Version, &job.Deleted)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return fmt.Errorf("%w: %s %q", ErrNoRow, kind, resourceID)
 		}
@@ -66,7 +69,7 @@ func ResyncKind(ctx context.Context, pool *pgxpool.Pool, jobs Jobs, kind string,
 		next := last
 		err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{}, func(tx pgx.Tx) error {
 			var err error
-			wanted, page, next, err = resyncPage(ctx, tx, kind, last, pageSize, opts.FailedOnly)
+			wanted, page, next, err = resyncPage(ctx, tx, kind, last, pageSize, opts)
 			if err != nil || len(wanted) == 0 {
 				return err
 			}
@@ -100,9 +103,9 @@ func CountResync(ctx context.Context, pool *pgxpool.Pool, kind string, failedOnl
 
 // resyncPage returns the jobs of one page, how many rows it had, and its last
 // key; after itself when it was empty.
-func resyncPage(ctx context.Context, tx pgx.Tx, kind, after string, size int, failedOnly bool) (wanted []Job, rows int, last string, err error) {
+func resyncPage(ctx context.Context, tx pgx.Tx, kind, after string, size int, opts ResyncOptions) (wanted []Job, rows int, last string, err error) {
 	last = after
-	result, err := tx.Query(ctx, resyncSQL, kind, after, size, failedOnly)
+	result, err := tx.Query(ctx, resyncSQL, kind, after, size, opts.FailedOnly, opts.Fresh)
 	if err != nil {
 		return nil, 0, last, err
 	}

@@ -18,7 +18,7 @@ func TestResyncOne(t *testing.T) {
 	if err := r.Publish(claim(t, r, token), Result{}, nil); err != nil {
 		t.Fatal(err)
 	}
-	version, err := ResyncOne(t.Context(), b.pool, b.queue, kind, "x")
+	version, err := ResyncOne(t.Context(), b.pool, b.queue, kind, "x", false)
 	if err != nil || version <= token.Version {
 		t.Fatal(version, err)
 	}
@@ -26,10 +26,43 @@ func TestResyncOne(t *testing.T) {
 	if got := b.row(t, "x"); got.Status != "pending" || got.Version != version || !is(got.Synced, token.Version) {
 		t.Errorf("got %+v", got)
 	}
-	if _, err := ResyncOne(t.Context(), b.pool, b.queue, kind, "y"); !errors.Is(err, ErrNoRow) {
+	if _, err := ResyncOne(t.Context(), b.pool, b.queue, kind, "y", false); !errors.Is(err, ErrNoRow) {
 		t.Errorf("got %v", err)
 	}
 	b.wantJobs(t)
+}
+
+// A fresh one uses nothing of what is in place, and ends copies that do.
+func TestResyncFresh(t *testing.T) {
+	t.Parallel()
+	for name, resync := range map[string]func(b *testBundle) error{
+		"one": func(b *testBundle) error {
+			_, err := ResyncOne(t.Context(), b.pool, b.queue, kind, "x", true)
+			return err
+		},
+		"kind": func(b *testBundle) error {
+			_, err := ResyncKind(t.Context(), b.pool, b.queue, kind, ResyncOptions{Fresh: true})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			r := b.registry(t)
+			b.synced(t, r, 1, "x")
+			updating := claim(t, r, b.update(t, 2, "x"))
+			b.takeJobs(t)
+			if err := resync(b); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.Publish(updating, Result{Partial: true}, nil); !errors.Is(err, ErrSuperseded) {
+				t.Errorf("a copy that uses what is in place: %v", err)
+			}
+			if c := claim(t, r, b.takeJobs(t)[0].Token); !c.Fresh {
+				t.Errorf("got %+v", c)
+			}
+		})
+	}
 }
 
 // resyncBundle has a thing in each state, by name.

@@ -32,6 +32,9 @@ const (
 type Result struct {
 	Checksum string
 	Size     int64 // bytes
+	// Partial says that the run brought only what differed: of the rest of what is
+	// in place nobody knows more than before.
+	Partial bool
 }
 
 // Publish ends the run with success: in one transaction the row is locked

@@ -54,7 +54,7 @@ func TestPublishAfterAChange(t *testing.T) {
 		b.apply(t, event(50, eventlog.Deleted, "x", "{}"), event(51, eventlog.Created, "x", "{}"))
 	}
 	resync := func(t *testing.T, b *testBundle) {
-		if _, err := ResyncOne(t.Context(), b.pool, b.queue, kind, "x"); err != nil {
+		if _, err := ResyncOne(t.Context(), b.pool, b.queue, kind, "x", false); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -72,12 +72,13 @@ func (r *Registry) Verified(ctx context.Context, t Token, began time.Time) error
 }
 
 // Repair asks for a new version of what is not as it should be, and returns it.
-// [ErrSuperseded] says that the token is not the row's any more: nothing was
-// written.
-func (r *Registry) Repair(ctx context.Context, t Token) (version int64, err error) {
+// fresh says that an update would not mend it: the copy uses nothing of what is in
+// place, as for another incarnation of the thing. [ErrSuperseded] says that the token
+// is not the row's any more: nothing was written.
+func (r *Registry) Repair(ctx context.Context, t Token, fresh bool) (version int64, err error) {
 	err = pgx.BeginFunc(ctx, r.cfg.Pool, func(tx pgx.Tx) error {
 		job := Job{Token: t}
-		err := tx.QueryRow(ctx, verifyRepairSQL, t.Kind, t.ResourceID, t.Version).Scan(&job.Version, &job.Deleted)
+		err := tx.QueryRow(ctx, verifyRepairSQL, t.Kind, t.ResourceID, t.Version, fresh).Scan(&job.Version, &job.Deleted)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return ErrSuperseded
 		}

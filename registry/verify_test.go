@@ -63,7 +63,7 @@ func TestAVerificationEndsUnderItsToken(t *testing.T) {
 		if err := r.Verified(t.Context(), token, time.Now()); !errors.Is(err, ErrSuperseded) {
 			t.Errorf("success: %v", err)
 		}
-		if _, err := r.Repair(t.Context(), token); !errors.Is(err, ErrSuperseded) {
+		if _, err := r.Repair(t.Context(), token, false); !errors.Is(err, ErrSuperseded) {
 			t.Errorf("mismatch: %v", err)
 		}
 		b.wantJobs(t)
@@ -78,7 +78,7 @@ func TestAVerificationEndsUnderItsToken(t *testing.T) {
 	if _, err := r.InPlace(t.Context(), newer); !errors.Is(err, ErrNotInPlace) {
 		t.Errorf("look at what is not there yet: %v", err)
 	}
-	if _, err := r.Repair(t.Context(), newer); !errors.Is(err, ErrSuperseded) {
+	if _, err := r.Repair(t.Context(), newer, false); !errors.Is(err, ErrSuperseded) {
 		t.Errorf("repair of what is not there yet: %v", err)
 	}
 	if err := r.Publish(claim(t, r, newer), Result{}, nil); err != nil {
@@ -92,17 +92,81 @@ func TestARepairIsANewVersionOnce(t *testing.T) {
 	b := setup(t)
 	r := b.registry(t)
 	token := b.synced(t, r, 1, "x")
-	version, err := r.Repair(t.Context(), token)
+	version, err := r.Repair(t.Context(), token, false)
 	if err != nil || version <= token.Version {
 		t.Fatal(version, err)
 	}
 	// Its answer was lost.
-	if _, err := r.Repair(t.Context(), token); !errors.Is(err, ErrSuperseded) {
+	if _, err := r.Repair(t.Context(), token, false); !errors.Is(err, ErrSuperseded) {
 		t.Errorf("said twice: %v", err)
 	}
 	b.wantJobs(t, jobFor("x", version, false))
 	if got := b.row(t, "x"); got.Status != "pending" || got.Version != version || !is(got.Synced, token.Version) {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// What an update would not mend is copied afresh, also by a version that comes
+// before the repair has been carried out; and only a whole copy says that it was
+// compared.
+func TestARepairOfDamageIsFresh(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	r := b.registry(t)
+	token := b.synced(t, r, 1, "x")
+	b.exec(t, "UPDATE casq.registry SET verified_at = '2000-01-01'")
+	compared := func() (is bool) {
+		t.Helper()
+		if err := b.pool.QueryRow(t.Context(), "SELECT verified_at > '2000-01-01' FROM casq.registry").Scan(&is); err != nil {
+			t.Fatal(err)
+		}
+		return is
+	}
+	if _, err := r.Repair(t.Context(), token, true); err != nil {
+		t.Fatal(err)
+	}
+	b.takeJobs(t)
+	for _, step := range []struct {
+		id             int64
+		fresh, partial bool
+	}{{2, true, false}, {3, false, true}} {
+		c := claim(t, r, b.update(t, step.id, "x"))
+		if c.Fresh != step.fresh || c.First {
+			t.Errorf("event %d: got %+v", step.id, c)
+		}
+		if err := r.Publish(c, Result{Partial: step.partial}, nil); err != nil {
+			t.Fatal(err)
+		}
+		if compared() == step.partial {
+			t.Errorf("event %d: compared is %v", step.id, compared())
+		}
+		b.exec(t, "UPDATE casq.registry SET verified_at = '2000-01-01'")
+	}
+}
+
+// What was never compared is to be, wherever that is looked for.
+func TestWhatWasNeverComparedIsOld(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	r := b.registry(t)
+	if err := r.Publish(claim(t, r, b.create(t, 1, "x")), Result{Partial: true}, nil); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	var flags []int32
+	err := b.pool.QueryRow(t.Context(), "SELECT flags FROM ("+reconcileRowsSQL+") AS page (keys, versions, flags)", kind, "", 10, nil, nil, now, now).Scan(&flags)
+	if err != nil || len(flags) != 1 || flags[0]&8 == 0 {
+		t.Errorf("rows: %v, %v", flags, err)
+	}
+	var key string
+	var version int64
+	var since bool
+	if err := b.pool.QueryRow(t.Context(), reconcileSyncedSQL, kind, "", nil, now, 10).Scan(&key, &version, &since); err != nil || !since {
+		t.Errorf("synced: %v, %v", since, err)
+	}
+	var what string
+	if err := b.pool.QueryRow(t.Context(), reconcilePlacedSQL, kind, []string{"x"}, []bool{true}, now).Scan(&key, &version, &what); err != nil || what != "check" {
+		t.Errorf("placed: %q, %v", what, err)
 	}
 }
 

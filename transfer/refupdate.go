@@ -46,7 +46,7 @@ func (r *repositoryRun) update(ctx context.Context, remote *remote) (Result, err
 			return Result{}, err
 		}
 	}
-	return Result{Checksum: follower.want.checksum(follower.head), Size: size}, nil
+	return Result{Checksum: follower.want.checksum(follower.head), Size: size, Partial: true}, nil
 }
 
 // publishInPlace is one ref transaction, and one rename if HEAD differs. The

@@ -15,9 +15,9 @@ type Place struct {
 	Key string
 	// Claim is the random id (a UUID in its usual lower-case form) of the run.
 	Claim string
-	// Fresh says that this is another incarnation of the thing: what is in
-	// place belongs to one that was deleted, and nothing of it is used. A file
-	// is always copied anew; a repository is cloned and exchanged.
+	// Fresh says that nothing of what is in place is used: it belongs to a thing
+	// that was deleted, or is damaged. A file is always copied anew; a repository is
+	// cloned and exchanged.
 	Fresh bool
 	// Adopt says that nobody has said yet what is in place. When that is the very
 	// file that the payload names by its SHA-256, it is not copied again. For
@@ -32,6 +32,9 @@ type Result struct {
 	Checksum string
 	// Size is in bytes: the file's, or that of the repository's object files.
 	Size int64
+	// Partial says that the copy brought only what differed, and looked at nothing
+	// else of what is in place: that may have been damaged long ago.
+	Partial bool
 }
 
 // Run is what one claim does to one place: either Copy and then Publish, or
@@ -66,6 +69,9 @@ var (
 	// ErrMismatch says that what is in place is not what it should be, or is not
 	// there; the message says what differs. Only Verify returns it.
 	ErrMismatch = errors.New("what is in place differs")
+	// ErrDamaged says, together with ErrMismatch, that a copy which brings only what
+	// differs would not mend it: the next one has to be Fresh.
+	ErrDamaged = errors.New("it is damaged")
 	// ErrBadPlace says that a prefix, key or claim can not be used. Permanent.
 	ErrBadPlace = errors.New("unacceptable place")
 	// ErrBadPayload says that the payload is not what this transfer needs.

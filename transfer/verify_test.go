@@ -121,9 +121,10 @@ func TestVerifyRepository(t *testing.T) {
 		return found[0]
 	}
 	for name, test := range map[string]struct {
-		change func(t *testing.T, source, place string)
-		want   error
-		says   string
+		change  func(t *testing.T, source, place string)
+		want    error
+		says    string
+		damaged bool // beyond what an update mends
 	}{
 		"the same": {change: func(*testing.T, string, string) {}},
 		"a ref moved": {change: func(t *testing.T, _, place string) {
@@ -137,7 +138,7 @@ func TestVerifyRepository(t *testing.T) {
 				must(t, os.RemoveAll(filepath.Join(place, "objects", "pack")))
 				must(t, os.Mkdir(filepath.Join(place, "objects", "pack"), 0o755))
 			},
-			want: ErrMismatch,
+			want: ErrMismatch, damaged: true,
 		},
 		"an object less": {
 			change: func(t *testing.T, _, place string) {
@@ -151,7 +152,7 @@ func TestVerifyRepository(t *testing.T) {
 				must(t, unpack.Run())
 				must(t, os.Remove(filepath.Join(place, "objects", parent[:2], parent[2:])))
 			},
-			want: ErrMismatch,
+			want: ErrMismatch, damaged: true,
 		},
 		"a byte of a pack": {
 			change: func(t *testing.T, _, place string) {
@@ -162,9 +163,21 @@ func TestVerifyRepository(t *testing.T) {
 				content[len(content)/2] ^= 0xff
 				must(t, os.WriteFile(pack, content, 0o444))
 			},
-			want: ErrMismatch,
+			want: ErrMismatch, damaged: true,
 		},
-		"another config": {change: func(t *testing.T, _, place string) { gitIn(t, place, "config", "core.sshCommand", "false") }, want: ErrMismatch, says: "config"},
+		"a byte of a pack, and a ref moved": {
+			change: func(t *testing.T, source, place string) {
+				pack := glob(t, filepath.Join(place, "objects", "pack", "*.pack"))
+				must(t, os.Chmod(pack, 0o644))
+				content, err := os.ReadFile(pack)
+				must(t, err)
+				content[len(content)/2] ^= 0xff
+				must(t, os.WriteFile(pack, content, 0o444))
+				commit(t, source, "refs/heads/main", "moved on")
+			},
+			want: ErrMismatch, damaged: true,
+		},
+		"another config": {change: func(t *testing.T, _, place string) { gitIn(t, place, "config", "core.sshCommand", "false") }, want: ErrMismatch, says: "config", damaged: true},
 		"not there":      {change: func(t *testing.T, _, place string) { must(t, os.RemoveAll(place)) }, want: ErrMismatch, says: "no repository in place"},
 		"a claim's refs": {change: func(t *testing.T, _, place string) {
 			gitIn(t, place, "update-ref", "refs/casq/"+claim()+"/fence", "refs/heads/main")
@@ -188,7 +201,21 @@ func TestVerifyRepository(t *testing.T) {
 			b.mustSync(t, "r")
 			place := filepath.Join(b.target, "r")
 			test.change(t, source, place)
-			wantVerdict(t, b.Verify(t.Context(), Place{Key: "r"}, nil, ""), test.want, test.says)
+			err := b.Verify(t.Context(), Place{Key: "r"}, nil, "")
+			wantVerdict(t, err, test.want, test.says)
+			if errors.Is(err, ErrDamaged) != test.damaged {
+				t.Errorf("damaged: %v", err)
+			}
+			if !errors.Is(err, ErrMismatch) {
+				return
+			}
+			repair := Place{Key: "r", Claim: claim(), Fresh: test.damaged}
+			result, err := b.sync(t, repair)
+			must(t, err)
+			if updated := name == "a ref moved" || name == "a ref gone" || name == "a ref more" || name == "another HEAD" || name == "moved on at the source"; result.Partial != updated {
+				t.Errorf("the repair is %+v", result)
+			}
+			must(t, b.Verify(t.Context(), Place{Key: "r"}, nil, ""))
 		})
 	}
 }

@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,7 +19,8 @@ import (
 // lacks the repository. checksum is not needed: the source is asked.
 //
 // A source that has moved on since the copy differs. Its event brings a new
-// version, and whoever asked has to look at that.
+// version, and whoever asked has to look at that. What a fetch would not bring back,
+// or would stumble over, is also [ErrDamaged]. It outweighs refs that differ.
 func (r *Repositories) Verify(ctx context.Context, place Place, payload json.RawMessage, _ string) error {
 	path, err := place.unclaimed()
 	if err == nil {
@@ -57,12 +59,13 @@ func (r *Repositories) verify(ctx context.Context, path string) error {
 	}
 	defer dir.Close()
 	inPlace := &mirror{git: r.git, dir: dir, reads: true}
-	err = inPlace.compare(ctx, want, top)
-	if err == nil {
-		err = inPlace.check(ctx)
+	differs := inPlace.compare(ctx, want, top)
+	err = differs
+	if err == nil || errors.Is(err, ErrMismatch) {
+		err = cmp.Or(inPlace.check(ctx), differs)
 	}
 	if ctx.Err() == nil && spoiled(err) {
-		return fmt.Errorf("%w: %w", ErrMismatch, err)
+		return fmt.Errorf("%w: %w: %w", ErrMismatch, ErrDamaged, err)
 	}
 	return err
 }
@@ -111,7 +114,7 @@ func (m *mirror) check(ctx context.Context) error {
 		"fsck", "--connectivity-only", "--no-dangling", "--no-reflogs", "--no-progress",
 	}})
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() > 0 && exit.ExitCode() < 128 {
-		return fmt.Errorf("%w: %w", ErrMismatch, err)
+		return fmt.Errorf("%w: %w: %w", ErrMismatch, ErrDamaged, err)
 	}
 	if err != nil {
 		return err
@@ -124,7 +127,7 @@ func (m *mirror) check(ctx context.Context) error {
 	for group := range slices.Chunk(packs, 500) {
 		_, err := m.run(ctx, gitCall{args: append([]string{"verify-pack", "--"}, group...)})
 		if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == 1 {
-			return fmt.Errorf("%w: %w", ErrMismatch, err)
+			return fmt.Errorf("%w: %w: %w", ErrMismatch, ErrDamaged, err)
 		}
 		if err != nil {
 			return err

@@ -28,10 +28,15 @@ func resyncCommand() *cobra.Command {
 queues a job for each: workers copy them, or remove them, again. Work that is under
 way for an older version is superseded.
 
+A mirror of a repository is brought up to date by what differs. With --fresh it is
+cloned anew and exchanged, for one that is damaged, or holds what it should not; copies
+that are under way begin again.
+
 With --wait it returns when each version that was asked for, or a newer one, is in
 place or has failed, and exits with 1 when any has failed.`,
 		Example: `  enqueue resync --kind artifact --key builds/42/out.zip --wait
   enqueue resync --kind repository --failed     # those that were given up, too
+  enqueue resync --kind repository --key group/project.git --fresh
   enqueue resync --kind artifact --all --dry-run`,
 		Args: cobra.NoArgs,
 	}
@@ -39,6 +44,7 @@ place or has failed, and exits with 1 when any has failed.`,
 	cmd.Flags().StringVar(&r.key, "key", "", "one thing")
 	cmd.Flags().BoolVar(&r.all, "all", false, "all things of the kind")
 	cmd.Flags().BoolVar(&r.failed, "failed", false, "all things whose newest version has failed")
+	cmd.Flags().BoolVar(&r.fresh, "fresh", false, "use nothing of what is in place: repositories are cloned anew")
 	cmd.Flags().BoolVar(&r.dryRun, "dry-run", false, "say how many there are, and change nothing")
 	cmd.Flags().BoolVar(&r.wait, "wait", false, "return when they are in place, or have failed")
 	addJSON(cmd)
@@ -67,6 +73,7 @@ place or has failed, and exits with 1 when any has failed.`,
 type resync struct {
 	kind, key        string
 	one, all, failed bool
+	fresh            bool
 	dryRun, wait     bool
 }
 
@@ -142,7 +149,7 @@ func (h *home) resyncDry(ctx context.Context, cmd *cobra.Command, r resync) erro
 }
 
 func (h *home) resyncOne(ctx context.Context, queue *jobs.Queue, r resync, result *resynced, asked func([]registry.Job) error) (text string, err error) {
-	version, err := registry.ResyncOne(ctx, h.Pool, queue, r.kind, r.key)
+	version, err := registry.ResyncOne(ctx, h.Pool, queue, r.kind, r.key, r.fresh)
 	if errors.Is(err, registry.ErrNoRow) {
 		return "", errors.Join(err, h.nearest(ctx, r.kind, r.key))
 	}
@@ -161,9 +168,9 @@ func (h *home) resyncMany(ctx context.Context, cmd *cobra.Command, queue *jobs.Q
 	}
 	progress := cli.NewProgress(cmd.ErrOrStderr(), "resync "+r.kind, total)
 	raised, err := registry.ResyncKind(ctx, h.Pool, queue, r.kind, registry.ResyncOptions{
-		FailedOnly: r.failed,
-		Progress:   func(raised int) { progress.Set(int64(raised)) },
-		Asked:      asked,
+		FailedOnly: r.failed, Fresh: r.fresh,
+		Progress: func(raised int) { progress.Set(int64(raised)) },
+		Asked:    asked,
 	})
 	progress.Close()
 	result.Asked = int64(raised)
