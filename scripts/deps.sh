@@ -31,7 +31,7 @@ C
 
 # postgres_in prints the major version of a complete installation in a folder.
 postgres_in() {
-	[ -x "$1/postgres" ] && [ -x "$1/initdb" ] && [ -x "$1/pg_basebackup" ] || return 0
+	[ -x "$1/postgres" ] && [ -x "$1/initdb" ] || return 0
 	"$1/postgres" --version 2>/dev/null | first '(PostgreSQL) '
 }
 

@@ -41,16 +41,29 @@ func (b Binaries) path(program string) string { return filepath.Join(b.Dir, prog
 var versionPattern = regexp.MustCompile(`(?:\(PostgreSQL\) |v=)(\d+)`)
 
 // FindPostgres returns the newest Postgres installation with server programs
-// (initdb, postgres, pg_basebackup) that is at least [MinPostgres]. It looks in
+// (initdb, postgres) that is at least [MinPostgres]. It looks in
 // PATH, below /usr/lib/postgresql, /usr/pgsql-* and where pg_config points. It
 // returns [ErrNotInstalled] when there is none.
 func FindPostgres() (Binaries, error) {
-	found := installations(postgresDirs(), "postgres", "initdb", "pg_basebackup")
+	found := installations(postgresDirs(), "postgres", "initdb")
 	if best := newest(found); best.Major >= MinPostgres {
 		return best, nil
 	}
 	return Binaries{}, missing("PostgreSQL server", MinPostgres, found,
 		"Debian and Ubuntu: apt-get install postgresql; Fedora: dnf install postgresql-server; macOS: brew install postgresql@17")
+}
+
+// postgresOf returns the installation whose programs are in dir, or what
+// [FindPostgres] finds.
+func postgresOf(dir string) (Binaries, error) {
+	if dir == "" {
+		return FindPostgres()
+	}
+	found := installations([]string{dir}, "postgres", "initdb")
+	if len(found) == 0 || found[0].Major < MinPostgres {
+		return Binaries{}, missing("PostgreSQL server in "+dir, MinPostgres, found, "its folder holds initdb and postgres")
+	}
+	return found[0], nil
 }
 
 // matching returns the installation for a data folder, which only its own major
@@ -61,7 +74,7 @@ func matching(data string, preferred Binaries) (Binaries, error) {
 		return Binaries{}, fmt.Errorf("read the version of the data in %s: %w", data, err)
 	}
 	version := strings.TrimSpace(string(content))
-	found := append([]Binaries{preferred}, installations(postgresDirs(), "postgres", "initdb", "pg_basebackup")...)
+	found := append([]Binaries{preferred}, installations(postgresDirs(), "postgres", "initdb")...)
 	for _, b := range found {
 		if strconv.Itoa(b.Major) == version {
 			return b, nil

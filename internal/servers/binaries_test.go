@@ -19,7 +19,7 @@ func TestInstallationsAreFoundByTheirPrograms(t *testing.T) {
 	}
 	// The newest has no server programs, as with a package for clients only.
 	must(t, os.Remove(filepath.Join(dirs[3], "initdb")))
-	found := installations(append(dirs, m.bin, "/nowhere"), "postgres", "initdb", "pg_basebackup")
+	found := installations(append(dirs, m.bin, "/nowhere"), "postgres", "initdb")
 	if len(found) != 3 || newest(found).Major != 17 || newest(found).Dir != dirs[1] {
 		t.Errorf("found %v, the newest is %v", found, newest(found))
 	}

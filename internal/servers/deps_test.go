@@ -51,7 +51,6 @@ func (m *machine) servers(postgres, redis string) {
 	dir := "usr/lib/postgresql/" + postgres + "/bin/"
 	m.program(dir+"postgres", "echo 'postgres (PostgreSQL) "+postgres+".3 (Debian "+postgres+".3-1)'")
 	m.program(dir+"initdb", "")
-	m.program(dir+"pg_basebackup", "")
 	m.program("bin/redis-server", "echo Redis server v="+redis+".2.4 sha=0 bits=64")
 }
 

@@ -17,7 +17,10 @@ type member struct {
 	kind     string
 	place    *place
 	binaries Binaries
-	logger   *slog.Logger
+	// clock is [PostgresOptions].Clock, env what makes it so.
+	clock  time.Duration
+	env    []string
+	logger *slog.Logger
 
 	mutex    sync.Mutex
 	process  *process
@@ -33,7 +36,7 @@ var errExited = errors.New("the server exited")
 func (m *member) launch(ctx context.Context, ready func(*process) bool, args ...string) error {
 	started := time.Now()
 	logged := m.place.logSize()
-	process, err := m.place.launch(m.binaries.server, args...)
+	process, err := m.place.launch(m.env, m.binaries.server, args...)
 	if err != nil {
 		return err
 	}

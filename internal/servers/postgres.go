@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // PostgresOptions say how a primary is started.
@@ -31,6 +32,13 @@ type PostgresOptions struct {
 	// OwnIdentity gives the cluster a system identifier of its own, as a server
 	// elsewhere has one. Without it, clusters of this machine have the same.
 	OwnIdentity bool
+	// Programs is the folder of another installation's programs. Defaults to
+	// what [FindPostgres] finds.
+	Programs string
+	// Clock is how far the server's clock is ahead of this process's, negative
+	// for behind. It needs libfaketime ([ErrNotInstalled] without). Standbys have
+	// the same.
+	Clock time.Duration
 	// Logger is told of starts and stops. Defaults to none.
 	Logger *slog.Logger
 }
@@ -59,7 +67,7 @@ const defaultPort = 5432
 // StartPostgres starts a primary and returns when it accepts connections. The
 // caller stops it with [Postgres.Stop].
 func StartPostgres(ctx context.Context, options PostgresOptions) (*Postgres, error) {
-	b, err := FindPostgres()
+	b, err := postgresOf(options.Programs)
 	if err != nil {
 		return nil, err
 	}
@@ -74,6 +82,10 @@ func StartPostgres(ctx context.Context, options PostgresOptions) (*Postgres, err
 }
 
 func newPostgres(ctx context.Context, options PostgresOptions, b Binaries) (*Postgres, error) {
+	clock, err := clockEnvironment(options.Clock)
+	if err != nil {
+		return nil, err
+	}
 	place, err := acquire(ctx, options.Dir)
 	if err != nil {
 		return nil, err
@@ -83,6 +95,8 @@ func newPostgres(ctx context.Context, options PostgresOptions, b Binaries) (*Pos
 			kind:     "postgres",
 			place:    place,
 			binaries: b,
+			clock:    options.Clock,
+			env:      clock,
 			logger:   cmp.Or(options.Logger, slog.New(slog.DiscardHandler)),
 		},
 		tcp:      options.TCP,

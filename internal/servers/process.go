@@ -22,8 +22,9 @@ type process struct {
 	err error
 }
 
-// launch starts a server in its data folder with the log file as its output.
-func (p *place) launch(program string, args ...string) (*process, error) {
+// launch starts a server in its data folder with the log file as its output, and
+// with env beside the environment of every child.
+func (p *place) launch(env []string, program string, args ...string) (*process, error) {
 	log, err := os.OpenFile(p.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the log of %s: %w", program, err)
@@ -31,6 +32,7 @@ func (p *place) launch(program string, args ...string) (*process, error) {
 	defer log.Close()
 	cmd := p.command(context.Background(), program, args...)
 	cmd.Dir = p.data()
+	cmd.Env = append(cmd.Env, env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", program, err)

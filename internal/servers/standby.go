@@ -47,7 +47,7 @@ func (p *Postgres) Standby(ctx context.Context, options StandbyOptions) (*Postgr
 	p.mutex.Unlock()
 
 	s, err := newPostgres(ctx, PostgresOptions{
-		Dir: options.Dir, TCP: options.TCP, Logger: cmp.Or(options.Logger, p.logger),
+		Dir: options.Dir, TCP: options.TCP, Logger: cmp.Or(options.Logger, p.logger), Clock: p.clock,
 	}, p.binaries)
 	if err != nil {
 		return nil, fmt.Errorf("start standby %s: %w", name, err)
@@ -105,22 +105,6 @@ func (p *Postgres) createStandby(ctx context.Context, primary *Postgres, synchro
 		return nil
 	}
 	return primary.SetSynchronous(ctx, p.name)
-}
-
-// baseBackup copies the primary, which keeps its log from then on.
-func (p *Postgres) baseBackup(ctx context.Context, primary *Postgres) error {
-	if err := primary.makeSlot(ctx, p.name); err != nil {
-		return err
-	}
-	return p.place.fill(func(fresh string) error {
-		out, err := p.place.command(ctx, p.binaries.path("pg_basebackup"), "--dbname="+primary.conninfo("basebackup"),
-			"--pgdata="+fresh, "--slot="+slotName(p.name), "--checkpoint=fast", "--wal-method=stream",
-			"--no-sync", "--no-manifest", "--no-password").CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("copy the primary with pg_basebackup: %w: %s", err, out)
-		}
-		return p.place.run.user.write(filepath.Join(fresh, standbySignal), nil)
-	})
 }
 
 // makeSlot makes a standby's slot unless it is there.

@@ -1,0 +1,88 @@
+#!/bin/sh
+# Runs the suites of the log, the cursors, the registry and the counters in the
+# worlds of strangers, one after the other:
+#
+#   settings    each connection has other settings than the one before
+#   ordinary    an ordinary role owns the database; nothing follows DDL
+#   postgres18  Postgres 18
+#   ahead       the database's clock is 90 s ahead of the workers'
+#   behind      90 s behind
+#   stranger    all of these at once (ahead): with --short, what CI runs
+#
+#   scripts/matrix.sh [--short] [WORLD]...    defaults to all but the last
+#
+# What cannot be had here is said, with the reason. Exits 1 when a test failed or
+# nothing was run, 2 for an unknown world. internal/testdb says what the variables
+# do.
+set -eu
+cd "$(dirname "$0")/.."
+
+suites='./eventlog ./internal/cursor ./registry ./counter'
+one='TimeZone=Asia/Kathmandu;DateStyle=SQL, DMY;IntervalStyle=sql_standard;bytea_output=escape;extra_float_digits=-2'
+two='TimeZone=America/St_Johns;DateStyle=German;IntervalStyle=postgres_verbose;bytea_output=hex;extra_float_digits=0'
+
+# enter sets the variables of a world; it fails, and says why, where the world
+# cannot be had.
+enter() {
+	case $1 in
+	settings) export CASQ_TEST_SETTINGS="$one|$two" ;;
+	ordinary) export CASQ_TEST_OWNER=ordinary ;;
+	postgres18)
+		CASQ_TEST_POSTGRES=$(scripts/postgres18.sh) || return 1
+		export CASQ_TEST_POSTGRES
+		;;
+	ahead) faketime && export CASQ_TEST_CLOCK=90s ;;
+	behind) faketime && export CASQ_TEST_CLOCK=-90s ;;
+	stranger)
+		enter settings
+		enter ordinary
+		# One that cannot be had leaves the others.
+		enter postgres18 || :
+		enter ahead || :
+		;;
+	*)
+		echo "matrix: unknown world $1: want settings, ordinary, postgres18, ahead, behind or stranger" >&2
+		exit 2
+		;;
+	esac
+}
+
+faketime() {
+	there() { ls /usr/lib*/faketime/libfaketime.so.1 /usr/lib/*/faketime/libfaketime.so.1 2>/dev/null | grep -q .; }
+	if ! there && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends libfaketime >/dev/null 2>&1 || :
+	fi
+	there || {
+		echo "matrix: libfaketime is not there (Debian and Ubuntu: apt-get install libfaketime)" >&2
+		return 1
+	}
+}
+
+short=
+if [ "${1:-}" = --short ]; then
+	short=-short
+	shift
+fi
+ran='' failed='' missing=''
+for world in ${*:-settings ordinary postgres18 ahead behind}; do
+	echo "matrix: $world"
+	# A world's variables end with its subshell: 3 says that it cannot be had.
+	code=0
+	(
+		enter "$world" || exit 3
+		# shellcheck disable=SC2086 # The suites are words, and short may be none.
+		exec ${GO:-go} test -vet=off -p 1 -timeout 15m $short $suites
+	) || code=$?
+	case $code in
+	0) ran="$ran $world" ;;
+	2) exit 2 ;;
+	3) missing="$missing $world" ;;
+	*) failed="$failed $world" ;;
+	esac
+done
+[ -z "$missing" ] || echo "matrix: cannot be had here:$missing"
+if [ -n "$failed" ] || [ -z "$ran" ]; then
+	echo "matrix: failed:${failed:- nothing was run}"
+	exit 1
+fi
+echo "matrix: OK$ran"
