@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/url"
 	"testing"
 
 	"casq/internal/servers"
 	"casq/migrations"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // Cluster is a primary of one test's own, with its standbys.
@@ -17,6 +20,8 @@ type Cluster struct {
 	Standbys []*servers.Postgres
 	// Database is the name of the migrated database.
 	Database string
+
+	owner string
 }
 
 // ClusterOption changes what [NewCluster] starts.
@@ -66,13 +71,17 @@ func NewCluster(t testing.TB, options ...ClusterOption) *Cluster {
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	c := &Cluster{Database: "casq_test"}
-	primary, err := servers.StartPostgres(ctx, o.postgres)
+	around, err := around()
+	if err != nil {
+		t.Fatal(err)
+	}
+	primary, err := servers.StartPostgres(ctx, around.apply(o.postgres))
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.Primary = primary
 	stopAtEnd(t, primary, "primary")
-	if err := primary.Exec(ctx, "CREATE DATABASE "+c.Database); err != nil {
+	if err := c.create(ctx, around); err != nil {
 		t.Fatalf("create the test's database: %v", err)
 	}
 	if !o.empty {
@@ -82,6 +91,27 @@ func NewCluster(t testing.TB, options ...ClusterOption) *Cluster {
 	}
 	c.addStandbys(ctx, t, o)
 	return c
+}
+
+func (c *Cluster) create(ctx context.Context, around surroundings) error {
+	if err := c.Primary.Exec(ctx, "CREATE DATABASE "+c.Database); err != nil {
+		return err
+	}
+	if around.ordinary {
+		c.owner = "casq_test_owner"
+		if _, err := c.Primary.RoleURL(ctx, c.owner, c.Database); err != nil {
+			return err
+		}
+		if err := c.Primary.Exec(ctx, "ALTER DATABASE "+c.Database+" OWNER TO "+c.owner); err != nil {
+			return err
+		}
+	}
+	pool, err := pgxpool.New(ctx, c.Primary.URL("postgres"))
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	return around.set(ctx, pool, c.Database)
 }
 
 func (c *Cluster) addStandbys(ctx context.Context, t testing.TB, o clusterOptions) {
@@ -119,11 +149,28 @@ func stopAtEnd(t testing.TB, p *servers.Postgres, name string) {
 	})
 }
 
-// URL reaches the database on the primary as superuser.
-func (c *Cluster) URL() string { return c.Primary.URL(c.Database) }
+// URL reaches the database on the primary as its owner, see [DB].
+func (c *Cluster) URL() string { return c.asOwner(c.Primary.URL(c.Database)) }
 
-// StandbyURL reaches the database on the standby with index i as superuser.
-func (c *Cluster) StandbyURL(i int) string { return c.Standbys[i].URL(c.Database) }
+// StandbyURL reaches the database on the standby with index i as its owner.
+func (c *Cluster) StandbyURL(i int) string { return c.asOwner(c.Standbys[i].URL(c.Database)) }
+
+// asOwner changes the role in a URL; all roles of a cluster have one password.
+func (c *Cluster) asOwner(text string) string {
+	if c.owner == "" {
+		return text
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		panic(err)
+	}
+	if password, ok := u.User.Password(); ok {
+		u.User = url.UserPassword(c.owner, password)
+	} else {
+		u.User = url.User(c.owner)
+	}
+	return u.String()
+}
 
 // Redis starts a private Redis server for one test.
 func Redis(t testing.TB, options servers.RedisOptions) *servers.Redis {

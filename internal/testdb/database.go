@@ -31,6 +31,9 @@ func (s *sharedServer) create(ctx context.Context, name, template string) error 
 	if s.postgres == nil {
 		strategy = ""
 	}
+	if s.owner != "" {
+		strategy += " OWNER " + quote(s.owner)
+	}
 	if _, err := s.control.Exec(ctx, "CREATE DATABASE "+quote(name)+" TEMPLATE "+quote(template)+strategy); err != nil {
 		return fmt.Errorf("create database %s: %w", name, err)
 	}

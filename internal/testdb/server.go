@@ -31,6 +31,10 @@ type sharedServer struct {
 	postgres *servers.Postgres // nil when it is somebody else's
 	prefix   string
 	holder   *pgxpool.Conn
+	around   surroundings
+	// owner is the ordinary role that databases belong to, where they do.
+	owner    string
+	ownerURL string
 
 	templateOnce sync.Once
 	templateName string
@@ -68,9 +72,13 @@ func (o *once) stop() error {
 
 // startShared prepares the server that base names, or a private one.
 func startShared(ctx context.Context, base string) (*sharedServer, error) {
-	s := &sharedServer{}
+	around, err := around()
+	if err != nil {
+		return nil, err
+	}
+	s := &sharedServer{around: around}
 	if base == "" {
-		postgres, err := servers.StartPostgres(ctx, servers.PostgresOptions{})
+		postgres, err := servers.StartPostgres(ctx, around.apply(servers.PostgresOptions{}))
 		if err != nil {
 			return nil, err
 		}
@@ -105,7 +113,25 @@ func (s *sharedServer) open(ctx context.Context, base string) error {
 	if err != nil {
 		return fmt.Errorf("lock the run's name: %w", err)
 	}
-	return s.sweep(ctx)
+	if err := s.sweep(ctx); err != nil || !s.around.ordinary {
+		return err
+	}
+	s.owner = s.prefix + "_role_owner"
+	s.ownerURL, err = s.makeRole(ctx, s.owner, "postgres")
+	return err
+}
+
+// urlOf is how tests reach a database: as its owner.
+func (s *sharedServer) urlOf(database string) string {
+	if s.owner == "" {
+		return s.url(database)
+	}
+	u, err := url.Parse(s.ownerURL)
+	if err != nil {
+		panic(err)
+	}
+	u.Path = "/" + database
+	return u.String()
 }
 
 // stop drops the template and gives the server back.
@@ -113,6 +139,10 @@ func (s *sharedServer) stop(ctx context.Context) error {
 	var err error
 	if s.postgres == nil && s.prefix != "" {
 		err = s.drop(ctx, s.prefix+"_template")
+	}
+	if s.postgres == nil && s.owner != "" {
+		_, dropErr := s.control.Exec(ctx, "DROP ROLE "+quote(s.owner))
+		err = errors.Join(err, dropErr)
 	}
 	if s.holder != nil {
 		s.holder.Conn().Close(ctx)
@@ -141,7 +171,7 @@ func (s *sharedServer) makeTemplate(ctx context.Context) (string, error) {
 	if err := s.create(ctx, name, "template0"); err != nil {
 		return "", err
 	}
-	err := migrations.Up(ctx, s.url(name), slog.New(slog.DiscardHandler))
+	err := migrations.Up(ctx, s.urlOf(name), slog.New(slog.DiscardHandler))
 	if err == nil {
 		_, err = s.control.Exec(ctx, "ALTER DATABASE "+quote(name)+" ALLOW_CONNECTIONS false")
 	}

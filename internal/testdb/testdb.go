@@ -6,17 +6,23 @@
 // [Main]. With CASQ_TEST_DATABASE_URL set, New uses that server instead, where
 // it makes and drops databases and roles whose names start with casq_test_, and
 // nothing else. DATABASE_URL and REDIS_URL are never looked at.
+//
+// CASQ_TEST_POSTGRES, CASQ_TEST_CLOCK, CASQ_TEST_SETTINGS and CASQ_TEST_OWNER
+// make the same tests run in the world of a stranger: another version, another
+// clock, an application's settings, an ordinary role. `make matrix` does.
 package testdb
 
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/goleak"
 )
@@ -50,7 +56,8 @@ func Run(m interface{ Run() int }, options ...goleak.Option) int {
 type DB struct {
 	// Name is the database's name.
 	Name string
-	// URL reaches the database as a superuser.
+	// URL reaches the database as its owner: a superuser, unless
+	// CASQ_TEST_OWNER says otherwise.
 	URL string
 
 	shared *sharedServer
@@ -96,10 +103,13 @@ func newDB(t testing.TB, template func(*sharedServer, context.Context) (string, 
 			t.Error(err)
 		}
 	})
-	return &DB{Name: name, URL: s.url(name), shared: s}
+	if err := s.around.set(ctx, s.control, name); err != nil {
+		t.Fatal(err)
+	}
+	return &DB{Name: name, URL: s.urlOf(name), shared: s}
 }
 
-// Pool returns a pool of connections as superuser, closed when the test ends.
+// Pool returns a pool of connections to URL, closed when the test ends.
 func (d *DB) Pool(t testing.TB) *pgxpool.Pool {
 	t.Helper()
 	return Pool(t, d.URL)
@@ -108,7 +118,19 @@ func (d *DB) Pool(t testing.TB) *pgxpool.Pool {
 // Pool returns a pool of connections to any URL, closed when the test ends.
 func Pool(t testing.TB, url string) *pgxpool.Pool {
 	t.Helper()
-	pool, err := pgxpool.New(t.Context(), url)
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		t.Fatalf("read a database URL: %v", err)
+	}
+	around, err := around()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
+		maps.Copy(c.RuntimeParams, around.next())
+		return nil
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
 	if err != nil {
 		t.Fatalf("open a pool: %v", err)
 	}
@@ -131,7 +153,7 @@ func (d *DB) RoleURL(t testing.TB) string {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), timeout)
 		defer cancel()
-		if err := d.shared.dropRole(ctx, role, d.URL); err != nil {
+		if err := d.shared.dropRole(ctx, role, d.shared.url(d.Name)); err != nil {
 			t.Error(err)
 		}
 	})
