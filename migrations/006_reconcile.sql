@@ -156,8 +156,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- Answers, in words, what a thing waits for. Never NULL.
+-- The sentence is the same in every session, but for the time zone.
 CREATE FUNCTION casq.why(kind text, key text) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET datestyle = 'ISO' SET intervalstyle = 'postgres' AS $$
 DECLARE
     r casq.registry;
     s casq.registry_status;

@@ -2405,6 +2405,8 @@ CREATE OR REPLACE FUNCTION casq.why(kind text, key text)
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "DateStyle" TO 'ISO'
+ SET "IntervalStyle" TO 'postgres'
 AS $function$
 DECLARE
     r casq.registry;
