@@ -39,6 +39,14 @@ const (
 // setupTrack returns a database in which the statements were executed.
 func setupTrack(t *testing.T, statements ...string) *trackBundle {
 	t.Helper()
+	for _, statement := range statements {
+		// Partitions are followed by event triggers, which are a superuser's.
+		for _, word := range []string{"PARTITION BY", "EVENT TRIGGER", "FOREIGN DATA"} {
+			if strings.Contains(statement, word) {
+				testdb.NeedsSuperuser(t)
+			}
+		}
+	}
 	db := testdb.New(t)
 	b := &trackBundle{db: db, pool: db.Pool(t)}
 	for _, statement := range statements {

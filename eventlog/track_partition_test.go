@@ -3,6 +3,8 @@ package eventlog_test
 import (
 	"testing"
 
+	"casq/internal/testdb"
+
 	"github.com/jackc/pgx/v5"
 )
 
@@ -188,6 +190,7 @@ func TestTrackRefusesDDLOfPlainTables(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
+			testdb.NeedsSuperuser(t)
 			b := setupTrack(t, `CREATE TYPE shape AS (k text, n int); CREATE TABLE t OF shape; ALTER TABLE t ALTER k SET NOT NULL`,
 				c.given, call(`, payload_columns => ARRAY['n']`))
 			wantRefused(t, run(t.Context(), b.pool, c.sql), c.told...)

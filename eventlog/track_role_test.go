@@ -50,6 +50,7 @@ func TestTriggerFunctionCannotBeBorrowed(t *testing.T) {
 // is the bundle, ordinary a pool of that role.
 func setupOrdinary(t *testing.T) (b *trackBundle, ordinary *pgxpool.Pool, role string) {
 	t.Helper()
+	testdb.NeedsSuperuser(t)
 	db := testdb.Empty(t)
 	b = &trackBundle{db: db, pool: db.Pool(t)}
 	url := db.RoleURL(t)

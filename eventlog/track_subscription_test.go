@@ -10,6 +10,7 @@ import (
 // missed. Publisher and subscriber are two databases of one server.
 func TestTrackRefusesSubscriptions(t *testing.T) {
 	t.Parallel()
+	testdb.NeedsSuperuser(t)
 	c := testdb.NewCluster(t, testdb.Settings(map[string]string{"wal_level": "logical"}))
 	b := &trackBundle{pool: testdb.Pool(t, c.URL())}
 	b.exec(t, `CREATE DATABASE publisher`)

@@ -1,7 +1,10 @@
 package eventlog_test
 
 import (
+	"strings"
 	"testing"
+
+	"casq/internal/testdb"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -67,6 +70,9 @@ func TestTrackLogsStatements(t *testing.T) {
 			b := setupTrack(t, layout.table, trackArtifacts)
 			for _, c := range dmlCases {
 				t.Run(c.name, func(t *testing.T) {
+					if strings.Contains(c.sql, "session_replication_role") {
+						testdb.NeedsSuperuser(t)
+					}
 					b.exec(t, `DELETE FROM artifacts; INSERT INTO artifacts VALUES ('b', 1, 20, 's'), ('a', 1, 10, 's')`)
 					b.events(t)
 					b.exec(t, c.sql)
