@@ -28,7 +28,7 @@ func (r *repositoryRun) clone(ctx context.Context, remote *remote) (Result, erro
 	}
 	defer dir.Close()
 	clone := &mirror{git: r.repositories.git, dir: dir}
-	follower := &follower{mirror: clone, remote: remote, claim: r.stage.claim}
+	follower := &follower{mirror: clone, remote: remote, claim: r.stage.claim, hook: r.repositories.hook}
 	if err := r.finishClone(ctx, follower); err != nil {
 		return Result{}, err
 	}

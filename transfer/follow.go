@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 )
 
@@ -14,11 +15,15 @@ type follower struct {
 	mirror *mirror
 	remote *remote
 	claim  string
+	hook   func(point string)
 
 	have    refs // what the mirror's real refs are
 	want    refs // what they are to be; all objects are there
 	head    head
 	scratch refs // full names of the claim's own refs
+	// shown has the names, and HEAD, of which want has what the source had since the
+	// first listing.
+	shown map[string]bool
 }
 
 // rounds is how often the source is asked whether it has moved on.
@@ -32,7 +37,8 @@ const rounds = 3
 // after the last round it takes what has come. Every ref then is what the source
 // had between the first and the last listing, and the events of its changes bring
 // another run. (A listing is no snapshot either: a server reads its refs one
-// after the other.)
+// after the other.) Where that cannot be said of a ref, the copy fails: to go on
+// would leave it as it was before, and call that the new version.
 func (f *follower) follow(ctx context.Context) error {
 	var err error
 	if f.have, err = f.mirror.realRefs(ctx); err != nil {
@@ -41,19 +47,28 @@ func (f *follower) follow(ctx context.Context) error {
 	if f.head, err = f.mirror.head(); err != nil {
 		return err
 	}
-	f.want, f.scratch = maps.Clone(f.have), refs{}
+	f.want, f.scratch, f.shown = maps.Clone(f.have), refs{}, map[string]bool{}
 	for round := range rounds {
 		settled, err := f.round(ctx, round)
 		if settled || err != nil {
 			return err
 		}
 	}
+	for name := range f.want {
+		if !f.shown[name] {
+			return unfetched(name)
+		}
+	}
 	return nil
+}
+
+func unfetched(name string) error {
+	return fmt.Errorf("%w: its refs come and go, and %s could not be fetched meanwhile", ErrChanged, name)
 }
 
 // round lists the source and fetches what differs from want. True: nothing does.
 func (f *follower) round(ctx context.Context, round int) (bool, error) {
-	listed, top, err := f.mirror.git.list(ctx, f.remote)
+	listed, top, err := f.list(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -61,12 +76,18 @@ func (f *follower) round(ctx context.Context, round int) (bool, error) {
 	changed := listed.missingIn(f.want)
 	maps.DeleteFunc(f.want, func(name, _ string) bool { _, stays := listed[name]; return !stays })
 	if top != "" && !detached {
-		f.head = top
+		f.head, f.shown["HEAD"] = top, true
+	}
+	for name, oid := range listed {
+		f.shown[name] = f.shown[name] || f.want[name] == oid
 	}
 	if len(changed) == 0 && !detached {
 		return true, nil
 	}
 	if round == rounds-1 {
+		if detached && !f.shown["HEAD"] {
+			return false, unfetched("HEAD")
+		}
 		return false, nil
 	}
 	if detached {
@@ -76,6 +97,9 @@ func (f *follower) round(ctx context.Context, round int) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	for name := range got {
+		f.shown[name] = true
+	}
 	if oid, there := got["HEAD"]; there {
 		f.head = head(oid)
 		delete(got, "HEAD")
@@ -84,11 +108,67 @@ func (f *follower) round(ctx context.Context, round int) (bool, error) {
 	return false, nil
 }
 
+// list lists the source. Its refs may be others by the time that it returns.
+func (f *follower) list(ctx context.Context) (refs, head, error) {
+	listed, top, err := f.mirror.git.list(ctx, f.remote)
+	f.hook(pointListed)
+	return listed, top, err
+}
+
 // fetch gets the named refs of the source into refs/casq/<claim>/<round>/. A
 // round has a folder of its own, since refs/heads/a of one may be refs/heads/a/b in
-// the next. A ref that vanished since the listing is left to the next round.
+// the next.
+//
+// Git fetches none of the names when one of them is not there any more. So those
+// that are still there are fetched again, and no name is added to them: however many
+// refs come and go beside, they are fewer each time.
 func (f *follower) fetch(ctx context.Context, round int, names []string) (refs, error) {
 	into := fmt.Sprintf("%s%s/%d/", oursRefs, f.claim, round)
+	for len(names) > 0 {
+		err := f.fetchInto(ctx, into, names)
+		if err == nil {
+			break
+		}
+		gone := vanished(err)
+		if gone == "" {
+			return nil, err
+		}
+		listed, top, err := f.list(ctx)
+		if err != nil {
+			return nil, err
+		}
+		before := len(names)
+		names = slices.DeleteFunc(names, func(name string) bool {
+			_, there := listed[name]
+			return name == gone || !there && (name != "HEAD" || top == "")
+		})
+		if len(names) == before {
+			return nil, unfetched(gone)
+		}
+	}
+	got, err := f.mirror.refs(ctx, into)
+	if err != nil {
+		return nil, err
+	}
+	for name, oid := range got {
+		f.scratch[into+name] = oid
+	}
+	return got, nil
+}
+
+// vanished is the name of the ref that git has looked for in vain; "" if that is
+// not what it says.
+func vanished(err error) string {
+	failure, ok := errors.AsType[*gitError](err)
+	if !ok {
+		return ""
+	}
+	_, after, _ := strings.Cut(failure.stderr, "couldn't find remote ref ")
+	name, _, _ := strings.Cut(after, "\n")
+	return name
+}
+
+func (f *follower) fetchInto(ctx context.Context, into string, names []string) error {
 	var specs strings.Builder
 	for _, name := range names {
 		fmt.Fprintf(&specs, "+%s:%s%s\n", name, into, name)
@@ -101,20 +181,7 @@ func (f *follower) fetch(ctx context.Context, round int, names []string) (refs, 
 	}
 	args = append(append(args, f.remote.options()...), "--", f.remote.url)
 	_, err := f.mirror.run(ctx, gitCall{args: args, stdin: specs.String(), source: f.remote.folder})
-	if said(err, "couldn't find remote ref") {
-		return refs{}, nil
-	}
-	if err != nil {
-		return nil, f.remote.missing(err)
-	}
-	got, err := f.mirror.refs(ctx, into)
-	if err != nil {
-		return nil, err
-	}
-	for name, oid := range got {
-		f.scratch[into+name] = oid
-	}
-	return got, nil
+	return f.remote.missing(err)
 }
 
 // list lists the refs and HEAD of a source. HEAD is "" where it is unborn and

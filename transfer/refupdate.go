@@ -9,7 +9,7 @@ import (
 
 // update fetches into the mirror in place and prepares the ref transaction.
 func (r *repositoryRun) update(ctx context.Context, remote *remote) (Result, error) {
-	follower := &follower{mirror: r.place, remote: remote, claim: r.stage.claim}
+	follower := &follower{mirror: r.place, remote: remote, claim: r.stage.claim, hook: r.repositories.hook}
 	before, err := r.place.head()
 	if err != nil {
 		return Result{}, err

@@ -407,3 +407,89 @@ exec %[2]s "$@"
 		wantAbsent(t, dir, "refs/casq")
 	}
 }
+
+// Refs that come and go beside keep no other from being copied.
+func TestRepositoryRefsThatVanish(t *testing.T) {
+	t.Parallel()
+	source := t.TempDir()
+	dir := filepath.Join(source, "r.git")
+	beside := 0
+	churn := func(point string) {
+		if point != pointListed || beside == 0 {
+			return
+		}
+		// Whoever has listed them finds none of them any more, and others.
+		for i := range 3 {
+			gitIn(t, dir, "update-ref", "-d", fmt.Sprintf("refs/heads/short-lived/%d", beside+i))
+			gitIn(t, dir, "update-ref", fmt.Sprintf("refs/heads/short-lived/%d", beside+3+i), "refs/heads/main")
+		}
+		beside += 3
+	}
+	b := setupRepositories(t, func(c *RepositoriesConfig) { c.SourceURL, c.TestHook = source, churn })
+	b.source = source
+	b.newSource(t, "r.git")
+	b.mustSync(t, "r.git")
+	for _, fresh := range []bool{false, true} {
+		beside = 1000
+		for i := range 3 {
+			gitIn(t, dir, "update-ref", fmt.Sprintf("refs/heads/short-lived/%d", beside+i), "refs/heads/main")
+		}
+		want := commit(t, dir, "refs/heads/main", "before the copy")
+		place := b.place("r.git")
+		place.Fresh = fresh
+		_, err := b.sync(t, place)
+		must(t, err)
+		if got := gitIn(t, filepath.Join(b.target, "r.git"), "rev-parse", "refs/heads/main"); got != want {
+			t.Errorf("fresh: %v: main is %s, want %s", fresh, got, want)
+		}
+		beside = 0
+		b.mustSync(t, "r.git")
+	}
+}
+
+// A ref that is there whenever it is listed, and never when it is fetched, must
+// not be left as it was before.
+func TestRepositoryRefThatIsNeverThere(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"refs/heads/main", "HEAD"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			source := t.TempDir()
+			dir := filepath.Join(source, "r.git")
+			var hide, show func()
+			hidden, active := false, false
+			b := setupRepositories(t, func(c *RepositoriesConfig) {
+				c.SourceURL = source
+				c.TestHook = func(point string) {
+					if point == pointListed && active {
+						map[bool]func(){false: hide, true: show}[hidden]()
+						hidden = !hidden
+					}
+				}
+			})
+			b.source = source
+			b.newSource(t, "r.git")
+			commit(t, dir, "refs/heads/other", "other")
+			b.mustSync(t, "r.git")
+			before := state(t, filepath.Join(b.target, "r.git"))
+			newer := commit(t, dir, "refs/heads/more", "newer")
+			if name == "HEAD" {
+				show = func() { gitIn(t, dir, "update-ref", "--no-deref", "HEAD", newer) }
+				hide = func() { gitIn(t, dir, "symbolic-ref", "HEAD", "refs/heads/unborn") }
+			} else {
+				show = func() { gitIn(t, dir, "update-ref", "refs/heads/main", newer) }
+				hide = func() { gitIn(t, dir, "update-ref", "-d", "refs/heads/main") }
+			}
+			show()
+			active = true
+			_, err := b.sync(t, b.place("r.git"))
+			wantError(t, err, ErrChanged)
+			if after := state(t, filepath.Join(b.target, "r.git")); after != before {
+				t.Errorf("it was published: %s", after)
+			}
+			active = false
+			show()
+			b.mustSync(t, "r.git")
+		})
+	}
+}

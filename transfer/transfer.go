@@ -96,4 +96,5 @@ const (
 	pointBeforeRemove  = "remove:before-rename"
 	pointRemoved       = "remove:renamed"
 	pointBeforeRefs    = "git:before-update-ref"
+	pointListed        = "git:listed" // the refs of the source
 )
