@@ -37,8 +37,10 @@ type QueueState struct {
 	PausedAt *time.Time `json:"paused_at"`
 	SeenAt   time.Time  `json:"seen_at"` // when a worker last worked on it
 	Waiting  int64      `json:"waiting"`
-	Running  int64      `json:"running"`
-	Retrying int64      `json:"retrying"`
+	Running  int64      `json:"running"` // in processes that are alive
+	// Lost are those that River believes to be running in processes that are dead.
+	Lost     int64 `json:"lost"`
+	Retrying int64 `json:"retrying"`
 }
 
 // Queues lists the queues that workers have made known.

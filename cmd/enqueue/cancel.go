@@ -15,7 +15,8 @@ import (
 
 func cancelCommand() *cobra.Command {
 	var kind, key string
-	var dryRun, wait bool
+	var dryRun bool
+	var p patience
 	cmd := &cobra.Command{
 		Use:   "cancel --kind KIND --key KEY",
 		Short: "Stop the copy of a thing, and what waits for it",
@@ -34,18 +35,21 @@ is, and then the status says so.`,
 			if kind == "" || key == "" {
 				return cli.Usage(cmd, "--kind and --key are required: the thing")
 			}
+			if err := p.check(cmd); err != nil {
+				return err
+			}
 			return withHome(cmd, func(ctx context.Context, h *home) error {
 				if err := h.checkKind(ctx, kind); err != nil {
 					return err
 				}
-				return h.cancel(ctx, cmd, kind, key, dryRun, wait)
+				return h.cancel(ctx, cmd, kind, key, dryRun, p)
 			})
 		},
 	}
 	cmd.Flags().StringVar(&kind, "kind", "", "the kind of the thing")
 	cmd.Flags().StringVar(&key, "key", "", "the thing")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what is under way, and change nothing")
-	cmd.Flags().BoolVar(&wait, "wait", false, "return when the running copy has stopped")
+	p.add(cmd, "return when the running copy has stopped")
 	addJSON(cmd)
 	return cmd
 }
@@ -59,7 +63,7 @@ type cancelled struct {
 	Status string `json:"status"` // afterwards
 }
 
-func (h *home) cancel(ctx context.Context, cmd *cobra.Command, kind, key string, dryRun, wait bool) error {
+func (h *home) cancel(ctx context.Context, cmd *cobra.Command, kind, key string, dryRun bool, p patience) error {
 	queue, err := jobs.NewQueue(h.Pool, h.log)
 	if err != nil {
 		return err
@@ -72,30 +76,45 @@ func (h *home) cancel(ctx context.Context, cmd *cobra.Command, kind, key string,
 	if err != nil {
 		return err
 	}
-	if c.Status, err = h.awaitStop(ctx, kind, key, wait && c.Running && !dryRun); err != nil {
+	if p.wait && c.Running && !dryRun {
+		c.Status, err = h.awaitStop(ctx, cmd, p, kind, key)
+	} else {
+		c.Status, _, err = h.readStatus(ctx, kind, key)
+	}
+	if err != nil {
 		return err
 	}
 	return answer(cmd, c, c.text())
 }
 
-// awaitStop returns a thing's status, when asked to only once no run has it.
-func (h *home) awaitStop(ctx context.Context, kind, key string, wait bool) (status string, err error) {
-	poll := time.NewTicker(pollInterval)
-	defer poll.Stop()
+// readStatus returns a thing's status, and whether a run has it.
+func (h *home) readStatus(ctx context.Context, kind, key string) (status string, running bool, err error) {
+	err = h.QueryRow(ctx, `SELECT status, claim_process IS NOT NULL FROM casq.registry_status
+		WHERE kind = $1 AND resource_id = $2`, kind, key).Scan(&status, &running)
+	if err != nil {
+		return "", false, fmt.Errorf("read the status: %w", err)
+	}
+	return status, running, nil
+}
+
+// awaitStop returns a thing's status once no run has it. Which worker's run it
+// is waits for no queue.
+func (h *home) awaitStop(ctx context.Context, cmd *cobra.Command, p patience, kind, key string) (string, error) {
+	progress := cli.NewProgress(cmd.ErrOrStderr(), "cancel "+kind, 0)
+	defer progress.Close()
+	ctx, waits := p.start(ctx, h, progress)
+	defer waits.stop()
 	for {
-		var running bool
-		err := h.QueryRow(ctx, `SELECT status, claim_process IS NOT NULL FROM casq.registry_status
-			WHERE kind = $1 AND resource_id = $2`, kind, key).Scan(&status, &running)
-		if err != nil {
-			return "", fmt.Errorf("read the status: %w", err)
-		}
-		if !running || !wait {
+		began := time.Now()
+		status, running, err := h.readStatus(ctx, kind, key)
+		if err == nil && !running {
 			return status, nil
 		}
-		select {
-		case <-ctx.Done():
-			return "", fmt.Errorf("wait until the copy has stopped: %w", ctx.Err())
-		case <-poll.C:
+		if err == nil {
+			err = waits.pause(ctx, time.Since(began))
+		}
+		if err != nil {
+			return "", fmt.Errorf("wait until the copy has stopped: %w", waits.failed(ctx, err))
 		}
 	}
 }

@@ -73,6 +73,12 @@ func (h *home) source(ctx context.Context) (pool *pgxpool.Pool, closePool func()
 	return pool, pool.Close, nil
 }
 
+// queueOf is the queue of a kind's jobs.
+func (h *home) queueOf(ctx context.Context, kind string) (string, error) {
+	kinds, err := eventlog.Kinds(ctx, h)
+	return kinds[kind].Queue, err
+}
+
 // checkKind returns an error that names the known kinds, unless name is one.
 func (h *home) checkKind(ctx context.Context, name string) error {
 	kinds, err := eventlog.Kinds(ctx, h)

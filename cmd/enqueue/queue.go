@@ -32,9 +32,17 @@ casq.track was told otherwise.`,
 
 func queueListCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "list",
-		Short:   "List the queues, and how many jobs they have",
-		Example: "  enqueue queue list --json | jq '.[] | select(.paused_at)'",
+		Use:   "list",
+		Short: "List the queues, and how many jobs they have",
+		Long: `List shows each queue that workers have served, and whether it is paused:
+
+  WAITING    jobs that a worker with room may take now
+  RUNNING    jobs that workers have in hand
+  LOST       jobs that were running in a process which is dead: their work has
+             been handed on, or soon is
+  RETRYING   jobs that come later: after an error, or because they wait for
+             something`,
+		Example: "  enqueue queue list --json | jq '.queues[] | select(.paused_at)'",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withHome(cmd, func(ctx context.Context, h *home) error {
@@ -46,12 +54,17 @@ func queueListCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return answer(cmd, states, queueTable(states, time.Now()))
+				return answer(cmd, queueList{states}, queueTable(states, time.Now()))
 			})
 		},
 	}
 	addJSON(cmd)
 	return cmd
+}
+
+// queueList is what the commands of queues say with --json.
+type queueList struct {
+	Queues []jobs.QueueState `json:"queues"`
 }
 
 func queueTable(states []jobs.QueueState, now time.Time) string {
@@ -60,13 +73,13 @@ func queueTable(states []jobs.QueueState, now time.Time) string {
 	}
 	var out strings.Builder
 	table := tabwriter.NewWriter(&out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(table, "QUEUE\tWAITING\tRUNNING\tRETRYING\tPAUSED")
+	fmt.Fprintln(table, "QUEUE\tWAITING\tRUNNING\tLOST\tRETRYING\tPAUSED")
 	for _, s := range states {
 		paused := "no"
 		if s.PausedAt != nil {
 			paused = "for " + max(now.Sub(*s.PausedAt), 0).Round(time.Second).String()
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", cli.Name(s.Name), atMost(s.Waiting), atMost(s.Running), atMost(s.Retrying), paused)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", cli.Name(s.Name), atMost(s.Waiting), atMost(s.Running), atMost(s.Lost), atMost(s.Retrying), paused)
 	}
 	_ = table.Flush()
 	return out.String()
@@ -112,7 +125,7 @@ worker has worked on for a day is forgotten, and that it was paused with it.`,
 				if all {
 					text = fmt.Sprintf("%s all %d queues", done, len(states))
 				}
-				return answer(cmd, states, text)
+				return answer(cmd, queueList{states}, text)
 			})
 		},
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"casq/cmd/internal/cli"
 	"casq/registry"
@@ -20,7 +21,7 @@ var reportSQL string
 
 func reconcileCommand() *cobra.Command {
 	var request registry.Request
-	var wait bool
+	var p patience
 	cmd := &cobra.Command{
 		Use:   "reconcile [--kind KIND]",
 		Short: "Compare the registry with the source",
@@ -38,7 +39,21 @@ When more than half of the rows of a kind, and more than 100, have no thing in t
 source, none of them is removed; --remove N allows up to N of each kind.
 
 With --dry-run the worker reports what it would do. With --wait the report is shown
-when it is complete; it stays in casq.reconcile_report.`,
+when it is complete; it stays in casq.reconcile_report. Its columns count, by kind:
+
+  LOOKED AT        things of the source and rows of the registry, together
+  CREATED          things that had no row and got one: they are copied
+  ADOPTED          those of them where something is in place already: it is compared
+                   first, and copied only where it differs
+  CHANGED          rows that wanted something else than the source has
+  REMOVED          rows whose thing the source has not: what is in place is removed
+  REQUEUED         rows that waited for a job that was not there
+  CHECKS           things in place whose content is compared, since that was long ago
+  LATE             differences that the log is still to tell of: left to it
+  STAGING REMOVED  what dead runs have left behind in the target
+  HELD BACK        rows that would have been removed, and were too many (--remove)
+  ORPHANS          what is in place and of no row (--walk)
+  ORPHANS REMOVED  those of them that were removed (--remove-orphans)`,
 		Example: `  enqueue reconcile --dry-run --wait
   enqueue reconcile --kind artifact --wait --json
   enqueue reconcile --walk --remove-orphans --dry-run --wait`,
@@ -47,6 +62,9 @@ when it is complete; it stays in casq.reconcile_report.`,
 			if request.RemoveOrphans && !request.Walk {
 				return cli.Usage(cmd, "--remove-orphans needs --walk, which finds them")
 			}
+			if err := p.check(cmd); err != nil {
+				return err
+			}
 			return withHome(cmd, func(ctx context.Context, h *home) error {
 				if request.Kind != "" {
 					if err := h.checkKind(ctx, request.Kind); err != nil {
@@ -54,7 +72,7 @@ when it is complete; it stays in casq.reconcile_report.`,
 					}
 				}
 				request.Reason = registry.Asked
-				return h.reconcile(ctx, cmd, request, wait)
+				return h.reconcile(ctx, cmd, request, p)
 			})
 		},
 	}
@@ -63,7 +81,7 @@ when it is complete; it stays in casq.reconcile_report.`,
 	cmd.Flags().BoolVar(&request.Walk, "walk", false, "also compare what is in place in the targets with the registry")
 	cmd.Flags().BoolVar(&request.RemoveOrphans, "remove-orphans", false, "remove what is in place and nobody's")
 	cmd.Flags().Int64Var(&request.AllowRemove, "remove", 0, "allow up to so many things of each kind to be removed")
-	cmd.Flags().BoolVar(&wait, "wait", false, "return when the report is complete, and show it")
+	p.add(cmd, "return when the report is complete, and show it")
 	addJSON(cmd)
 	return cmd
 }
@@ -104,7 +122,7 @@ type kindReport struct {
 	OrphansRemoved int64  `json:"orphans_removed"`
 }
 
-func (h *home) reconcile(ctx context.Context, cmd *cobra.Command, request registry.Request, wait bool) error {
+func (h *home) reconcile(ctx context.Context, cmd *cobra.Command, request registry.Request, p patience) error {
 	r := reconciled{Kind: request.Kind, DryRun: request.DryRun}
 	err := pgx.BeginFunc(ctx, h.Pool, func(tx pgx.Tx) (err error) {
 		r.Run, err = registry.Ask(ctx, tx, request)
@@ -113,29 +131,39 @@ func (h *home) reconcile(ctx context.Context, cmd *cobra.Command, request regist
 	if err != nil {
 		return err
 	}
-	if err := h.awaitReport(ctx, cmd, &r, wait); err != nil {
-		return errors.Join(answer(cmd, r, r.text()), err)
+	if p.wait {
+		err = h.awaitReport(ctx, cmd, p, &r)
+	} else {
+		err = h.readReport(ctx, &r)
 	}
-	return answer(cmd, r, r.text())
+	return errors.Join(answer(cmd, r, r.text()), err)
 }
 
-// awaitReport reads the report, when asked to only once it is complete.
-func (h *home) awaitReport(ctx context.Context, cmd *cobra.Command, r *reconciled, wait bool) error {
-	var progress *cli.Progress
+func (h *home) readReport(ctx context.Context, r *reconciled) error {
+	err := h.QueryRow(ctx, reportSQL, r.Run, mostNamed).Scan(&r.State, &r.Phase, &r.Waiting, &r.Report, &r.Orphans)
+	if err != nil {
+		return fmt.Errorf("read the report of run %d: %w", r.Run, err)
+	}
+	return nil
+}
+
+// awaitReport reads the report once it is complete.
+func (h *home) awaitReport(ctx context.Context, cmd *cobra.Command, p patience, r *reconciled) error {
+	progress := cli.NewProgress(cmd.ErrOrStderr(), "reconcile", 0)
+	defer progress.Close()
+	ctx, waits := p.start(ctx, h, progress)
+	defer waits.stop()
 	for {
-		if err := h.QueryRow(ctx, reportSQL, r.Run, mostNamed).Scan(&r.State, &r.Phase, &r.Waiting, &r.Report, &r.Orphans); err != nil {
-			return fmt.Errorf("read the report of run %d: %w", r.Run, err)
+		began := time.Now()
+		if err := h.readReport(ctx, r); err != nil {
+			return waits.failed(ctx, err)
 		}
-		if !wait || r.State == "finished" {
+		if r.State == "finished" {
 			return nil
 		}
-		if progress == nil {
-			progress = cli.NewProgress(cmd.ErrOrStderr(), "reconcile", 0)
-			defer progress.Close()
-		}
 		progress.Set(r.lookedAt())
-		if err := pause(ctx, pollInterval); err != nil {
-			return fmt.Errorf("wait for run %d, which is %s: %w", r.Run, r.state(), err)
+		if err := waits.pause(ctx, time.Since(began)); err != nil {
+			return fmt.Errorf("wait for run %d, which is %s: %w", r.Run, r.state(), waits.failed(ctx, err))
 		}
 	}
 }
@@ -165,7 +193,10 @@ func (r reconciled) text() string {
 		return out.String()
 	}
 	table := tabwriter.NewWriter(&out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(table, "KIND\tLOOKED AT\tCREATED\tADOPTED\tCHANGED\tREMOVED\tREQUEUED\tCHECKS\tLATE\tSTAGING REMOVED\tHELD BACK\tORPHANS\tREMOVED")
+	fmt.Fprintln(table, strings.Join([]string{
+		"KIND", "LOOKED AT", "CREATED", "ADOPTED", "CHANGED", "REMOVED", "REQUEUED", "CHECKS", "LATE",
+		"STAGING REMOVED", "HELD BACK", "ORPHANS", "ORPHANS REMOVED",
+	}, "\t"))
 	for _, k := range r.Report {
 		name := k.Kind
 		switch {

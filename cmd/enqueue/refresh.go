@@ -11,6 +11,7 @@ import (
 
 	"casq/cmd/internal/cli"
 	"casq/counter"
+	"casq/jobs"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
@@ -25,9 +26,10 @@ var (
 
 // refresh is the command line of enqueue refresh.
 type refresh struct {
-	kind             string
-	scopes           []string
-	all, check, wait bool
+	kind       string
+	scopes     []string
+	all, check bool
+	patience
 }
 
 func refreshCommand() *cobra.Command {
@@ -50,7 +52,7 @@ table, and exits with 1 when they do.`,
 	cmd.Flags().StringArrayVar(&r.scopes, "scope", nil, "one scope; give it again for more")
 	cmd.Flags().BoolVar(&r.all, "all", false, "all scopes of the kind, in one pass over the table")
 	cmd.Flags().BoolVar(&r.check, "check", false, "compare, and change nothing")
-	cmd.Flags().BoolVar(&r.wait, "wait", false, "return when it is over, with what it came to")
+	r.patience.add(cmd, "return when it is over, with what it came to")
 	addJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		switch {
@@ -58,6 +60,9 @@ table, and exits with 1 when they do.`,
 			return cli.Usage(cmd, "--kind is required: the kind of the things")
 		case r.all == (len(r.scopes) > 0):
 			return cli.Usage(cmd, "want one of --scope and --all")
+		}
+		if err := r.patience.check(cmd); err != nil {
+			return err
 		}
 		return withHome(cmd, func(ctx context.Context, h *home) error {
 			if err := h.checkKind(ctx, r.kind); err != nil {
@@ -141,19 +146,21 @@ func numbers(ids []int64) string {
 func (h *home) awaitRecount(ctx context.Context, cmd *cobra.Command, r refresh, scan int64) (s recountState, err error) {
 	progress := cli.NewProgress(cmd.ErrOrStderr(), "recount "+r.kind, int64(len(r.scopes)))
 	defer progress.Close()
+	ctx, waits := r.patience.start(ctx, h, progress, jobs.RefreshQueue, jobs.FinalizeQueue)
+	defer waits.stop()
 	for {
 		began := time.Now()
 		err := h.QueryRow(ctx, refreshStateSQL, scan).
 			Scan(&s.Open, &s.Total, &s.Done, &s.Failed, &s.Differ, &s.Reason, &s.Host, &s.Rows, &s.Tick, &s.Took)
 		if err != nil {
-			return s, fmt.Errorf("look how far the recount is: %w", err)
+			return s, fmt.Errorf("look how far the recount is: %w", waits.failed(ctx, err))
 		}
 		progress.Set(s.Done)
 		if s.Open == 0 {
 			break
 		}
-		if err := pause(ctx, max(pollInterval, 5*time.Since(began))); err != nil {
-			return s, fmt.Errorf("wait, with %d not recounted yet: %w", s.Open, err)
+		if err := waits.pause(ctx, time.Since(began)); err != nil {
+			return s, fmt.Errorf("wait, with %d not recounted yet: %w", s.Open, waits.failed(ctx, err))
 		}
 	}
 	if s.Drift, err = h.drift(ctx, scan, true); err != nil || r.all {

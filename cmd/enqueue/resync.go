@@ -46,7 +46,7 @@ place or has failed, and exits with 1 when any has failed.`,
 	cmd.Flags().BoolVar(&r.failed, "failed", false, "all things whose newest version has failed")
 	cmd.Flags().BoolVar(&r.fresh, "fresh", false, "use nothing of what is in place: repositories are cloned anew")
 	cmd.Flags().BoolVar(&r.dryRun, "dry-run", false, "say how many there are, and change nothing")
-	cmd.Flags().BoolVar(&r.wait, "wait", false, "return when they are in place, or have failed")
+	r.patience.add(cmd, "return when they are in place, or have failed")
 	addJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if r.kind == "" {
@@ -58,6 +58,9 @@ place or has failed, and exits with 1 when any has failed.`,
 		}
 		if r.dryRun && r.wait {
 			return cli.Usage(cmd, "--dry-run asks for nothing: there is nothing to --wait for")
+		}
+		if err := r.patience.check(cmd); err != nil {
+			return err
 		}
 		return withHome(cmd, func(ctx context.Context, h *home) error {
 			if err := h.checkKind(ctx, r.kind); err != nil {
@@ -73,8 +76,8 @@ place or has failed, and exits with 1 when any has failed.`,
 type resync struct {
 	kind, key        string
 	one, all, failed bool
-	fresh            bool
-	dryRun, wait     bool
+	fresh, dryRun    bool
+	patience
 }
 
 // resynced is the answer to it.
@@ -121,7 +124,7 @@ func (h *home) resync(ctx context.Context, cmd *cobra.Command, r resync) error {
 	}
 	if err == nil && w != nil {
 		var o outcome
-		o, err = w.wait(ctx, cmd, "copy "+r.kind)
+		o, err = w.wait(ctx, cmd, r.patience, h, "copy", r.kind)
 		if err == nil {
 			result.Outcome, err = &o, o.err()
 			text += "\n" + o.text("done")

@@ -54,7 +54,7 @@ has failed.`,
 	cmd.Flags().BoolVar(&s.none, "none", false, "nothing of the kind")
 	cmd.Flags().BoolVar(&s.all, "all", false, "all of the kind")
 	cmd.Flags().BoolVar(&s.dryRun, "dry-run", false, "say how many things would be added and removed, and change nothing")
-	cmd.Flags().BoolVar(&s.wait, "wait", false, "return when it is done, or has failed")
+	s.patience.add(cmd, "return when it is done, or has failed")
 	addJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := s.check(cmd); err != nil {
@@ -72,11 +72,12 @@ has failed.`,
 
 // selecting is the command line of enqueue select.
 type selecting struct {
-	kind         string
-	scopes       []string
-	none, all    bool
-	dryRun, wait bool
-	given        int // how many of --scope, --none and --all
+	kind      string
+	scopes    []string
+	none, all bool
+	dryRun    bool
+	patience
+	given int // how many of --scope, --none and --all
 }
 
 func (s *selecting) check(cmd *cobra.Command) error {
@@ -91,7 +92,7 @@ func (s *selecting) check(cmd *cobra.Command) error {
 	case s.dryRun && s.wait:
 		return cli.Usage(cmd, "--dry-run changes nothing: there is nothing to --wait for")
 	}
-	return nil
+	return s.patience.check(cmd)
 }
 
 func (s *selecting) selection() registry.Selection {
@@ -203,7 +204,7 @@ func (h *home) selectKind(ctx context.Context, cmd *cobra.Command, s selecting) 
 	}
 	if s.wait {
 		var waited string
-		waited, err = h.awaitSelection(ctx, cmd, &result)
+		waited, err = h.awaitSelection(ctx, cmd, s.patience, &result)
 		text += waited
 	}
 	return errors.Join(answer(cmd, result, text), err)
@@ -211,10 +212,10 @@ func (h *home) selectKind(ctx context.Context, cmd *cobra.Command, s selecting) 
 
 // awaitSelection waits for the run, and then for what is left to be done of the
 // kind.
-func (h *home) awaitSelection(ctx context.Context, cmd *cobra.Command, result *selectedAnswer) (text string, err error) {
+func (h *home) awaitSelection(ctx context.Context, cmd *cobra.Command, p patience, result *selectedAnswer) (text string, err error) {
 	if result.Run != 0 {
 		r := reconciled{Run: result.Run, Kind: result.Kind}
-		if err := h.awaitReport(ctx, cmd, &r, true); err != nil {
+		if err := h.awaitReport(ctx, cmd, p, &r); err != nil {
 			return "", err
 		}
 		added, removed := int64(0), int64(0)
@@ -234,7 +235,7 @@ func (h *home) awaitSelection(ctx context.Context, cmd *cobra.Command, result *s
 		return text, fmt.Errorf("note what to wait for: %w", err)
 	}
 	w.total = left.RowsAffected()
-	o, err := w.wait(ctx, cmd, "select "+result.Kind)
+	o, err := w.wait(ctx, cmd, p, h, "select", result.Kind)
 	if err != nil {
 		return text, err
 	}

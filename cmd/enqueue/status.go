@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"casq/jobs"
+
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -29,12 +31,13 @@ const mostLag = 10_000
 
 // status is what enqueue status shows; --json prints it as it is.
 type status struct {
-	Things    []things   `json:"things"`
-	Log       logStatus  `json:"log"`
-	Cursors   []*cursor  `json:"cursors"`
-	Processes []process  `json:"processes"`
-	Failures  []failures `json:"failures"`   // open ones
-	Runs      []openRun  `json:"reconciles"` // that have not ended
+	Things    []things          `json:"things"`
+	Log       logStatus         `json:"log"`
+	Cursors   []*cursor         `json:"cursors"`
+	Processes []process         `json:"processes"`
+	Queues    []jobs.QueueState `json:"queues"`
+	Failures  []failures        `json:"failures"`   // open ones
+	Runs      []openRun         `json:"reconciles"` // that have not ended
 	// Counters has one entry once a worker has begun to count.
 	Counters []counterLag  `json:"counters"`
 	Recounts []openRecount `json:"recounts"` // that have not ended
@@ -153,6 +156,13 @@ func (h *home) status(ctx context.Context) (s status, err error) {
 		FROM casq.cursors AS c JOIN casq.cursor_status AS s USING (name) ORDER BY c.name`)
 	if err != nil {
 		return s, fmt.Errorf("read the cursors: %w", err)
+	}
+	queue, err := jobs.NewQueue(h.Pool, h.log)
+	if err != nil {
+		return s, err
+	}
+	if s.Queues, err = queue.Queues(ctx); err != nil {
+		return s, err
 	}
 	if s.Failures, err = h.failures(ctx, nil, nil); err != nil {
 		return s, err

@@ -3,11 +3,13 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"casq/cmd/internal/cli"
+	"casq/jobs"
 )
 
 // text is the status for people, as of now.
@@ -72,6 +74,7 @@ func (s status) printTrouble(out io.Writer, ago func(time.Time) string) {
 			fmt.Fprintf(out, "\nCURSOR %s FAILED\t%s\n", cli.Name(c.Name), cli.Line(c.Error))
 		}
 	}
+	s.printQueues(out, ago)
 	if len(s.Failures) > 0 {
 		fmt.Fprintln(out, "\nPUT ASIDE BY\tKIND\tEVENTS\tOLDEST")
 	}
@@ -87,6 +90,23 @@ func (s status) printTrouble(out io.Writer, ago func(time.Time) string) {
 			state += ": " + cli.Line(r.Waiting)
 		}
 		fmt.Fprintf(out, "%d\t%s\t%s ago\t%d\t%s\n", r.Run, r.Reason, ago(r.RequestedAt), r.LookedAt, state)
+	}
+}
+
+// printQueues adds the queues that are paused, and jobs that died with their
+// process.
+func (s status) printQueues(out io.Writer, ago func(time.Time) string) {
+	paused := slices.DeleteFunc(slices.Clone(s.Queues), func(q jobs.QueueState) bool { return q.PausedAt == nil })
+	if len(paused) > 0 {
+		fmt.Fprintln(out, "\nPAUSED QUEUE\tFOR\tWAITING")
+	}
+	for _, q := range paused {
+		fmt.Fprintf(out, "%s\t%s\t%s\n", cli.Name(q.Name), ago(*q.PausedAt), atMost(q.Waiting))
+	}
+	for _, q := range s.Queues {
+		if q.Lost > 0 {
+			fmt.Fprintf(out, "\nLOST\t%s\t%s jobs of processes that are dead, handed on or soon to be\n", cli.Name(q.Name), atMost(q.Lost))
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"casq/cmd/internal/cli"
+	"casq/eventlog"
 	"casq/jobs"
 	"casq/registry"
 
@@ -39,7 +40,7 @@ not be.`,
 	cmd.Flags().BoolVar(&v.all, "all", false, "all things of the kind that are in place")
 	cli.DurationVar(cmd, &v.olderThan, "older-than", "leave out what was copied or compared within this time")
 	cmd.Flags().BoolVar(&v.dryRun, "dry-run", false, "say how many there are, and change nothing")
-	cmd.Flags().BoolVar(&v.wait, "wait", false, "return when they have been compared")
+	v.patience.add(cmd, "return when they have been compared")
 	addJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		v.one = cmd.Flags().Changed("key")
@@ -53,6 +54,9 @@ not be.`,
 		case v.dryRun && v.wait:
 			return cli.Usage(cmd, "--dry-run asks for nothing: there is nothing to --wait for")
 		}
+		if err := v.patience.check(cmd); err != nil {
+			return err
+		}
 		return withHome(cmd, func(ctx context.Context, h *home) error {
 			if err := h.checkKind(ctx, v.kind); err != nil {
 				return err
@@ -65,10 +69,11 @@ not be.`,
 
 // verify is the command line of enqueue verify.
 type verify struct {
-	kind, key    string
-	one, all     bool
-	olderThan    time.Duration
-	dryRun, wait bool
+	kind, key string
+	one, all  bool
+	olderThan time.Duration
+	dryRun    bool
+	patience
 }
 
 // verified is the answer to it.
@@ -107,7 +112,7 @@ func (h *home) verify(ctx context.Context, cmd *cobra.Command, v verify) error {
 	}
 	text := fmt.Sprintf("%s %d of kind %s", verb, result.Asked, v.kind)
 	if v.wait {
-		o, waitErr := h.awaitVerified(ctx, cmd, v.kind, before)
+		o, waitErr := h.awaitVerified(ctx, cmd, v.patience, v.kind, before, result.Asked)
 		if waitErr != nil {
 			return errors.Join(answer(cmd, result, text), waitErr)
 		}
@@ -149,28 +154,31 @@ func (h *home) newestJob(ctx context.Context) (id int64, err error) {
 }
 
 // awaitVerified returns when the verifications after a job have ended.
-func (h *home) awaitVerified(ctx context.Context, cmd *cobra.Command, kind string, after int64) (v verification, err error) {
+func (h *home) awaitVerified(ctx context.Context, cmd *cobra.Command, p patience, kind string, after, asked int64) (v verification, err error) {
 	newest, err := h.newestJob(ctx)
 	if err != nil {
 		return v, err
 	}
-	var progress *cli.Progress
+	kinds, err := eventlog.Kinds(ctx, h)
+	if err != nil {
+		return v, err
+	}
+	progress := cli.NewProgress(cmd.ErrOrStderr(), "verify "+kind, asked)
+	defer progress.Close()
+	ctx, waits := p.start(ctx, h, progress, jobs.VerifyQueue(kinds[kind].Transfer))
+	defer waits.stop()
 	for {
 		began := time.Now()
 		err := h.QueryRow(ctx, verifiedSQL, kind, after, newest, mostNamed).Scan(&v.Open, &v.Same, &v.Again, &v.Failed, &v.Named)
 		if err != nil {
-			return v, fmt.Errorf("look what became of the verifications: %w", err)
-		}
-		if progress == nil {
-			progress = cli.NewProgress(cmd.ErrOrStderr(), "verify "+kind, v.Open+v.Same+v.Again+v.Failed)
-			defer progress.Close()
+			return v, fmt.Errorf("look what became of the verifications: %w", waits.failed(ctx, err))
 		}
 		progress.Set(v.Same + v.Again + v.Failed)
 		if v.Open == 0 {
 			return v, nil
 		}
-		if err := pause(ctx, max(pollInterval, 5*time.Since(began))); err != nil {
-			return v, fmt.Errorf("wait, with %d not compared yet: %w", v.Open, err)
+		if err := waits.pause(ctx, time.Since(began)); err != nil {
+			return v, fmt.Errorf("wait, with %d not compared yet: %w", v.Open, waits.failed(ctx, err))
 		}
 	}
 }

@@ -19,12 +19,8 @@ import (
 //go:embed waited.sql
 var waitedSQL string
 
-const (
-	// pollInterval is how often what is waited for is looked at.
-	pollInterval = 200 * time.Millisecond
-	// mostNamed bounds the things that are named.
-	mostNamed = 20
-)
+// mostNamed bounds the things that are named.
+const mostNamed = 20
 
 // errFailed makes the program exit with 1 when it has waited for things and
 // some of them failed.
@@ -84,24 +80,30 @@ func (w *waiter) add(ctx context.Context, jobs []registry.Job) error {
 	return nil
 }
 
-// wait returns when nothing is left on the list.
-func (w *waiter) wait(ctx context.Context, cmd *cobra.Command, what string) (o outcome, err error) {
+// wait returns when nothing is left on the list of things of a kind.
+func (w *waiter) wait(ctx context.Context, cmd *cobra.Command, p patience, h *home, what, kind string) (o outcome, err error) {
 	o = outcome{Asked: w.total, Named: []failedItem{}}
 	if _, err := w.conn.Exec(ctx, "ANALYZE pg_temp.asked"); err != nil {
 		return o, fmt.Errorf("prepare to wait: %w", err)
 	}
-	progress := cli.NewProgress(cmd.ErrOrStderr(), what, w.total)
+	queue, err := h.queueOf(ctx, kind)
+	if err != nil {
+		return o, err
+	}
+	progress := cli.NewProgress(cmd.ErrOrStderr(), what+" "+kind, w.total)
 	defer progress.Close()
+	ctx, waits := p.start(ctx, h, progress, queue)
+	defer waits.stop()
 	for done := int64(0); ; {
 		began := time.Now()
 		n, err := w.look(ctx, &o)
 		done += n
 		progress.Set(done)
 		if err == nil && done < w.total {
-			err = pause(ctx, max(pollInterval, 5*time.Since(began)))
+			err = waits.pause(ctx, time.Since(began))
 		}
 		if err != nil {
-			return o, fmt.Errorf("wait, with %d of %d not done: %w", w.total-done, w.total, err)
+			return o, fmt.Errorf("wait, with %d of %d not done: %w", w.total-done, w.total, waits.failed(ctx, err))
 		}
 		if done == w.total {
 			return o, nil
@@ -129,17 +131,6 @@ func (w *waiter) look(ctx context.Context, o *outcome) (done int64, err error) {
 		return nil
 	})
 	return done, err
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }
 
 // text says what became of them, and names those that failed.

@@ -57,6 +57,14 @@ func (p *Progress) Set(done int64) {
 	}
 }
 
+// Note says, on a line of its own, what is to be known meanwhile.
+func (p *Progress) Note(text string) {
+	if p.bar != nil {
+		_ = p.bar.Clear()
+	}
+	fmt.Fprintf(printable{p.out}, "%s: %s\n", p.what, Line(text))
+}
+
 func (p *Progress) line(done int64) {
 	if p.total > 0 {
 		fmt.Fprintf(p.out, "%s: %d of %d\n", p.what, done, max(done, p.total))
