@@ -40,8 +40,8 @@ func (r refs) checksum(h head) string {
 }
 
 // parseListing reads what git ls-remote --symref prints. HEAD is "" when the
-// source has none to show: it is unborn. Names that are none are left out, as git
-// does itself.
+// source has none to show: it is unborn. A name that git itself would not take is an
+// error that tells it: without it the mirror would not be the source's.
 func parseListing(text string) (refs, head, error) {
 	listed, top := refs{}, head("")
 	for line := range strings.Lines(text) {
@@ -55,8 +55,9 @@ func parseListing(text string) (refs, head, error) {
 			if top.branch() == "" && (isObjectID(value) || isRefName(head(value).branch())) {
 				top = head(value)
 			}
-		case strings.HasPrefix(value, "ref: "), strings.HasSuffix(name, "^{}"),
-			strings.HasPrefix(name, oursRefs), !isRefName(name):
+		case strings.HasPrefix(value, "ref: "), strings.HasSuffix(name, "^{}"), strings.HasPrefix(name, oursRefs):
+		case !isRefName(name):
+			return nil, "", fmt.Errorf("the source has a ref %q, which is no name that git takes: rename or delete it there", clip(name))
 		case !isObjectID(value):
 			return nil, "", fmt.Errorf("read the source's listing: object id %q", clip(value))
 		default:
@@ -78,15 +79,20 @@ func parseRefs(text, prefix string) refs {
 	return listed
 }
 
-// isRefName is git's check-ref-format, for names below refs/.
+// isRefName is git's check-ref-format, for names below refs/. To git they are
+// bytes, in no encoding.
 func isRefName(name string) bool {
-	if !strings.HasPrefix(name, "refs/") || strings.ContainsAny(name, " ~^:?*[\\") ||
-		strings.Contains(name, "..") || strings.Contains(name, "@{") || strings.IndexFunc(name, isControl) >= 0 {
+	if !strings.HasPrefix(name, "refs/") || strings.HasSuffix(name, ".") ||
+		strings.Contains(name, "..") || strings.Contains(name, "@{") {
 		return false
 	}
+	for _, b := range []byte(name) {
+		if b < 0x20 || b == 0x7f || strings.IndexByte(" ~^:?*[\\", b) >= 0 {
+			return false
+		}
+	}
 	for component := range strings.SplitSeq(name, "/") {
-		if component == "" || component[0] == '.' || strings.HasSuffix(component, ".") ||
-			strings.HasSuffix(component, ".lock") {
+		if component == "" || component[0] == '.' || strings.HasSuffix(component, ".lock") {
 			return false
 		}
 	}
