@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,8 +18,10 @@ import (
 var (
 	//go:embed countable.sql
 	countableSQL string
-	//go:embed unknown_scopes.sql
-	unknownScopesSQL string
+	//go:embed scopes_without_counter.sql
+	scopesWithoutCounterSQL string
+	//go:embed scopes_without_row.sql
+	scopesWithoutRowSQL string
 	//go:embed ask_scan.sql
 	askScanSQL string
 	//go:embed ask_refresh.sql
@@ -34,6 +37,10 @@ var (
 
 	// ErrNoScope is returned for a scope that has neither a counter nor a row.
 	ErrNoScope = errors.New("no such scope")
+
+	// ErrLocked is returned when the table of a scope that has no counter yet is
+	// locked by somebody else.
+	ErrLocked = errors.New("the table is locked by another session")
 
 	// ErrNoRefresh is returned for a recount that does not exist.
 	ErrNoRefresh = errors.New("no such recount")
@@ -53,21 +60,22 @@ type Request struct {
 
 // Refresh stores a request and queues its scan. It returns the scan's id and
 // those of the recounts in casq.refreshes: one for each scope, in order, or a
-// single one for all. Nothing happens to the counters until the scan's result is
-// swapped in.
+// single one for all. A scope that is named twice has one recount. Nothing happens
+// to the counters until the scan's result is swapped in. Errors: [ErrNotCounted],
+// [ErrNoScope], [ErrLocked].
 func (c *Counters) Refresh(ctx context.Context, r Request) (scan int64, refreshes []int64, err error) {
 	if err := c.prepare(ctx); err != nil {
 		return 0, nil, err
 	}
-	err = pgx.BeginTxFunc(ctx, c.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
-		if err := check(ctx, tx, r); err != nil {
-			return err
-		}
-		asked, err := c.ask(ctx, tx, r)
-		scan, refreshes = asked.scan, asked.refreshes
+	if err := c.check(ctx, r); err != nil {
+		return 0, nil, err
+	}
+	var a asked
+	err = pgx.BeginTxFunc(ctx, c.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) (err error) {
+		a, err = c.ask(ctx, tx, r)
 		return err
 	})
-	return scan, refreshes, err
+	return a.scan, a.refreshes, err
 }
 
 // prepare makes a request possible before any worker has run. A tick that somebody
@@ -92,30 +100,48 @@ func (c *Counters) prepare(ctx context.Context) error {
 	}
 }
 
-// check refuses what cannot be counted.
-func check(ctx context.Context, tx pgx.Tx, r Request) error {
-	var countable bool
-	if err := tx.QueryRow(ctx, countableSQL, r.Kind).Scan(&countable); err != nil {
-		return fmt.Errorf("look for kind %q: %w", r.Kind, err)
+// check refuses what cannot be counted. It is a transaction of its own: it may lock
+// the table for a moment.
+func (c *Counters) check(ctx context.Context, r Request) error {
+	err := pgx.BeginTxFunc(ctx, c.cfg.Home, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		var countable bool
+		if err := tx.QueryRow(ctx, countableSQL, r.Kind).Scan(&countable); err != nil {
+			return fmt.Errorf("look for kind %q: %w", r.Kind, err)
+		}
+		if !countable {
+			return fmt.Errorf("%w: %q has no tracked table with a scope column; track it with casq.track(..., scope_column => ...)", ErrNotCounted, r.Kind)
+		}
+		if r.All {
+			return nil
+		}
+		return checkScopes(ctx, tx, r.Kind, r.Scopes)
+	})
+	if database.Code(err) == lockNotAvailable {
+		return fmt.Errorf("%w, and a scope has to be looked for in it; try again: %w", ErrLocked, err)
 	}
-	if !countable {
-		return fmt.Errorf("%w: %q has no tracked table with a scope column; track it with casq.track(..., scope_column => ...)", ErrNotCounted, r.Kind)
+	return err
+}
+
+// checkScopes refuses scopes that have neither a counter nor a row. The table is
+// asked only for what has no counter: 100,000 looks into it took 49 s.
+func checkScopes(ctx context.Context, tx pgx.Tx, kind string, scopes []string) error {
+	unknown := scopes
+	for _, sql := range []string{scopesWithoutCounterSQL, scopesWithoutRowSQL} {
+		if _, err := tx.Exec(ctx, "SELECT set_config('lock_timeout', $1, true)", strconv.FormatInt(lockPatience.Milliseconds(), 10)); err != nil {
+			return err
+		}
+		rows, err := tx.Query(ctx, sql, kind, unknown)
+		if err != nil {
+			return fmt.Errorf("look for scopes of kind %q: %w", kind, err)
+		}
+		if unknown, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil {
+			return fmt.Errorf("look for scopes of kind %q: %w", kind, err)
+		}
+		if len(unknown) == 0 {
+			return nil
+		}
 	}
-	if r.All {
-		return nil
-	}
-	rows, err := tx.Query(ctx, unknownScopesSQL, r.Kind, r.Scopes)
-	if err != nil {
-		return fmt.Errorf("look for scopes of kind %q: %w", r.Kind, err)
-	}
-	unknown, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return fmt.Errorf("look for scopes of kind %q: %w", r.Kind, err)
-	}
-	if len(unknown) > 0 {
-		return fmt.Errorf("%w: %s %s has neither a counter nor a row", ErrNoScope, r.Kind, strings.Join(unknown, ", "))
-	}
-	return nil
+	return fmt.Errorf("%w: %s %s has neither a counter nor a row", ErrNoScope, kind, strings.Join(unknown, ", "))
 }
 
 // asked is a request that was stored.
@@ -130,6 +156,7 @@ func (c *Counters) ask(ctx context.Context, tx pgx.Tx, r Request) (a asked, err 
 		return a, fmt.Errorf("ask for a recount: %w", err)
 	}
 	scopes, shards := []*string{nil}, []*int{nil}
+	place := make(map[string]int, len(r.Scopes)) // of a scope in scopes
 	if !r.All {
 		scopes, shards = nil, nil
 		_, n, err := c.open(ctx)
@@ -137,6 +164,10 @@ func (c *Counters) ask(ctx context.Context, tx pgx.Tx, r Request) (a asked, err 
 			return a, err
 		}
 		for _, scope := range r.Scopes {
+			if _, twice := place[scope]; twice {
+				continue
+			}
+			place[scope] = len(scopes)
 			shard := shardOf(Key{r.Kind, scope}, n)
 			scopes, shards = append(scopes, &scope), append(shards, &shard)
 		}
@@ -145,8 +176,16 @@ func (c *Counters) ask(ctx context.Context, tx pgx.Tx, r Request) (a asked, err 
 	if err != nil {
 		return a, fmt.Errorf("ask for a recount: %w", err)
 	}
-	if a.refreshes, err = pgx.CollectRows(rows, pgx.RowTo[int64]); err != nil {
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
 		return a, fmt.Errorf("ask for a recount: %w", err)
+	}
+	a.refreshes = ids
+	if !r.All {
+		a.refreshes = make([]int64, len(r.Scopes))
+		for i, scope := range r.Scopes {
+			a.refreshes[i] = ids[place[scope]]
+		}
 	}
 	return a, c.queueScan(ctx, tx, a.scan)
 }

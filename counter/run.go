@@ -107,8 +107,8 @@ func (c *Counters) follow(ctx context.Context, until <-chan struct{}, buffered b
 			}
 			f.pending, asked = false, time.Now()
 		}
-		if err := c.sample(ctx); err != nil {
-			return err
+		if err := c.sample(ctx); err != nil { // counting is not held up by it
+			c.log.WarnContext(ctx, "cannot compare counters with their tables", "err", err)
 		}
 		if !more {
 			pause(ctx, c.cfg.Interval)
