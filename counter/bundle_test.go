@@ -66,7 +66,7 @@ func (q *queued) take() (scans []int64, finalizes []Finalize) {
 
 type testBundle struct {
 	*Counters
-	db      *testdb.DB
+	db      *testdb.DB // nil: the test has servers of its own
 	url     string
 	pool    *pgxpool.Pool
 	redis   redis.UniversalClient
@@ -106,15 +106,22 @@ func setup(t testing.TB, change ...func(*Config)) *testBundle {
 // setupOn is setup with a Redis of whatever kind.
 func setupOn(t testing.TB, server interface{ URL() string }, change ...func(*Config)) *testBundle {
 	t.Helper()
+	db := testdb.New(t)
+	b := setupAt(t, db.URL, server, change...)
+	b.db = db
+	return b
+}
+
+// setupAt is setup at a database of the test's own.
+func setupAt(t testing.TB, url string, server interface{ URL() string }, change ...func(*Config)) *testBundle {
+	t.Helper()
 	client := testredis.Client(t, server)
 	// Enough connections for what comes between the steps of others.
-	db := testdb.New(t)
-	url := db.URL
 	separator := "?"
 	if strings.Contains(url, "?") {
 		separator = "&"
 	}
-	b := &testBundle{db: db, url: url, pool: testdb.Pool(t, url+separator+"pool_max_conns=12"), redis: client, queue: &queued{}, process: uuid.New()}
+	b := &testBundle{url: url, pool: testdb.Pool(t, url+separator+"pool_max_conns=12"), redis: client, queue: &queued{}, process: uuid.New()}
 	b.server, _ = server.(*servers.Redis)
 	cfg := Config{
 		Home: b.pool, Redis: client, Jobs: b.queue, Shards: 4,

@@ -76,13 +76,14 @@ type Counters struct {
 	cfg    Config
 	log    *slog.Logger
 	leaser *lease.Leaser
-	// finalizePatience, withoutRedis, swapBatch, flushesSideBySide and
+	// finalizePatience, hostPatience, withoutRedis, swapBatch, flushesSideBySide and
 	// [time.Since], but for tests.
-	patience   time.Duration
-	askAgain   time.Duration
-	swapBatch  int
-	sideBySide int
-	since      func(time.Time) time.Duration
+	patience     time.Duration
+	hostPatience time.Duration
+	askAgain     time.Duration
+	swapBatch    int
+	sideBySide   int
+	since        func(time.Time) time.Duration
 
 	mu  sync.Mutex
 	buf *buffer
@@ -106,7 +107,7 @@ func New(cfg Config) *Counters {
 	leaser := lease.New(lease.Config{Client: cfg.Redis, TTL: cfg.Lease})
 	return &Counters{
 		cfg: cfg, leaser: leaser, log: cfg.Logger.With("component", "counters"),
-		patience: finalizePatience, askAgain: withoutRedis, swapBatch: swapBatch,
+		patience: finalizePatience, hostPatience: hostPatience, askAgain: withoutRedis, swapBatch: swapBatch,
 		sideBySide: flushesSideBySide, since: time.Since,
 	}
 }

@@ -309,7 +309,7 @@ func (f *finalizing) finish(ctx context.Context) error {
 			return err
 		}
 		var p over
-		err = tx.QueryRow(ctx, finalizeDoneSQL, f.id, f.token, job).Scan(&p.whole, &p.part, &p.last)
+		err = tx.QueryRow(ctx, finalizeDoneSQL, f.id, f.token, job).Scan(&p.whole, &p.part, &p.last, &p.order)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return ErrSuperseded
 		}

@@ -14,4 +14,4 @@ WITH over AS (
     FROM whole AS w
     WHERE k.kind = w.kind AND k.generation = w.generation AND NOT w.compare
 )
-SELECT part_of, part, last_scope FROM over
+SELECT part_of, part, last_scope, scope_order FROM over

@@ -391,7 +391,7 @@ func (m *model) divide(r *rapid.T) {
 	case err == nil && (s.whole || len(s.scopes) > 1):
 		err = s.divide(m.t.Context())
 	case err == nil:
-		err = s.giveUpToken(m.t.Context())
+		err = s.giveUp(m.t.Context(), ErrBusy)
 	}
 	if err != nil && !errors.Is(err, ErrBusy) && !errors.Is(err, ErrSuperseded) {
 		r.Fatal(err)

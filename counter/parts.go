@@ -76,7 +76,7 @@ func (s *scan) beginParts(ctx context.Context, tx pgx.Tx) error {
 	if tag.RowsAffected() == 0 {
 		return ErrSuperseded
 	}
-	_, err = s.askPart(ctx, tx, s.id, partOfTable, nil)
+	_, err = s.askPart(ctx, tx, s.id, partOfTable, nil, nil)
 	return err
 }
 
@@ -92,7 +92,7 @@ func (s *scan) halve(ctx context.Context, tx pgx.Tx) error {
 	if s.partOf != nil {
 		whole = *s.partOf
 	}
-	other, err := s.askPart(ctx, tx, whole, partOfList, nil)
+	other, err := s.askPart(ctx, tx, whole, partOfList, nil, nil)
 	if err != nil {
 		return err
 	}
@@ -118,8 +118,8 @@ func lockRecount(ctx context.Context, tx pgx.Tx, scan int64) error {
 }
 
 // askPart queues a part of the recount whole.
-func (c *Counters) askPart(ctx context.Context, tx pgx.Tx, whole int64, part string, after *string) (id int64, err error) {
-	if err := tx.QueryRow(ctx, partAskSQL, whole, part, after).Scan(&id); err != nil {
+func (c *Counters) askPart(ctx context.Context, tx pgx.Tx, whole int64, part string, after, order *string) (id int64, err error) {
+	if err := tx.QueryRow(ctx, partAskSQL, whole, part, after, order).Scan(&id); err != nil {
 		return 0, fmt.Errorf("ask for a part: %w", err)
 	}
 	return id, c.queueScan(ctx, tx, id)
@@ -163,6 +163,7 @@ type over struct {
 	whole *int64 // what it was a part of
 	part  *string
 	last  *string
+	order *string
 }
 
 // goOn asks for what comes after a part: the next one of the table, then the
@@ -178,7 +179,7 @@ func (c *Counters) goOn(ctx context.Context, tx pgx.Tx, p over, flush int64) err
 		return nil
 	}
 	if *p.part == partOfTable && p.last != nil {
-		_, err := c.askPart(ctx, tx, *p.whole, partOfTable, p.last)
+		_, err := c.askPart(ctx, tx, *p.whole, partOfTable, p.last, p.order)
 		return err
 	}
 	if *p.part != partOfList {
@@ -199,7 +200,7 @@ func (c *Counters) goOn(ctx context.Context, tx pgx.Tx, p over, flush int64) err
 // those beyond it.
 func (c *Counters) askRest(ctx context.Context, tx pgx.Tx, p over) (more bool, err error) {
 	var id int64
-	if err := tx.QueryRow(ctx, partAskSQL, *p.whole, partOfRest, p.last).Scan(&id); err != nil {
+	if err := tx.QueryRow(ctx, partAskSQL, *p.whole, partOfRest, p.last, nil).Scan(&id); err != nil {
 		return false, fmt.Errorf("ask for the rest: %w", err)
 	}
 	began := time.Now()
@@ -220,7 +221,8 @@ func (c *Counters) askRest(ctx context.Context, tx pgx.Tx, p over) (more bool, e
 	return true, c.queueScan(ctx, tx, id)
 }
 
-// restart begins a recount in parts anew whose table is another one by now.
+// restart begins a recount in parts anew whose table is another one by now, or has
+// its scopes in another order.
 func (s *scan) restart(ctx context.Context) error {
 	err := pgx.BeginTxFunc(ctx, s.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
 		if err := lockRecount(ctx, tx, *s.partOf); err != nil {

@@ -5,15 +5,11 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
-	"casq/internal/database"
-
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 var (
@@ -23,43 +19,29 @@ var (
 	scanStartSQL string
 	//go:embed scan_running.sql
 	scanRunningSQL string
-	//go:embed scan_forget.sql
-	scanForgetSQL string
-	//go:embed scan_forget_list.sql
-	scanForgetListSQL string
-	//go:embed scan_seen.sql
-	scanSeenSQL string
-	//go:embed scan_sums.sql
-	scanSumsSQL string
-	//go:embed scan_found.sql
-	scanFoundSQL string
 	//go:embed scan_end.sql
 	scanEndSQL string
 	//go:embed scan_end_refreshes.sql
 	scanEndRefreshesSQL string
+	//go:embed scan_give_up.sql
+	scanGiveUpSQL string
 	//go:embed fail.sql
 	failSQL string
 )
 
 var (
-	// ErrBusy says that a scan has to wait: enough others run, or an earlier
-	// recount of the same scope is not over. Try again soon.
-	ErrBusy = errors.New("other recounts come first")
+	// ErrBusy says that a scan has to wait: enough others run, an earlier recount
+	// of the same scope is not over, or somebody has locked the table. Try again
+	// soon.
+	ErrBusy = errors.New("the recount has to wait")
 
 	// ErrSuperseded says that there is nothing to do: the recount is over, or
 	// another run has it.
 	ErrSuperseded = errors.New("superseded")
-
-	// errLate says that a host does not show the request yet.
-	errLate = errors.New("host is behind the request")
 )
 
 // scanPage is how many scopes are stored in one transaction.
 const scanPage = 5000
-
-// standbyTries is how often a scan may be cut off on standbys (a standby cancels
-// what holds up its replay for too long) before the primary does it.
-const standbyTries = 3
 
 // scan is one run of a scan.
 type scan struct {
@@ -71,6 +53,7 @@ type scan struct {
 	part       string // what it is a part of: partOfTable, partOfRest, partOfList
 	partOf     *int64 // which recount it is a part of
 	after      *string
+	order      string   // that the scopes of the part before came in
 	scopes     []string // unless it finds them itself
 	floorLife  int32
 	floorTick  int64
@@ -80,18 +63,6 @@ type scan struct {
 
 // finds tells whether the scopes are what the table has, and not a list.
 func (s *scan) finds() bool { return s.whole || s.part == partOfTable }
-
-// seen is what a snapshot showed of the log: its newest tick, and the
-// transactions with events beyond that tick.
-type seen struct {
-	host string
-	life int32
-	tick int64
-	mark uuid.UUID
-	xids []string
-	rows int64
-	last *string // of a part of the table: the last scope, unless it was the last part
-}
 
 // Scan sums up what the scan's recounts ask for, in one snapshot of one host, and
 // queues the swap. process is this process's row in casq.processes: while it is
@@ -105,43 +76,7 @@ func (c *Counters) Scan(ctx context.Context, id, job int64, process uuid.UUID) e
 	if err == nil || errors.Is(err, ErrSuperseded) {
 		return err
 	}
-	return errors.Join(err, s.giveUpToken(ctx))
-}
-
-// anywhere scans on the first host that can.
-func (s *scan) anywhere(ctx context.Context) (err error) {
-	// A tick close to the snapshot keeps the list of transactions beyond it short.
-	if _, err := s.cfg.Home.Exec(ctx, "SELECT casq.tick(true)"); err != nil {
-		return fmt.Errorf("take a tick: %w", err)
-	}
-	s.cfg.Hook("scan:started")
-	for _, host := range s.hosts() {
-		err = s.run(ctx, host)
-		if err == nil || errors.Is(err, ErrSuperseded) || ctx.Err() != nil {
-			return err
-		}
-		if errors.Is(err, errSlow) {
-			return s.divide(ctx)
-		}
-		if gone(err) {
-			return errors.Join(ErrSuperseded, s.Fail(ctx, s.id, fmt.Errorf("the table is not tracked any more: %w", err)))
-		}
-		s.log.WarnContext(ctx, "cannot count on this host", "scan", s.id, "host", hostName(host), "err", err)
-	}
-	return fmt.Errorf("scan %d: %w", s.id, err)
-}
-
-func hostName(pool *pgxpool.Pool) string {
-	cfg := pool.Config().ConnConfig
-	return fmt.Sprintf("%s:%d", cfg.Host, cfg.Port)
-}
-
-// hosts are where to try, in order.
-func (s *scan) hosts() []*pgxpool.Pool {
-	if s.tries > standbyTries {
-		return []*pgxpool.Pool{s.cfg.Home}
-	}
-	return append(append([]*pgxpool.Pool{}, s.cfg.Standbys...), s.cfg.Home)
+	return errors.Join(err, s.giveUp(ctx, err))
 }
 
 // startScan takes the scan for this run: what an earlier one still brings has
@@ -164,7 +99,7 @@ func (c *Counters) startScan(ctx context.Context, id, job int64, process uuid.UU
 			return ErrBusy
 		}
 		err = tx.QueryRow(ctx, scanStartSQL, id, s.token, process, job).
-			Scan(&s.kind, &s.whole, &s.part, &s.partOf, &s.after, &s.floorLife, &s.floorTick, &s.tries, &s.generation, &anew)
+			Scan(&s.kind, &s.whole, &s.part, &s.partOf, &s.after, &s.order, &s.floorLife, &s.floorTick, &s.tries, &s.generation, &anew)
 		if err != nil {
 			return err
 		}
@@ -184,173 +119,25 @@ func (c *Counters) startScan(ctx context.Context, id, job int64, process uuid.UU
 	return s, nil
 }
 
-// run scans on one host. The snapshot is that of a transaction which reads only,
-// so it may be a standby's: ticks are rows, and what the standby's snapshot shows
-// beyond its newest tick is recorded by transaction.
-func (s *scan) run(ctx context.Context, host *pgxpool.Pool) error {
-	if err := s.forget(ctx); err != nil {
-		return err
-	}
-	deadline := time.Now().Add(5 * time.Second)
-	for {
-		err := pgx.BeginTxFunc(ctx, host, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-			return s.runIn(ctx, tx, hostName(host))
-		})
-		if !errors.Is(err, errLate) || time.Now().After(deadline) || ctx.Err() != nil {
+// end says what was seen, and queues the swap. It is tried for a while: all that was
+// summed up would be summed up again. One that was done and whose answer was lost
+// has ended the scan, and this run with it ([ErrSuperseded]).
+func (s *scan) end(ctx context.Context, v seen) error {
+	for deadline := time.Now().Add(repeatPatience); ; pause(ctx, s.cfg.Interval) {
+		err := s.endOnce(ctx, v)
+		if err == nil || errors.Is(err, ErrSuperseded) || time.Now().After(deadline) || ctx.Err() != nil {
 			return err
 		}
-		pause(ctx, s.cfg.Interval)
 	}
 }
 
-func (s *scan) runIn(ctx context.Context, tx pgx.Tx, host string) error {
-	v := seen{host: host}
-	err := tx.QueryRow(ctx, scanSeenSQL, s.id, s.token, s.floorLife, s.floorTick).Scan(&v.life, &v.tick, &v.mark, &v.xids)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return errLate
-	}
-	if err != nil {
-		return fmt.Errorf("look at the log: %w", err)
-	}
-	s.cfg.Hook("scan:snapshot")
-	if s.part == partOfTable {
-		v.rows, v.last, err = s.sumPart(ctx, tx)
-	} else {
-		v.rows, err = s.sumAll(ctx, tx)
-	}
-	if err != nil {
-		return err
-	}
-	s.cfg.Hook("scan:summed")
-	return s.end(ctx, v)
-}
-
-// sumAll sums up all scopes, or those of a list. What can be divided has limited
-// time: while a snapshot is open, vacuum removes nothing that it may need, and a
-// standby does not replay that.
-func (s *scan) sumAll(ctx context.Context, tx pgx.Tx) (total int64, err error) {
-	var scopes []string
-	divisible := len(s.scopes) > 1
-	if s.whole {
-		if err := tx.QueryRow(ctx, "SELECT casq.has_scope_index($1)", s.kind).Scan(&divisible); err != nil {
-			return 0, fmt.Errorf("look for an index: %w", err)
-		}
-	} else {
-		scopes = append([]string{}, s.scopes...) // nil is all
-	}
-	if divisible {
-		limit := max(s.cfg.SnapshotLimit.Milliseconds(), 1)
-		if _, err := tx.Exec(ctx, "SELECT set_config('statement_timeout', $1, true)", strconv.FormatInt(limit, 10)); err != nil {
-			return 0, err
-		}
-	}
-	began := time.Now()
-	total, _, _, err = s.sum(ctx, tx, scanSumsSQL, s.kind, scopes)
-	if divisible && database.Code(err) == queryCanceled && time.Since(began) >= s.cfg.SnapshotLimit {
-		return 0, errSlow
-	}
-	return total, err
-}
-
-// queryCanceled is the SQLSTATE of a statement that took too long, or that
-// somebody cancelled.
-const queryCanceled = "57014"
-
-// sum reads sums by scope and stores them, page by page, while the snapshot is
-// open: memory does not grow with the number of scopes. It returns how many rows
-// and scopes they were, and the last scope.
-func (s *scan) sum(ctx context.Context, tx pgx.Tx, sql string, args ...any) (total int64, scopes int, last string, err error) {
-	rows, err := tx.Query(ctx, sql, args...)
-	if err != nil {
-		return 0, 0, "", fmt.Errorf("sum up %s: %w", s.kind, err)
-	}
-	defer rows.Close()
-	var page found
-	for rows.Next() {
-		var size string
-		var items int64
-		if err := rows.Scan(&last, &size, &items); err != nil {
-			return 0, 0, "", fmt.Errorf("sum up %s: %w", s.kind, err)
-		}
-		total, scopes = total+items, scopes+1
-		page.add(last, size, items)
-		if len(page.scopes) == scanPage {
-			if err := s.store(ctx, &page); err != nil {
-				return 0, 0, "", err
-			}
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return 0, 0, "", fmt.Errorf("sum up %s: %w", s.kind, err)
-	}
-	return total, scopes, last, s.store(ctx, &page)
-}
-
-// found is a page of sums.
-type found struct {
-	scopes, sizes []string
-	items         []int64
-}
-
-func (f *found) add(scope, size string, items int64) {
-	f.scopes, f.sizes, f.items = append(f.scopes, scope), append(f.sizes, size), append(f.items, items)
-}
-
-func (f *found) append(g found) {
-	f.scopes, f.sizes, f.items = append(f.scopes, g.scopes...), append(f.sizes, g.sizes...), append(f.items, g.items...)
-}
-
-func (s *scan) store(ctx context.Context, page *found) error {
-	if len(page.scopes) == 0 {
-		return nil
-	}
-	_, n, err := s.open(ctx)
-	if err != nil {
-		return err
-	}
-	shards := make([]int, len(page.scopes))
-	for i, scope := range page.scopes {
-		shards[i] = shardOf(Key{s.kind, scope}, n)
-	}
-	tag, err := s.cfg.Home.Exec(ctx, scanFoundSQL, s.id, s.token, s.kind, s.finds(), page.scopes, shards, page.sizes, page.items)
-	if err != nil {
-		return fmt.Errorf("store %d sums: %w", len(page.scopes), err)
-	}
-	if tag.RowsAffected() == 0 {
-		return ErrSuperseded
-	}
-	*page = found{}
-	return nil
-}
-
-// forget removes what an earlier run has stored, on whatever host: what this one does
-// not find is not stored again.
-func (s *scan) forget(ctx context.Context) error {
-	if !s.finds() {
-		if _, err := s.cfg.Home.Exec(ctx, scanForgetListSQL, s.id, s.token); err != nil {
-			return fmt.Errorf("forget an earlier run: %w", err)
-		}
-		return nil
-	}
-	for {
-		tag, err := s.cfg.Home.Exec(ctx, scanForgetSQL, s.id, s.token, scanPage)
-		if err != nil {
-			return fmt.Errorf("forget an earlier run: %w", err)
-		}
-		if tag.RowsAffected() < scanPage {
-			return nil
-		}
-	}
-}
-
-// end says what was seen, and queues the swap.
-func (s *scan) end(ctx context.Context, v seen) error {
+func (s *scan) endOnce(ctx context.Context, v seen) error {
 	_, n, err := s.open(ctx)
 	if err != nil {
 		return err
 	}
 	return pgx.BeginTxFunc(ctx, s.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, scanEndSQL, s.id, s.token, v.host, v.life, v.tick, v.mark, v.xids, v.rows, s.generation, n, v.last)
+		tag, err := tx.Exec(ctx, scanEndSQL, s.id, s.token, v.host, v.life, v.tick, v.mark, v.xids, v.rows, s.generation, n, v.last, v.order)
 		if err != nil {
 			return fmt.Errorf("end scan: %w", err)
 		}
@@ -368,13 +155,14 @@ func (s *scan) end(ctx context.Context, v seen) error {
 	})
 }
 
-// giveUpToken lets the next run begin at once, in whatever process; unless the scan has
-// ended and only the answer was lost: then the swap needs the token. A process that
-// is told to stop does so, too.
-func (s *scan) giveUpToken(ctx context.Context) error {
+// giveUp lets the next run begin at once, in whatever process, and says why this one
+// has ended; unless the scan has ended and only the answer was lost: then the swap
+// needs the token. A process that is told to stop does so, too.
+func (s *scan) giveUp(ctx context.Context, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	_, err := s.cfg.Home.Exec(ctx, "UPDATE casq.scans SET token = NULL, process = NULL WHERE id = $1 AND token = $2 AND scanned_at IS NULL", s.id, s.token)
+	// What waits for its turn has not been tried.
+	_, err := s.cfg.Home.Exec(ctx, scanGiveUpSQL, s.id, s.token, errors.Is(cause, ErrBusy), storable(cause.Error()))
 	return err
 }
 

@@ -1,7 +1,7 @@
 -- Stores sums (scopes $5, shards $6, sizes $7, items $8) of a scan ($1, kind $3;
 -- whole $4) for its run $2.
 WITH mine AS MATERIALIZED (
-    SELECT id FROM casq.scans WHERE id = $1 AND token = $2 FOR SHARE
+    SELECT id FROM casq.scans WHERE id = $1 AND token = $2 AND scanned_at IS NULL FOR SHARE
 )
 INSERT INTO casq.refreshes AS r (scan, kind, scope_id, shard, state, started_at, finalizing_at, scanned_size, scanned_items)
 SELECT mine.id, $3, w.scope_id, w.shard, CASE WHEN $4 THEN 'finalizing' ELSE 'running' END,

@@ -11,7 +11,7 @@ WITH started AS (
     SET state = 'running', started_at = coalesce(started_at, clock_timestamp())
     WHERE scan = $1 AND state = 'created'
 )
-SELECT s.kind, s.whole, coalesce(s.part, ''), s.part_of, s.after_scope, s.floor_life, s.floor_tick, s.tries,
+SELECT s.kind, s.whole, coalesce(s.part, ''), s.part_of, s.after_scope, coalesce(s.scope_order, ''), s.floor_life, s.floor_tick, s.tries,
        coalesce(k.generation, 0), coalesce(w.in_parts AND w.generation IS DISTINCT FROM k.generation, false)
 FROM started AS s
 LEFT JOIN casq.counter_kinds AS k ON k.kind = s.kind

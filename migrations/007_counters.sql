@@ -117,6 +117,7 @@ CREATE TABLE casq.scans (
     part text CONSTRAINT scans_part_is_known CHECK (part IN ('table', 'rest', 'list')),
     after_scope text COLLATE "C", -- where the part begins; NULL: at the first one
     last_scope text COLLATE "C",  -- where it ended; NULL: nothing is left
+    scope_order text,             -- by which type and collation its scopes come
     requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- The newest tick when it was asked for: the scan sees it, so events beyond
     -- it are kept until the recount is over.

@@ -310,6 +310,7 @@ CREATE TABLE casq.scans (
     part text,
     after_scope text COLLATE "C",
     last_scope text COLLATE "C",
+    scope_order text,
     requested_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
     floor_life integer NOT NULL,
     floor_tick bigint NOT NULL,

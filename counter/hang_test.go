@@ -1,0 +1,151 @@
+package counter
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"casq/internal/testdb"
+	"casq/internal/testredis"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// hanging is a recount, first on a standby that hangs from a point on.
+type hanging struct {
+	*testBundle
+	cluster *testdb.Cluster
+	point   string
+	hang    func()
+}
+
+func newHanging(t *testing.T, standby func(cluster *testdb.Cluster) *pgxpool.Pool) *hanging {
+	t.Helper()
+	h := &hanging{cluster: testdb.NewCluster(t, testdb.Standbys(1))}
+	h.testBundle = setupAt(t, h.cluster.URL(), testredis.Start(t), func(c *Config) {
+		c.Standbys = []*pgxpool.Pool{standby(h.cluster)}
+		c.Hook = func(point string) {
+			if h.hang != nil && point == h.point {
+				h.hang()
+				h.hang = nil
+			}
+		}
+	})
+	h.hostPatience = 500 * time.Millisecond
+	h.exec(t, "INSERT INTO artifacts SELECT n, n % 6, n FROM generate_series(1, 120) AS n")
+	h.feed(t)
+	h.flush(t)
+	h.exec(t, "UPDATE casq.counters SET size = size + 1000, items = items + 10")
+	if err := h.cluster.Standbys[0].WaitReplayed(t.Context(), h.cluster.Primary); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func (h *hanging) recounts(t *testing.T) {
+	t.Helper()
+	h.recount(t, Request{Kind: "artifact", All: true})
+	if h.hang != nil {
+		t.Error("it did not come to " + h.point)
+	}
+	h.flush(t)
+	if got, want := h.flushedValues(t), h.real(t); !maps.Equal(got, want) {
+		t.Errorf("flushed %v, the table has %v", got, want)
+	}
+}
+
+// A standby is suspended, with its connections open: when the scan connects, when it
+// has its snapshot, and when it has all. The scan goes on with the next host; in the
+// last case it needs none.
+func TestStandbyIsFrozenUnderAScan(t *testing.T) {
+	t.Parallel()
+	for _, point := range []string{"scan:started", "scan:snapshot", "scan:summed"} {
+		t.Run(point, func(t *testing.T) {
+			t.Parallel()
+			h := newHanging(t, func(c *testdb.Cluster) *pgxpool.Pool { return testdb.Pool(t, c.StandbyURL(0)) })
+			h.point = point
+			h.hang = func() {
+				if err := h.cluster.Standbys[0].Freeze(); err != nil {
+					t.Error(err)
+				}
+			}
+			h.recounts(t)
+			if err := h.cluster.Standbys[0].Thaw(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// The network to a standby drops everything from a moment on.
+func TestStandbyBeyondANetworkThatDropsEverything(t *testing.T) {
+	t.Parallel()
+	var dropping atomic.Bool
+	h := newHanging(t, func(c *testdb.Cluster) *pgxpool.Pool {
+		cfg, err := pgxpool.ParseConfig(c.StandbyURL(0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		dial := cfg.ConnConfig.DialFunc
+		cfg.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dial(ctx, network, address)
+			return &dropped{conn, &dropping}, err
+		}
+		pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(pool.Close)
+		return pool
+	})
+	h.point, h.hang = "scan:snapshot", func() { dropping.Store(true) }
+	h.recounts(t)
+	dropping.Store(false)
+}
+
+// dropped is a connection whose network may drop everything.
+type dropped struct {
+	net.Conn
+	dropping *atomic.Bool
+}
+
+func (d *dropped) Write(p []byte) (int, error) {
+	if d.dropping.Load() {
+		return len(p), nil
+	}
+	return d.Conn.Write(p)
+}
+
+// A host that is slow, and answers whoever asks it, is waited for.
+func TestAHostThatIsSlowAnswers(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.hostPatience = 50 * time.Millisecond
+	s := &scan{Counters: b.Counters}
+	err := s.whileItAnswers(t.Context(), b.pool, func(ctx context.Context) error {
+		_, err := b.pool.Exec(ctx, "SELECT pg_sleep(1)")
+		return err
+	})
+	if err != nil {
+		t.Errorf("it was not waited for: %v", err)
+	}
+	b.exec(t, "SELECT")
+	// Nor is one given up that refuses to be asked.
+	refused := b.pool.Config()
+	refused.ConnConfig.Database = "nobody_has_it"
+	pool, err := pgxpool.NewWithConfig(t.Context(), refused)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	if !s.answers(t.Context(), pool) {
+		t.Error("a refusal is an answer")
+	}
+	if err := s.whileItAnswers(t.Context(), b.pool, func(context.Context) error { return errLate }); !errors.Is(err, errLate) || errors.Is(err, errHangs) {
+		t.Errorf("another error: %v", err)
+	}
+}
