@@ -222,6 +222,7 @@ func TestGroupScopesRefuses(t *testing.T) {
 // it, and calling nothing of others.
 func TestTotalsAndRights(t *testing.T) {
 	t.Parallel()
+	testdb.NeedsSuperuser(t)
 	b := namespaces(t)
 	role := func() string { return testdb.RoleName(t, b.db.RoleURL(t)) }
 	b.exec(t, "INSERT INTO projects VALUES (1, 7)")

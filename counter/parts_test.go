@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testdb"
+
 	"github.com/jackc/pgx/v5"
 )
 
@@ -505,6 +507,7 @@ func TestScopeIndexOfAnotherOrder(t *testing.T) {
 // Slices of a table together are the whole table, in the order of the column.
 func TestSumBeyond(t *testing.T) {
 	t.Parallel()
+	testdb.NeedsSuperuser(t)
 	b := setup(t)
 	b.exec(t, "CREATE COLLATION ignores_case (PROVIDER = icu, LOCALE = 'und-u-ks-level2', DETERMINISTIC = false)")
 	for _, c := range []struct{ column, value string }{
