@@ -121,7 +121,9 @@ func (f *flusher) Work(ctx context.Context, _ *river.Job[FlushArgs]) error {
 }
 
 // NextRetry implements [river.Worker]: who follows the log asks again anyway.
-func (f *flusher) NextRetry(*river.Job[FlushArgs]) time.Time { return time.Now().Add(time.Second) }
+func (f *flusher) NextRetry(*river.Job[FlushArgs]) time.Time {
+	return f.w.Queue.clock.Now().Add(time.Second)
+}
 
 type refresher struct {
 	river.WorkerDefaults[RefreshArgs]
@@ -138,7 +140,9 @@ func (r *refresher) Work(ctx context.Context, job *river.Job[RefreshArgs]) error
 func (r *refresher) Timeout(*river.Job[RefreshArgs]) time.Duration { return noTimeout }
 
 // NextRetry implements [river.Worker].
-func (r *refresher) NextRetry(job *river.Job[RefreshArgs]) time.Time { return soon(job.JobRow) }
+func (r *refresher) NextRetry(job *river.Job[RefreshArgs]) time.Time {
+	return r.w.Queue.soon(job.JobRow)
+}
 
 type finalizer struct {
 	river.WorkerDefaults[FinalizeArgs]
@@ -155,11 +159,13 @@ func (f *finalizer) Work(ctx context.Context, job *river.Job[FinalizeArgs]) erro
 func (f *finalizer) Timeout(*river.Job[FinalizeArgs]) time.Duration { return noTimeout }
 
 // NextRetry implements [river.Worker].
-func (f *finalizer) NextRetry(job *river.Job[FinalizeArgs]) time.Time { return soon(job.JobRow) }
+func (f *finalizer) NextRetry(job *river.Job[FinalizeArgs]) time.Time {
+	return f.w.Queue.soon(job.JobRow)
+}
 
 // soon is attempt^2 seconds from now: a recount has been asked for by somebody.
-func soon(job *rivertype.JobRow) time.Time {
-	return time.Now().Add(time.Duration(job.Attempt*job.Attempt) * time.Second)
+func (q *Queue) soon(job *rivertype.JobRow) time.Time {
+	return q.clock.Now().Add(time.Duration(job.Attempt*job.Attempt) * time.Second)
 }
 
 // turnPause is how long a recount that has to wait its turn sleeps.

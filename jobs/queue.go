@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/database"
 	"casq/registry"
 
 	"github.com/jackc/pgx/v5"
@@ -44,6 +45,7 @@ const orphansPage = 500
 type Queue struct {
 	pool   *pgxpool.Pool
 	client *river.Client[pgx.Tx]
+	clock  database.Clock
 
 	mu    sync.Mutex
 	kinds map[string]eventlog.Kind
@@ -51,15 +53,18 @@ type Queue struct {
 
 // NewQueue returns a queue that inserts into the River tables of pool.
 func NewQueue(pool *pgxpool.Pool, logger *slog.Logger) (*Queue, error) {
-	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
+	q := &Queue{pool: pool}
+	var err error
+	q.client, err = river.NewClient(riverpgxv5.New(pool), &river.Config{
 		Schema:        Schema,
 		Logger:        logger,
 		FetchCooldown: FetchCooldown,
+		Test:          river.TestConfig{Time: insertClock{&q.clock}},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open river client: %w", err)
 	}
-	return &Queue{pool: pool, client: client}, nil
+	return q, nil
 }
 
 // Insert queues jobs in tx. Never with a unique option: a job that is skipped
@@ -80,6 +85,12 @@ func (q *Queue) Insert(ctx context.Context, tx pgx.Tx, jobs []registry.Job, bulk
 		}
 	}
 	var err error
+	if bulk && !q.clock.Known() {
+		err = q.ReadClock(ctx)
+	}
+	if err != nil {
+		return err
+	}
 	if bulk {
 		_, err = q.client.InsertManyFastTx(ctx, tx, params)
 	} else {

@@ -35,13 +35,13 @@ func (w *Worker) judge(ctx context.Context, job *rivertype.JobRow, claim *regist
 		end.river = river.JobCancel(cause)
 	case errors.Is(cause, transfer.ErrMissing):
 		wait := backOff(claim.Attempts, maxMissing, job)
-		end.missing, end.retryAt, end.river = true, new(time.Now().Add(wait)), river.JobSnooze(wait)
+		end.missing, end.retryAt, end.river = true, new(w.cfg.Queue.clock.Now().Add(wait)), river.JobSnooze(wait)
 	case errors.Is(cause, transfer.ErrElsewhere):
 		// All runs meet it, until somebody has mounted what is missing.
 		wait := backOff(claim.Attempts, maxElsewhere, job)
-		end.retryAt, end.river = new(time.Now().Add(wait)), river.JobSnooze(wait)
+		end.retryAt, end.river = new(w.cfg.Queue.clock.Now().Add(wait)), river.JobSnooze(wait)
 	case job.Attempt < job.MaxAttempts:
-		end.retryAt = new(nextRetry(job))
+		end.retryAt = new(w.cfg.Queue.nextRetry(job))
 	}
 	return end
 }
@@ -61,8 +61,8 @@ const (
 )
 
 // nextRetry is the same for the row and for River.
-func nextRetry(job *rivertype.JobRow) time.Time {
-	return time.Now().Add(backOff(job.Attempt, maxRetry, job))
+func (q *Queue) nextRetry(job *rivertype.JobRow) time.Time {
+	return q.clock.Now().Add(backOff(job.Attempt, maxRetry, job))
 }
 
 // backOff is attempt^4 seconds, or the limit, spread by a tenth so that jobs

@@ -96,7 +96,7 @@ func (v *verifier) Work(ctx context.Context, job *river.Job[VerifyArgs]) error {
 		v.w.Stats.Superseded.Add(1)
 		return nil
 	case errors.Is(err, registry.ErrNotInPlace):
-		return waitForPlace(job)
+		return v.w.waitForPlace(job)
 	case ctx.Err() != nil && v.w.stopping():
 		return river.JobSnooze(0)
 	}
@@ -122,8 +122,8 @@ func (v *verifier) Timeout(job *river.Job[VerifyArgs]) time.Duration {
 
 // waitForPlace lets a contested check wait until nobody writes to the place: what
 // may come late can come over a newer version as well.
-func waitForPlace(job *river.Job[VerifyArgs]) error {
-	if !job.Args.Contested || time.Since(job.CreatedAt) > verifyTimeout {
+func (w *Worker) waitForPlace(job *river.Job[VerifyArgs]) error {
+	if !job.Args.Contested || w.cfg.Queue.clock.Now().Sub(job.CreatedAt) > verifyTimeout {
 		return nil
 	}
 	return river.JobSnooze(time.Minute)

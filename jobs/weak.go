@@ -70,7 +70,7 @@ func (w *Worker) checkLater(ctx context.Context, token registry.Token, after ...
 		for _, d := range after {
 			var at time.Time
 			if d > 0 {
-				at = time.Now().Add(d)
+				at = w.cfg.Queue.clock.Now().Add(d)
 			}
 			if err := w.cfg.Queue.insertChecks(ctx, tx, []registry.Token{token}, true, at); err != nil {
 				return err

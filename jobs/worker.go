@@ -100,7 +100,9 @@ func (r *runner[T]) Timeout(job *river.Job[T]) time.Duration {
 }
 
 // NextRetry implements [river.Worker].
-func (r *runner[T]) NextRetry(job *river.Job[T]) time.Time { return nextRetry(job.JobRow) }
+func (r *runner[T]) NextRetry(job *river.Job[T]) time.Time {
+	return r.w.cfg.Queue.nextRetry(job.JobRow)
+}
 
 func (w *Worker) timeout(kind string) time.Duration {
 	if d := w.cfg.Timeouts[kind]; d > 0 {

@@ -76,6 +76,9 @@ func (w *worker) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := w.queue.ReadClock(ctx); err != nil {
+		return err
+	}
 	if err := process.Start(ctx); err != nil {
 		return err
 	}
@@ -115,6 +118,8 @@ func (w *worker) newClient(process *registry.Process, workers *river.Workers, pr
 		FetchPollInterval: jobs.FetchPollInterval,
 		SoftStopTimeout:   softStop,
 		JobTimeout:        w.cfg.TestJobTimeout,
+		// Named after what it was made for; River reads all its time here.
+		Test: river.TestConfig{Time: w.queue.Clock()},
 
 		CompletedJobRetentionPeriod: w.cfg.JobRetention,
 		CancelledJobRetentionPeriod: endedJobRetention,

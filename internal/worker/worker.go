@@ -153,12 +153,17 @@ func (w *worker) close() {
 	}
 }
 
+// clockEvery is how often home's clock is read: for so long after it was moved, by
+// hand or by a failover, jobs are stamped with the time of before.
+const clockEvery = 2 * time.Second
+
 // work runs all roles and returns when they have stopped.
 func (w *worker) work(ctx context.Context) {
 	var group sync.WaitGroup
 	group.Go(func() { w.tick(ctx) })
 	group.Go(func() { w.retain(ctx) })
 	group.Go(func() { w.count(ctx) })
+	group.Go(func() { every(ctx, clockEvery, func() error { return w.queue.ReadClock(ctx) }, w.log) })
 	if w.cfg.copies() {
 		w.roles.set("registry", true, "")
 		w.roles.set("sync", false, "not started yet")

@@ -1,0 +1,66 @@
+package jobs
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"time"
+
+	"casq/internal/database"
+
+	"github.com/riverqueue/river/rivertype"
+)
+
+//go:embed ahead.sql
+var aheadSQL string
+
+// Jobs are fetched by the database's clock, so they are stamped by it: by a
+// worker whose clock is 90 s ahead, each retry would come 90 s late.
+//
+// clockBack is how far that clock may go back without anybody noticing; jobs that
+// were available then would wait for as long.
+const clockBack = time.Second
+
+// aheadPage is how many jobs are put right in one statement.
+const aheadPage = 10_000
+
+// Clock is the clock of a River client that works on this queue's jobs.
+func (q *Queue) Clock() rivertype.TimeGenerator { return riverClock{&q.clock} }
+
+// riverClock is what River asks for the time.
+type riverClock struct{ *database.Clock }
+
+// NowOrNil implements [rivertype.TimeGenerator]: where a statement can have the
+// time from the database, it has it there.
+func (riverClock) NowOrNil() *time.Time { return nil }
+
+// insertClock is the clock of a client that inserts. COPY has no now(): River
+// would stamp with this machine's time.
+type insertClock struct{ *database.Clock }
+
+// NowOrNil implements [rivertype.TimeGenerator].
+func (c insertClock) NowOrNil() *time.Time {
+	if !c.Known() {
+		return nil
+	}
+	return new(c.Now())
+}
+
+// ReadClock reads the database's clock. A worker does so now and then, and before
+// it works on anything. When the clock has gone back, the jobs that it had made
+// available lie in the future, and are made available again.
+func (q *Queue) ReadClock(ctx context.Context) error {
+	moved, err := q.clock.Read(ctx, q.pool)
+	if err != nil || moved > -clockBack {
+		return err
+	}
+	for {
+		tag, err := q.pool.Exec(ctx, aheadSQL, aheadPage)
+		if err != nil {
+			return fmt.Errorf("bring jobs back to the database's time, which went back by %v: %w", -moved, err)
+		}
+		if tag.RowsAffected() < aheadPage {
+			return nil
+		}
+	}
+}
