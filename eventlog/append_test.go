@@ -125,8 +125,8 @@ func TestDefineKind(t *testing.T) {
 		kind [3]any
 		told string
 	}{
-		{[3]any{"picture", "file", "other"}, "defined otherwise"},
-		{[3]any{"picture", "git", "img/big"}, "defined otherwise"},
+		{[3]any{"picture", "file", "other"}, "defined otherwise: its prefix is 'img/big', not 'other'"},
+		{[3]any{"picture", "git", "img/big"}, "defined otherwise: its transfer is 'file', not 'git'"},
 		{[3]any{"all", "file", ""}, "overlap"},
 		{[3]any{"img", "file", "img"}, "overlap"},
 		{[3]any{"deeper", "file", "img/big/red"}, "overlap"},

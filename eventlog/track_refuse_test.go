@@ -60,7 +60,7 @@ func TestTrackRefuses(t *testing.T) {
 		{"kind of another table", plain + `; CREATE TABLE u (k text PRIMARY KEY);
 			SELECT casq.track('u', kind => 'thing', transfer => 'none', key_column => 'k')`, call(""), []string{"kind 'thing' is that of table public.u", "untrack('public.u')"}},
 		{"tracked otherwise", plain + "; " + call(""), call(`, payload_columns => ARRAY['n']`), []string{"tracked otherwise", "untrack('public.t')"}},
-		{"defined otherwise", plain + "; " + call(""), call(`, queue => 'slow'`), []string{"defined otherwise"}},
+		{"defined otherwise", plain + "; " + call(""), call(`, queue => 'slow'`), []string{"defined otherwise: its queue is 'thing', not 'slow'", "repeat it so"}},
 		{"not tracked", plain, `SELECT casq.untrack('t')`, []string{"public.t is not tracked", "No table is tracked"}},
 	}
 	for _, c := range cases {

@@ -959,9 +959,13 @@ BEGIN
     SELECT * INTO present FROM casq.kinds AS k WHERE k.kind = wanted.kind;
     IF FOUND THEN
         IF present IS DISTINCT FROM wanted THEN
-            RAISE EXCEPTION 'casq: kind % is defined otherwise', quote_literal(wanted.kind)
+            RAISE EXCEPTION 'casq: kind % is defined otherwise: %', quote_literal(wanted.kind), (
+                    SELECT string_agg(format('its %s is %L, not %L', p.key, p.value, w.value), ', ' ORDER BY p.key)
+                    FROM jsonb_each_text(to_jsonb(present)) AS p
+                    JOIN jsonb_each_text(to_jsonb(wanted)) AS w USING (key)
+                    WHERE p.value IS DISTINCT FROM w.value)
                 USING ERRCODE = 'duplicate_object',
-                      DETAIL = format('Present: %s. Wanted: %s.', to_jsonb(present), to_jsonb(wanted));
+                      HINT = 'What was copied stays where it is, so a kind stays as it was defined: repeat it so, or use a kind of another name.';
         END IF;
         RETURN;
     END IF;
