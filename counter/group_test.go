@@ -246,7 +246,7 @@ func TestTotalsAndRights(t *testing.T) {
 	b.exec(t, ask)
 	b.exec(t, "ALTER TABLE projects ENABLE ROW LEVEL SECURITY")
 	b.refused(t, ask, "55000", "row security would hide rows of public.projects", "ALTER ROLE "+owner+" BYPASSRLS")
-	b.exec(t, "GRANT "+other+" TO "+owner+"; ALTER TABLE projects OWNER TO "+other)
+	b.exec(t, "ALTER TABLE projects OWNER TO "+owner)
 	b.exec(t, ask)
 	b.exec(t, "ALTER TABLE projects FORCE ROW LEVEL SECURITY")
 	b.refused(t, ask, "55000")
@@ -254,12 +254,31 @@ func TestTotalsAndRights(t *testing.T) {
 
 	b.group(t, "seen")
 	b.exec(t, ask)
-	b.exec(t, "ALTER VIEW seen OWNER TO "+other)
-	b.refused(t, ask, "42501", "view public.seen is that of "+other, "ALTER VIEW public.seen OWNER TO "+owner)
-	b.refused(t, "SELECT casq.scopes_of('artifact', '7')", "42501")
-	b.refused(t, "SELECT * FROM casq.total('artifact', '7')", "42501")
-	b.exec(t, "ALTER VIEW seen OWNER TO "+owner)
-	b.exec(t, ask)
+	// The planner evaluates what the owner of a table has put on it, also below a
+	// view, and a view calls its functions, with the rights of casq's owner.
+	const spy = "CREATE OR REPLACE FUNCTION spy(bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS "
+	b.exec(t, spy+"'BEGIN RETURN $1; END'; ALTER FUNCTION spy(bigint) OWNER TO "+other+
+		"; CREATE VIEW calling AS SELECT id, namespace_id FROM projects WHERE spy(1) > 0")
+	for _, of := range []struct{ parents, given, refused, hint, taken string }{
+		{"seen", "ALTER VIEW seen OWNER TO " + other, "public.seen belongs to " + other,
+			"ALTER TABLE public.seen OWNER TO " + owner, "ALTER VIEW seen OWNER TO " + owner},
+		{"seen", "ALTER TABLE projects OWNER TO " + other, "public.projects belongs to " + other,
+			"ALTER TABLE public.projects OWNER TO " + owner, "ALTER TABLE projects OWNER TO " + owner},
+		{"projects", "ALTER TABLE projects OWNER TO " + other + "; CREATE STATISTICS trap ON (spy(1)), id FROM projects",
+			"public.projects belongs to " + other, "", "ALTER TABLE projects OWNER TO " + owner + "; DROP STATISTICS trap"},
+		{"projects", "CREATE INDEX trap ON projects (id) WHERE spy(1) > 0",
+			"function public.spy(bigint) belongs to " + other, "drop what uses function public.spy(bigint)", "DROP INDEX trap"},
+	} {
+		b.group(t, of.parents)
+		b.exec(t, of.given+"; "+spy+"$$ BEGIN RAISE 'ran as %', current_user; END $$")
+		for _, sql := range []string{ask, "SELECT casq.scopes_of('artifact', '7')", "SELECT * FROM casq.total('artifact', '7')"} {
+			b.refused(t, sql, "42501", of.refused, of.hint)
+		}
+		b.exec(t, of.taken+"; "+spy+"'BEGIN RETURN $1; END'")
+		b.exec(t, ask)
+	}
+	b.refused(t, "SELECT casq.group_scopes('artifact', 'calling', 'id', 'namespace_id')", "42501", "function public.spy(bigint) belongs to "+other)
+	b.exec(t, "DROP VIEW calling; DROP FUNCTION spy(bigint)")
 }
 
 // refused wants an error with this code and these words in it.

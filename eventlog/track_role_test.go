@@ -95,7 +95,7 @@ func TestTrackNeedsToSeeAllRows(t *testing.T) {
 	b, ordinary, role := setupOrdinary(t)
 	ctx := t.Context()
 	b.exec(t, plainTable)
-	wantRefused(t, run(ctx, b.pool, trackArtifacts), "has not the rights of the owner of public.artifacts", "GRANT ", " TO "+role)
+	wantRefused(t, run(ctx, b.pool, trackArtifacts), "has not the rights of the owner of public.artifacts", "ALTER TABLE public.artifacts OWNER TO "+role)
 	b.exec(t, `ALTER TABLE artifacts OWNER TO `+role+`; ALTER TABLE artifacts ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY`)
 	wantRefused(t, run(ctx, ordinary, trackArtifacts), "row security is forced on public.artifacts", "NO FORCE ROW LEVEL SECURITY")
 	b.exec(t, `ALTER TABLE artifacts NO FORCE ROW LEVEL SECURITY`)

@@ -120,7 +120,7 @@ func TestTrackFollowsRenames(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, before string }{
 		{"with event trigger", `SELECT 1`},
-		{"without", `DROP EVENT TRIGGER casq_ddl; DROP EVENT TRIGGER casq_drop`},
+		{"without", withoutEventTriggers},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -140,7 +140,7 @@ func TestTrackFollowsRenames(t *testing.T) {
 // payload, and nobody's statement fails.
 func TestTrackFollowsColumnsWithoutEventTrigger(t *testing.T) {
 	t.Parallel()
-	b := setupTrack(t, `DROP EVENT TRIGGER casq_ddl; DROP EVENT TRIGGER casq_drop`, plainTable, trackArtifacts,
+	b := setupTrack(t, withoutEventTriggers, plainTable, trackArtifacts,
 		`INSERT INTO artifacts VALUES ('a', 1, 1, 's')`,
 		`ALTER TABLE artifacts RENAME sha TO digest; ALTER TABLE artifacts RENAME path TO key`)
 	b.events(t)

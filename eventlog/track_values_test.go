@@ -1,8 +1,11 @@
 package eventlog_test
 
 import (
+	"context"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 )
 
 const odd = `"Odd ""S%s"."W""ei'rd %1$s"`
@@ -71,4 +74,80 @@ func TestTrackRefusesValues(t *testing.T) {
 	if n := len(b.events(t)); n != 1 {
 		t.Fatalf("%d events; want 1", n)
 	}
+}
+
+// What is told of a value does not depend on the session that wrote it, or asks.
+func TestTrackTellsTheSameInEachSession(t *testing.T) {
+	t.Parallel()
+	b := setupTrack(t, `CREATE TYPE stay AS (at timestamptz, during tstzrange)`,
+		`CREATE TABLE things (id int PRIMARY KEY, at timestamptz, took interval, f float8, raw bytea, stay stay, price money, during tstzrange, days date[])`,
+		`SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'id',
+			payload_columns => ARRAY['at', 'took', 'f', 'raw', 'stay', 'price', 'during', 'days'])`)
+	insert := func(id string) string {
+		return `INSERT INTO things SELECT ` + id + `, v.at, interval '1 day 02:03:04.5', 0.1::float8 + 0.2, '\xff00', ROW(v.at, tstzrange(v.at, v.at + interval '1 h'))::stay,
+			12.5::numeric::money, tstzrange(v.at, v.at + interval '1 h'), ARRAY[date '2026-07-01'] FROM (SELECT timestamptz '2026-07-01 12:00:00+00' AS at) AS v`
+	}
+	conn := b.connect(t)
+	if err := run(t.Context(), conn, insert("1")); err != nil {
+		t.Fatal(err)
+	}
+	other := `SET timezone = 'Asia/Tokyo'; SET intervalstyle = 'sql_standard'; SET datestyle = 'German'; SET bytea_output = 'escape'; SET extra_float_digits = -5`
+	if err := run(t.Context(), conn, other); err != nil {
+		t.Fatal(err)
+	}
+	for _, sql := range []string{insert("2"), `UPDATE things SET id = 3 WHERE id = 1`, `SELECT casq.backfill_rows('thing', '{2,3}', true)`} {
+		if err := run(t.Context(), conn, sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []interface {
+		QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+	}{conn, b.pool} {
+		var payloads []string
+		err := c.QueryRow(t.Context(), `SELECT array_agg(DISTINCT payload) FROM (
+			SELECT payload::text FROM casq.events WHERE op <> 'deleted'
+			UNION ALL SELECT unnest(payloads)::jsonb::text FROM casq.things('thing', NULL, 10, NULL)
+			UNION ALL SELECT unnest(payloads)::jsonb::text FROM casq.things_of('thing', '{2,3}', NULL)) AS told (payload)`).Scan(&payloads)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(payloads) != 1 {
+			t.Errorf("told in %d ways:\n%s", len(payloads), strings.Join(payloads, "\n"))
+		}
+	}
+}
+
+// What json may say, and jsonb may not, is told as its text.
+func TestTrackTellsAnyJSON(t *testing.T) {
+	t.Parallel()
+	b := setupTrack(t, `CREATE DOMAIN notes AS json`, `CREATE TABLE things (id int PRIMARY KEY, j json, n notes, a json[])`,
+		`SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'id', payload_columns => ARRAY['j', 'n', 'a'])`,
+		`INSERT INTO things VALUES (1, '{"a": "\u0000"}', '"\ud800"', ARRAY['"\u0000"'::json]), (2, '{"a": "\\u0000"}', '1', ARRAY['[1]'::json])`,
+		`UPDATE things SET j = '{"a": "\u0000\u0000"}' WHERE id = 1; DELETE FROM things WHERE id = 1`)
+	b.wantEvents(t,
+		`created 1 - +0 +1 {"a": "{\"\\\"\\\\u0000\\\"\"}", "j": "{\"a\": \"\\u0000\"}", "n": "\"\\ud800\""}`,
+		`created 2 - +0 +1 {"a": [[1]], "j": {"a": "\\u0000"}, "n": 1}`,
+		`updated 1 - +0 +0 {"a": "{\"\\\"\\\\u0000\\\"\"}", "j": "{\"a\": \"\\u0000\\u0000\"}", "n": "\"\\ud800\""}`,
+		`deleted 1 - +0 -1 {}`)
+}
+
+// Postgres 18 generates a column whenever it is read, unless told to store it:
+// the rows that a trigger is shown do not have it.
+func TestTrackRefusesVirtualColumns(t *testing.T) {
+	t.Parallel()
+	b := setupTrack(t)
+	var major int
+	if err := b.pool.QueryRow(t.Context(), `SELECT current_setting('server_version_num')::int / 10000`).Scan(&major); err != nil {
+		t.Fatal(err)
+	}
+	b.exec(t, `CREATE TABLE t (k text PRIMARY KEY, n int, g int GENERATED ALWAYS AS (n + 1) STORED, s text GENERATED ALWAYS AS (k || 'x') STORED)`)
+	if major >= 18 {
+		b.exec(t, `ALTER TABLE t DROP COLUMN g, DROP COLUMN s; ALTER TABLE t ADD COLUMN g int GENERATED ALWAYS AS (n + 1), ADD COLUMN s text GENERATED ALWAYS AS (k || 'x')`)
+	} else {
+		b.exec(t, `SET allow_system_table_mods = on; UPDATE pg_attribute SET attgenerated = 'v' WHERE attrelid = 't'::regclass AND attname IN ('g', 's')`)
+	}
+	for _, options := range []string{`, scope_column => 's'`, `, size_column => 'g'`, `, payload_columns => ARRAY['n', 'g']`} {
+		wantRefused(t, run(t.Context(), b.pool, call(options)), "generated anew whenever it is read", "GENERATED ALWAYS AS (...) STORED")
+	}
+	b.exec(t, call(`, payload_columns => ARRAY['n']`))
 }

@@ -39,6 +39,10 @@ CREATE TABLE casq.events (
         CONSTRAINT events_occurred_at_is_finite CHECK (isfinite(occurred_at)),
     PRIMARY KEY (xid, id)
 );
+-- It is the writer's own, whatever he says: a reader would not find an event of
+-- another one, and one of the future stops the ticker. Not valid, so that a dump
+-- can be restored: it is added after the data.
+ALTER TABLE casq.events ADD CONSTRAINT events_xid_is_the_writers CHECK (xid = pg_current_xact_id()) NOT VALID;
 CREATE INDEX events_id ON casq.events (id);
 
 CREATE FUNCTION casq.refuse_event_update() RETURNS trigger

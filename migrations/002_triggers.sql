@@ -14,6 +14,11 @@ CREATE TABLE casq.tracked (
     -- find a column after a rename. A restored dump is followed by name.
     numbers jsonb NOT NULL,
     relation_oid oid NOT NULL,
+    -- What it was called when it was tracked: another table may get that name.
+    name text NOT NULL,
+    -- Both differ from the table's once its values may have been rewritten.
+    filenode oid,
+    shape text,
     tracked_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
@@ -56,10 +61,94 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT nspowner FROM pg_namespace WHERE nspname = 'casq'
 $$;
 
+-- Has a role the rights of casq's owner anyway?
+CREATE FUNCTION casq.is_trusted(role oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT pg_has_role(is_trusted.role, casq.owner(), 'USAGE')
+$$;
+
+-- What of a relation is another's who has not the rights of casq's owner: the
+-- relation, a partition, what a view reads, or code that is evaluated for
+-- whoever reads it. NULL: nothing.
+--
+-- casq reads tables with its owner's rights. The planner evaluates what their
+-- indexes, statistics, constraints and partitions are made of, a view calls its
+-- functions, and all of that with the rights of the reader.
+CREATE FUNCTION casq.untrusted(relation regclass, OUT what text, OUT is_relation boolean, OUT owner regrole)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH RECURSIVE read (oid) AS (
+        SELECT untrusted.relation::oid
+        UNION
+        SELECT part.oid FROM read AS r CROSS JOIN LATERAL (
+            SELECT i.inhrelid FROM pg_inherits AS i WHERE i.inhparent = r.oid
+            UNION ALL
+            SELECT d.refobjid FROM pg_class AS c
+            JOIN pg_rewrite AS w ON w.ev_class = c.oid
+            JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
+            WHERE c.oid = r.oid AND c.relkind = 'v'
+        ) AS part (oid)
+    ), evaluated (classid, objid) AS (
+        SELECT 'pg_class'::regclass::oid, r.oid FROM read AS r
+        UNION
+        SELECT d.classid, d.objid FROM read AS r
+        JOIN pg_depend AS d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = r.oid
+        WHERE d.classid IN ('pg_class'::regclass, 'pg_statistic_ext'::regclass, 'pg_constraint'::regclass)
+           OR d.classid = 'pg_attrdef'::regclass AND EXISTS (
+               SELECT FROM pg_attrdef AS f JOIN pg_attribute AS a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
+               WHERE f.oid = d.objid AND a.attgenerated = 'v')
+           OR d.classid = 'pg_rewrite'::regclass AND EXISTS (
+               SELECT FROM pg_rewrite AS w JOIN pg_class AS c ON c.oid = w.ev_class
+               WHERE w.oid = d.objid AND c.oid = r.oid AND c.relkind = 'v')
+    )
+    SELECT f.what, f.is_relation, f.owner::regrole FROM (
+        SELECT c.oid::regclass::text, true, c.relowner FROM read AS r JOIN pg_class AS c ON c.oid = r.oid
+        UNION ALL
+        SELECT pg_describe_object(d.refclassid, d.refobjid, 0), false, coalesce(p.proowner, o.oprowner, y.typowner)
+        FROM evaluated AS e
+        JOIN pg_depend AS d ON d.classid = e.classid AND d.objid = e.objid
+        LEFT JOIN pg_proc AS p ON d.refclassid = 'pg_proc'::regclass AND p.oid = d.refobjid
+        LEFT JOIN pg_operator AS o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
+        -- A column's own domain is not checked when it is read.
+        LEFT JOIN pg_type AS y ON d.refclassid = 'pg_type'::regclass AND y.oid = d.refobjid AND y.typtype = 'd'
+            AND NOT EXISTS (SELECT FROM read AS r WHERE d.classid = 'pg_class'::regclass AND r.oid = d.objid)
+    ) AS f (what, is_relation, owner)
+    WHERE NOT casq.is_trusted(f.owner)
+    ORDER BY f.is_relation DESC, f.what LIMIT 1
+$$;
+
+-- Raises unless casq can read a table without running what others have put on it.
+-- It is asked before each use, since a table may be given away where no event
+-- trigger refuses that.
+CREATE FUNCTION casq.check_trusted(relation regclass) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    u record;
+BEGIN
+    SELECT * INTO u FROM casq.untrusted(relation);
+    IF u.what IS NOT NULL THEN
+        RAISE EXCEPTION 'casq: % belongs to %, who has not the rights of casq''s owner, %', u.what, u.owner, casq.owner()::regrole
+            USING ERRCODE = 'insufficient_privilege',
+                  DETAIL = format('What casq''s owner reads can run code of whoever owns it, such as the expression of an index. It reads %s.', relation),
+                  HINT = format('Let casq''s owner have what it reads: %s. %s',
+                      CASE WHEN u.is_relation THEN format('ALTER TABLE %s OWNER TO %s', u.what, casq.owner()::regrole)
+                           ELSE 'drop what uses ' || u.what END,
+                      CASE WHEN EXISTS (SELECT FROM casq.tracked AS t WHERE t.relation = check_trusted.relation)
+                           THEN format('SELECT casq.untrack(%L) gives up tracking it.', relation)
+                           ELSE 'Or let the table''s owner be the one who migrates casq.' END);
+    END IF;
+END $$;
+
 -- The relation itself, and all its partitions at every level.
 CREATE FUNCTION casq.members(relation regclass) RETURNS SETOF regclass
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT members.relation UNION SELECT relid FROM pg_partition_tree(members.relation)
+$$;
+
+-- The name by which a table is found, whatever the search_path.
+CREATE FUNCTION casq.full_name(relation regclass) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.oid = full_name.relation
 $$;
 
 -- A tracked column as it is now, also when it was renamed meanwhile.
@@ -96,6 +185,15 @@ BEGIN
     RETURN t;
 END $$;
 
+-- Whatever alters a column that is told of leaves another text here: the rows of
+-- pg_attribute are written anew.
+CREATE FUNCTION casq.shape(t casq.tracked) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT md5(string_agg(format('%s.%s %s', a.attrelid, a.attnum, a.xmin), ' ' ORDER BY a.attrelid, a.attnum))
+    FROM casq.members(t.relation) AS m JOIN pg_attribute AS a ON a.attrelid = m
+    WHERE a.attname = ANY (t.payload_columns || ARRAY[t.key_column, t.scope_column, t.size_column])
+$$;
+
 -- The index that keeps the key unique; NULL when there is none. Any such index
 -- of a partitioned table makes the key unique over all partitions.
 CREATE FUNCTION casq.key_index(relation regclass, number smallint) RETURNS pg_index
@@ -107,6 +205,16 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     ORDER BY i.indcollation[0] = a.attcollation DESC, i.indexrelid
     LIMIT 1
 $$;
+
+-- A value as jsonb; as its text where jsonb has none for it, such as for json
+-- with \u0000 in it. The application's statement must not fail for that.
+CREATE FUNCTION casq.told(value anyelement) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN to_jsonb(value);
+EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+    RETURN to_jsonb(format('%s', value));
+END $$;
 
 -- The SQL that a tracked table's statements are made of; r is a row of it.
 CREATE TYPE casq.track_sql AS (
@@ -131,9 +239,13 @@ DECLARE
     called text;
     told text;
     fields text[] := '{}';
+    -- Types of which each value is one of jsonb.
+    plain oid[] := ARRAY['bool'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'uuid'::regtype, 'date'::regtype,
+                         'timestamp'::regtype, 'timestamptz'::regtype, 'text'::regtype, 'varchar'::regtype, 'bpchar'::regtype,
+                         'numeric'::regtype, 'float4'::regtype, 'float8'::regtype, 'interval'::regtype, 'jsonb'::regtype];
 BEGIN
-    SELECT format('%I.%I', n.nspname, c.relname) INTO s.root
-    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = t.relation;
+    PERFORM casq.check_trusted(t.relation);
+    s.root := casq.full_name(t.relation);
     IF base IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype) THEN
         -- Things are told apart by bytes, whatever the column's collation says.
         SELECT c.* INTO key_collation FROM pg_collation AS c
@@ -184,6 +296,8 @@ BEGIN
         ELSIF base = 'bytea'::regtype THEN
             -- How bytea is written depends on the session's bytea_output.
             told := format('encode(%s, ''hex'')', told);
+        ELSIF base <> ALL (plain) THEN
+            told := format('casq.told(%s)', told);
         END IF;
         fields := fields || format('%L, %s', called, told);
         -- Only types whose equality is identity are compared as they are:
@@ -282,35 +396,46 @@ $$;
 -- 60 us, one of no row 6 us; in bulk a row costs 7, 11 and 4 us (insert, update,
 -- delete). A way of its own for updates of one row saved 10 us: not worth it.
 --
--- A rename that no event trigger followed makes the statements stale; that is
--- found before anything is written, and the statement is made anew each time.
+-- A rename or another type that no event trigger followed makes the statements
+-- stale; that is found before anything is written, and the statement is made anew
+-- each time.
+--
+-- What a value's text depends on is set, so that it is the same in each session:
+-- see casq.things.
 CREATE FUNCTION casq.put_log_function(t casq.tracked) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     s casq.track_sql := casq.track_sql(t);
-    columns text;
+    retyped text;
     body text;
     owner text := (SELECT rolname FROM pg_roles WHERE oid = casq.owner());
 BEGIN
-    SELECT string_agg(DISTINCT format('r.%I', (casq.tracked_column(t, called)).attname), ', ') INTO columns
+    SELECT string_agg(DISTINCT format('pg_typeof(r.%I) <> %L::regtype', a.attname, format_type(a.atttypid, NULL)), ' OR ') INTO retyped
     FROM unnest(t.payload_columns || ARRAY[t.key_column, t.scope_column, t.size_column]) AS called
+    CROSS JOIN LATERAL casq.tracked_column(t, called) AS a
     WHERE called IS NOT NULL;
     body := format($body$
 DECLARE
     stale boolean;
+    retyped boolean;
 BEGIN
     BEGIN
         stale := TG_RELID <> %1$L::regclass
             AND pg_partition_root(TG_RELID) IS DISTINCT FROM %1$L::regclass;
         IF TG_OP = 'INSERT' THEN
-            PERFORM %2$s FROM casq_new AS r LIMIT 1;
+            SELECT %2$s INTO retyped FROM casq_new AS r LIMIT 1;
         ELSE
-            PERFORM %2$s FROM casq_old AS r LIMIT 1;
+            SELECT %2$s INTO retyped FROM casq_old AS r LIMIT 1;
         END IF;
         IF NOT FOUND THEN
             RETURN NULL;
         END IF;
-    EXCEPTION WHEN invalid_schema_name OR undefined_table OR undefined_column THEN
+        stale := stale OR retyped;
+        IF EXISTS (SELECT FROM pg_class AS c WHERE c.oid IN (TG_RELID, %1$L::regclass)
+                                               AND NOT pg_has_role(c.relowner, current_user, 'USAGE')) THEN
+            PERFORM casq.check_trusted(TG_RELID), casq.check_trusted(%1$L::regclass);
+        END IF;
+    EXCEPTION WHEN invalid_schema_name OR undefined_table OR undefined_column OR undefined_object THEN
         stale := true;
     END;
     IF stale THEN
@@ -320,14 +445,16 @@ BEGIN
     ELSE %6$s;
     END IF;
     RETURN NULL;
-END $body$, s.root, columns, t.kind, casq.log_statement(t, 'INSERT'),
+END $body$, s.root, retyped, t.kind, casq.log_statement(t, 'INSERT'),
         casq.log_statement(t, 'UPDATE'), casq.log_statement(t, 'DELETE'));
     IF EXISTS (SELECT FROM pg_proc WHERE proname = 'log_' || t.kind AND prosrc = body
                                      AND pronamespace = 'casq'::regnamespace) THEN
         RETURN;
     END IF;
     EXECUTE format('CREATE OR REPLACE FUNCTION casq.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER'
-        ' SET search_path = pg_catalog, pg_temp SET row_security = off SET enable_seqscan = off SET jit = off AS %L',
+        ' SET search_path = pg_catalog, pg_temp SET row_security = off SET enable_seqscan = off SET jit = off'
+        ' SET timezone = ''UTC'' SET datestyle = ''ISO'' SET intervalstyle = ''postgres'' SET bytea_output = ''hex'''
+        ' SET extra_float_digits = 1 SET lc_monetary = ''C'' AS %L',
         'log_' || t.kind, body);
     -- Else a role could put this function on a table of its own and forge events.
     EXECUTE format('REVOKE ALL ON FUNCTION casq.%I() FROM PUBLIC', 'log_' || t.kind);
@@ -402,8 +529,14 @@ DROP FUNCTION casq.track_sql(casq.tracked);
 DROP TYPE casq.track_sql;
 DROP FUNCTION casq.key_index(regclass, smallint);
 DROP FUNCTION casq.tracked_kind(text);
+DROP FUNCTION casq.shape(casq.tracked);
+DROP FUNCTION casq.told(anyelement);
 DROP FUNCTION casq.tracked_column(casq.tracked, text);
+DROP FUNCTION casq.full_name(regclass);
 DROP FUNCTION casq.members(regclass);
+DROP FUNCTION casq.check_trusted(regclass);
+DROP FUNCTION casq.untrusted(regclass);
+DROP FUNCTION casq.is_trusted(oid);
 DROP FUNCTION casq.owner();
 DROP FUNCTION casq.base_type(oid);
 DROP FUNCTION casq.refuse_size(text, text, numeric);

@@ -31,6 +31,7 @@ BEGIN
             USING ERRCODE = 'wrong_object_type',
                   HINT = 'Use declarative partitioning, or ALTER TABLE ... NO INHERIT. ' || untrack;
     END IF;
+    PERFORM casq.check_trusted(relation);
     FOR c IN SELECT p.* FROM casq.members(relation) AS m JOIN pg_class AS p ON p.oid = m LOOP
         IF c.relkind NOT IN ('r', 'p') THEN
             RAISE EXCEPTION 'casq: partition % is a foreign table, which has no transition tables', c.oid::regclass
@@ -42,7 +43,7 @@ BEGIN
             RAISE EXCEPTION 'casq: the owner of the schema casq, %, has not the rights of the owner of %, %',
                 casq.owner()::regrole, c.oid::regclass, c.relowner::regrole
                 USING ERRCODE = 'insufficient_privilege',
-                      HINT = format('GRANT %s TO %s;', c.relowner::regrole, casq.owner()::regrole);
+                      HINT = format('ALTER TABLE %s OWNER TO %s;', c.oid::regclass, casq.owner()::regrole);
         ELSIF c.relrowsecurity AND c.relforcerowsecurity
             AND NOT EXISTS (SELECT FROM pg_roles WHERE oid = casq.owner() AND (rolsuper OR rolbypassrls))
         THEN
@@ -70,7 +71,12 @@ BEGIN
     FOREACH called IN ARRAY t.payload_columns || ARRAY[t.key_column, t.scope_column, t.size_column] LOOP
         IF called IS NOT NULL THEN
             a := casq.tracked_column(t, called);
-            IF a.attname <> called THEN
+            IF a.attgenerated = 'v' THEN
+                RAISE EXCEPTION 'casq: column % of % is generated anew whenever it is read, triggers see no value of it',
+                    quote_ident(called), t.relation
+                    USING ERRCODE = 'feature_not_supported',
+                          HINT = 'Have it STORED: GENERATED ALWAYS AS (...) STORED.';
+            ELSIF a.attname <> called THEN
                 RAISE EXCEPTION 'casq: column % of tracked table % is part of what workers are told, it keeps its name', quote_ident(called), t.relation
                     USING ERRCODE = 'feature_not_supported',
                           HINT = format('In one transaction: SELECT casq.untrack(%L), rename it, SELECT casq.track(...) with the new name.', t.relation);
@@ -87,7 +93,7 @@ BEGIN
             RAISE EXCEPTION 'casq: column % of % has type %, whose text is not the same everywhere',
                 quote_ident(called), t.relation, format_type(a.atttypid, a.atttypmod)
                 USING ERRCODE = 'datatype_mismatch',
-                      HINT = 'A key or scope is an integer, a uuid or text; a generated text column will do.';
+                      HINT = 'A key or scope is an integer, a uuid or text; a generated text column will do (GENERATED ALWAYS AS (...) STORED).';
         END IF;
     END LOOP;
     IF t.size_column IS NOT NULL THEN
@@ -134,8 +140,10 @@ BEGIN
     t.relation_oid := t.relation;
     t.numbers := (SELECT jsonb_object_agg(attname, attnum) FROM pg_attribute
                   WHERE attrelid = t.relation AND attname = ANY (t.payload_columns || ARRAY[t.key_column, t.scope_column, t.size_column]));
-    UPDATE casq.tracked AS k SET relation_oid = t.relation_oid, numbers = t.numbers
-    WHERE k.kind = t.kind AND (k.relation_oid, k.numbers) IS DISTINCT FROM (t.relation_oid, t.numbers);
+    t.filenode := (SELECT c.relfilenode FROM pg_class AS c WHERE c.oid = t.relation);
+    t.shape := casq.shape(t);
+    UPDATE casq.tracked AS k SET relation_oid = t.relation_oid, numbers = t.numbers, filenode = t.filenode, shape = t.shape
+    WHERE k.kind = t.kind AND (k.relation_oid, k.numbers, k.filenode, k.shape) IS DISTINCT FROM (t.relation_oid, t.numbers, t.filenode, t.shape);
     PERFORM casq.put_log_function(t);
     own := format('casq.%I()', 'log_' || t.kind)::regprocedure;
 
@@ -173,6 +181,7 @@ BEGIN
     IF EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = partition) THEN
         RETURN;
     END IF;
+    PERFORM casq.check_trusted(partition);
     EXECUTE format('LOCK TABLE ONLY %s IN SHARE ROW EXCLUSIVE MODE', partition);
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'casq: rows of % cannot be logged from an old snapshot', partition
@@ -223,6 +232,7 @@ BEGIN
     wanted.size_column := track.size_column;
     wanted.payload_columns := coalesce((SELECT array_agg(DISTINCT p ORDER BY p) FROM unnest(track.payload_columns) AS p), '{}');
     wanted.numbers := '{}';
+    wanted.name := casq.full_name(track.relation);
     PERFORM casq.check_relation(track.relation), casq.check_columns(wanted);
     IF EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = track.relation)
         AND (SELECT count(*) FROM pg_event_trigger WHERE evtname IN ('casq_ddl', 'casq_drop') AND evtenabled = 'A') < 2
@@ -251,16 +261,18 @@ BEGIN
     THEN
         RAISE EXCEPTION 'casq: % is tracked otherwise', track.relation
             USING ERRCODE = 'duplicate_object',
-                  DETAIL = format('Present: %s.', to_jsonb(present) - '{relation,relation_oid,numbers,tracked_at}'::text[]),
+                  DETAIL = format('Present: %s.', to_jsonb(present) - '{relation,relation_oid,numbers,name,filenode,shape,tracked_at}'::text[]),
                   HINT = format('SELECT casq.untrack(%L) first, in the same transaction.', track.relation);
     ELSIF present.relation IS NULL THEN
-        INSERT INTO casq.tracked (relation, kind, key_column, scope_column, size_column, payload_columns, numbers, relation_oid)
+        INSERT INTO casq.tracked (relation, kind, key_column, scope_column, size_column, payload_columns, numbers, relation_oid, name)
         VALUES (wanted.relation, wanted.kind, wanted.key_column, wanted.scope_column, wanted.size_column,
-                wanted.payload_columns, wanted.numbers, wanted.relation_oid);
+                wanted.payload_columns, wanted.numbers, wanted.relation_oid, wanted.name);
         -- First the triggers: members without them are partitions that came.
         PERFORM set_config('casq.aligning', 'on', true);
         PERFORM casq.put_log_function(wanted);
         PERFORM casq.put_triggers(wanted.kind, m) FROM casq.members(track.relation) AS m;
+    ELSE
+        UPDATE casq.tracked AS t SET name = wanted.name WHERE t.relation = track.relation AND t.name <> wanted.name;
     END IF;
     PERFORM casq.align(track.kind);
 
@@ -294,6 +306,20 @@ BEGIN
     EXECUTE format('DROP FUNCTION casq.%I()', 'log_' || gone.kind);
 END $$;
 
+-- Tracked tables of whose names others are now, as after CREATE TABLE new, and
+-- two renames: what is written there is not told of.
+CREATE FUNCTION casq.replaced() RETURNS TABLE (kind text, by regclass, said text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT t.kind, n.by, format('casq: %s is another table now, and kind %s still follows the one that it was, %s;'
+        ' SELECT casq.untrack(%L), and casq.track(...) with the new one, or casq.track(...) with the old one again if that is meant',
+        n.by, t.kind, t.relation, t.relation)
+    FROM casq.tracked AS t
+    JOIN pg_class AS c ON c.oid = t.relation
+    CROSS JOIN LATERAL (SELECT to_regclass(t.name) AS by) AS n
+    WHERE n.by <> t.relation
+    ORDER BY t.kind
+$$;
+
 -- Brings tracked tables in line after commands that have to do with them: with a
 -- partition its root, with a detached one the parent that lost it, with a schema
 -- or row type the tables of it. Other DDL pays 0.3 ms; the catalogs are never
@@ -304,6 +330,7 @@ SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS
 DECLARE
     touched oid[];
     kind text;
+    said text;
 BEGIN
     -- What align itself does brings us here again.
     IF current_setting('casq.aligning', true) = 'on' OR NOT EXISTS (SELECT FROM casq.tracked) THEN
@@ -323,6 +350,9 @@ BEGIN
         ORDER BY t.kind
     LOOP
         PERFORM casq.align(kind);
+    END LOOP;
+    FOR said IN SELECT r.said FROM casq.replaced() AS r WHERE r.by::oid = ANY (touched) LOOP
+        RAISE WARNING '%', said;
     END LOOP;
 END $$;
 
@@ -364,22 +394,49 @@ BEGIN
     ) AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation);
 END $$;
 
-REVOKE ALL ON FUNCTION casq.on_ddl(), casq.on_drop() FROM PUBLIC;
+-- Refuses a command that would write new values of a column that is told of, such
+-- as ALTER COLUMN ... TYPE ... USING: no trigger sees that, and each row is the
+-- same one afterwards, so that no event could tell of it either.
+CREATE FUNCTION casq.on_rewrite() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    rewritten regclass := pg_event_trigger_table_rewrite_oid();
+    t casq.tracked;
+BEGIN
+    SELECT * INTO t FROM casq.tracked AS k WHERE k.relation = coalesce(pg_partition_root(rewritten), rewritten);
+    IF NOT FOUND OR pg_relation_size(rewritten) = 0 OR t.shape IS NOT DISTINCT FROM casq.shape(t) THEN
+        RETURN;
+    END IF;
+    PERFORM casq.check_columns(t);
+    RAISE EXCEPTION 'casq: % is tracked, and a column that is told of would get new values without an event', rewritten
+        USING ERRCODE = 'feature_not_supported',
+              DETAIL = 'Keys, scopes, sizes or payloads could be others afterwards than the log has told.',
+              HINT = format('In one transaction: SELECT casq.untrack(%L), this command, SELECT casq.track(...).'
+                  ' Then enqueue reconcile --kind %s, here and at each site that follows. Alter other columns by a command of their own.', t.relation, t.kind);
+END $$;
 
--- Run by a superuser, once per database. Without it only ordinary tables can be
--- tracked; a renamed one is followed all the same, at some 1 ms a statement.
+REVOKE ALL ON FUNCTION casq.on_ddl(), casq.on_drop(), casq.on_rewrite() FROM PUBLIC;
+
+-- Run by a superuser, once per database, who so trusts casq's owner: the functions
+-- are his, and are called whenever anybody alters something. Without it only
+-- ordinary tables can be tracked, and casq.watch_tables finds later what would
+-- have been refused; a renamed table is followed all the same, at some 1 ms a
+-- statement.
 CREATE FUNCTION casq.install_event_trigger() RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
 BEGIN
     DROP EVENT TRIGGER IF EXISTS casq_ddl;
     DROP EVENT TRIGGER IF EXISTS casq_drop;
+    DROP EVENT TRIGGER IF EXISTS casq_rewrite;
     CREATE EVENT TRIGGER casq_ddl ON ddl_command_end
         WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA', 'ALTER SCHEMA',
                      'ALTER TYPE', 'CREATE SUBSCRIPTION', 'ALTER SUBSCRIPTION')
         EXECUTE FUNCTION casq.on_ddl();
     CREATE EVENT TRIGGER casq_drop ON sql_drop EXECUTE FUNCTION casq.on_drop();
+    CREATE EVENT TRIGGER casq_rewrite ON table_rewrite EXECUTE FUNCTION casq.on_rewrite();
     ALTER EVENT TRIGGER casq_ddl ENABLE ALWAYS;
     ALTER EVENT TRIGGER casq_drop ENABLE ALWAYS;
+    ALTER EVENT TRIGGER casq_rewrite ENABLE ALWAYS;
     PERFORM casq.align(t.kind) FROM casq.tracked AS t ORDER BY t.kind;
 END $$;
 
@@ -399,14 +456,17 @@ BEGIN
     SET LOCAL client_min_messages = warning;
     DROP EVENT TRIGGER IF EXISTS casq_ddl;
     DROP EVENT TRIGGER IF EXISTS casq_drop;
+    DROP EVENT TRIGGER IF EXISTS casq_rewrite;
 EXCEPTION WHEN insufficient_privilege THEN
     RAISE EXCEPTION 'casq: the event triggers belong to a superuser'
         USING ERRCODE = 'insufficient_privilege',
-              HINT = 'A superuser must run DROP EVENT TRIGGER casq_ddl; DROP EVENT TRIGGER casq_drop;';
+              HINT = 'A superuser must run DROP EVENT TRIGGER casq_ddl; DROP EVENT TRIGGER casq_drop; DROP EVENT TRIGGER casq_rewrite;';
 END $$;
 DROP FUNCTION casq.install_event_trigger();
+DROP FUNCTION casq.on_rewrite();
 DROP FUNCTION casq.on_drop();
 DROP FUNCTION casq.on_ddl();
+DROP FUNCTION casq.replaced();
 DO $$
 BEGIN
     PERFORM casq.untrack(t.relation) FROM casq.tracked AS t JOIN pg_class AS c ON c.oid = t.relation;

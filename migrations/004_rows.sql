@@ -13,7 +13,9 @@
 -- event already, and an older image must not follow it. FOR KEY SHARE does not
 -- wait for such a writer.
 CREATE FUNCTION casq.backfill_rows(kind text, keys text[], wait boolean) RETURNS text[]
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC' SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET bytea_output = 'hex'
+SET extra_float_digits = 1 SET lc_monetary = 'C' AS $$
 DECLARE
     t casq.tracked;
     s casq.track_sql;
@@ -58,6 +60,7 @@ DECLARE
     keys text[];
     done text[];
 BEGIN
+    PERFORM casq.check_trusted(t.relation);
     -- The keys come first, without locks: a row that is moved while it is
     -- waited for would take the end of the page with it.
     EXECUTE format('SELECT coalesce(array_agg(k.key::text ORDER BY k.key), ''{}'')'
@@ -146,7 +149,9 @@ CREATE FUNCTION casq.things(
     OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT last_key text,
     OUT life integer, OUT life_id uuid, OUT tick bigint
 ) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = off
-SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off
+SET timezone = 'UTC' SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET bytea_output = 'hex'
+SET extra_float_digits = 1 SET lc_monetary = 'C' AS $$
 DECLARE
     t casq.tracked;
     s casq.track_sql;
@@ -178,7 +183,9 @@ CREATE FUNCTION casq.things_of(
     OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[],
     OUT life integer, OUT life_id uuid, OUT tick bigint
 ) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = off
-SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
+SET timezone = 'UTC' SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET bytea_output = 'hex'
+SET extra_float_digits = 1 SET lc_monetary = 'C' AS $$
 DECLARE
     t casq.tracked;
     s casq.track_sql;

@@ -89,6 +89,7 @@ BEGIN
         IS NOT DISTINCT FROM (NEW.kind, NEW.relation, NEW.scope_column, NEW.size_column) THEN
         RETURN NULL;
     END IF;
+    PERFORM casq.check_trusted(NEW.relation);
     EXECUTE format('SELECT EXISTS (SELECT FROM %s)', NEW.relation) INTO filled;
     INSERT INTO casq.counter_kinds AS k (kind, complete) VALUES (NEW.kind, NOT filled)
     -- It was tracked before: what happened in between is not in the log.
@@ -200,6 +201,7 @@ DECLARE
     scope_column pg_attribute := casq.tracked_column(t, t.scope_column);
     found_row boolean;
 BEGIN
+    PERFORM casq.check_trusted(t.relation);
     -- Only as the column itself writes it: 07 is no scope where 7 is one.
     EXECUTE format('SELECT EXISTS (SELECT FROM %1$s AS r WHERE r.%2$I = $1::%3$s AND r.%2$I::text COLLATE "C" = $1)', t.relation, scope_column.attname,
         format_type(casq.base_type(scope_column.atttypid), -1))
@@ -207,6 +209,63 @@ BEGIN
     RETURN found_row;
 EXCEPTION WHEN data_exception THEN
     RETURN false;
+END $$;
+
+-- Asks for a recount of all scopes of a kind, unless one is asked for that has not
+-- begun. Whoever counts queues its job, as for one that has lost it.
+CREATE FUNCTION casq.ask_recount(kind text) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    WITH asked AS (
+        INSERT INTO casq.scans (kind, whole, compare, floor_life, floor_tick)
+        SELECT t.kind, true, false, coalesce(newest.life, 1), coalesce(newest.id, 0)
+        FROM casq.tracked AS t
+        LEFT JOIN LATERAL (SELECT k.life, k.id FROM casq.ticks AS k ORDER BY k.id DESC LIMIT 1) AS newest ON true
+        WHERE t.kind = ask_recount.kind AND t.scope_column IS NOT NULL
+          AND NOT EXISTS (SELECT FROM casq.scans AS s
+                          WHERE s.kind = t.kind AND s.whole AND NOT s.compare AND s.part IS NULL
+                            AND s.finished_at IS NULL AND s.started_at IS NULL)
+        RETURNING id, scans.kind
+    )
+    INSERT INTO casq.refreshes (scan, kind) SELECT a.id, a.kind FROM asked AS a
+$$;
+
+-- Looks for what no event trigger was there to refuse, or to follow, and returns
+-- what it found, in words. A table of which a column that is told of was altered,
+-- and all rows were written anew, may have other values than the log tells: its
+-- counters are not exact until the recount that is asked for, and a registry of
+-- this log is compared with it.
+CREATE FUNCTION casq.watch_tables() RETURNS SETOF text
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    t casq.tracked;
+    found_oid regclass;
+    now_filenode oid;
+    now_shape text;
+BEGIN
+    FOR found_oid IN SELECT k.relation FROM casq.tracked AS k JOIN pg_class AS c ON c.oid = k.relation
+        WHERE k.relation_oid = k.relation::oid AND (k.filenode, k.shape) IS DISTINCT FROM (c.relfilenode, casq.shape(k))
+        ORDER BY k.kind
+    LOOP
+        -- Whoever writes the table may be about to commit what is found here, too.
+        SELECT * INTO t FROM casq.tracked AS k WHERE k.relation = found_oid FOR UPDATE SKIP LOCKED;
+        CONTINUE WHEN NOT FOUND;
+        SELECT c.relfilenode, casq.shape(t) INTO now_filenode, now_shape FROM pg_class AS c WHERE c.oid = t.relation;
+        IF t.filenode <> now_filenode AND t.shape IS DISTINCT FROM now_shape THEN
+            UPDATE casq.counter_kinds AS k SET complete = false, generation = generation + 1, since = clock_timestamp() WHERE k.kind = t.kind;
+            PERFORM casq.ask_recount(t.kind);
+            INSERT INTO casq.reconcile_runs (kind, reason)
+            SELECT t.kind, 'asked' FROM casq.cursors AS c JOIN casq.lives AS l ON l.life = c.life AND l.id = c.life_id WHERE c.name = 'registry';
+            RETURN NEXT format('casq: a column of %s that kind %s tells of got new values without an event;'
+                ' it is recounted and compared here, other sites need enqueue reconcile --kind %s', t.relation, t.kind, t.kind);
+        END IF;
+        UPDATE casq.tracked AS k SET filenode = now_filenode, shape = now_shape WHERE k.relation = t.relation;
+        BEGIN
+            PERFORM casq.align(t.kind);
+        EXCEPTION WHEN OTHERS THEN
+            RETURN NEXT SQLERRM;
+        END;
+    END LOOP;
+    RETURN QUERY SELECT r.said FROM casq.replaced() AS r;
 END $$;
 
 -- Are all values of a scope column that equal this one written as it is? Not so
@@ -266,6 +325,7 @@ DECLARE
     together text;
     type text;
 BEGIN
+    PERFORM casq.check_trusted(t.relation);
     IF t.scope_column IS NULL THEN
         RAISE EXCEPTION 'casq: kind % has no scope column, there is nothing to count it by', quote_literal(t.kind)
             USING ERRCODE = 'invalid_parameter_value',
@@ -332,6 +392,7 @@ DECLARE
     wanted text;
     upto text;
 BEGIN
+    PERFORM casq.check_trusted(t.relation);
     IF after_scope IS NOT NULL THEN
         first := format('%s > $1::%s', col, type);
     END IF;
@@ -369,6 +430,8 @@ DROP FUNCTION casq.has_scope_index(text);
 DROP FUNCTION casq.sum_by_scope(text, text[]);
 DROP FUNCTION casq.values_of(text, text[]);
 DROP FUNCTION casq.equal_is_same(pg_attribute, text);
+DROP FUNCTION casq.watch_tables();
+DROP FUNCTION casq.ask_recount(text);
 DROP FUNCTION casq.has_scope(text, text);
 DROP VIEW casq.refresh_status;
 DROP TABLE casq.refreshes;

@@ -64,6 +64,7 @@ BEGIN
                   HINT = 'SELECT casq.group_scopes(kind, parents => ..., scope_column => ..., parent_column => ...) says which table has their parents. Grouped kinds: '
                       || coalesce((SELECT string_agg(k.kind, ', ' ORDER BY k.kind) FROM casq.scope_groups AS k), 'none') || '.';
     END IF;
+    PERFORM casq.check_trusted(to_regclass(g.parents));
     SELECT * INTO c FROM pg_class WHERE oid = to_regclass(g.parents);
     IF NOT FOUND THEN
         RAISE EXCEPTION 'casq: there is no %, which scopes of kind % are grouped by', g.parents, g.kind
@@ -72,12 +73,6 @@ BEGIN
     ELSIF c.relkind NOT IN ('r', 'p', 'v', 'm', 'f') OR c.relpersistence = 't' THEN
         RAISE EXCEPTION 'casq: % is no table or view that everybody sees', g.parents
             USING ERRCODE = 'wrong_object_type', HINT = 'Group by a table or view that is not temporary.';
-    ELSIF c.relkind = 'v' AND NOT pg_has_role(c.relowner, casq.owner(), 'USAGE') THEN
-        -- What a view calls is called with the rights of who reads it.
-        RAISE EXCEPTION 'casq: view % is that of %, and would be read with the rights of the owner of the schema casq, %',
-            g.parents, c.relowner::regrole, casq.owner()::regrole
-            USING ERRCODE = 'insufficient_privilege',
-                  HINT = format('ALTER VIEW %s OWNER TO %s;', g.parents, casq.owner()::regrole);
     ELSIF c.relrowsecurity AND NOT EXISTS (SELECT FROM pg_roles WHERE oid = casq.owner() AND (rolsuper OR rolbypassrls))
         AND (c.relforcerowsecurity OR NOT pg_has_role(casq.owner(), c.relowner, 'USAGE'))
     THEN

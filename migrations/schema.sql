@@ -123,7 +123,8 @@ CREATE TABLE casq.events (
     CONSTRAINT events_occurred_at_is_finite CHECK (isfinite(occurred_at)),
     CONSTRAINT events_op_is_known CHECK ((op = ANY (ARRAY['created'::text, 'updated'::text, 'deleted'::text]))),
     CONSTRAINT events_payload_is_an_object CHECK ((jsonb_typeof(payload) = 'object'::text)),
-    CONSTRAINT events_resource_id_length CHECK (((octet_length(resource_id) >= 1) AND (octet_length(resource_id) <= 1024)))
+    CONSTRAINT events_resource_id_length CHECK (((octet_length(resource_id) >= 1) AND (octet_length(resource_id) <= 1024))),
+    CONSTRAINT events_xid_is_the_writers CHECK ((xid = pg_current_xact_id())) NOT VALID
 );
 
 CREATE TABLE casq.followers (
@@ -378,6 +379,9 @@ CREATE TABLE casq.tracked (
     payload_columns text[] NOT NULL,
     numbers jsonb NOT NULL,
     relation_oid oid NOT NULL,
+    name text NOT NULL,
+    filenode oid,
+    shape text,
     tracked_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT tracked_pkey PRIMARY KEY (relation),
     CONSTRAINT tracked_kind_key UNIQUE (kind),
@@ -618,8 +622,10 @@ BEGIN
     t.relation_oid := t.relation;
     t.numbers := (SELECT jsonb_object_agg(attname, attnum) FROM pg_attribute
                   WHERE attrelid = t.relation AND attname = ANY (t.payload_columns || ARRAY[t.key_column, t.scope_column, t.size_column]));
-    UPDATE casq.tracked AS k SET relation_oid = t.relation_oid, numbers = t.numbers
-    WHERE k.kind = t.kind AND (k.relation_oid, k.numbers) IS DISTINCT FROM (t.relation_oid, t.numbers);
+    t.filenode := (SELECT c.relfilenode FROM pg_class AS c WHERE c.oid = t.relation);
+    t.shape := casq.shape(t);
+    UPDATE casq.tracked AS k SET relation_oid = t.relation_oid, numbers = t.numbers, filenode = t.filenode, shape = t.shape
+    WHERE k.kind = t.kind AND (k.relation_oid, k.numbers, k.filenode, k.shape) IS DISTINCT FROM (t.relation_oid, t.numbers, t.filenode, t.shape);
     PERFORM casq.put_log_function(t);
     own := format('casq.%I()', 'log_' || t.kind)::regprocedure;
 
@@ -673,6 +679,25 @@ BEGIN
     RETURN event_id;
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.ask_recount(kind text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    WITH asked AS (
+        INSERT INTO casq.scans (kind, whole, compare, floor_life, floor_tick)
+        SELECT t.kind, true, false, coalesce(newest.life, 1), coalesce(newest.id, 0)
+        FROM casq.tracked AS t
+        LEFT JOIN LATERAL (SELECT k.life, k.id FROM casq.ticks AS k ORDER BY k.id DESC LIMIT 1) AS newest ON true
+        WHERE t.kind = ask_recount.kind AND t.scope_column IS NOT NULL
+          AND NOT EXISTS (SELECT FROM casq.scans AS s
+                          WHERE s.kind = t.kind AND s.whole AND NOT s.compare AND s.part IS NULL
+                            AND s.finished_at IS NULL AND s.started_at IS NULL)
+        RETURNING id, scans.kind
+    )
+    INSERT INTO casq.refreshes (scan, kind) SELECT a.id, a.kind FROM asked AS a
+$function$;
+
 CREATE OR REPLACE FUNCTION casq.backfill_page(kind text, after text, page_size integer, OUT n bigint, OUT last_key text, OUT busy text[])
  RETURNS record
  LANGUAGE plpgsql
@@ -684,6 +709,7 @@ DECLARE
     keys text[];
     done text[];
 BEGIN
+    PERFORM casq.check_trusted(t.relation);
     -- The keys come first, without locks: a row that is moved while it is
     -- waited for would take the end of the page with it.
     EXECUTE format('SELECT coalesce(array_agg(k.key::text ORDER BY k.key), ''{}'')'
@@ -700,6 +726,12 @@ CREATE OR REPLACE FUNCTION casq.backfill_rows(kind text, keys text[], wait boole
  RETURNS text[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+ SET "DateStyle" TO 'ISO'
+ SET "IntervalStyle" TO 'postgres'
+ SET bytea_output TO 'hex'
+ SET extra_float_digits TO '1'
+ SET lc_monetary TO 'C'
 AS $function$
 DECLARE
     t casq.tracked;
@@ -764,6 +796,7 @@ BEGIN
         IS NOT DISTINCT FROM (NEW.kind, NEW.relation, NEW.scope_column, NEW.size_column) THEN
         RETURN NULL;
     END IF;
+    PERFORM casq.check_trusted(NEW.relation);
     EXECUTE format('SELECT EXISTS (SELECT FROM %s)', NEW.relation) INTO filled;
     INSERT INTO casq.counter_kinds AS k (kind, complete) VALUES (NEW.kind, NOT filled)
     -- It was tracked before: what happened in between is not in the log.
@@ -804,7 +837,12 @@ BEGIN
     FOREACH called IN ARRAY t.payload_columns || ARRAY[t.key_column, t.scope_column, t.size_column] LOOP
         IF called IS NOT NULL THEN
             a := casq.tracked_column(t, called);
-            IF a.attname <> called THEN
+            IF a.attgenerated = 'v' THEN
+                RAISE EXCEPTION 'casq: column % of % is generated anew whenever it is read, triggers see no value of it',
+                    quote_ident(called), t.relation
+                    USING ERRCODE = 'feature_not_supported',
+                          HINT = 'Have it STORED: GENERATED ALWAYS AS (...) STORED.';
+            ELSIF a.attname <> called THEN
                 RAISE EXCEPTION 'casq: column % of tracked table % is part of what workers are told, it keeps its name', quote_ident(called), t.relation
                     USING ERRCODE = 'feature_not_supported',
                           HINT = format('In one transaction: SELECT casq.untrack(%L), rename it, SELECT casq.track(...) with the new name.', t.relation);
@@ -821,7 +859,7 @@ BEGIN
             RAISE EXCEPTION 'casq: column % of % has type %, whose text is not the same everywhere',
                 quote_ident(called), t.relation, format_type(a.atttypid, a.atttypmod)
                 USING ERRCODE = 'datatype_mismatch',
-                      HINT = 'A key or scope is an integer, a uuid or text; a generated text column will do.';
+                      HINT = 'A key or scope is an integer, a uuid or text; a generated text column will do (GENERATED ALWAYS AS (...) STORED).';
         END IF;
     END LOOP;
     IF t.size_column IS NOT NULL THEN
@@ -879,6 +917,7 @@ BEGIN
             USING ERRCODE = 'wrong_object_type',
                   HINT = 'Use declarative partitioning, or ALTER TABLE ... NO INHERIT. ' || untrack;
     END IF;
+    PERFORM casq.check_trusted(relation);
     FOR c IN SELECT p.* FROM casq.members(relation) AS m JOIN pg_class AS p ON p.oid = m LOOP
         IF c.relkind NOT IN ('r', 'p') THEN
             RAISE EXCEPTION 'casq: partition % is a foreign table, which has no transition tables', c.oid::regclass
@@ -890,7 +929,7 @@ BEGIN
             RAISE EXCEPTION 'casq: the owner of the schema casq, %, has not the rights of the owner of %, %',
                 casq.owner()::regrole, c.oid::regclass, c.relowner::regrole
                 USING ERRCODE = 'insufficient_privilege',
-                      HINT = format('GRANT %s TO %s;', c.relowner::regrole, casq.owner()::regrole);
+                      HINT = format('ALTER TABLE %s OWNER TO %s;', c.oid::regclass, casq.owner()::regrole);
         ELSIF c.relrowsecurity AND c.relforcerowsecurity
             AND NOT EXISTS (SELECT FROM pg_roles WHERE oid = casq.owner() AND (rolsuper OR rolbypassrls))
         THEN
@@ -941,6 +980,29 @@ BEGIN
                 USING ERRCODE = 'invalid_parameter_value', HINT = coalesce(format('Write it as %L.', canonical), '');
         END IF;
     END LOOP;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.check_trusted(relation regclass)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    u record;
+BEGIN
+    SELECT * INTO u FROM casq.untrusted(relation);
+    IF u.what IS NOT NULL THEN
+        RAISE EXCEPTION 'casq: % belongs to %, who has not the rights of casq''s owner, %', u.what, u.owner, casq.owner()::regrole
+            USING ERRCODE = 'insufficient_privilege',
+                  DETAIL = format('What casq''s owner reads can run code of whoever owns it, such as the expression of an index. It reads %s.', relation),
+                  HINT = format('Let casq''s owner have what it reads: %s. %s',
+                      CASE WHEN u.is_relation THEN format('ALTER TABLE %s OWNER TO %s', u.what, casq.owner()::regrole)
+                           ELSE 'drop what uses ' || u.what END,
+                      CASE WHEN EXISTS (SELECT FROM casq.tracked AS t WHERE t.relation = check_trusted.relation)
+                           THEN format('SELECT casq.untrack(%L) gives up tracking it.', relation)
+                           ELSE 'Or let the table''s owner be the one who migrates casq.' END);
+    END IF;
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.define_kind(kind text, transfer text, queue text DEFAULT NULL::text, prefix text DEFAULT ''::text)
@@ -1061,6 +1123,16 @@ AS $function$
     )
 $function$;
 
+CREATE OR REPLACE FUNCTION casq.full_name(relation regclass)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.oid = full_name.relation
+$function$;
+
 CREATE OR REPLACE FUNCTION casq.group_column(g casq.scope_groups, called text)
  RETURNS pg_attribute
  LANGUAGE plpgsql
@@ -1165,6 +1237,7 @@ DECLARE
     scope_column pg_attribute := casq.tracked_column(t, t.scope_column);
     found_row boolean;
 BEGIN
+    PERFORM casq.check_trusted(t.relation);
     -- Only as the column itself writes it: 07 is no scope where 7 is one.
     EXECUTE format('SELECT EXISTS (SELECT FROM %1$s AS r WHERE r.%2$I = $1::%3$s AND r.%2$I::text COLLATE "C" = $1)', t.relation, scope_column.attname,
         format_type(casq.base_type(scope_column.atttypid), -1))
@@ -1203,15 +1276,27 @@ AS $function$
 BEGIN
     DROP EVENT TRIGGER IF EXISTS casq_ddl;
     DROP EVENT TRIGGER IF EXISTS casq_drop;
+    DROP EVENT TRIGGER IF EXISTS casq_rewrite;
     CREATE EVENT TRIGGER casq_ddl ON ddl_command_end
         WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA', 'ALTER SCHEMA',
                      'ALTER TYPE', 'CREATE SUBSCRIPTION', 'ALTER SUBSCRIPTION')
         EXECUTE FUNCTION casq.on_ddl();
     CREATE EVENT TRIGGER casq_drop ON sql_drop EXECUTE FUNCTION casq.on_drop();
+    CREATE EVENT TRIGGER casq_rewrite ON table_rewrite EXECUTE FUNCTION casq.on_rewrite();
     ALTER EVENT TRIGGER casq_ddl ENABLE ALWAYS;
     ALTER EVENT TRIGGER casq_drop ENABLE ALWAYS;
+    ALTER EVENT TRIGGER casq_rewrite ENABLE ALWAYS;
     PERFORM casq.align(t.kind) FROM casq.tracked AS t ORDER BY t.kind;
 END $function$;
+
+CREATE OR REPLACE FUNCTION casq.is_trusted(role oid)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT pg_has_role(is_trusted.role, casq.owner(), 'USAGE')
+$function$;
 
 CREATE OR REPLACE FUNCTION casq.key_index(relation regclass, number smallint)
  RETURNS pg_index
@@ -1284,6 +1369,7 @@ BEGIN
     IF EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = partition) THEN
         RETURN;
     END IF;
+    PERFORM casq.check_trusted(partition);
     EXECUTE format('LOCK TABLE ONLY %s IN SHARE ROW EXCLUSIVE MODE', partition);
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'casq: rows of % cannot be logged from an old snapshot', partition
@@ -1425,6 +1511,7 @@ AS $function$
 DECLARE
     touched oid[];
     kind text;
+    said text;
 BEGIN
     -- What align itself does brings us here again.
     IF current_setting('casq.aligning', true) = 'on' OR NOT EXISTS (SELECT FROM casq.tracked) THEN
@@ -1444,6 +1531,9 @@ BEGIN
         ORDER BY t.kind
     LOOP
         PERFORM casq.align(kind);
+    END LOOP;
+    FOR said IN SELECT r.said FROM casq.replaced() AS r WHERE r.by::oid = ANY (touched) LOOP
+        RAISE WARNING '%', said;
     END LOOP;
 END $function$;
 
@@ -1503,6 +1593,28 @@ BEGIN
                NEW.life, NEW.began_tick;
     END IF;
     RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.on_rewrite()
+ RETURNS event_trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    rewritten regclass := pg_event_trigger_table_rewrite_oid();
+    t casq.tracked;
+BEGIN
+    SELECT * INTO t FROM casq.tracked AS k WHERE k.relation = coalesce(pg_partition_root(rewritten), rewritten);
+    IF NOT FOUND OR pg_relation_size(rewritten) = 0 OR t.shape IS NOT DISTINCT FROM casq.shape(t) THEN
+        RETURN;
+    END IF;
+    PERFORM casq.check_columns(t);
+    RAISE EXCEPTION 'casq: % is tracked, and a column that is told of would get new values without an event', rewritten
+        USING ERRCODE = 'feature_not_supported',
+              DETAIL = 'Keys, scopes, sizes or payloads could be others afterwards than the log has told.',
+              HINT = format('In one transaction: SELECT casq.untrack(%L), this command, SELECT casq.track(...).'
+                  ' Then enqueue reconcile --kind %s, here and at each site that follows. Alter other columns by a command of their own.', t.relation, t.kind);
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.owner()
@@ -1572,29 +1684,36 @@ CREATE OR REPLACE FUNCTION casq.put_log_function(t casq.tracked)
 AS $function$
 DECLARE
     s casq.track_sql := casq.track_sql(t);
-    columns text;
+    retyped text;
     body text;
     owner text := (SELECT rolname FROM pg_roles WHERE oid = casq.owner());
 BEGIN
-    SELECT string_agg(DISTINCT format('r.%I', (casq.tracked_column(t, called)).attname), ', ') INTO columns
+    SELECT string_agg(DISTINCT format('pg_typeof(r.%I) <> %L::regtype', a.attname, format_type(a.atttypid, NULL)), ' OR ') INTO retyped
     FROM unnest(t.payload_columns || ARRAY[t.key_column, t.scope_column, t.size_column]) AS called
+    CROSS JOIN LATERAL casq.tracked_column(t, called) AS a
     WHERE called IS NOT NULL;
     body := format($body$
 DECLARE
     stale boolean;
+    retyped boolean;
 BEGIN
     BEGIN
         stale := TG_RELID <> %1$L::regclass
             AND pg_partition_root(TG_RELID) IS DISTINCT FROM %1$L::regclass;
         IF TG_OP = 'INSERT' THEN
-            PERFORM %2$s FROM casq_new AS r LIMIT 1;
+            SELECT %2$s INTO retyped FROM casq_new AS r LIMIT 1;
         ELSE
-            PERFORM %2$s FROM casq_old AS r LIMIT 1;
+            SELECT %2$s INTO retyped FROM casq_old AS r LIMIT 1;
         END IF;
         IF NOT FOUND THEN
             RETURN NULL;
         END IF;
-    EXCEPTION WHEN invalid_schema_name OR undefined_table OR undefined_column THEN
+        stale := stale OR retyped;
+        IF EXISTS (SELECT FROM pg_class AS c WHERE c.oid IN (TG_RELID, %1$L::regclass)
+                                               AND NOT pg_has_role(c.relowner, current_user, 'USAGE')) THEN
+            PERFORM casq.check_trusted(TG_RELID), casq.check_trusted(%1$L::regclass);
+        END IF;
+    EXCEPTION WHEN invalid_schema_name OR undefined_table OR undefined_column OR undefined_object THEN
         stale := true;
     END;
     IF stale THEN
@@ -1604,14 +1723,16 @@ BEGIN
     ELSE %6$s;
     END IF;
     RETURN NULL;
-END $body$, s.root, columns, t.kind, casq.log_statement(t, 'INSERT'),
+END $body$, s.root, retyped, t.kind, casq.log_statement(t, 'INSERT'),
         casq.log_statement(t, 'UPDATE'), casq.log_statement(t, 'DELETE'));
     IF EXISTS (SELECT FROM pg_proc WHERE proname = 'log_' || t.kind AND prosrc = body
                                      AND pronamespace = 'casq'::regnamespace) THEN
         RETURN;
     END IF;
     EXECUTE format('CREATE OR REPLACE FUNCTION casq.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER'
-        ' SET search_path = pg_catalog, pg_temp SET row_security = off SET enable_seqscan = off SET jit = off AS %L',
+        ' SET search_path = pg_catalog, pg_temp SET row_security = off SET enable_seqscan = off SET jit = off'
+        ' SET timezone = ''UTC'' SET datestyle = ''ISO'' SET intervalstyle = ''postgres'' SET bytea_output = ''hex'''
+        ' SET extra_float_digits = 1 SET lc_monetary = ''C'' AS %L',
         'log_' || t.kind, body);
     -- Else a role could put this function on a table of its own and forge events.
     EXECUTE format('REVOKE ALL ON FUNCTION casq.%I() FROM PUBLIC', 'log_' || t.kind);
@@ -1691,6 +1812,22 @@ BEGIN
               HINT = 'DELETE FROM the table, or SELECT casq.untrack(...) first.';
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.replaced()
+ RETURNS TABLE(kind text, by regclass, said text)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT t.kind, n.by, format('casq: %s is another table now, and kind %s still follows the one that it was, %s;'
+        ' SELECT casq.untrack(%L), and casq.track(...) with the new one, or casq.track(...) with the old one again if that is meant',
+        n.by, t.kind, t.relation, t.relation)
+    FROM casq.tracked AS t
+    JOIN pg_class AS c ON c.oid = t.relation
+    CROSS JOIN LATERAL (SELECT to_regclass(t.name) AS by) AS n
+    WHERE n.by <> t.relation
+    ORDER BY t.kind
+$function$;
+
 CREATE OR REPLACE FUNCTION casq.report_follower(name text, tick bigint, mark uuid)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -1742,6 +1879,7 @@ BEGIN
                   HINT = 'SELECT casq.group_scopes(kind, parents => ..., scope_column => ..., parent_column => ...) says which table has their parents. Grouped kinds: '
                       || coalesce((SELECT string_agg(k.kind, ', ' ORDER BY k.kind) FROM casq.scope_groups AS k), 'none') || '.';
     END IF;
+    PERFORM casq.check_trusted(to_regclass(g.parents));
     SELECT * INTO c FROM pg_class WHERE oid = to_regclass(g.parents);
     IF NOT FOUND THEN
         RAISE EXCEPTION 'casq: there is no %, which scopes of kind % are grouped by', g.parents, g.kind
@@ -1750,12 +1888,6 @@ BEGIN
     ELSIF c.relkind NOT IN ('r', 'p', 'v', 'm', 'f') OR c.relpersistence = 't' THEN
         RAISE EXCEPTION 'casq: % is no table or view that everybody sees', g.parents
             USING ERRCODE = 'wrong_object_type', HINT = 'Group by a table or view that is not temporary.';
-    ELSIF c.relkind = 'v' AND NOT pg_has_role(c.relowner, casq.owner(), 'USAGE') THEN
-        -- What a view calls is called with the rights of who reads it.
-        RAISE EXCEPTION 'casq: view % is that of %, and would be read with the rights of the owner of the schema casq, %',
-            g.parents, c.relowner::regrole, casq.owner()::regrole
-            USING ERRCODE = 'insufficient_privilege',
-                  HINT = format('ALTER VIEW %s OWNER TO %s;', g.parents, casq.owner()::regrole);
     ELSIF c.relrowsecurity AND NOT EXISTS (SELECT FROM pg_roles WHERE oid = casq.owner() AND (rolsuper OR rolbypassrls))
         AND (c.relforcerowsecurity OR NOT pg_has_role(casq.owner(), c.relowner, 'USAGE'))
     THEN
@@ -1790,6 +1922,17 @@ AS $function$
         FROM casq.selections AS s WHERE s.kind = selected.kind), true)
 $function$;
 
+CREATE OR REPLACE FUNCTION casq.shape(t casq.tracked)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT md5(string_agg(format('%s.%s %s', a.attrelid, a.attnum, a.xmin), ' ' ORDER BY a.attrelid, a.attnum))
+    FROM casq.members(t.relation) AS m JOIN pg_attribute AS a ON a.attrelid = m
+    WHERE a.attname = ANY (t.payload_columns || ARRAY[t.key_column, t.scope_column, t.size_column])
+$function$;
+
 CREATE OR REPLACE FUNCTION casq.sum_beyond(kind text, after_scope text, most integer)
  RETURNS TABLE(scope_id text, size numeric, items bigint)
  LANGUAGE plpgsql
@@ -1808,6 +1951,7 @@ DECLARE
     wanted text;
     upto text;
 BEGIN
+    PERFORM casq.check_trusted(t.relation);
     IF after_scope IS NOT NULL THEN
         first := format('%s > $1::%s', col, type);
     END IF;
@@ -1851,6 +1995,7 @@ DECLARE
     together text;
     type text;
 BEGIN
+    PERFORM casq.check_trusted(t.relation);
     IF t.scope_column IS NULL THEN
         RAISE EXCEPTION 'casq: kind % has no scope column, there is nothing to count it by', quote_literal(t.kind)
             USING ERRCODE = 'invalid_parameter_value',
@@ -1904,6 +2049,12 @@ CREATE OR REPLACE FUNCTION casq.things(kind text, after text, page_size integer,
  SET enable_bitmapscan TO 'off'
  SET enable_sort TO 'off'
  SET jit TO 'off'
+ SET "TimeZone" TO 'UTC'
+ SET "DateStyle" TO 'ISO'
+ SET "IntervalStyle" TO 'postgres'
+ SET bytea_output TO 'hex'
+ SET extra_float_digits TO '1'
+ SET lc_monetary TO 'C'
 AS $function$
 DECLARE
     t casq.tracked;
@@ -1974,6 +2125,12 @@ CREATE OR REPLACE FUNCTION casq.things_of(kind text, asked text[], selected text
  SET enable_seqscan TO 'off'
  SET enable_bitmapscan TO 'off'
  SET jit TO 'off'
+ SET "TimeZone" TO 'UTC'
+ SET "DateStyle" TO 'ISO'
+ SET "IntervalStyle" TO 'postgres'
+ SET bytea_output TO 'hex'
+ SET extra_float_digits TO '1'
+ SET lc_monetary TO 'C'
 AS $function$
 DECLARE
     t casq.tracked;
@@ -2083,6 +2240,18 @@ BEGIN
     RETURN last.id + 1;
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.told(value anyelement)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    RETURN to_jsonb(value);
+EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+    RETURN to_jsonb(format('%s', value));
+END $function$;
+
 CREATE OR REPLACE FUNCTION casq.total(INOUT kind text, parent text, OUT parent_id text, OUT size numeric, OUT items bigint, OUT scopes bigint, OUT exact boolean, OUT as_of_tick bigint, OUT as_of timestamp with time zone)
  RETURNS SETOF record
  LANGUAGE plpgsql
@@ -2161,6 +2330,7 @@ BEGIN
     wanted.size_column := track.size_column;
     wanted.payload_columns := coalesce((SELECT array_agg(DISTINCT p ORDER BY p) FROM unnest(track.payload_columns) AS p), '{}');
     wanted.numbers := '{}';
+    wanted.name := casq.full_name(track.relation);
     PERFORM casq.check_relation(track.relation), casq.check_columns(wanted);
     IF EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = track.relation)
         AND (SELECT count(*) FROM pg_event_trigger WHERE evtname IN ('casq_ddl', 'casq_drop') AND evtenabled = 'A') < 2
@@ -2189,16 +2359,18 @@ BEGIN
     THEN
         RAISE EXCEPTION 'casq: % is tracked otherwise', track.relation
             USING ERRCODE = 'duplicate_object',
-                  DETAIL = format('Present: %s.', to_jsonb(present) - '{relation,relation_oid,numbers,tracked_at}'::text[]),
+                  DETAIL = format('Present: %s.', to_jsonb(present) - '{relation,relation_oid,numbers,name,filenode,shape,tracked_at}'::text[]),
                   HINT = format('SELECT casq.untrack(%L) first, in the same transaction.', track.relation);
     ELSIF present.relation IS NULL THEN
-        INSERT INTO casq.tracked (relation, kind, key_column, scope_column, size_column, payload_columns, numbers, relation_oid)
+        INSERT INTO casq.tracked (relation, kind, key_column, scope_column, size_column, payload_columns, numbers, relation_oid, name)
         VALUES (wanted.relation, wanted.kind, wanted.key_column, wanted.scope_column, wanted.size_column,
-                wanted.payload_columns, wanted.numbers, wanted.relation_oid);
+                wanted.payload_columns, wanted.numbers, wanted.relation_oid, wanted.name);
         -- First the triggers: members without them are partitions that came.
         PERFORM set_config('casq.aligning', 'on', true);
         PERFORM casq.put_log_function(wanted);
         PERFORM casq.put_triggers(wanted.kind, m) FROM casq.members(track.relation) AS m;
+    ELSE
+        UPDATE casq.tracked AS t SET name = wanted.name WHERE t.relation = track.relation AND t.name <> wanted.name;
     END IF;
     PERFORM casq.align(track.kind);
 
@@ -2226,9 +2398,13 @@ DECLARE
     called text;
     told text;
     fields text[] := '{}';
+    -- Types of which each value is one of jsonb.
+    plain oid[] := ARRAY['bool'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'uuid'::regtype, 'date'::regtype,
+                         'timestamp'::regtype, 'timestamptz'::regtype, 'text'::regtype, 'varchar'::regtype, 'bpchar'::regtype,
+                         'numeric'::regtype, 'float4'::regtype, 'float8'::regtype, 'interval'::regtype, 'jsonb'::regtype];
 BEGIN
-    SELECT format('%I.%I', n.nspname, c.relname) INTO s.root
-    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = t.relation;
+    PERFORM casq.check_trusted(t.relation);
+    s.root := casq.full_name(t.relation);
     IF base IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype) THEN
         -- Things are told apart by bytes, whatever the column's collation says.
         SELECT c.* INTO key_collation FROM pg_collation AS c
@@ -2279,6 +2455,8 @@ BEGIN
         ELSIF base = 'bytea'::regtype THEN
             -- How bytea is written depends on the session's bytea_output.
             told := format('encode(%s, ''hex'')', told);
+        ELSIF base <> ALL (plain) THEN
+            told := format('casq.told(%s)', told);
         END IF;
         fields := fields || format('%L, %s', called, told);
         -- Only types whose equality is identity are compared as they are:
@@ -2381,6 +2559,52 @@ BEGIN
     EXECUTE format('DROP FUNCTION casq.%I()', 'log_' || gone.kind);
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.untrusted(relation regclass, OUT what text, OUT is_relation boolean, OUT owner regrole)
+ RETURNS record
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    WITH RECURSIVE read (oid) AS (
+        SELECT untrusted.relation::oid
+        UNION
+        SELECT part.oid FROM read AS r CROSS JOIN LATERAL (
+            SELECT i.inhrelid FROM pg_inherits AS i WHERE i.inhparent = r.oid
+            UNION ALL
+            SELECT d.refobjid FROM pg_class AS c
+            JOIN pg_rewrite AS w ON w.ev_class = c.oid
+            JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
+            WHERE c.oid = r.oid AND c.relkind = 'v'
+        ) AS part (oid)
+    ), evaluated (classid, objid) AS (
+        SELECT 'pg_class'::regclass::oid, r.oid FROM read AS r
+        UNION
+        SELECT d.classid, d.objid FROM read AS r
+        JOIN pg_depend AS d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = r.oid
+        WHERE d.classid IN ('pg_class'::regclass, 'pg_statistic_ext'::regclass, 'pg_constraint'::regclass)
+           OR d.classid = 'pg_attrdef'::regclass AND EXISTS (
+               SELECT FROM pg_attrdef AS f JOIN pg_attribute AS a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
+               WHERE f.oid = d.objid AND a.attgenerated = 'v')
+           OR d.classid = 'pg_rewrite'::regclass AND EXISTS (
+               SELECT FROM pg_rewrite AS w JOIN pg_class AS c ON c.oid = w.ev_class
+               WHERE w.oid = d.objid AND c.oid = r.oid AND c.relkind = 'v')
+    )
+    SELECT f.what, f.is_relation, f.owner::regrole FROM (
+        SELECT c.oid::regclass::text, true, c.relowner FROM read AS r JOIN pg_class AS c ON c.oid = r.oid
+        UNION ALL
+        SELECT pg_describe_object(d.refclassid, d.refobjid, 0), false, coalesce(p.proowner, o.oprowner, y.typowner)
+        FROM evaluated AS e
+        JOIN pg_depend AS d ON d.classid = e.classid AND d.objid = e.objid
+        LEFT JOIN pg_proc AS p ON d.refclassid = 'pg_proc'::regclass AND p.oid = d.refobjid
+        LEFT JOIN pg_operator AS o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
+        -- A column's own domain is not checked when it is read.
+        LEFT JOIN pg_type AS y ON d.refclassid = 'pg_type'::regclass AND y.oid = d.refobjid AND y.typtype = 'd'
+            AND NOT EXISTS (SELECT FROM read AS r WHERE d.classid = 'pg_class'::regclass AND r.oid = d.objid)
+    ) AS f (what, is_relation, owner)
+    WHERE NOT casq.is_trusted(f.owner)
+    ORDER BY f.is_relation DESC, f.what LIMIT 1
+$function$;
+
 CREATE OR REPLACE FUNCTION casq.values_of(type text, texts text[])
  RETURNS text[]
  LANGUAGE plpgsql
@@ -2403,6 +2627,43 @@ BEGIN
         kept := kept || casq.values_of(type, ARRAY[single]);
     END LOOP;
     RETURN kept;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.watch_tables()
+ RETURNS SETOF text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    t casq.tracked;
+    found_oid regclass;
+    now_filenode oid;
+    now_shape text;
+BEGIN
+    FOR found_oid IN SELECT k.relation FROM casq.tracked AS k JOIN pg_class AS c ON c.oid = k.relation
+        WHERE k.relation_oid = k.relation::oid AND (k.filenode, k.shape) IS DISTINCT FROM (c.relfilenode, casq.shape(k))
+        ORDER BY k.kind
+    LOOP
+        -- Whoever writes the table may be about to commit what is found here, too.
+        SELECT * INTO t FROM casq.tracked AS k WHERE k.relation = found_oid FOR UPDATE SKIP LOCKED;
+        CONTINUE WHEN NOT FOUND;
+        SELECT c.relfilenode, casq.shape(t) INTO now_filenode, now_shape FROM pg_class AS c WHERE c.oid = t.relation;
+        IF t.filenode <> now_filenode AND t.shape IS DISTINCT FROM now_shape THEN
+            UPDATE casq.counter_kinds AS k SET complete = false, generation = generation + 1, since = clock_timestamp() WHERE k.kind = t.kind;
+            PERFORM casq.ask_recount(t.kind);
+            INSERT INTO casq.reconcile_runs (kind, reason)
+            SELECT t.kind, 'asked' FROM casq.cursors AS c JOIN casq.lives AS l ON l.life = c.life AND l.id = c.life_id WHERE c.name = 'registry';
+            RETURN NEXT format('casq: a column of %s that kind %s tells of got new values without an event;'
+                ' it is recounted and compared here, other sites need enqueue reconcile --kind %s', t.relation, t.kind, t.kind);
+        END IF;
+        UPDATE casq.tracked AS k SET filenode = now_filenode, shape = now_shape WHERE k.relation = t.relation;
+        BEGIN
+            PERFORM casq.align(t.kind);
+        EXCEPTION WHEN OTHERS THEN
+            RETURN NEXT SQLERRM;
+        END;
+    END LOOP;
+    RETURN QUERY SELECT r.said FROM casq.replaced() AS r;
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.why(kind text, key text)
@@ -2569,8 +2830,14 @@ CREATE EVENT TRIGGER casq_drop ON sql_drop
     EXECUTE FUNCTION casq.on_drop();
 -- enabled: A
 
+CREATE EVENT TRIGGER casq_rewrite ON table_rewrite
+    EXECUTE FUNCTION casq.on_rewrite();
+-- enabled: A
+
 ---- Grants
 
 REVOKE ALL ON FUNCTION casq.on_ddl() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.on_drop() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.on_rewrite() FROM PUBLIC;

@@ -16,7 +16,7 @@ const (
 		CREATE TABLE digits (path text PRIMARY KEY, project_id bigint, size bigint)`
 	r98Track = `SELECT casq.track('artifacts', kind => 'artifact', transfer => 'file', key_column => 'path',
 		scope_column => 'project_id', size_column => 'size')`
-	r98WithoutEventTriggers = `DROP EVENT TRIGGER casq_ddl; DROP EVENT TRIGGER casq_drop`
+	r98WithoutEventTriggers = `DROP EVENT TRIGGER casq_ddl; DROP EVENT TRIGGER casq_drop; DROP EVENT TRIGGER casq_rewrite`
 	r98Log                  = `SELECT format('%s %s %s %s', op, resource_id, size_delta, item_delta) FROM casq.events ORDER BY id`
 	// What the deltas say is there, less what is there: nothing when all is well.
 	r98Drift = `SELECT format('%s bytes, %s items', (SELECT coalesce(sum(size_delta), 0) FROM casq.events) - (SELECT coalesce(sum(size), 0) FROM artifacts),

@@ -20,9 +20,9 @@ func migrateCommand() *cobra.Command {
 		Long: `Migrate brings the schemas casq and river of the database at DATABASE_URL to
 another version. Any number of them may run at once: one works, the others wait.
 
-An ordinary role that owns the database is enough, except that tables which are
-partitioned can be tracked only after a superuser has run, once,
-SELECT casq.install_event_trigger().`,
+An ordinary role that owns the database, and the tables that will be tracked, is
+enough. Partitioned ones can be tracked only after a superuser has run, once,
+SELECT casq.install_event_trigger(); the README says what that gives.`,
 		Example: `  worker migrate status
   worker migrate up
   worker migrate down                  # one version back

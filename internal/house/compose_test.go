@@ -143,14 +143,23 @@ func TestComposeURLsReachTheServices(t *testing.T) {
 			database := project.Services[parsed.Hostname()].Environment
 			password, _ := parsed.User.Password()
 			for what, pair := range map[string][2]string{
-				"user":     {parsed.User.Username(), *database["POSTGRES_USER"]},
-				"password": {password, *database["POSTGRES_PASSWORD"]},
+				"user":     {parsed.User.Username(), *database["APP_USER"]},
+				"password": {password, *database["APP_PASSWORD"]},
 				"database": {strings.TrimPrefix(parsed.Path, "/"), *database["POSTGRES_DB"]},
 			} {
 				if pair[0] != pair[1] || pair[0] == "" {
 					t.Errorf("%s: %s has %s %q, the server %q", worker, variable, what, pair[0], pair[1])
 				}
 			}
+		}
+	}
+	for _, name := range []string{"primary", "home"} {
+		server := project.Services[name]
+		if *server.Environment["APP_USER"] == *server.Environment["POSTGRES_USER"] {
+			t.Errorf("%s: the application would be a superuser", name)
+		}
+		if !slices.ContainsFunc(server.Volumes, func(v types.ServiceVolumeConfig) bool { return strings.HasSuffix(v.Source, "deploy/postgres/app-init.sh") }) {
+			t.Errorf("%s: nothing makes the application's role", name)
 		}
 	}
 	replication := *project.Services["primary"].Environment["REPLICATION_PASSWORD"]
@@ -227,8 +236,8 @@ func TestComposeMountsExist(t *testing.T) {
 			}
 		}
 	}
-	if looked != 2 {
-		t.Errorf("looked at %d mounts, want 2", looked)
+	if looked != 4 {
+		t.Errorf("looked at %d mounts, want 4", looked)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	_ "embed"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -14,6 +15,8 @@ import (
 	"casq/eventlog"
 	"casq/internal/database"
 	"casq/internal/lease"
+
+	"github.com/jackc/pgx/v5"
 )
 
 //go:embed may_tick.sql
@@ -59,6 +62,7 @@ func (w *worker) tickWhile(ctx context.Context) {
 		}
 		t.Run(ctx)
 	})
+	group.Go(func() { w.watchTables(ctx) })
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
@@ -68,6 +72,45 @@ func (w *worker) tickWhile(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// watchEvery is how soon it is found what no event trigger was there to refuse:
+// a few index look-ups per tracked table.
+const watchEvery = 10 * time.Second
+
+// watchTables looks after the tracked tables, and tells what it finds once.
+func (w *worker) watchTables(ctx context.Context) {
+	told := make(map[string]bool)
+	for {
+		found, err := w.watchOnce(ctx)
+		if err != nil && ctx.Err() == nil {
+			w.log.WarnContext(ctx, "cannot look after the tracked tables, trying again", "err", err)
+		}
+		for _, said := range found {
+			if !told[said] {
+				w.log.WarnContext(ctx, "a tracked table was altered", "found", said)
+			}
+			told[said] = true
+		}
+		w.cfg.Hook("tables:watched")
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(watchEvery):
+		}
+	}
+}
+
+func (w *worker) watchOnce(ctx context.Context) ([]string, error) {
+	rows, err := w.home.Query(ctx, "SELECT casq.watch_tables()")
+	if err != nil {
+		return nil, fmt.Errorf("watch the tracked tables: %w", err)
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("watch the tracked tables: %w", err)
+	}
+	return found, nil
 }
 
 // tickPoints are where the hook is called after a look.
