@@ -235,10 +235,36 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         FROM casq.selections AS s WHERE s.kind = selected.kind), true)
 $$;
 
+-- Which folder or bucket is this site's target, by transfer: the one whose mark
+-- (.casq/target) has the same id. marked_at is NULL until the mark has been made;
+-- place is where that was, for whoever looks for it.
+CREATE TABLE casq.targets (
+    transfer text COLLATE "C" PRIMARY KEY,
+    id uuid NOT NULL,
+    place text NOT NULL,
+    marked_at timestamptz
+);
+
+-- Has the next folder or bucket without a mark taken for the target of a transfer,
+-- and everything in it compared by content: what it lacks is copied again.
+CREATE FUNCTION casq.replace_target(transfer text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM casq.targets AS t WHERE t.transfer = replace_target.transfer;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'this site has no target of transfer %', coalesce(quote_literal(transfer), 'NULL')
+            USING HINT = 'SELECT * FROM casq.targets';
+    END IF;
+    INSERT INTO casq.reconcile_runs (reason, walk, lost_since) VALUES ('asked', true, 'epoch');
+END
+$$;
+
 ---- create above / drop below ----
 
 -- Lock: all of it. Deploy: with no worker running. What is in place stays there;
 -- the next registry finds it by comparing with the source.
+DROP FUNCTION casq.replace_target(text);
+DROP TABLE casq.targets;
 DROP FUNCTION casq.selected(text, text);
 DROP TABLE casq.selections;
 DROP TABLE casq.registry_floors;

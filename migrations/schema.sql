@@ -356,6 +356,14 @@ CREATE TABLE casq.selections (
     CONSTRAINT selections_scopes_are_texts CHECK ((array_position(scopes, NULL::text) IS NULL))
 );
 
+CREATE TABLE casq.targets (
+    transfer text COLLATE "C" NOT NULL,
+    id uuid NOT NULL,
+    place text NOT NULL,
+    marked_at timestamp with time zone,
+    CONSTRAINT targets_pkey PRIMARY KEY (transfer)
+);
+
 CREATE TABLE casq.ticks (
     id bigint NOT NULL,
     mark uuid NOT NULL DEFAULT gen_random_uuid(),
@@ -1811,6 +1819,21 @@ BEGIN
         USING ERRCODE = 'feature_not_supported',
               HINT = 'DELETE FROM the table, or SELECT casq.untrack(...) first.';
 END $function$;
+
+CREATE OR REPLACE FUNCTION casq.replace_target(transfer text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    DELETE FROM casq.targets AS t WHERE t.transfer = replace_target.transfer;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'this site has no target of transfer %', coalesce(quote_literal(transfer), 'NULL')
+            USING HINT = 'SELECT * FROM casq.targets';
+    END IF;
+    INSERT INTO casq.reconcile_runs (reason, walk, lost_since) VALUES ('asked', true, 'epoch');
+END
+$function$;
 
 CREATE OR REPLACE FUNCTION casq.replaced()
  RETURNS TABLE(kind text, by regclass, said text)

@@ -39,7 +39,8 @@ func (f *Files) Mark(ctx context.Context) (Mark, error) {
 }
 
 // Keep has the target looked at for the mark from now on, before and after
-// everything that is done to it; create puts it there first.
+// everything that is done to it; create puts it there first. It may be called again,
+// with another mark.
 func (f *Files) Keep(ctx context.Context, mark Mark, create bool) error {
 	if f.bucket == nil {
 		return f.target.keep(mark, create)
@@ -58,30 +59,32 @@ func (r *Repositories) Keep(_ context.Context, mark Mark, create bool) error {
 	return r.target.keep(mark, create)
 }
 
+// readMark reads that of the folder that has the name, whichever it is.
 func (r *root) readMark() (Mark, error) {
-	t, err := r.enter()
+	t, err := r.reopen()
 	if err != nil {
 		return Mark{}, err
 	}
-	defer t.leave()
+	defer func() { _ = t.close() }()
 	mark, _, err := t.readMark()
 	return mark, err
 }
 
 func (r *root) keep(mark Mark, create bool) error {
-	t, err := r.enter()
-	if err != nil {
-		return err
-	}
-	defer t.leave()
 	if create {
+		t, err := r.reopen()
+		if err != nil {
+			return err
+		}
+		defer func() { _ = t.close() }()
 		if err := t.writeMark(mark); err != nil {
 			return fmt.Errorf("mark %s as a target: %w", t.name, err)
 		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.mark, r.now.mark = &mark, &mark
+	r.mark = &mark
+	r.now.mark.Store(&mark)
 	return r.look()
 }
 
@@ -110,26 +113,41 @@ func (t *tree) writeMark(mark Mark) error {
 	return errors.Join(dir.Sync(), t.root.Sync())
 }
 
-// readMark returns the mark and the inode that it is in.
-func (t *tree) readMark() (mark Mark, ino uint64, err error) {
+// markFile tells one file of a mark from others, and from itself with other
+// content. An inode number alone is used again at once.
+type markFile struct {
+	dev, ino uint64
+	changed  unix.Timespec
+}
+
+// seenMark is the mark that was found last, and where.
+type seenMark struct {
+	mark Mark
+	in   markFile
+}
+
+func markFileOf(st unix.Stat_t) markFile { return markFile{st.Dev, st.Ino, st.Ctim} }
+
+// readMark returns the mark and the file that it is in.
+func (t *tree) readMark() (mark Mark, in markFile, err error) {
 	file, err := t.open(stagingRoot+"/"+markName, fileFlags)
 	if absent(err) {
-		return mark, 0, nil
+		return mark, in, nil
 	}
 	if err != nil {
-		return mark, 0, fmt.Errorf("read the target's mark: %w", err)
+		return mark, in, fmt.Errorf("read the target's mark: %w", err)
 	}
 	defer file.Close()
 	var st unix.Stat_t
 	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
-		return mark, 0, fmt.Errorf("read the target's mark: %w", err)
+		return mark, in, fmt.Errorf("read the target's mark: %w", err)
 	}
 	text, err := io.ReadAll(io.LimitReader(file, maxMark))
 	if err != nil {
-		return mark, 0, fmt.Errorf("read the target's mark: %w", err)
+		return mark, in, fmt.Errorf("read the target's mark: %w", err)
 	}
 	mark, err = parseMark(text, file.Name())
-	return mark, st.Ino, err
+	return mark, markFileOf(st), err
 }
 
 func parseMark(text []byte, at string) (mark Mark, err error) {
@@ -140,26 +158,28 @@ func parseMark(text []byte, at string) (mark Mark, err error) {
 }
 
 // marked returns [ErrElsewhere] unless the folder has the mark that it has to
-// have. It is read again only when it is in another inode.
+// have. It is read again only when it is another file, or was written to.
 func (t *tree) marked() error {
-	if t.mark == nil {
+	mark := t.mark.Load()
+	if mark == nil {
 		return nil
 	}
 	st, err := statAt(int(t.root.Fd()), stagingRoot+"/"+markName)
-	if err == nil && st.Dev == t.dev && st.Ino == t.markIno.Load() {
+	seen := t.markSeen.Load()
+	if err == nil && seen != nil && seen.mark == *mark && seen.in == markFileOf(st) {
 		return nil
 	}
-	found, ino, err := t.readMark()
+	found, in, err := t.readMark()
 	switch {
 	case err != nil:
 		return err
 	case found.ID == "":
 		return fmt.Errorf("%w: %s is not marked as this target (%s/%s is missing); mount what belongs there",
 			ErrElsewhere, t.name, stagingRoot, markName)
-	case found.ID != t.mark.ID || found.Transfer != t.mark.Transfer:
+	case found.ID != mark.ID || found.Transfer != mark.Transfer:
 		return fmt.Errorf("%w: %s is another target (%s/%s); mount what belongs there", ErrElsewhere, t.name, stagingRoot, markName)
 	}
-	t.markIno.Store(ino)
+	t.markSeen.Store(&seenMark{*mark, in})
 	return nil
 }
 

@@ -91,13 +91,14 @@ func (r *root) look() error {
 	if same {
 		return r.now.marked()
 	}
-	next, err := openTree(r.name, r.mounts)
+	next, err := r.reopen()
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrElsewhere, err)
+		return err
 	}
-	next.of, next.mark = r, r.mark
-	// What is below a mount point does not stand in for what was mounted.
-	if r.now.mounted && !next.mounted {
+	next.mark.Store(r.mark)
+	// What is below a mount point does not stand in for what was mounted, unless a
+	// mark tells.
+	if r.now.mounted && !next.mounted && r.mark == nil {
 		err = fmt.Errorf("%w: what was mounted at %s is not any more", ErrElsewhere, r.name)
 	}
 	if err := errors.Join(err, next.marked()); err != nil {
@@ -110,6 +111,16 @@ func (r *root) look() error {
 	}
 	r.now = next
 	return nil
+}
+
+// reopen opens what has the name now.
+func (r *root) reopen() (*tree, error) {
+	t, err := openTree(r.name, r.mounts)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrElsewhere, err)
+	}
+	t.of = r
+	return t, nil
 }
 
 // here returns [ErrElsewhere] unless the folder still has its name, and its mark.

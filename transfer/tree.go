@@ -28,10 +28,10 @@ type tree struct {
 
 	of       *root
 	dev, ino uint64
-	mounted  bool          // something is mounted right here
-	users    int           // guarded by of.mu
-	mark     *Mark         // see root
-	markIno  atomic.Uint64 // of the file in which it was found
+	mounted  bool                 // something is mounted right here
+	users    int                  // guarded by of.mu
+	mark     atomic.Pointer[Mark] // see root
+	markSeen atomic.Pointer[seenMark]
 }
 
 const (

@@ -117,7 +117,7 @@ func checkStaging(_ context.Context, c *chaos) (found []violation, err error) {
 	for _, target := range []string{targetFiles, targetRepositories} {
 		root := c.work.path(target, stagingFolder)
 		err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
-			if path != root && err == nil {
+			if path != root && err == nil && !isMark(path) {
 				found = append(found, violation{text: fmt.Sprintf("staging is left over: %s", strings.TrimPrefix(path, c.work.dir+"/"))})
 			}
 			if err != nil && !absent(err) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"casq/eventlog"
@@ -58,7 +59,7 @@ func (c *chaos) state(ctx context.Context) (state, error) {
 		if err != nil {
 			return s, err
 		}
-		s.staging += len(entries)
+		s.staging += len(slices.DeleteFunc(entries, isMark))
 	}
 	return s, nil
 }
@@ -122,8 +123,11 @@ func (c *chaos) needed(ctx context.Context) (needed int64, err error) {
 	}
 }
 
-// stagingFolder is where a target has what is not in place yet.
+// stagingFolder is where a target has what is not in place yet, and the mark by
+// which it is known again.
 const stagingFolder = ".casq"
+
+func isMark(path string) bool { return filepath.Base(path) == "target" }
 
 // walk visits what is below a target or source, without staging.
 func walk(root string, visit func(path string, entry fs.DirEntry) error) error {

@@ -9,6 +9,8 @@ const (
 	maxKey = 1024 // bytes of a key
 	// staging is the folder that a target keeps for itself.
 	staging = ".casq"
+	// targetMark is the file in it by which a target is known again.
+	targetMark = "target"
 )
 
 // badKey says why a path cannot be the key of a thing; "" if it can.

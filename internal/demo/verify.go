@@ -93,6 +93,9 @@ func withStaging(differences []string, target string) ([]string, error) {
 		return nil, fmt.Errorf("look at the second site's staging: %w", err)
 	}
 	for _, entry := range entries {
+		if entry.Name() == targetMark {
+			continue
+		}
 		differences = append(differences, fmt.Sprintf("staging %s: left on the second site", quoteName(filepath.Join(staging, entry.Name()))))
 	}
 	slices.Sort(differences)

@@ -27,7 +27,7 @@ func setupBucket(t *testing.T) *bucketBundle {
 }
 
 // settles waits until the thing has the status and nothing else is in the
-// bucket than these bytes; "": nothing at all, also no staging.
+// bucket than the mark and these bytes; "": nothing else at all, also no staging.
 func (b *bucketBundle) settles(t *testing.T, status, content string) {
 	t.Helper()
 	const key = bucketKey
@@ -35,7 +35,12 @@ func (b *bucketBundle) settles(t *testing.T, status, content string) {
 	if content != "" {
 		want[key] = content
 	}
-	b.until(t, key, func() bool { return b.status(t, key) == status && maps.Equal(b.server.Objects(), want) })
+	b.until(t, key, func() bool {
+		objects := b.server.Objects()
+		marked := strings.Contains(objects[".casq/target"], `"transfer":"file"`)
+		delete(objects, ".casq/target")
+		return b.status(t, key) == status && marked && maps.Equal(objects, want)
+	})
 }
 
 func (b *bucketBundle) remove(t *testing.T, key string) {

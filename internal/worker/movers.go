@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"casq/eventlog"
 	"casq/jobs"
@@ -54,7 +55,21 @@ func (w *worker) openMovers(ctx context.Context) (*movers, error) {
 			return nil, errors.Join(err, m.close())
 		}
 	}
+	if err := w.identifyAll(ctx, m); err != nil {
+		return nil, errors.Join(err, m.close())
+	}
 	return m, nil
+}
+
+func (w *worker) identifyAll(ctx context.Context, m *movers) error {
+	var errs []error
+	if m.files != nil {
+		errs = append(errs, w.identify(ctx, eventlog.TransferFile, w.cfg.ArtifactTarget, m.files))
+	}
+	if m.repositories != nil {
+		errs = append(errs, w.identify(ctx, eventlog.TransferGit, w.cfg.RepositoryTarget, m.repositories))
+	}
+	return errors.Join(errs...)
 }
 
 // checker is a transfer that can tell whether its source and target are what they
@@ -65,18 +80,28 @@ type checker interface{ Check() error }
 const foldersRole = "folders"
 
 // watchFolders tells /readyz of sources and targets that are not what they were.
-func (w *worker) watchFolders() {
+// Where an operator has had a target replaced, the new one is taken.
+func (w *worker) watchFolders(ctx context.Context) error {
+	err := w.movers.check()
+	if errors.Is(err, transfer.ErrElsewhere) && w.identifyAll(ctx, w.movers) == nil {
+		err = w.movers.check()
+	}
+	if err != nil {
+		w.roles.set(foldersRole, false, err.Error())
+		return fmt.Errorf("look at sources and targets: %w", err)
+	}
+	w.roles.drop(foldersRole)
+	return nil
+}
+
+func (m *movers) check() error {
 	var errs []error
-	for _, t := range w.movers.byTransfer {
+	for _, t := range m.byTransfer {
 		if c, ok := t.(checker); ok {
 			errs = append(errs, c.Check())
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		w.roles.set(foldersRole, false, err.Error())
-		return
-	}
-	w.roles.drop(foldersRole)
+	return errors.Join(errs...)
 }
 
 func (m *movers) close() error {

@@ -171,7 +171,7 @@ func (w *worker) work(ctx context.Context) {
 		group.Go(func() { w.report(ctx) })
 		group.Go(func() { w.sync(ctx) })
 		group.Go(func() {
-			every(ctx, time.Second, func() error { w.watchFolders(); return nil }, w.log)
+			every(ctx, time.Second, func() error { return w.watchFolders(ctx) }, w.log)
 		})
 	}
 	w.log.InfoContext(ctx, "worker started", "roles", w.roles.names())
