@@ -1,6 +1,7 @@
 -- At most $2 recounts that are under way and have no job of the kinds $1 to come: its
 -- last attempt could not even say that it failed, somebody has ended it, or home
--- failed over and has lost what the job went by. token: it waits for the swap.
+-- failed over and has lost what the job went by. A job that was written off does not
+-- count, whatever River calls it. token: it waits for the swap.
 SELECT s.id, CASE WHEN s.scanned_at IS NOT NULL THEN s.token END
 FROM casq.scans AS s
 WHERE s.finished_at IS NULL AND NOT s.in_parts
@@ -8,6 +9,7 @@ WHERE s.finished_at IS NULL AND NOT s.in_parts
       SELECT (j.args ->> 'scan')::bigint FROM river.river_job AS j
       WHERE j.kind = ANY ($1) AND j.queue = ANY ($1)
         AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
+        AND NOT (j.state = 'running' AND j.metadata ? 'cancel_attempted_at')
         AND j.args ->> 'scan' IS NOT NULL
   )
 ORDER BY s.id

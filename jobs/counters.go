@@ -252,6 +252,18 @@ func (w *CounterWorker) adoptLost(ctx context.Context) error {
 	return nil
 }
 
+// handOn queues again what this process has as a job that nobody works on. A scan
+// that the job had taken is free again: nobody else takes one of a live process.
+func (w *CounterWorker) handOn(ctx context.Context, job unclaimed) error {
+	_, err := w.Queue.pool.Exec(ctx, `UPDATE casq.scans SET token = NULL, process = NULL
+		WHERE id = ($1::jsonb ->> 'scan')::bigint AND process = $2 AND job = $3 AND scanned_at IS NULL AND finished_at IS NULL`,
+		job.Args, w.Process, job.ID)
+	if err != nil {
+		return fmt.Errorf("free its scan: %w", err)
+	}
+	return w.again(ctx, job.Kind, job.Args)
+}
+
 func (w *CounterWorker) again(ctx context.Context, kind string, args []byte) error {
 	counting := NewCounting(w.Queue)
 	return pgx.BeginTxFunc(ctx, w.Queue.pool, pgx.TxOptions{}, func(tx pgx.Tx) error {

@@ -20,12 +20,16 @@ func TestRecountsWithoutAJob(t *testing.T) {
 		       ('4 in parts', true, false, 1, 1, NULL, NULL, NULL, true),
 		       ('5 is over', true, false, 1, 1, NULL, now(), clock_timestamp(), false),
 		       ('6 has a job', true, false, 1, 1, NULL, NULL, NULL, false),
-		       ('7 had a job', true, false, 1, 1, NULL, NULL, NULL, false)`)
+		       ('7 had a job', true, false, 1, 1, NULL, NULL, NULL, false),
+		       ('8 was written off', true, false, 1, 1, NULL, NULL, NULL, false)`)
 	w := &CounterWorker{Queue: b.queue, Logger: b.log}
 	err := pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
 		_, err := NewCounting(b.queue).Scan(t.Context(), tx, 6)
 		if err == nil {
 			_, err = NewCounting(b.queue).Scan(t.Context(), tx, 7)
+		}
+		if err == nil {
+			_, err = NewCounting(b.queue).Scan(t.Context(), tx, 8)
 		}
 		return err
 	})
@@ -33,6 +37,8 @@ func TestRecountsWithoutAJob(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.exec(t, "UPDATE river.river_job SET state = 'discarded', finalized_at = now() WHERE args ->> 'scan' = '7'")
+	b.exec(t, `UPDATE river.river_job SET state = 'running', attempted_at = now(), attempted_by = ARRAY['x'],
+		metadata = '{"cancel_attempted_at": "2020-01-01T00:00:00Z"}' WHERE args ->> 'scan' = '8'`)
 	for range 2 { // the second time there is nothing to do
 		if err := w.Adopt(t.Context()); err != nil {
 			t.Fatal(err)
@@ -49,7 +55,7 @@ func TestRecountsWithoutAJob(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]string{
-		"1": RefreshQueue, "2": RefreshQueue, "6": RefreshQueue, "7": RefreshQueue,
+		"1": RefreshQueue, "2": RefreshQueue, "6": RefreshQueue, "7": RefreshQueue, "8": RefreshQueue,
 		"3": FinalizeQueue + " 11111111-1111-1111-1111-111111111111",
 	}
 	if !maps.Equal(got, want) {

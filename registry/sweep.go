@@ -75,6 +75,20 @@ func (p *Process) sweepJobs(ctx context.Context) error {
 	}
 }
 
+// HandOn hands on the resource of a job that runs in this process's name, and that
+// nobody here works on. A claim that the job's run had is given back first: who
+// asks whether its process lives would leave it alone for as long as it does.
+func (p *Process) HandOn(ctx context.Context, token Token, job int64) error {
+	_, err := p.cfg.Pool.Exec(ctx, `UPDATE casq.registry
+		SET claim = NULL, claim_process = NULL, claim_job = NULL, last_claim = claim, asked = false
+		WHERE kind = $1 AND resource_id = $2 AND claim_process = $3 AND claim_job = $4`,
+		token.Kind, token.ResourceID, p.id, job)
+	if err != nil {
+		return fmt.Errorf("give back the claim of %s %q: %w", token.Kind, token.ResourceID, err)
+	}
+	return p.sweepRows(ctx, []string{token.Kind}, []string{token.ResourceID}, []*int64{&job})
+}
+
 // things returns the things that jobs are for, in key order, each with its
 // newest job.
 func things(tokens []Token, jobs []int64) (kinds, keys []string, newest []*int64) {

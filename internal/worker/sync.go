@@ -21,6 +21,10 @@ import (
 // whoever looks into what went wrong finds it in the queue.
 const endedJobRetention = 7 * 24 * time.Hour
 
+// keeperEvery is how often what runs in this process's name is compared with what
+// it works on.
+const keeperEvery = 10 * time.Second
+
 // sync works on jobs until ctx is done. A session ends early when this process
 // was taken for dead; the next one has an id that was never used.
 func (w *worker) sync(ctx context.Context) {
@@ -86,6 +90,10 @@ func (w *worker) session(ctx context.Context) error {
 	beating, stopBeating := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() { process.Run(beating) })
 	group.Go(func() { every(beating, 5*time.Second, func() error { return counters.Adopt(beating) }, w.log) })
+	keeper := &jobs.Keeper{
+		Queue: w.queue, Present: present, Process: process, Counters: counters, Logger: w.log, After: jobs.LostAfter,
+	}
+	group.Go(func() { every(beating, keeperEvery, func() error { return keeper.Round(beating) }, w.log) })
 	if w.cfg.copies() {
 		group.Go(func() { w.reconcile(ctx, process) })
 	}
