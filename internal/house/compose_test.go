@@ -158,7 +158,9 @@ func TestComposeURLsReachTheServices(t *testing.T) {
 		if *server.Environment["APP_USER"] == *server.Environment["POSTGRES_USER"] {
 			t.Errorf("%s: the application would be a superuser", name)
 		}
-		if !slices.ContainsFunc(server.Volumes, func(v types.ServiceVolumeConfig) bool { return strings.HasSuffix(v.Source, "deploy/postgres/app-init.sh") }) {
+		if !slices.ContainsFunc(server.Volumes, func(v types.ServiceVolumeConfig) bool {
+			return strings.HasSuffix(v.Source, "deploy/postgres/app-init.sh")
+		}) {
 			t.Errorf("%s: nothing makes the application's role", name)
 		}
 	}

@@ -2,6 +2,7 @@ package servers
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 )
@@ -15,6 +16,11 @@ func TestServersHaveAClockOfTheirOwn(t *testing.T) {
 		}
 		must(t, err)
 		stopAtEnd(t, p)
+		// Time-outs come when they should, also those that end a wait.
+		err = p.Exec(limit(t), "SET statement_timeout = '100ms'; SELECT pg_sleep(60)")
+		if err == nil || !strings.Contains(err.Error(), "statement timeout") {
+			t.Errorf("a statement's time-out: %v", err)
+		}
 		s := startStandby(t, p, StandbyOptions{})
 		for _, server := range []*Postgres{p, s} {
 			got := time.Until(value[time.Time](t, server.URL("postgres"), "SELECT clock_timestamp()"))

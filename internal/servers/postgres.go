@@ -36,8 +36,8 @@ type PostgresOptions struct {
 	// what [FindPostgres] finds.
 	Programs string
 	// Clock is how far the server's clock is ahead of this process's, negative
-	// for behind. It needs libfaketime ([ErrNotInstalled] without). Standbys have
-	// the same.
+	// for behind. It needs gcc ([ErrNotInstalled] without). Standbys have the
+	// same.
 	Clock time.Duration
 	// Logger is told of starts and stops. Defaults to none.
 	Logger *slog.Logger
@@ -82,13 +82,13 @@ func StartPostgres(ctx context.Context, options PostgresOptions) (*Postgres, err
 }
 
 func newPostgres(ctx context.Context, options PostgresOptions, b Binaries) (*Postgres, error) {
-	clock, err := clockEnvironment(options.Clock)
-	if err != nil {
-		return nil, err
-	}
 	place, err := acquire(ctx, options.Dir)
 	if err != nil {
 		return nil, err
+	}
+	clock, err := place.clockEnvironment(ctx, options.Clock)
+	if err != nil {
+		return nil, errors.Join(err, place.release())
 	}
 	p := &Postgres{
 		member: member{
