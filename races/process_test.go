@@ -47,7 +47,8 @@ type workerSpec struct {
 	ArtifactSource, ArtifactTarget     string
 	RepositorySource, RepositoryTarget string
 	ClaimTTL, PublishTimeout           time.Duration
-	Unfenced                           bool
+	Unfenced, ByHandle                 bool
+	HTTPAddr                           string
 	// Path is put before PATH: programs there are found first.
 	Path string
 }
@@ -82,6 +83,8 @@ func (s workerSpec) config(logger *slog.Logger) worker.Config {
 		ClaimTTL: s.ClaimTTL, CursorWait: 100 * time.Millisecond, Concurrency: 8,
 		PublishTimeout: s.PublishTimeout,
 		TestUnfenced:   s.Unfenced,
+		TestByHandle:   s.ByHandle,
+		HTTPAddr:       s.HTTPAddr,
 		Logger:         logger,
 	}
 }
