@@ -24,6 +24,7 @@ type chaos struct {
 	workers  map[string]*process
 
 	resources resources
+	spoiled   spoiled
 	injected  atomic.Int64
 }
 
@@ -146,7 +147,11 @@ func (c *chaos) judge(ctx context.Context) ([]violation, error) {
 	if err != nil {
 		return nil, err
 	}
-	found = append(found, c.stopWorkers()...)
+	more, err := c.verifySpoiled(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found = slices.Concat(found, more, c.stopWorkers())
 	c.timeline.say("comparing")
 	for _, k := range checks {
 		more, err := k.run(ctx, c)

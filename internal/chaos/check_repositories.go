@@ -69,8 +69,9 @@ func (c *chaos) compareRepository(ctx context.Context, source, target string) st
 	if strings.TrimSpace(string(wantHead)) != strings.TrimSpace(string(haveHead)) {
 		return fmt.Sprintf("HEAD is %q, want %q", haveHead, wantHead)
 	}
-	if _, err := git.git(ctx, "", "--git-dir="+target, "rev-list", "--objects", "--all", "--quiet"); err != nil {
-		return "objects are missing: " + err.Error()
+	// It reads each object, also those that no ref needs any more.
+	if _, err := git.git(ctx, "", "--git-dir="+target, "fsck", "--full", "--no-dangling", "--no-reflogs", "--no-progress"); err != nil {
+		return "objects are missing or damaged: " + err.Error()
 	}
 	return ""
 }

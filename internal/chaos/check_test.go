@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +49,12 @@ var damages = []damage{
 	{check: "staging", want: "left over", do: func(t *testing.T, c *chaos) {
 		t.Helper()
 		must(t, os.MkdirAll(c.work.path(targetRepositories, stagingFolder, "hash", "claim"), 0o700))
+	}},
+	{check: "repositories", want: "damaged", do: func(t *testing.T, c *chaos) {
+		t.Helper()
+		packs, err := filepath.Glob(c.work.path(targetRepositories, damagedRepository, "objects/pack/*.pack"))
+		must(t, err)
+		must(t, flipByte.do(packs[0], 0.5))
 	}},
 	{check: "repositories", want: "refs/casq/x", do: func(t *testing.T, c *chaos) {
 		t.Helper()

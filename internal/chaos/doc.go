@@ -61,6 +61,9 @@
 //     from the primary at that time
 //   - Redis loses everything (FLUSHALL); it is killed and started again; it is
 //     frozen, for less or more than a lease is good
+//   - a byte of a copy, or of a mirror's pack, is flipped, or the file is cut off,
+//     or a pack removed, and its verification is asked for. It is asked for again at
+//     the end, of these alone: an update voids a verification that waits
 //
 // A fault that lasts goes on while others begin, except for those that need the
 // same server or worker, which wait for each other.
@@ -77,7 +80,7 @@
 // waited for). Then the workers are stopped, in order, and:
 //
 //   - every file of both sites is compared by content, and every repository ref
-//     by ref, with HEAD and all objects, in both directions
+//     by ref, with HEAD and all objects, which are read, in both directions
 //   - nothing else is at the second site: no empty folder, no staging, no ref of
 //     casq's own
 //   - every row of the registry is synced, with the checksum of what is there,

@@ -42,6 +42,8 @@ var faults = []fault{
 	{"flush Redis", flushRedis},
 	{"restart Redis", restartRedis},
 	{"freeze Redis", freezeRedis},
+	{"spoil a file", spoilFile},
+	{"spoil a mirror", spoilMirror},
 }
 
 // planned is an injection with its time since the start.

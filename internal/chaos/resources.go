@@ -14,9 +14,10 @@ type resources struct {
 }
 
 const (
-	resourceSource = "source" // the primary and its standby
-	resourceHome   = "home"
-	resourceRedis  = "redis"
+	resourceSource  = "source" // the primary and its standby
+	resourceHome    = "home"
+	resourceRedis   = "redis"
+	resourceTargets = "targets" // the second site's folders
 )
 
 // hold waits for resources, in their order, and returns what gives them back.
