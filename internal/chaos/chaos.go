@@ -26,6 +26,7 @@ type chaos struct {
 	resources resources
 	spoiled   spoiled
 	injected  atomic.Int64
+	names     atomic.Int64 // see newName
 }
 
 // play injects faults while an application writes, waits until nothing is left

@@ -64,6 +64,9 @@
 //   - a byte of a copy, or of a mirror's pack, is flipped, or the file is cut off,
 //     or a pack removed, and its verification is asked for. It is asked for again at
 //     the end, of these alone: an update voids a verification that waits
+//   - a target or a source is moved away for up to 3 s, or is under its name only by
+//     way of a link, or another, empty folder has its name: what is written there is
+//     lost. A source is left alone by the application meanwhile
 //
 // A fault that lasts goes on while others begin, except for those that need the
 // same server or worker, which wait for each other.

@@ -44,6 +44,8 @@ var faults = []fault{
 	{"freeze Redis", freezeRedis},
 	{"spoil a file", spoilFile},
 	{"spoil a mirror", spoilMirror},
+	{"swap a target", swapTarget},
+	{"swap a source", swapSource},
 }
 
 // planned is an injection with its time since the start.

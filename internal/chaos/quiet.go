@@ -127,7 +127,10 @@ func (c *chaos) needed(ctx context.Context) (needed int64, err error) {
 // which it is known again.
 const stagingFolder = ".casq"
 
-func isMark(path string) bool { return filepath.Base(path) == "target" }
+func isMark(path string) bool { return filepath.Base(path) == markName }
+
+// markName is the file that a target is known by.
+const markName = "target"
 
 // walk visits what is below a target or source, without staging.
 func walk(root string, visit func(path string, entry fs.DirEntry) error) error {

@@ -18,6 +18,7 @@ const (
 	resourceHome    = "home"
 	resourceRedis   = "redis"
 	resourceTargets = "targets" // the second site's folders
+	resourceSources = "sources" // the first site's
 )
 
 // hold waits for resources, in their order, and returns what gives them back.

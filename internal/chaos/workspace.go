@@ -17,6 +17,7 @@ const (
 	targetFiles        = "target/files"
 	targetRepositories = "target/repositories"
 	incoming           = "source/incoming" // what is about to be renamed into a source
+	swapped            = "swapped"         // folders that had, or have, another's name
 	logs               = "logs"
 	evidence           = "evidence"
 )
@@ -27,7 +28,7 @@ func openWorkspace(base string) (*workspace, error) {
 		return nil, fmt.Errorf("make a temporary folder: %w", err)
 	}
 	w := &workspace{dir: dir}
-	for _, folder := range []string{sourceFiles, sourceRepositories, targetFiles, targetRepositories, incoming, logs} {
+	for _, folder := range []string{sourceFiles, sourceRepositories, targetFiles, targetRepositories, incoming, swapped, logs} {
 		err = errors.Join(err, os.MkdirAll(w.path(folder), 0o700))
 	}
 	if err != nil {
