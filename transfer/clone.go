@@ -18,7 +18,7 @@ func (r *repositoryRun) clone(ctx context.Context, remote *remote) (Result, erro
 	// What is cloned is synced as a whole afterwards, folders included.
 	args := []string{"-c", "core.fsync=none", "clone", "--quiet", "--mirror", "--template="}
 	args = append(append(args, remote.options()...), "--", remote.url, stagedRepository)
-	_, err := r.repositories.git.run(ctx, gitCall{args: args, dir: r.stage.dir, source: remote.folder})
+	_, err := r.repositories.git.run(ctx, gitCall{args: args, dir: r.stage.dir, source: remote})
 	if err != nil {
 		return Result{}, remote.missing(err)
 	}

@@ -180,7 +180,7 @@ func (f *follower) fetchInto(ctx context.Context, into string, names []string) e
 		"--update-shallow", "--refmap=", "--stdin",
 	}
 	args = append(append(args, f.remote.options()...), "--", f.remote.url)
-	_, err := f.mirror.run(ctx, gitCall{args: args, stdin: specs.String(), source: f.remote.folder})
+	_, err := f.mirror.run(ctx, gitCall{args: args, stdin: specs.String(), source: f.remote})
 	return f.remote.missing(err)
 }
 
@@ -188,7 +188,7 @@ func (f *follower) fetchInto(ctx context.Context, into string, names []string) e
 // the source is not local: the protocol does not tell its name then.
 func (g *git) list(ctx context.Context, r *remote) (refs, head, error) {
 	args := append([]string{"ls-remote", "--quiet", "--symref"}, r.options()...)
-	out, err := g.run(ctx, gitCall{args: append(args, "--", r.url), source: r.folder})
+	out, err := g.run(ctx, gitCall{args: append(args, "--", r.url), source: r})
 	if err != nil {
 		return nil, "", r.missing(err)
 	}
@@ -198,7 +198,7 @@ func (g *git) list(ctx context.Context, r *remote) (refs, head, error) {
 	}
 	out, err = g.run(ctx, gitCall{
 		args:   []string{"symbolic-ref", "HEAD"},
-		gitDir: fmt.Sprintf("/proc/self/fd/%d", sourceFD), source: r.folder,
+		gitDir: fmt.Sprintf("/proc/self/fd/%d", sourceFD), source: r,
 	})
 	if err != nil {
 		return nil, "", errors.Join(errors.New("read HEAD of the source"), err)

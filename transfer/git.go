@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -56,10 +56,13 @@ type git struct {
 	path     string
 	protocol string // allowed ones, for GIT_ALLOW_PROTOCOL
 	extra    []string
-	config   *os.File // a memfd: nothing to clean up after a crash
+	config   *os.File      // a memfd: nothing to clean up after a crash
+	stall    time.Duration // without progress, after which git is ended
+	// confined is what git may read besides a local source; nil: anything.
+	confined *confinement
 }
 
-func openGit(ctx context.Context, path string, protocols, extra []string) (*git, error) {
+func openGit(ctx context.Context, path string, protocols, extra []string, log *slog.Logger) (*git, error) {
 	if path == "" {
 		path = "git"
 	}
@@ -75,7 +78,7 @@ func openGit(ctx context.Context, path string, protocols, extra []string) (*git,
 		return nil, fmt.Errorf("keep git configuration in memory: %w", err)
 	}
 	g := &git{
-		path: found, protocol: strings.Join(protocols, ":"), extra: extra,
+		path: found, protocol: strings.Join(protocols, ":"), extra: extra, stall: gitStall,
 		config: os.NewFile(uintptr(fd), "gitconfig"),
 	}
 	_, err = g.config.WriteString(gitConfig)
@@ -86,10 +89,16 @@ func openGit(ctx context.Context, path string, protocols, extra []string) (*git,
 		_ = g.close()
 		return nil, err
 	}
+	g.confine(ctx, log)
 	return g, nil
 }
 
-func (g *git) close() error { return g.config.Close() }
+func (g *git) close() error {
+	if g.confined != nil {
+		g.confined.close()
+	}
+	return g.config.Close()
+}
 
 func (g *git) checkVersion(ctx context.Context) error {
 	out, err := g.run(ctx, gitCall{args: []string{"version"}})
@@ -115,7 +124,7 @@ type gitCall struct {
 	// gitDir is GIT_DIR. Never empty in effect: git would search for a repository
 	// in the folders above and take its configuration.
 	gitDir string
-	source *os.File // the folder of a local source, as file descriptor sourceFD
+	source *remote  // whose folder, if it is local, is file descriptor sourceFD
 	guard  *os.File // the mirror's guard, locked for as long as the process lives
 	stdin  string
 	// strict makes a warning an error: a listing that warns leaves refs out.
@@ -140,19 +149,15 @@ const maxOutput = 128 << 20
 func (g *git) run(ctx context.Context, call gitCall) (string, error) {
 	out := &bounded{limit: maxOutput}
 	tail := &tail{}
+	group := &processGroup{}
+	ctx, end := watched(ctx, g.stall, group.pid)
 	cmd := g.command(ctx, call, out, tail)
-	done := make(chan error)
-	// Pdeathsig fires when the thread that forked ends, not the process: so that
-	// thread is kept for as long as git runs.
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		done <- runGroup(cmd)
-	}()
-	err := <-done
+	err := g.onThread(call, func() error { return group.run(cmd) })
+	ended := context.Cause(ctx)
+	end()
 	switch {
-	case ctx.Err() != nil:
-		return "", fmt.Errorf("git %s: %w", call.name(), context.Cause(ctx))
+	case ended != nil:
+		return "", fmt.Errorf("git %s: %w", call.name(), ended)
 	case out.full:
 		return "", fmt.Errorf("git %s: printed more than %d bytes", call.name(), maxOutput)
 	case err == nil && call.strict && len(tail.kept) > 0:
@@ -176,7 +181,10 @@ func (g *git) command(ctx context.Context, call gitCall, out, errs io.Writer) *e
 		cmd.Dir = fmt.Sprintf("/proc/self/fd/%d", call.dir.Fd())
 	}
 	// A nil file is passed on as closed, and keeps the numbers of the others.
-	cmd.ExtraFiles = []*os.File{configFD - 3: g.config, sourceFD - 3: call.source, guardFD - 3: call.guard}
+	cmd.ExtraFiles = []*os.File{configFD - 3: g.config, guardFD - 3: call.guard}
+	if call.source != nil {
+		cmd.ExtraFiles[sourceFD-3] = call.source.folder
+	}
 	return cmd
 }
 

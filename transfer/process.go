@@ -6,22 +6,39 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
 )
 
-// runGroup runs cmd as a process group of its own and leaves none of it alive.
-func runGroup(cmd *exec.Cmd) error {
-	group := &processGroup{}
-	cmd.Cancel = group.kill
-	group.mutex.Lock()
+// onOwnThread calls f on a thread that does nothing else.
+func onOwnThread(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		done <- f()
+	}()
+	return <-done
+}
+
+// processGroup is killed as a whole, and not after its end.
+type processGroup struct {
+	mutex  sync.Mutex
+	leader int
+}
+
+// run runs cmd as a process group of its own and leaves none of it alive.
+func (p *processGroup) run(cmd *exec.Cmd) error {
+	cmd.Cancel = p.kill
+	p.mutex.Lock()
 	err := cmd.Start()
 	if err == nil {
-		group.leader = cmd.Process.Pid
+		p.leader = cmd.Process.Pid
 	}
-	group.mutex.Unlock()
+	p.mutex.Unlock()
 	if err != nil {
 		return err
 	}
@@ -30,15 +47,9 @@ func runGroup(cmd *exec.Cmd) error {
 	_ = eintr(func() error {
 		return unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
 	})
-	_ = group.kill()
-	group.end()
+	_ = p.kill()
+	p.end()
 	return cmd.Wait()
-}
-
-// processGroup is killed as a whole, and not after its end.
-type processGroup struct {
-	mutex  sync.Mutex
-	leader int
 }
 
 func (p *processGroup) kill() error {
@@ -48,6 +59,13 @@ func (p *processGroup) kill() error {
 		return os.ErrProcessDone
 	}
 	return unix.Kill(-p.leader, unix.SIGKILL)
+}
+
+// pid is that of the leader; 0 before its start and after its end.
+func (p *processGroup) pid() int {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	return p.leader
 }
 
 func (p *processGroup) end() {

@@ -109,10 +109,12 @@ func (t *template) close() error {
 type remote struct {
 	url string
 	// folder is the repository itself for a local source, where git is given the
-	// handle: what was checked is what is read.
+	// handle: the folder that was checked is the one that is read.
 	folder *os.File
 	// tree is the source's folder that it lies in; nil for a URL.
 	tree *tree
+	// alternates are the folders of objects that it borrows from, in that tree.
+	alternates []*os.File
 }
 
 // remote returns the source of the repository at path.
@@ -140,7 +142,7 @@ func (t *template) remote(path string) (*remote, error) {
 }
 
 // openRepository opens a bare repository, or the .git of one with a work tree.
-// A .git that is a file, and a commondir, lead elsewhere and are not followed.
+// A .git that is a file leads elsewhere and is not followed.
 func openRepository(tree *tree, path string) (*os.File, error) {
 	folder, err := tree.openDir(path)
 	if err != nil {
@@ -152,43 +154,18 @@ func openRepository(tree *tree, path string) (*os.File, error) {
 		if inner != kindDir {
 			return nil, fmt.Errorf("%w: %s/.git is a link or file that leads elsewhere", ErrUnsafe, folder.Name())
 		}
-		return checked(tree.openDir(path + "/.git"))
+		return tree.openDir(path + "/.git")
 	}
-	return checked(folder, err)
-}
-
-func checked(folder *os.File, err error) (*os.File, error) {
 	if err != nil {
-		if folder != nil {
-			_ = folder.Close()
-		}
-		return nil, err
-	}
-	if err := checkSource(folder); err != nil {
 		_ = folder.Close()
 		return nil, err
 	}
 	return folder, nil
 }
 
-func checkSource(folder *os.File) error {
-	for _, name := range []string{"HEAD", "objects", "refs", "commondir"} {
-		kind, err := leafKind(int(folder.Fd()), name)
-		if err != nil {
-			return err
-		}
-		switch {
-		case kind == kindLink || (name == "commondir" && kind != kindAbsent):
-			return fmt.Errorf("%w: %s/%s leads elsewhere", ErrUnsafe, folder.Name(), name)
-		case kind == kindAbsent && name != "commondir":
-			return fmt.Errorf("%w: %s is not a git repository (no %s)", ErrMissing, folder.Name(), name)
-		}
-	}
-	return nil
-}
-
 func (r *remote) close() {
 	if r.folder != nil {
+		r.closeAlternates()
 		_ = r.folder.Close()
 		r.tree.leave()
 	}

@@ -97,7 +97,7 @@ func (r *Repositories) open(ctx context.Context) (err error) {
 	if err := r.openSource(); err != nil {
 		return fmt.Errorf("open repository source %q: %w", redact(r.config.SourceURL), err)
 	}
-	r.git, err = openGit(ctx, r.config.GitPath, r.config.AllowedProtocols, r.config.Environment)
+	r.git, err = openGit(ctx, r.config.GitPath, r.config.AllowedProtocols, r.config.Environment, r.config.Logger)
 	return err
 }
 

@@ -70,7 +70,13 @@ func (r *repositoryRun) copy(ctx context.Context, payload json.RawMessage) (Resu
 		return Result{}, err
 	}
 	defer remote.close()
+	if err := remote.inspect(ctx); err != nil {
+		return Result{}, err
+	}
 	result, err := r.copyFrom(ctx, remote)
+	if unsafe := remote.inspect(ctx); errors.Is(unsafe, ErrUnsafe) {
+		return Result{}, errors.Join(unsafe, err)
+	}
 	if err != nil {
 		return Result{}, err
 	}

@@ -41,6 +41,9 @@ func (r *Repositories) verify(ctx context.Context, path string) error {
 		return err
 	}
 	defer remote.close()
+	if err := remote.inspect(ctx); err != nil {
+		return err
+	}
 	want, top, err := r.git.list(ctx, remote)
 	if err != nil {
 		return err

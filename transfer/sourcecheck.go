@@ -1,0 +1,202 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// sourceParts are what git reads of a repository that it serves. Hooks, logs and
+// work trees are not.
+var sourceParts = []struct {
+	name   string
+	kind   kind
+	needed bool
+}{
+	{"HEAD", kindFile, true}, {"objects", kindDir, true}, {"refs", kindDir, true},
+	{"config", kindFile, false}, {"config.worktree", kindFile, false}, {"packed-refs", kindFile, false},
+	{"shallow", kindFile, false}, {"info", kindDir, false}, {"reftable", kindDir, false},
+}
+
+// inspect refuses a local source in which something leads git elsewhere, or keeps
+// it waiting for ever: only files and folders are there, and alternates stay in the
+// folder of all repositories.
+//
+// Whoever owns the repository may change it a moment later. So git is kept from
+// reading anything else, where the kernel can do that (see [git.confined]), and it is
+// inspected again when all has been read.
+func (r *remote) inspect(ctx context.Context) error {
+	if r.folder == nil {
+		return nil
+	}
+	for _, part := range sourceParts {
+		if err := inspectPart(ctx, r.folder, part.name, part.kind, part.needed); err != nil {
+			return err
+		}
+	}
+	if kind, err := leafKind(int(r.folder.Fd()), "commondir"); err != nil || kind != kindAbsent {
+		return errors.Join(err, fmt.Errorf("%w: %s/commondir leads elsewhere", ErrUnsafe, r.folder.Name()))
+	}
+	r.closeAlternates()
+	objects, err := openChild(r.folder, "objects")
+	if err != nil {
+		return err
+	}
+	defer objects.Close()
+	return r.inspectAlternates(ctx, objects, maxAlternates)
+}
+
+func inspectPart(ctx context.Context, folder *os.File, name string, want kind, needed bool) error {
+	at := folder.Name() + "/" + name
+	kind, err := leafKind(int(folder.Fd()), name)
+	switch {
+	case err != nil:
+		return fmt.Errorf("look at %s: %w", at, err)
+	case kind == kindAbsent && needed:
+		return fmt.Errorf("%w: %s is not a git repository (no %s)", ErrMissing, folder.Name(), name)
+	case kind == kindAbsent:
+		return nil
+	case kind != want:
+		return misplaced(kind, at)
+	case kind != kindDir:
+		return nil
+	}
+	child, err := openChild(folder, name)
+	if err != nil {
+		return vanishedOr(err)
+	}
+	defer child.Close()
+	return onlyPlain(ctx, child)
+}
+
+// misplaced is the error for what git must not be led to.
+func misplaced(k kind, at string) error {
+	switch k {
+	case kindLink:
+		return fmt.Errorf("%w: %s at the source is a symbolic link, which may lead elsewhere", ErrUnsafe, at)
+	case kindFile, kindDir:
+		return fmt.Errorf("%w: %s at the source is not what a git repository has there", ErrUnsafe, at)
+	default:
+		return fmt.Errorf("%w: %s at the source is neither a file nor a folder", ErrUnsafe, at)
+	}
+}
+
+// vanishedOr lets pass what went meanwhile: git is at work there.
+func vanishedOr(err error) error {
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return err
+}
+
+// onlyPlain looks at all that is below a folder.
+func onlyPlain(ctx context.Context, dir *os.File) error {
+	for {
+		entries, err := dir.ReadDir(512)
+		for _, entry := range entries {
+			if err := plainEntry(ctx, dir, entry); err != nil {
+				return err
+			}
+		}
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil || len(entries) == 0:
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return vanishedOr(err)
+		}
+	}
+}
+
+func plainEntry(ctx context.Context, dir *os.File, entry os.DirEntry) error {
+	at := dir.Name() + "/" + entry.Name()
+	switch {
+	case entry.IsDir():
+		child, err := openChild(dir, entry.Name())
+		if err != nil {
+			return vanishedOr(err)
+		}
+		defer child.Close()
+		return onlyPlain(ctx, child)
+	case entry.Type()&os.ModeSymlink != 0:
+		return misplaced(kindLink, at)
+	case !entry.Type().IsRegular():
+		return misplaced(kindOther, at)
+	}
+	return nil
+}
+
+// maxAlternates is how long a chain of alternates may be; git's own limit.
+const maxAlternates = 5
+
+// inspectAlternates opens the folders of objects that this one borrows from. They
+// may lie in the source only.
+func (r *remote) inspectAlternates(ctx context.Context, objects *os.File, left int) error {
+	text, err := readSmall(objects, "info/alternates")
+	if err != nil {
+		return vanishedOr(err)
+	}
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		where, ok := r.withinSource(strings.TrimPrefix(objects.Name(), r.tree.name+"/"), line)
+		if !ok || left == 0 {
+			return fmt.Errorf("%w: %s/info/alternates leads out of the source, to %q, or too far", ErrUnsafe, objects.Name(), clip(line))
+		}
+		dir, err := r.tree.openDir(where)
+		if err != nil {
+			return fmt.Errorf("open an alternate of %s: %w", objects.Name(), err)
+		}
+		r.alternates = append(r.alternates, dir)
+		if err := inspectPart(ctx, dir, ".", kindDir, true); err != nil {
+			return err
+		}
+		if err := r.inspectAlternates(ctx, dir, left-1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// withinSource is where a line of an alternates file leads, below the source.
+func (r *remote) withinSource(objects, line string) (string, bool) {
+	if line[0] == '"' { // quoted; nobody needs that
+		return "", false
+	}
+	if !path.IsAbs(line) {
+		line = path.Join(objects, line)
+		return line, filepath.IsLocal(line)
+	}
+	target, err := filepath.EvalSymlinks(r.tree.name)
+	for _, name := range []string{r.tree.name, target} {
+		rel, inside := strings.CutPrefix(path.Clean(line), name+"/")
+		if inside && err == nil && filepath.IsLocal(rel) {
+			return rel, true
+		}
+	}
+	return "", false
+}
+
+func (r *remote) closeAlternates() {
+	for _, dir := range r.alternates {
+		_ = dir.Close()
+	}
+	r.alternates = nil
+}
+
+// folders are what git may read of a local source.
+func (r *remote) folders() []*os.File {
+	return slices.Concat([]*os.File{r.folder}, r.alternates)
+}

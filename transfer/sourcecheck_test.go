@@ -1,0 +1,186 @@
+package transfer
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"casq/internal/landlock"
+)
+
+// What keeps git for ever, or leads it elsewhere, is refused before git is let
+// loose on it, for a first copy as for an update and a verification.
+func TestSourceHasFilesAndFoldersOnly(t *testing.T) {
+	t.Parallel()
+	fifo := func(name string) func(t *testing.T, dir, _ string) {
+		return func(t *testing.T, dir, _ string) {
+			path := filepath.Join(dir, name)
+			_ = os.Remove(path)
+			must(t, os.MkdirAll(filepath.Dir(path), 0o755))
+			must(t, unix.Mkfifo(path, 0o644))
+		}
+	}
+	link := func(name string) func(t *testing.T, dir, outside string) {
+		return func(t *testing.T, dir, outside string) {
+			path := filepath.Join(dir, name)
+			must(t, os.RemoveAll(path))
+			must(t, os.MkdirAll(filepath.Dir(path), 0o755))
+			must(t, os.Symlink(filepath.Join(outside, name), path))
+		}
+	}
+	hostile := map[string]func(t *testing.T, dir, outside string){
+		"alternates elsewhere": func(t *testing.T, dir, outside string) {
+			write(t, dir, "objects/info/alternates", outside+"/objects\n")
+		},
+		"alternates above": func(t *testing.T, dir, _ string) { write(t, dir, "objects/info/alternates", "../../../x/objects\n") },
+		"alternates, quoted": func(t *testing.T, dir, outside string) {
+			write(t, dir, "objects/info/alternates", fmt.Sprintf("%q\n", outside+"/objects"))
+		},
+		"alternates of an alternate": func(t *testing.T, dir, outside string) {
+			write(t, dir, "../pool.git/objects/info/alternates", outside+"/objects\n")
+			write(t, dir, "objects/info/alternates", "../../pool.git/objects\n")
+		},
+		"a link in an alternate": func(t *testing.T, dir, outside string) {
+			link("objects/ab")(t, filepath.Join(filepath.Dir(dir), "pool.git"), outside)
+			write(t, dir, "objects/info/alternates", "../../pool.git/objects\n")
+		},
+		"alternates in a circle": func(t *testing.T, dir, _ string) { write(t, dir, "objects/info/alternates", "../objects\n") },
+	}
+	for _, name := range []string{"config", "packed-refs", "HEAD", "refs/heads/x", "refs/deep/er", "objects/info/alternates", "objects/aa/bb", "shallow", "info/attributes"} {
+		hostile["fifo "+name], hostile["link "+name] = fifo(name), link(name)
+	}
+	for _, name := range []string{"objects", "refs", "objects/pack", "objects/ab", "refs/heads"} {
+		hostile["link "+name] = link(name)
+	}
+	for name, plant := range hostile {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setupRepositories(t)
+			outside := t.TempDir()
+			gitIn(t, outside, "init", "--quiet", "--bare")
+			commit(t, outside, "refs/heads/main", "secret")
+			gitIn(t, outside, "pack-refs", "--all")
+			b.newSource(t, "pool.git")
+			dir := b.newSource(t, "r.git")
+			b.mustSync(t, "r.git")
+			before := state(t, filepath.Join(b.target, "r.git"))
+			plant(t, dir, outside)
+			for _, fresh := range []bool{false, true} {
+				place := b.place("r.git")
+				place.Fresh = fresh
+				_, err := b.sync(t, place)
+				wantError(t, err, ErrUnsafe)
+			}
+			wantError(t, b.Verify(t.Context(), Place{Key: "r.git"}, nil, ""), ErrUnsafe)
+			if after := state(t, filepath.Join(b.target, "r.git")); after != before {
+				t.Errorf("the mirror is now %s", after)
+			}
+		})
+	}
+}
+
+// Pools of objects in the same source are used by forks.
+func TestSourceMayBorrowWithinTheSource(t *testing.T) {
+	t.Parallel()
+	b := setupRepositories(t)
+	pool := b.newSource(t, "pool.git")
+	for name, line := range map[string]string{
+		"relative": "../../pool.git/objects", "absolute": pool + "/objects", "commented": "# a pool\n\n../../pool.git/objects",
+	} {
+		key := name + ".git"
+		gitIn(t, b.source, "clone", "--quiet", "--mirror", "pool.git", key)
+		must(t, os.RemoveAll(filepath.Join(b.source, key, "objects", "pack")))
+		must(t, os.Mkdir(filepath.Join(b.source, key, "objects", "pack"), 0o755))
+		must(t, os.RemoveAll(filepath.Join(b.source, key, "objects")))
+		write(t, b.source, key+"/objects/info/alternates", line+"\n")
+		b.mustSync(t, key)
+		commit(t, filepath.Join(b.source, key), "refs/heads/main", "more")
+		b.mustSync(t, key)
+		must(t, b.Verify(t.Context(), Place{Key: key}, nil, ""))
+	}
+}
+
+// What is put there after it was looked at leads nowhere: git is kept from reading
+// it, and what has been read is looked at again.
+func TestSourceThatIsSwitchedAfterTheLook(t *testing.T) {
+	t.Parallel()
+	for _, back := range []bool{false, true} {
+		t.Run(fmt.Sprintf("and back is %v", back), func(t *testing.T) {
+			t.Parallel()
+			if back && !landlock.Supported() {
+				t.Skip("the kernel has no Landlock")
+			}
+			source, outside := t.TempDir(), t.TempDir()
+			gitIn(t, outside, "init", "--quiet", "--bare")
+			secret := commit(t, outside, "refs/heads/secret", "secret")
+			gitIn(t, outside, "pack-refs", "--all")
+			// A git that switches the source just before it really runs.
+			script := filepath.Join(t.TempDir(), "switching-git")
+			again := ""
+			if back {
+				again = "rm -rf packed-refs objects; mv packed-refs.real packed-refs; mv objects.real objects"
+			}
+			must(t, os.WriteFile(script, fmt.Appendf(nil, `#!/bin/sh
+for arg; do case $arg in ls-remote|fetch|clone)
+  (cd %[1]s/r.git; [ -d objects.real ] || { mv packed-refs packed-refs.real; mv objects objects.real
+   ln -s %[2]s/packed-refs packed-refs; ln -s %[2]s/objects objects; })
+  %[3]s "$@"; code=$?
+  (cd %[1]s/r.git; :; %[4]s)
+  exit $code;;
+esac; done
+exec %[3]s "$@"
+`, source, outside, gitPath(t), again), 0o755))
+			b := setupRepositories(t, func(c *RepositoriesConfig) { c.SourceURL, c.GitPath = source, script })
+			b.source = source
+			dir := b.newSource(t, "r.git")
+			gitIn(t, dir, "pack-refs", "--all")
+			_, err := b.sync(t, b.place("r.git"))
+			if err == nil || !back && !strings.Contains(err.Error(), "symbolic link") {
+				t.Errorf("error is %v", err)
+			}
+			wantAbsent(t, b.target, "r.git")
+			if err != nil && strings.Contains(err.Error(), secret) {
+				t.Errorf("it tells: %v", err)
+			}
+		})
+	}
+}
+
+// A git that does nothing is ended, whatever it waits for.
+func TestGitWithoutProgressIsEnded(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	fifo := filepath.Join(folder, "fifo")
+	must(t, unix.Mkfifo(fifo, 0o600))
+	script := filepath.Join(folder, "waiting-git")
+	must(t, os.WriteFile(script, fmt.Appendf(nil, `#!/bin/sh
+case " $* " in *" ls-remote "*) exec %[1]s hash-object --stdin <%[2]s;; esac
+exec %[1]s "$@"
+`, gitPath(t), fifo), 0o755))
+	b := setupRepositories(t, func(c *RepositoriesConfig) { c.GitPath = script })
+	b.git.stall = 300 * time.Millisecond
+	dir := b.newSource(t, "r.git")
+	_, err := b.sync(t, b.place("r.git"))
+	if err != nil { // a clone lists afterwards
+		wantStalled(t, err)
+	}
+	writer, err := os.OpenFile(fifo, os.O_RDWR, 0)
+	must(t, err)
+	defer writer.Close()
+	commit(t, dir, "refs/heads/main", "two")
+	_, err = b.sync(t, b.place("r.git"))
+	wantStalled(t, err)
+	wantNoStaging(t, b.target)
+}
+
+func wantStalled(t *testing.T, err error) {
+	t.Helper()
+	if err == nil || !strings.Contains(err.Error(), "no progress") {
+		t.Fatalf("error is %v", err)
+	}
+}
