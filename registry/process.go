@@ -204,13 +204,17 @@ func (p *Process) watchOthers(ctx context.Context) error {
 		return fmt.Errorf("look at the other processes: %w", err)
 	}
 	for _, b := range p.tracker.observe(time.Now(), beats) {
-		tag, err := p.cfg.Pool.Exec(ctx, `UPDATE casq.processes SET dead_at = clock_timestamp()
-			WHERE id = $1 AND beat = $2 AND dead_at IS NULL`, b.ID, b.Beat)
-		if err != nil {
+		var host string
+		var pid int32
+		err := p.cfg.Pool.QueryRow(ctx, `UPDATE casq.processes SET dead_at = clock_timestamp()
+			WHERE id = $1 AND beat = $2 AND dead_at IS NULL RETURNING host, pid`, b.ID, b.Beat).Scan(&host, &pid)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 			return fmt.Errorf("mark a process as dead: %w", err)
 		}
-		if tag.RowsAffected() > 0 {
-			p.cfg.Logger.WarnContext(ctx, "process stood still, its claims are handed on", "component", "process", "process", b.ID)
+		if err == nil {
+			// Killed, frozen or cut off: nobody here can tell.
+			p.cfg.Logger.WarnContext(ctx, "process showed no sign of life, its claims are handed on", "component", "process",
+				"process", b.ID, "host", host, "pid", pid, "for", p.cfg.ClaimTTL)
 		}
 	}
 	return nil

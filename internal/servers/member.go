@@ -158,7 +158,37 @@ func (m *member) stop(ctx context.Context, signal syscall.Signal, clean func()) 
 	if err != nil {
 		err = errors.Join(err, m.process.kill())
 	}
+	if m.place.kept() {
+		err = errors.Join(err, m.endRestarted(ctx, signal))
+	}
 	clean()
 	m.logger.LogAttrs(ctx, slog.LevelDebug, "server stopped", slog.String("server", m.kind), slog.String("dir", m.place.dir))
 	return errors.Join(err, m.place.release())
+}
+
+// endRestarted ends a server that works with this one's data and is not this
+// process's child: somebody has restarted it by hand, by pg_ctl, say. What does
+// not end in order is killed.
+func (m *member) endRestarted(ctx context.Context, signal syscall.Signal) error {
+	pids, err := serversIn(m.place.data())
+	if err != nil || len(pids) == 0 {
+		return err
+	}
+	m.logger.LogAttrs(ctx, slog.LevelInfo, "server was restarted by somebody, stopping it", slog.String("server", m.kind), slog.Any("pids", pids))
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("stop %s, process %d, which somebody has started: %w", m.kind, pid, err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	err = poll(ctx, func() (bool, error) {
+		left, err := serversIn(m.place.data())
+		return len(left) == 0, err
+	})
+	if err != nil {
+		return errors.Join(fmt.Errorf("wait until %s has stopped, which somebody has started: %w", m.kind, err),
+			endLeftovers(m.place.run.user, "keep", m.place.dir))
+	}
+	return nil
 }

@@ -164,6 +164,27 @@ func TestPostgresStaysInItsFolder(t *testing.T) {
 	}
 }
 
+// pg_ctl restart is what somebody does who has changed a setting.
+func TestStopEndsAServerThatWasRestartedByHand(t *testing.T) {
+	t.Parallel()
+	p := startPostgres(t, PostgresOptions{Dir: folder(t)})
+	pid := p.process.pid
+	out, err := p.place.command(limit(t), p.binaries.path("pg_ctl"), "restart", "-w", "-D", p.place.data(), "-l", filepath.Join(p.place.data(), "by-hand.log")).CombinedOutput()
+	if err != nil {
+		t.Fatalf("restart it by hand: %v\n%s", err, out)
+	}
+	must(t, p.process.wait(limit(t)))
+	by, err := serversIn(p.place.data())
+	must(t, err)
+	if len(by) != 1 || by[0] == pid {
+		t.Fatalf("the folder's servers are %v, want one that is not %d", by, pid)
+	}
+	must(t, p.Stop(limit(t)))
+	if left, err := serversIn(p.place.data()); err != nil || len(left) > 0 {
+		t.Errorf("left running: %v, %v", left, err)
+	}
+}
+
 func TestFolderOfSomethingElseIsRefused(t *testing.T) {
 	t.Parallel()
 	dir := folder(t)

@@ -191,6 +191,41 @@ func childrenOf(pid int) ([]int, error) {
 	return children, nil
 }
 
+// serversIn lists the servers that work in a data folder, without their children.
+func serversIn(data string) ([]int, error) {
+	data, err := filepath.EvalSymlinks(data)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	entries, globErr := filepath.Glob("/proc/[0-9]*/cwd")
+	if err := errors.Join(err, globErr); err != nil {
+		return nil, fmt.Errorf("list processes in /proc: %w", err)
+	}
+	parents := make(map[int]int)
+	for _, entry := range entries {
+		// Of processes that end, and of other users, nothing is told.
+		if dir, err := os.Readlink(entry); err != nil || dir != data {
+			continue
+		}
+		name, err := os.ReadFile(filepath.Join(filepath.Dir(entry), "comm"))
+		program := strings.TrimSpace(string(name))
+		if err != nil || program != "postgres" && program != "redis-server" {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(entry)))
+		if err == nil {
+			parents[pid], _ = parentOf(pid)
+		}
+	}
+	var servers []int
+	for pid, parent := range parents {
+		if _, child := parents[parent]; !child {
+			servers = append(servers, pid)
+		}
+	}
+	return servers, nil
+}
+
 // parentOf returns a process's parent and state letter, zero when it is gone.
 func parentOf(pid int) (ppid int, state byte) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
