@@ -1,8 +1,11 @@
 package jobs
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,6 +44,8 @@ func TestMissingAtTheSource(t *testing.T) {
 	b := setupWork(t, m)
 	missing := func(context.Context) error { return transfer.ErrMissing }
 	m.copy = missing
+	var warned bytes.Buffer
+	b.worker.cfg.Logger = slog.New(slog.NewTextHandler(&warned, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	since := func() (at *time.Time, retry *time.Time, status string) {
 		t.Helper()
 		err := b.pool.QueryRow(t.Context(), "SELECT missing_since, retry_at, status FROM casq.registry_status").Scan(&at, &retry, &status)
@@ -65,6 +70,9 @@ func TestMissingAtTheSource(t *testing.T) {
 		if !at.Equal(first) {
 			t.Errorf("attempt %d: missing since %s, want %s", attempt, at, first)
 		}
+	}
+	if n := strings.Count(warned.String(), "run failed"); n != 1 || b.worker.Stats.Missing.Load() != 30 {
+		t.Errorf("%d attempts are told in %d warnings, want one:\n%s", b.worker.Stats.Missing.Load(), n, warned.String())
 	}
 	m.copy = func(context.Context) error { return errors.New("disk full") }
 	if err := b.work(t.Context(), 1); errors.Is(err, river.JobSnooze(0)) {

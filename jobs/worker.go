@@ -174,7 +174,15 @@ func (w *Worker) give(ctx context.Context, job *rivertype.JobRow, claim *registr
 		return w.fenced(ctx, claim, errors.Join(cause, err))
 	}
 	w.Stats.Failed.Add(1)
-	w.cfg.Logger.WarnContext(ctx, "run failed", append(w.attrs(claim, cause), "retry_at", end.retryAt)...)
+	level := slog.LevelWarn
+	if end.missing {
+		w.Stats.Missing.Add(1)
+		// It is told once, and looked for as long as it is wanted.
+		if claim.Attempts > 1 {
+			level = slog.LevelDebug
+		}
+	}
+	w.cfg.Logger.Log(ctx, level, "run failed", append(w.attrs(claim, cause), "retry_at", end.retryAt)...)
 	if err != nil {
 		return errors.Join(cause, err)
 	}

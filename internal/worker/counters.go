@@ -33,12 +33,12 @@ func (w *worker) newCounters() *counter.Counters {
 func (w *worker) count(ctx context.Context) {
 	for ctx.Err() == nil {
 		if may, err := w.mayCount(ctx); may && err == nil {
-			w.roles.set("counters", true, "")
+			w.take(ctx, "counters")
 			w.counting.Store(true)
 			w.countWhile(ctx)
 		}
 		w.counting.Store(false)
-		w.roles.drop("counters")
+		w.giveUp(ctx, "counters")
 		select {
 		case <-ctx.Done():
 		case <-time.After(countersPoll):

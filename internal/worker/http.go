@@ -63,13 +63,13 @@ func (w *worker) serveHTTP(ctx context.Context) (stop func(), err error) {
 }
 
 func (w *worker) readyz(rw http.ResponseWriter, r *http.Request, home *probe) {
-	state, ready := w.roles.snapshot()
+	state, reason := w.roles.snapshot()
 	body := struct {
 		Ready bool                 `json:"ready"`
 		Roles map[string]roleState `json:"roles"`
 		Error string               `json:"error,omitempty"`
-	}{ready, state, ""}
-	if ready {
+	}{reason == "", state, reason}
+	if body.Ready {
 		if err := home.answer(r.Context()); err != nil {
 			body.Ready, body.Error = false, "home does not answer"
 		}

@@ -3,15 +3,18 @@ package worker
 import (
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 )
 
 // roles is what this worker does at present, for /readyz and the log.
 //
-// mu guards state.
+// mu guards what follows it.
 type roles struct {
 	mu    sync.Mutex
 	state map[string]roleState
+	// waiting is what has to be there before there is any role.
+	waiting string
 }
 
 type roleState struct {
@@ -21,31 +24,58 @@ type roleState struct {
 
 func newRoles() *roles { return &roles{state: make(map[string]roleState)} }
 
-func (r *roles) set(name string, ready bool, reason string) {
+// set returns true for a role that is new.
+func (r *roles) set(name string, ready bool, reason string) (taken bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	_, had := r.state[name]
 	r.state[name] = roleState{ready, reason}
+	return !had
 }
 
-func (r *roles) drop(name string) {
+// drop returns true for a role that was there.
+func (r *roles) drop(name string) (dropped bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	_, had := r.state[name]
 	delete(r.state, name)
+	return had
+}
+
+// wait says what is waited for before there is any role; "" ends it.
+func (r *roles) wait(what string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.waiting = what
 }
 
 func (r *roles) names() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Sorted(maps.Keys(r.state))
+	names := slices.AppendSeq(make([]string, 0, len(r.state)), maps.Keys(r.state))
+	slices.Sort(names)
+	return names
 }
 
-// snapshot returns all roles, and whether each of them is ready.
-func (r *roles) snapshot() (map[string]roleState, bool) {
+// snapshot returns all roles, and what keeps the worker from being ready: what it
+// waits for, or else the roles that are not; "" when it is ready.
+func (r *roles) snapshot() (state map[string]roleState, reason string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	ready := len(r.state) > 0
-	for _, s := range r.state {
-		ready = ready && s.Ready
+	var missing []string
+	for name, s := range r.state {
+		if !s.Ready {
+			missing = append(missing, name)
+		}
 	}
-	return maps.Clone(r.state), ready
+	slices.Sort(missing)
+	switch {
+	case r.waiting != "":
+		reason = "waiting for " + r.waiting
+	case len(missing) > 0:
+		reason = "not ready: " + strings.Join(missing, ", ")
+	case len(r.state) == 0:
+		reason = "nothing to do: no table is tracked here, and no target is set"
+	}
+	return maps.Clone(r.state), reason
 }

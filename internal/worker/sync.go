@@ -89,6 +89,7 @@ func (w *worker) session(ctx context.Context) error {
 	var group sync.WaitGroup
 	beating, stopBeating := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() { process.Run(beating) })
+	group.Go(func() { w.summarize(beating, &work.Stats) })
 	group.Go(func() { every(beating, 5*time.Second, func() error { return counters.Adopt(beating) }, w.log) })
 	keeper := &jobs.Keeper{
 		Queue: w.queue, Present: present, Process: process, Counters: counters, Logger: w.log, After: jobs.LostAfter,
@@ -106,12 +107,45 @@ func (w *worker) session(ctx context.Context) error {
 	return err
 }
 
+// summaryEvery is how often a worker tells what it has done: its runs are not told
+// one by one.
+const summaryEvery = time.Minute
+
 // logStats says what became of the session's runs.
 func (w *worker) logStats(ctx context.Context, s *jobs.Stats) {
-	w.log.InfoContext(ctx, "session ended", "claimed", s.Claimed.Load(), "synced", s.Synced.Load(),
-		"superseded", s.Superseded.Load(), "handed_over", s.HandedOver.Load(), "fenced", s.Fenced.Load(),
-		"released", s.Released.Load(), "failed", s.Failed.Load(), "bytes", s.Bytes.Load(),
-		"verified", s.Verified.Load(), "mismatched", s.Mismatched.Load())
+	var attrs []any
+	for _, c := range s.Counts() {
+		attrs = append(attrs, c.Name, c.N)
+	}
+	w.log.InfoContext(ctx, "session ended", attrs...)
+}
+
+// summarize says each minute what was done in it, if anything, until ctx is done.
+func (w *worker) summarize(ctx context.Context, s *jobs.Stats) {
+	ticker := time.NewTicker(summaryEvery)
+	defer ticker.Stop()
+	for last := s.Counts(); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now := s.Counts()
+		if attrs := since(last, now); len(attrs) > 0 {
+			w.log.InfoContext(ctx, "done in the last minute", attrs...)
+		}
+		last = now
+	}
+}
+
+// since is what has changed between two counts.
+func since(last, now []jobs.Count) (attrs []any) {
+	for i, c := range now {
+		if n := c.N - last[i].N; n != 0 {
+			attrs = append(attrs, c.Name, n)
+		}
+	}
+	return attrs
 }
 
 func (w *worker) newClient(process *registry.Process, workers *river.Workers, present *jobs.Present) (*river.Client[pgx.Tx], error) {
@@ -126,6 +160,7 @@ func (w *worker) newClient(process *registry.Process, workers *river.Workers, pr
 		FetchPollInterval: jobs.FetchPollInterval,
 		SoftStopTimeout:   softStop,
 		JobTimeout:        w.cfg.TestJobTimeout,
+
 		// Named after what it was made for; River reads all its time here.
 		Test: river.TestConfig{Time: w.queue.Clock()},
 

@@ -27,10 +27,10 @@ var mayTickSQL string
 func (w *worker) tick(ctx context.Context) {
 	for ctx.Err() == nil {
 		if may, err := w.mayTick(ctx); err == nil && may {
-			w.roles.set("ticker", true, "")
+			w.take(ctx, "ticker")
 			w.tickWhile(ctx)
 		}
-		w.roles.drop("ticker")
+		w.giveUp(ctx, "ticker")
 		select {
 		case <-ctx.Done():
 		case <-time.After(5 * time.Second):

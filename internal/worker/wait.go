@@ -56,6 +56,7 @@ func (w *worker) openRedis(ctx context.Context) error {
 // waitFolders opens sources and targets. A folder that is not there may be one
 // that is not mounted yet, and a bucket's server one that is being started.
 func (w *worker) waitFolders(ctx context.Context) error {
+	w.roles.wait("sources and targets")
 	return w.retryEach(ctx, "sources and targets", func() (err error) {
 		if w.movers, err = w.openMovers(ctx); err != nil {
 			w.roles.set(foldersRole, false, err.Error())

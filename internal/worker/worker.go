@@ -61,6 +61,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	w := &worker{cfg: cfg.withDefaults(), log: cfg.Logger, roles: newRoles()}
+	w.roles.wait("home")
 	defer w.close()
 	stopHTTP, err := w.serveHTTP(ctx)
 	if err != nil {
@@ -97,6 +98,7 @@ func (w *worker) open(ctx context.Context) error {
 		return err
 	}
 	if w.cfg.Migrate {
+		w.roles.wait("home's migrations")
 		if err := migrations.Up(ctx, w.cfg.HomeURL, w.log); err != nil {
 			return err
 		}
@@ -114,6 +116,7 @@ func (w *worker) open(ctx context.Context) error {
 		return err
 	}
 	w.counters = w.newCounters()
+	w.roles.wait("")
 	return nil
 }
 
@@ -159,14 +162,14 @@ const clockEvery = 2 * time.Second
 
 // work runs all roles and returns when they have stopped.
 func (w *worker) work(ctx context.Context) {
+	w.expect(ctx)
+	w.log.InfoContext(ctx, "worker started", "roles", w.roles.names())
 	var group sync.WaitGroup
 	group.Go(func() { w.tick(ctx) })
 	group.Go(func() { w.retain(ctx) })
 	group.Go(func() { w.count(ctx) })
 	group.Go(func() { every(ctx, clockEvery, func() error { return w.queue.ReadClock(ctx) }, w.log) })
 	if w.cfg.copies() {
-		w.roles.set("registry", true, "")
-		w.roles.set("sync", false, "not started yet")
 		group.Go(func() { w.follow(ctx) })
 		group.Go(func() { w.report(ctx) })
 		group.Go(func() { w.sync(ctx) })
@@ -174,9 +177,36 @@ func (w *worker) work(ctx context.Context) {
 			every(ctx, time.Second, func() error { return w.watchFolders(ctx) }, w.log)
 		})
 	}
-	w.log.InfoContext(ctx, "worker started", "roles", w.roles.names())
 	group.Wait()
 	w.log.InfoContext(ctx, "worker stopped")
+}
+
+// expect sets the roles that this worker has from the start, so that its first
+// line names them all. Others may come, as tables become tracked.
+func (w *worker) expect(ctx context.Context) {
+	if may, err := w.mayTick(ctx); err == nil && may {
+		w.roles.set("ticker", true, "")
+	}
+	if may, err := w.mayCount(ctx); err == nil && may {
+		w.roles.set("counters", true, "")
+	}
+	if w.cfg.copies() {
+		w.roles.set("registry", true, "")
+		w.roles.set("sync", false, "not started yet")
+	}
+}
+
+// take and giveUp are for roles that come and go.
+func (w *worker) take(ctx context.Context, role string) {
+	if w.roles.set(role, true, "") {
+		w.log.InfoContext(ctx, "role taken on", "role", role)
+	}
+}
+
+func (w *worker) giveUp(ctx context.Context, role string) {
+	if w.roles.drop(role) && ctx.Err() == nil {
+		w.log.InfoContext(ctx, "role given up", "role", role)
+	}
 }
 
 // follow is the registry's consumer. A log that does not continue stops the
