@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,6 +38,14 @@ const noticeWindow = time.Millisecond
 // each worker asks so often: at 100 ms, 200 kinds were 1,900 transactions a second
 // while nothing happened.
 const FetchPollInterval = time.Second
+
+// ReindexerIndexNames are the indexes that River rebuilds now and then: those that
+// it does by default, but its two GIN indexes, which casq's migrations drop.
+func ReindexerIndexNames() []string {
+	return slices.DeleteFunc(river.ReindexerIndexNamesDefault(), func(name string) bool {
+		return name == "river_job_args_index" || name == "river_job_metadata_index"
+	})
+}
 
 //go:embed orphans.sql
 var orphansSQL string

@@ -195,3 +195,38 @@ func TestOrphansAreFoundByState(t *testing.T) {
 }
 
 var _ registry.Queue = (*Queue)(nil)
+
+// The jobs of a thing are found without looking at those of others, and without
+// River's GIN indexes, which are not there and not on River's list to be rebuilt.
+func TestJobsOfAThingAreFoundByTheirIndex(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, `INSERT INTO river.river_job (state, kind, queue, max_attempts, args)
+		SELECT 'available', 'casq_sync', 'thing', 25, jsonb_build_object('kind', 'thing', 'resource_id', n::text, 'version', n)
+		FROM generate_series(1, 5000) AS n`)
+	b.exec(t, "ANALYZE river.river_job")
+	rows, err := b.pool.Query(t.Context(), "EXPLAIN "+thingSQL, "thing", "7", int64(7), int64(9))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil || !strings.Contains(strings.Join(plan, "\n"), "casq_job_of_resource") {
+		t.Errorf("%v\n%s", err, strings.Join(plan, "\n"))
+	}
+	rows, err = b.pool.Query(t.Context(), "SELECT indexname FROM pg_indexes WHERE schemaname = 'river' ORDER BY 1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	there, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range ReindexerIndexNames() {
+		if !slices.Contains(there, name) {
+			t.Errorf("River would rebuild %s, of %v", name, there)
+		}
+	}
+	if slices.Contains(there, "river_job_args_index") || slices.Contains(there, "river_job_metadata_index") {
+		t.Errorf("a GIN index is there: %v", there)
+	}
+}

@@ -2,6 +2,7 @@
 -- one that has it ($4), whatever its version is.
 SELECT j.id
 FROM river.river_job AS j
-WHERE (j.args @> jsonb_build_object('kind', $1::text, 'resource_id', $2::text, 'version', $3::bigint) OR j.id = $4)
-  AND j.state IN ('available', 'pending', 'retryable', 'scheduled', 'running')
+WHERE ((j.args ->> 'resource_id') COLLATE "C" = $2 AND j.args ->> 'kind' = $1 AND (j.args ->> 'version')::bigint = $3
+       OR j.id = $4)
+  AND j.finalized_at IS NULL
 ORDER BY j.id

@@ -1,6 +1,19 @@
 -- The registry, the cursors that fill it, and what this site has of each kind.
 --
--- Lock: none on existing objects. Deploy: at any time.
+-- Lock: ACCESS EXCLUSIVE on river.river_job, for moments: River's migrations have
+-- just made it. Deploy: at any time.
+
+-- The jobs of a thing that have not ended, for who asks what it waits for, and who
+-- cancels it.
+--
+-- It stands in for River's two GIN indexes. Nobody reads the one of the metadata.
+-- The one of the arguments could answer this, but keeps a key for each version
+-- that ever was, which vacuum never takes out: it grows while the jobs get fewer,
+-- and each insert pays for it. internal/worker does not have them rebuilt.
+CREATE INDEX casq_job_of_resource ON river.river_job
+    (((args ->> 'resource_id') COLLATE "C"), (args ->> 'kind')) WHERE finalized_at IS NULL;
+DROP INDEX river.river_job_args_index;
+DROP INDEX river.river_job_metadata_index;
 
 -- Where a consumer of the log stands. A batch moves the position in the
 -- transaction that has its effects, and only from the position and under the
@@ -276,3 +289,7 @@ DROP TABLE casq.processes;
 DROP TABLE casq.event_failures;
 DROP VIEW casq.cursor_status;
 DROP TABLE casq.cursors;
+
+CREATE INDEX river_job_metadata_index ON river.river_job USING GIN (metadata);
+CREATE INDEX river_job_args_index ON river.river_job USING GIN (args);
+DROP INDEX river.casq_job_of_resource;

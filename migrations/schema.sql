@@ -2741,7 +2741,9 @@ BEGIN
 
     SELECT t.id, t.state, t.queue, t.scheduled_at INTO j
     FROM river.river_job AS t
-    WHERE t.args @> jsonb_build_object('kind', r.kind, 'resource_id', r.resource_id, 'version', r.version)
+    WHERE t.finalized_at IS NULL
+      AND (t.args ->> 'resource_id') COLLATE "C" = r.resource_id AND t.args ->> 'kind' = r.kind
+      AND (t.args ->> 'version')::bigint = r.version
       AND t.kind IN ('casq_sync', 'casq_remove')
       AND t.state IN ('available', 'retryable', 'scheduled', 'pending', 'running')
       AND (r.claim IS NULL OR t.id IS DISTINCT FROM r.claim_job)

@@ -161,6 +161,8 @@ func (w *worker) newClient(process *registry.Process, workers *river.Workers, pr
 		SoftStopTimeout:   softStop,
 		JobTimeout:        w.cfg.TestJobTimeout,
 
+		ReindexerIndexNames: jobs.ReindexerIndexNames(),
+
 		// Named after what it was made for; River reads all its time here.
 		Test: river.TestConfig{Time: w.queue.Clock()},
 
