@@ -18,7 +18,7 @@ func (r *repositoryRun) clone(ctx context.Context, remote *remote) (Result, erro
 	// What is cloned is synced as a whole afterwards, folders included.
 	args := []string{"-c", "core.fsync=none", "clone", "--quiet", "--mirror", "--template="}
 	args = append(append(args, remote.options()...), "--", remote.url, stagedRepository)
-	_, err := r.repositories.git.run(ctx, gitCall{args: args, dir: r.stage.dir, source: remote})
+	_, err := r.git.run(ctx, gitCall{args: args, dir: r.stage.dir, source: remote})
 	if err != nil {
 		return Result{}, remote.missing(err)
 	}
@@ -27,7 +27,7 @@ func (r *repositoryRun) clone(ctx context.Context, remote *remote) (Result, erro
 		return Result{}, err
 	}
 	defer dir.Close()
-	clone := &mirror{git: r.repositories.git, dir: dir}
+	clone := &mirror{git: r.git, dir: dir}
 	follower := &follower{mirror: clone, remote: remote, claim: r.stage.claim, hook: r.repositories.hook}
 	if err := r.finishClone(ctx, follower); err != nil {
 		return Result{}, err

@@ -1,10 +1,11 @@
 package transfer
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,11 +45,19 @@ const gitConfig = `[safe]
 	lowSpeedTime = 600
 `
 
+// loginConfig has git ask for user and password of one origin, and where they are
+// read from. What asks has nothing but a number in its command line.
+const loginConfig = `[credential "%s"]
+	helper =
+	helper = "!f() { test \"$1\" != get || cat /proc/self/fd/%d; }; f"
+`
+
 // File descriptors of a git process. The source's number is part of its URL.
 const (
 	configFD = 3
 	sourceFD = 4
 	guardFD  = 5
+	loginFD  = 6
 )
 
 // git runs git.
@@ -57,15 +66,18 @@ type git struct {
 	protocol string // allowed ones, for GIT_ALLOW_PROTOCOL
 	extra    []string
 	config   *os.File      // a memfd: nothing to clean up after a crash
+	login    *os.File      // likewise; nil: there is none
 	stall    time.Duration // without progress, after which git is ended
+	// small is what a run may read of one output; large has who may read more.
+	small int
+	large chan struct{}
+	room  *room // of the run that this git is for
 	// confined is what git may read besides a local source; nil: anything.
 	confined *confinement
 }
 
-func openGit(ctx context.Context, path string, protocols, extra []string, log *slog.Logger) (*git, error) {
-	if path == "" {
-		path = "git"
-	}
+func openGit(ctx context.Context, cfg RepositoriesConfig, login *login) (*git, error) {
+	path := cmp.Or(cfg.GitPath, "git")
 	found, err := exec.LookPath(path)
 	if err != nil {
 		return nil, fmt.Errorf("find git: %w (install git %d.%d or newer, or set GitPath)", err, gitMajor, gitMinor)
@@ -73,15 +85,11 @@ func openGit(ctx context.Context, path string, protocols, extra []string, log *s
 	if found, err = filepath.Abs(found); err != nil {
 		return nil, err
 	}
-	fd, err := unix.MemfdCreate("casq-gitconfig", unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("keep git configuration in memory: %w", err)
-	}
 	g := &git{
-		path: found, protocol: strings.Join(protocols, ":"), extra: extra, stall: gitStall,
-		config: os.NewFile(uintptr(fd), "gitconfig"),
+		path: found, protocol: strings.Join(cfg.AllowedProtocols, ":"), extra: cfg.Environment, stall: gitStall,
+		small: smallOutput, large: make(chan struct{}, largeAtOnce),
 	}
-	_, err = g.config.WriteString(gitConfig)
+	err = g.remember(login)
 	if err == nil {
 		err = g.checkVersion(ctx)
 	}
@@ -89,15 +97,46 @@ func openGit(ctx context.Context, path string, protocols, extra []string, log *s
 		_ = g.close()
 		return nil, err
 	}
-	g.confine(ctx, log)
+	g.confine(ctx, cfg.Logger)
 	return g, nil
+}
+
+// remember puts what git processes read into memory.
+func (g *git) remember(login *login) (err error) {
+	config := gitConfig
+	if login != nil {
+		config += fmt.Sprintf(loginConfig, login.origin, loginFD)
+		if g.login, err = inMemory("login", login.text); err != nil {
+			return err
+		}
+	}
+	g.config, err = inMemory("gitconfig", config)
+	return err
+}
+
+func inMemory(name, content string) (*os.File, error) {
+	fd, err := unix.MemfdCreate("casq-"+name, unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("keep git's %s in memory: %w", name, err)
+	}
+	file := os.NewFile(uintptr(fd), name)
+	if _, err := file.WriteString(content); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
 }
 
 func (g *git) close() error {
 	if g.confined != nil {
 		g.confined.close()
 	}
-	return g.config.Close()
+	var errs []error
+	for _, file := range []*os.File{g.config, g.login} {
+		if file != nil {
+			errs = append(errs, file.Close())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (g *git) checkVersion(ctx context.Context) error {
@@ -112,7 +151,7 @@ func (g *git) checkVersion(ctx context.Context) error {
 	if major < gitMajor || (major == gitMajor && minor < gitMinor) {
 		return fmt.Errorf("git at %s is %d.%d; %d.%d or newer is needed", g.path, major, minor, gitMajor, gitMinor)
 	}
-	return nil
+	return g.checkHoles(ctx, strings.TrimSpace(out))
 }
 
 // gitCall is one git process.
@@ -140,14 +179,10 @@ func (c gitCall) name() string {
 	return args[0]
 }
 
-// maxOutput bounds what is read of git's standard output: the listing of about
-// a million refs.
-const maxOutput = 128 << 20
-
-// run runs git and returns its standard output. When ctx ends the process and
+// once runs git and returns its standard output. When ctx ends the process and
 // all that it has started are killed.
-func (g *git) run(ctx context.Context, call gitCall) (string, error) {
-	out := &bounded{limit: maxOutput}
+func (g *git) once(ctx context.Context, call gitCall, limit int) (string, error) {
+	out := &bounded{limit: limit}
 	tail := &tail{}
 	group := &processGroup{}
 	ctx, end := watched(ctx, g.stall, group.pid)
@@ -159,14 +194,14 @@ func (g *git) run(ctx context.Context, call gitCall) (string, error) {
 	case ended != nil:
 		return "", fmt.Errorf("git %s: %w", call.name(), ended)
 	case out.full:
-		return "", fmt.Errorf("git %s: printed more than %d bytes", call.name(), maxOutput)
+		return "", fmt.Errorf("git %s: %w: more than %d bytes", call.name(), errTooLong, limit)
 	case err == nil && call.strict && len(tail.kept) > 0:
 		err = errBroken
 	}
 	if err != nil {
 		return "", &gitError{command: call.name(), err: err, stderr: redact(tail.String())}
 	}
-	return out.String(), nil
+	return out.buffer.String(), nil
 }
 
 func (g *git) command(ctx context.Context, call gitCall, out, errs io.Writer) *exec.Cmd {
@@ -184,6 +219,9 @@ func (g *git) command(ctx context.Context, call gitCall, out, errs io.Writer) *e
 	cmd.ExtraFiles = []*os.File{configFD - 3: g.config, guardFD - 3: call.guard}
 	if call.source != nil {
 		cmd.ExtraFiles[sourceFD-3] = call.source.folder
+		if g.login != nil {
+			cmd.ExtraFiles = append(cmd.ExtraFiles, g.login)
+		}
 	}
 	return cmd
 }
@@ -207,6 +245,9 @@ func (g *git) environment(call gitCall) []string {
 		"GIT_CONFIG_NOSYSTEM=1",
 		fmt.Sprintf("GIT_CONFIG_GLOBAL=/proc/self/fd/%d", configFD),
 		"GIT_ATTR_NOSYSTEM=1",
+		// What a source lacks is not fetched from where its own config says, by
+		// the command that its config says.
+		"GIT_NO_LAZY_FETCH=1",
 		"GIT_NO_REPLACE_OBJECTS=1",
 		"GIT_DEFAULT_REF_FORMAT=files",
 	)

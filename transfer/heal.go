@@ -1,6 +1,8 @@
 package transfer
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -132,9 +134,9 @@ func (m *mirror) sweepPackedRefs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	content, err := io.ReadAll(packed)
+	there, err := hasLine(packed, " "+oursRefs)
 	_ = packed.Close()
-	if err != nil || !strings.Contains(string(content), " "+oursRefs) {
+	if err != nil || !there {
 		return err
 	}
 	ours, err := m.refs(ctx, oursRefs)
@@ -147,6 +149,23 @@ func (m *mirror) sweepPackedRefs(ctx context.Context) error {
 	}
 	_, err = m.run(ctx, gitCall{args: []string{"update-ref", "--no-deref", "--stdin"}, stdin: script.String()})
 	return err
+}
+
+// hasLine tells whether a text has a line with part in it, without having it all
+// in memory.
+func hasLine(text io.Reader, part string) (bool, error) {
+	lines := bufio.NewReader(text)
+	for {
+		line, err := lines.ReadSlice('\n')
+		switch {
+		case bytes.Contains(line, []byte(part)):
+			return true, nil
+		case errors.Is(err, io.EOF):
+			return false, nil
+		case err != nil && !errors.Is(err, bufio.ErrBufferFull): // a line has an id and a name
+			return false, err
+		}
+	}
 }
 
 // dropClaim deletes the refs of one claim, without asking git.

@@ -350,7 +350,7 @@ func TestCancelKillsTheProcessGroup(t *testing.T) {
 	script := filepath.Join(folder, "hanging-git")
 	must(t, os.WriteFile(script, fmt.Appendf(nil, `#!/bin/sh
 case " $* " in
-*" version "*) echo git version 2.40.0;;
+*" version "*) echo git version 2.40.2;;
 *) sleep 1000 & echo $$ $! >%s; wait;;
 esac
 `, pids), 0o755))
@@ -386,7 +386,7 @@ func TestGitErrorIsShortAndHasNoPassword(t *testing.T) {
 	script := filepath.Join(folder, "loud-git")
 	must(t, os.WriteFile(script, []byte(`#!/bin/sh
 case " $* " in
-*" version "*) echo git version 2.40.0; exit;;
+*" version "*) echo git version 2.40.2; exit;;
 esac
 i=0; while [ $i -lt 3000 ]; do echo "noise $i" >&2; i=$((i+1)); done
 echo "fatal: unable to access 'https://user:secret@host/r.git'" >&2

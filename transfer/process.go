@@ -134,17 +134,18 @@ func (t *tail) String() string {
 	return strings.ToValidUTF8(strings.ReplaceAll(string(kept), "\x00", ""), "?")
 }
 
-// bounded is a buffer that refuses to grow beyond its limit.
+// bounded is a buffer that refuses to grow beyond its limit. The buffer is a
+// member and not embedded: io.Copy would find its ReadFrom, which knows no limit.
 type bounded struct {
-	bytes.Buffer
-	limit int
-	full  bool
+	buffer bytes.Buffer
+	limit  int
+	full   bool
 }
 
 func (b *bounded) Write(p []byte) (int, error) {
-	if b.Len()+len(p) > b.limit {
+	if b.buffer.Len()+len(p) > b.limit {
 		b.full = true
-		return 0, errors.New("output is too long")
+		return 0, errTooLong
 	}
-	return b.Buffer.Write(p)
+	return b.buffer.Write(p)
 }

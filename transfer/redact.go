@@ -7,8 +7,11 @@ import (
 )
 
 var (
-	credentials = regexp.MustCompile(`://[^/@\s'"]+@`)
-	parameters  = regexp.MustCompile(`([?&])([A-Za-z0-9_.-]+)=([^&\s'"]*)`)
+	// Up to the last @ before the path: a password may have one of its own.
+	credentials = regexp.MustCompile(`://[^/\s]*@`)
+	// What is no URL at all, and has a slash or a space in its password.
+	anything   = regexp.MustCompile(`(?s)://.*@`)
+	parameters = regexp.MustCompile(`([?&])([A-Za-z0-9_.-]+)=([^&\s]*)`)
 )
 
 // plain are the parameters of bucket URLs that hold no secrets.
@@ -31,6 +34,9 @@ func redact(text string) string {
 		return parts[1] + parts[2] + "=***"
 	})
 }
+
+// redactAddress is redact for a text that is one address, which may be wrong.
+func redactAddress(text string) string { return redact(anything.ReplaceAllString(text, "://***@")) }
 
 // redacted is an error of a library that quotes the URL it was given.
 type redacted struct{ error }

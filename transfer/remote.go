@@ -20,6 +20,39 @@ type template struct {
 	folder *root
 	// Around the path: parts of a URL, or of a path below folder.
 	before, after string
+	// login is what the URL had in front of its host.
+	login *login
+}
+
+// login is a user and a password. They are secrets, both: some servers take a token
+// for the user. Git is told neither in its command line, which every user of the machine
+// can see, nor in the address, which is in its messages.
+type login struct {
+	origin string // scheme and host; no other is told
+	text   string // as git's credential helpers say it
+}
+
+// takeLogin takes user and password out of an address.
+func takeLogin(address *url.URL) (*login, error) {
+	user := address.User
+	if user == nil {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	password, has := user.Password()
+	switch {
+	case address.Scheme == "ssh" && has:
+		return nil, errors.New("has a password, which ssh does not take; use a key")
+	case address.Scheme == "ssh":
+		return nil, nil //nolint:nilnil // the user of an ssh address is no secret
+	case strings.IndexFunc(user.Username()+password, isControl) >= 0:
+		return nil, errors.New("has a control character in its user or password")
+	}
+	address.User = nil
+	l := &login{origin: address.Scheme + "://" + address.Host, text: "username=" + user.Username() + "\n"}
+	if has {
+		l.text += "password=" + password + "\n"
+	}
+	return l, nil
 }
 
 var (
@@ -92,10 +125,19 @@ func urlTemplate(address, rest string) (*template, error) {
 	if err != nil {
 		return nil, errors.New("is not a URL")
 	}
-	if parsed.Hostname() == "" || strings.HasPrefix(parsed.Hostname(), "-") {
+	if parsed.Hostname() == "" || strings.HasPrefix(parsed.Hostname(), "-") || strings.ContainsAny(parsed.Host, `"\`) {
 		return nil, errors.New("has no acceptable host")
 	}
-	return &template{before: before, after: after}, nil
+	login, err := takeLogin(parsed)
+	if err != nil {
+		return nil, err
+	}
+	if login != nil {
+		// Not parsed.String(), which would escape the path anew.
+		_, path, _ := strings.Cut(strings.TrimPrefix(before, parsed.Scheme+"://"), "/")
+		before = login.origin + "/" + path
+	}
+	return &template{before: before, after: after, login: login}, nil
 }
 
 func (t *template) close() error {

@@ -89,15 +89,15 @@ func (r *Repositories) open(ctx context.Context) (err error) {
 		err = errors.New("the target of repositories has to be a folder")
 	}
 	if err != nil {
-		return fmt.Errorf("open repository target %q: %w", redact(r.config.TargetDir), err)
+		return fmt.Errorf("open repository target %q: %w", redactAddress(r.config.TargetDir), err)
 	}
 	if r.target, err = openTarget(folder, r.config.TestByHandle, r.config.Logger); err != nil {
 		return err
 	}
 	if err := r.openSource(); err != nil {
-		return fmt.Errorf("open repository source %q: %w", redact(r.config.SourceURL), err)
+		return fmt.Errorf("open repository source %q: %w", redactAddress(r.config.SourceURL), err)
 	}
-	r.git, err = openGit(ctx, r.config.GitPath, r.config.AllowedProtocols, r.config.Environment, r.config.Logger)
+	r.git, err = openGit(ctx, r.config, r.source.login)
 	return err
 }
 
@@ -149,7 +149,8 @@ func (r *Repositories) Begin(ctx context.Context, place Place) (Run, error) {
 		return nil, fmt.Errorf("begin repository %q: %w", path, err)
 	}
 	r.hook(pointMade)
-	run := &repositoryRun{repositories: r, path: path, stage: stage, log: r.config.Logger.With("path", path)}
+	session, end := r.git.session()
+	run := &repositoryRun{git: session, end: end, repositories: r, path: path, stage: stage, log: r.config.Logger.With("path", path)}
 	if place.Fresh {
 		return run, nil
 	}
@@ -169,7 +170,7 @@ func (r *repositoryRun) openPlace(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.place = &mirror{git: r.repositories.git, dir: dir}
+	r.place = &mirror{git: r.git, dir: dir}
 	err = r.place.inspect()
 	if err == nil && !r.repositories.config.TestUnfenced {
 		var alone bool

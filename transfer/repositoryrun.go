@@ -23,6 +23,8 @@ type repositoryRun struct {
 	path         string
 	stage        *stage
 	log          *slog.Logger
+	git          *git
+	end          func() // of the session that git is
 	// place is the mirror that is updated in place; nil: a clone is staged.
 	place *mirror
 	// unsafe is why the mirror in place must not be touched by git.
@@ -178,6 +180,7 @@ func isRepositoryAt(parent *os.File, base string) (bool, error) {
 // exchanged, and what a fetch in place left below refs/casq/.
 func (r *repositoryRun) Close() error {
 	ctx := context.Background()
+	defer r.end()
 	var errs []error
 	if r.place != nil {
 		err := r.place.dropClaim(ctx, r.stage.claim)

@@ -44,7 +44,9 @@ func (r *Repositories) verify(ctx context.Context, path string) error {
 	if err := remote.inspect(ctx); err != nil {
 		return err
 	}
-	want, top, err := r.git.list(ctx, remote)
+	git, end := r.git.session()
+	defer end()
+	want, top, err := git.list(ctx, remote)
 	if err != nil {
 		return err
 	}
@@ -61,7 +63,7 @@ func (r *Repositories) verify(ctx context.Context, path string) error {
 		return fmt.Errorf("open in place: %w", err)
 	}
 	defer dir.Close()
-	inPlace := &mirror{git: r.git, dir: dir, reads: true}
+	inPlace := &mirror{git: git, dir: dir, reads: true}
 	differs := inPlace.compare(ctx, want, top)
 	err = differs
 	if err == nil || errors.Is(err, ErrMismatch) {
