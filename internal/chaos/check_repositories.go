@@ -27,6 +27,7 @@ func checkRepositories(ctx context.Context, c *chaos) (found []violation, err er
 	if err != nil {
 		return nil, err
 	}
+	delete(wanted, pool)
 	all := maps.Clone(there)
 	maps.Copy(all, wanted)
 	for _, path := range slices.Sorted(maps.Keys(all)) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -119,6 +120,7 @@ func TestChecksFindWhatIsWrong(t *testing.T) {
 			t.Errorf("%s: found without a fault: %q", k.name, found)
 		}
 	}
+	toldOfRefsThatWentBack(t, c)
 	for _, d := range damages {
 		if d.do != nil {
 			d.do(t, c)
@@ -131,6 +133,9 @@ func TestChecksFindWhatIsWrong(t *testing.T) {
 			t.Errorf("%s: found %q, want %q", d.check, found, d.want)
 		}
 	}
+	_, err := c.site.db.Exec(t.Context(), "DELETE FROM casq.refreshes")
+	must(t, err)
+	countedAnew(t, c)
 	must(t, c.report(t.Context(), []violation{{"it", kindArtifact, damagedFile}}))
 	must(t, c.preserve(t.Context()))
 }
@@ -167,6 +172,59 @@ func quietRun(t *testing.T) *chaos {
 		t.Fatalf("not quiet: %v", found)
 	}
 	return c
+}
+
+// A push that is taken back has left its refs for a moment, in which a copy may
+// have seen them: the writer tells of that.
+func toldOfRefsThatWentBack(t *testing.T, c *chaos) {
+	t.Helper()
+	events := func() (n int) {
+		t.Helper()
+		must(t, c.site.db.QueryRow(t.Context(), "SELECT count(*) FROM casq.events WHERE kind = $1 AND resource_id = $2", kindRepository, damagedRepository).Scan(&n))
+		return n
+	}
+	place := c.work.path(sourceRepositories, damagedRepository)
+	want, err := c.writer.repos.refs(t.Context(), place)
+	must(t, err)
+	before := events()
+	r := rand.New(rand.NewPCG(2, 2))
+	must(t, c.writer.change(t.Context(), nil, []string{damagedRepository}, func(tx pgx.Tx) error {
+		if err := c.writer.pushIn(t.Context(), tx, r, damagedRepository); err != nil {
+			return err
+		}
+		return errRollback
+	}))
+	have, err := c.writer.repos.refs(t.Context(), place)
+	must(t, err)
+	if !maps.Equal(have, want) || events() != before+1 {
+		t.Errorf("refs are %v, want %v; %d events more, want 1", have, want, events()-before)
+	}
+}
+
+// Counters that are counted anew are not exact until they are recounted once.
+func countedAnew(t *testing.T, c *chaos) {
+	t.Helper()
+	exec := func(sql string) {
+		t.Helper()
+		_, err := c.site.db.Exec(t.Context(), sql)
+		must(t, err)
+	}
+	recount := func(at string) {
+		t.Helper()
+		exec(`WITH s AS (INSERT INTO casq.scans (kind, whole, compare, floor_life, floor_tick) VALUES ('artifact', false, false, 1, 1) RETURNING id)
+			INSERT INTO casq.refreshes (scan, kind, scope_id, shard, state, requested_at, started_at, finalizing_at, finished_at, old_size, new_size, old_items, new_items)
+			SELECT id, 'artifact', '0', 0, 'done', ` + at + `, ` + at + `, ` + at + `, ` + at + `, 0, 7, 0, 1 FROM s`)
+	}
+	differences := func() int { return strings.Count(strings.Join(c.run(t, "counters"), "\n"), "found a difference") }
+	exec("UPDATE casq.counter_kinds SET generation = generation + 1 WHERE kind = 'artifact'")
+	recount("clock_timestamp() + interval '1 minute'")
+	if n := differences(); n != 0 {
+		t.Errorf("%d differences in the first recount after counting began anew", n)
+	}
+	recount("clock_timestamp() + interval '2 minutes'")
+	if n := differences(); n != 1 {
+		t.Errorf("%d differences, want that of the second recount", n)
+	}
 }
 
 func (c *chaos) run(t *testing.T, name string) (texts []string) {

@@ -25,13 +25,17 @@ type depot struct {
 	names                 atomic.Int64
 }
 
+// pool is the repository that has all commits. It lies in the source itself: what
+// a repository borrows from outside is not copied.
+const pool = "pool.git"
+
 // depotCommits is how many commits there are. A push takes any of them, so
 // that many go back.
 const depotCommits = 60
 
 func newDepot(ctx context.Context, work *workspace, searchPath string) (*depot, error) {
 	d := &depot{
-		root: work.path(sourceRepositories), incoming: work.path(incoming), store: work.path("source", "depot.git"),
+		root: work.path(sourceRepositories), incoming: work.path(incoming), store: work.path(sourceRepositories, pool),
 		env: []string{
 			"PATH=" + searchPath, "HOME=/nonexistent", "LC_ALL=C", "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null",
 			"GIT_TERMINAL_PROMPT=0",

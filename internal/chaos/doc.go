@@ -97,7 +97,11 @@
 //     lost by the source is told apart by the tick that delivered it: see
 //     checkEvents.
 //   - each counter of the first site is what its table says, and no recount has
-//     found a difference
+//     found a difference, except for the first one after counting has started over.
+//     That is no violation: a failover has lost the first rows of a shard, or ticks
+//     that it had read, so that there is no position to go on from. The counters say
+//     that they are not exact until the recounts have ended that are asked for in the
+//     same transaction
 //
 // # What is not looked for
 //

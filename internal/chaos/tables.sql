@@ -15,7 +15,8 @@ CREATE INDEX ON artifacts (project_id);
 CREATE TABLE repositories (
     id bigint PRIMARY KEY,
     path text NOT NULL UNIQUE,
-    refs jsonb NOT NULL
+    refs jsonb NOT NULL,
+    told bigint NOT NULL DEFAULT 0 -- how often refs have gone back without a push
 );
 
 INSERT INTO projects VALUES (0);
@@ -24,4 +25,18 @@ SELECT casq.track('public.artifacts', kind => 'artifact', transfer => 'file', ke
                   scope_column => 'project_id', size_column => 'size', payload_columns => ARRAY['id', 'sha256']);
 
 SELECT casq.track('public.repositories', kind => 'repository', transfer => 'git', key_column => 'path',
-                  payload_columns => ARRAY['id', 'refs']);
+                  payload_columns => ARRAY['id', 'refs', 'told']);
+
+-- When the counters of a kind ceased to be exact: a failover has lost the rows of
+-- a shard, or of the log that it had read, so that counting starts over.
+CREATE TABLE counted_anew (kind text NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp());
+
+CREATE FUNCTION note_counted_anew() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO public.counted_anew (kind) VALUES (NEW.kind);
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER counted_anew AFTER UPDATE ON casq.counter_kinds
+FOR EACH ROW WHEN (OLD.generation <> NEW.generation) EXECUTE FUNCTION note_counted_anew();

@@ -26,6 +26,10 @@ import (
 // that takes the row away. When the answer to a commit is lost, or a server
 // that was promoted lacks it, the row as it is then is the truth, and the bytes
 // are made to be what it says. At the end the tables say what there is to be.
+//
+// Refs of a repository that go back so are told of by an event. A copy may have
+// seen them meanwhile, and nothing in them says that they never were; of a file
+// the row's checksum does.
 type writer struct {
 	db    *pgxpool.Pool
 	files *shelf
@@ -82,7 +86,10 @@ func (w *writer) operate(ctx context.Context, r *rand.Rand, o operation) error {
 func (w *writer) rebuild(ctx context.Context) error {
 	w.gate.Lock()
 	defer w.gate.Unlock()
-	return w.settle(ctx, allFiles(), allRepositories())
+	if err := w.settle(ctx, allFiles(), allRepositories()); err != nil {
+		return err
+	}
+	return w.tell(ctx, allRepositories())
 }
 
 // change is one transaction on things whose units the caller holds, and what
@@ -99,7 +106,31 @@ func (w *writer) change(ctx context.Context, files, repos []string, f func(tx pg
 	default:
 		return err
 	}
-	return w.settle(ctx, files, repos)
+	undone := err != nil
+	if err := w.settle(ctx, files, repos); err != nil || !undone {
+		return err
+	}
+	return w.tell(ctx, repos)
+}
+
+// tell appends an event for each repository that there is. It waits for the
+// database.
+func (w *writer) tell(ctx context.Context, repos []string) error {
+	for len(repos) > 0 {
+		_, err := w.db.Exec(ctx, "UPDATE repositories SET told = told + 1 WHERE path = ANY($1)", repos)
+		if err == nil {
+			return nil
+		}
+		if !lostConnection(err) {
+			return fmt.Errorf("tell of refs that went back: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(settlePause):
+		}
+	}
+	return nil
 }
 
 // lostConnection tells whether an error is the end of a connection, or of a
