@@ -233,6 +233,8 @@ func TestTotalsAndRights(t *testing.T) {
 	b.exec(t, "GRANT USAGE ON SCHEMA casq TO "+testdb.RoleName(t, url))
 	reader := *b
 	reader.pool = testdb.Pool(t, url)
+	reader.refused(t, ask, "42501", "permission denied")
+	b.exec(t, "SELECT casq.grant_to('"+testdb.RoleName(t, url)+"', 'application')")
 	if got, want := reader.totals(t), (map[string]pair{"7": {}}); !maps.Equal(got, want) {
 		t.Errorf("a reader gets %v, want %v", got, want)
 	}

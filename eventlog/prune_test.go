@@ -162,8 +162,7 @@ func TestPruneKeepsLateEvents(t *testing.T) {
 	}
 }
 
-// An ordinary role that owns its database prunes, and one that may do nothing
-// there but look at the schema reports.
+// An ordinary role that owns its database prunes, and one that follows reports.
 func TestPruneAndReportAsOrdinaryRoles(t *testing.T) {
 	t.Parallel()
 	db := testdb.New(t)
@@ -171,7 +170,7 @@ func TestPruneAndReportAsOrdinaryRoles(t *testing.T) {
 	b.write(t, "a")
 	b.tick(t)
 	owner, reporter := db.RoleURL(t), db.RoleURL(t)
-	b.exec(t, fmt.Sprintf(`GRANT USAGE ON SCHEMA casq TO %[1]q, %[2]q;
+	b.exec(t, fmt.Sprintf(`SELECT casq.grant_to('%[2]s', 'follower'); GRANT USAGE ON SCHEMA casq TO %[1]q;
 		GRANT SELECT ON casq.cursors, casq.followers, casq.counter_shards, casq.scans, casq.tracked TO %[1]q;
 		GRANT SELECT, DELETE ON casq.ticks, casq.events TO %[1]q`, testdb.RoleName(t, owner), testdb.RoleName(t, reporter)))
 	if _, err := eventlog.ReportFollower(t.Context(), testdb.Pool(t, reporter), "second", b.newest(t)); err != nil {

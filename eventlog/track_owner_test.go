@@ -94,6 +94,7 @@ func wantUntrusted(t *testing.T, err error, parts ...string) {
 
 func TestTrackRefusesATableOfAnother(t *testing.T) {
 	t.Parallel()
+	testdb.NeedsSuperuser(t)
 	for name, trap := range traps {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -139,6 +140,7 @@ func (b *trackBundle) connect(t *testing.T) *pgx.Conn {
 // What is tracked may be given away later.
 func TestTrackedTableIsGivenAway(t *testing.T) {
 	t.Parallel()
+	testdb.NeedsSuperuser(t)
 	const give = `ALTER TABLE docs OWNER TO `
 	t.Run("with event triggers", func(t *testing.T) {
 		t.Parallel()

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"casq/internal/testdb"
+
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -13,6 +15,7 @@ const withoutEventTriggers = `DROP EVENT TRIGGER casq_ddl; DROP EVENT TRIGGER ca
 // No trigger sees what such a command does to the rows.
 func TestTrackRefusesNewValuesWithoutAnEvent(t *testing.T) {
 	t.Parallel()
+	testdb.NeedsSuperuser(t)
 	for _, c := range []struct{ name, sql, refused string }{
 		{"size", `ALTER TABLE artifacts ALTER size TYPE bigint USING size * 1024`, "is tracked, and a column that is told of would get new values"},
 		{"key", `ALTER TABLE artifacts ALTER path TYPE text USING 'p' || path`, "would get new values without an event"},
@@ -44,6 +47,7 @@ func TestTrackRefusesNewValuesWithoutAnEvent(t *testing.T) {
 // Without event triggers the application's statements go on, and casq finds out.
 func TestTrackFollowsTypesWithoutEventTriggers(t *testing.T) {
 	t.Parallel()
+	testdb.NeedsSuperuser(t)
 	b := setupTrack(t, withoutEventTriggers, `CREATE TABLE things (id int PRIMARY KEY, owner uuid NOT NULL, size int)`,
 		`SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'id', scope_column => 'owner', size_column => 'size')`,
 		`INSERT INTO things VALUES (1, '00000000-0000-0000-0000-000000000001', 1)`,
@@ -72,6 +76,7 @@ func (b *trackBundle) watched(t *testing.T) string {
 
 func TestWatchTables(t *testing.T) {
 	t.Parallel()
+	testdb.NeedsSuperuser(t)
 	for _, c := range []struct {
 		name, sql, said string
 		exact           bool
@@ -120,6 +125,7 @@ func TestWatchTables(t *testing.T) {
 // the old one, and says so.
 func TestTrackSaysThatATableWasReplaced(t *testing.T) {
 	t.Parallel()
+	testdb.NeedsSuperuser(t)
 	b := setupTrack(t, plainTable, trackArtifacts)
 	var said []string
 	config, err := pgx.ParseConfig(b.db.URL)

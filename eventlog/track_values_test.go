@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"casq/internal/testdb"
+
 	"github.com/jackc/pgx/v5"
 )
 
@@ -135,6 +137,7 @@ func TestTrackTellsAnyJSON(t *testing.T) {
 // the rows that a trigger is shown do not have it.
 func TestTrackRefusesVirtualColumns(t *testing.T) {
 	t.Parallel()
+	testdb.NeedsSuperuser(t)
 	b := setupTrack(t)
 	var major int
 	if err := b.pool.QueryRow(t.Context(), `SELECT current_setting('server_version_num')::int / 10000`).Scan(&major); err != nil {

@@ -13,7 +13,7 @@
 -- event already, and an older image must not follow it. FOR KEY SHARE does not
 -- wait for such a writer.
 CREATE FUNCTION casq.backfill_rows(kind text, keys text[], wait boolean) RETURNS text[]
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = off
 SET timezone = 'UTC' SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET bytea_output = 'hex'
 SET extra_float_digits = 1 SET lc_monetary = 'C' AS $$
 DECLARE
@@ -53,7 +53,7 @@ END $$;
 -- do each with casq.backfill_rows(kind, ARRAY[key], true) in its own transaction.
 CREATE FUNCTION casq.backfill_page(
     kind text, after text, page_size integer, OUT n bigint, OUT last_key text, OUT busy text[]
-) LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+) LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = off AS $$
 DECLARE
     t casq.tracked := casq.tracked_kind(backfill_page.kind);
     key_column pg_attribute := casq.tracked_column(t, t.key_column);
@@ -71,6 +71,18 @@ BEGIN
     n := cardinality(done);
     last_key := keys[cardinality(keys)];
     busy := ARRAY(SELECT k FROM unnest(keys) AS k WHERE k <> ALL (done));
+END $$;
+
+-- How many rows a kind's table has.
+CREATE FUNCTION casq.count_rows(kind text) RETURNS bigint
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = off AS $$
+DECLARE
+    t casq.tracked := casq.tracked_kind(count_rows.kind);
+    n bigint;
+BEGIN
+    PERFORM casq.check_trusted(t.relation);
+    EXECUTE format('SELECT count(*) FROM %s', t.relation) INTO n;
+    RETURN n;
 END $$;
 
 -- How the rows of a tracked table are found by key, c.key being one, and r a
@@ -103,17 +115,9 @@ BEGIN
     ordered := format('r.%I%s', a.attname, collated);
 END $$;
 
--- The functions below read tracked tables for whoever may read the log, which
--- tells the same. They write nothing: a standby will do.
-CREATE FUNCTION casq.may_read_log() RETURNS void
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    IF NOT has_table_privilege(session_user, 'casq.events', 'SELECT') THEN
-        RAISE EXCEPTION 'casq: role % may not read the log, and so not what it tells of', session_user
-            USING ERRCODE = 'insufficient_privilege',
-                  HINT = format('GRANT SELECT ON ALL TABLES IN SCHEMA casq TO %I;', session_user);
-    END IF;
-END $$;
+-- The functions below read tracked tables with the rights of casq's owner, for
+-- roles that casq.grant_to lets follow the log, which tells the same. They write
+-- nothing: a standby will do.
 
 -- The condition that r, a row of the tracked table, is in one of the scopes that
 -- are the statement's argument. A table that lost its scope column must not look
@@ -157,7 +161,6 @@ DECLARE
     s casq.track_sql;
     k record;
 BEGIN
-    PERFORM casq.may_read_log();
     SELECT n.life, n.life_id, n.tick INTO life, life_id, tick FROM casq.newest_tick() AS n;
     SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = things.kind;
     listed := FOUND OR selected IS NOT DISTINCT FROM '{}';
@@ -191,7 +194,6 @@ DECLARE
     s casq.track_sql;
     k record;
 BEGIN
-    PERFORM casq.may_read_log();
     SELECT n.life, n.life_id, n.tick INTO life, life_id, tick FROM casq.newest_tick() AS n;
     SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = things_of.kind;
     listed := FOUND OR selected IS NOT DISTINCT FROM '{}';
@@ -221,7 +223,6 @@ DECLARE
     s casq.track_sql;
     k record;
 BEGIN
-    PERFORM casq.may_read_log();
     SELECT n.life, n.life_id, n.tick INTO life, life_id, tick FROM casq.newest_tick() AS n;
     IF selected = '{}' THEN
         listed := true;
@@ -255,7 +256,6 @@ DECLARE
     wanted text;
     canonical text;
 BEGIN
-    PERFORM casq.may_read_log();
     SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = check_scopes.kind;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'casq: kind % has no tracked table at the source, what is there of it cannot be listed', quote_literal(kind)
@@ -289,7 +289,7 @@ DROP FUNCTION casq.things_missing(text, text[], text[]);
 DROP FUNCTION casq.things_of(text, text[], text[]);
 DROP FUNCTION casq.things(text, text, integer, text[]);
 DROP FUNCTION casq.scope_condition(casq.tracked, text[], text);
-DROP FUNCTION casq.may_read_log();
 DROP FUNCTION casq.key_sql(casq.tracked);
+DROP FUNCTION casq.count_rows(text);
 DROP FUNCTION casq.backfill_page(text, text, integer);
 DROP FUNCTION casq.backfill_rows(text, text[], boolean);

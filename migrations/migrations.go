@@ -82,7 +82,14 @@ func Up(ctx context.Context, databaseURL string, logger *slog.Logger) error {
 		if err := river(ctx, databaseURL, rivermigrate.DirectionUp, logger); err != nil {
 			return err
 		}
-		return apply(ctx, migrator, status.Latest, logger)
+		if err := apply(ctx, migrator, status.Latest, logger); err != nil {
+			return err
+		}
+		// What this version has more to grant, or to keep from everybody.
+		if _, err := conn.Exec(ctx, "SELECT casq.grant_again()"); err != nil {
+			return fmt.Errorf("grant what roles were granted: %w", err)
+		}
+		return nil
 	})
 }
 

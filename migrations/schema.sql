@@ -136,6 +136,14 @@ CREATE TABLE casq.followers (
     CONSTRAINT followers_name_length CHECK (((octet_length(name) >= 1) AND (octet_length(name) <= 200)))
 );
 
+CREATE TABLE casq.grants (
+    role name NOT NULL,
+    what text NOT NULL,
+    granted_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT grants_pkey PRIMARY KEY (role, what),
+    CONSTRAINT grants_what_is_known CHECK ((what = ANY (ARRAY['follower'::text, 'application'::text, 'operator'::text])))
+);
+
 CREATE TABLE casq.kinds (
     kind text COLLATE "C" NOT NULL,
     transfer text NOT NULL,
@@ -709,7 +717,9 @@ $function$;
 CREATE OR REPLACE FUNCTION casq.backfill_page(kind text, after text, page_size integer, OUT n bigint, OUT last_key text, OUT busy text[])
  RETURNS record
  LANGUAGE plpgsql
+ SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET row_security TO 'off'
 AS $function$
 DECLARE
     t casq.tracked := casq.tracked_kind(backfill_page.kind);
@@ -733,7 +743,9 @@ END $function$;
 CREATE OR REPLACE FUNCTION casq.backfill_rows(kind text, keys text[], wait boolean)
  RETURNS text[]
  LANGUAGE plpgsql
+ SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET row_security TO 'off'
  SET "TimeZone" TO 'UTC'
  SET "DateStyle" TO 'ISO'
  SET "IntervalStyle" TO 'postgres'
@@ -964,7 +976,6 @@ DECLARE
     wanted text;
     canonical text;
 BEGIN
-    PERFORM casq.may_read_log();
     SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = check_scopes.kind;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'casq: kind % has no tracked table at the source, what is there of it cannot be listed', quote_literal(kind)
@@ -1011,6 +1022,22 @@ BEGIN
                            THEN format('SELECT casq.untrack(%L) gives up tracking it.', relation)
                            ELSE 'Or let the table''s owner be the one who migrates casq.' END);
     END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.count_rows(kind text)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET row_security TO 'off'
+AS $function$
+DECLARE
+    t casq.tracked := casq.tracked_kind(count_rows.kind);
+    n bigint;
+BEGIN
+    PERFORM casq.check_trusted(t.relation);
+    EXECUTE format('SELECT count(*) FROM %s', t.relation) INTO n;
+    RETURN n;
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.define_kind(kind text, transfer text, queue text DEFAULT NULL::text, prefix text DEFAULT ''::text)
@@ -1140,6 +1167,43 @@ AS $function$
     SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
     WHERE c.oid = full_name.relation
 $function$;
+
+CREATE OR REPLACE FUNCTION casq.grant_again()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    f regprocedure;
+    g record;
+BEGIN
+    FOR f IN SELECT p.oid FROM pg_proc AS p CROSS JOIN LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a
+        WHERE p.pronamespace = 'casq'::regnamespace AND p.prosecdef AND a.grantee = 0
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f);
+    END LOOP;
+    FOR g IN SELECT t.role, p.privilege FROM casq.grants AS t JOIN casq.privileges() AS p USING (what)
+        WHERE EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = t.role)
+    LOOP
+        EXECUTE format('GRANT %s TO %I', g.privilege, g.role);
+    END LOOP;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.grant_to(role regrole, what text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF grant_to.what IS NULL OR grant_to.what NOT IN (SELECT p.what FROM casq.privileges() AS p) THEN
+        RAISE EXCEPTION 'casq: there is no % to grant', coalesce(quote_literal(grant_to.what), 'NULL')
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'It is follower, application or operator.';
+    END IF;
+    INSERT INTO casq.grants AS g (role, what)
+    SELECT r.rolname, grant_to.what FROM pg_roles AS r WHERE r.oid = grant_to.role
+    ON CONFLICT ON CONSTRAINT grants_pkey DO NOTHING;
+    PERFORM casq.grant_again();
+END $function$;
 
 CREATE OR REPLACE FUNCTION casq.group_column(g casq.scope_groups, called text)
  RETURNS pg_attribute
@@ -1454,20 +1518,6 @@ BEGIN
         t.kind, s.resource_id, changes, s.payload, s.scope, s.root, s.present);
 END $function$;
 
-CREATE OR REPLACE FUNCTION casq.may_read_log()
- RETURNS void
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-BEGIN
-    IF NOT has_table_privilege(session_user, 'casq.events', 'SELECT') THEN
-        RAISE EXCEPTION 'casq: role % may not read the log, and so not what it tells of', session_user
-            USING ERRCODE = 'insufficient_privilege',
-                  HINT = format('GRANT SELECT ON ALL TABLES IN SCHEMA casq TO %I;', session_user);
-    END IF;
-END $function$;
-
 CREATE OR REPLACE FUNCTION casq.members(relation regclass)
  RETURNS SETOF regclass
  LANGUAGE sql
@@ -1632,6 +1682,31 @@ CREATE OR REPLACE FUNCTION casq.owner()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     SELECT nspowner FROM pg_namespace WHERE nspname = 'casq'
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.privileges()
+ RETURNS TABLE(what text, privilege text)
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    VALUES ('follower', 'USAGE ON SCHEMA casq'),
+           ('follower', 'SELECT ON casq.events, casq.ticks, casq.lives, casq.kinds, casq.migration_version'),
+           ('follower', 'EXECUTE ON FUNCTION casq.things, casq.things_of, casq.things_missing, casq.check_scopes, casq.report_follower'),
+           ('application', 'USAGE ON SCHEMA casq'),
+           ('application', 'SELECT ON casq.kinds, casq.statistics, casq.counter_status'),
+           ('application', 'SELECT (id) ON casq.events'),
+           ('application', 'INSERT (kind, resource_id, op, scope_id, size_delta, item_delta, payload) ON casq.events'),
+           ('application', 'EXECUTE ON FUNCTION casq.totals, casq.total, casq.scopes_of'),
+           ('operator', 'USAGE ON SCHEMA casq, river'),
+           ('operator', 'SELECT ON ALL TABLES IN SCHEMA casq, river'),
+           ('operator', 'USAGE, SELECT ON ALL SEQUENCES IN SCHEMA casq, river'),
+           ('operator', 'INSERT, UPDATE, DELETE ON casq.registry, casq.registry_floors, casq.cursors, casq.event_failures, casq.processes,'
+               ' casq.reconcile_runs, casq.reconcile_counts, casq.reconcile_orphans, casq.selections,'
+               ' casq.counter_shards, casq.counters, casq.scans, casq.refreshes'),
+           ('operator', 'INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA river'),
+           ('operator', 'INSERT ON casq.kinds, casq.ticks, casq.lives'),
+           ('operator', 'EXECUTE ON ALL FUNCTIONS IN SCHEMA casq, river')
 $function$;
 
 CREATE OR REPLACE FUNCTION casq.prune_events(after bigint, batch integer DEFAULT 10000, OUT pruned bigint, OUT last_id bigint)
@@ -1866,6 +1941,24 @@ BEGIN
                    WHERE t.id = report_follower.tick AND t.mark = report_follower.mark);
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.revoke_from(role regrole, what text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    g record;
+BEGIN
+    DELETE FROM casq.grants AS t USING pg_roles AS r
+    WHERE r.oid = revoke_from.role AND t.role = r.rolname AND t.what = revoke_from.what;
+    IF FOUND THEN
+        FOR g IN SELECT p.privilege FROM casq.privileges() AS p WHERE p.what = revoke_from.what LOOP
+            EXECUTE format('REVOKE %s FROM %s', g.privilege, revoke_from.role);
+        END LOOP;
+        PERFORM casq.grant_again();
+    END IF;
+END $function$;
+
 CREATE OR REPLACE FUNCTION casq.scope_condition(t casq.tracked, selected text[], argument text)
  RETURNS text
  LANGUAGE plpgsql
@@ -2084,7 +2177,6 @@ DECLARE
     s casq.track_sql;
     k record;
 BEGIN
-    PERFORM casq.may_read_log();
     SELECT n.life, n.life_id, n.tick INTO life, life_id, tick FROM casq.newest_tick() AS n;
     SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = things.kind;
     listed := FOUND OR selected IS NOT DISTINCT FROM '{}';
@@ -2117,7 +2209,6 @@ DECLARE
     s casq.track_sql;
     k record;
 BEGIN
-    PERFORM casq.may_read_log();
     SELECT n.life, n.life_id, n.tick INTO life, life_id, tick FROM casq.newest_tick() AS n;
     IF selected = '{}' THEN
         listed := true;
@@ -2160,7 +2251,6 @@ DECLARE
     s casq.track_sql;
     k record;
 BEGIN
-    PERFORM casq.may_read_log();
     SELECT n.life, n.life_id, n.tick INTO life, life_id, tick FROM casq.newest_tick() AS n;
     SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = things_of.kind;
     listed := FOUND OR selected IS NOT DISTINCT FROM '{}';
@@ -2861,8 +2951,40 @@ CREATE EVENT TRIGGER casq_rewrite ON table_rewrite
 
 ---- Grants
 
+REVOKE ALL ON FUNCTION casq.backfill_page(kind text, after text, page_size integer, OUT n bigint, OUT last_key text, OUT busy text[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.backfill_rows(kind text, keys text[], wait boolean) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.begin_counting() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.check_scopes(kind text, scopes text[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.count_rows(kind text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.has_scope(kind text, scope_id text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION casq.on_ddl() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.on_drop() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION casq.on_life() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION casq.on_rewrite() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.report_follower(name text, tick bigint, mark uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.scopes_of(kind text, parent text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.sum_beyond(kind text, after_scope text, most integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.sum_by_scope(kind text, scopes text[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.things(kind text, after text, page_size integer, selected text[], OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT last_key text, OUT life integer, OUT life_id uuid, OUT tick bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.things_missing(kind text, asked text[], selected text[], OUT listed boolean, OUT keys text[], OUT life integer, OUT life_id uuid, OUT tick bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.things_of(kind text, asked text[], selected text[], OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT life integer, OUT life_id uuid, OUT tick bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.total(INOUT kind text, parent text, OUT parent_id text, OUT size numeric, OUT items bigint, OUT scopes bigint, OUT exact boolean, OUT as_of_tick bigint, OUT as_of timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.totals(INOUT kind text, OUT parent_id text, OUT size numeric, OUT items bigint, OUT scopes bigint, OUT exact boolean, OUT as_of_tick bigint, OUT as_of timestamp with time zone) FROM PUBLIC;

@@ -121,7 +121,7 @@ func applyAlone(ctx context.Context, home *pgxpool.Pool, jobs Jobs, found *page)
 		if err := lockFloor(ctx, tx, found); err != nil {
 			return err
 		}
-		wanted, err := applyThings(ctx, tx, found, true)
+		wanted, err := applyThings(ctx, tx, found, true, true)
 		if err != nil {
 			return err
 		}
@@ -242,11 +242,11 @@ func lockFloor(ctx context.Context, tx pgx.Tx, p *page) error {
 
 // applyThings asks for what the page shows and the rows do not say; see
 // look_apply.sql.
-func applyThings(ctx context.Context, tx pgx.Tx, p *page, again bool) ([]Job, error) {
+func applyThings(ctx context.Context, tx pgx.Tx, p *page, again, holes bool) ([]Job, error) {
 	if len(p.keys) == 0 {
 		return nil, nil
 	}
-	rows, err := tx.Query(ctx, lookApplySQL, p.kind, p.keys, p.payloads, p.life, p.tick, again, p.scopes)
+	rows, err := tx.Query(ctx, lookApplySQL, p.kind, p.keys, p.payloads, p.life, p.tick, again, p.scopes, holes)
 	if err != nil {
 		return nil, fmt.Errorf("ask for %d things: %w", len(p.keys), err)
 	}

@@ -231,7 +231,7 @@ func (run *reconcileRun) applyRows(ctx context.Context, tx pgx.Tx, do *rowsToDo,
 	}
 	f.removed, f.late = len(jobs), len(do.gone)-len(jobs)
 	if do.there != nil {
-		again, err := applyThings(ctx, tx, do.there, true)
+		again, err := applyThings(ctx, tx, do.there, true, true)
 		if err != nil {
 			return err
 		}

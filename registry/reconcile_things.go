@@ -94,7 +94,7 @@ func (run *reconcileRun) applyPage(ctx context.Context, tx pgx.Tx, p *page, diff
 	if err := lockFloor(ctx, tx, p); err != nil {
 		return err
 	}
-	jobs, err := applyThings(ctx, tx, p.only(places), false)
+	jobs, err := applyThings(ctx, tx, p.only(places), false, run.reason == Lost || run.reason == Pruned || run.reason == Failover)
 	if err != nil {
 		return err
 	}

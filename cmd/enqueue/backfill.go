@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -100,27 +99,23 @@ func (h *home) countBackfilled(ctx context.Context, kind string) ([]int64, error
 
 // rowsOf counts the rows of a kind's tracked table.
 func (h *home) rowsOf(ctx context.Context, kind string) (n int64, err error) {
-	tracked := make(map[string]string)
-	rows, err := h.Query(ctx, "SELECT kind, relation::text FROM casq.tracked")
+	rows, err := h.Query(ctx, "SELECT kind FROM casq.tracked ORDER BY kind")
 	if err != nil {
 		return 0, fmt.Errorf("list tracked tables: %w", err)
 	}
-	var name, relation string
-	_, err = pgx.ForEachRow(rows, []any{&name, &relation}, func() error { tracked[name] = relation; return nil })
+	tracked, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		return 0, fmt.Errorf("list tracked tables: %w", err)
 	}
-	relation, known := tracked[kind]
-	if !known {
-		list := strings.Join(slices.Sorted(maps.Keys(tracked)), ", ")
+	if !slices.Contains(tracked, kind) {
+		list := strings.Join(tracked, ", ")
 		if list == "" {
 			list = "none; SELECT casq.track(...) is for the database that has the table"
 		}
 		return 0, fmt.Errorf("%w: %q; tracked kinds: %s", eventlog.ErrNotTracked, kind, list)
 	}
-	// The name comes from the server, quoted where it has to be.
-	if err := h.QueryRow(ctx, "SELECT count(*) FROM "+relation).Scan(&n); err != nil {
-		return 0, fmt.Errorf("count the rows of %s: %w", relation, err)
+	if err := h.QueryRow(ctx, "SELECT casq.count_rows($1)", kind).Scan(&n); err != nil {
+		return 0, fmt.Errorf("count the rows of kind %s: %w", kind, err)
 	}
 	return n, nil
 }

@@ -6,6 +6,8 @@
 //	exits CODE program args...  run it, and want that exit code
 //	database VAR [empty]        put the URL of a new database of the script's own
 //	                            into VAR, migrated unless empty
+//	database VAR role VAR       the same, and a new ordinary role's URL of it into
+//	                            the second, and its name into ROLE
 //	sql VAR 'statement'         run it there, and print its rows
 //	await-sql VAR 'query'       wait until the query's only value is true
 //	await FILE 'regexp'         wait until the file matches
@@ -130,8 +132,14 @@ func database(ts *testscript.TestScript, args []string) error {
 		ts.Setenv(args[0], testdb.New(tb).URL)
 	case len(args) == 2 && args[1] == "empty":
 		ts.Setenv(args[0], testdb.Empty(tb).URL)
+	case len(args) == 3 && args[1] == "role":
+		db := testdb.New(tb)
+		url := db.RoleURL(tb)
+		ts.Setenv(args[0], db.URL)
+		ts.Setenv(args[2], url)
+		ts.Setenv("ROLE", testdb.RoleName(tb, url))
 	default:
-		return errors.New("usage: database VAR [empty]")
+		return errors.New("usage: database VAR [empty | role VAR]")
 	}
 	return nil
 }

@@ -1,0 +1,146 @@
+package eventlog_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"testing"
+
+	"casq/eventlog"
+	"casq/internal/testdb"
+	"casq/migrations"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// asked is one thing to be asked of the database, by roles of which some may.
+type asked struct {
+	sql string
+	may []string
+}
+
+// Whatever runs with the rights of casq's owner is for those that it was granted
+// to.
+func TestGrants(t *testing.T) {
+	t.Parallel()
+	b := setupTrack(t, docs, trackDocs, `INSERT INTO docs VALUES (1, 1, 5)`, `CREATE TABLE projects (id int PRIMARY KEY, parent int)`,
+		`INSERT INTO projects VALUES (1, 7)`, `SELECT casq.group_scopes('doc', 'projects', 'id', 'parent')`, `SELECT casq.tick(true)`)
+	conns := map[string]*pgx.Conn{}
+	for _, what := range []string{"nothing", "follower", "application", "operator"} {
+		url := b.db.RoleURL(t)
+		if what == "nothing" {
+			b.exec(t, `GRANT USAGE ON SCHEMA casq TO `+testdb.RoleName(t, url))
+		} else {
+			// Twice is harmless.
+			b.exec(t, fmt.Sprintf(`SELECT casq.grant_to('%[1]s', '%[2]s'), casq.grant_to('%[1]s', '%[2]s')`, testdb.RoleName(t, url), what))
+		}
+		conn, err := pgx.Connect(t.Context(), url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close(context.Background()) })
+		conns[what] = conn
+	}
+	for _, a := range []asked{
+		{`SELECT resource_id FROM casq.events`, []string{"follower", "operator"}},
+		{`SELECT casq.things('doc', NULL, 10, NULL)`, []string{"follower", "operator"}},
+		{`SELECT casq.things_of('doc', '{1}', NULL)`, []string{"follower", "operator"}},
+		{`SELECT casq.things_missing('doc', '{1}', NULL)`, []string{"follower", "operator"}},
+		{`SELECT casq.check_scopes('doc', '{1}')`, []string{"follower", "operator"}},
+		{`SELECT casq.report_follower('second', 1, gen_random_uuid())`, []string{"follower", "operator"}},
+		{`SELECT casq.append_event('doc', 'by hand', 'created')`, []string{"application"}},
+		{`INSERT INTO casq.events (xid, kind, resource_id, op) VALUES ('1099511627776', 'doc', 'x', 'created')`, nil},
+		{`INSERT INTO casq.events (id, kind, resource_id, op) OVERRIDING SYSTEM VALUE VALUES (1099511627776, 'doc', 'x', 'created')`, nil},
+		{`SELECT FROM casq.statistics`, []string{"application", "operator"}},
+		{`SELECT casq.totals('doc')`, []string{"application", "operator"}},
+		{`SELECT casq.total('doc', '7')`, []string{"application", "operator"}},
+		{`SELECT casq.scopes_of('doc', '7')`, []string{"application", "operator"}},
+		{`SELECT casq.sum_by_scope('doc', NULL)`, []string{"operator"}},
+		{`SELECT casq.sum_beyond('doc', NULL, 10)`, []string{"operator"}},
+		{`SELECT casq.has_scope('doc', '1')`, []string{"operator"}},
+		{`SELECT casq.backfill_page('doc', NULL, 10)`, []string{"operator"}},
+		{`UPDATE casq.registry SET version = version`, []string{"operator"}},
+		{`SELECT casq.adopt_log()`, nil},
+		{`DELETE FROM casq.events`, nil},
+		{`SELECT FROM docs`, nil},
+		{`SELECT casq.grant_to(current_user::regrole, 'operator')`, nil},
+	} {
+		for role, conn := range conns {
+			err := run(t.Context(), conn, a.sql)
+			may := false
+			for _, r := range a.may {
+				may = may || r == role
+			}
+			var pgErr *pgconn.PgError
+			if may && err != nil || !may && (!errors.As(err, &pgErr) || pgErr.Code != "42501") {
+				t.Errorf("%s asks %s: %v; may: %v", role, a.sql, err, may)
+			}
+		}
+	}
+	if _, err := eventlog.Kinds(t.Context(), conns["follower"]); err != nil {
+		t.Error(err)
+	}
+	if err := migrations.Check(t.Context(), conns["follower"]); err != nil {
+		t.Error(err)
+	}
+}
+
+// The role that asks is the one that SET ROLE has set, not the one that logged in.
+func TestGrantsAreThoseOfTheCurrentRole(t *testing.T) {
+	t.Parallel()
+	b := setupTrack(t, docs, trackDocs)
+	url, plain := b.db.RoleURL(t), testdb.RoleName(t, b.db.RoleURL(t))
+	role := testdb.RoleName(t, url)
+	b.exec(t, `SELECT casq.grant_to('`+role+`', 'follower'); GRANT USAGE ON SCHEMA casq TO `+plain+`; GRANT `+plain+` TO `+role)
+	err := run(t.Context(), testdb.Pool(t, url), `SELECT casq.things('doc', NULL, 10, NULL); SET ROLE `+plain+`; SELECT casq.things('doc', NULL, 10, NULL)`)
+	var pgErr *pgconn.PgError
+	if !errors.As(err, &pgErr) || pgErr.Code != "42501" {
+		t.Errorf("got %v; want permission denied", err)
+	}
+}
+
+// A role may be allowed to insert whole events.
+func TestEventsHaveTheirWritersTransaction(t *testing.T) {
+	t.Parallel()
+	b := setupTrack(t, docs, trackDocs)
+	url := b.db.RoleURL(t)
+	b.exec(t, `GRANT USAGE ON SCHEMA casq TO `+testdb.RoleName(t, url)+`; GRANT INSERT ON casq.events TO `+testdb.RoleName(t, url))
+	err := run(t.Context(), testdb.Pool(t, url), `INSERT INTO casq.events (xid, kind, resource_id, op) VALUES ('1099511627776', 'doc', 'x', 'created')`)
+	var pgErr *pgconn.PgError
+	if !errors.As(err, &pgErr) || pgErr.Code != "23514" {
+		t.Errorf("got %v; want a check violation", err)
+	}
+}
+
+// A later version may have more to grant, and must not give to everybody what
+// runs with its owner's rights.
+func TestGrantsAreExtendedByLaterMigrations(t *testing.T) {
+	t.Parallel()
+	b := setupTrack(t, docs, trackDocs)
+	url := b.db.RoleURL(t)
+	role := testdb.RoleName(t, url)
+	b.exec(t, `SELECT casq.grant_to('`+role+`', 'application'); CREATE TABLE casq.later (i int);
+		CREATE FUNCTION casq.as_owner() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1';
+		ALTER FUNCTION casq.privileges() RENAME TO earlier;
+		CREATE FUNCTION casq.privileges() RETURNS TABLE (what text, privilege text) LANGUAGE sql AS
+			'SELECT * FROM casq.earlier() UNION ALL VALUES (''application'', ''SELECT ON casq.later'')'`)
+	if err := migrations.Up(t.Context(), b.db.URL, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(t.Context(), testdb.Pool(t, url), `SELECT FROM casq.later`); err != nil {
+		t.Error(err)
+	}
+	var open string
+	err := b.pool.QueryRow(t.Context(), `SELECT coalesce(string_agg(p.oid::regprocedure::text, ', '), '') FROM pg_proc AS p
+		WHERE p.pronamespace = 'casq'::regnamespace AND p.prosecdef
+		AND EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a WHERE a.grantee = 0)`).Scan(&open)
+	if err != nil || open != "" {
+		t.Errorf("everybody may call %s: %v", open, err)
+	}
+	b.exec(t, `SELECT casq.revoke_from('`+role+`', 'application')`)
+	if err := run(t.Context(), testdb.Pool(t, url), `SELECT FROM casq.statistics`); err == nil {
+		t.Error("what was taken back is still there")
+	}
+}

@@ -1,0 +1,42 @@
+package registry
+
+import "testing"
+
+// That a thing is told otherwise than the log told it makes a new version, and
+// another incarnation only where the log has a hole: it may be another thing under
+// the same key then. One more column that is told of never does.
+func TestReconcileOfAnotherPayload(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name        string
+		payload     string
+		request     Request
+		incarnation int
+	}{
+		{"another value", `{"v": 1}`, Request{Reason: Scheduled}, 1},
+		{"one more column", `{}`, Request{Reason: Scheduled}, 1},
+		{"one column less", `{"v": 2, "w": 3}`, Request{Reason: Scheduled}, 1},
+		{"another value, and events were pruned", `{"v": 1}`, Request{Reason: Pruned}, 2},
+		{"one more column, and events were pruned", `{}`, Request{Reason: Pruned}, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			b := setupLook(t)
+			b.put(t, "a", 2)
+			now := b.tick(t)
+			b.know(t, "a", 2, now, false)
+			b.exec(t, "UPDATE casq.registry SET payload = $1", c.payload)
+			b.follow(t)
+			before := b.row(t, "a")
+			if c.request.Reason == Pruned {
+				c.request.At = &Tick{1, now}
+			}
+			b.reconcile(t, c.request)
+			got := b.row(t, "a")
+			if got.Version == before.Version || got.Payload != `{"v": 2}` || got.Incarnation != int64(c.incarnation) {
+				t.Errorf("version %d after %d, payload %s, incarnation %d; want a newer one, and incarnation %d",
+					got.Version, before.Version, got.Payload, got.Incarnation, c.incarnation)
+			}
+		})
+	}
+}
