@@ -144,7 +144,8 @@ func (s *registrySite) settles(t *testing.T, status, content string) {
 	})
 }
 
-// files are all below the target, staging included, with their content.
+// files are all below the target, staging included, with their content; but not
+// the mark by which the target is known again.
 func (s *registrySite) files(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
@@ -157,7 +158,9 @@ func (s *registrySite) files(t *testing.T) map[string]string {
 			return nil //nolint:nilerr // likewise
 		}
 		name, err := filepath.Rel(s.target, path)
-		found[name] = string(content)
+		if name != ".casq/target" {
+			found[name] = string(content)
+		}
 		return err
 	})
 	if err != nil {
