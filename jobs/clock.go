@@ -8,6 +8,7 @@ import (
 
 	"casq/internal/database"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river/rivertype"
 )
 
@@ -34,8 +35,8 @@ type riverClock struct{ *database.Clock }
 // time from the database, it has it there.
 func (riverClock) NowOrNil() *time.Time { return nil }
 
-// insertClock is the clock of a client that inserts. COPY has no now(): River
-// would stamp with this machine's time.
+// insertClock is the clock of a client that inserts. No statement by which River
+// inserts takes the time from the database: it would be this machine's.
 type insertClock struct{ *database.Clock }
 
 // NowOrNil implements [rivertype.TimeGenerator].
@@ -44,6 +45,16 @@ func (c insertClock) NowOrNil() *time.Time {
 		return nil
 	}
 	return new(c.Now())
+}
+
+// know reads the database's clock in tx unless that was done before. A process that
+// does not work on jobs reads it at no other time.
+func (q *Queue) know(ctx context.Context, tx pgx.Tx) error {
+	if q.clock.Known() {
+		return nil
+	}
+	_, err := q.clock.Read(ctx, tx)
+	return err
 }
 
 // ReadClock reads the database's clock. A worker does so now and then, and before

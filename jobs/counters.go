@@ -87,6 +87,9 @@ func (c *Counting) Finalize(ctx context.Context, tx pgx.Tx, f counter.Finalize) 
 }
 
 func (c *Counting) insert(ctx context.Context, tx pgx.Tx, args river.JobArgs, queue string) (int64, error) {
+	if err := c.queue.know(ctx, tx); err != nil {
+		return 0, err
+	}
 	result, err := c.queue.client.InsertTx(ctx, tx, args, &river.InsertOpts{Queue: queue, MaxAttempts: counterAttempts})
 	if err != nil {
 		return 0, fmt.Errorf("insert job: %w", err)

@@ -98,10 +98,7 @@ func (q *Queue) Insert(ctx context.Context, tx pgx.Tx, jobs []registry.Job, bulk
 			params[i] = river.InsertManyParams{Args: SyncArgs{j.Kind, j.ResourceID, j.Version}, InsertOpts: opts}
 		}
 	}
-	var err error
-	if bulk && !q.clock.Known() {
-		err = q.ReadClock(ctx)
-	}
+	err := q.know(ctx, tx)
 	if err != nil {
 		return err
 	}

@@ -74,6 +74,9 @@ func (q *Queue) insertChecks(ctx context.Context, tx pgx.Tx, tokens []registry.T
 	if len(params) == 0 {
 		return nil
 	}
+	if err := q.know(ctx, tx); err != nil {
+		return err
+	}
 	if _, err := q.client.InsertManyTx(ctx, tx, params); err != nil {
 		return fmt.Errorf("insert %d verifications: %w", len(params), err)
 	}

@@ -56,6 +56,18 @@ func TestR135ClocksApart(t *testing.T) {
 			s.settles(t, "synced", "newer content")
 		})
 	}
+	t.Run("ours/asked by who does not work", func(t *testing.T) {
+		t.Parallel()
+		s := newRegistrySite(t)
+		s.moveClock(t, "-"+r135Apart)
+		s.pool.Reset() // sessions that began before have the machine's clock
+		s.work(t, newPoints())
+		s.put(t, "content")
+		s.settles(t, "synced", "content")
+		s.overwrite(t, "other bytes")
+		s.verify(t)
+		s.until(t, "the repair", func() bool { return s.files(t)[key] == "content" })
+	})
 	t.Run("ours/the database's clock jumps back", func(t *testing.T) {
 		t.Parallel()
 		s, points := newRegistrySite(t), newPoints()

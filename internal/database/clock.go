@@ -6,8 +6,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5"
 )
+
+// Querier is a pool, a connection or a transaction.
+type Querier interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
 
 // Clock tells the time of a database, whatever the time of this machine is: what
 // is stamped here and compared there has to be of one clock. Between two calls of
@@ -23,9 +28,9 @@ type Clock struct {
 
 // Read asks the database for its time. It returns how far its clock was moved
 // since the last call; below 0 is back.
-func (c *Clock) Read(ctx context.Context, pool *pgxpool.Pool) (moved time.Duration, err error) {
+func (c *Clock) Read(ctx context.Context, db Querier) (moved time.Duration, err error) {
 	var base time.Time
-	if err := pool.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&base); err != nil {
+	if err := db.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&base); err != nil {
 		return 0, fmt.Errorf("ask for the database's time: %w", err)
 	}
 	at := time.Now()
