@@ -12,7 +12,7 @@ TEST_FLAGS := -p 2 -timeout 10m
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help deps build demo test check races failover validate bench chaos fmt fmt-check vet lint clean
+.PHONY: help deps build demo test check races failover validate bench chaos fmt fmt-check vet lint vuln clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
@@ -63,6 +63,10 @@ vet: ## go vet
 
 lint: $(LINT) ## golangci-lint, built from tools/go.mod
 	$(LINT) run ./...
+
+# Its database is a site of its own, which CI does not reach: docs/security.md.
+vuln: ## compare the modules with the known vulnerabilities, at vuln.go.dev
+	$(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
 
 clean: ## remove what the targets built
 	rm -rf bin

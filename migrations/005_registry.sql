@@ -9,7 +9,9 @@
 -- It stands in for River's two GIN indexes. Nobody reads the one of the metadata.
 -- The one of the arguments could answer this, but keeps a key for each version
 -- that ever was, which vacuum never takes out: it grows while the jobs get fewer,
--- and each insert pays for it. internal/worker does not have them rebuilt.
+-- and each insert pays for it. Of 20,000 jobs that were worked off and deleted
+-- eighteen times over, with a vacuum each time, it had 39 MB and got 1.9 MB more each
+-- time; this index had 2.5 MB, and kept them. internal/worker has neither rebuilt.
 CREATE INDEX casq_job_of_resource ON river.river_job
     (((args ->> 'resource_id') COLLATE "C"), (args ->> 'kind')) WHERE finalized_at IS NULL;
 DROP INDEX river.river_job_args_index;
