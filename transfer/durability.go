@@ -3,7 +3,6 @@ package transfer
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"os"
 	"strings"
 
@@ -120,45 +119,4 @@ func sameFile(a, b *os.File) (bool, error) {
 	var first, second unix.Stat_t
 	err := errors.Join(unix.Fstat(int(a.Fd()), &first), unix.Fstat(int(b.Fd()), &second))
 	return first.Ino == second.Ino && first.Dev == second.Dev, err
-}
-
-// manyPacks is from how many packs on a mirror is repacked: every fetch adds
-// one, and each makes every look-up slower.
-const manyPacks = 64
-
-// repack rolls small packs up into larger ones, each at least twice the size
-// of the next, so that an object is rewritten a logarithmic number of times. No
-// object is dropped. A failure costs speed and nothing else.
-func (m *mirror) repack(ctx context.Context, log *slog.Logger) {
-	packs, err := m.packs()
-	if err == nil && packs < manyPacks {
-		return
-	}
-	if err == nil {
-		_, err = m.run(ctx, gitCall{args: []string{"-c", "core.fsync=all", "repack", "-d", "-q", "--geometric=2"}})
-	}
-	if err != nil {
-		log.Warn("repacking a mirror went wrong", "packs", packs, "err", err)
-	}
-}
-
-func (m *mirror) packs() (int, error) {
-	objects, err := openChild(m.dir, "objects")
-	if err != nil {
-		return 0, err
-	}
-	defer objects.Close()
-	dir, err := openChild(objects, "pack")
-	if err != nil {
-		return 0, err
-	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	count := 0
-	for _, name := range names {
-		if strings.HasSuffix(name, ".pack") {
-			count++
-		}
-	}
-	return count, err
 }

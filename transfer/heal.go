@@ -44,7 +44,10 @@ func (m *mirror) sweepFiles(ctx context.Context) error {
 			return strings.HasPrefix(name, "tmp_") || strings.HasPrefix(name, "incoming-")
 		}},
 		{"objects/pack", func(name string) bool {
-			return strings.HasPrefix(name, "tmp_") || strings.HasPrefix(name, ".tmp-")
+			// A fetch that was killed leaves the mark that keeps its pack from being
+			// rolled up.
+			return strings.HasPrefix(name, "tmp_") || strings.HasPrefix(name, ".tmp-") ||
+				strings.HasSuffix(name, ".keep") || strings.HasSuffix(name, ".lock")
 		}},
 		{"objects/info", func(name string) bool { return strings.HasSuffix(name, ".lock") }},
 	} {
@@ -86,10 +89,11 @@ func (m *mirror) sweepRefs(ctx context.Context) error {
 	if err := removeTree(ctx, top, "casq"); err != nil {
 		return fmt.Errorf("remove refs of earlier claims: %w", err)
 	}
-	return sweepLocks(ctx, top)
+	m.looseRefs = 0
+	return m.sweepLocks(ctx, top)
 }
 
-func sweepLocks(ctx context.Context, dir *os.File) error {
+func (m *mirror) sweepLocks(ctx context.Context, dir *os.File) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -107,21 +111,23 @@ func sweepLocks(ctx context.Context, dir *os.File) error {
 				return err
 			}
 		case entry.IsDir():
-			if err := sweepLocksBelow(ctx, dir, entry.Name()); err != nil {
+			if err := m.sweepLocksBelow(ctx, dir, entry.Name()); err != nil {
 				return err
 			}
+		default:
+			m.looseRefs++
 		}
 	}
 	return nil
 }
 
-func sweepLocksBelow(ctx context.Context, dir *os.File, name string) error {
+func (m *mirror) sweepLocksBelow(ctx context.Context, dir *os.File, name string) error {
 	child, err := openChild(dir, name)
 	if err != nil {
 		return err
 	}
 	defer child.Close()
-	return sweepLocks(ctx, child)
+	return m.sweepLocks(ctx, child)
 }
 
 // sweepPackedRefs deletes the refs of other claims that somebody's git gc has

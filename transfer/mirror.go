@@ -19,6 +19,8 @@ type mirror struct {
 	// reads says that git only reads in it. It takes no lock on the guard, then:
 	// an hour's reading would make the next run give the mirror up.
 	reads bool
+	// looseRefs is how many refs have a file of their own, once it was healed.
+	looseRefs int
 }
 
 // mirrorConfigs are the configurations that a mirror of ours may have, byte for
@@ -188,6 +190,9 @@ func (m *mirror) adopt(ctx context.Context) error {
 	config := mirrorConfigs[0]
 	if strings.TrimSpace(format) == "sha256" {
 		config = mirrorConfigs[1]
+	}
+	if err := m.markPacked(); err != nil {
+		return err
 	}
 	return writeFile(m.dir, "config", config)
 }

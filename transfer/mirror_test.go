@@ -88,7 +88,7 @@ func TestRepositoryHealsLeftOvers(t *testing.T) {
 	for _, name := range []string{
 		"HEAD.lock", "packed-refs.lock", "packed-refs.new", "config.lock", "shallow.lock", "gc.pid",
 		"refs/heads/main.lock", "refs/heads/deep/er.lock", "objects/pack/tmp_pack_Xy12", "objects/pack/.tmp-1-pack-x.pack",
-		"objects/tmp_objdir-incoming-x/00/file", "objects/info/commit-graph.lock",
+		"objects/tmp_objdir-incoming-x/00/file", "objects/pack/pack-of-a-killed-fetch.keep", "objects/info/commit-graph.lock",
 		"refs/casq/00000000-0000-0000-0000-000000000000/fence", // empty, as after a power cut
 	} {
 		write(t, place, name, "")
@@ -100,7 +100,7 @@ func TestRepositoryHealsLeftOvers(t *testing.T) {
 	if inode(t, place) != before {
 		t.Fatal("left-overs led to a clone")
 	}
-	left, err := exec.CommandContext(t.Context(), "find", place, "-name", "*.lock", "-o", "-name", "*tmp*", "-o", "-name", "gc.pid", "-o", "-name", "casq").Output()
+	left, err := exec.CommandContext(t.Context(), "find", place, "-name", "*.lock", "-o", "-name", "*tmp*", "-o", "-name", "gc.pid", "-o", "-name", "*.keep", "-o", "-name", "casq").Output()
 	must(t, err)
 	if len(left) > 0 {
 		t.Fatalf("left over: %s", left)

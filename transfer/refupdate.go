@@ -18,6 +18,9 @@ func (r *repositoryRun) update(ctx context.Context, remote *remote) (Result, err
 	if err := r.place.dropClaim(ctx, r.stage.claim); err != nil {
 		return Result{}, err
 	}
+	if err := r.tidy(ctx); err != nil {
+		return Result{}, err
+	}
 	if err := follower.follow(ctx); err != nil {
 		return Result{}, err
 	}
@@ -31,7 +34,6 @@ func (r *repositoryRun) update(ctx context.Context, remote *remote) (Result, err
 			return Result{}, err
 		}
 	}
-	r.place.repack(ctx, r.log)
 	size, err := r.place.settle(ctx)
 	if err != nil {
 		return Result{}, err

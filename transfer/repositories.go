@@ -61,6 +61,9 @@ type Repositories struct {
 	// cloned: 1,000 loose refs took 0.4 s on a virtual disk, and the caller's row
 	// is locked for as long; an exchange takes the same moment for any number.
 	inPlace int
+	// looseRefs and unreachable are when mirrors are tidied up.
+	looseRefs   int
+	unreachable time.Duration
 }
 
 // OpenRepositories checks source, target and git. ctx is for opening only.
@@ -70,7 +73,7 @@ func OpenRepositories(ctx context.Context, config RepositoriesConfig) (*Reposito
 	if len(config.AllowedProtocols) == 0 {
 		config.AllowedProtocols = []string{"file", "https", "ssh"}
 	}
-	r := &Repositories{config: config, grace: 5 * time.Second, inPlace: 500}
+	r := &Repositories{config: config, grace: 5 * time.Second, inPlace: 500, looseRefs: manyLooseRefs, unreachable: unreachableFor}
 	if err := r.open(ctx); err != nil {
 		_ = r.Close()
 		return nil, err

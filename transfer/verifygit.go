@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -67,7 +68,7 @@ func (r *Repositories) verify(ctx context.Context, path string) error {
 	differs := inPlace.compare(ctx, want, top)
 	err = differs
 	if err == nil || errors.Is(err, ErrMismatch) {
-		err = cmp.Or(inPlace.check(ctx), differs)
+		err = cmp.Or(inPlace.check(ctx, r.unreachable), differs)
 	}
 	if ctx.Err() == nil && spoiled(err) {
 		return fmt.Errorf("%w: %w: %w", ErrMismatch, ErrDamaged, err)
@@ -114,9 +115,19 @@ func orNothing(oid string) string {
 // check looks at the objects. fsck finds what is not there and rereads trees and
 // commits; verify-pack rereads everything. A whole fsck would also find fault with
 // how objects of old were made, which no copy can change.
-func (m *mirror) check(ctx context.Context) error {
-	_, err := m.run(ctx, gitCall{args: []string{
-		"fsck", "--connectivity-only", "--no-dangling", "--no-reflogs", "--no-progress",
+//
+// What no ref reaches, and should be gone, is a difference that the next copy mends.
+func (m *mirror) check(ctx context.Context, unreachable time.Duration) error {
+	overdue, err := m.packedBefore(time.Now().Add(-unreachable))
+	if err != nil {
+		return err
+	}
+	unreached := "--no-dangling"
+	if overdue {
+		unreached = "--dangling"
+	}
+	out, err := m.run(ctx, gitCall{args: []string{
+		"fsck", "--connectivity-only", unreached, "--no-reflogs", "--no-progress",
 	}})
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() > 0 && exit.ExitCode() < 128 {
 		return fmt.Errorf("%w: %w: %w", ErrMismatch, ErrDamaged, err)
@@ -138,7 +149,7 @@ func (m *mirror) check(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return dangling(out)
 }
 
 // packIndexes are the names of all pack indexes, as git takes them.
