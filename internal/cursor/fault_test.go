@@ -102,6 +102,8 @@ func simple(t *testing.T, databaseURL string) string {
 	}
 	query := u.Query()
 	query.Set("default_query_exec_mode", "simple_protocol")
+	// As [database.Open] has it: values are text here.
+	query.Set("datestyle", "ISO")
 	u.RawQuery = query.Encode()
 	return u.String()
 }

@@ -61,6 +61,15 @@ func configure(config *pgx.ConnConfig, opts Options) {
 		// life: fetching jobs became quadratic in 5 of 9 runs, in none
 		// with a plan per call.
 		"plan_cache_mode": "force_custom_plan",
+		// A role or a database may have settings that suit its application. In
+		// the simple protocol, which is for poolers, values come as text.
+		"datestyle":                   "ISO",
+		"intervalstyle":               "postgres",
+		"bytea_output":                "hex",
+		"extra_float_digits":          "1",
+		"standard_conforming_strings": "on",
+		"statement_timeout":           "0",
+		"lock_timeout":                "0",
 	}
 	for name, value := range set {
 		if _, given := config.RuntimeParams[name]; !given {
