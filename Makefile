@@ -12,7 +12,7 @@ TEST_FLAGS := -p 2 -timeout 10m
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help deps build demo test check races failover validate bench chaos fmt fmt-check vet lint vuln clean
+.PHONY: help deps build demo test check matrix races failover validate bench chaos fmt fmt-check vet lint vuln clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ test: deps vet fmt-check lint ## everything that CI needs, with the race detecto
 
 check: vet fmt-check lint ## format, vet, lint and the quick tests: before each commit
 	$(GO) test -short -vet=off $(TEST_FLAGS) ./...
+
+matrix: deps ## [WORLD=name] log, registry and counters among strangers: other settings, role, version, clock
+	@GO="$(GO)" scripts/matrix.sh $(WORLD)
 
 races: deps ## [RACE=R01 or S1] play the races: the naive twins and ours, as a table
 	@$(GO) run ./races/table -race "$(RACE)"

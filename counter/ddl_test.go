@@ -170,7 +170,7 @@ func TestScopeColumnIsRenamedUnderASnapshot(t *testing.T) {
 					}
 				}
 			})
-			d.exec(t, "DROP EVENT TRIGGER casq_ddl")
+			d.exec(t, "DROP EVENT TRIGGER IF EXISTS casq_ddl")
 			d.exec(t, "INSERT INTO artifacts SELECT n, n % 2, n FROM generate_series(0, 119) AS n")
 			d.feed(t)
 			d.flush(t)

@@ -41,7 +41,7 @@ func setupTrack(t *testing.T, statements ...string) *trackBundle {
 	t.Helper()
 	for _, statement := range statements {
 		// Partitions are followed by event triggers, which are a superuser's.
-		for _, word := range []string{"PARTITION BY", "EVENT TRIGGER", "FOREIGN DATA"} {
+		for _, word := range []string{"PARTITION BY", "install_event_trigger", "FOREIGN DATA"} {
 			if strings.Contains(statement, word) {
 				testdb.NeedsSuperuser(t)
 			}

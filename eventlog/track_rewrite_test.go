@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-const withoutEventTriggers = `DROP EVENT TRIGGER casq_ddl; DROP EVENT TRIGGER casq_drop; DROP EVENT TRIGGER casq_rewrite`
+const withoutEventTriggers = `DROP EVENT TRIGGER IF EXISTS casq_ddl; DROP EVENT TRIGGER IF EXISTS casq_drop; DROP EVENT TRIGGER IF EXISTS casq_rewrite`
 
 // No trigger sees what such a command does to the rows.
 func TestTrackRefusesNewValuesWithoutAnEvent(t *testing.T) {
