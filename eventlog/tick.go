@@ -30,6 +30,12 @@ func Tick(ctx context.Context, db DB, force bool) (int64, error) {
 	return *id, nil
 }
 
+// StaleAfter is how old the newest tick of a log never is while somebody takes
+// ticks. In a log without events one is taken each 10 s, since more would not let
+// an idle system rest; when the ticker that looks often is killed, another does so
+// 12 s after it, at the latest. The rest is for a standby's delay and a restart.
+const StaleAfter = 30 * time.Second
+
 // Pace is how often a [Ticker] looks.
 type Pace int
 
@@ -57,6 +63,9 @@ type Ticker struct {
 	// Pace is asked at each interval, so that several tickers can agree on one
 	// that looks often. Defaults to [Often].
 	Pace func() Pace
+	// Told is called with what became of each look; nil: it could have taken a
+	// tick, or it was another's turn. May be nil.
+	Told func(error)
 	// Looked is called after each look that could have taken a tick, for tests.
 	// May be nil.
 	Looked func(Pace)
@@ -83,7 +92,11 @@ func (t *Ticker) Run(ctx context.Context) {
 			continue
 		}
 		looked = time.Now()
-		if err := t.look(ctx, pace); err != nil && ctx.Err() == nil {
+		err := t.look(ctx, pace)
+		if t.Told != nil && ctx.Err() == nil {
+			t.Told(err)
+		}
+		if err != nil && ctx.Err() == nil {
 			t.Logger.ErrorContext(ctx, "cannot take a tick, trying again", "err", err)
 			timer.Reset(time.Second)
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"casq/eventlog"
 	"casq/jobs"
 
 	"github.com/google/uuid"
@@ -88,7 +89,10 @@ type logStatus struct {
 	Tick    *int64     `json:"tick"`
 	Life    *int32     `json:"life"`
 	TakenAt *time.Time `json:"taken_at"`
-	Error   string     `json:"error,omitempty"`
+	Age     float64    `json:"age_seconds"` // of the tick, by the host that was asked
+	// Stale says that nobody seems to take ticks: what happens is not seen.
+	Stale bool   `json:"stale"`
+	Error string `json:"error,omitempty"`
 }
 
 type cursor struct {
@@ -205,11 +209,12 @@ func (h *home) logStatus(ctx context.Context, s *status) error {
 		return err
 	}
 	defer closeSource()
-	err = source.QueryRow(ctx, "SELECT id, life, taken_at FROM casq.ticks ORDER BY id DESC LIMIT 1").
-		Scan(&s.Log.Tick, &s.Log.Life, &s.Log.TakenAt)
+	err = source.QueryRow(ctx, `SELECT id, life, taken_at, greatest(0, extract(epoch FROM clock_timestamp() - taken_at))::float8
+		FROM casq.ticks ORDER BY id DESC LIMIT 1`).Scan(&s.Log.Tick, &s.Log.Life, &s.Log.TakenAt, &s.Log.Age)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("read the newest tick: %w", err)
 	}
+	s.Log.Stale = s.Log.Age > eventlog.StaleAfter.Seconds()
 	for _, c := range s.Cursors {
 		if err := c.measure(ctx, source); err != nil {
 			return err

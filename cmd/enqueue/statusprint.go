@@ -116,6 +116,9 @@ func (l logStatus) describe(ago func(time.Time) string) string {
 		return "not known: " + cli.Line(l.Error)
 	case l.Tick == nil:
 		return "no tick yet; when the log is another site's, set SOURCE_DATABASE_URL"
+	case l.Stale:
+		return fmt.Sprintf("WARNING: tick %d of life %d was taken %v ago and none since: no worker takes ticks on its primary, or this host is a standby that is not replicated to",
+			*l.Tick, *l.Life, time.Duration(l.Age*float64(time.Second)).Round(time.Second))
 	default:
 		return fmt.Sprintf("tick %d of life %d, taken %s ago", *l.Tick, *l.Life, ago(*l.TakenAt))
 	}

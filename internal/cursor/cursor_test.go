@@ -192,11 +192,13 @@ func TestCursorWaitsForALateSource(t *testing.T) {
 	cfg.Source, cfg.Logger = testdb.Pool(t, cluster.StandbyURL(0)), slog.New(log)
 	run(t, cfg)
 	log.until(t, "source is late")
+	b.until(t, "SELECT last_error IS NOT NULL FROM casq.cursor_status")
 	b.write(t, "c")
 	if err := standby.ResumeReplay(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	b.untilEffects(t, "a", "b", "c")
+	b.until(t, "SELECT last_error IS NULL FROM casq.cursor_status")
 	if n := log.count("source is late"); n != 1 {
 		t.Errorf("said that the source is late %d times, want once", n)
 	}

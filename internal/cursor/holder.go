@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/database"
 	"casq/internal/lease"
 
 	"github.com/jackc/pgx/v5"
@@ -114,13 +115,21 @@ func (h *holder) release(ctx context.Context, why error) {
 		_ = h.conn.Hijack().Close(ctx) // gone is gone
 	}
 	if why != nil && !errors.Is(why, ErrFenced) && !errors.Is(why, lease.ErrLost) && !errors.Is(why, context.Canceled) {
-		text := strings.ReplaceAll(strings.ToValidUTF8(why.Error(), "?"), "\x00", "?")
-		if _, err := h.cfg.Home.Exec(ctx, lastErrorSQL, h.cfg.Name, h.epoch, text); err != nil {
-			h.log.DebugContext(ctx, "cannot store the error", "err", err)
-		}
+		h.say(ctx, why)
 	}
 	if err := h.lease.Release(context.WithoutCancel(ctx)); err != nil {
 		h.leaseLog.WarnContext(ctx, "cannot give the lease back, it stands until it expires", "err", err)
+	}
+}
+
+// say stores what is wrong, for operators; nil: nothing.
+func (h *holder) say(ctx context.Context, why error) {
+	var text *string
+	if why != nil {
+		text = new(strings.ReplaceAll(strings.ToValidUTF8(database.Explain(why), "?"), "\x00", "?"))
+	}
+	if _, err := h.cfg.Home.Exec(ctx, lastErrorSQL, h.cfg.Name, h.epoch, text); err != nil {
+		h.log.DebugContext(ctx, "cannot store the error", "err", err)
 	}
 }
 
@@ -132,6 +141,7 @@ func (h *holder) step(ctx context.Context) (more bool, err error) {
 	case errors.Is(err, eventlog.ErrLate):
 		if !h.late {
 			h.log.WarnContext(ctx, "source is late, waiting", "err", err)
+			h.say(ctx, err)
 		}
 		h.late = true
 		return false, h.alive(ctx)
@@ -145,7 +155,10 @@ func (h *holder) step(ctx context.Context) (more bool, err error) {
 	case err != nil:
 		return false, err
 	}
-	h.late = false
+	if h.late {
+		h.late = false
+		h.say(ctx, nil)
+	}
 	// Inside a step even an empty page is stored: it ends the step.
 	if len(batch.Events) == 0 && !h.read.InStep() {
 		h.read = batch.Next

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -89,7 +90,7 @@ func Wait(ctx context.Context, pool *pgxpool.Pool, name string, logger *slog.Log
 		if ctx.Err() != nil {
 			return fmt.Errorf("wait for the database %s: %w", name, ctx.Err())
 		}
-		logger.WarnContext(ctx, "database is not reachable, trying again", "database", name, "err", err)
+		logger.WarnContext(ctx, trouble(err), "database", name, "err", err) //nolint:sloglint // one of four
 		select {
 		case <-ctx.Done():
 		case <-time.After(time.Second):
@@ -108,6 +109,36 @@ func Identity(ctx context.Context, pool *pgxpool.Pool) (name string, err error) 
 		return "", fmt.Errorf("look which database this is: %w", err)
 	}
 	return name, nil
+}
+
+// Explain is the text of err with all that Postgres has said with it: its DETAIL,
+// and its HINT, which often names the remedy.
+func Explain(err error) string {
+	text := err.Error()
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return text
+	}
+	for _, more := range [][2]string{{"DETAIL", pgErr.Detail}, {"HINT", pgErr.Hint}} {
+		if more[1] != "" && !strings.Contains(text, more[1]) {
+			text += "; " + more[0] + ": " + more[1]
+		}
+	}
+	return text
+}
+
+// trouble says what is wrong with a database that does not let one in.
+func trouble(err error) string {
+	switch code := Code(err); {
+	case strings.HasPrefix(code, "28"), code == "42501":
+		return "database refuses the login, trying again"
+	case code == "3D000":
+		return "server has no such database, trying again"
+	case code != "":
+		return "database does not take connections, trying again"
+	default:
+		return "database is not reachable, trying again"
+	}
 }
 
 // Code returns the SQLSTATE of err, or "" when Postgres did not give one.

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"casq/internal/database"
 )
 
 // roles is what this worker does at present, for /readyz and the log.
@@ -20,6 +22,8 @@ type roles struct {
 type roleState struct {
 	Ready bool   `json:"ready"`
 	Error string `json:"error,omitempty"`
+	// Warning is what an operator should see to, of a role that does its part.
+	Warning string `json:"warning,omitempty"`
 }
 
 func newRoles() *roles { return &roles{state: make(map[string]roleState)} }
@@ -28,9 +32,28 @@ func newRoles() *roles { return &roles{state: make(map[string]roleState)} }
 func (r *roles) set(name string, ready bool, reason string) (taken bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	_, had := r.state[name]
-	r.state[name] = roleState{ready, reason}
+	was, had := r.state[name]
+	r.state[name] = roleState{ready, reason, was.Warning}
 	return !had
+}
+
+// end notes how a role's last try has ended.
+func (r *roles) end(name string, err error) {
+	if err != nil {
+		r.set(name, false, database.Explain(err))
+		return
+	}
+	r.set(name, true, "")
+}
+
+// warn sets the warning of a role that there is; "" takes it back.
+func (r *roles) warn(name, warning string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s, there := r.state[name]; there {
+		s.Warning = warning
+		r.state[name] = s
+	}
 }
 
 // drop returns true for a role that was there.

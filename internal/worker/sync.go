@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"casq/internal/database"
 	"casq/jobs"
 	"casq/registry"
 
@@ -30,7 +31,7 @@ const keeperEvery = 10 * time.Second
 func (w *worker) sync(ctx context.Context) {
 	for ctx.Err() == nil {
 		if err := w.session(ctx); err != nil && ctx.Err() == nil {
-			w.roles.set(w.sessionRole(), false, err.Error())
+			w.roles.set(w.sessionRole(), false, database.Explain(err))
 			w.log.ErrorContext(ctx, "cannot work on jobs, trying again", "err", err)
 			select {
 			case <-ctx.Done():

@@ -56,7 +56,7 @@ func (w *worker) tickWhile(ctx context.Context) {
 	}
 	group.Go(func() {
 		t := eventlog.Ticker{
-			Pool: w.home, Logger: w.log,
+			Pool: w.home, Logger: w.log, Told: func(err error) { w.roles.end("ticker", err) },
 			Pace:   func() eventlog.Pace { return eventlog.Pace(pace.Load()) },
 			Looked: func(pace eventlog.Pace) { w.cfg.Hook(tickPoints[pace]) },
 		}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"time"
 
+	"casq/internal/database"
 	"casq/internal/redisurl"
 	"casq/migrations"
 	"casq/transfer"
@@ -59,7 +60,7 @@ func (w *worker) waitFolders(ctx context.Context) error {
 	w.roles.wait("sources and targets")
 	return w.retryEach(ctx, "sources and targets", func() (err error) {
 		if w.movers, err = w.openMovers(ctx); err != nil {
-			w.roles.set(foldersRole, false, err.Error())
+			w.roles.set(foldersRole, false, database.Explain(err))
 			return err
 		}
 		w.roles.drop(foldersRole)
@@ -76,7 +77,7 @@ func (w *worker) waitSource(ctx context.Context) error {
 	}
 	return w.retryEach(ctx, "source", func() error {
 		if err := migrations.Check(ctx, w.source); err != nil {
-			w.roles.set("registry", false, err.Error())
+			w.roles.set("registry", false, database.Explain(err))
 			return fmt.Errorf("check the source: %w", err)
 		}
 		w.roles.set("registry", true, "")

@@ -171,6 +171,7 @@ func (w *worker) work(ctx context.Context) {
 	group.Go(func() { every(ctx, clockEvery, func() error { return w.queue.ReadClock(ctx) }, w.log) })
 	if w.cfg.copies() {
 		group.Go(func() { w.follow(ctx) })
+		group.Go(func() { w.watchLog(ctx) })
 		group.Go(func() { w.report(ctx) })
 		group.Go(func() { w.sync(ctx) })
 		group.Go(func() {
@@ -232,7 +233,7 @@ func (w *worker) follow(ctx context.Context) {
 		if err == nil {
 			return
 		}
-		w.roles.set("registry", false, err.Error())
+		w.roles.set("registry", false, database.Explain(err))
 		if !w.continues(ctx) {
 			return // stopped while it waited
 		}

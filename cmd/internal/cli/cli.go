@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 
+	"casq/internal/database"
+
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -46,7 +48,7 @@ func Run(root *cobra.Command) int {
 // report tells the error, each line of a joined one below the other.
 func report(root *cobra.Command, err error) int {
 	out := printable{root.ErrOrStderr()}
-	text := strings.ReplaceAll(err.Error(), "\n", "\n  ")
+	text := strings.ReplaceAll(database.Explain(err), "\n", "\n  ")
 	fmt.Fprintf(out, "%s: %s\n", root.Name(), text)
 	var usage *usageError
 	if !errors.As(err, &usage) {

@@ -6,6 +6,8 @@ import (
 	"os"
 	"time"
 
+	"casq/internal/database"
+
 	"github.com/lmittmann/tint"
 	"golang.org/x/term"
 )
@@ -26,18 +28,26 @@ type LogConfig struct {
 func (c LogConfig) Logger(out io.Writer) *slog.Logger {
 	terminal := Terminal(out)
 	if c.Format == LogJSON || (c.Format == "" && !terminal) {
-		return slog.New(slog.NewJSONHandler(printable{out}, &slog.HandlerOptions{Level: c.Level, ReplaceAttr: durationsInWords}))
+		return slog.New(newSparing(slog.NewJSONHandler(printable{out}, &slog.HandlerOptions{Level: c.Level, ReplaceAttr: inWords})))
 	}
-	return slog.New(tint.NewTextHandler(out, &tint.Options{
-		Level: c.Level, TimeFormat: time.TimeOnly, NoColor: !terminal,
-	}))
+	return slog.New(newSparing(tint.NewTextHandler(out, &tint.Options{
+		Level: c.Level, TimeFormat: time.TimeOnly, NoColor: !terminal, ReplaceAttr: errorsInFull,
+	})))
 }
 
-// durationsInWords writes durations as "1m30s": slog writes nanoseconds, which
-// nobody can tell from a number of anything else.
-func durationsInWords(_ []string, a slog.Attr) slog.Attr {
+// inWords writes durations as "1m30s": slog writes nanoseconds, which nobody can
+// tell from a number of anything else.
+func inWords(groups []string, a slog.Attr) slog.Attr {
 	if a.Value.Kind() == slog.KindDuration {
 		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return errorsInFull(groups, a)
+}
+
+// errorsInFull writes errors of Postgres with their details and hints.
+func errorsInFull(_ []string, a slog.Attr) slog.Attr {
+	if err, ok := a.Value.Any().(error); ok && database.Code(err) != "" {
+		a.Value = slog.StringValue(database.Explain(err))
 	}
 	return a
 }

@@ -1,0 +1,71 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"casq/eventlog"
+	"casq/internal/database"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// staleEvery is how often the log that is followed is looked at.
+const staleEvery = 2 * time.Second
+
+// watchLog warns of a log that nobody takes ticks of: it looks like one in which
+// nothing happens, and nothing that happens in it is seen. It goes by this
+// process's own clock, since those of the source's hosts may be apart.
+func (w *worker) watchLog(ctx context.Context) {
+	watch := &logWatch{moved: time.Now()}
+	every(ctx, staleEvery, func() error {
+		warning := watch.look(w.newestTick(ctx))
+		if (warning != "") != watch.warned {
+			watch.warned = warning != ""
+			if watch.warned {
+				w.log.WarnContext(ctx, "the log does not move", "reason", warning)
+			} else {
+				w.log.InfoContext(ctx, "the log moves again")
+			}
+		}
+		w.roles.warn("registry", warning)
+		return nil
+	}, w.log)
+}
+
+// newestTick is the mark of the newest tick; none: no tick was taken yet.
+func (w *worker) newestTick(ctx context.Context) (mark uuid.UUID, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	err = w.source.QueryRow(ctx, "SELECT mark FROM casq.ticks ORDER BY id DESC LIMIT 1").Scan(&mark)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return uuid.Nil, nil
+	}
+	return mark, err
+}
+
+// logWatch is what was seen of the log's newest tick.
+type logWatch struct {
+	newest uuid.UUID
+	moved  time.Time // when it was seen for the first time
+	warned bool
+}
+
+// look returns why the log is taken not to move; "" if it does.
+func (l *logWatch) look(newest uuid.UUID, err error) string {
+	if err == nil && newest != l.newest {
+		l.newest, l.moved = newest, time.Now()
+	}
+	age := time.Since(l.moved)
+	switch {
+	case age < eventlog.StaleAfter:
+		return ""
+	case err != nil:
+		return fmt.Sprintf("the source has not answered for %v: %s", age.Round(time.Second), database.Explain(err))
+	default:
+		return fmt.Sprintf("the source has shown no new tick for %v: no worker takes ticks on its primary, or it is a standby that is not replicated to", age.Round(time.Second))
+	}
+}
