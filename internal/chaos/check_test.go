@@ -211,7 +211,7 @@ func countedAnew(t *testing.T, c *chaos) {
 	}
 	recount := func(at string) {
 		t.Helper()
-		exec(`WITH s AS (INSERT INTO casq.scans (kind, whole, compare, floor_life, floor_tick) VALUES ('artifact', false, false, 1, 1) RETURNING id)
+		exec(`WITH s AS (INSERT INTO casq.scans (kind, whole, compare, floor_life, floor_tick) VALUES ('artifact', false, true, 1, 1) RETURNING id)
 			INSERT INTO casq.refreshes (scan, kind, scope_id, shard, state, requested_at, started_at, finalizing_at, finished_at, old_size, new_size, old_items, new_items)
 			SELECT id, 'artifact', '0', 0, 'done', ` + at + `, ` + at + `, ` + at + `, ` + at + `, 0, 7, 0, 1 FROM s`)
 	}
