@@ -149,3 +149,21 @@ func TestTrackFollowsColumnsWithoutEventTrigger(t *testing.T) {
 	err := run(t.Context(), b.pool, `ALTER TABLE artifacts DROP COLUMN digest; DELETE FROM artifacts`)
 	wantRefused(t, err, "has no column sha", "casq.untrack('public.artifacts')")
 }
+
+// A table that is gone, where nobody could refuse it, has no name by which to give
+// it up, and its kind has.
+func TestUntrackByKind(t *testing.T) {
+	t.Parallel()
+	b := setupTrack(t, `DROP EVENT TRIGGER casq_ddl; DROP EVENT TRIGGER casq_drop`, plainTable, trackArtifacts, `DROP TABLE artifacts`)
+	wantRefused(t, run(t.Context(), b.pool, `SELECT casq.things('artifact', NULL, 10, NULL)`), "table of kind artifact is gone", "casq.untrack(kind => 'artifact')")
+	wantRefused(t, run(t.Context(), b.pool, `SELECT casq.untrack()`), "either a table or a kind")
+	wantRefused(t, run(t.Context(), b.pool, `SELECT casq.untrack(kind => 'other')`), "kind 'other' is not tracked")
+	b.exec(t, `SELECT casq.untrack(kind => 'artifact')`)
+	wantRefused(t, run(t.Context(), b.pool, `SELECT casq.untrack(kind => 'artifact')`), "kind 'artifact' is not tracked", "No table is tracked")
+	b.exec(t, plainTable+`; `+trackArtifacts+`; INSERT INTO artifacts VALUES ('a', 1, 1, 's'); SELECT casq.untrack(kind => 'artifact')`)
+	b.wantEvents(t, `created a 1 +1 +1 {"sha": "s", "size": 1}`)
+	b.exec(t, `DELETE FROM artifacts`)
+	if n := len(b.events(t)); n != 0 {
+		t.Errorf("%d events of a table that is not tracked", n)
+	}
+}

@@ -162,7 +162,11 @@ BEGIN
       AND CASE WHEN t.relation_oid = t.relation::oid AND t.numbers ? called
                THEN a.attnum = (t.numbers ->> called)::smallint
                ELSE a.attname = called END;
-    IF NOT FOUND THEN
+    IF NOT FOUND AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation) THEN
+        RAISE EXCEPTION 'casq: the table of kind % is gone', t.kind
+            USING ERRCODE = 'undefined_table',
+                  HINT = format('To give up tracking it: SELECT casq.untrack(kind => %L).', t.kind);
+    ELSIF NOT FOUND THEN
         RAISE EXCEPTION 'casq: table % has no column %, which kind % needs',
             t.relation, quote_ident(called), t.kind
             USING ERRCODE = 'undefined_column',

@@ -286,16 +286,24 @@ BEGIN
     RETURN existing;
 END $$;
 
--- Ends tracking. The kind and its events stay.
-CREATE FUNCTION casq.untrack(relation regclass) RETURNS void
+-- Ends tracking, of a table or of a kind: a table that is gone has no name any more.
+-- The kind and its events stay.
+CREATE FUNCTION casq.untrack(relation regclass DEFAULT NULL, kind text DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     gone casq.tracked;
 BEGIN
-    EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', untrack.relation);
+    IF (untrack.relation IS NULL) = (untrack.kind IS NULL) THEN
+        RAISE EXCEPTION 'casq: untrack needs either a table or a kind' USING ERRCODE = 'invalid_parameter_value';
+    ELSIF untrack.relation IS NULL THEN
+        SELECT t.relation INTO untrack.relation FROM casq.tracked AS t WHERE t.kind = untrack.kind;
+    END IF;
+    IF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = untrack.relation) THEN
+        EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', untrack.relation);
+    END IF;
     DELETE FROM casq.tracked AS t WHERE t.relation = untrack.relation RETURNING * INTO gone;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'casq: % is not tracked', untrack.relation
+        RAISE EXCEPTION 'casq: % is not tracked', coalesce('kind ' || quote_literal(untrack.kind), untrack.relation::text)
             USING ERRCODE = 'undefined_object',
                   HINT = coalesce('Tracked: ' || (SELECT string_agg(t.relation::text, ', ' ORDER BY t.kind) FROM casq.tracked AS t) || '.',
                                   'No table is tracked.');
@@ -303,7 +311,7 @@ BEGIN
     PERFORM casq.drop_triggers(gone.kind, g.tgrelid) FROM (
         SELECT DISTINCT tgrelid FROM pg_trigger WHERE tgname = ANY (casq.trigger_names(gone.kind))
     ) AS g;
-    EXECUTE format('DROP FUNCTION casq.%I()', 'log_' || gone.kind);
+    EXECUTE format('DROP FUNCTION IF EXISTS casq.%I()', 'log_' || gone.kind);
 END $$;
 
 -- Tracked tables of whose names others are now, as after CREATE TABLE new, and
@@ -471,7 +479,7 @@ DO $$
 BEGIN
     PERFORM casq.untrack(t.relation) FROM casq.tracked AS t JOIN pg_class AS c ON c.oid = t.relation;
 END $$;
-DROP FUNCTION casq.untrack(regclass);
+DROP FUNCTION casq.untrack(regclass, text);
 DROP FUNCTION casq.track(regclass, text, text, text, text, text, text[], text, text);
 DROP FUNCTION casq.log_partition(casq.tracked, regclass, text);
 DROP FUNCTION casq.align(text);

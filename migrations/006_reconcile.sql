@@ -12,6 +12,9 @@ CREATE TABLE casq.reconcile_runs (
     -- failover: see casq.on_life; selected: a changed selection is applied.
     reason text NOT NULL
         CONSTRAINT reconcile_reason_is_known CHECK (reason IN ('asked', 'scheduled', 'lost', 'pruned', 'failover', 'selected')),
+    -- The run of all kinds from which this one was split off, as its kind could not be
+    -- compared; NULL: none.
+    part_of bigint,
     dry_run boolean NOT NULL DEFAULT false,
     -- Also what is in place is compared with the registry.
     walk boolean NOT NULL DEFAULT false,

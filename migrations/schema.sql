@@ -212,6 +212,7 @@ CREATE TABLE casq.reconcile_runs (
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
     kind text COLLATE "C",
     reason text NOT NULL,
+    part_of bigint,
     dry_run boolean NOT NULL DEFAULT false,
     walk boolean NOT NULL DEFAULT false,
     remove_orphans boolean NOT NULL DEFAULT false,
@@ -2599,7 +2600,11 @@ BEGIN
       AND CASE WHEN t.relation_oid = t.relation::oid AND t.numbers ? called
                THEN a.attnum = (t.numbers ->> called)::smallint
                ELSE a.attname = called END;
-    IF NOT FOUND THEN
+    IF NOT FOUND AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation) THEN
+        RAISE EXCEPTION 'casq: the table of kind % is gone', t.kind
+            USING ERRCODE = 'undefined_table',
+                  HINT = format('To give up tracking it: SELECT casq.untrack(kind => %L).', t.kind);
+    ELSIF NOT FOUND THEN
         RAISE EXCEPTION 'casq: table % has no column %, which kind % needs',
             t.relation, quote_ident(called), t.kind
             USING ERRCODE = 'undefined_column',
@@ -2650,7 +2655,7 @@ BEGIN
     END IF;
 END $function$;
 
-CREATE OR REPLACE FUNCTION casq.untrack(relation regclass)
+CREATE OR REPLACE FUNCTION casq.untrack(relation regclass DEFAULT NULL::regclass, kind text DEFAULT NULL::text)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -2658,10 +2663,17 @@ AS $function$
 DECLARE
     gone casq.tracked;
 BEGIN
-    EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', untrack.relation);
+    IF (untrack.relation IS NULL) = (untrack.kind IS NULL) THEN
+        RAISE EXCEPTION 'casq: untrack needs either a table or a kind' USING ERRCODE = 'invalid_parameter_value';
+    ELSIF untrack.relation IS NULL THEN
+        SELECT t.relation INTO untrack.relation FROM casq.tracked AS t WHERE t.kind = untrack.kind;
+    END IF;
+    IF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = untrack.relation) THEN
+        EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', untrack.relation);
+    END IF;
     DELETE FROM casq.tracked AS t WHERE t.relation = untrack.relation RETURNING * INTO gone;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'casq: % is not tracked', untrack.relation
+        RAISE EXCEPTION 'casq: % is not tracked', coalesce('kind ' || quote_literal(untrack.kind), untrack.relation::text)
             USING ERRCODE = 'undefined_object',
                   HINT = coalesce('Tracked: ' || (SELECT string_agg(t.relation::text, ', ' ORDER BY t.kind) FROM casq.tracked AS t) || '.',
                                   'No table is tracked.');
@@ -2669,7 +2681,7 @@ BEGIN
     PERFORM casq.drop_triggers(gone.kind, g.tgrelid) FROM (
         SELECT DISTINCT tgrelid FROM pg_trigger WHERE tgname = ANY (casq.trigger_names(gone.kind))
     ) AS g;
-    EXECUTE format('DROP FUNCTION casq.%I()', 'log_' || gone.kind);
+    EXECUTE format('DROP FUNCTION IF EXISTS casq.%I()', 'log_' || gone.kind);
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.untrusted(relation regclass, OUT what text, OUT is_relation boolean, OUT owner regrole)

@@ -29,18 +29,22 @@ type Overlap struct {
 	Here     int64  `json:"here"`     // live rows at home
 	There    int64  `json:"there"`    // things in the source
 	Common   int64  `json:"common"`
+
+	// Error says why the kind could not be compared; nothing is removed then.
+	Error string `json:"error,omitempty"`
 }
 
 // Gone are the rows that a comparison would remove.
 func (o Overlap) Gone() int64 {
-	if o.Unlisted {
+	if o.Unlisted || o.Error != "" {
 		return 0
 	}
 	return o.Here - o.Common
 }
 
 // Overlaps compares all kinds of home with a source, page by page, and changes
-// nothing. Errors: [eventlog.ErrNoTicks]; anything else is the databases'.
+// nothing. One that cannot be compared says so. Errors: [eventlog.ErrNoTicks];
+// anything else is the databases'.
 func Overlaps(ctx context.Context, home, source eventlog.DB) ([]Overlap, error) {
 	kinds, err := eventlog.Kinds(ctx, home)
 	if err != nil {
@@ -51,6 +55,9 @@ func Overlaps(ctx context.Context, home, source eventlog.DB) ([]Overlap, error) 
 		o, err := liveAndGone(ctx, home, source, kind)
 		if err == nil {
 			err = o.count(ctx, source)
+		}
+		if isOfKind(err) {
+			o.Error, err = explain(err), nil
 		}
 		if err != nil {
 			return nil, fmt.Errorf("compare kind %s: %w", kind, err)

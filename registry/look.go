@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -57,7 +58,8 @@ const lookGroup = 1000
 // moment may help; [eventlog.ErrNoTicks]. Groups before the error stay done.
 func LookAgain(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs Jobs, kind string, keys []string) (LookReport, error) {
 	var report LookReport
-	if err := learnKinds(ctx, home, source); err != nil {
+	refused, err := learnKinds(ctx, home, source)
+	if err = cmp.Or(err, refused[kind]); err != nil {
 		return report, fmt.Errorf("look again: %w", err)
 	}
 	keys = slices.Compact(slices.Sorted(slices.Values(keys)))
@@ -298,21 +300,29 @@ func insertJobs(ctx context.Context, tx pgx.Tx, jobs Jobs, wanted []Job) error {
 }
 
 // learnKinds makes the source's kinds known at home: of a kind there may be
-// things, and never have been an event.
-func learnKinds(ctx context.Context, home *pgxpool.Pool, source eventlog.DB) error {
+// things, and never have been an event. A kind that home refuses to have, for its
+// place is another's, say, is no reason not to learn the others.
+func learnKinds(ctx context.Context, home *pgxpool.Pool, source eventlog.DB) (refused map[string]error, err error) {
 	there, err := eventlog.Kinds(ctx, source)
 	if err != nil {
-		return fmt.Errorf("read the source's kinds: %w", err)
+		return nil, fmt.Errorf("read the source's kinds: %w", err)
 	}
 	here, err := eventlog.Kinds(ctx, home)
 	if err != nil {
-		return fmt.Errorf("read home's kinds: %w", err)
+		return nil, fmt.Errorf("read home's kinds: %w", err)
 	}
 	for name := range here {
 		delete(there, name)
 	}
-	if len(there) == 0 {
-		return nil
+	refused = make(map[string]error)
+	for _, name := range slices.Sorted(maps.Keys(there)) {
+		err := pgx.BeginTxFunc(ctx, home, pgx.TxOptions{}, func(tx pgx.Tx) error { return insertKinds(ctx, tx, []string{name}, there) })
+		switch {
+		case isOfKind(err):
+			refused[name] = err
+		case err != nil:
+			return nil, err
+		}
 	}
-	return pgx.BeginTxFunc(ctx, home, pgx.TxOptions{}, func(tx pgx.Tx) error { return insertKinds(ctx, tx, slices.Sorted(maps.Keys(there)), there) })
+	return refused, nil
 }

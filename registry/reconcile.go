@@ -134,7 +134,7 @@ func (r *Reconciler) end(ctx context.Context, run *reconcileRun, err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	if _, giveErr := r.cfg.Home.Exec(ctx, reconcileGiveBackSQL, run.id, r.cfg.Process, err.Error(), putOff); giveErr != nil {
+	if _, giveErr := r.cfg.Home.Exec(ctx, reconcileGiveBackSQL, run.id, r.cfg.Process, explain(err), putOff, isOfKind(err)); giveErr != nil {
 		// It stays this process's, which takes it again, or dies.
 		log.WarnContext(ctx, "cannot give reconcile back", "err", giveErr)
 	}

@@ -67,7 +67,8 @@ type reconcileRun struct {
 	lostSince     *time.Time // nil: nothing was lost that home had done
 	allowRemove   int64      // see [Request.AllowRemove]
 
-	held map[string]bool // kinds of which nothing is removed, as far as was asked
+	held  map[string]bool // kinds of which nothing is removed, as far as was asked
+	apart map[string]bool // kinds that a run of their own goes on with
 }
 
 // found is what one page has come to.
@@ -81,7 +82,7 @@ type found struct {
 
 // take makes a run this process's; nil when there is none.
 func (r *Reconciler) take(ctx context.Context) (*reconcileRun, error) {
-	run := &reconcileRun{Reconciler: r, held: make(map[string]bool)}
+	run := &reconcileRun{Reconciler: r, held: make(map[string]bool), apart: make(map[string]bool)}
 	var beyondLife, atLife *int32
 	var beyondTick, atTick *int64
 	err := r.cfg.Home.QueryRow(ctx, reconcileTakeSQL, r.cfg.Process).Scan(&run.id, &run.kind, &run.reason, &run.dry,
@@ -107,7 +108,7 @@ func tickFrom(life *int32, id *int64) *Tick {
 // carryOut goes on with the run to its end. Dying anywhere leaves the pages that
 // were committed, with the progress beyond them.
 func (run *reconcileRun) carryOut(ctx context.Context) error {
-	if err := learnKinds(ctx, run.cfg.Home, run.cfg.Source); err != nil {
+	if err := run.learn(ctx); err != nil {
 		return err
 	}
 	kinds, err := eventlog.Kinds(ctx, run.cfg.Home)
@@ -144,6 +145,24 @@ func (run *reconcileRun) carryOut(ctx context.Context) error {
 	return run.finish(ctx)
 }
 
+// learn makes the source's kinds known at home. Of one that home refuses nothing
+// can be compared.
+func (run *reconcileRun) learn(ctx context.Context) error {
+	refused, err := learnKinds(ctx, run.cfg.Home, run.cfg.Source)
+	if err == nil && run.kind != "" {
+		err = refused[run.kind]
+	}
+	if err != nil || run.kind != "" {
+		return err
+	}
+	for name, err := range refused {
+		if err := run.part(ctx, name, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // afterRows lets the run look only at hosts that show what all rows of its kind
 // came with. A page that is older would leave those alone which are newer than
 // itself, as the log knows better; but the log told of them under the selection
@@ -164,7 +183,7 @@ func (run *reconcileRun) afterRows(ctx context.Context) error {
 }
 
 // eachKind calls do for the kinds that are left in the phase, with the key after
-// which to begin.
+// which to begin. A kind that cannot be compared keeps no other from it.
 func (run *reconcileRun) eachKind(ctx context.Context, kinds map[string]eventlog.Kind, phase string,
 	do func(ctx context.Context, kind eventlog.Kind, after *string) error,
 ) error {
@@ -179,10 +198,14 @@ func (run *reconcileRun) eachKind(ctx context.Context, kinds map[string]eventlog
 				after = begin.after
 			}
 		}
-		if run.kind != "" && run.kind != name {
+		if run.kind != "" && run.kind != name || run.apart[name] {
 			continue
 		}
-		if err := do(ctx, kinds[name], after); err != nil {
+		err := do(ctx, kinds[name], after)
+		if err != nil {
+			err = run.part(ctx, name, err)
+		}
+		if err != nil {
 			return err
 		}
 	}

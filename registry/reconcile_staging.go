@@ -33,27 +33,40 @@ var errEnough = errors.New("enough")
 // staging removes the folders that no run works in any more. They are listed
 // first, and the claims are looked at afterwards: a folder is made after its
 // claim has committed, and a claim that is given back never returns. So a listed
-// folder whose claim is not seen is nobody's.
+// folder whose claim is not seen is nobody's. A target that does not answer is
+// left to the next run.
 func (run *reconcileRun) staging(ctx context.Context) error {
 	removed := 0
 	for _, s := range run.cfg.Staging {
-		dead, err := run.listStaging(ctx, s)
-		if err != nil {
+		n, err := run.stagingOf(ctx, s)
+		removed += n
+		if _, target := errors.AsType[*targetError](err); target && ctx.Err() == nil {
+			run.log.WarnContext(ctx, "cannot look through a target's staging, left to the next run", "run", run.id, "err", err)
+		} else if err != nil {
 			return err
-		}
-		if err := run.keepClaimed(ctx, dead); err != nil {
-			return err
-		}
-		for _, staged := range dead {
-			if !run.dry {
-				if err := s.DropStaging(ctx, staged); err != nil {
-					return fmt.Errorf("remove staging %s: %w", staged.Folder, err)
-				}
-			}
-			removed++
 		}
 	}
 	return run.commit(ctx, progress{phase: stagingPhase}, "", &found{staging: removed}, nil)
+}
+
+// stagingOf removes what is left behind at one target, and counts it.
+func (run *reconcileRun) stagingOf(ctx context.Context, s Staging) (removed int, err error) {
+	dead, err := run.listStaging(ctx, s)
+	if err != nil {
+		return 0, err
+	}
+	if err := run.keepClaimed(ctx, dead); err != nil {
+		return 0, err
+	}
+	for _, staged := range dead {
+		if !run.dry {
+			if err := s.DropStaging(ctx, staged); err != nil {
+				return removed, fmt.Errorf("remove staging %s: %w", staged.Folder, &targetError{err})
+			}
+		}
+		removed++
+	}
+	return removed, nil
 }
 
 // listStaging returns the folders of a target by claim.
@@ -67,7 +80,7 @@ func (run *reconcileRun) listStaging(ctx context.Context, s Staging) (map[string
 		return nil
 	})
 	if err != nil && !errors.Is(err, errEnough) {
-		return nil, fmt.Errorf("list staging: %w", err)
+		return nil, fmt.Errorf("list staging: %w", &targetError{err})
 	}
 	run.cfg.Hook("reconcile:staged")
 	return staged, nil

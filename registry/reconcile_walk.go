@@ -64,8 +64,16 @@ func (run *reconcileRun) walk(ctx context.Context, kind eventlog.Kind, after *st
 	if after != nil {
 		w.from = *after
 	}
-	if err := target.Walk(ctx, kind.Prefix, w.from, func(p Placed) error { return w.placed(ctx, p) }); err != nil {
-		return fmt.Errorf("walk through kind %s: %w", kind.Name, err)
+	var placed error
+	err := target.Walk(ctx, kind.Prefix, w.from, func(p Placed) error {
+		placed = w.placed(ctx, p)
+		return placed
+	})
+	switch {
+	case placed != nil:
+		return fmt.Errorf("walk through kind %s: %w", kind.Name, placed)
+	case err != nil:
+		return fmt.Errorf("walk through kind %s: %w", kind.Name, &targetError{err})
 	}
 	if err := w.page(ctx, nil); err != nil {
 		return fmt.Errorf("walk through kind %s to the end: %w", kind.Name, err)

@@ -6,6 +6,8 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"casq/eventlog"
 
@@ -46,10 +48,11 @@ type failure struct {
 // applied: what they told may have changed since. If it ends between the look
 // and the closing, the next one looks again, which costs a needless copy.
 //
-// Failures of kinds that the source cannot list ([ErrUnlisted]) stay open; the
-// others are replayed before that is returned. Any other error ends it.
+// Failures of a kind that the source cannot list ([ErrUnlisted]), or that cannot be
+// looked at otherwise, stay open; those of the others are replayed before that is
+// returned. An error that is no kind's own ends it.
 func Replay(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs Jobs, opts ReplayOptions) (report ReplayReport, err error) {
-	unlisted := make(map[string]error)
+	open := make(map[string]error)
 	last := failure{}
 	for {
 		page, err := replayPage(ctx, home, opts, last)
@@ -67,8 +70,8 @@ func Replay(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs Jo
 		page = page[:n]
 		last = page[n-1]
 		err = report.replay(ctx, home, source, jobs, page)
-		if errors.Is(err, ErrUnlisted) {
-			unlisted[kind] = err
+		if errors.Is(err, ErrUnlisted) || isOfKind(err) {
+			open[kind] = err
 			continue
 		}
 		if err != nil {
@@ -79,8 +82,8 @@ func Replay(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs Jo
 		}
 	}
 	var left []error
-	for kind, err := range unlisted {
-		left = append(left, fmt.Errorf("replay %s: %w", kind, err))
+	for _, kind := range slices.Sorted(maps.Keys(open)) {
+		left = append(left, fmt.Errorf("replay %s: %w", kind, open[kind]))
 	}
 	return report, errors.Join(left...)
 }

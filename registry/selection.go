@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -173,7 +174,8 @@ func Select(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, want Se
 // prepareSelection makes the kind known at home, and refuses what the source
 // cannot tell apart.
 func prepareSelection(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, want *Selection) error {
-	if err := learnKinds(ctx, home, source); err != nil {
+	refused, err := learnKinds(ctx, home, source)
+	if err = cmp.Or(err, refused[want.Kind]); err != nil {
 		return fmt.Errorf("select of kind %s: %w", want.Kind, err)
 	}
 	kinds, err := eventlog.Kinds(ctx, home)

@@ -185,6 +185,11 @@ func (s startedOver) text() string {
 		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\n", name, k.Here, k.There, k.Common, k.Gone())
 	}
 	_ = table.Flush()
+	for _, k := range s.Kinds {
+		if k.Error != "" {
+			fmt.Fprintf(&out, "kind %s cannot be compared: %s\n", k.Kind, k.Error)
+		}
+	}
 	if s.DryRun && s.Remove > 0 {
 		fmt.Fprintf(&out, "that is most of a kind: it is refused without --remove %d\n", s.Remove)
 	}

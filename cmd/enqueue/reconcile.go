@@ -35,6 +35,9 @@ row is nobody's: it is counted and named (casq.reconcile_orphans), and removed o
 with --remove-orphans, since the folder may have other things than casq's. What was
 removed and is back is removed again, what is not there is copied again.
 
+A kind that cannot be compared, as its table is gone, say, gets a run of its own, which
+tries again until it can be; the others are compared meanwhile.
+
 When more than half of the rows of a kind, and more than 100, have no thing in the
 source, none of them is removed; --remove N allows up to N of each kind.
 
@@ -96,7 +99,20 @@ type reconciled struct {
 	Waiting string       `json:"waiting,omitempty"` // why it stands still
 	Report  []kindReport `json:"report"`
 	Orphans []orphan     `json:"orphans,omitempty"` // the first of them
+	Parts   []part       `json:"not_compared,omitempty"`
 }
+
+// part is a kind that could not be compared, and has a run of its own, which tries
+// again unless it is a dry one.
+type part struct {
+	Run    int64  `json:"run"`
+	Kind   string `json:"kind"`
+	Reason string `json:"reason"`
+}
+
+// errNotCompared makes the program exit with 1 when it has waited for a comparison
+// and some kinds could not be compared.
+var errNotCompared = errors.New("some kinds could not be compared")
 
 // orphan is what is in place and nobody's.
 type orphan struct {
@@ -140,7 +156,7 @@ func (h *home) reconcile(ctx context.Context, cmd *cobra.Command, request regist
 }
 
 func (h *home) readReport(ctx context.Context, r *reconciled) error {
-	err := h.QueryRow(ctx, reportSQL, r.Run, mostNamed).Scan(&r.State, &r.Phase, &r.Waiting, &r.Report, &r.Orphans)
+	err := h.QueryRow(ctx, reportSQL, r.Run, mostNamed).Scan(&r.State, &r.Phase, &r.Waiting, &r.Report, &r.Orphans, &r.Parts)
 	if err != nil {
 		return fmt.Errorf("read the report of run %d: %w", r.Run, err)
 	}
@@ -157,6 +173,9 @@ func (h *home) awaitReport(ctx context.Context, cmd *cobra.Command, p patience, 
 		began := time.Now()
 		if err := h.readReport(ctx, r); err != nil {
 			return waits.failed(ctx, err)
+		}
+		if r.State == "finished" && len(r.Parts) > 0 {
+			return errNotCompared
 		}
 		if r.State == "finished" {
 			return nil
@@ -189,6 +208,9 @@ func (r reconciled) text() string {
 	}
 	var out strings.Builder
 	fmt.Fprintf(&out, "reconcile run %d%s: %s\n", r.Run, dry, r.state())
+	for _, p := range r.Parts {
+		fmt.Fprintf(&out, "kind %s could not be compared (run %d): %s\n", p.Kind, p.Run, cli.Line(p.Reason))
+	}
 	if len(r.Report) == 0 {
 		return out.String()
 	}

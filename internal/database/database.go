@@ -149,6 +149,15 @@ func Code(err error) string {
 	return ""
 }
 
+// Passes tells whether an error of Postgres is about the state of the system, and
+// may be over without anybody changing what was asked for, or of what: the classes
+// 25 (a session that was ended, a server that is read-only), 40 (rolled back for
+// the sake of others) and 53 (no resources).
+func Passes(err error) bool {
+	code := Code(err)
+	return strings.HasPrefix(code, "25") || strings.HasPrefix(code, "40") || strings.HasPrefix(code, "53")
+}
+
 // Answered tells whether Postgres itself refused the statement: its
 // transaction is rolled back for sure. Any other error leaves it open whether
 // a commit took place. The classes 08 and 57 are the connection's end.

@@ -1,0 +1,77 @@
+package registry
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"strings"
+
+	"casq/eventlog"
+	"casq/internal/database"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+//go:embed reconcile_part.sql
+var reconcilePartSQL string
+
+// targetError is what a target said, and not a database.
+type targetError struct{ err error }
+
+// Error implements error.
+func (e *targetError) Error() string { return e.err.Error() }
+
+// Unwrap returns what it was.
+func (e *targetError) Unwrap() error { return e.err }
+
+// isOfKind tells whether an error that was met with a kind is that kind's own: its
+// table is gone, a row cannot be read or written, its folder is not readable. What
+// another moment, or another host, may settle for all kinds is not.
+func isOfKind(err error) bool {
+	for _, passing := range []error{
+		errTakenOver, errSelectionChanged, errCursorBehind, ErrLateSource, eventlog.ErrNoTicks,
+		context.Canceled, context.DeadlineExceeded,
+	} {
+		if errors.Is(err, passing) {
+			return false
+		}
+	}
+	if code := database.Code(err); code != "" {
+		return database.Answered(err) && !database.Passes(err)
+	}
+	_, target := errors.AsType[*targetError](err)
+	return target
+}
+
+// part splits a kind off that cannot be compared, so that the others are: a run of
+// its own has the reason, and tries again with all that this one was to do for the
+// kind. A run of one kind has nothing to split. Dying in between, or doing it
+// twice, sets the part back to its beginning.
+func (run *reconcileRun) part(ctx context.Context, kind string, cause error) error {
+	if run.kind != "" || !isOfKind(cause) {
+		return cause
+	}
+	var id int64
+	err := run.cfg.Home.QueryRow(ctx, reconcilePartSQL, run.id, run.cfg.Process, kind, explain(cause), run.cfg.Patience).Scan(&id)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return errTakenOver
+	case err != nil:
+		return errors.Join(cause, fmt.Errorf("split kind %s off: %w", kind, err))
+	}
+	run.log.WarnContext(ctx, "kind cannot be compared, the others go on; it is tried again by a run of its own",
+		"run", run.id, "kind", kind, "own_run", id, "err", cause)
+	run.apart[kind] = true
+	return nil
+}
+
+// explain is an error with what Postgres says can be done about it.
+func explain(err error) string {
+	text := err.Error()
+	if refused, ok := errors.AsType[*pgconn.PgError](err); ok && refused.Hint != "" {
+		text += ". " + refused.Hint
+	}
+	return clean(strings.ToValidUTF8(text, "?"))
+}
