@@ -1,5 +1,7 @@
 -- A page of the step from the snapshot $1 to the snapshot $2: events with an
--- id above $3, at most $4 of them, in the order of their ids.
+-- id above $3, at most $4 of them, in the order of their ids; and no more of them
+-- than begin within $11 bytes of keys and payloads, but always one. The last column
+-- says whether the page was ended by that: of its last event, whatever may follow.
 --
 -- Before them comes a row with id 0, if both ticks of the step (id and mark:
 -- $7 and $8, $9 and $10) are there in the snapshot of this very statement.
@@ -33,25 +35,50 @@ WITH late AS (
     ) AS e
     WHERE pg_visible_in_snapshot(late.xid, $2::text::pg_snapshot)
     ORDER BY e.id LIMIT $4
+), step AS (
+    SELECT id, kind, resource_id, op, scope_id, size_delta, item_delta, payload, occurred_at
+    FROM (
+        SELECT 0 AS id, '' AS kind, '' AS resource_id, '' AS op, NULL AS scope_id,
+               0 AS size_delta, 0 AS item_delta, NULL AS payload, now() AS occurred_at
+        WHERE EXISTS (SELECT FROM casq.ticks WHERE id = $7 AND mark = $8)
+          AND EXISTS (SELECT FROM casq.ticks WHERE id = $9 AND mark = $10)
+        UNION ALL
+        SELECT id, kind, resource_id, op, scope_id, size_delta, item_delta, payload, occurred_at FROM late
+        UNION ALL
+        (
+            SELECT e.id, e.kind, e.resource_id, e.op, e.scope_id, e.size_delta, e.item_delta, e.payload, e.occurred_at
+            FROM casq.events AS e
+            WHERE e.id > greatest($3::bigint, $5::bigint)
+              AND e.id <= least($6::bigint, (SELECT id FROM late ORDER BY id OFFSET $4 - 1 LIMIT 1))
+              AND (e.xid >= pg_snapshot_xmax($1::text::pg_snapshot)) IS TRUE
+              AND pg_visible_in_snapshot(e.xid, $2::text::pg_snapshot)
+            ORDER BY e.id LIMIT $4
+        )
+    ) AS step
+    ORDER BY id
+    LIMIT $4 + 1
+), stored AS (
+    -- By what is stored, which is known without reading what lies apart from its row.
+    -- What is compressed counts 32 times, so that little of it is read in vain below.
+    SELECT *, sum(weight) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) AS stored_end
+    FROM (
+        SELECT *, size * CASE WHEN packed THEN 32 ELSE 1 END AS weight
+        FROM (
+            SELECT *, octet_length(resource_id) + coalesce(pg_column_size(payload), 0) AS size,
+                   pg_column_compression(payload) IS NOT NULL AS packed
+            FROM step
+        ) AS step
+    ) AS step
 )
-SELECT id, kind, resource_id, op, scope_id, size_delta, item_delta, payload, occurred_at
+SELECT id, kind, resource_id, op, scope_id, size_delta, item_delta, payload, occurred_at,
+       stored_end > $11 OR bytes_end > $11
 FROM (
-    SELECT 0 AS id, '' AS kind, '' AS resource_id, '' AS op, NULL AS scope_id,
-           0 AS size_delta, 0 AS item_delta, NULL AS payload, now() AS occurred_at
-    WHERE EXISTS (SELECT FROM casq.ticks WHERE id = $7 AND mark = $8)
-      AND EXISTS (SELECT FROM casq.ticks WHERE id = $9 AND mark = $10)
-    UNION ALL
-    SELECT id, kind, resource_id, op, scope_id, size_delta, item_delta, payload, occurred_at FROM late
-    UNION ALL
-    (
-        SELECT e.id, e.kind, e.resource_id, e.op, e.scope_id, e.size_delta, e.item_delta, e.payload, e.occurred_at
-        FROM casq.events AS e
-        WHERE e.id > greatest($3::bigint, $5::bigint)
-          AND e.id <= least($6::bigint, (SELECT id FROM late ORDER BY id OFFSET $4 - 1 LIMIT 1))
-          AND (e.xid >= pg_snapshot_xmax($1::text::pg_snapshot)) IS TRUE
-          AND pg_visible_in_snapshot(e.xid, $2::text::pg_snapshot)
-        ORDER BY e.id LIMIT $4
-    )
-) AS step
+    SELECT *, sum(bytes) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) AS bytes_end
+    FROM (
+        SELECT *, CASE WHEN packed THEN octet_length(resource_id) + octet_length(payload::text) ELSE size END AS bytes
+        FROM stored
+        WHERE stored_end - weight <= $11
+    ) AS stored
+) AS page
+WHERE bytes_end - bytes <= $11
 ORDER BY id
-LIMIT $4 + 1

@@ -17,8 +17,16 @@ type DB interface {
 	SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults
 }
 
-// DefaultPageSize is the number of events of a batch, unless said otherwise.
-const DefaultPageSize = 5000
+const (
+	// DefaultPageSize is the number of events of a batch, unless said otherwise.
+	DefaultPageSize = 5000
+
+	// DefaultPageBytes is within how many bytes of keys and payloads the events of a
+	// batch begin, unless said otherwise: so a batch has as many bytes at most, and
+	// one event. A link of 7 Mbit/s takes them across in the time for which a session
+	// may be idle.
+	DefaultPageBytes = 4 << 20
+)
 
 var (
 	//go:embed start.sql
@@ -77,9 +85,17 @@ func (r *Reader) Start(ctx context.Context) (Position, error) {
 // Next returns the events beyond p, in order, at most a page of them. When
 // there is nothing new, Next of the batch equals p.
 //
+// Errors: as [Reader.NextWithin].
+func (r *Reader) Next(ctx context.Context, p Position) (Batch, error) {
+	return r.NextWithin(ctx, p, r.pageSize, DefaultPageBytes)
+}
+
+// NextWithin is Next with a page of its own size: at most so many events, which
+// begin within so many bytes of keys and payloads; at least one.
+//
 // Errors: [ErrLate] (wait), [ErrLost], [ErrForeign], [ErrPruned]; anything
 // else is the database's.
-func (r *Reader) Next(ctx context.Context, p Position) (Batch, error) {
+func (r *Reader) NextWithin(ctx context.Context, p Position, size int, bytes int64) (Batch, error) {
 	l, err := r.look(ctx, p)
 	if err != nil {
 		return Batch{}, err
@@ -88,14 +104,15 @@ func (r *Reader) Next(ctx context.Context, p Position) (Batch, error) {
 		return Batch{Life: p.Life, Tick: p.Tick, Next: p}, nil
 	}
 	batch := Batch{Life: Life{*l.targetLife, *l.targetLifeID}, Tick: *l.targetTick}
-	batch.Events, err = r.page(ctx, p, &l)
+	var full bool
+	batch.Events, full, err = r.page(ctx, p, &l, size, bytes)
 	if err != nil {
 		return Batch{}, fmt.Errorf("read events from %s to tick %d: %w", p, batch.Tick, err)
 	}
 	if batch.Kinds, err = r.knownKinds(ctx, batch.Events); err != nil {
 		return Batch{}, err
 	}
-	if len(batch.Events) < r.pageSize {
+	if !full {
 		batch.Next = Position{System: p.System, Life: batch.Life, Tick: batch.Tick, Mark: *l.targetMark}
 		return batch, nil
 	}
@@ -106,36 +123,35 @@ func (r *Reader) Next(ctx context.Context, p Position) (Batch, error) {
 	return batch, nil
 }
 
-// page reads a page of the step from p to the target of l. The statement looks
-// at both ticks again: it may be answered by another host than the look.
-func (r *Reader) page(ctx context.Context, p Position, l *look) ([]Event, error) {
+// page reads a page of the step from p to the target of l, and tells whether
+// there may be more of it. The statement looks at both ticks again: it may be
+// answered by another host than the look.
+func (r *Reader) page(ctx context.Context, p Position, l *look, size int, bytes int64) (events []Event, full bool, err error) {
 	var batch pgx.Batch
 	batch.Queue(planSettings)
-	batch.Queue(pageSQL, *l.snapshot, *l.targetSnapshot, p.Page, r.pageSize, *l.lowID, *l.targetHighID,
-		p.Tick, p.Mark, *l.targetTick, *l.targetMark)
+	batch.Queue(pageSQL, *l.snapshot, *l.targetSnapshot, p.Page, size, *l.lowID, *l.targetHighID,
+		p.Tick, p.Mark, *l.targetTick, *l.targetMark, bytes)
 	results := r.db.SendBatch(ctx, &batch)
 	defer results.Close()
 	if _, err := results.Exec(); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	rows, err := results.Query()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	events, err := pgx.CollectRows(rows, scanEvent)
+	events, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (e Event, err error) {
+		err = row.Scan(&e.ID, &e.Kind, &e.ResourceID, &e.Op, &e.ScopeID, &e.SizeDelta, &e.ItemDelta, &e.Payload, &e.OccurredAt, &full)
+		return e, err
+	})
 	switch {
 	case err != nil:
-		return nil, err
+		return nil, false, err
 	case len(events) == 0 || events[0].ID != 0:
-		return nil, fmt.Errorf("%w: another host answered, which does not show both ticks, or they were just pruned", ErrLate)
+		return nil, false, fmt.Errorf("%w: another host answered, which does not show both ticks, or they were just pruned", ErrLate)
 	}
-	return events[1:], nil
-}
-
-func scanEvent(row pgx.CollectableRow) (Event, error) {
-	var e Event
-	err := row.Scan(&e.ID, &e.Kind, &e.ResourceID, &e.Op, &e.ScopeID, &e.SizeDelta, &e.ItemDelta, &e.Payload, &e.OccurredAt)
-	return e, err
+	events = events[1:]
+	return events, full || len(events) == size, nil
 }
 
 // knownKinds reads the source's kinds when an event is of one that was not

@@ -146,10 +146,13 @@ END $$;
 -- shown the rest, as if it was not there; last_key is that of all rows of the page.
 -- A kind of which nothing is wanted needs no table.
 --
+-- The page ends early with the thing that makes it most_bytes of keys and payloads;
+-- no row beyond is read, for it may be stored apart, and large.
+--
 -- The settings leave the planner no other way than along the key's index, from
 -- the key: a sort, or a scan of all rows, would be paid for each page.
 CREATE FUNCTION casq.things(
-    kind text, after text, page_size integer, selected text[],
+    kind text, after text, page_size integer, selected text[], most_bytes bigint DEFAULT 4194304,
     OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT last_key text,
     OUT life integer, OUT life_id uuid, OUT tick bigint
 ) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = off
@@ -160,6 +163,8 @@ DECLARE
     t casq.tracked;
     s casq.track_sql;
     k record;
+    w record;
+    bytes bigint := 0;
 BEGIN
     SELECT n.life, n.life_id, n.tick INTO life, life_id, tick FROM casq.newest_tick() AS n;
     SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = things.kind;
@@ -169,21 +174,27 @@ BEGIN
     END IF;
     s := casq.track_sql(t);
     k := casq.key_sql(t);
-    EXECUTE format('SELECT array_agg(page.key) FILTER (WHERE page.wanted), array_agg(page.payload) FILTER (WHERE page.wanted),'
-        ' array_agg(page.scope) FILTER (WHERE page.wanted), (array_agg(page.key))[count(*)]'
-        ' FROM (SELECT w.key, w.scope, w.wanted, CASE WHEN w.wanted THEN w.payload END AS payload'
-        ' FROM (SELECT %s::text AS key, (%s)::text AS payload, %s AS scope, coalesce(%s, false) AS wanted FROM %s AS r WHERE %s ORDER BY %s LIMIT $2) AS w) AS page',
+    FOR w IN EXECUTE format('SELECT w.key, w.scope, w.wanted, CASE WHEN w.wanted THEN w.payload END AS payload'
+        ' FROM (SELECT %s::text AS key, (%s)::text AS payload, %s AS scope, coalesce(%s, false) AS wanted FROM %s AS r WHERE %s ORDER BY %s LIMIT $2) AS w',
         s.key, s.payload, s.scope, casq.scope_condition(t, selected, '$3'), s.root,
         CASE WHEN after IS NULL THEN 'true' ELSE k.beyond END, k.ordered)
-    INTO keys, payloads, scopes, last_key USING after, page_size, selected;
+    USING after, page_size, selected LOOP
+        last_key := w.key;
+        CONTINUE WHEN NOT w.wanted;
+        keys := array_append(keys, w.key);
+        payloads := array_append(payloads, w.payload);
+        scopes := array_append(scopes, w.scope);
+        bytes := bytes + octet_length(w.key) + octet_length(w.payload);
+        EXIT WHEN bytes >= most_bytes;
+    END LOOP;
 END $$;
 
 -- Those of the keys that exist now, in a scope that is wanted, with their payloads,
 -- likewise. A key that is not the text of any value of the column's type does not
--- exist.
+-- exist. Of the keys as many are looked at, from the first one on, as most_bytes allow.
 CREATE FUNCTION casq.things_of(
-    kind text, asked text[], selected text[],
-    OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[],
+    kind text, asked text[], selected text[], most_bytes bigint DEFAULT 4194304,
+    OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT looked integer,
     OUT life integer, OUT life_id uuid, OUT tick bigint
 ) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
@@ -193,8 +204,11 @@ DECLARE
     t casq.tracked;
     s casq.track_sql;
     k record;
+    w record;
+    bytes bigint := 0;
 BEGIN
     SELECT n.life, n.life_id, n.tick INTO life, life_id, tick FROM casq.newest_tick() AS n;
+    looked := cardinality(asked);
     SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = things_of.kind;
     listed := FOUND OR selected IS NOT DISTINCT FROM '{}';
     IF NOT listed OR selected = '{}' THEN
@@ -202,13 +216,23 @@ BEGIN
     END IF;
     s := casq.track_sql(t);
     k := casq.key_sql(t);
-    -- LIMIT keeps the planner from turning the look-ups into a join over all.
-    EXECUTE format('SELECT array_agg(w.key), array_agg(found.payload), array_agg(found.scope) FROM unnest($1) AS w (key)'
+    -- LIMIT keeps the planner from turning the look-ups into a join over all: they are
+    -- made key by key, in the order of the keys.
+    FOR w IN EXECUTE format('SELECT w.n, w.key, found.payload, found.scope FROM unnest($1) WITH ORDINALITY AS w (key, n)'
         ' CROSS JOIN LATERAL (SELECT %s AS key) AS c'
         ' CROSS JOIN LATERAL (SELECT (%s)::text AS payload, %s AS scope, %s AS wanted FROM %s AS r WHERE %s LIMIT 1) AS found'
         ' WHERE found.wanted',
         k.typed, s.payload, s.scope, casq.scope_condition(t, selected, '$2'), s.root, k.present)
-    INTO keys, payloads, scopes USING asked, selected;
+    USING asked, selected LOOP
+        keys := array_append(keys, w.key);
+        payloads := array_append(payloads, w.payload);
+        scopes := array_append(scopes, w.scope);
+        bytes := bytes + octet_length(w.key) + octet_length(w.payload);
+        IF bytes >= most_bytes THEN
+            looked := w.n;
+            EXIT;
+        END IF;
+    END LOOP;
 END $$;
 
 -- Those of the keys that do not exist now, or in no scope that is wanted, likewise.
@@ -286,8 +310,8 @@ END $$;
 -- Lock: none. Deploy: once nothing follows this log or compares with these tables.
 DROP FUNCTION casq.check_scopes(text, text[]);
 DROP FUNCTION casq.things_missing(text, text[], text[]);
-DROP FUNCTION casq.things_of(text, text[], text[]);
-DROP FUNCTION casq.things(text, text, integer, text[]);
+DROP FUNCTION casq.things_of(text, text[], text[], bigint);
+DROP FUNCTION casq.things(text, text, integer, text[], bigint);
 DROP FUNCTION casq.scope_condition(casq.tracked, text[], text);
 DROP FUNCTION casq.key_sql(casq.tracked);
 DROP FUNCTION casq.count_rows(text);

@@ -2156,7 +2156,7 @@ AS $function$
     FROM casq.base_type(type) AS b
 $function$;
 
-CREATE OR REPLACE FUNCTION casq.things(kind text, after text, page_size integer, selected text[], OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT last_key text, OUT life integer, OUT life_id uuid, OUT tick bigint)
+CREATE OR REPLACE FUNCTION casq.things(kind text, after text, page_size integer, selected text[], most_bytes bigint DEFAULT 4194304, OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT last_key text, OUT life integer, OUT life_id uuid, OUT tick bigint)
  RETURNS record
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
@@ -2177,6 +2177,8 @@ DECLARE
     t casq.tracked;
     s casq.track_sql;
     k record;
+    w record;
+    bytes bigint := 0;
 BEGIN
     SELECT n.life, n.life_id, n.tick INTO life, life_id, tick FROM casq.newest_tick() AS n;
     SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = things.kind;
@@ -2186,13 +2188,19 @@ BEGIN
     END IF;
     s := casq.track_sql(t);
     k := casq.key_sql(t);
-    EXECUTE format('SELECT array_agg(page.key) FILTER (WHERE page.wanted), array_agg(page.payload) FILTER (WHERE page.wanted),'
-        ' array_agg(page.scope) FILTER (WHERE page.wanted), (array_agg(page.key))[count(*)]'
-        ' FROM (SELECT w.key, w.scope, w.wanted, CASE WHEN w.wanted THEN w.payload END AS payload'
-        ' FROM (SELECT %s::text AS key, (%s)::text AS payload, %s AS scope, coalesce(%s, false) AS wanted FROM %s AS r WHERE %s ORDER BY %s LIMIT $2) AS w) AS page',
+    FOR w IN EXECUTE format('SELECT w.key, w.scope, w.wanted, CASE WHEN w.wanted THEN w.payload END AS payload'
+        ' FROM (SELECT %s::text AS key, (%s)::text AS payload, %s AS scope, coalesce(%s, false) AS wanted FROM %s AS r WHERE %s ORDER BY %s LIMIT $2) AS w',
         s.key, s.payload, s.scope, casq.scope_condition(t, selected, '$3'), s.root,
         CASE WHEN after IS NULL THEN 'true' ELSE k.beyond END, k.ordered)
-    INTO keys, payloads, scopes, last_key USING after, page_size, selected;
+    USING after, page_size, selected LOOP
+        last_key := w.key;
+        CONTINUE WHEN NOT w.wanted;
+        keys := array_append(keys, w.key);
+        payloads := array_append(payloads, w.payload);
+        scopes := array_append(scopes, w.scope);
+        bytes := bytes + octet_length(w.key) + octet_length(w.payload);
+        EXIT WHEN bytes >= most_bytes;
+    END LOOP;
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.things_missing(kind text, asked text[], selected text[], OUT listed boolean, OUT keys text[], OUT life integer, OUT life_id uuid, OUT tick bigint)
@@ -2231,7 +2239,7 @@ BEGIN
     INTO keys USING asked, selected;
 END $function$;
 
-CREATE OR REPLACE FUNCTION casq.things_of(kind text, asked text[], selected text[], OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT life integer, OUT life_id uuid, OUT tick bigint)
+CREATE OR REPLACE FUNCTION casq.things_of(kind text, asked text[], selected text[], most_bytes bigint DEFAULT 4194304, OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT looked integer, OUT life integer, OUT life_id uuid, OUT tick bigint)
  RETURNS record
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
@@ -2251,8 +2259,11 @@ DECLARE
     t casq.tracked;
     s casq.track_sql;
     k record;
+    w record;
+    bytes bigint := 0;
 BEGIN
     SELECT n.life, n.life_id, n.tick INTO life, life_id, tick FROM casq.newest_tick() AS n;
+    looked := cardinality(asked);
     SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = things_of.kind;
     listed := FOUND OR selected IS NOT DISTINCT FROM '{}';
     IF NOT listed OR selected = '{}' THEN
@@ -2260,13 +2271,23 @@ BEGIN
     END IF;
     s := casq.track_sql(t);
     k := casq.key_sql(t);
-    -- LIMIT keeps the planner from turning the look-ups into a join over all.
-    EXECUTE format('SELECT array_agg(w.key), array_agg(found.payload), array_agg(found.scope) FROM unnest($1) AS w (key)'
+    -- LIMIT keeps the planner from turning the look-ups into a join over all: they are
+    -- made key by key, in the order of the keys.
+    FOR w IN EXECUTE format('SELECT w.n, w.key, found.payload, found.scope FROM unnest($1) WITH ORDINALITY AS w (key, n)'
         ' CROSS JOIN LATERAL (SELECT %s AS key) AS c'
         ' CROSS JOIN LATERAL (SELECT (%s)::text AS payload, %s AS scope, %s AS wanted FROM %s AS r WHERE %s LIMIT 1) AS found'
         ' WHERE found.wanted',
         k.typed, s.payload, s.scope, casq.scope_condition(t, selected, '$2'), s.root, k.present)
-    INTO keys, payloads, scopes USING asked, selected;
+    USING asked, selected LOOP
+        keys := array_append(keys, w.key);
+        payloads := array_append(payloads, w.payload);
+        scopes := array_append(scopes, w.scope);
+        bytes := bytes + octet_length(w.key) + octet_length(w.payload);
+        IF bytes >= most_bytes THEN
+            looked := w.n;
+            EXIT;
+        END IF;
+    END LOOP;
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.tick(force boolean DEFAULT false)

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"casq/eventlog"
+	"casq/internal/portion"
 )
 
 //go:embed live_page.sql
@@ -70,7 +71,7 @@ func Overlaps(ctx context.Context, home, source eventlog.DB) ([]Overlap, error) 
 // count counts what the source has.
 func (o *Overlap) count(ctx context.Context, source eventlog.DB) error {
 	for after := (*string)(nil); ; {
-		p, err := thingsPage(ctx, source, Selection{Kind: o.Kind}, after, brakePage)
+		p, err := thingsPage(ctx, source, Selection{Kind: o.Kind}, after, wholePage)
 		if err != nil || p.last == nil {
 			return err
 		}
@@ -79,6 +80,8 @@ func (o *Overlap) count(ctx context.Context, source eventlog.DB) error {
 }
 
 const brakePage = 5000
+
+var wholePage = portion.Size{Rows: brakePage, Bytes: pageBytes}
 
 // liveAndGone counts the rows of a kind, and those that the source has, whatever is
 // selected of it: what goes by a selection tells nothing about the source.

@@ -12,6 +12,7 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/database"
+	"casq/internal/portion"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -82,6 +83,13 @@ func (r *Registry) claimAll(group []*claiming) {
 		r.cfg.Logger.Warn("cannot claim, trying again", "claims", len(group), "err", err)
 		if permanent(err) && len(group) > 1 {
 			each(group, r.claimAll)
+			return
+		}
+		if len(group) > 1 && (database.Code(err) != "" && portion.TooMuch(err) || errors.Is(err, context.DeadlineExceeded)) {
+			// What they are granted comes with its payloads, which may be too much for the
+			// link at once.
+			r.claimAll(group[:len(group)/2])
+			r.claimAll(group[len(group)/2:])
 			return
 		}
 		if permanent(err) || !r.backOff(try) || stopped(group) {

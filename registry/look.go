@@ -63,57 +63,60 @@ func LookAgain(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs
 		return report, fmt.Errorf("look again: %w", err)
 	}
 	keys = slices.Compact(slices.Sorted(slices.Values(keys)))
-	for group := range slices.Chunk(keys, lookGroup) {
-		err := report.look(ctx, home, source, jobs, kind, group)
-		for errors.Is(err, errSelectionChanged) {
-			err = report.look(ctx, home, source, jobs, kind, group)
-		}
-		if err != nil {
+	for len(keys) > 0 {
+		looked, err := report.look(ctx, home, source, jobs, kind, keys[:min(len(keys), lookGroup)])
+		if err != nil && !errors.Is(err, errSelectionChanged) {
 			return report, fmt.Errorf("look again: %w", err)
 		}
+		keys = keys[looked:]
 	}
 	return report, nil
 }
 
-func (r *LookReport) look(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs Jobs, kind string, keys []string) error {
+// look looks at the first of the keys, and returns how many these are.
+func (r *LookReport) look(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs Jobs, kind string, keys []string) (looked int, err error) {
 	// Before the source is asked: a row that changes meanwhile has another one.
 	versions, err := liveVersions(ctx, home, kind, keys)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	wanted, err := readSelection(ctx, home, kind)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	found, err := thingsOf(ctx, source, wanted, keys)
+	found, err := thingsOf(ctx, source, wanted, keys, pageBytes)
 	if err != nil {
-		return err
+		return 0, err
 	}
+	for _, key := range keys[found.looked:] {
+		delete(versions, key)
+	}
+	keys = keys[:found.looked]
 	if !found.listed {
-		return fmt.Errorf("%w %q: events of it are appended by hand", ErrUnlisted, kind)
+		return 0, fmt.Errorf("%w %q: events of it are appended by hand", ErrUnlisted, kind)
 	}
 	cursor, err := readCursor(ctx, home)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if err := cursor.knows(found); err != nil {
-		return err
+		return 0, err
 	}
 	for _, key := range found.keys {
 		delete(versions, key)
 	}
 	copied, err := applyAlone(ctx, home, jobs, found)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	removed, err := removeAlone(ctx, home, jobs, found, versions)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	r.Copied, r.Removed = r.Copied+copied, r.Removed+removed
 	r.Late += len(found.keys) - copied + len(versions) - removed
 	r.Unknown += len(keys) - len(found.keys) - len(versions)
-	return nil
+	return len(keys), nil
 }
 
 // applyAlone and removeAlone have a transaction each: a row that is inserted

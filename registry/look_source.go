@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"casq/eventlog"
+	"casq/internal/portion"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -29,6 +30,7 @@ type page struct {
 	payloads []string  // of keys; nil where they were not asked for
 	scopes   []*string // likewise; nil of a thing in none
 	last     *string   // where the next page begins; nil: this is the end
+	looked   int       // of the keys that were asked for, from the first one on
 
 	life   int32
 	lifeID uuid.UUID
@@ -37,17 +39,21 @@ type page struct {
 	selection Selection // what is outside of it is not shown
 }
 
+// pageBytes is how many bytes of keys and payloads end a page, unless said
+// otherwise.
+const pageBytes = eventlog.DefaultPageBytes
+
 // thingsPage reads the page beyond a key; nil is the first one.
-func thingsPage(ctx context.Context, source eventlog.DB, wanted Selection, after *string, size int) (*page, error) {
+func thingsPage(ctx context.Context, source eventlog.DB, wanted Selection, after *string, size portion.Size) (*page, error) {
 	p := &page{kind: wanted.Kind, selection: wanted}
-	err := p.scan(source.QueryRow(ctx, lookThingsSQL, p.kind, after, size, wanted.Scopes), &p.listed, &p.keys, &p.payloads, &p.scopes, &p.last)
+	err := p.scan(source.QueryRow(ctx, lookThingsSQL, p.kind, after, size.Rows, wanted.Scopes, size.Bytes), &p.listed, &p.keys, &p.payloads, &p.scopes, &p.last)
 	return p, err
 }
 
-// thingsOf reads those of the keys that are there.
-func thingsOf(ctx context.Context, source eventlog.DB, wanted Selection, keys []string) (*page, error) {
+// thingsOf reads those of the keys that are there, until they have so many bytes.
+func thingsOf(ctx context.Context, source eventlog.DB, wanted Selection, keys []string, bytes int64) (*page, error) {
 	p := &page{kind: wanted.Kind, selection: wanted}
-	err := p.scan(source.QueryRow(ctx, lookOfSQL, p.kind, keys, wanted.Scopes), &p.listed, &p.keys, &p.payloads, &p.scopes)
+	err := p.scan(source.QueryRow(ctx, lookOfSQL, p.kind, keys, wanted.Scopes, bytes), &p.listed, &p.keys, &p.payloads, &p.scopes, &p.looked)
 	return p, err
 }
 

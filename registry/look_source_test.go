@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"casq/eventlog"
+	"casq/internal/portion"
 	"casq/internal/testdb"
 
 	"github.com/jackc/pgx/v5"
@@ -33,7 +34,7 @@ func allThings(t *testing.T, source eventlog.DB, size int) (keys []string, lines
 	t.Helper()
 	var after *string
 	for {
-		p, err := thingsPage(t.Context(), source, Selection{Kind: kind}, after, size)
+		p, err := thingsPage(t.Context(), source, Selection{Kind: kind}, after, portion.Size{Rows: size, Bytes: pageBytes})
 		if err != nil || !p.listed || p.tick == 0 {
 			t.Fatalf("%+v: %v", p, err)
 		}
@@ -90,7 +91,7 @@ func TestThingsOfEachKeyType(t *testing.T) {
 			simple(t, pool, `DELETE FROM things WHERE v % 2 = 0`)
 			there, _ := allThings(t, pool, 100)
 			asked := slices.Concat(garbage, keys)
-			found, err := thingsOf(t.Context(), pool, Selection{Kind: kind}, asked)
+			found, err := thingsOf(t.Context(), pool, Selection{Kind: kind}, asked, pageBytes)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -117,15 +118,15 @@ func TestThingsOfEachKeyType(t *testing.T) {
 func TestThingsOfAKindWithoutATable(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	if _, err := thingsPage(t.Context(), b.pool, Selection{Kind: kind}, nil, 10); !errors.Is(err, eventlog.ErrNoTicks) {
+	if _, err := thingsPage(t.Context(), b.pool, Selection{Kind: kind}, nil, portion.Size{Rows: 10, Bytes: pageBytes}); !errors.Is(err, eventlog.ErrNoTicks) {
 		t.Errorf("got %v", err)
 	}
 	b.exec(t, "SELECT casq.tick(true)")
-	p, err := thingsPage(t.Context(), b.pool, Selection{Kind: kind}, nil, 10)
+	p, err := thingsPage(t.Context(), b.pool, Selection{Kind: kind}, nil, portion.Size{Rows: 10, Bytes: pageBytes})
 	if err != nil || p.listed || p.last != nil || p.tick == 0 {
 		t.Errorf("%+v: %v", p, err)
 	}
-	if p, err = thingsOf(t.Context(), b.pool, Selection{Kind: "unheard of"}, []string{"x"}); err != nil || p.listed {
+	if p, err = thingsOf(t.Context(), b.pool, Selection{Kind: "unheard of"}, []string{"x"}, pageBytes); err != nil || p.listed {
 		t.Errorf("%+v: %v", p, err)
 	}
 }
@@ -140,13 +141,13 @@ func TestThingsForARoleWithoutRightsToTheTable(t *testing.T) {
 	simple(t, super, `CREATE TABLE things (key text PRIMARY KEY, v int)`, trackThings, `INSERT INTO things VALUES ('x', 1)`, `SELECT casq.tick(true)`,
 		`ALTER TABLE things ENABLE ROW LEVEL SECURITY`, `GRANT USAGE ON SCHEMA casq TO `+role)
 	reader := testdb.Pool(t, url)
-	_, err := thingsPage(t.Context(), reader, Selection{Kind: kind}, nil, 10)
+	_, err := thingsPage(t.Context(), reader, Selection{Kind: kind}, nil, portion.Size{Rows: 10, Bytes: pageBytes})
 	var refused *pgconn.PgError
 	if !errors.As(err, &refused) || refused.Code != "42501" {
 		t.Errorf("got %v", err)
 	}
 	simple(t, super, `SELECT casq.grant_to('`+role+`', 'follower')`)
-	if p, err := thingsPage(t.Context(), reader, Selection{Kind: kind}, nil, 10); err != nil || len(p.keys) != 1 {
+	if p, err := thingsPage(t.Context(), reader, Selection{Kind: kind}, nil, portion.Size{Rows: 10, Bytes: pageBytes}); err != nil || len(p.keys) != 1 {
 		t.Errorf("%+v: %v", p, err)
 	}
 }
@@ -194,13 +195,13 @@ func TestPagesOfThingsAreCheap(t *testing.T) {
 					sql  string
 					args []any
 				}{
-					"the first page": {lookThingsSQL, []any{kind, nil, 20, nil}},
-					"a later page":   {lookThingsSQL, []any{kind, &after, 20, nil}},
-					"some things":    {lookOfSQL, []any{kind, keys, nil}},
+					"the first page": {lookThingsSQL, []any{kind, nil, 20, nil, pageBytes}},
+					"a later page":   {lookThingsSQL, []any{kind, &after, 20, nil, pageBytes}},
+					"some things":    {lookOfSQL, []any{kind, keys, nil, pageBytes}},
 					"missing things": {lookMissingSQL, []any{kind, keys, nil}},
 
-					"a page of a scope":        {lookThingsSQL, []any{kind, &after, 20, []string{"12"}}},
-					"things of a scope":        {lookOfSQL, []any{kind, keys, []string{"900"}}},
+					"a page of a scope":        {lookThingsSQL, []any{kind, &after, 20, []string{"12"}, pageBytes}},
+					"things of a scope":        {lookOfSQL, []any{kind, keys, []string{"900"}, pageBytes}},
 					"things not in that scope": {lookMissingSQL, []any{kind, keys, []string{"900"}}},
 				} {
 					// Once for the catalogs. Twenty rows in random order have twenty

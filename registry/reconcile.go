@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/portion"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -53,6 +54,9 @@ type ReconcilerConfig struct {
 	LookEvery time.Duration
 	// PageSize is the number of things of one transaction. Defaults to 5000.
 	PageSize int
+	// PageBytes is how many bytes of keys and payloads end a page. Defaults to
+	// [eventlog.DefaultPageBytes].
+	PageBytes int64
 	// Margin is how much longer than the oldest waiting job a row must have
 	// waited to be given another job. Defaults to 1 minute.
 	Margin time.Duration
@@ -68,18 +72,24 @@ type ReconcilerConfig struct {
 type Reconciler struct {
 	cfg ReconcilerConfig
 	log *slog.Logger
+	// What one page has; less, while pages time out.
+	portion *portion.Portion
 }
 
 // NewReconciler returns one that does nothing until [Reconciler.Run].
 func NewReconciler(cfg ReconcilerConfig) *Reconciler {
 	cfg.LookEvery = cmp.Or(cfg.LookEvery, 2*time.Second)
 	cfg.PageSize = cmp.Or(cfg.PageSize, 5000)
+	cfg.PageBytes = cmp.Or(cfg.PageBytes, pageBytes)
 	cfg.Margin = cmp.Or(cfg.Margin, time.Minute)
 	cfg.Patience = cmp.Or(cfg.Patience, 10*time.Second)
 	if cfg.Hook == nil {
 		cfg.Hook = func(string) {}
 	}
-	return &Reconciler{cfg: cfg, log: cfg.Logger.With("component", "reconcile")}
+	return &Reconciler{
+		cfg: cfg, log: cfg.Logger.With("component", "reconcile"),
+		portion: portion.New(portion.Size{Rows: cfg.PageSize, Bytes: cfg.PageBytes}),
+	}
 }
 
 // Run carries out what is asked for until ctx is done. Errors are logged, and

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -37,9 +38,16 @@ func lostBundle(t *testing.T) *lookBundle {
 // Only what came with lost ticks is looked at, also where nothing differs.
 func TestReconcileBeyond(t *testing.T) {
 	t.Parallel()
+	for _, bytes := range []int64{pageBytes, 20, 1} {
+		t.Run(fmt.Sprint("pages of ", bytes, " bytes"), func(t *testing.T) { t.Parallel(); beyond(t, bytes) })
+	}
+}
+
+func beyond(t *testing.T, bytes int64) {
+	t.Helper()
 	b := lostBundle(t)
 	kept, since := b.row(t, "kept"), b.row(t, "lost, and changed since")
-	got := b.reconcile(t, Request{Reason: Lost, Beyond: &Tick{1, 10}, At: &Tick{2, 11}})
+	got := b.reconcile(t, Request{Reason: Lost, Beyond: &Tick{1, 10}, At: &Tick{2, 11}}, func(c *ReconcilerConfig) { c.PageBytes = bytes })
 	if got != "thing: changed 3 late 1 removed 1" {
 		t.Errorf("got %q", got)
 	}

@@ -38,7 +38,11 @@ func isOfKind(err error) bool {
 			return false
 		}
 	}
-	if code := database.Code(err); code != "" {
+	switch code := database.Code(err); code {
+	case "":
+	case "57014", "25P03", "25P04": // even of one row: see [portion.TooMuch]
+		return true
+	default:
 		return database.Answered(err) && !database.Passes(err)
 	}
 	_, target := errors.AsType[*targetError](err)

@@ -39,6 +39,12 @@ type rowsPage struct {
 	flags    []int32
 }
 
+// cut leaves the rows from a key on to the next page.
+func (p *rowsPage) cut(key string) {
+	n, _ := slices.BinarySearch(p.keys, key)
+	p.keys, p.versions, p.flags = p.keys[:n], p.versions[:n], p.flags[:n]
+}
+
 // with are the rows that have all of the flags, in key order.
 func (p *rowsPage) with(flags int32) rowSet {
 	s := rowSet{kind: p.kind.Name}
@@ -105,10 +111,10 @@ func (run *reconcileRun) rows(ctx context.Context, kind eventlog.Kind, after *st
 			return err
 		}
 		run.cfg.Hook("reconcile:rows")
-		after = &p.keys[len(p.keys)-1]
 		if err := run.rowsPage(ctx, p); err != nil {
-			return fmt.Errorf("compare rows of kind %s up to %q: %w", kind.Name, *after, err)
+			return fmt.Errorf("compare rows of kind %s up to %q: %w", kind.Name, p.keys[len(p.keys)-1], err)
 		}
+		after = &p.keys[len(p.keys)-1]
 	}
 }
 
@@ -127,7 +133,7 @@ func (run *reconcileRun) readRows(ctx context.Context, kind eventlog.Kind, after
 		}
 	}
 	life, tick := run.beyond.columns()
-	err := run.cfg.Home.QueryRow(ctx, reconcileRowsSQL, kind.Name, from, run.cfg.PageSize, life, tick, waitedSince, verifyBefore).
+	err := run.cfg.Home.QueryRow(ctx, reconcileRowsSQL, kind.Name, from, run.portion.Size().Rows, life, tick, waitedSince, verifyBefore).
 		Scan(&p.keys, &p.versions, &p.flags)
 	if err != nil {
 		return nil, fmt.Errorf("read rows of kind %s: %w", kind.Name, err)
@@ -156,6 +162,8 @@ func (run *reconcileRun) rowsPage(ctx context.Context, p *rowsPage) error {
 	return run.commit(ctx, to, p.kind.Name, &f, effects)
 }
 
+// judge decides what is to be done for the page, which it cuts where its things have
+// too many bytes.
 func (run *reconcileRun) judge(ctx context.Context, p *rowsPage) (*rowsToDo, error) {
 	do := &rowsToDo{requeue: p.with(isBeyond | isIdle), checks: p.with(isDue)}
 	ask := p.with(wantsThing | isBeyond)
@@ -166,7 +174,11 @@ func (run *reconcileRun) judge(ctx context.Context, p *rowsPage) (*rowsToDo, err
 	if run.beyond != nil {
 		// Also tombstones: their deletes may be lost.
 		ask = p.with(isBeyond)
-		do.shown, err = thingsOf(ctx, run.cfg.Source, wanted, ask.keys)
+		do.shown, err = thingsOf(ctx, run.cfg.Source, wanted, ask.keys, run.portion.Size().Bytes)
+		if err == nil && do.shown.looked < len(ask.keys) {
+			p.cut(ask.keys[do.shown.looked])
+			return run.judge(ctx, p)
+		}
 	} else {
 		do.shown, err = thingsMissing(ctx, run.cfg.Source, wanted, ask.keys)
 	}

@@ -202,6 +202,12 @@ func (run *reconcileRun) eachKind(ctx context.Context, kinds map[string]eventlog
 			continue
 		}
 		err := do(ctx, kinds[name], after)
+		for run.less(ctx, name, err) {
+			if reached := run.reached; reached.phase == phase && reached.kind != nil && *reached.kind == name {
+				after = reached.after
+			}
+			err = do(ctx, kinds[name], after)
+		}
 		if err != nil {
 			err = run.part(ctx, name, err)
 		}
@@ -210,6 +216,17 @@ func (run *reconcileRun) eachKind(ctx context.Context, kinds map[string]eventlog
 		}
 	}
 	return nil
+}
+
+// less tells whether a page that failed is to be tried again as a smaller one.
+func (run *reconcileRun) less(ctx context.Context, kind string, err error) bool {
+	if err == nil || ctx.Err() != nil || !run.portion.Did(err) {
+		return false
+	}
+	size := run.portion.Size()
+	run.log.WarnContext(ctx, "page may have been too large, trying a smaller one", "run", run.id, "kind", kind,
+		"rows", size.Rows, "bytes", size.Bytes, "err", err)
+	return true
 }
 
 // execer is a pool or a transaction.
@@ -260,6 +277,7 @@ func (run *reconcileRun) commit(ctx context.Context, to progress, kind string, f
 		return err
 	}
 	run.reached = to
+	run.portion.Did(nil)
 	run.cfg.Hook("reconcile:committed")
 	return nil
 }

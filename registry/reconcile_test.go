@@ -39,12 +39,12 @@ func bothWays(t *testing.T) *lookBundle {
 
 func TestReconcileBothWays(t *testing.T) {
 	t.Parallel()
-	for _, pageSize := range []int{1, 3, 100} {
-		t.Run(fmt.Sprint("pages of ", pageSize), func(t *testing.T) {
+	for pageSize, bytes := range map[int]int64{1: pageBytes, 3: pageBytes, 100: pageBytes, 99: 20, 98: 1} {
+		t.Run(fmt.Sprintf("pages of %d and %d bytes", pageSize, bytes), func(t *testing.T) {
 			t.Parallel()
 			b := bothWays(t)
 			small := func(c *ReconcilerConfig) {
-				c.PageSize = pageSize
+				c.PageSize, c.PageBytes = pageSize, bytes
 				c.InPlace = func(_ context.Context, k eventlog.Kind, key string) bool {
 					return k.Name == kind && key == "i in place"
 				}

@@ -32,7 +32,7 @@ func (run *reconcileRun) things(ctx context.Context, kind eventlog.Kind, after *
 		if err != nil {
 			return err
 		}
-		p, err := thingsPage(ctx, run.cfg.Source, wanted, after, run.cfg.PageSize)
+		p, err := thingsPage(ctx, run.cfg.Source, wanted, after, run.portion.Size())
 		if err != nil {
 			return err
 		}

@@ -93,7 +93,7 @@ type walkOf struct {
 func (w *walkOf) placed(ctx context.Context, p Placed) error {
 	w.keys = append(w.keys, p.Key)
 	w.since = append(w.since, w.lostSince != nil && p.Changed.After(w.lostSince.Add(-clockMargin)))
-	if len(w.keys) < w.cfg.PageSize {
+	if len(w.keys) < w.portion.Size().Rows {
 		return nil
 	}
 	return w.page(ctx, &p.Key)
@@ -135,7 +135,7 @@ func (w *walkOf) absentPages(ctx context.Context, upTo *string, todo *unwanted) 
 		if err != nil || !full {
 			return err
 		}
-		if len(todo.checks.keys) < w.cfg.PageSize {
+		if len(todo.checks.keys) < w.portion.Size().Rows {
 			continue
 		}
 		if err := w.commitPage(ctx, w.reached, &unwanted{checks: todo.checks}); err != nil {
@@ -223,7 +223,8 @@ func (w *walkOf) ask(ctx context.Context, u *unwanted, suspects rowSet) error {
 // absent adds checks for a page of rows whose things were not named, and tells
 // whether there may be more.
 func (w *walkOf) absent(ctx context.Context, upTo *string, u *unwanted) (full bool, err error) {
-	rows, err := w.cfg.Home.Query(ctx, reconcileSyncedSQL, w.kind.Name, u.next, upTo, w.requestedAt, w.cfg.PageSize)
+	most := w.portion.Size().Rows
+	rows, err := w.cfg.Home.Query(ctx, reconcileSyncedSQL, w.kind.Name, u.next, upTo, w.requestedAt, most)
 	if err != nil {
 		return false, fmt.Errorf("look for rows without a thing: %w", err)
 	}
@@ -240,7 +241,7 @@ func (w *walkOf) absent(ctx context.Context, upTo *string, u *unwanted) (full bo
 	if err != nil {
 		return false, fmt.Errorf("look for rows without a thing: %w", err)
 	}
-	return n == w.cfg.PageSize, nil
+	return n == most, nil
 }
 
 func (w *walkOf) commitPage(ctx context.Context, to progress, u *unwanted) error {

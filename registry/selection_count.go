@@ -43,7 +43,7 @@ func CountSelection(ctx context.Context, home *pgxpool.Pool, source eventlog.DB,
 func (n *SelectionCount) countAdded(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, want Selection, progress func(int64)) (looked int64, err error) {
 	var after *string
 	for {
-		p, err := thingsPage(ctx, source, want, after, brakePage)
+		p, err := thingsPage(ctx, source, want, after, wholePage)
 		if err != nil || p.last == nil {
 			return looked, err
 		}

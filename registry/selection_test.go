@@ -361,8 +361,8 @@ func TestALostScopeColumnRemovesNothing(t *testing.T) {
 	b.follow(t)
 	id := b.ask(t, Request{})
 	b.round(t, b.reconciler(t))
-	if got := b.text(t, "SELECT waiting FROM casq.reconcile_runs WHERE id = $1", id); !strings.Contains(got, "has no scope column any more") {
-		t.Errorf("the run waits for %q", got)
+	if got := b.text(t, "SELECT waiting FROM casq.reconcile_runs WHERE part_of = $1", id); !strings.Contains(got, "has no scope column any more") {
+		t.Errorf("the kind waits for %q", got)
 	}
 	b.wantHere(t, "k")
 }

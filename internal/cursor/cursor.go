@@ -11,6 +11,7 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/lease"
+	"casq/internal/portion"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -36,8 +37,11 @@ type Config struct {
 	// Lease is how long an active cursor may give no sign of life before
 	// another takes over. Defaults to [lease.DefaultTTL].
 	Lease    time.Duration
-	PageSize int           // events per batch; defaults to [eventlog.DefaultPageSize]
-	Interval time.Duration // between two looks for a new tick; defaults to 50 ms
+	PageSize int // events per batch; defaults to [eventlog.DefaultPageSize]
+	// PageBytes is within how many bytes the events of a batch begin; defaults to
+	// [eventlog.DefaultPageBytes]. Both are less while batches time out.
+	PageBytes int64
+	Interval  time.Duration // between two looks for a new tick; defaults to 50 ms
 	// Wait is the longest pause between two tries to become the active
 	// cursor; each is a random part of it. Who was denied waits 0.8 s at
 	// most, who has failed at least half of Wait. Defaults to 2 s.
@@ -67,7 +71,8 @@ type Cursor struct {
 	denied   *slog.Logger // says lease, and leaves the holder to the record
 	leaseLog *slog.Logger // says lease, and the holder, which is this one
 
-	trouble trouble // with the batch that is tried now
+	trouble trouble          // with the batch that is tried now
+	portion *portion.Portion // of the log that a batch has
 }
 
 // The pauses of a cursor that was denied. Who gives the lease back has another
@@ -84,6 +89,8 @@ func New(cfg Config) *Cursor {
 	cfg.Lease = cmp.Or(cfg.Lease, lease.DefaultTTL)
 	cfg.MoveEvery = cmp.Or(cfg.MoveEvery, 5*time.Minute)
 	cfg.Tries = cmp.Or(cfg.Tries, 3)
+	cfg.PageSize = cmp.Or(cfg.PageSize, eventlog.DefaultPageSize)
+	cfg.PageBytes = cmp.Or(cfg.PageBytes, eventlog.DefaultPageBytes)
 	if cfg.Hook == nil {
 		cfg.Hook = func(string) {}
 	}
@@ -92,6 +99,7 @@ func New(cfg Config) *Cursor {
 		reader:  eventlog.NewReader(cfg.Source, cfg.PageSize),
 		probe:   eventlog.NewReader(cfg.Source, 1),
 		leaser:  lease.New(lease.Config{Client: cfg.Redis, TTL: cfg.Lease}),
+		portion: portion.New(portion.Size{Rows: cfg.PageSize, Bytes: cfg.PageBytes}),
 		watcher: watcher{lease: cfg.Lease, gap: cfg.Lease / 2},
 	}
 	c.openLogs()

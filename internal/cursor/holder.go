@@ -136,7 +136,9 @@ func (h *holder) say(ctx context.Context, why error) {
 // step reads one batch and applies it. more tells that another may follow at
 // once.
 func (h *holder) step(ctx context.Context) (more bool, err error) {
-	batch, err := h.reader.Next(ctx, h.read)
+	size := h.portion.Size()
+	batch, err := h.reader.NextWithin(ctx, h.read, size.Rows, size.Bytes)
+	h.less(ctx, err)
 	switch {
 	case errors.Is(err, eventlog.ErrLate):
 		if !h.late {
@@ -167,14 +169,27 @@ func (h *holder) step(ctx context.Context) (more bool, err error) {
 		}
 	}
 	h.cfg.Hook("batch:read")
-	if err := h.apply(ctx, batch); err != nil {
+	err = h.apply(ctx, batch)
+	h.less(ctx, err)
+	if err != nil {
 		return false, err
 	}
+	h.portion.Did(nil)
 	now := time.Now()
 	h.stored, h.read, h.movedAt, h.seenAt = batch.Next, batch.Next, now, now
 	h.events += int64(len(batch.Events))
 	h.place.tick.Store(h.stored.Tick)
 	return true, nil
+}
+
+// less has the next batch be a smaller one, whoever comes to it, if this one may
+// have been too large.
+func (h *holder) less(ctx context.Context, err error) {
+	if err == nil || ctx.Err() != nil || errors.Is(err, ErrFenced) || !h.portion.Did(err) {
+		return
+	}
+	size := h.portion.Size()
+	h.log.WarnContext(ctx, "batch may have been too large, trying a smaller one", "events", size.Rows, "bytes", size.Bytes)
 }
 
 // alive notices, now and then, a session that was ended, and an epoch that is

@@ -6,18 +6,28 @@ package lossy
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // Network loses what it is told to lose.
 type Network struct {
-	next atomic.Pointer[loss]
-	lost chan struct{}
+	next   atomic.Pointer[loss]
+	lost   chan struct{}
+	narrow atomic.Pointer[narrow]
+}
+
+// narrow is a link that takes so many bytes across at once, and needs a time for
+// more.
+type narrow struct {
+	bytes int
+	takes time.Duration
 }
 
 // loss is of the message that contains text, or of the answer to it.
@@ -40,6 +50,13 @@ func (n *Network) LoseAnswerTo(text string) { n.next.Store(&loss{[]byte(text), t
 // Lose makes the next connection that sends a message with this text break off
 // before the server gets it.
 func (n *Network) Lose(text string) { n.next.Store(&loss{[]byte(text), false}) }
+
+// Narrow makes it a slow link: of a message that is longer than so many bytes, the
+// rest arrives only after a time, unless the server has ended the session by then.
+func (n *Network) Narrow(bytes int, takes time.Duration) { n.narrow.Store(&narrow{bytes, takes}) }
+
+// Widen makes it fast again.
+func (n *Network) Widen() { n.narrow.Store(nil) }
 
 // Lost is sent to when something was lost.
 func (n *Network) Lost() <-chan struct{} { return n.lost }
@@ -68,7 +85,7 @@ func (n *Network) Dial(dial func(ctx context.Context, network, address string) (
 		if err != nil {
 			return nil, err
 		}
-		return &connection{Conn: conn, network: n}, nil
+		return &connection{Conn: conn, network: n, over: make(chan struct{})}, nil
 	}
 }
 
@@ -78,10 +95,16 @@ type connection struct {
 
 	mutex  sync.Mutex
 	losing bool
+
+	over    chan struct{} // closed at the connection's end
+	endOnce sync.Once
 }
 
 // Write looks for the text. A message is written in one piece.
 func (c *connection) Write(p []byte) (int, error) {
+	if link := c.network.narrow.Load(); link != nil && len(p) > link.bytes {
+		return c.squeeze(p, link)
+	}
 	next := c.network.next.Load()
 	if next == nil || !bytes.Contains(p, next.text) || !c.network.next.CompareAndSwap(next, nil) {
 		return c.Conn.Write(p)
@@ -95,9 +118,28 @@ func (c *connection) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
+func (c *connection) squeeze(p []byte, link *narrow) (int, error) {
+	n, err := c.Conn.Write(p[:link.bytes])
+	if err != nil {
+		return n, err
+	}
+	timer := time.NewTimer(link.takes)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		m, err := c.Conn.Write(p[n:])
+		return n + m, err
+	case <-c.over:
+		return n, net.ErrClosed
+	}
+}
+
 // Read waits for the answer and breaks off.
 func (c *connection) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
+	if fatal := (net.Error)(nil); err != nil && !(errors.As(err, &fatal) && fatal.Timeout()) {
+		c.end()
+	}
 	c.mutex.Lock()
 	losing := c.losing
 	c.mutex.Unlock()
@@ -106,6 +148,23 @@ func (c *connection) Read(p []byte) (int, error) {
 	}
 	return 0, c.breakOff()
 }
+
+// Close ends whatever waits for the connection, too.
+func (c *connection) Close() error {
+	c.end()
+	return c.Conn.Close()
+}
+
+// SetDeadline ends the wait of a message that is too long, as a deadline that is
+// over would.
+func (c *connection) SetDeadline(t time.Time) error {
+	if !t.IsZero() && t.Before(time.Now()) {
+		c.end()
+	}
+	return c.Conn.SetDeadline(t)
+}
+
+func (c *connection) end() { c.endOnce.Do(func() { close(c.over) }) }
 
 func (c *connection) breakOff() error {
 	_ = c.Conn.Close() // that is the point

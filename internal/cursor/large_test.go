@@ -1,0 +1,83 @@
+package cursor
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"casq/eventlog"
+	"casq/internal/database"
+	"casq/internal/lossy"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// hauler is a consumer that sends each payload home.
+type hauler struct{ writer }
+
+func (h hauler) Apply(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) error {
+	payloads := make([]string, len(batch.Events))
+	for i, e := range batch.Events {
+		payloads[i] = string(e.Payload)
+	}
+	if _, err := tx.Exec(ctx, "SELECT count(*) FROM unnest($1::text[])", payloads); err != nil {
+		return err
+	}
+	return h.writer.Apply(ctx, tx, batch)
+}
+
+// On a link that is too slow for a whole page to get across before home ends the
+// session, as it is idle in the eyes of home, smaller ones do; and larger ones
+// again once the link is better.
+func TestPagesBecomeSmallerOnASlowLink(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, `INSERT INTO casq.events (kind, resource_id, op, payload)
+		SELECT 'thing', i::text, 'updated', jsonb_build_object('v', (SELECT string_agg(md5(i::text || w::text), '') FROM generate_series(1, 300) AS w))
+		FROM generate_series(1, 200) AS i`)
+	b.tick(t)
+	network := lossy.New()
+	network.Narrow(200_000, time.Second)
+	cfg := b.config(t)
+	cfg.Home = slowHome(t, network, b.url)
+	cfg.Consumer = hauler{}
+	c := New(cfg)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	b.until(t, "SELECT count(*) >= 200 FROM effects")
+	network.Widen()
+	for i := range 30 * enoughPages {
+		b.write(t, fmt.Sprint("more ", i))
+	}
+	b.until(t, fmt.Sprintf("SELECT count(*) >= %d FROM effects", 200+30*enoughPages))
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	var n, distinct int
+	if err := b.pool.QueryRow(t.Context(), "SELECT count(*), count(DISTINCT thing) FROM effects").Scan(&n, &distinct); err != nil || n != distinct {
+		t.Errorf("%d effects of %d events, %v", n, distinct, err)
+	}
+}
+
+const enoughPages = 4
+
+// slowHome is a home with little patience, at the other end of a network.
+func slowHome(t *testing.T, network *lossy.Network, url string) *pgxpool.Pool {
+	t.Helper()
+	pool, err := database.Open(t.Context(), url, database.Options{IdleInTransaction: 200 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := pool.Config()
+	pool.Close()
+	config.ConnConfig.DialFunc = network.Dial(config.ConnConfig.DialFunc)
+	if pool, err = pgxpool.NewWithConfig(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool
+}

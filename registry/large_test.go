@@ -1,0 +1,87 @@
+package registry
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"casq/internal/database"
+	"casq/internal/lossy"
+	"casq/internal/portion"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// largeThings is a site with n things of about 15 kB each, which do not compress,
+// and of which no event has told.
+func largeThings(t *testing.T, n int) *lookBundle {
+	t.Helper()
+	b := setupLook(t)
+	simple(t, b.pool, `SELECT casq.untrack('things')`, `ALTER TABLE things ADD large text`,
+		fmt.Sprintf(`INSERT INTO things SELECT to_char(i, 'FM0000'), 1, (SELECT string_agg(md5(i::text || w::text), '') FROM generate_series(1, 480) AS w) FROM generate_series(1, %d) AS i`, n),
+		`SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'key', payload_columns => ARRAY['large'])`)
+	b.tick(t)
+	b.follow(t)
+	return b
+}
+
+// However large the things are, a page of them is not, and has one at least; and
+// so has what a look is told of.
+func TestPagesOfTheSourceAreBoundedByBytes(t *testing.T) {
+	t.Parallel()
+	b := largeThings(t, 40)
+	for bytes, want := range map[int64]int{1: 1, 15_000: 1, 40_000: 3, 150_000: 10, 1 << 30: 40} {
+		p, err := thingsPage(t.Context(), b.pool, Selection{Kind: kind}, nil, portion.Size{Rows: 100, Bytes: bytes})
+		if err != nil || len(p.keys) != want || *p.last != p.keys[want-1] || len(p.payloads) != want || len(p.scopes) != want {
+			t.Errorf("%d bytes: %d things up to %q, want %d, %v", bytes, len(p.keys), *p.last, want, err)
+		}
+		asked := []string{"0003", "none", "0002", "0001", "0005", "none, either"}
+		p, err = thingsOf(t.Context(), b.pool, Selection{Kind: kind}, asked, bytes)
+		looked := map[int64]int{1: 1, 15_000: 1, 40_000: 4}[bytes]
+		if looked == 0 {
+			looked = len(asked)
+		}
+		if err != nil || p.looked != looked {
+			t.Errorf("%d bytes: %d were looked at, want %d, %v", bytes, p.looked, looked, err)
+		}
+	}
+	if report, err := LookAgain(t.Context(), b.pool, b.pool, b.queue, kind, []string{"0001", "0002", "0003", "x"}); err != nil || report != (LookReport{Copied: 3, Unknown: 1}) {
+		t.Errorf("%+v, %v", report, err)
+	}
+}
+
+// On a link that is too slow for a page, or where a statement may not take as long
+// as one, smaller pages get through; and no kind is called bad for it.
+func TestReconcileOnASlowLink(t *testing.T) {
+	t.Parallel()
+	b := largeThings(t, 40)
+	network := lossy.New()
+	network.Narrow(100_000, time.Second)
+	home := slowHome(t, network, b.pool.Config().ConnString())
+	id := b.ask(t, Request{})
+	r := b.reconciler(t, func(c *ReconcilerConfig) { c.Home, c.PageSize = home, 100 })
+	b.round(t, r)
+	if got := b.report(t, id); got != "thing: created 40" {
+		t.Errorf("got %q: %s", got, b.text(t, "SELECT coalesce(waiting, '') FROM casq.reconcile_runs WHERE id = $1", id))
+	}
+	if got := b.text(t, parts, id); got != "" {
+		t.Errorf("parts: %q", got)
+	}
+}
+
+// slowHome is a home with little patience, at the other end of a network.
+func slowHome(t *testing.T, network *lossy.Network, url string) *pgxpool.Pool {
+	t.Helper()
+	pool, err := database.Open(t.Context(), url, database.Options{IdleInTransaction: 200 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := pool.Config()
+	pool.Close()
+	config.ConnConfig.DialFunc = network.Dial(config.ConnConfig.DialFunc)
+	if pool, err = pgxpool.NewWithConfig(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool
+}
