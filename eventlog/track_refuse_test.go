@@ -54,6 +54,8 @@ func TestTrackRefuses(t *testing.T) {
 			[]string{"not kept unique", "partition by the key"}},
 		{"unknown transfer", plain, `SELECT casq.track('t', kind => 'thing', transfer => 'ftp', key_column => 'k')`, []string{"unknown transfer 'ftp'", "file, git, none"}},
 		{"bad kind", plain, `SELECT casq.track('t', kind => 'No-Name', transfer => 'none', key_column => 'k')`, []string{"'No-Name' is no name", "lower case"}},
+		{"River's queue", plain, `SELECT casq.track('t', kind => 'default', transfer => 'none', key_column => 'k')`, []string{"queue 'default' is taken", "queue => "}},
+		{"a queue of casq's", plain, call(`, queue => 'casq_flush'`), []string{"queue 'casq_flush' is taken"}},
 		{"old snapshot", plain, `SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; ` + call(""), []string{"READ COMMITTED"}},
 		{"place of another kind", plain, `SELECT casq.define_kind('other', 'file', NULL, 'a');
 			SELECT casq.track('t', kind => 'thing', transfer => 'file', key_column => 'k', prefix => 'a/b')`, []string{"share a place", "'other'"}},

@@ -240,6 +240,10 @@ func (w *Worker) run(ctx context.Context, claim *registry.Claim) error {
 	place := place(kind, claim.ResourceID, claim.ID.String())
 	place.Fresh, place.Adopt = claim.Fresh, claim.First
 	move, err := mover.Begin(ctx, place)
+	if claim.Deleted && errors.Is(err, transfer.ErrBadPlace) {
+		// Nothing can be there, or ever have been.
+		return w.cfg.Registry.Publish(claim, registry.Result{}, nil)
+	}
 	if err != nil {
 		return err
 	}

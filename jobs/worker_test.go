@@ -192,6 +192,23 @@ func TestEveryWayOutGivesTheClaimBack(t *testing.T) {
 	}
 }
 
+// What cannot be anywhere fails for as long as it is wanted, and is gone at once
+// when it is not.
+func TestTheRemovalOfWhatCannotBeIsDone(t *testing.T) {
+	t.Parallel()
+	b := setupWork(t, &mover{begin: func(context.Context) error { return transfer.ErrBadPlace }})
+	if err := b.work(t.Context(), 1); !errors.Is(err, river.JobCancel(nil)) {
+		t.Fatal(err)
+	}
+	b.token = b.event(t, 2, eventlog.Deleted)
+	if err := b.work(t.Context(), 1); err != nil {
+		t.Errorf("River is told %v", err)
+	}
+	if got := b.state(t); got.status != "removed" || got.claimed || got.lastError != "" {
+		t.Errorf("got %+v", got)
+	}
+}
+
 // What happens to the row while a run copies.
 func TestWhatComesInBetween(t *testing.T) {
 	t.Parallel()

@@ -11,7 +11,9 @@ CREATE TABLE casq.kinds (
         CONSTRAINT kinds_transfer_is_known CHECK (transfer IN ('file', 'git', 'none')),
     queue text NOT NULL
         CONSTRAINT kinds_queue_is_a_name CHECK (queue ~ '^[a-z0-9]+([_-][a-z0-9]+)*$'
-                                                AND length(queue) <= 64),
+                                                AND length(queue) <= 64)
+        -- River has one of that name, and casq's own begin so.
+        CONSTRAINT kinds_queue_is_its_own CHECK (queue <> 'default' AND queue NOT LIKE 'casq\_%'),
     prefix text COLLATE "C"
         CONSTRAINT kinds_prefix_only_with_bytes CHECK ((prefix IS NULL) = (transfer = 'none')),
     UNIQUE (transfer, prefix)
@@ -285,6 +287,11 @@ BEGIN
                       HINT = 'What was copied stays where it is, so a kind stays as it was defined: repeat it so, or use a kind of another name.';
         END IF;
         RETURN;
+    END IF;
+    IF wanted.queue = 'default' OR wanted.queue LIKE 'casq\_%' THEN
+        RAISE EXCEPTION 'casq: kind %: queue % is taken', quote_literal(wanted.kind), quote_literal(wanted.queue)
+            USING ERRCODE = 'reserved_name',
+                  HINT = 'River has a queue default, and casq''s own begin with casq_. Name another one: queue => ''...''.';
     END IF;
     -- Two spellings of one folder would be a place that is shared.
     IF wanted.prefix <> '' AND wanted.prefix ~ '(^|/)[.]{0,2}(/|$)|[[:cntrl:]]'
