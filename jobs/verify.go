@@ -34,9 +34,9 @@ func (a VerifyArgs) token() registry.Token {
 	return registry.Token{Kind: a.ResourceKind, ResourceID: a.ResourceID, Version: a.Version}
 }
 
-// VerifyQueue is the queue of verifications of a transfer. It is not the kinds'
-// own: reading for hours must not take the places of copies.
-func VerifyQueue(transfer string) string { return "casq_verify_" + transfer }
+// VerifyQueue is the queue of verifications of a transfer; see
+// [registry.VerifyQueue].
+func VerifyQueue(transfer string) string { return registry.VerifyQueue(transfer) }
 
 const (
 	verifyAttempts = 4 // the last one a minute and a half after the first

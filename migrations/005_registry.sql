@@ -167,6 +167,9 @@ CREATE TABLE casq.registry (
     checksum text,
     size bigint,
     verified_at timestamptz,
+    -- When a reconcile has last asked for what is in place to be compared; of no
+    -- meaning unless it is later than verified_at.
+    check_asked_at timestamptz,
 
     -- Attempt.
     claim uuid,

@@ -154,6 +154,7 @@ CREATE TABLE casq.kinds (
     CONSTRAINT kinds_kind_is_a_name CHECK ((kind ~ '^[a-z][a-z0-9_]{0,39}$'::text)),
     CONSTRAINT kinds_prefix_only_with_bytes CHECK (((prefix IS NULL) = (transfer = 'none'::text))),
     CONSTRAINT kinds_queue_is_a_name CHECK (((queue ~ '^[a-z0-9]+([_-][a-z0-9]+)*$'::text) AND (length(queue) <= 64))),
+    CONSTRAINT kinds_queue_is_its_own CHECK (((queue <> 'default'::text) AND (queue !~~ 'casq\_%'::text))),
     CONSTRAINT kinds_transfer_is_known CHECK ((transfer = ANY (ARRAY['file'::text, 'git'::text, 'none'::text])))
 );
 
@@ -285,6 +286,7 @@ CREATE TABLE casq.registry (
     checksum text,
     size bigint,
     verified_at timestamp with time zone,
+    check_asked_at timestamp with time zone,
     claim uuid,
     claim_process uuid,
     claim_job bigint,
@@ -1066,6 +1068,11 @@ BEGIN
                       HINT = 'What was copied stays where it is, so a kind stays as it was defined: repeat it so, or use a kind of another name.';
         END IF;
         RETURN;
+    END IF;
+    IF wanted.queue = 'default' OR wanted.queue LIKE 'casq\_%' THEN
+        RAISE EXCEPTION 'casq: kind %: queue % is taken', quote_literal(wanted.kind), quote_literal(wanted.queue)
+            USING ERRCODE = 'reserved_name',
+                  HINT = 'River has a queue default, and casq''s own begin with casq_. Name another one: queue => ''...''.';
     END IF;
     -- Two spellings of one folder would be a place that is shared.
     IF wanted.prefix <> '' AND wanted.prefix ~ '(^|/)[.]{0,2}(/|$)|[[:cntrl:]]'

@@ -17,6 +17,8 @@ var (
 	reconcileRowsSQL string
 	//go:embed reconcile_oldest.sql
 	reconcileOldestSQL string
+	//go:embed verify_asked.sql
+	verifyAskedSQL string
 	//go:embed reconcile_requeue.sql
 	reconcileRequeueSQL string
 	//go:embed reconcile_raise.sql
@@ -101,12 +103,13 @@ func (d *rowsToDo) empty() bool {
 // rows goes through the rows of a kind, page by page.
 func (run *reconcileRun) rows(ctx context.Context, kind eventlog.Kind, after *string) error {
 	// Taken once: a time that is too early leaves rows for the next run.
-	var waitedSince time.Time
-	if err := run.cfg.Home.QueryRow(ctx, reconcileOldestSQL, kind.Queue, run.cfg.Margin).Scan(&waitedSince); err != nil {
+	var waiting oldestWaiting
+	err := run.cfg.Home.QueryRow(ctx, reconcileOldestSQL, kind.Queue, run.cfg.Margin, VerifyQueue(kind.Transfer)).Scan(&waiting.jobs, &waiting.checks)
+	if err != nil {
 		return fmt.Errorf("look for the oldest job of queue %s: %w", kind.Queue, err)
 	}
 	for {
-		p, err := run.readRows(ctx, kind, after, waitedSince)
+		p, err := run.readRows(ctx, kind, after, waiting)
 		if err != nil || len(p.keys) == 0 {
 			return err
 		}
@@ -118,7 +121,10 @@ func (run *reconcileRun) rows(ctx context.Context, kind eventlog.Kind, after *st
 	}
 }
 
-func (run *reconcileRun) readRows(ctx context.Context, kind eventlog.Kind, after *string, waitedSince time.Time) (*rowsPage, error) {
+// oldestWaiting is since when work must have been asked for to be waiting still.
+type oldestWaiting struct{ jobs, checks time.Time }
+
+func (run *reconcileRun) readRows(ctx context.Context, kind eventlog.Kind, after *string, waiting oldestWaiting) (*rowsPage, error) {
 	p := &rowsPage{kind: kind}
 	from := ""
 	if after != nil {
@@ -129,11 +135,11 @@ func (run *reconcileRun) readRows(ctx context.Context, kind eventlog.Kind, after
 		verifyBefore = new(time.Now().Add(-run.cfg.VerifyEvery))
 		if run.skipsEvents() {
 			// A change that left the payload as it was shows only in the content.
-			verifyBefore = &run.requestedAt
+			verifyBefore, waiting.checks = &run.requestedAt, run.requestedAt
 		}
 	}
 	life, tick := run.beyond.columns()
-	err := run.cfg.Home.QueryRow(ctx, reconcileRowsSQL, kind.Name, from, run.portion.Size().Rows, life, tick, waitedSince, verifyBefore).
+	err := run.cfg.Home.QueryRow(ctx, reconcileRowsSQL, kind.Name, from, run.portion.Size().Rows, life, tick, waiting.jobs, verifyBefore, waiting.checks).
 		Scan(&p.keys, &p.versions, &p.flags)
 	if err != nil {
 		return nil, fmt.Errorf("read rows of kind %s: %w", kind.Name, err)
@@ -300,8 +306,8 @@ func writeRows(ctx context.Context, tx pgx.Tx, sql string, s rowSet, more ...any
 	return jobs, nil
 }
 
-// check queues verifications. No row is locked: a token that is late by then
-// costs nothing.
+// check queues verifications, and notes that. Of a row that somebody else has
+// locked nothing is noted: a token that is late, or a second one, costs nothing.
 func (run *reconcileRun) check(ctx context.Context, tx pgx.Tx, s rowSet) error {
 	if run.dry || len(s.keys) == 0 {
 		return nil
@@ -309,6 +315,9 @@ func (run *reconcileRun) check(ctx context.Context, tx pgx.Tx, s rowSet) error {
 	tokens := make([]Token, len(s.keys))
 	for i, key := range s.keys {
 		tokens[i] = Token{Kind: s.kind, ResourceID: key, Version: s.versions[i]}
+	}
+	if _, err := tx.Exec(ctx, verifyAskedSQL, s.kind, s.keys, s.versions); err != nil {
+		return fmt.Errorf("note %d verifications: %w", len(tokens), err)
 	}
 	if err := run.cfg.Checks.InsertChecks(ctx, tx, tokens); err != nil {
 		return fmt.Errorf("queue %d verifications: %w", len(tokens), err)

@@ -279,4 +279,26 @@ func TestReconcileAsksForChecks(t *testing.T) {
 	if got := b.reconcile(t, Request{}); strings.Contains(got, "checks") {
 		t.Errorf("without a queue of checks: got %q", got)
 	}
+	// What waits is not asked for again, however often it is due, and what was lost
+	// is: then the oldest job that waits is a newer one.
+	b.riverJob(t, VerifyQueue("file"), 0, checks.tokens[0])
+	for range 3 {
+		b.exec(t, `UPDATE casq.registry SET check_asked_at = check_asked_at - interval '1 hour'`)
+		b.exec(t, `UPDATE river.river_job SET scheduled_at = scheduled_at - interval '1 hour'`)
+		if got := b.reconcile(t, Request{}, daily); got != "" {
+			t.Errorf("of what waits: got %q", got)
+		}
+	}
+	b.exec(t, `UPDATE river.river_job SET scheduled_at = now()`)
+	if got := b.reconcile(t, Request{}, daily); got != "file: checks 1" {
+		t.Errorf("of what was lost: got %q", got)
+	}
+	// Where events were not read, what was asked for before may have been read before.
+	before := len(checks.tokens)
+	if got := b.reconcile(t, Request{Reason: Pruned}, daily); got != "file: checks 2" && got != "file: checks 1" {
+		t.Errorf("where events are lost: got %q", got)
+	}
+	if len(checks.tokens) == before {
+		t.Error("nothing was asked for where events are lost")
+	}
 }

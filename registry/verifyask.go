@@ -24,6 +24,10 @@ type Checks interface {
 	InsertChecks(ctx context.Context, tx pgx.Tx, tokens []Token) error
 }
 
+// VerifyQueue is the queue of verifications of a transfer. It is not the kinds'
+// own: reading for hours must not take the places of copies.
+func VerifyQueue(transfer string) string { return "casq_verify_" + transfer }
+
 // VerifyOptions narrow and watch a [VerifyKind].
 type VerifyOptions struct {
 	// OlderThan leaves out what was copied or verified within this time. 0: all.
