@@ -162,6 +162,7 @@ $$;
 -- The sentence is the same in every session, but for the time zone.
 CREATE FUNCTION casq.why(kind text, key text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
 SET datestyle = 'ISO' SET intervalstyle = 'postgres' AS $$
 DECLARE
     r casq.registry;
@@ -205,11 +206,17 @@ BEGIN
         END;
     END IF;
 
+    -- By the index of what has not ended, before anything else is asked: planned as
+    -- one, the newest job may be looked for from the newest one on, through all that
+    -- wait.
+    WITH its AS MATERIALIZED (
+        SELECT * FROM river.river_job AS t
+        WHERE t.finalized_at IS NULL
+          AND (t.args ->> 'resource_id') COLLATE "C" = r.resource_id AND t.args ->> 'kind' = r.kind
+    )
     SELECT t.id, t.state, t.queue, t.scheduled_at INTO j
-    FROM river.river_job AS t
-    WHERE t.finalized_at IS NULL
-      AND (t.args ->> 'resource_id') COLLATE "C" = r.resource_id AND t.args ->> 'kind' = r.kind
-      AND (t.args ->> 'version')::bigint = r.version
+    FROM its AS t
+    WHERE (t.args ->> 'version')::bigint = r.version
       AND t.kind IN ('casq_sync', 'casq_remove')
       AND t.state IN ('available', 'retryable', 'scheduled', 'pending', 'running')
       AND (r.claim IS NULL OR t.id IS DISTINCT FROM r.claim_job)
