@@ -17,6 +17,8 @@ var (
 	lookThingsSQL string
 	//go:embed look_of.sql
 	lookOfSQL string
+	//go:embed look_coming.sql
+	lookComingSQL string
 	//go:embed look_missing.sql
 	lookMissingSQL string
 )
@@ -62,6 +64,25 @@ func thingsMissing(ctx context.Context, source eventlog.DB, wanted Selection, ke
 	p := &page{kind: wanted.Kind, selection: wanted}
 	err := p.scan(source.QueryRow(ctx, lookMissingSQL, p.kind, keys, wanted.Scopes), &p.listed, &p.keys)
 	return p, err
+}
+
+// coming returns those of the keys of which the log will tell by itself: the page
+// may be newer than its tick, and what it shows then has an event that no tick has
+// delivered yet. A host that is asked later shows that, too; one that is behind shows
+// less, and what differs is then put right twice.
+func (p *page) coming(ctx context.Context, source eventlog.DB, keys []string) (map[string]bool, error) {
+	if len(keys) == 0 {
+		return nil, nil //nolint:nilnil // none is coming
+	}
+	var coming []string
+	if err := source.QueryRow(ctx, lookComingSQL, p.kind, keys, p.tick, p.life).Scan(&coming); err != nil {
+		return nil, fmt.Errorf("look for events of kind %s that no tick has delivered: %w", p.kind, err)
+	}
+	is := make(map[string]bool, len(coming))
+	for _, key := range coming {
+		is[key] = true
+	}
+	return is, nil
 }
 
 func (p *page) scan(row pgx.Row, into ...any) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -86,6 +87,7 @@ type rowsToDo struct {
 	shown    *page            // what the source shows, or does not
 	gone     map[string]int64 // rows whose things are not there
 	heldBack int              // as many are left alone
+	coming   int              // as many are left to the log, which will tell
 	there    *page            // things that are copied again; may be nil
 	raise    rowSet           // rows that are copied again unseen
 	requeue  rowSet
@@ -159,6 +161,14 @@ func (run *reconcileRun) rowsPage(ctx context.Context, p *rowsPage) error {
 		if _, err := run.passed(ctx, do.shown); err != nil {
 			return err
 		}
+		coming, err := do.shown.coming(ctx, run.cfg.Source, slices.Collect(maps.Keys(do.gone)))
+		if err != nil {
+			return err
+		}
+		for key := range coming {
+			delete(do.gone, key)
+		}
+		do.coming, f.late = len(coming), len(coming)
 	}
 	var effects func(tx pgx.Tx) error
 	if !do.empty() {
@@ -247,7 +257,7 @@ func (run *reconcileRun) applyRows(ctx context.Context, tx pgx.Tx, do *rowsToDo,
 	if err != nil {
 		return err
 	}
-	f.removed, f.late = len(jobs), len(do.gone)-len(jobs)
+	f.removed, f.late = len(jobs), do.coming+len(do.gone)-len(jobs)
 	if do.there != nil {
 		again, err := applyThings(ctx, tx, do.there, true, true)
 		if err != nil {

@@ -80,6 +80,46 @@ func TestReconcileBothWays(t *testing.T) {
 	}
 }
 
+// What is written meanwhile is on its way in the log, and no difference: events that
+// no tick has delivered yet, some of a transaction that was open at the last one.
+func TestReconcileLeavesToTheLogWhatIsOnItsWay(t *testing.T) {
+	t.Parallel()
+	b := setupLook(t)
+	simple(t, b.pool, `SELECT casq.untrack('things')`, `INSERT INTO things VALUES ('really new', 1)`, trackThings)
+	for _, key := range []string{"changed", "gone", "changed late", "gone late", "same"} {
+		b.put(t, key, 1)
+	}
+	tick := b.tick(t)
+	for _, key := range []string{"changed", "gone", "changed late", "gone late", "same"} {
+		b.know(t, key, 1, tick, false)
+	}
+	slow, err := b.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slow.Rollback(context.WithoutCancel(t.Context())) //nolint:errcheck // committed below
+	for _, sql := range []string{`INSERT INTO things VALUES ('created late', 2)`, `UPDATE things SET v = 2 WHERE key = 'changed late'`, `DELETE FROM things WHERE key = 'gone late'`} {
+		if _, err := slow.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.tick(t)
+	b.follow(t)
+	b.put(t, "created", 2)
+	b.put(t, "changed", 2)
+	b.exec(t, "DELETE FROM things WHERE key = 'gone'")
+	if err := slow.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.know(t, "really gone", 1, tick, false)
+	if got := b.reconcile(t, Request{}); got != "thing: created 1 late 6 removed 1" {
+		t.Errorf("got %q", got)
+	}
+	if keys := keysOf(b.takeJobs(t)); keys != "really new, really gone" {
+		t.Errorf("jobs for %s", keys)
+	}
+}
+
 // Ticks go on without events, and a promotion begins a life without any: the
 // cursor's row stays where it is, and nobody waits for it.
 func TestReconcileOnAnIdleLog(t *testing.T) {

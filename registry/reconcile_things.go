@@ -68,6 +68,9 @@ func (run *reconcileRun) thingsPage(ctx context.Context, kind eventlog.Kind, p *
 		if err == nil && waited {
 			differ, err = run.compare(ctx, p)
 		}
+		if err == nil {
+			err = run.leaveComing(ctx, p, differ)
+		}
 		if err != nil {
 			return err
 		}
@@ -80,6 +83,21 @@ func (run *reconcileRun) thingsPage(ctx context.Context, kind eventlog.Kind, p *
 	return run.commit(ctx, to, kind.Name, &f, func(tx pgx.Tx) error {
 		return run.applyPage(ctx, tx, p, differ, inPlace, &f)
 	})
+}
+
+// leaveComing leaves to the log what it is about to bring.
+func (run *reconcileRun) leaveComing(ctx context.Context, p *page, differ []difference) error {
+	keys := make([]string, len(differ))
+	for i, d := range differ {
+		keys[i] = p.keys[d.Place-1]
+	}
+	coming, err := p.coming(ctx, run.cfg.Source, keys)
+	for i, key := range keys {
+		if coming[key] {
+			differ[i].Verdict = isLate
+		}
+	}
+	return err
 }
 
 func (run *reconcileRun) applyPage(ctx context.Context, tx pgx.Tx, p *page, differ []difference, inPlace map[string]bool, f *found) error {
