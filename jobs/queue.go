@@ -3,7 +3,6 @@ package jobs
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -15,10 +14,10 @@ import (
 	"casq/registry"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
-	"github.com/riverqueue/river/rivertype"
 )
 
 // Schema is where River's tables are.
@@ -47,8 +46,14 @@ func ReindexerIndexNames() []string {
 	})
 }
 
-//go:embed orphans.sql
-var orphansSQL string
+var (
+	//go:embed orphans.sql
+	orphansSQL string
+	//go:embed orphan_checks.sql
+	orphanChecksSQL string
+	//go:embed abandon.sql
+	abandonSQL string
+)
 
 // orphansPage is how many jobs of dead processes are handed on at a time.
 const orphansPage = 500
@@ -135,8 +140,12 @@ func (q *Queue) Kind(ctx context.Context, db eventlog.DB, name string) (eventlog
 }
 
 // Orphans returns a page of the jobs that River believes to be running in
-// processes that are not alive, and that were not written off yet.
+// processes that are not alive, and that were not written off yet. Verifications it
+// hands on by itself.
 func (q *Queue) Orphans(ctx context.Context) (tokens []registry.Token, jobs []int64, err error) {
+	if err := q.handOnChecks(ctx); err != nil {
+		return nil, nil, fmt.Errorf("hand on verifications of dead processes: %w", err)
+	}
 	rows, err := q.pool.Query(ctx, orphansSQL, orphansPage)
 	if err != nil {
 		return nil, nil, fmt.Errorf("list jobs of dead processes: %w", err)
@@ -153,14 +162,49 @@ func (q *Queue) Orphans(ctx context.Context) (tokens []registry.Token, jobs []in
 	return tokens, jobs, nil
 }
 
-// Abandon writes jobs off whose process is dead. River only marks a running
-// job as to be cancelled; its rescuer ends it an hour later. The work does not
-// wait for that: it has a new job.
+// Abandon writes jobs off that nobody works on, and ends them. River would only
+// mark what is running as to be cancelled, and end it when its time is over: until
+// then a dead process would be seen at work. The work itself has a new job.
 func (q *Queue) Abandon(ctx context.Context, jobs []int64) error {
-	for _, id := range jobs {
-		if _, err := q.client.JobCancel(ctx, id); err != nil && !errors.Is(err, rivertype.ErrNotFound) {
-			return fmt.Errorf("cancel job %d: %w", id, err)
-		}
+	return abandon(ctx, q.pool, jobs)
+}
+
+func abandon(ctx context.Context, db interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+}, jobs []int64,
+) error {
+	if _, err := db.Exec(ctx, abandonSQL, jobs); err != nil {
+		return fmt.Errorf("end %d jobs that nobody works on: %w", len(jobs), err)
 	}
 	return nil
+}
+
+// handOnChecks queues verifications of dead processes again, as other jobs, and
+// writes those off in the same transaction: no row of the registry tells of them.
+func (q *Queue) handOnChecks(ctx context.Context) error {
+	return pgx.BeginFunc(ctx, q.pool, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, orphanChecksSQL, orphansPage)
+		if err != nil {
+			return err
+		}
+		var jobs []int64
+		again := make(map[bool][]registry.Token) // by whether the place is contested
+		var id int64
+		var args VerifyArgs
+		_, err = pgx.ForEachRow(rows, []any{&id, &args}, func() error {
+			jobs = append(jobs, id)
+			again[args.Contested] = append(again[args.Contested], args.token())
+			args = VerifyArgs{}
+			return nil
+		})
+		if err != nil || len(jobs) == 0 {
+			return err
+		}
+		for contested, tokens := range again {
+			if err := q.insertChecks(ctx, tx, tokens, contested, time.Time{}); err != nil {
+				return err
+			}
+		}
+		return abandon(ctx, tx, jobs)
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"casq/eventlog"
 	"casq/internal/database"
@@ -167,6 +168,38 @@ func TestOrphans(t *testing.T) {
 	}
 	if tokens, jobs, err := b.queue.Orphans(t.Context()); err != nil || len(tokens)+len(jobs) > 0 {
 		t.Errorf("after they were written off: %v, %v, %v", tokens, jobs, err)
+	}
+	var running, cancelled int
+	err = b.pool.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE state = 'running'), count(*) FILTER (WHERE state = 'cancelled')
+		FROM river.river_job WHERE id = ANY ($1)`, jobs).Scan(&running, &cancelled)
+	if err != nil || running != 0 || cancelled != len(jobs)-2 {
+		t.Errorf("%d of %d are seen running, %d were ended, %v", running, len(jobs), cancelled, err)
+	}
+}
+
+// A verification that a dead process had is done by another job at once, and is not
+// seen running until its time is over.
+func TestVerificationsOfTheDeadAreHandedOn(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	tokens := []registry.Token{{Kind: "thing", ResourceID: "x", Version: 1}, {Kind: "thing", ResourceID: "y", Version: 2}}
+	err := pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
+		return errors.Join(b.queue.insertChecks(t.Context(), tx, tokens[:1], false, time.Time{}), b.queue.insertChecks(t.Context(), tx, tokens[1:], true, time.Time{}))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, j := range b.riverJobs(t) {
+		b.run(t, j.ID, "00000000-0000-0000-0000-000000000001")
+	}
+	if _, jobs, err := b.queue.Orphans(t.Context()); err != nil || len(jobs) > 0 {
+		t.Fatal(jobs, err)
+	}
+	var got string
+	err = b.pool.QueryRow(t.Context(), `SELECT string_agg(concat_ws(' ', args ->> 'resource_id', args ->> 'contested', state), ', ' ORDER BY state, args ->> 'resource_id')
+		FROM river.river_job WHERE kind = 'casq_verify'`).Scan(&got)
+	if want := "x available, y true available, x cancelled, y true cancelled"; err != nil || got != want {
+		t.Errorf("got %q, want %q, %v", got, want, err)
 	}
 }
 

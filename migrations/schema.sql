@@ -2824,6 +2824,7 @@ CREATE OR REPLACE FUNCTION casq.why(kind text, key text)
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
  SET "DateStyle" TO 'ISO'
  SET "IntervalStyle" TO 'postgres'
 AS $function$
@@ -2869,11 +2870,17 @@ BEGIN
         END;
     END IF;
 
+    -- By the index of what has not ended, before anything else is asked: planned as
+    -- one, the newest job may be looked for from the newest one on, through all that
+    -- wait.
+    WITH its AS MATERIALIZED (
+        SELECT * FROM river.river_job AS t
+        WHERE t.finalized_at IS NULL
+          AND (t.args ->> 'resource_id') COLLATE "C" = r.resource_id AND t.args ->> 'kind' = r.kind
+    )
     SELECT t.id, t.state, t.queue, t.scheduled_at INTO j
-    FROM river.river_job AS t
-    WHERE t.finalized_at IS NULL
-      AND (t.args ->> 'resource_id') COLLATE "C" = r.resource_id AND t.args ->> 'kind' = r.kind
-      AND (t.args ->> 'version')::bigint = r.version
+    FROM its AS t
+    WHERE (t.args ->> 'version')::bigint = r.version
       AND t.kind IN ('casq_sync', 'casq_remove')
       AND t.state IN ('available', 'retryable', 'scheduled', 'pending', 'running')
       AND (r.claim IS NULL OR t.id IS DISTINCT FROM r.claim_job)
