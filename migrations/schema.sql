@@ -3026,11 +3026,11 @@ REVOKE ALL ON FUNCTION casq.sum_beyond(kind text, after_scope text, most integer
 
 REVOKE ALL ON FUNCTION casq.sum_by_scope(kind text, scopes text[]) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION casq.things(kind text, after text, page_size integer, selected text[], OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT last_key text, OUT life integer, OUT life_id uuid, OUT tick bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION casq.things(kind text, after text, page_size integer, selected text[], most_bytes bigint, OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT last_key text, OUT life integer, OUT life_id uuid, OUT tick bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.things_missing(kind text, asked text[], selected text[], OUT listed boolean, OUT keys text[], OUT life integer, OUT life_id uuid, OUT tick bigint) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION casq.things_of(kind text, asked text[], selected text[], OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT life integer, OUT life_id uuid, OUT tick bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION casq.things_of(kind text, asked text[], selected text[], most_bytes bigint, OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT looked integer, OUT life integer, OUT life_id uuid, OUT tick bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.total(INOUT kind text, parent text, OUT parent_id text, OUT size numeric, OUT items bigint, OUT scopes bigint, OUT exact boolean, OUT as_of_tick bigint, OUT as_of timestamp with time zone) FROM PUBLIC;
 
