@@ -35,6 +35,7 @@ var faults = []fault{
 	{"restart the standby", restartStandby},
 	{"freeze home", freezeHome},
 	{"freeze the standby", freezeStandby},
+	{"hang the standby", hangStandby},
 	{"pause replay", pauseReplay},
 	{"fail over", failOver},
 	{"fail over, losing commits", failOverLosing},

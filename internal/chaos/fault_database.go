@@ -107,6 +107,17 @@ func freezeStandby(r *rand.Rand, cfg config) injection {
 	}
 }
 
+// hangStandby freezes the standby for longer than a recount waits for a host, which
+// is 10 s: it goes on with another one. Who reads the log there has to wait.
+func hangStandby(r *rand.Rand, _ config) injection {
+	d := between(r, 11*time.Second, 14*time.Second)
+	return injection{
+		what:  fmt.Sprintf("hang the standby for %s", d),
+		needs: []string{resourceSource},
+		run:   func(ctx context.Context, c *chaos) error { return freeze(ctx, c.site.standby, d) },
+	}
+}
+
 // pauseReplay makes the standby late: it receives, and shows nothing of it.
 func pauseReplay(r *rand.Rand, _ config) injection {
 	late := between(r, time.Second, 5*time.Second)
