@@ -24,6 +24,7 @@ type chaos struct {
 	workers  map[string]*process
 
 	resources resources
+	broken    complaints
 	spoiled   spoiled
 	injected  atomic.Int64
 	names     atomic.Int64 // see newName
@@ -81,7 +82,7 @@ func (c *chaos) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.site, err = startSite(ctx, c.work); err != nil {
+	if c.site, err = startSite(ctx, c.work, c.cfg.world, c.timeline); err != nil {
 		return err
 	}
 	repos, err := newDepot(ctx, c.work, path)
@@ -95,6 +96,10 @@ func (c *chaos) start(ctx context.Context) error {
 		}
 	}
 	c.timeline.say("seed %d: a primary, its standby, home, Redis, %d workers, in %s", c.cfg.seed, len(c.workers), c.work.dir)
+	if c.cfg.world.watched {
+		c.timeline.say("event triggers: yes; artifacts is partitioned")
+	}
+	c.timeline.say("clocks: the source's %s, home's %s ahead", c.cfg.world.sourceClock, c.cfg.world.homeClock)
 	return nil
 }
 
@@ -152,7 +157,7 @@ func (c *chaos) judge(ctx context.Context) ([]violation, error) {
 	if err != nil {
 		return nil, err
 	}
-	found = slices.Concat(found, more, c.stopWorkers())
+	found = slices.Concat(c.broken.all, found, more, c.stopWorkers())
 	c.timeline.say("comparing")
 	for _, k := range checks {
 		more, err := k.run(ctx, c)

@@ -1,12 +1,30 @@
 package main
 
-import "context"
+import (
+	"context"
+	"fmt"
+	"sync"
+)
 
 // violation is something that does not hold.
 type violation struct {
 	text string
 	// kind and key are the thing that it is about, if it is about one.
 	kind, key string
+}
+
+// complaints are violations that were seen while faults were injected.
+//
+// mu guards all.
+type complaints struct {
+	mu  sync.Mutex
+	all []violation
+}
+
+func (c *chaos) complain(format string, args ...any) {
+	c.broken.mu.Lock()
+	defer c.broken.mu.Unlock()
+	c.broken.all = append(c.broken.all, violation{text: fmt.Sprintf(format, args...)})
 }
 
 // check looks at one promise when everything has come to rest.

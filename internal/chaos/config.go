@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"io"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -26,6 +27,7 @@ type config struct {
 	stall, patience time.Duration
 	temporary       string // where the folder of the run is made; os.TempDir
 	faults          []fault
+	world           world // follows from the seed
 }
 
 func (c config) withDefaults() config {
@@ -36,8 +38,9 @@ func (c config) withDefaults() config {
 	c.stall = cmp.Or(c.stall, time.Minute)
 	c.patience = cmp.Or(c.patience, 10*time.Minute)
 	c.temporary = cmp.Or(c.temporary, os.TempDir())
+	c.world = worldOf(c.seed)
 	if c.faults == nil {
-		c.faults = faults
+		c.faults = slices.DeleteFunc(slices.Clone(faults), func(f fault) bool { return f.watched && !c.world.watched })
 	}
 	return c
 }

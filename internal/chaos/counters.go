@@ -46,7 +46,7 @@ func (c *chaos) recount(ctx context.Context, stop <-chan struct{}) error {
 			request.Scopes, request.Compare = []string{"0", "1", "2", "3"}[r.IntN(4):], r.IntN(2) == 0
 		}
 		_, _, err := counters.Refresh(ctx, request)
-		if err != nil && !lostConnection(err) && !errors.Is(err, counter.ErrNoScope) {
+		if err != nil && !mayRepeat(err) && !errors.Is(err, counter.ErrNoScope) && !errors.Is(err, counter.ErrLocked) {
 			return fmt.Errorf("ask for a recount: %w", err)
 		}
 	}

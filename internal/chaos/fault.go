@@ -12,6 +12,8 @@ type fault struct {
 	name string
 	// draw decides all that is left to chance, when the schedule is made.
 	draw func(r *rand.Rand, cfg config) injection
+	// watched says that it is only for worlds that have the event triggers.
+	watched bool
 }
 
 // injection is a fault that has been decided on.
@@ -23,30 +25,34 @@ type injection struct {
 
 // faults are all that are injected. Another one is a line here.
 var faults = []fault{
-	{"kill a worker", killWorker},
-	{"kill all followers", killFollowers},
-	{"freeze a worker", freezeWorker},
-	{"kill at a point", killAtPoint},
-	{"freeze at a point", freezeAtPoint},
-	{"end sessions at home", endSessionsAtHome},
-	{"end sessions at the source", endSessionsAtSource},
-	{"restart home", restartHome},
-	{"restart the primary", restartPrimary},
-	{"restart the standby", restartStandby},
-	{"freeze home", freezeHome},
-	{"freeze the standby", freezeStandby},
-	{"hang the standby", hangStandby},
-	{"pause replay", pauseReplay},
-	{"fail over", failOver},
-	{"fail over, losing commits", failOverLosing},
-	{"fail over, losing what was read", failOverForgetting},
-	{"flush Redis", flushRedis},
-	{"restart Redis", restartRedis},
-	{"freeze Redis", freezeRedis},
-	{"spoil a file", spoilFile},
-	{"spoil a mirror", spoilMirror},
-	{"swap a target", swapTarget},
-	{"swap a source", swapSource},
+	{name: "kill a worker", draw: killWorker},
+	{name: "kill all followers", draw: killFollowers},
+	{name: "freeze a worker", draw: freezeWorker},
+	{name: "kill at a point", draw: killAtPoint},
+	{name: "freeze at a point", draw: freezeAtPoint},
+	{name: "end sessions at home", draw: endSessionsAtHome},
+	{name: "end sessions at the source", draw: endSessionsAtSource},
+	{name: "restart home", draw: restartHome},
+	{name: "restart the primary", draw: restartPrimary},
+	{name: "restart the standby", draw: restartStandby},
+	{name: "freeze home", draw: freezeHome},
+	{name: "freeze the standby", draw: freezeStandby},
+	{name: "hang the standby", draw: hangStandby},
+	{name: "pause replay", draw: pauseReplay},
+	{name: "fail over", draw: failOver},
+	{name: "fail over, losing commits", draw: failOverLosing},
+	{name: "fail over, losing what was read", draw: failOverForgetting},
+	{name: "flush Redis", draw: flushRedis},
+	{name: "restart Redis", draw: restartRedis},
+	{name: "freeze Redis", draw: freezeRedis},
+	{name: "spoil a file", draw: spoilFile},
+	{name: "spoil a mirror", draw: spoilMirror},
+	{name: "swap a target", draw: swapTarget},
+	{name: "swap a source", draw: swapSource},
+	{name: "alter a table", draw: alterTable},
+	{name: "rewrite a table", draw: vacuumFull},
+	{name: "try what is refused", draw: refuse, watched: true},
+	{name: "detach a partition", draw: detachPartition, watched: true},
 }
 
 // planned is an injection with its time since the start.

@@ -159,8 +159,8 @@ func duel(ctx context.Context, w *writer, r *rand.Rand) error {
 				switch {
 				case err == nil:
 					w.committed.Add(1)
-				case database.Code(err) == uniqueViolation:
-					w.rolledBack.Add(1) // both create it, one was too late
+				case database.Code(err) == uniqueViolation, database.Code(err) == deadlockDetected:
+					w.rolledBack.Add(1) // both create it, one was too late; or the table is altered
 				case !lostConnection(err):
 					return err
 				}

@@ -32,7 +32,7 @@ func TestPlanFollowsFromTheSeed(t *testing.T) {
 func TestPlanHasEveryFault(t *testing.T) {
 	t.Parallel()
 	counts := make(map[string]int)
-	cfg := config{seed: 1, duration: time.Hour}.withDefaults()
+	cfg := config{seed: 1, duration: time.Hour, faults: faults}.withDefaults()
 	all := plan(cfg)
 	for i, p := range all[:len(faults)] {
 		counts[p.name]++

@@ -17,6 +17,7 @@ const (
 	resourceSource  = "source" // the primary and its standby
 	resourceHome    = "home"
 	resourceRedis   = "redis"
+	resourceTables  = "tables"  // the application's
 	resourceTargets = "targets" // the second site's folders
 	resourceSources = "sources" // the first site's
 )

@@ -14,6 +14,7 @@ import (
 	"casq/internal/servers"
 	"casq/migrations"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
 )
@@ -21,6 +22,12 @@ import (
 var (
 	//go:embed tables.sql
 	tablesSQL string
+	//go:embed artifacts.sql
+	artifactsSQL string
+	//go:embed artifacts_by_path.sql
+	artifactsByPathSQL string
+	//go:embed track.sql
+	trackSQL string
 	//go:embed recorded.sql
 	recordedSQL string
 )
@@ -38,7 +45,9 @@ const (
 // site has the servers of both sites. Whoever replaces one has the resource
 // "source"; see resources.
 type site struct {
-	work *workspace
+	work     *workspace
+	world    world
+	timeline *timeline
 
 	primary, standby *servers.Postgres
 	standbys         int
@@ -49,8 +58,8 @@ type site struct {
 	h  *pgxpool.Pool // home's, to look at
 }
 
-func startSite(ctx context.Context, work *workspace) (*site, error) {
-	s := &site{work: work}
+func startSite(ctx context.Context, work *workspace, world world, timeline *timeline) (*site, error) {
+	s := &site{work: work, world: world, timeline: timeline}
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.startPrimary(groupCtx) })
 	group.Go(func() error { return s.startHome(groupCtx) })
@@ -65,7 +74,7 @@ func startSite(ctx context.Context, work *workspace) (*site, error) {
 }
 
 func (s *site) startPrimary(ctx context.Context) (err error) {
-	if s.primary, err = servers.StartPostgres(ctx, servers.PostgresOptions{}); err != nil {
+	if s.primary, err = s.startPostgres(ctx, s.world.sourceClock); err != nil {
 		return err
 	}
 	if err := createDatabase(ctx, s.primary); err != nil {
@@ -82,7 +91,7 @@ func (s *site) startPrimary(ctx context.Context) (err error) {
 		err = migrations.Up(ctx, s.url(primaryLink), quiet)
 	}
 	if err == nil {
-		_, err = s.db.Exec(ctx, tablesSQL)
+		err = s.makeTables(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("prepare the primary: %w", err)
@@ -93,6 +102,33 @@ func (s *site) startPrimary(ctx context.Context) (err error) {
 	return s.link(followLink, s.standby)
 }
 
+func (s *site) makeTables(ctx context.Context) error {
+	artifacts := artifactsSQL
+	if s.world.watched {
+		artifacts = artifactsByPathSQL
+		if err := s.watch(ctx); err != nil {
+			return err
+		}
+	}
+	for _, sql := range []string{tablesSQL, artifacts, trackSQL} {
+		if _, err := s.db.Exec(ctx, sql); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// watch makes the event triggers, which an ordinary role cannot.
+func (s *site) watch(ctx context.Context) error {
+	conn, err := pgx.Connect(ctx, s.primary.URL(databaseName))
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	_, err = conn.Exec(ctx, "SELECT casq.install_event_trigger()")
+	return err
+}
+
 // addStandby starts a standby of the primary, in the place of the one before.
 func (s *site) addStandby(ctx context.Context) (err error) {
 	s.standbys++
@@ -101,7 +137,7 @@ func (s *site) addStandby(ctx context.Context) (err error) {
 }
 
 func (s *site) startHome(ctx context.Context) (err error) {
-	if s.home, err = servers.StartPostgres(ctx, servers.PostgresOptions{}); err != nil {
+	if s.home, err = s.startPostgres(ctx, s.world.homeClock); err != nil {
 		return err
 	}
 	if err := createDatabase(ctx, s.home); err != nil {

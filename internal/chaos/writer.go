@@ -99,7 +99,7 @@ func (w *writer) change(ctx context.Context, files, repos []string, f func(tx pg
 	switch {
 	case err == nil:
 		w.committed.Add(1)
-	case errors.Is(err, errRollback):
+	case errors.Is(err, errRollback), database.Code(err) == deadlockDetected:
 		w.rolledBack.Add(1)
 	case lostConnection(err):
 		w.uncertain.Add(1)
@@ -121,7 +121,7 @@ func (w *writer) tell(ctx context.Context, repos []string) error {
 		if err == nil {
 			return nil
 		}
-		if !lostConnection(err) {
+		if !mayRepeat(err) {
 			return fmt.Errorf("tell of refs that went back: %w", err)
 		}
 		select {
