@@ -30,7 +30,7 @@ type ending struct {
 func (w *Worker) judge(ctx context.Context, job *rivertype.JobRow, claim *registry.Claim, cause error) ending {
 	end := ending{cause: explain(ctx, cause), river: cause}
 	switch {
-	case errors.Is(cause, transfer.ErrBadPlace), errors.Is(cause, transfer.ErrBadPayload),
+	case errors.Is(cause, transfer.ErrBadPlace), errors.Is(cause, transfer.ErrBadPayload), errors.Is(cause, transfer.ErrTooLarge),
 		errors.Is(context.Cause(ctx), river.ErrJobCancelledRemotely):
 		end.river = river.JobCancel(cause)
 	case errors.Is(cause, transfer.ErrMissing):

@@ -129,3 +129,14 @@ func TestAFolderThatIsElsewhere(t *testing.T) {
 		}
 	}
 }
+
+// What is larger than its kind may be is refused for good.
+func TestAThingOverItsLimit(t *testing.T) {
+	t.Parallel()
+	m := &mover{copy: func(context.Context) error { return transfer.ErrTooLarge }}
+	b := setupWork(t, m)
+	err := b.work(t.Context(), 1)
+	if _, cancels := errors.AsType[*rivertype.JobCancelError](err); !cancels || !errors.Is(err, transfer.ErrTooLarge) {
+		t.Error(err)
+	}
+}

@@ -38,6 +38,9 @@ type Config struct {
 	Transfers map[string]Transfer // by transfer: file, git; none needs none
 	Logger    *slog.Logger
 	Timeouts  map[string]time.Duration // by kind; none by default
+	// SizeLimits are how many bytes a thing may have, by kind; none by default. A
+	// file is refused before it is read, a repository before it is published.
+	SizeLimits map[string]int64
 	// ClaimTTL is when a place in a bucket, to which somebody else's write may still
 	// come, is looked at for the first time. See registry.ProcessConfig. Defaults to
 	// 30 s.
@@ -239,6 +242,7 @@ func (w *Worker) run(ctx context.Context, claim *registry.Claim) error {
 	}()
 	place := place(kind, claim.ResourceID, claim.ID.String())
 	place.Fresh, place.Adopt = claim.Fresh, claim.First
+	place.MaxSize = w.cfg.SizeLimits[claim.Kind]
 	move, err := mover.Begin(ctx, place)
 	if claim.Deleted && errors.Is(err, transfer.ErrBadPlace) {
 		// Nothing can be there, or ever have been.
@@ -257,6 +261,9 @@ func (w *Worker) run(ctx context.Context, claim *registry.Claim) error {
 		return err
 	}
 	w.Stats.Bytes.Add(result.Size)
+	if limit := place.MaxSize; limit > 0 && result.Size > limit {
+		return fmt.Errorf("%w: it has %d bytes, and its kind's limit is %d (SIZE_LIMITS; resync it when that is raised)", transfer.ErrTooLarge, result.Size, limit)
+	}
 	return w.put(ctx, claim, registry.Result(result), mover, guarded, move.Publish)
 }
 

@@ -13,15 +13,16 @@ import (
 )
 
 // adopt stages what is in place already, when that is a file of the sum that the
-// event names, as a run would have put it there. It is staged as another name of
+// event names, as a run would have put it there, with the attributes that the source
+// has. It is staged as another name of
 // the same file: the rename that publishes it then does nothing but what it always
 // does, and fails when the staging is gone. What differs in any way, or cannot be
 // linked, is no error: it is copied.
-func (r *fileRun) adopt(ctx context.Context, want expectation) (result Result, adopted bool, err error) {
+func (r *fileRun) adopt(ctx context.Context, want expectation, wanted attributes) (result Result, adopted bool, err error) {
 	if !r.mayAdopt || want.sha256 == nil {
 		return result, false, nil
 	}
-	in := r.linkPlace()
+	in := r.linkPlace(wanted)
 	if in == nil {
 		return result, false, nil
 	}
@@ -50,20 +51,21 @@ type placedFile struct {
 }
 
 func (f *placedFile) size() int64                   { return f.bytes }
+func (f *placedFile) attributes() attributes        { return attributes{} }
 func (f *placedFile) settled(context.Context) error { return nil }
 
 // linkPlace gives what is in place a name in the staging; nil if it cannot be
 // had, or is not as a run of ours would have made it. Begin has fenced everybody
 // who could exchange it; a file that has other names could still be written to by
 // them.
-func (r *fileRun) linkPlace() *placedFile {
+func (r *fileRun) linkPlace(wanted attributes) *placedFile {
 	parent, err := r.stage.tree.openDir(path.Dir(r.path))
 	if err != nil {
 		return nil
 	}
 	defer parent.Close()
 	base := path.Base(r.path)
-	if st, err := statAt(int(parent.Fd()), base); err != nil || st.Mode != unix.S_IFREG|0o644 || st.Nlink != 1 || int(st.Uid) != os.Geteuid() {
+	if st, err := statAt(int(parent.Fd()), base); err != nil || !wanted.fit(st) {
 		return nil
 	}
 	if removeTree(context.Background(), r.stage.dir, stagedFile) != nil {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // named is a payload that names the content.
@@ -28,7 +29,7 @@ func inodeOf(t *testing.T, path string) (ino uint64, names uint64) {
 }
 
 // What is in place is taken for what it is only when it is exactly what a run
-// would put there. The source does not have it, so that a copy cannot succeed.
+// would put there. The source has other bytes, so that a copy cannot succeed.
 func TestAdopt(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -37,20 +38,23 @@ func TestAdopt(t *testing.T) {
 		prepare func(t *testing.T, path string)
 		want    error
 	}{
-		"as it should be":      {true, named("bytes"), nil, nil},
-		"not the first copy":   {false, named("bytes"), nil, ErrMissing},
-		"nobody names its sum": {true, json.RawMessage("{}"), nil, ErrMissing},
-		"another sum":          {true, named("other"), nil, ErrMissing},
-		"another size":         {true, append(named("bytes")[:77], `, "size": 4}`...), nil, ErrMissing},
-		"another mode":         {true, named("bytes"), func(t *testing.T, path string) { t.Helper(); must(t, os.Chmod(path, 0o600)) }, ErrMissing},
+		"as it should be":    {true, named("bytes"), nil, nil},
+		"not the first copy": {false, named("bytes"), nil, ErrChanged},
+		"another sum":        {true, named("other"), nil, ErrChanged},
+		"another size":       {true, append(named("bytes")[:77], `, "size": 4}`...), nil, ErrChanged},
+		"another mode":       {true, named("bytes"), func(t *testing.T, path string) { t.Helper(); must(t, os.Chmod(path, 0o600)) }, ErrChanged},
 		"a link": {true, named("bytes"), func(t *testing.T, path string) {
 			t.Helper()
 			must(t, os.Rename(path, path+"x"))
 			must(t, os.Symlink(path+"x", path))
-		}, ErrMissing},
-		"it has another name":   {true, named("bytes"), func(t *testing.T, path string) { t.Helper(); must(t, os.Link(path, path+"x")) }, ErrMissing},
-		"there is nothing":      {true, named("bytes"), func(t *testing.T, path string) { t.Helper(); must(t, os.Remove(path)) }, ErrMissing},
-		"there is not a folder": {true, named("bytes"), func(t *testing.T, path string) { t.Helper(); must(t, os.RemoveAll(filepath.Dir(path))) }, ErrMissing},
+		}, ErrChanged},
+		"another time": {true, named("bytes"), func(t *testing.T, path string) {
+			t.Helper()
+			must(t, os.Chtimes(path, time.Now(), time.Now()))
+		}, ErrChanged},
+		"it has another name":   {true, named("bytes"), func(t *testing.T, path string) { t.Helper(); must(t, os.Link(path, path+"x")) }, ErrChanged},
+		"there is nothing":      {true, named("bytes"), func(t *testing.T, path string) { t.Helper(); must(t, os.Remove(path)) }, ErrChanged},
+		"there is not a folder": {true, named("bytes"), func(t *testing.T, path string) { t.Helper(); must(t, os.RemoveAll(filepath.Dir(path))) }, ErrChanged},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -58,6 +62,11 @@ func TestAdopt(t *testing.T) {
 			write(t, b.target, "a/b", "bytes")
 			path := filepath.Join(b.target, "a", "b")
 			must(t, os.Chmod(path, 0o644))
+			write(t, b.source, "a/b", "wrong")
+			must(t, os.Chmod(filepath.Join(b.source, "a", "b"), 0o644))
+			for _, folder := range []string{b.source, b.target} {
+				must(t, os.Chtimes(filepath.Join(folder, "a", "b"), time.Unix(1e9, 0), time.Unix(1e9, 7)))
+			}
 			before, _ := inodeOf(t, path)
 			if test.prepare != nil {
 				test.prepare(t, path)
@@ -114,6 +123,12 @@ func TestAdoptedIsFenced(t *testing.T) {
 	write(t, b.source, "a", "newer")
 	write(t, b.target, "a", "bytes")
 	must(t, os.Chmod(filepath.Join(b.target, "a"), 0o644))
+	same := func(folder string) {
+		must(t, os.Chmod(filepath.Join(folder, "a"), 0o644))
+		must(t, os.Chtimes(filepath.Join(folder, "a"), time.Unix(1e9, 0), time.Unix(1e9, 0)))
+	}
+	same(b.source)
+	same(b.target)
 	old, err := b.Begin(t.Context(), Place{Key: "a", Claim: claim(), Adopt: true})
 	must(t, err)
 	_, err = old.Copy(t.Context(), named("bytes"))

@@ -19,6 +19,7 @@ type bucketRun struct {
 	path   string
 	folder string // stagingName(path)
 	claim  string
+	limit  limit
 	// contested says that another claim's staging was found.
 	contested bool
 
@@ -33,11 +34,11 @@ type bucketRun struct {
 
 // beginBucket makes the claim's mark, and then deletes the staging of others, in
 // this order: of two that begin at once at least one finds the other.
-func (f *Files) beginBucket(ctx context.Context, path, claim string) (Run, error) {
+func (f *Files) beginBucket(ctx context.Context, path string, place Place) (Run, error) {
 	if err := checkKey(path); err != nil {
 		return nil, err
 	}
-	r := &bucketRun{files: f, bucket: f.bucket, path: path, folder: stagingName(path), claim: claim}
+	r := &bucketRun{files: f, bucket: f.bucket, path: path, folder: stagingName(path), claim: place.Claim, limit: limit(place.MaxSize)}
 	if err := r.bucket.put(ctx, r.key(stagedMark)); err != nil {
 		return nil, fmt.Errorf("make staging in the bucket: %w", err)
 	}
@@ -45,7 +46,7 @@ func (f *Files) beginBucket(ctx context.Context, path, claim string) (Run, error
 		return r, nil
 	}
 	var err error
-	if r.contested, err = r.bucket.dropOthers(ctx, r.folder, claim); err != nil {
+	if r.contested, err = r.bucket.dropOthers(ctx, r.folder, r.claim); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
@@ -96,11 +97,11 @@ func (r *bucketRun) copy(ctx context.Context, payload json.RawMessage) (Result, 
 		return Result{}, err
 	}
 	defer in.Close()
-	if err := want.fits(in.size()); err != nil {
+	if err := errors.Join(want.fits(in.size()), r.limit.fits(in.size())); err != nil {
 		return Result{}, err
 	}
 	if in.size() > maxServerCopy {
-		return Result{}, fmt.Errorf("it has %d bytes; S3 copies %d at most on the server (use a folder as the target)", in.size(), maxServerCopy)
+		return Result{}, fmt.Errorf("%w: it has %d bytes; S3 copies %d at most on the server (use a folder as the target)", ErrTooLarge, in.size(), int64(maxServerCopy))
 	}
 	sum, err := r.upload(ctx, in)
 	if err != nil {

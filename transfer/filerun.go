@@ -30,6 +30,7 @@ type fileRun struct {
 	path      string
 	stage     *stage
 	mayAdopt  bool
+	limit     limit
 	staged    bool
 	published bool
 	removed   bool
@@ -54,22 +55,25 @@ func (r *fileRun) copy(ctx context.Context, payload json.RawMessage) (Result, er
 	if err := r.stage.check(); err != nil {
 		return Result{}, err
 	}
-	if result, adopted, err := r.adopt(ctx, want); adopted || err != nil {
-		return result, err
-	}
 	in, err := r.files.source.open(ctx, r.path)
 	if err != nil {
 		return Result{}, err
 	}
 	defer in.Close()
-	if err := want.fits(in.size()); err != nil {
+	if err := errors.Join(want.fits(in.size()), r.limit.fits(in.size())); err != nil {
 		return Result{}, err
+	}
+	if result, adopted, err := r.adopt(ctx, want, in.attributes()); adopted || err != nil {
+		return result, err
 	}
 	out, err := r.create()
 	if err != nil {
 		return Result{}, err
 	}
 	sum, err := stream(ctx, out, in, r.files.pace)
+	if err == nil {
+		err = in.attributes().give(r.stage.dir, out, stagedFile)
+	}
 	// A copy is complete only when it is on disk: the rename that follows must
 	// never be durable before the bytes are.
 	if err == nil {
@@ -84,25 +88,19 @@ func (r *fileRun) copy(ctx context.Context, payload json.RawMessage) (Result, er
 	return Result{Checksum: "sha256:" + hex.EncodeToString(sum), Size: in.size()}, nil
 }
 
-// create makes the staging file, always with mode 0644: readable to the
-// application, never executable, whatever the source's mode and our umask.
+// create makes the staging file, for nobody but us until it has its attributes.
 func (r *fileRun) create() (*os.File, error) {
 	if err := removeTree(context.Background(), r.stage.dir, stagedFile); err != nil {
 		return nil, err
 	}
 	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	fd, err := retryInterrupted(func() (int, error) {
-		return unix.Openat(int(r.stage.dir.Fd()), stagedFile, flags, 0o644)
+		return unix.Openat(int(r.stage.dir.Fd()), stagedFile, flags, 0o600)
 	})
 	if err != nil {
 		return nil, r.lost(fmt.Errorf("create staging file: %w", err))
 	}
-	file := os.NewFile(uintptr(fd), r.stage.dir.Name()+"/"+stagedFile)
-	if err := file.Chmod(0o644); err != nil {
-		_ = file.Close()
-		return nil, err
-	}
-	return file, nil
+	return os.NewFile(uintptr(fd), r.stage.dir.Name()+"/"+stagedFile), nil
 }
 
 // compare decides whether what was read is what was asked for. Bytes with the
@@ -130,12 +128,18 @@ func (r *fileRun) lost(err error) error {
 // grows, but never fills the disk with it.
 func stream(ctx context.Context, out io.Writer, in object, pace *pace) ([]byte, error) {
 	hash := sha256.New()
+	holes := holesOf(in, out)
 	buffer := make([]byte, min(copyBuffer, in.size()+1, pace.most()))
 	for done := int64(0); ; {
 		if err := ctx.Err(); err != nil {
 			return nil, context.Cause(ctx)
 		}
-		n, err := in.Read(buffer)
+		hole, err := holes.skip(ctx, done, hash)
+		if err != nil {
+			return nil, err
+		}
+		done += hole
+		n, err := in.Read(buffer[:holes.until(done, len(buffer))])
 		done += int64(n)
 		if done > in.size() {
 			return nil, fmt.Errorf("%w: grew beyond %d bytes while it was read", ErrChanged, in.size())

@@ -175,13 +175,13 @@ func (f *Files) Begin(ctx context.Context, place Place) (Run, error) {
 
 func (f *Files) begin(ctx context.Context, path string, place Place) (Run, error) {
 	if f.bucket != nil {
-		return f.beginBucket(ctx, path, place.Claim)
+		return f.beginBucket(ctx, path, place)
 	}
 	stage, err := beginStage(ctx, f.target, path, place.Claim, f.config.TestUnfenced)
 	if err != nil {
 		return nil, err
 	}
-	return &fileRun{files: f, path: path, stage: stage, mayAdopt: place.Adopt}, nil
+	return &fileRun{files: f, path: path, stage: stage, mayAdopt: place.Adopt, limit: limit(place.MaxSize)}, nil
 }
 
 // Weak tells whether the target is a bucket: a write of an earlier run that was

@@ -108,7 +108,7 @@ func TestFileEmptyReplacedAndMode(t *testing.T) {
 	}
 	info, err := os.Stat(b.target + "/a/x")
 	must(t, err)
-	if info.Mode() != 0o644 {
+	if info.Mode() != 0o700 {
 		t.Fatalf("mode is %v", info.Mode())
 	}
 	write(t, b.source, "a/x", "second")

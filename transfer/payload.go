@@ -61,6 +61,16 @@ func (e expectation) fits(size int64) error {
 	return nil
 }
 
+// limit is how many bytes a file may have; 0 is no limit.
+type limit int64
+
+func (l limit) fits(size int64) error {
+	if l > 0 && size > int64(l) {
+		return fmt.Errorf("%w: it has %d bytes, and its kind's limit is %d (SIZE_LIMITS; resync it when that is raised)", ErrTooLarge, size, l)
+	}
+	return nil
+}
+
 func given(raw json.RawMessage) bool {
 	return raw != nil && string(raw) != "null"
 }

@@ -25,6 +25,7 @@ type object interface {
 	io.ReadCloser
 	// size is what the source said before the first read.
 	size() int64
+	attributes() attributes
 	// settled returns ErrChanged if the source no longer has what was opened.
 	settled(ctx context.Context) error
 }
@@ -81,7 +82,8 @@ type fileObject struct {
 	before unix.Stat_t
 }
 
-func (o *fileObject) size() int64 { return o.before.Size }
+func (o *fileObject) size() int64            { return o.before.Size }
+func (o *fileObject) attributes() attributes { return attributesOf(o.before) }
 
 // Close implements io.Closer.
 func (o *fileObject) Close() error {
@@ -136,6 +138,9 @@ func (s *bucketSource) check() error { return nil }
 func (s *bucketSource) close() error { return s.bucket.Close() }
 
 func (s *bucketSource) open(ctx context.Context, path string) (object, error) {
+	if err := checkKey(path); err != nil {
+		return nil, err
+	}
 	before, err := s.bucket.Attributes(ctx, path)
 	if err != nil {
 		return nil, bucketError(err)
@@ -161,7 +166,8 @@ type bucketObject struct {
 	before *blob.Attributes
 }
 
-func (o *bucketObject) size() int64 { return o.before.Size }
+func (o *bucketObject) size() int64            { return o.before.Size }
+func (o *bucketObject) attributes() attributes { return bucketAttributes }
 
 func (o *bucketObject) settled(ctx context.Context) error {
 	after, err := o.bucket.Attributes(ctx, o.path)

@@ -23,6 +23,8 @@ type Place struct {
 	// file that the payload names by its SHA-256, it is not copied again. For
 	// folders as targets; other places are copied to all the same.
 	Adopt bool
+	// MaxSize is how many bytes a file may have; 0 is no limit.
+	MaxSize int64
 }
 
 // Result is what has been copied to staging and will be published.
@@ -77,6 +79,8 @@ var (
 	// ErrBadPayload says that the payload is not what this transfer needs.
 	// Permanent.
 	ErrBadPayload = errors.New("unacceptable payload")
+	// ErrTooLarge says that the thing is larger than it may be. Permanent.
+	ErrTooLarge = errors.New("too large")
 	// ErrUnsafe says that a symbolic link, or something that is neither file nor
 	// folder, stands in the way, in the target or in a source folder; the
 	// message says where. Nothing was written through it.

@@ -38,8 +38,8 @@ func (b *bucket) sum(ctx context.Context, key string, pace *pace) ([]byte, error
 // is looked at.
 func (f *Files) VerifyAbsent(ctx context.Context, place Place) error {
 	path, err := place.unclaimed()
-	if err != nil || f.bucket == nil {
-		return err
+	if err != nil || f.bucket == nil || checkKey(path) != nil {
+		return err // nothing can be there under such a key
 	}
 	there, err := f.bucket.has(ctx, path)
 	if err == nil && there {

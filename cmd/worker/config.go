@@ -42,6 +42,7 @@ func readConfig(env *cli.Env) (config, error) {
 			KindConcurrency:    kindConcurrency,
 			CopyRate:           env.Bytes("COPY_RATE"),
 			Timeouts:           env.KindDurations("JOB_TIMEOUTS"),
+			SizeLimits:         env.KindBytes("SIZE_LIMITS"),
 			ReconcileInterval:  env.Duration("RECONCILE_INTERVAL", time.Minute, longest),
 			VerifyInterval:     env.Duration("VERIFY_INTERVAL", time.Minute, longest),
 			EventRetention:     env.Duration("EVENT_RETENTION", time.Minute, longest),

@@ -64,14 +64,15 @@ func (w *worker) session(ctx context.Context) error {
 		Registry: registry.New(registry.Config{
 			Pool: w.home, Jobs: w.queue, Logger: w.log, PublishTimeout: w.cfg.PublishTimeout, Hook: w.cfg.Hook,
 		}, process),
-		Process:   process,
-		Queue:     w.queue,
-		Transfers: w.movers.byTransfer,
-		Logger:    w.log,
-		Timeouts:  w.cfg.Timeouts,
-		ClaimTTL:  w.cfg.ClaimTTL,
-		Stopping:  ctx.Done(),
-		Hook:      w.cfg.Hook,
+		Process:    process,
+		Queue:      w.queue,
+		Transfers:  w.movers.byTransfer,
+		Logger:     w.log,
+		Timeouts:   w.cfg.Timeouts,
+		SizeLimits: w.cfg.SizeLimits,
+		ClaimTTL:   w.cfg.ClaimTTL,
+		Stopping:   ctx.Done(),
+		Hook:       w.cfg.Hook,
 	})
 	workers := river.NewWorkers()
 	work.Register(workers)

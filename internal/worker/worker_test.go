@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -164,13 +165,16 @@ func TestAFileFollowsItsRow(t *testing.T) {
 }
 
 // What is in place before its first copy, and is what it should be, is not
-// copied. A resync copies it.
+// copied: the source has other bytes. A resync copies it.
 func TestAFileThatIsInPlaceAlreadyIsAdopted(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	const key = "there"
-	if err := os.WriteFile(filepath.Join(b.target, key), []byte("bytes"), 0o644); err != nil {
-		t.Fatal(err)
+	for folder, content := range map[string]string{b.target: "bytes", b.source: "wrong"} {
+		path, written := filepath.Join(folder, key), time.Unix(1e9, 0)
+		if err := errors.Join(os.WriteFile(path, []byte(content), 0o644), os.Chtimes(path, written, written)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	sum := sha256.Sum256([]byte("bytes"))
 	b.exec(t, `INSERT INTO artifacts (project_id, path, size, sha256) VALUES (1, $1, 5, $2)`, key, hex.EncodeToString(sum[:]))
@@ -179,5 +183,5 @@ func TestAFileThatIsInPlaceAlreadyIsAdopted(t *testing.T) {
 		t.Error("it is not in place any more")
 	}
 	b.exec(t, "UPDATE artifacts SET project_id = 2, id = DEFAULT WHERE path = $1", key)
-	b.until(t, key, func() bool { return b.count(t, "missing_since IS NOT NULL") == 1 })
+	b.until(t, key, func() bool { return b.count(t, "last_error LIKE 'changed at the source%'") == 1 })
 }

@@ -201,14 +201,42 @@ func (e *Env) Bytes(name string) int64 {
 	if value == "" {
 		return 0
 	}
+	n, ok := parseBytes(value)
+	if !ok {
+		e.bad(name, value, "a number of bytes, such as 500kB, 50MiB or 1GiB")
+	}
+	return n
+}
+
+func parseBytes(value string) (n int64, ok bool) {
 	digits := strings.TrimRight(value, "BKMGikb ")
 	n, err := strconv.ParseInt(digits, 10, 64)
 	unit, known := byteUnits[strings.TrimSpace(value[len(digits):])]
 	if err != nil || !known || n < 1 || n > math.MaxInt64/unit {
-		e.bad(name, value, "a number of bytes, such as 500kB, 50MiB or 1GiB")
-		return 0
+		return 0, false
 	}
-	return n * unit
+	return n * unit, true
+}
+
+// KindBytes returns numbers of bytes by kind from a list like a=5GiB,b=100MiB.
+func (e *Env) KindBytes(name string) map[string]int64 {
+	value := e.get(name)
+	if value == "" {
+		return nil
+	}
+	byKind := make(map[string]int64)
+	for pair := range strings.SplitSeq(value, ",") {
+		kind, text, found := strings.Cut(pair, "=")
+		kind = strings.TrimSpace(kind)
+		n, ok := parseBytes(strings.TrimSpace(text))
+		_, twice := byKind[kind]
+		if !found || !ok || twice || !kindName.MatchString(kind) {
+			e.bad(name, value, "kind=bytes, each kind once, with commas between them, such as artifact=5GiB,repository=50GiB")
+			return nil
+		}
+		byKind[kind] = n
+	}
+	return byKind
 }
 
 // Address returns a host and port to listen on.

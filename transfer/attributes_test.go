@@ -1,0 +1,89 @@
+package transfer
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func statOf(t *testing.T, path string) unix.Stat_t {
+	t.Helper()
+	var st unix.Stat_t
+	must(t, unix.Lstat(path, &st))
+	return st
+}
+
+// A copy has the mode and the time of its source, and the owner where that may be
+// set.
+func TestAFileKeepsItsAttributes(t *testing.T) {
+	t.Parallel()
+	b := setupFiles(t)
+	path := filepath.Join(b.source, "k")
+	write(t, b.source, "k", "bytes")
+	for _, mode := range []os.FileMode{0o600, 0o644, 0o755, 0o640, 0o444, 0o604, 0o700 | os.ModeSetuid} {
+		must(t, os.Chmod(path, mode))
+		must(t, os.Chtimes(path, time.Now(), time.Unix(1_000_000_000, 123_456_789)))
+		if os.Geteuid() == 0 {
+			must(t, os.Chown(path, 4711, 4712))
+			must(t, os.Chmod(path, mode))
+		}
+		_, err := b.sync(t, "k", "")
+		must(t, err)
+		want, got := statOf(t, path), statOf(t, filepath.Join(b.target, "k"))
+		if got.Mode&0o7777 != want.Mode&0o777 || got.Mtim != want.Mtim || got.Uid != want.Uid || got.Gid != want.Gid {
+			t.Errorf("mode %v: got %o %d:%d %v, want %o %d:%d %v", mode, got.Mode, got.Uid, got.Gid, got.Mtim,
+				want.Mode, want.Uid, want.Gid, want.Mtim)
+		}
+	}
+}
+
+// At no time does anybody see more of it than at the source.
+func TestAFileIsNeverWiderThanItsSource(t *testing.T) {
+	t.Parallel()
+	var b *filesBundle
+	looked := 0
+	look := func(string) {
+		for _, pattern := range []string{"k", ".casq/*/*/bytes"} {
+			found, _ := filepath.Glob(filepath.Join(b.target, pattern))
+			for _, path := range found {
+				looked++
+				if st := statOf(t, path); st.Mode&0o077 != 0 {
+					t.Errorf("%s has mode %o", path, st.Mode)
+				}
+			}
+		}
+	}
+	b = setupFiles(t, func(c *FilesConfig) { c.TestHook = look })
+	write(t, b.source, "k", "secret")
+	must(t, os.Chmod(filepath.Join(b.source, "k"), 0o600))
+	b.Files.source = meddler{b.Files.source, func() { look("") }}
+	_, err := b.sync(t, "k", "")
+	must(t, err)
+	look("")
+	if looked < 4 {
+		t.Errorf("looked %d times", looked)
+	}
+}
+
+// Where the group cannot be kept, the members of another one get what both the
+// group and all others had.
+func TestModeInAnotherGroup(t *testing.T) {
+	t.Parallel()
+	for mode, want := range map[uint32]uint32{
+		0o640: 0o600, 0o644: 0o644, 0o664: 0o644, 0o755: 0o755, 0o604: 0o604, 0o770: 0o700, 0o675: 0o655,
+	} {
+		a := attributes{mode: mode, uid: 1, gid: 2}
+		if got := a.modeFor(3); got != want {
+			t.Errorf("%o becomes %o, want %o", mode, got, want)
+		}
+		if got := a.modeFor(2); got != mode {
+			t.Errorf("%o becomes %o in its own group", mode, got)
+		}
+	}
+	if got := bucketAttributes.modeFor(2); got != 0o644 {
+		t.Errorf("what comes from a bucket has %o", got)
+	}
+}
