@@ -44,7 +44,7 @@ var traps = map[string]string{
 const (
 	docs      = `CREATE TABLE docs (id int PRIMARY KEY, project int, size bigint)`
 	trackDocs = `SELECT casq.track('docs', kind => 'doc', transfer => 'none', key_column => 'id', scope_column => 'project', size_column => 'size')`
-	spy2      = `CREATE FUNCTION spy2(int, int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT spy($1)'; ALTER FUNCTION spy2(int, int) OWNER TO `
+	spy2      = `CREATE FUNCTION spy2(int, int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT public.spy($1)'; ALTER FUNCTION spy2(int, int) OWNER TO `
 )
 
 // setupAttacker returns a database that belongs to casq's owner, an attacker

@@ -132,6 +132,7 @@ DECLARE
     own oid;
     logged bigint;
     name text;
+    said text;
 BEGIN
     SELECT * INTO t FROM casq.tracked AS k WHERE k.kind = align.kind;
     PERFORM casq.check_relation(t.relation);
@@ -140,6 +141,11 @@ BEGIN
     t.relation_oid := t.relation;
     t.numbers := (SELECT jsonb_object_agg(attname, attnum) FROM pg_attribute
                   WHERE attrelid = t.relation AND attname = ANY (t.payload_columns || ARRAY[t.key_column, t.scope_column, t.size_column]));
+    -- An event trigger should have refused it, and is not there.
+    said := casq.note_rewrite(t, (SELECT c.relfilenode FROM pg_class AS c WHERE c.oid = t.relation), casq.shape(t));
+    IF said IS NOT NULL THEN
+        RAISE WARNING '%', said;
+    END IF;
     t.filenode := (SELECT c.relfilenode FROM pg_class AS c WHERE c.oid = t.relation);
     t.shape := casq.shape(t);
     UPDATE casq.tracked AS k SET relation_oid = t.relation_oid, numbers = t.numbers, filenode = t.filenode, shape = t.shape
@@ -235,7 +241,7 @@ BEGIN
     wanted.name := casq.full_name(track.relation);
     PERFORM casq.check_relation(track.relation), casq.check_columns(wanted);
     IF EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = track.relation)
-        AND (SELECT count(*) FROM pg_event_trigger WHERE evtname IN ('casq_ddl', 'casq_drop') AND evtenabled = 'A') < 2
+        AND (SELECT count(*) FROM pg_event_trigger WHERE evtname IN ('casq_ddl', 'casq_drop', 'casq_rewrite') AND evtenabled = 'A') < 3
     THEN
         RAISE EXCEPTION 'casq: % is partitioned, and nothing here follows new, attached and detached partitions', track.relation
             USING ERRCODE = 'object_not_in_prerequisite_state',

@@ -229,11 +229,26 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     INSERT INTO casq.refreshes (scan, kind) SELECT a.id, a.kind FROM asked AS a
 $$;
 
+-- A table of which a column that is told of was altered, and all rows were written
+-- anew, may have other values than the log tells: its counters are not exact until
+-- the recount that is asked for here, and a registry of this log is compared with
+-- it. Returns that in words; NULL when it is not so. t is what is known of it.
+CREATE FUNCTION casq.note_rewrite(t casq.tracked, now_filenode oid, now_shape text) RETURNS text
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF t.filenode IS NULL OR t.filenode = now_filenode OR t.shape IS NOT DISTINCT FROM now_shape OR pg_relation_size(t.relation) = 0 THEN
+        RETURN NULL;
+    END IF;
+    UPDATE casq.counter_kinds AS k SET complete = false, generation = generation + 1, since = clock_timestamp() WHERE k.kind = t.kind;
+    PERFORM casq.ask_recount(t.kind);
+    INSERT INTO casq.reconcile_runs (kind, reason)
+    SELECT t.kind, 'asked' FROM casq.cursors AS c JOIN casq.lives AS l ON l.life = c.life AND l.id = c.life_id WHERE c.name = 'registry';
+    RETURN format('casq: a column of %s that kind %s tells of got new values without an event;'
+        ' it is recounted and compared here, other sites need enqueue reconcile --kind %s', t.relation, t.kind, t.kind);
+END $$;
+
 -- Looks for what no event trigger was there to refuse, or to follow, and returns
--- what it found, in words. A table of which a column that is told of was altered,
--- and all rows were written anew, may have other values than the log tells: its
--- counters are not exact until the recount that is asked for, and a registry of
--- this log is compared with it.
+-- what it found, in words.
 CREATE FUNCTION casq.watch_tables() RETURNS SETOF text
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -241,6 +256,7 @@ DECLARE
     found_oid regclass;
     now_filenode oid;
     now_shape text;
+    said text;
 BEGIN
     FOR found_oid IN SELECT k.relation FROM casq.tracked AS k JOIN pg_class AS c ON c.oid = k.relation
         WHERE k.relation_oid = k.relation::oid AND (k.filenode, k.shape) IS DISTINCT FROM (c.relfilenode, casq.shape(k))
@@ -250,13 +266,9 @@ BEGIN
         SELECT * INTO t FROM casq.tracked AS k WHERE k.relation = found_oid FOR UPDATE SKIP LOCKED;
         CONTINUE WHEN NOT FOUND;
         SELECT c.relfilenode, casq.shape(t) INTO now_filenode, now_shape FROM pg_class AS c WHERE c.oid = t.relation;
-        IF t.filenode <> now_filenode AND t.shape IS DISTINCT FROM now_shape THEN
-            UPDATE casq.counter_kinds AS k SET complete = false, generation = generation + 1, since = clock_timestamp() WHERE k.kind = t.kind;
-            PERFORM casq.ask_recount(t.kind);
-            INSERT INTO casq.reconcile_runs (kind, reason)
-            SELECT t.kind, 'asked' FROM casq.cursors AS c JOIN casq.lives AS l ON l.life = c.life AND l.id = c.life_id WHERE c.name = 'registry';
-            RETURN NEXT format('casq: a column of %s that kind %s tells of got new values without an event;'
-                ' it is recounted and compared here, other sites need enqueue reconcile --kind %s', t.relation, t.kind, t.kind);
+        said := casq.note_rewrite(t, now_filenode, now_shape);
+        IF said IS NOT NULL THEN
+            RETURN NEXT said;
         END IF;
         UPDATE casq.tracked AS k SET filenode = now_filenode, shape = now_shape WHERE k.relation = t.relation;
         BEGIN
@@ -431,6 +443,7 @@ DROP FUNCTION casq.sum_by_scope(text, text[]);
 DROP FUNCTION casq.values_of(text, text[]);
 DROP FUNCTION casq.equal_is_same(pg_attribute, text);
 DROP FUNCTION casq.watch_tables();
+DROP FUNCTION casq.note_rewrite(casq.tracked, oid, text);
 DROP FUNCTION casq.ask_recount(text);
 DROP FUNCTION casq.has_scope(text, text);
 DROP VIEW casq.refresh_status;

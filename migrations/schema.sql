@@ -633,6 +633,7 @@ DECLARE
     own oid;
     logged bigint;
     name text;
+    said text;
 BEGIN
     SELECT * INTO t FROM casq.tracked AS k WHERE k.kind = align.kind;
     PERFORM casq.check_relation(t.relation);
@@ -641,6 +642,11 @@ BEGIN
     t.relation_oid := t.relation;
     t.numbers := (SELECT jsonb_object_agg(attname, attnum) FROM pg_attribute
                   WHERE attrelid = t.relation AND attname = ANY (t.payload_columns || ARRAY[t.key_column, t.scope_column, t.size_column]));
+    -- An event trigger should have refused it, and is not there.
+    said := casq.note_rewrite(t, (SELECT c.relfilenode FROM pg_class AS c WHERE c.oid = t.relation), casq.shape(t));
+    IF said IS NOT NULL THEN
+        RAISE WARNING '%', said;
+    END IF;
     t.filenode := (SELECT c.relfilenode FROM pg_class AS c WHERE c.oid = t.relation);
     t.shape := casq.shape(t);
     UPDATE casq.tracked AS k SET relation_oid = t.relation_oid, numbers = t.numbers, filenode = t.filenode, shape = t.shape
@@ -1546,6 +1552,23 @@ AS $function$
     SELECT l.life, l.id, t.id FROM casq.ticks AS t JOIN casq.lives AS l ON l.life = t.life
     ORDER BY t.id DESC LIMIT 1
 $function$;
+
+CREATE OR REPLACE FUNCTION casq.note_rewrite(t casq.tracked, now_filenode oid, now_shape text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF t.filenode IS NULL OR t.filenode = now_filenode OR t.shape IS NOT DISTINCT FROM now_shape OR pg_relation_size(t.relation) = 0 THEN
+        RETURN NULL;
+    END IF;
+    UPDATE casq.counter_kinds AS k SET complete = false, generation = generation + 1, since = clock_timestamp() WHERE k.kind = t.kind;
+    PERFORM casq.ask_recount(t.kind);
+    INSERT INTO casq.reconcile_runs (kind, reason)
+    SELECT t.kind, 'asked' FROM casq.cursors AS c JOIN casq.lives AS l ON l.life = c.life AND l.id = c.life_id WHERE c.name = 'registry';
+    RETURN format('casq: a column of %s that kind %s tells of got new values without an event;'
+        ' it is recounted and compared here, other sites need enqueue reconcile --kind %s', t.relation, t.kind, t.kind);
+END $function$;
 
 CREATE OR REPLACE FUNCTION casq.oldest_needed_tick(retention interval)
  RETURNS bigint
@@ -2475,7 +2498,7 @@ BEGIN
     wanted.name := casq.full_name(track.relation);
     PERFORM casq.check_relation(track.relation), casq.check_columns(wanted);
     IF EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = track.relation)
-        AND (SELECT count(*) FROM pg_event_trigger WHERE evtname IN ('casq_ddl', 'casq_drop') AND evtenabled = 'A') < 2
+        AND (SELECT count(*) FROM pg_event_trigger WHERE evtname IN ('casq_ddl', 'casq_drop', 'casq_rewrite') AND evtenabled = 'A') < 3
     THEN
         RAISE EXCEPTION 'casq: % is partitioned, and nothing here follows new, attached and detached partitions', track.relation
             USING ERRCODE = 'object_not_in_prerequisite_state',
@@ -2792,6 +2815,7 @@ DECLARE
     found_oid regclass;
     now_filenode oid;
     now_shape text;
+    said text;
 BEGIN
     FOR found_oid IN SELECT k.relation FROM casq.tracked AS k JOIN pg_class AS c ON c.oid = k.relation
         WHERE k.relation_oid = k.relation::oid AND (k.filenode, k.shape) IS DISTINCT FROM (c.relfilenode, casq.shape(k))
@@ -2801,13 +2825,9 @@ BEGIN
         SELECT * INTO t FROM casq.tracked AS k WHERE k.relation = found_oid FOR UPDATE SKIP LOCKED;
         CONTINUE WHEN NOT FOUND;
         SELECT c.relfilenode, casq.shape(t) INTO now_filenode, now_shape FROM pg_class AS c WHERE c.oid = t.relation;
-        IF t.filenode <> now_filenode AND t.shape IS DISTINCT FROM now_shape THEN
-            UPDATE casq.counter_kinds AS k SET complete = false, generation = generation + 1, since = clock_timestamp() WHERE k.kind = t.kind;
-            PERFORM casq.ask_recount(t.kind);
-            INSERT INTO casq.reconcile_runs (kind, reason)
-            SELECT t.kind, 'asked' FROM casq.cursors AS c JOIN casq.lives AS l ON l.life = c.life AND l.id = c.life_id WHERE c.name = 'registry';
-            RETURN NEXT format('casq: a column of %s that kind %s tells of got new values without an event;'
-                ' it is recounted and compared here, other sites need enqueue reconcile --kind %s', t.relation, t.kind, t.kind);
+        said := casq.note_rewrite(t, now_filenode, now_shape);
+        IF said IS NOT NULL THEN
+            RETURN NEXT said;
         END IF;
         UPDATE casq.tracked AS k SET filenode = now_filenode, shape = now_shape WHERE k.relation = t.relation;
         BEGIN

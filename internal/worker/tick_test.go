@@ -138,3 +138,33 @@ func TestTickersWithoutRedisLookOften(t *testing.T) {
 	one.more(t, "tick:often", 20)
 	two.more(t, "tick:often", 20)
 }
+
+// What no event trigger was there to refuse is found by whoever takes the ticks.
+func TestTickerWatchesTables(t *testing.T) {
+	t.Parallel()
+	testdb.NeedsSuperuser(t)
+	db := testdb.New(t)
+	pool := db.Pool(t)
+	for _, sql := range []string{
+		`DROP EVENT TRIGGER casq_rewrite`, `CREATE TABLE files (id int PRIMARY KEY, project int, size bigint)`,
+		`SELECT casq.track('files', kind => 'file', transfer => 'none', key_column => 'id', scope_column => 'project', size_column => 'size')`,
+		`INSERT INTO files VALUES (1, 1, 100)`,
+	} {
+		if _, err := pool.Exec(t.Context(), sql); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
+	// As if nothing had followed the command.
+	if _, err := pool.Exec(t.Context(), `ALTER EVENT TRIGGER casq_ddl DISABLE`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pool.Exec(t.Context(), `ALTER TABLE files ALTER size TYPE bigint USING size * 1024`); err != nil {
+		t.Fatal(err)
+	}
+	w := startTicking(t, db.URL, "")
+	w.more(t, "tables:watched", 1)
+	var complete bool
+	if err := pool.QueryRow(t.Context(), `SELECT complete FROM casq.counter_kinds WHERE kind = 'file'`).Scan(&complete); err != nil || complete {
+		t.Errorf("complete: %v, %v; want it not to be", complete, err)
+	}
+}
