@@ -51,7 +51,8 @@
 //     does, and starts again after up to 1.5 s
 //   - home or the standby is frozen for up to 4.5 s: connections stay open and
 //     nothing answers
-//   - the standby hangs for longer than a recount waits for it
+//   - the standby hangs for longer than a recount waits for it, and for as long as a
+//     comparison waits. A comparison is asked for at other times, too
 //   - the standby does not replay for up to 5 s
 //   - fail-over without loss: the primary stops in order, the standby is
 //     promoted, a new one is built

@@ -47,6 +47,7 @@ var faults = []fault{
 	{name: "freeze Redis", draw: freezeRedis},
 	{name: "spoil a file", draw: spoilFile},
 	{name: "spoil a mirror", draw: spoilMirror},
+	{name: "compare", draw: compareSites},
 	{name: "swap a target", draw: swapTarget},
 	{name: "swap a source", draw: swapSource},
 	{name: "alter a table", draw: alterTable},

@@ -8,6 +8,10 @@ import (
 	"time"
 
 	"casq/internal/servers"
+	"casq/registry"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 )
 
 const endSessionsSQL = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -108,14 +112,43 @@ func freezeStandby(r *rand.Rand, cfg config) injection {
 }
 
 // hangStandby freezes the standby for longer than a recount waits for a host, which
-// is 10 s: it goes on with another one. Who reads the log there has to wait.
+// is 10 s: it goes on with another one. Who reads the log there has to wait, and so
+// has a comparison, which is asked for then.
 func hangStandby(r *rand.Rand, _ config) injection {
 	d := between(r, 11*time.Second, 14*time.Second)
 	return injection{
-		what:  fmt.Sprintf("hang the standby for %s", d),
+		what:  fmt.Sprintf("hang the standby for %s, compare", d),
 		needs: []string{resourceSource},
-		run:   func(ctx context.Context, c *chaos) error { return freeze(ctx, c.site.standby, d) },
+		run: func(ctx context.Context, c *chaos) error {
+			group, ctx := errgroup.WithContext(ctx)
+			group.Go(func() error { return freeze(ctx, c.site.standby, d) })
+			group.Go(func() error { return c.compare(ctx) })
+			return group.Wait()
+		},
 	}
+}
+
+// compareSites is no fault itself: what others do comes upon it.
+func compareSites(*rand.Rand, config) injection {
+	return injection{
+		what: "compare the registry with the source",
+		run:  func(ctx context.Context, c *chaos) error { return c.compare(ctx) },
+	}
+}
+
+// compare asks for a comparison of all kinds, but not of what is in place: that would
+// verify most of it, and repair what is to be found. One that home loses is not asked
+// for again.
+func (c *chaos) compare(ctx context.Context) error {
+	err := pgx.BeginFunc(ctx, c.site.h, func(tx pgx.Tx) error {
+		_, err := registry.Ask(ctx, tx, registry.Request{Reason: registry.Asked})
+		return err
+	})
+	if err != nil && lostConnection(err) {
+		c.timeline.say("       it was not asked for: %v", err)
+		return nil
+	}
+	return err
 }
 
 // pauseReplay makes the standby late: it receives, and shows nothing of it.
