@@ -125,6 +125,11 @@ func (c *Counters) check(ctx context.Context, r Request) error {
 // checkScopes refuses scopes that have neither a counter nor a row. The table is
 // asked only for what has no counter: 100,000 looks into it took 49 s.
 func checkScopes(ctx context.Context, tx pgx.Tx, kind string, scopes []string) error {
+	for _, scope := range scopes {
+		if len(scope) > maxScope {
+			return fmt.Errorf("%w: a scope of %s has at most %d bytes, this one has %d", ErrNoScope, kind, maxScope, len(scope))
+		}
+	}
 	unknown := scopes
 	for _, sql := range []string{scopesWithoutCounterSQL, scopesWithoutRowSQL} {
 		if _, err := tx.Exec(ctx, "SELECT set_config('lock_timeout', $1, true)", strconv.FormatInt(lockPatience.Milliseconds(), 10)); err != nil {

@@ -22,6 +22,12 @@ func shardOf(k Key, n int) int {
 	return int(h.Sum32() % uint32(n)) //nolint:gosec // n is a small positive number
 }
 
+// maxScope is how many bytes a scope has at most. Longer ones count under nothing:
+// they are refused where they are written, but a row may have been there before its
+// table was tracked. An index takes 2.7 kB, and one that did not fit in stopped the
+// flush of its shard, all recounts and pruning.
+const maxScope = 1024
+
 // limb is where a sum of sizes is cut in two: 2^40 bytes. Redis adds in 64 bits
 // and a sum of sizes may need more; a sum whose lower part is below a limb
 // can be added eight million times before that part overflows.
@@ -58,13 +64,13 @@ func (d *delta) carry() {
 // sums are the deltas of one shard.
 type sums map[Key]delta
 
-// collapse sums the events up by shard and counter. Events without a scope
-// count under nothing. A sum of zero is one, too: see [add].
+// collapse sums the events up by shard and counter. Events without a scope,
+// or with one that is too long, count under nothing. A sum of zero is one, too: see [add].
 func collapse(events []eventlog.Event, n int) map[int]sums {
 	byShard := make(map[int]sums)
 	for i := range events {
 		e := &events[i]
-		if e.ScopeID == nil || e.SizeDelta == 0 && e.ItemDelta == 0 {
+		if e.ScopeID == nil || len(*e.ScopeID) > maxScope || e.SizeDelta == 0 && e.ItemDelta == 0 {
 			continue
 		}
 		k := Key{e.Kind, *e.ScopeID}

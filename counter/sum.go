@@ -82,7 +82,9 @@ func (s *scan) sum(ctx context.Context, tx pgx.Tx, sql string, args ...any) (tot
 			return 0, 0, "", fmt.Errorf("sum up %s: %w", s.kind, err)
 		}
 		total, scopes = total+items, scopes+1
-		page.add(last, size, items)
+		if len(last) <= maxScope {
+			page.add(last, size, items)
+		}
 		if len(page.scopes) == scanPage {
 			if err := s.store(ctx, &page); err != nil {
 				return 0, 0, "", err

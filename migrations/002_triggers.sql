@@ -37,6 +37,18 @@ BEGIN
         USING ERRCODE = 'check_violation', DETAIL = format('The key begins with %L.', left(key, 64));
 END $$;
 
+-- A row that was there before its table was tracked may go, and be changed: it has
+-- counted under nothing. What items is, is said in casq.log_statement.
+CREATE FUNCTION casq.refuse_scope(kind text, scope text, items bigint) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF items <= 0 THEN
+        RETURN NULL;
+    END IF;
+    RAISE EXCEPTION 'casq: kind %: a scope has at most 1024 bytes, this one has %', kind, octet_length(scope)
+        USING ERRCODE = 'check_violation', DETAIL = format('The scope begins with %L.', left(scope, 64));
+END $$;
+
 CREATE FUNCTION casq.refuse_size(kind text, key text, size numeric) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -366,7 +378,9 @@ BEGIN
     END IF;
     RETURN format($sql$
         INSERT INTO casq.events (kind, resource_id, op, scope_id, size_delta, item_delta, payload)
-        SELECT %1$L, %2$s, e.op, e.scope, e.size, e.items, e.payload
+        SELECT %1$L, %2$s, e.op,
+               CASE WHEN octet_length(e.scope) > 1024 THEN casq.refuse_scope(%1$L, e.scope, e.items) ELSE e.scope END,
+               e.size, e.items, e.payload
         FROM (%3$s) AS c
         LEFT JOIN LATERAL (
             SELECT %4$s AS payload, %5$s AS scope FROM %6$s AS r WHERE %7$s
@@ -544,6 +558,7 @@ DROP FUNCTION casq.is_trusted(oid);
 DROP FUNCTION casq.owner();
 DROP FUNCTION casq.base_type(oid);
 DROP FUNCTION casq.refuse_size(text, text, numeric);
+DROP FUNCTION casq.refuse_scope(text, text, bigint);
 DROP FUNCTION casq.refuse_key(text, text);
 DROP FUNCTION casq.refuse_truncate();
 DROP TABLE casq.tracked;

@@ -124,6 +124,7 @@ CREATE TABLE casq.events (
     CONSTRAINT events_op_is_known CHECK ((op = ANY (ARRAY['created'::text, 'updated'::text, 'deleted'::text]))),
     CONSTRAINT events_payload_is_an_object CHECK ((jsonb_typeof(payload) = 'object'::text)),
     CONSTRAINT events_resource_id_length CHECK (((octet_length(resource_id) >= 1) AND (octet_length(resource_id) <= 1024))),
+    CONSTRAINT events_scope_id_length CHECK ((octet_length(scope_id) <= 1024)),
     CONSTRAINT events_xid_is_the_writers CHECK ((xid = pg_current_xact_id())) NOT VALID
 );
 
@@ -1512,7 +1513,9 @@ BEGIN
     END IF;
     RETURN format($sql$
         INSERT INTO casq.events (kind, resource_id, op, scope_id, size_delta, item_delta, payload)
-        SELECT %1$L, %2$s, e.op, e.scope, e.size, e.items, e.payload
+        SELECT %1$L, %2$s, e.op,
+               CASE WHEN octet_length(e.scope) > 1024 THEN casq.refuse_scope(%1$L, e.scope, e.items) ELSE e.scope END,
+               e.size, e.items, e.payload
         FROM (%3$s) AS c
         LEFT JOIN LATERAL (
             SELECT %4$s AS payload, %5$s AS scope FROM %6$s AS r WHERE %7$s
@@ -1903,6 +1906,19 @@ AS $function$
 BEGIN
     RAISE EXCEPTION 'casq: kind %: a key has 1 to 1024 bytes, this one has %', kind, octet_length(key)
         USING ERRCODE = 'check_violation', DETAIL = format('The key begins with %L.', left(key, 64));
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.refuse_scope(kind text, scope text, items bigint)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF items <= 0 THEN
+        RETURN NULL;
+    END IF;
+    RAISE EXCEPTION 'casq: kind %: a scope has at most 1024 bytes, this one has %', kind, octet_length(scope)
+        USING ERRCODE = 'check_violation', DETAIL = format('The scope begins with %L.', left(scope, 64));
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.refuse_size(kind text, key text, size numeric)
