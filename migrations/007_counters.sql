@@ -61,19 +61,27 @@ LEFT JOIN casq.counter_kinds AS k USING (kind);
 
 -- Per shard: how far the flushed values are, and how old the oldest event is that
 -- they do not have: the age of the buffer, zero when there is none. Every shard
--- moves with every event that has a scope.
+-- moves with every event that has a scope. While none comes, a position is written
+-- every few minutes, and nothing is behind: lag and ticks_behind count from the
+-- first tick that shows such an event.
 CREATE VIEW casq.counter_status AS
-SELECT s.shard, s.epoch, s.life, s.tick, s.page, s.moved_at, newest.id - s.tick AS ticks_behind,
-       greatest(newest.taken_at - t.taken_at, interval '0') AS lag,
+SELECT s.shard, s.epoch, s.life, s.tick, s.page, s.moved_at,
+       coalesce(newest.id - first.id + 1, 0) AS ticks_behind,
+       coalesce(greatest(clock_timestamp() - first.taken_at, interval '0'), interval '0') AS lag,
        coalesce(greatest(clock_timestamp() - oldest.occurred_at, interval '0'), interval '0') AS buffer_age
 FROM casq.counter_shards AS s
 LEFT JOIN casq.ticks AS t ON t.id = s.tick
-CROSS JOIN (SELECT id, taken_at FROM casq.ticks ORDER BY id DESC LIMIT 1) AS newest
+CROSS JOIN (SELECT id FROM casq.ticks ORDER BY id DESC LIMIT 1) AS newest
 LEFT JOIN LATERAL (
-    SELECT e.occurred_at FROM casq.events AS e
+    SELECT e.xid, e.occurred_at FROM casq.events AS e
     WHERE e.xid >= pg_snapshot_xmax(t.snapshot) AND e.scope_id IS NOT NULL
     ORDER BY e.xid, e.id LIMIT 1
-) AS oldest ON true;
+) AS oldest ON true
+LEFT JOIN LATERAL (
+    SELECT n.id, n.taken_at FROM casq.ticks AS n
+    WHERE n.id > s.tick AND pg_visible_in_snapshot(oldest.xid, n.snapshot)
+    ORDER BY n.id LIMIT 1
+) AS first ON true;
 
 -- A table that is tracked while it is empty has its whole history in the log.
 CREATE FUNCTION casq.begin_counting() RETURNS trigger

@@ -47,6 +47,7 @@ func readConfig(env *cli.Env) (config, error) {
 			VerifyInterval:     env.Duration("VERIFY_INTERVAL", time.Minute, longest),
 			EventRetention:     env.Duration("EVENT_RETENTION", time.Minute, longest),
 			TombstoneRetention: env.Duration("TOMBSTONE_RETENTION", time.Minute, longest),
+			RefreshRetention:   env.Duration("REFRESH_RETENTION", time.Minute, longest),
 			JobRetention:       env.Duration("JOB_RETENTION", time.Minute, longest),
 			HTTPAddr:           env.Address("HTTP_ADDR"),
 

@@ -38,6 +38,8 @@ var (
 	failuresSQL string
 	//go:embed refreshes.sql
 	refreshesSQL string
+	//go:embed unchanged.sql
+	unchangedSQL string
 	//go:embed scans.sql
 	scansSQL string
 )
@@ -47,6 +49,8 @@ const (
 	DefaultEvents     = 7 * 24 * time.Hour
 	DefaultTombstones = 7 * 24 * time.Hour
 	DefaultReports    = 30 * 24 * time.Hour
+	DefaultRecounts   = 30 * 24 * time.Hour
+	unchanged         = time.Hour
 	defaultInterval   = 5 * time.Minute
 	defaultBatch      = 1000
 )
@@ -58,7 +62,12 @@ type Config struct {
 
 	Events     time.Duration // ticks and their events; see casq.prune_ticks
 	Tombstones time.Duration // rows of things that are gone
-	Reports    time.Duration // of reconciles and recounts, and of events that were replayed
+	Reports    time.Duration // of reconciles, and of events that were replayed
+	// Recounts is how long recounts are kept, with the certificates of counters that
+	// were asked for, or differed. Those that a recount of all scopes has found as
+	// they were are kept for an hour, for who waits for it: one a minute of 300
+	// scopes would leave 13 million in 30 days.
+	Recounts time.Duration
 
 	Interval time.Duration // between two rounds, about; defaults to 5 minutes
 	Batch    int           // rows per transaction at home; defaults to 1000
@@ -68,6 +77,7 @@ func (c Config) withDefaults() Config {
 	c.Events = cmp.Or(c.Events, DefaultEvents)
 	c.Tombstones = cmp.Or(c.Tombstones, DefaultTombstones)
 	c.Reports = cmp.Or(c.Reports, DefaultReports)
+	c.Recounts = cmp.Or(c.Recounts, DefaultRecounts)
 	c.Interval = cmp.Or(c.Interval, defaultInterval)
 	c.Batch = cmp.Or(c.Batch, defaultBatch)
 	return c
@@ -101,15 +111,17 @@ func (c Config) round(ctx context.Context) error {
 	}
 	pruned, errLog := eventlog.Prune(ctx, c.Home, c.Events, eventlog.Pruning{})
 	purged, errTombstones := c.purge(ctx)
-	runs, errRuns := c.drop(ctx, runsSQL, "reports")
-	failures, errFailures := c.drop(ctx, failuresSQL, "replayed events")
-	refreshes, errRefreshes := c.drop(ctx, refreshesSQL, "certificates of recounts")
-	scans, errScans := c.drop(ctx, scansSQL, "recounts")
+	runs, errRuns := c.drop(ctx, runsSQL, c.Reports, "reports")
+	failures, errFailures := c.drop(ctx, failuresSQL, c.Reports, "replayed events")
+	same, errSame := c.drop(ctx, unchangedSQL, min(unchanged, c.Recounts), "certificates of what was right")
+	refreshes, errRefreshes := c.drop(ctx, refreshesSQL, c.Recounts, "certificates of recounts")
+	scans, errScans := c.drop(ctx, scansSQL, c.Recounts, "recounts")
+	refreshes += same
 	if pruned.Ticks+pruned.Events+purged+runs+failures+refreshes+scans > 0 {
 		c.Logger.InfoContext(ctx, "deleted what was kept for long enough", "ticks", pruned.Ticks, "events", pruned.Events,
 			"tombstones", purged, "reports", runs, "failures", failures, "recounts", refreshes)
 	}
-	return errors.Join(errLog, errTombstones, errRuns, errFailures, errRefreshes, errScans)
+	return errors.Join(errLog, errTombstones, errRuns, errFailures, errSame, errRefreshes, errScans)
 }
 
 // purge deletes old tombstones, batch by batch.
@@ -154,9 +166,9 @@ func (c Config) purgeBatch(ctx context.Context) (found int, purged int64, err er
 }
 
 // drop deletes old rows by a statement that deletes a batch of them.
-func (c Config) drop(ctx context.Context, sql, what string) (total int64, err error) {
+func (c Config) drop(ctx context.Context, sql string, age time.Duration, what string) (total int64, err error) {
 	for {
-		tag, err := c.Home.Exec(ctx, sql, c.Reports, c.Batch)
+		tag, err := c.Home.Exec(ctx, sql, age, c.Batch)
 		if err != nil {
 			return total, fmt.Errorf("delete old %s: %w", what, err)
 		}

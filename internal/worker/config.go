@@ -57,6 +57,7 @@ type Config struct {
 
 	EventRetention     time.Duration // see retention.Config; 168 h
 	TombstoneRetention time.Duration // see retention.Config; 168 h
+	RefreshRetention   time.Duration // of recounts, see retention.Config; 720 h
 	JobRetention       time.Duration // of completed jobs; 1 h
 
 	HTTPAddr string // of /livez and /readyz; empty: none
