@@ -5,6 +5,7 @@ import (
 	"maps"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -162,7 +163,9 @@ func TestTrackedAnewBeforeTheEnd(t *testing.T) {
 			t.Parallel()
 			s := newSlow(t)
 			s.wrong(t)
-			s.once = name == "in one"
+			if name == "in one" {
+				s.once, s.cfg.SnapshotLimit = true, time.Minute
+			}
 			hook, swapped := s.cfg.Hook, 0
 			s.cfg.Hook = func(point string) {
 				hook(point)

@@ -85,11 +85,14 @@ func (c *Counters) startScan(ctx context.Context, id, job int64, process uuid.UU
 	s := &scan{Counters: c, id: id, token: uuid.New()}
 	var anew bool
 	err := pgx.BeginTxFunc(ctx, c.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		if err := lockRecount(ctx, tx, id); err != nil {
+			return err
+		}
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('casq.scans', 0))"); err != nil {
 			return err
 		}
-		var over, busy bool
-		err := tx.QueryRow(ctx, scanBusySQL, id, process, c.cfg.Concurrency).Scan(&over, &busy)
+		var over, busy, lost bool
+		err := tx.QueryRow(ctx, scanBusySQL, id, process, c.cfg.Concurrency).Scan(&over, &busy, &lost)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows), err == nil && over:
 			return ErrSuperseded
@@ -97,6 +100,12 @@ func (c *Counters) startScan(ctx context.Context, id, job int64, process uuid.UU
 			return err
 		case busy:
 			return ErrBusy
+		}
+		if lost {
+			c.log.WarnContext(ctx, "a part of a recount was lost, counting from the start", "scan", id)
+			if _, err := tx.Exec(ctx, partRestartSQL, id); err != nil {
+				return err
+			}
 		}
 		err = tx.QueryRow(ctx, scanStartSQL, id, s.token, process, job).
 			Scan(&s.kind, &s.whole, &s.part, &s.partOf, &s.after, &s.order, &s.floorLife, &s.floorTick, &s.tries, &s.generation, &anew)

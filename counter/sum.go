@@ -62,6 +62,9 @@ func (s *scan) sumAll(ctx context.Context, tx pgx.Tx) (total int64, err error) {
 	if divisible && database.Code(err) == queryCanceled && time.Since(began) >= s.cfg.SnapshotLimit {
 		return 0, errSlow
 	}
+	if divisible && err == nil {
+		_, err = tx.Exec(ctx, "SELECT set_config('statement_timeout', '0', true)")
+	}
 	return total, err
 }
 

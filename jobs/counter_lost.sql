@@ -1,10 +1,12 @@
 -- At most $2 recounts that are under way and have no job of the kinds $1 to come: its
 -- last attempt could not even say that it failed, somebody has ended it, or home
 -- failed over and has lost what the job went by. A job that was written off does not
--- count, whatever River calls it. token: it waits for the swap.
+-- count, whatever River calls it. One in parts has the job of its part, of which there
+-- is always one; it is begun anew where that was lost. token: it waits for the swap.
 SELECT s.id, CASE WHEN s.scanned_at IS NOT NULL THEN s.token END
 FROM casq.scans AS s
-WHERE s.finished_at IS NULL AND NOT s.in_parts
+WHERE s.finished_at IS NULL
+  AND NOT (s.in_parts AND EXISTS (SELECT FROM casq.scans AS p WHERE p.part_of = s.id AND p.finished_at IS NULL))
   AND s.id NOT IN (
       SELECT (j.args ->> 'scan')::bigint FROM river.river_job AS j
       WHERE j.kind = ANY ($1) AND j.queue = ANY ($1)

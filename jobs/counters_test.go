@@ -21,7 +21,12 @@ func TestRecountsWithoutAJob(t *testing.T) {
 		       ('5 is over', true, false, 1, 1, NULL, now(), clock_timestamp(), false),
 		       ('6 has a job', true, false, 1, 1, NULL, NULL, NULL, false),
 		       ('7 had a job', true, false, 1, 1, NULL, NULL, NULL, false),
-		       ('8 was written off', true, false, 1, 1, NULL, NULL, NULL, false)`)
+		       ('8 was written off', true, false, 1, 1, NULL, NULL, NULL, false),
+		       ('9 has lost its part', true, false, 1, 1, NULL, NULL, NULL, true)`)
+	//nolint:dupword // these are values
+	b.exec(t, `INSERT INTO casq.scans (kind, whole, compare, floor_life, floor_tick, part, part_of, finished_at)
+		VALUES ('10 a part', false, false, 1, 1, 'table', 4, NULL),
+		       ('11 a part that is over', false, false, 1, 1, 'table', 9, clock_timestamp())`)
 	w := &CounterWorker{Queue: b.queue, Logger: b.log}
 	err := pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
 		_, err := NewCounting(b.queue).Scan(t.Context(), tx, 6)
@@ -56,6 +61,7 @@ func TestRecountsWithoutAJob(t *testing.T) {
 	}
 	want := map[string]string{
 		"1": RefreshQueue, "2": RefreshQueue, "6": RefreshQueue, "7": RefreshQueue, "8": RefreshQueue,
+		"9": RefreshQueue, "10": RefreshQueue,
 		"3": FinalizeQueue + " 11111111-1111-1111-1111-111111111111",
 	}
 	if !maps.Equal(got, want) {

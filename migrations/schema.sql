@@ -437,21 +437,27 @@ CREATE VIEW casq.counter_status AS
     s.tick,
     s.page,
     s.moved_at,
-    (newest.id - s.tick) AS ticks_behind,
-    GREATEST((newest.taken_at - t.taken_at), '00:00:00'::interval) AS lag,
+    COALESCE(((newest.id - first.id) + 1), (0)::bigint) AS ticks_behind,
+    COALESCE(GREATEST((clock_timestamp() - first.taken_at), '00:00:00'::interval), '00:00:00'::interval) AS lag,
     COALESCE(GREATEST((clock_timestamp() - oldest.occurred_at), '00:00:00'::interval), '00:00:00'::interval) AS buffer_age
-   FROM (((casq.counter_shards s
+   FROM ((((casq.counter_shards s
      LEFT JOIN casq.ticks t ON ((t.id = s.tick)))
-     CROSS JOIN ( SELECT ticks.id,
-            ticks.taken_at
+     CROSS JOIN ( SELECT ticks.id
            FROM casq.ticks
           ORDER BY ticks.id DESC
          LIMIT 1) newest)
-     LEFT JOIN LATERAL ( SELECT e.occurred_at
+     LEFT JOIN LATERAL ( SELECT e.xid,
+            e.occurred_at
            FROM casq.events e
           WHERE ((e.xid >= pg_snapshot_xmax(t.snapshot)) AND (e.scope_id IS NOT NULL))
           ORDER BY e.xid, e.id
-         LIMIT 1) oldest ON (true));
+         LIMIT 1) oldest ON (true))
+     LEFT JOIN LATERAL ( SELECT n.id,
+            n.taken_at
+           FROM casq.ticks n
+          WHERE ((n.id > s.tick) AND pg_visible_in_snapshot(oldest.xid, n.snapshot))
+          ORDER BY n.id
+         LIMIT 1) first ON (true));
 
 CREATE VIEW casq.cursor_status AS
  SELECT c.name,
