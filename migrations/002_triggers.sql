@@ -85,9 +85,11 @@ $$;
 --
 -- casq reads tables with its owner's rights. The planner evaluates what their
 -- indexes, statistics, constraints and partitions are made of, a view calls its
--- functions, and all of that with the rights of the reader.
+-- functions, and all of that with the rights of the reader. It is asked before each
+-- read: 30 ms with pg_depend read as a whole, 2 ms by its indexes.
 CREATE FUNCTION casq.untrusted(relation regclass, OUT what text, OUT is_relation boolean, OUT owner regrole)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
     WITH RECURSIVE read (oid) AS (
         SELECT untrusted.relation::oid
         UNION

@@ -2762,6 +2762,9 @@ CREATE OR REPLACE FUNCTION casq.untrusted(relation regclass, OUT what text, OUT 
  LANGUAGE sql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET enable_seqscan TO 'off'
 AS $function$
     WITH RECURSIVE read (oid) AS (
         SELECT untrusted.relation::oid
