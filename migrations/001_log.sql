@@ -60,6 +60,15 @@ END $$;
 CREATE TRIGGER events_are_only_inserted BEFORE UPDATE ON casq.events
     FOR EACH STATEMENT EXECUTE FUNCTION casq.refuse_event_update();
 
+-- What tells this installation from any other, also where a server was set up as
+-- a copy of another one and has its system identifier.
+CREATE TABLE casq.installation (
+    one boolean PRIMARY KEY DEFAULT true
+        CONSTRAINT installation_is_one CHECK (one),
+    id uuid NOT NULL DEFAULT gen_random_uuid()
+);
+INSERT INTO casq.installation DEFAULT VALUES;
+
 -- A life of the log: from one promotion of the source to the next. After a
 -- failover that lost WAL, Postgres issues tick ids, event ids and transaction
 -- ids again; the life and the ticks' marks tell the two apart.
@@ -349,6 +358,7 @@ DROP FUNCTION casq.events_between(pg_snapshot, pg_snapshot);
 DROP FUNCTION casq.newest_tick();
 DROP TABLE casq.ticks;
 DROP TABLE casq.lives;
+DROP TABLE casq.installation;
 DROP TABLE casq.events;
 DROP FUNCTION casq.refuse_event_update();
 DROP TABLE casq.kinds;

@@ -145,6 +145,13 @@ CREATE TABLE casq.grants (
     CONSTRAINT grants_what_is_known CHECK ((what = ANY (ARRAY['follower'::text, 'application'::text, 'operator'::text])))
 );
 
+CREATE TABLE casq.installation (
+    one boolean NOT NULL DEFAULT true,
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    CONSTRAINT installation_pkey PRIMARY KEY (one),
+    CONSTRAINT installation_is_one CHECK (one)
+);
+
 CREATE TABLE casq.kinds (
     kind text COLLATE "C" NOT NULL,
     transfer text NOT NULL,

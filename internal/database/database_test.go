@@ -48,6 +48,23 @@ func TestSettingsOfTheDatabaseAreNotOurs(t *testing.T) {
 	}
 }
 
+// Servers that are set up as copies of one have its system identifier, and number
+// their databases alike.
+func TestIdentityIsOneInstallations(t *testing.T) {
+	t.Parallel()
+	var names []string
+	for range 2 {
+		name, err := Identity(t.Context(), testdb.Pool(t, testdb.NewCluster(t).URL()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, name)
+	}
+	if names[0] == names[1] {
+		t.Errorf("two installations are %s", names[0])
+	}
+}
+
 func with(t *testing.T, databaseURL, mode string) string {
 	t.Helper()
 	u, err := url.Parse(databaseURL)
