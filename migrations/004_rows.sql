@@ -85,15 +85,14 @@ BEGIN
     RETURN n;
 END $$;
 
--- How the rows of a tracked table are found by key, c.key being one, and r a
--- row: typed makes one of the text w.key, NULL when it is not the text of any;
+-- How the rows of a tracked table (s: its casq.track_sql) are found by key, c.key
+-- being one, and r a row: typed makes one of the text w.key, NULL when it is not the text of any;
 -- beyond and ordered walk through the index that keeps the key unique.
-CREATE FUNCTION casq.key_sql(t casq.tracked, OUT typed text, OUT present text, OUT beyond text, OUT ordered text)
+CREATE FUNCTION casq.key_sql(t casq.tracked, s casq.track_sql, OUT typed text, OUT present text, OUT beyond text, OUT ordered text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     a pg_attribute := casq.tracked_column(t, t.key_column);
     base oid := casq.base_type(a.atttypid);
-    s casq.track_sql := casq.track_sql(t);
     collated text := '';
     bits integer;
 BEGIN
@@ -122,7 +121,7 @@ END $$;
 -- The condition that r, a row of the tracked table, is in one of the scopes that
 -- are the statement's argument. A table that lost its scope column must not look
 -- as if nothing in it was wanted.
-CREATE FUNCTION casq.scope_condition(t casq.tracked, selected text[], argument text) RETURNS text
+CREATE FUNCTION casq.scope_condition(t casq.tracked, s casq.track_sql, selected text[], argument text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF selected IS NULL THEN
@@ -134,7 +133,7 @@ BEGIN
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = 'Track the table again with scope_column => ''...'', or select all or none of the kind (enqueue select).';
     END IF;
-    RETURN format('%s = ANY (%s)', (casq.track_sql(t)).scope, argument);
+    RETURN format('%s = ANY (%s)', s.scope, argument);
 END $$;
 
 -- The page of a kind's things beyond a key (NULL: the first page), in the order
@@ -173,10 +172,10 @@ BEGIN
         RETURN;
     END IF;
     s := casq.track_sql(t);
-    k := casq.key_sql(t);
+    k := casq.key_sql(t, s);
     FOR w IN EXECUTE format('SELECT w.key, w.scope, w.wanted, CASE WHEN w.wanted THEN w.payload END AS payload'
         ' FROM (SELECT %s::text AS key, (%s)::text AS payload, %s AS scope, coalesce(%s, false) AS wanted FROM %s AS r WHERE %s ORDER BY %s LIMIT $2) AS w',
-        s.key, s.payload, s.scope, casq.scope_condition(t, selected, '$3'), s.root,
+        s.key, s.payload, s.scope, casq.scope_condition(t, s, selected, '$3'), s.root,
         CASE WHEN after IS NULL THEN 'true' ELSE k.beyond END, k.ordered)
     USING after, page_size, selected LOOP
         last_key := w.key;
@@ -215,14 +214,14 @@ BEGIN
         RETURN;
     END IF;
     s := casq.track_sql(t);
-    k := casq.key_sql(t);
+    k := casq.key_sql(t, s);
     -- LIMIT keeps the planner from turning the look-ups into a join over all: they are
     -- made key by key, in the order of the keys.
     FOR w IN EXECUTE format('SELECT w.n, w.key, found.payload, found.scope FROM unnest($1) WITH ORDINALITY AS w (key, n)'
         ' CROSS JOIN LATERAL (SELECT %s AS key) AS c'
         ' CROSS JOIN LATERAL (SELECT (%s)::text AS payload, %s AS scope, %s AS wanted FROM %s AS r WHERE %s LIMIT 1) AS found'
         ' WHERE found.wanted',
-        k.typed, s.payload, s.scope, casq.scope_condition(t, selected, '$2'), s.root, k.present)
+        k.typed, s.payload, s.scope, casq.scope_condition(t, s, selected, '$2'), s.root, k.present)
     USING asked, selected LOOP
         keys := array_append(keys, w.key);
         payloads := array_append(payloads, w.payload);
@@ -259,12 +258,12 @@ BEGIN
         RETURN;
     END IF;
     s := casq.track_sql(t);
-    k := casq.key_sql(t);
+    k := casq.key_sql(t, s);
     EXECUTE format('SELECT array_agg(w.key) FROM unnest($1) AS w (key)'
         ' CROSS JOIN LATERAL (SELECT %s AS key) AS c'
         ' LEFT JOIN LATERAL (SELECT %s AS wanted FROM %s AS r WHERE %s LIMIT 1) AS found ON true'
         ' WHERE found.wanted IS NOT TRUE',
-        k.typed, casq.scope_condition(t, selected, '$2'), s.root, k.present)
+        k.typed, casq.scope_condition(t, s, selected, '$2'), s.root, k.present)
     INTO keys USING asked, selected;
 END $$;
 
@@ -312,8 +311,8 @@ DROP FUNCTION casq.check_scopes(text, text[]);
 DROP FUNCTION casq.things_missing(text, text[], text[]);
 DROP FUNCTION casq.things_of(text, text[], text[], bigint);
 DROP FUNCTION casq.things(text, text, integer, text[], bigint);
-DROP FUNCTION casq.scope_condition(casq.tracked, text[], text);
-DROP FUNCTION casq.key_sql(casq.tracked);
+DROP FUNCTION casq.scope_condition(casq.tracked, casq.track_sql, text[], text);
+DROP FUNCTION casq.key_sql(casq.tracked, casq.track_sql);
 DROP FUNCTION casq.count_rows(text);
 DROP FUNCTION casq.backfill_page(text, text, integer);
 DROP FUNCTION casq.backfill_rows(text, text[], boolean);

@@ -1412,7 +1412,7 @@ AS $function$
     LIMIT 1
 $function$;
 
-CREATE OR REPLACE FUNCTION casq.key_sql(t casq.tracked, OUT typed text, OUT present text, OUT beyond text, OUT ordered text)
+CREATE OR REPLACE FUNCTION casq.key_sql(t casq.tracked, s casq.track_sql, OUT typed text, OUT present text, OUT beyond text, OUT ordered text)
  RETURNS record
  LANGUAGE plpgsql
  STABLE
@@ -1421,7 +1421,6 @@ AS $function$
 DECLARE
     a pg_attribute := casq.tracked_column(t, t.key_column);
     base oid := casq.base_type(a.atttypid);
-    s casq.track_sql := casq.track_sql(t);
     collated text := '';
     bits integer;
 BEGIN
@@ -2019,7 +2018,7 @@ BEGIN
     END IF;
 END $function$;
 
-CREATE OR REPLACE FUNCTION casq.scope_condition(t casq.tracked, selected text[], argument text)
+CREATE OR REPLACE FUNCTION casq.scope_condition(t casq.tracked, s casq.track_sql, selected text[], argument text)
  RETURNS text
  LANGUAGE plpgsql
  STABLE
@@ -2035,7 +2034,7 @@ BEGIN
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = 'Track the table again with scope_column => ''...'', or select all or none of the kind (enqueue select).';
     END IF;
-    RETURN format('%s = ANY (%s)', (casq.track_sql(t)).scope, argument);
+    RETURN format('%s = ANY (%s)', s.scope, argument);
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.scope_group(kind text)
@@ -2246,10 +2245,10 @@ BEGIN
         RETURN;
     END IF;
     s := casq.track_sql(t);
-    k := casq.key_sql(t);
+    k := casq.key_sql(t, s);
     FOR w IN EXECUTE format('SELECT w.key, w.scope, w.wanted, CASE WHEN w.wanted THEN w.payload END AS payload'
         ' FROM (SELECT %s::text AS key, (%s)::text AS payload, %s AS scope, coalesce(%s, false) AS wanted FROM %s AS r WHERE %s ORDER BY %s LIMIT $2) AS w',
-        s.key, s.payload, s.scope, casq.scope_condition(t, selected, '$3'), s.root,
+        s.key, s.payload, s.scope, casq.scope_condition(t, s, selected, '$3'), s.root,
         CASE WHEN after IS NULL THEN 'true' ELSE k.beyond END, k.ordered)
     USING after, page_size, selected LOOP
         last_key := w.key;
@@ -2289,12 +2288,12 @@ BEGIN
         RETURN;
     END IF;
     s := casq.track_sql(t);
-    k := casq.key_sql(t);
+    k := casq.key_sql(t, s);
     EXECUTE format('SELECT array_agg(w.key) FROM unnest($1) AS w (key)'
         ' CROSS JOIN LATERAL (SELECT %s AS key) AS c'
         ' LEFT JOIN LATERAL (SELECT %s AS wanted FROM %s AS r WHERE %s LIMIT 1) AS found ON true'
         ' WHERE found.wanted IS NOT TRUE',
-        k.typed, casq.scope_condition(t, selected, '$2'), s.root, k.present)
+        k.typed, casq.scope_condition(t, s, selected, '$2'), s.root, k.present)
     INTO keys USING asked, selected;
 END $function$;
 
@@ -2329,14 +2328,14 @@ BEGIN
         RETURN;
     END IF;
     s := casq.track_sql(t);
-    k := casq.key_sql(t);
+    k := casq.key_sql(t, s);
     -- LIMIT keeps the planner from turning the look-ups into a join over all: they are
     -- made key by key, in the order of the keys.
     FOR w IN EXECUTE format('SELECT w.n, w.key, found.payload, found.scope FROM unnest($1) WITH ORDINALITY AS w (key, n)'
         ' CROSS JOIN LATERAL (SELECT %s AS key) AS c'
         ' CROSS JOIN LATERAL (SELECT (%s)::text AS payload, %s AS scope, %s AS wanted FROM %s AS r WHERE %s LIMIT 1) AS found'
         ' WHERE found.wanted',
-        k.typed, s.payload, s.scope, casq.scope_condition(t, selected, '$2'), s.root, k.present)
+        k.typed, s.payload, s.scope, casq.scope_condition(t, s, selected, '$2'), s.root, k.present)
     USING asked, selected LOOP
         keys := array_append(keys, w.key);
         payloads := array_append(payloads, w.payload);
