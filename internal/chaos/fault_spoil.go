@@ -87,22 +87,25 @@ func spoilFile(r *rand.Rand, _ config) injection {
 // that no ref needs any more, or that the index does not lead to: verification
 // reads everything.
 func spoilMirror(r *rand.Rand, _ config) injection {
-	how, path := []spoil{flipByte, cutOffEnd, takeAway}[r.IntN(3)], repositoryPath(r.IntN(repositories))
-	which, at := r.IntN(1<<20), r.Float64()
+	how, which, at := []spoil{flipByte, cutOffEnd, takeAway}[r.IntN(3)], r.IntN(1<<20), r.Float64()
 	return injection{
-		what:  fmt.Sprintf("%s objects of the mirror %s, verify it", how.what, path),
+		what:  how.what + " objects of a mirror, verify it",
 		needs: []string{resourceTargets},
 		run: func(ctx context.Context, c *chaos) error {
-			all, err := filepath.Glob(c.work.path(targetRepositories, path, "objects", "*", "*"))
+			const objects = "/objects/"
+			root := c.work.path(targetRepositories)
+			all, err := filepath.Glob(root + "/*/*" + objects + "*/*")
 			if err != nil {
 				return err
 			}
 			all = slices.DeleteFunc(all, func(name string) bool { return !holdsObjects(filepath.Base(name)) })
 			if len(all) == 0 {
-				c.timeline.say("       %s is not there", path)
+				c.timeline.say("       there is none")
 				return nil
 			}
-			return c.spoil(ctx, how, all[which%len(all)], at, subject{kindRepository, path})
+			file := all[which%len(all)]
+			path, _, _ := strings.Cut(strings.TrimPrefix(file, root+"/"), objects)
+			return c.spoil(ctx, how, file, at, subject{kindRepository, path})
 		},
 	}
 }
