@@ -57,6 +57,8 @@ func TestTrackRefuses(t *testing.T) {
 		{"River's queue", plain, `SELECT casq.track('t', kind => 'default', transfer => 'none', key_column => 'k')`, []string{"queue 'default' is taken", "queue => "}},
 		{"a queue of casq's", plain, call(`, queue => 'casq_flush'`), []string{"queue 'casq_flush' is taken"}},
 		{"old snapshot", plain, `SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; ` + call(""), []string{"READ COMMITTED"}},
+		{"queue of another transfer", plain, `SELECT casq.define_kind('other', 'git', queue => 'thing');
+			SELECT casq.track('t', kind => 'thing', transfer => 'file', key_column => 'k')`, []string{"queue 'thing'", "'other' with transfer git", "name another queue"}},
 		{"place of another kind", plain, `SELECT casq.define_kind('other', 'file', NULL, 'a');
 			SELECT casq.track('t', kind => 'thing', transfer => 'file', key_column => 'k', prefix => 'a/b')`, []string{"share a place", "'other'"}},
 		{"kind of another table", plain + `; CREATE TABLE u (k text PRIMARY KEY);

@@ -1094,6 +1094,13 @@ BEGIN
             USING ERRCODE = 'reserved_name',
                   HINT = 'River has a queue default, and casq''s own begin with casq_. Name another one: queue => ''...''.';
     END IF;
+    SELECT * INTO other FROM casq.kinds AS k WHERE k.queue = wanted.queue AND k.transfer <> wanted.transfer LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'casq: kind % has transfer %, and queue % is that of kind % with transfer %',
+            quote_literal(wanted.kind), wanted.transfer, quote_literal(wanted.queue), quote_literal(other.kind), other.transfer
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'A worker with the target of one of them would take the jobs of both, and use up the attempts of the other''s: name another queue.';
+    END IF;
     -- Two spellings of one folder would be a place that is shared.
     IF wanted.prefix <> '' AND wanted.prefix ~ '(^|/)[.]{0,2}(/|$)|[[:cntrl:]]'
         OR lower(split_part(wanted.prefix, '/', 1)) = '.casq'
