@@ -19,7 +19,7 @@ func shardOf(k Key, n int) int {
 	_, _ = h.Write([]byte(k.Kind))
 	_, _ = h.Write([]byte{0})
 	_, _ = h.Write([]byte(k.ScopeID))
-	return int(h.Sum32() % uint32(n)) //nolint:gosec // n is a small positive number
+	return int(h.Sum32() % uint32(n)) // n is a small positive number
 }
 
 // maxScope is how many bytes a scope has at most. Longer ones count under nothing:

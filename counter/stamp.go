@@ -39,7 +39,7 @@ func (s stamp) position() (p eventlog.Position, err error) {
 		return u
 	}
 	p = eventlog.Position{
-		System: number(0), Life: eventlog.Life{Ordinal: int32(number(1)), ID: id(2)}, //nolint:gosec // an ordinal that was written from one
+		System: number(0), Life: eventlog.Life{Ordinal: int32(number(1)), ID: id(2)}, // an ordinal that was written from one
 		Tick: number(3), Mark: id(4), ToTick: number(5), ToMark: id(6), Page: number(7),
 	}
 	if err != nil {

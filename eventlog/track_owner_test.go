@@ -87,7 +87,10 @@ func wantUntrusted(t *testing.T, err error, parts ...string) {
 	t.Helper()
 	wantRefused(t, err, parts...)
 	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr); pgErr.Code != "42501" || pgErr.Hint == "" {
+	if !errors.As(err, &pgErr) {
+		t.Fatalf("got %v, want an error of Postgres", err)
+	}
+	if pgErr.Code != "42501" || pgErr.Hint == "" {
 		t.Errorf("%s: code %s, hint %q; want 42501 and a hint", pgErr.Message, pgErr.Code, pgErr.Hint)
 	}
 }

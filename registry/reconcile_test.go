@@ -97,7 +97,7 @@ func TestReconcileLeavesToTheLogWhatIsOnItsWay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer slow.Rollback(context.WithoutCancel(t.Context())) //nolint:errcheck // committed below
+	defer slow.Rollback(context.WithoutCancel(t.Context())) // committed below
 	for _, sql := range []string{`INSERT INTO things VALUES ('created late', 2)`, `UPDATE things SET v = 2 WHERE key = 'changed late'`, `DELETE FROM things WHERE key = 'gone late'`} {
 		if _, err := slow.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)

@@ -251,7 +251,7 @@ func (b *bucket) walk(ctx context.Context, prefix, after string, each func(Place
 	}
 	return b.eachObject(ctx, prefix, func(o *blob.ListObject) error {
 		key := strings.TrimPrefix(o.Key, prefix)
-		if key <= after || badPath(o.Key) != "" || checkKey(o.Key) != nil {
+		if fit := badPath(o.Key) == "" && checkKey(o.Key) == nil; key <= after || !fit {
 			return nil
 		}
 		return each(Placed{Key: key, Changed: o.ModTime})

@@ -137,7 +137,9 @@ func (c *connection) squeeze(p []byte, link *narrow) (int, error) {
 // Read waits for the answer and breaks off.
 func (c *connection) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if fatal := (net.Error)(nil); err != nil && !(errors.As(err, &fatal) && fatal.Timeout()) {
+	// A deadline is the client's own, and no end.
+	var netErr net.Error
+	if err != nil && (!errors.As(err, &netErr) || !netErr.Timeout()) {
 		c.end()
 	}
 	c.mutex.Lock()

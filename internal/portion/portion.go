@@ -44,7 +44,8 @@ func (p *Portion) Size() Size {
 // one. What says nothing about the size changes nothing.
 func (p *Portion) Did(err error) (smaller bool) {
 	if err == nil {
-		if p.well++; p.well >= enough && p.halved > 0 {
+		p.well++
+		if p.well >= enough && p.halved > 0 {
 			p.well, p.halved = 0, p.halved-1
 		}
 		return false

@@ -32,7 +32,8 @@ func TestPortion(t *testing.T) {
 	if p.Size().Rows != 1 {
 		t.Error("it has grown too soon")
 	}
-	if p.Did(nil); p.Size().Rows != 3 {
+	p.Did(nil)
+	if p.Size().Rows != 3 {
 		t.Errorf("%+v, want 3 rows", p.Size())
 	}
 	for range 10 * enough {
