@@ -59,10 +59,12 @@ func (q *Queue) know(ctx context.Context, tx pgx.Tx) error {
 
 // ReadClock reads the database's clock. A worker does so now and then, and before
 // it works on anything. When the clock has gone back, the jobs that it had made
-// available lie in the future, and are made available again.
+// available lie in the future, and are made available again; at the first time, too:
+// who stamped them may have died before it noticed.
 func (q *Queue) ReadClock(ctx context.Context) error {
+	first := !q.clock.Known()
 	moved, err := q.clock.Read(ctx, q.pool)
-	if err != nil || moved > -clockBack {
+	if err != nil || !first && moved > -clockBack {
 		return err
 	}
 	for {

@@ -68,6 +68,16 @@ func TestR135ClocksApart(t *testing.T) {
 		s.verify(t)
 		s.until(t, "the repair", func() bool { return s.files(t)[key] == "content" })
 	})
+	t.Run("ours/who has not noticed is dead", func(t *testing.T) {
+		t.Parallel()
+		s := newRegistrySite(t)
+		execute(t, s.pool, `INSERT INTO river.river_job (state, queue, kind, args, max_attempts, scheduled_at)
+			VALUES ('available', 'artifact', 'casq_sync', '{"kind": "artifact", "resource_id": "other", "version": 1}', 4, now() + interval '`+r135Apart+`')`)
+		s.work(t, newPoints())
+		s.until(t, "the job", func() bool {
+			return s.number(t, `SELECT count(*) FROM river.river_job WHERE kind = 'casq_sync' AND finalized_at IS NOT NULL`) == 1
+		})
+	})
 	t.Run("ours/the database's clock jumps back", func(t *testing.T) {
 		t.Parallel()
 		s, points := newRegistrySite(t), newPoints()
