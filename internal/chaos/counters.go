@@ -27,11 +27,6 @@ const recountEvery = 2 * time.Second
 // recount asks for recounts, of all scopes or of one, until stop is closed. A
 // request that is lost with a server has not been made.
 func (c *chaos) recount(ctx context.Context, stop <-chan struct{}) error {
-	queue, err := jobs.NewQueue(c.site.db, quiet)
-	if err != nil {
-		return err
-	}
-	counters := counter.New(counter.Config{Home: c.site.db, Jobs: jobs.NewCounting(queue), Logger: quiet})
 	r := rand.New(rand.NewPCG(c.cfg.seed, 1<<32))
 	for {
 		select {
@@ -45,7 +40,13 @@ func (c *chaos) recount(ctx context.Context, stop <-chan struct{}) error {
 		if !request.All {
 			request.Scopes, request.Compare = []string{"0", "1", "2", "3"}[r.IntN(4):], r.IntN(2) == 0
 		}
-		_, _, err := counters.Refresh(ctx, request)
+		// As a process of its own does, which has just asked for the database's time.
+		queue, err := jobs.NewQueue(c.site.db, quiet)
+		if err != nil {
+			return err
+		}
+		counters := counter.New(counter.Config{Home: c.site.db, Jobs: jobs.NewCounting(queue), Logger: quiet})
+		_, _, err = counters.Refresh(ctx, request)
 		if err != nil && !mayRepeat(err) && !errors.Is(err, counter.ErrNoScope) && !errors.Is(err, counter.ErrLocked) {
 			return fmt.Errorf("ask for a recount: %w", err)
 		}

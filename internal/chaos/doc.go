@@ -79,9 +79,10 @@
 //
 // What a run has around it follows from the seed, too. In one of two a superuser has
 // made the event triggers, and artifacts is partitioned; in the other there are none,
-// and it is a plain table. The clocks of the source's servers and of home are right in
+// and it is a plain table. The clocks of the first primary and of home are right in
 // one run of two, each for itself, and otherwise 30 s to 10 minutes ahead or behind;
-// none jumps while the servers run. Without gcc all are right, and a line says so.
+// so is that of each standby by its primary's, so that time jumps at the source with
+// a fail-over. Without gcc all are right, and a line says so.
 //
 // The schedule, which fault when, on whom and for how long, follows from the seed
 // and the configuration alone. The same seed means the same faults at the same
@@ -118,8 +119,8 @@
 // # What is not looked for
 //
 // Power cuts: the servers do not flush. Networks that lose packets: everything
-// is on sockets of one machine. Clocks that jump. Disks that are full.
-// Reads by others from the second site while a run is at work. A life that is
-// lost as a whole, with all of its ticks: a reader starts over then, and what is
-// counted here ends with it.
+// is on sockets of one machine. Clocks that jump under a server that runs. Disks
+// that are full. Reads by others from the second site while a run is at work. A
+// life that is lost as a whole, with all of its ticks: a reader starts over then,
+// and what is counted here ends with it.
 package main

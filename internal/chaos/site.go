@@ -132,7 +132,7 @@ func (s *site) watch(ctx context.Context) error {
 // addStandby starts a standby of the primary, in the place of the one before.
 func (s *site) addStandby(ctx context.Context) (err error) {
 	s.standbys++
-	s.standby, err = s.primary.Standby(ctx, servers.StandbyOptions{ApplicationName: fmt.Sprintf("standby%d", s.standbys)})
+	s.standby, err = s.startStandby(ctx, fmt.Sprintf("standby%d", s.standbys))
 	return err
 }
 

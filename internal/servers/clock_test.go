@@ -21,11 +21,11 @@ func TestServersHaveAClockOfTheirOwn(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "statement timeout") {
 			t.Errorf("a statement's time-out: %v", err)
 		}
-		s := startStandby(t, p, StandbyOptions{})
-		for _, server := range []*Postgres{p, s} {
+		same, other := startStandby(t, p, StandbyOptions{}), startStandby(t, p, StandbyOptions{ClockAhead: ahead})
+		for server, want := range map[*Postgres]time.Duration{p: ahead, same: ahead, other: 2 * ahead} {
 			got := time.Until(value[time.Time](t, server.URL("postgres"), "SELECT clock_timestamp()"))
-			if off := got - ahead; off < -30*time.Second || off > 30*time.Second {
-				t.Errorf("the server's clock is %v ahead of ours, want %v", got, ahead)
+			if off := got - want; off < -30*time.Second || off > 30*time.Second {
+				t.Errorf("the server's clock is %v ahead of ours, want %v", got, want)
 			}
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -28,6 +29,8 @@ type StandbyOptions struct {
 	Settings map[string]string
 	// TCP is as in [PostgresOptions].
 	TCP bool
+	// ClockAhead is how far its clock is ahead of the primary's.
+	ClockAhead time.Duration
 	// Logger is told of starts and stops. Defaults to the primary's.
 	Logger *slog.Logger
 }
@@ -47,7 +50,7 @@ func (p *Postgres) Standby(ctx context.Context, options StandbyOptions) (*Postgr
 	p.mutex.Unlock()
 
 	s, err := newPostgres(ctx, PostgresOptions{
-		Dir: options.Dir, TCP: options.TCP, Logger: cmp.Or(options.Logger, p.logger), Clock: p.clock,
+		Dir: options.Dir, TCP: options.TCP, Logger: cmp.Or(options.Logger, p.logger), Clock: p.clock + options.ClockAhead,
 	}, p.binaries)
 	if err != nil {
 		return nil, fmt.Errorf("start standby %s: %w", name, err)
