@@ -58,7 +58,7 @@ func Lost(ctx context.Context, conn *pgx.Conn, version int32) (Loss, error) {
 		if err := conn.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", t.Name).Scan(&there); err != nil {
 			return loss, fmt.Errorf("look for %s: %w", t.Name, err)
 		}
-		if !there {
+		if !there || t.Name == "casq.installation" { // whose row the migration has written
 			continue
 		}
 		if t.Name == "casq.tracked" {
