@@ -158,6 +158,35 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         ORDER BY q.id LIMIT 1), '')
 $$;
 
+-- How many jobs that wait in a queue will be fetched before a job that has this
+-- place in it, and what they are for; each word is a registry.Urgency. At most 1000
+-- are counted: there may be millions. For casq.why.
+--
+-- By River's index for fetching, in its order, so that it stops after as many: a
+-- bitmap, or a sort, would first read all.
+CREATE FUNCTION casq.why_in_front(queue text, priority smallint, scheduled_at timestamptz, id bigint) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
+    SELECT CASE coalesce(sum(f.n), 0)
+        WHEN 0 THEN '; nothing is in front of it'
+        ELSE format('; %s in front of it (%s)',
+            CASE sum(f.n) WHEN 1000 THEN 'at least 1000 jobs are' WHEN 1 THEN '1 job is' ELSE sum(f.n) || ' jobs are' END,
+            string_agg(format('%s for %s', f.n, CASE f.priority
+                WHEN 1 THEN 'events and single requests' WHEN 2 THEN 'comparisons'
+                WHEN 3 THEN 'resyncs of many' ELSE 'verifications' END), ', ' ORDER BY f.priority))
+        END
+    FROM (
+        SELECT front.priority, count(*) AS n
+        FROM (
+            SELECT j.priority FROM river.river_job AS j
+            WHERE j.state = 'available' AND j.queue = why_in_front.queue
+              AND (j.priority, j.scheduled_at, j.id) < (why_in_front.priority, why_in_front.scheduled_at, why_in_front.id)
+            ORDER BY j.priority, j.scheduled_at, j.id LIMIT 1000
+        ) AS front
+        GROUP BY front.priority
+    ) AS f
+$$;
+
 -- Answers, in words, what a thing waits for. Never NULL.
 -- The sentence is the same in every session, but for the time zone.
 CREATE FUNCTION casq.why(kind text, key text) RETURNS text
@@ -214,7 +243,7 @@ BEGIN
         WHERE t.finalized_at IS NULL
           AND (t.args ->> 'resource_id') COLLATE "C" = r.resource_id AND t.args ->> 'kind' = r.kind
     )
-    SELECT t.id, t.state, t.queue, t.scheduled_at INTO j
+    SELECT t.id, t.state, t.queue, t.priority, t.scheduled_at INTO j
     FROM its AS t
     WHERE (t.args ->> 'version')::bigint = r.version
       AND t.kind IN ('casq_sync', 'casq_remove')
@@ -241,6 +270,9 @@ BEGIN
         IF EXISTS (SELECT FROM river.river_queue AS q WHERE q.name = j.queue AND q.paused_at IS NOT NULL) THEN
             answer := answer || ', which is paused';
         END IF;
+        IF j.state = 'available' THEN
+            answer := answer || casq.why_in_front(j.queue, j.priority, j.scheduled_at, j.id);
+        END IF;
     ELSIF r.claim IS NULL AND (s.status <> 'failed' OR r.retry_at IS NOT NULL) THEN
         answer := answer || '; no job is there for it (a reconcile, or enqueue resync, asks again)';
     END IF;
@@ -256,6 +288,7 @@ END $$;
 -- Lock: casq.lives, for a moment. Deploy: with no worker running. What runs have
 -- found is lost.
 DROP FUNCTION casq.why(text, text);
+DROP FUNCTION casq.why_in_front(text, smallint, timestamptz, bigint);
 DROP FUNCTION casq.why_reconcile(text, integer, bigint);
 DROP FUNCTION casq.why_events(text, text);
 DROP FUNCTION casq.why_selection(text, casq.registry);

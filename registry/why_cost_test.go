@@ -26,7 +26,42 @@ func TestWhyIsCheapBehindABacklog(t *testing.T) {
 	if err := b.pool.QueryRow(t.Context(), "SELECT casq.why('thing', 'mine')").Scan(&why); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(why, "job 0 is available in queue thing") {
+	if !strings.Contains(why, "job 0 is available in queue thing; at least 1000 jobs are in front of it (1000 for events and single requests)") {
+		t.Error(why)
+	}
+}
+
+// What is in front of a job is what River fetches before it.
+func TestWhySaysWhatIsInFront(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.riverJob(t, b.create(t, 1, "mine"), "available")
+	b.exec(t, "UPDATE river.river_job SET priority = 3, scheduled_at = '2020-01-01'")
+	const nothing = "in queue thing; nothing is in front of it"
+	if why := b.why(t, kind, "mine"); !strings.Contains(why, nothing) {
+		t.Error(why)
+	}
+	other := func(n int, priority int, at, state, queue string) {
+		b.exec(t, `INSERT INTO river.river_job (args, kind, max_attempts, queue, state, priority, scheduled_at)
+			SELECT '{}', 'casq_sync', 25, $5, $4::text::river.river_job_state, $2, $3::text::timestamptz FROM generate_series(1, $1::int)`, n, priority, at, state, queue)
+	}
+	other(1, 4, "2019-01-01", "available", "thing")
+	other(1, 3, "2020-01-02", "available", "thing")
+	other(1, 3, "2020-01-01", "available", "thing") // with a higher id
+	other(1, 1, "2019-01-01", "available", "others")
+	other(1, 1, "2019-01-01", "running", "thing")
+	other(1, 1, "2019-01-01", "retryable", "thing")
+	if why := b.why(t, kind, "mine"); !strings.Contains(why, nothing) {
+		t.Error(why)
+	}
+	other(1, 2, "2021-01-01", "available", "thing")
+	if why := b.why(t, kind, "mine"); !strings.Contains(why, "; 1 job is in front of it (1 for comparisons)") {
+		t.Error(why)
+	}
+	other(2, 1, "2021-01-01", "available", "thing")
+	other(3, 3, "2019-01-01", "available", "thing")
+	want := "; 6 jobs are in front of it (2 for events and single requests, 1 for comparisons, 3 for resyncs of many)"
+	if why := b.why(t, kind, "mine"); !strings.Contains(why, want) {
 		t.Error(why)
 	}
 }
