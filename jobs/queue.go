@@ -96,7 +96,7 @@ func (q *Queue) Insert(ctx context.Context, tx pgx.Tx, jobs []registry.Job, bulk
 		if err != nil {
 			return err
 		}
-		opts := &river.InsertOpts{Queue: kind.Queue}
+		opts := &river.InsertOpts{Queue: kind.Queue, Priority: priority(j.Urgency)}
 		if j.Deleted {
 			params[i] = river.InsertManyParams{Args: RemoveArgs{j.Kind, j.ResourceID, j.Version}, InsertOpts: opts}
 		} else {
@@ -117,6 +117,9 @@ func (q *Queue) Insert(ctx context.Context, tx pgx.Tx, jobs []registry.Job, bulk
 	}
 	return nil
 }
+
+// priority is River's for an urgency: it fetches the lowest first, and strictly so.
+func priority(u registry.Urgency) int { return int(u) + river.PriorityDefault }
 
 // Kind returns a kind's definition, from db when it is not known yet.
 func (q *Queue) Kind(ctx context.Context, db eventlog.DB, name string) (eventlog.Kind, error) {

@@ -43,7 +43,7 @@ const (
 	// verifyTimeout ends what hangs. River hands on what a dead process had in
 	// hand after as long, which for a verification is soon enough.
 	verifyTimeout = 24 * time.Hour
-	// lowestPriority is River's.
+	// lowestPriority is River's, below that of each [registry.Urgency].
 	lowestPriority = 4
 )
 

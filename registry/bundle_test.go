@@ -47,7 +47,7 @@ func setupAt(t *testing.T, url string) *testBundle {
 		logger: slog.New(slog.NewTextHandler(testLog{t}, nil)),
 	}
 	b.exec(t, `CREATE TABLE jobs (id bigint GENERATED ALWAYS AS IDENTITY, kind text, resource_id text,
-		version bigint, deleted boolean, bulk boolean, state text DEFAULT 'available', process uuid)`)
+		version bigint, deleted boolean, bulk boolean, urgency int, state text DEFAULT 'available', process uuid)`)
 	b.exec(t, "SELECT casq.define_kind($1, 'none')", kind)
 	return b
 }
@@ -77,8 +77,8 @@ type tableQueue struct{ pool *pgxpool.Pool }
 
 func (q *tableQueue) Insert(ctx context.Context, tx pgx.Tx, jobs []Job, bulk bool) error {
 	for _, j := range jobs {
-		_, err := tx.Exec(ctx, "INSERT INTO jobs (kind, resource_id, version, deleted, bulk) VALUES ($1, $2, $3, $4, $5)",
-			j.Kind, j.ResourceID, j.Version, j.Deleted, bulk)
+		_, err := tx.Exec(ctx, "INSERT INTO jobs (kind, resource_id, version, deleted, bulk, urgency) VALUES ($1, $2, $3, $4, $5, $6)",
+			j.Kind, j.ResourceID, j.Version, j.Deleted, bulk, j.Urgency)
 		if err != nil {
 			return err
 		}
@@ -107,7 +107,8 @@ func (q *tableQueue) Abandon(ctx context.Context, jobs []int64) error {
 	return err
 }
 
-// takeJobs returns the jobs that were queued since it was last called.
+// takeJobs returns the jobs that were queued since it was last called, without
+// their urgency.
 func (b *testBundle) takeJobs(t *testing.T) []Job {
 	t.Helper()
 	rows, err := b.pool.Query(t.Context(), `WITH taken AS (DELETE FROM jobs WHERE state = 'available' RETURNING *)

@@ -153,7 +153,11 @@ func statements(process uuid.UUID) map[string]func(n int) (sql string, args []an
 			return reconcileClaimsSQL, []any{kind, "path/to/thing-0100000", n}
 		},
 		"resync": func(n int) (string, []any) {
-			return resyncSQL, []any{kind, "path/to/thing-0100000", n, false, false}
+			_, ids, _, _ := keys(n)
+			return resyncSQL, []any{kind, ids, false, false}
+		},
+		"resync, lock": func(n int) (string, []any) {
+			return resyncLockSQL, []any{kind, "path/to/thing-0100000", n}
 		},
 		"resync one": func(int) (string, []any) { return resyncOneSQL, []any{kind, "path/to/thing-0100000", true} },
 		"sweep page": func(n int) (string, []any) { return sweepPageSQL, []any{kind, "path/to/thing-0100000", n} },

@@ -301,10 +301,13 @@ func (run *reconcileRun) apply(ctx context.Context, tx pgx.Tx, effects func(tx p
 	return nil
 }
 
-// queue queues jobs, unless nothing is to be changed.
+// queue queues jobs behind those of events, unless nothing is to be changed.
 func (run *reconcileRun) queue(ctx context.Context, tx pgx.Tx, wanted []Job) error {
 	if run.dry {
 		return nil
+	}
+	for i := range wanted {
+		wanted[i].Urgency = Compared
 	}
 	return insertJobs(ctx, tx, run.cfg.Jobs, wanted)
 }

@@ -45,7 +45,23 @@ type Token struct {
 type Job struct {
 	Token
 	Deleted bool // the thing is to be removed
+	Urgency Urgency
 }
+
+// Urgency is what comes first in a queue: all that is more urgent is worked on
+// before all that is less so, however long that waits. See "Urgency" in DESIGN.md.
+type Urgency int
+
+// The urgencies, the most urgent first. Verifications come after them.
+const (
+	// Prompt is for what somebody waits for: events, a resync of one resource,
+	// what asked while a run had the resource, what a dead process left, repairs.
+	Prompt Urgency = iota
+	// Compared is for what a comparison with the source has found.
+	Compared
+	// Bulk is for a resync of many.
+	Bulk
+)
 
 // Jobs queues work in a transaction that is under way. Insert is called with
 // row locks held; bulk is set where none but the caller's own connection could

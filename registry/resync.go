@@ -6,12 +6,15 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 var (
+	//go:embed resync_lock.sql
+	resyncLockSQL string
 	//go:embed resync.sql
 	resyncSQL string
 	//go:embed resync_one.sql
@@ -26,13 +29,22 @@ var ErrNoRow = errors.New("no such thing in the registry")
 // ResyncOptions narrow and watch a [ResyncKind].
 type ResyncOptions struct {
 	FailedOnly bool
-	Fresh      bool             // use nothing of what is in place
-	PageSize   int              // rows per transaction; defaults to 1000
-	Progress   func(raised int) // called after each page; may be nil
-	// Asked is called with the jobs of each page that has committed; may be
-	// nil. Its error ends the resync.
+	Fresh      bool            // use nothing of what is in place
+	PageSize   int             // rows per transaction; defaults to 1000
+	Progress   func(asked int) // called after each page; may be nil
+	// Asked is called with what was asked for, by the page that has committed, and
+	// with what waits untouched; may be nil. Its error ends the resync.
 	Asked func(page []Job) error
 }
+
+// Resynced counts what came of a [ResyncKind].
+type Resynced struct {
+	Raised  int // new versions, each with a job
+	Waiting int // left alone, since nobody has begun on what was asked for before
+}
+
+// Asked is what will be copied, or removed.
+func (r Resynced) Asked() int { return r.Raised + r.Waiting }
 
 // ResyncOne asks for one thing to be copied, or removed, again, and returns
 // the new version. Also a thing that is in place already: a resync is a new
@@ -58,42 +70,41 @@ func ResyncOne(ctx context.Context, pool *pgxpool.Pool, jobs Jobs, kind, resourc
 	return version, nil
 }
 
-// ResyncKind asks for all things of a kind again, page by page in key order,
-// and returns how many. Tombstones whose removal is done are left alone.
-func ResyncKind(ctx context.Context, pool *pgxpool.Pool, jobs Jobs, kind string, opts ResyncOptions) (raised int, err error) {
+// ResyncKind asks for all things of a kind again, page by page in key order.
+// Tombstones whose removal is done are left alone.
+func ResyncKind(ctx context.Context, pool *pgxpool.Pool, jobs Jobs, kind string, opts ResyncOptions) (Resynced, error) {
 	pageSize := cmp.Or(opts.PageSize, 1000)
+	var done Resynced
 	last := ""
 	for {
-		var page int
-		var wanted []Job
-		next := last
-		err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{}, func(tx pgx.Tx) error {
-			var err error
-			wanted, page, next, err = resyncPage(ctx, tx, kind, last, pageSize, opts)
-			if err != nil || len(wanted) == 0 {
+		var page resyncedPage
+		err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{}, func(tx pgx.Tx) (err error) {
+			if page, err = resyncPage(ctx, tx, kind, last, pageSize, opts); err != nil {
 				return err
 			}
-			return jobs.Insert(ctx, tx, wanted, false)
+			return insertJobs(ctx, tx, jobs, page.raised)
 		})
 		if err != nil {
-			return raised, fmt.Errorf("resync %s beyond %q: %w", kind, last, err)
+			return done, fmt.Errorf("resync %s beyond %q: %w", kind, last, err)
 		}
-		raised, last = raised+len(wanted), next
+		done.Raised, done.Waiting = done.Raised+len(page.raised), done.Waiting+len(page.waiting)
 		if opts.Progress != nil {
-			opts.Progress(raised)
+			opts.Progress(done.Asked())
 		}
-		if opts.Asked != nil && len(wanted) > 0 {
-			if err := opts.Asked(wanted); err != nil {
-				return raised, err
+		if asked := slices.Concat(page.raised, page.waiting); opts.Asked != nil && len(asked) > 0 {
+			if err := opts.Asked(asked); err != nil {
+				return done, err
 			}
 		}
-		if page < pageSize {
-			return raised, nil
+		if len(page.keys) < pageSize {
+			return done, nil
 		}
+		last = page.keys[len(page.keys)-1]
 	}
 }
 
-// CountResync returns how many things [ResyncKind] would ask for again.
+// CountResync returns how many things [ResyncKind] would ask for again, those
+// that wait included.
 func CountResync(ctx context.Context, pool *pgxpool.Pool, kind string, failedOnly bool) (n int64, err error) {
 	if err := pool.QueryRow(ctx, resyncCountSQL, kind, failedOnly).Scan(&n); err != nil {
 		return 0, fmt.Errorf("count what a resync of %s would ask for: %w", kind, err)
@@ -101,21 +112,36 @@ func CountResync(ctx context.Context, pool *pgxpool.Pool, kind string, failedOnl
 	return n, nil
 }
 
-// resyncPage returns the jobs of one page, how many rows it had, and its last
-// key; after itself when it was empty.
-func resyncPage(ctx context.Context, tx pgx.Tx, kind, after string, size int, opts ResyncOptions) (wanted []Job, rows int, last string, err error) {
-	last = after
-	result, err := tx.Query(ctx, resyncSQL, kind, after, size, opts.FailedOnly, opts.Fresh)
+// resyncedPage is a page of keys, and the jobs of those that were wanted.
+type resyncedPage struct {
+	keys            []string
+	raised, waiting []Job
+}
+
+func resyncPage(ctx context.Context, tx pgx.Tx, kind, after string, size int, opts ResyncOptions) (page resyncedPage, err error) {
+	result, err := tx.Query(ctx, resyncLockSQL, kind, after, size)
 	if err != nil {
-		return nil, 0, last, err
+		return page, err
+	}
+	if page.keys, err = pgx.CollectRows(result, pgx.RowTo[string]); err != nil {
+		return page, err
+	}
+	if result, err = tx.Query(ctx, resyncSQL, kind, page.keys, opts.FailedOnly, opts.Fresh); err != nil {
+		return page, err
 	}
 	job := Job{Token: Token{Kind: kind}}
-	_, err = pgx.ForEachRow(result, []any{&job.ResourceID, &job.Version, &job.Deleted}, func() error {
-		rows, last = rows+1, job.ResourceID
-		if job.Version > 0 {
-			wanted = append(wanted, job)
+	var prompt, waits bool
+	_, err = pgx.ForEachRow(result, []any{&job.ResourceID, &job.Version, &job.Deleted, &prompt, &waits}, func() error {
+		job.Urgency = Bulk
+		if prompt {
+			job.Urgency = Prompt
+		}
+		if waits {
+			page.waiting = append(page.waiting, job)
+		} else {
+			page.raised = append(page.raised, job)
 		}
 		return nil
 	})
-	return wanted, rows, last, err
+	return page, err
 }

@@ -1,27 +1,54 @@
--- A page of a resync: new versions for live or removed-but-not-yet-gone rows
--- of a kind ($1) beyond a key ($2), at most $3 of them; only failed ones when
--- $4. A resync is a new version, also of a thing that is in place: its copy is
--- made again; $5: as of another incarnation, with nothing of what is there. Returns all rows of the page in key order, wanted or not, so
--- that the last one says where to go on.
+-- A page of a resync: new versions for live or removed-but-not-yet-gone rows of a
+-- kind ($1) with these keys ($2); only failed ones when $3. A resync is a new
+-- version, also of a resource that is in place: its copy is made again; $4: as of
+-- another incarnation, with nothing of what is there.
+--
+-- What waits untouched keeps its version and its job, unless $4: no run has begun
+-- on it, so that what was asked for before is what would be asked for now. It is
+-- returned as waiting. That there is a job is not believed but looked up: a row
+-- whose job was lost needs one.
+--
+-- A version that takes the place of one whose job is prompt (1) is prompt, too:
+-- an event is not put behind the others of a resync.
+--
+-- The rows are locked already, by a statement before this one, which sees all
+-- that was committed with the versions that it meets, their jobs included. Who
+-- claims needs the lock.
 WITH page AS MATERIALIZED (
-    SELECT r.resource_id, r.deleted_at IS NULL OR r.synced_version IS DISTINCT FROM r.version AS unfinished,
-           r.failed_version = r.version AND r.synced_version IS DISTINCT FROM r.version AS failed
-    FROM casq.registry AS r
-    WHERE r.kind = $1 AND r.resource_id > $2
-    ORDER BY r.resource_id
-    LIMIT $3
-    FOR NO KEY UPDATE
+    SELECT r.resource_id, coalesce(j.prompt, false) AS prompt,
+           NOT $4 AND r.claim IS NULL AND r.attempts = 0 AND r.failed_version IS DISTINCT FROM r.version
+           AND coalesce(j.untouched, false) AS waits
+    FROM unnest($2::text[]) AS w (key)
+    CROSS JOIN LATERAL (
+        SELECT * FROM casq.registry AS r WHERE r.kind = $1 AND r.resource_id = w.key LIMIT 1
+    ) AS r
+    -- What is in place has no job. OFFSET 0: a row's jobs are found by their index,
+    -- and never by a join with all that wait.
+    LEFT JOIN LATERAL (
+        SELECT bool_or(j.priority = 1) AS prompt, bool_or(j.state = 'available' AND j.attempt = 0) AS untouched
+        FROM (
+            SELECT * FROM river.river_job AS j
+            WHERE j.finalized_at IS NULL
+              AND (j.args ->> 'resource_id') COLLATE "C" = r.resource_id AND j.args ->> 'kind' = $1
+            OFFSET 0
+        ) AS j
+        WHERE j.kind IN ('casq_sync', 'casq_remove') AND (j.args ->> 'version')::bigint = r.version
+    ) AS j ON r.synced_version IS DISTINCT FROM r.version
+    WHERE (r.deleted_at IS NULL OR r.synced_version IS DISTINCT FROM r.version)
+      AND (NOT $3 OR r.failed_version = r.version AND r.synced_version IS DISTINCT FROM r.version)
 ), raised AS (
     UPDATE casq.registry AS r
     SET version = nextval('casq.registry_version'), queued_at = clock_timestamp(),
-        incarnation = incarnation + CASE WHEN $5 THEN 1 ELSE 0 END,
+        incarnation = incarnation + CASE WHEN $4 THEN 1 ELSE 0 END,
         attempts = 0, last_error = NULL, retry_at = NULL
     FROM page AS p
-    WHERE r.kind = $1 AND r.resource_id = p.resource_id
-      AND p.unfinished AND (NOT $4 OR coalesce(p.failed, false))
-    RETURNING r.resource_id, r.version, r.deleted_at IS NOT NULL AS deleted
+    WHERE r.kind = $1 AND r.resource_id = p.resource_id AND NOT p.waits
+    RETURNING r.resource_id, r.version
 )
-SELECT p.resource_id, coalesce(r.version, 0), coalesce(r.deleted, false)
+SELECT r.resource_id, coalesce(n.version, r.version), r.deleted_at IS NOT NULL, p.prompt, p.waits
 FROM page AS p
-LEFT JOIN raised AS r USING (resource_id)
-ORDER BY p.resource_id
+CROSS JOIN LATERAL (
+    SELECT * FROM casq.registry AS r WHERE r.kind = $1 AND r.resource_id = p.resource_id LIMIT 1
+) AS r
+LEFT JOIN raised AS n ON n.resource_id = p.resource_id
+ORDER BY r.resource_id

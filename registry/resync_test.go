@@ -128,13 +128,13 @@ func TestResyncKind(t *testing.T) {
 			test.opts.Asked = func(page []Job) error { asked = append(asked, page...); return nil }
 			var progress []int
 			test.opts.Progress = func(n int) { progress = append(progress, n) }
-			raised, err := ResyncKind(t.Context(), b.pool, b.queue, kind, test.opts)
-			if err != nil || raised != len(test.want) {
-				t.Errorf("raised %d: %v", raised, err)
+			done, err := ResyncKind(t.Context(), b.pool, b.queue, kind, test.opts)
+			if want := (Resynced{Raised: len(test.want)}); err != nil || done != want {
+				t.Errorf("got %+v: %v", done, err)
 			}
 			var got []string
 			for i, j := range b.takeJobs(t) {
-				if len(asked) <= i || asked[i] != j {
+				if len(asked) <= i || asked[i].Token != j.Token || asked[i].Urgency != Bulk {
 					t.Errorf("said that it has asked for %v", asked)
 				}
 				got = append(got, j.ResourceID)
@@ -146,11 +146,11 @@ func TestResyncKind(t *testing.T) {
 			if !slices.Equal(got, test.want) {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
-			if !slices.IsSorted(progress) || progress[len(progress)-1] != raised {
+			if !slices.IsSorted(progress) || progress[len(progress)-1] != done.Asked() {
 				t.Errorf("progress was %v", progress)
 			}
-			if n, err := ResyncKind(t.Context(), b.pool, b.queue, "unknown", test.opts); n != 0 || err != nil {
-				t.Errorf("unknown kind: %d, %v", n, err)
+			if n, err := ResyncKind(t.Context(), b.pool, b.queue, "unknown", test.opts); n != (Resynced{}) || err != nil {
+				t.Errorf("unknown kind: %+v, %v", n, err)
 			}
 		})
 	}
@@ -164,7 +164,7 @@ func TestResyncIsOfOneKind(t *testing.T) {
 		b.exec(t, "INSERT INTO casq.registry (kind, resource_id, life, event_id, tick, payload) VALUES ($1, 'x', 1, $2, 1, '{}')", k, i)
 	}
 	n, err := ResyncKind(t.Context(), b.pool, b.queue, kind, ResyncOptions{PageSize: 2})
-	if err != nil || n != 1 {
+	if err != nil || n.Raised != 1 {
 		t.Fatal(n, err)
 	}
 	if jobs := b.takeJobs(t); len(jobs) != 1 || jobs[0].Kind != kind {

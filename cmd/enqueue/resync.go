@@ -28,6 +28,10 @@ func resyncCommand() *cobra.Command {
 queues a job for each: workers copy them, or remove them, again. Work that is under
 way for an older version is superseded.
 
+What --all and --failed ask for comes after everything that events ask for, and what
+waits already, and nobody has begun on, is not queued twice. --key asks in any case,
+and comes first.
+
 A mirror of a repository is brought up to date by what differs. With --fresh it is
 cloned anew and exchanged, for one that is damaged, or holds what it should not; copies
 that are under way begin again.
@@ -86,6 +90,7 @@ type resynced struct {
 	Asked   int64    `json:"asked"`
 	Version int64    `json:"version,omitempty"` // of one thing
 	DryRun  bool     `json:"dry_run"`
+	Waiting int64    `json:"waiting"`           // of these, that wait untouched since an earlier request
 	Outcome *outcome `json:"outcome,omitempty"` // with --wait
 }
 
@@ -170,14 +175,18 @@ func (h *home) resyncMany(ctx context.Context, cmd *cobra.Command, queue *jobs.Q
 		return "", err
 	}
 	progress := cli.NewProgress(cmd.ErrOrStderr(), "resync "+r.kind, total)
-	raised, err := registry.ResyncKind(ctx, h.Pool, queue, r.kind, registry.ResyncOptions{
+	done, err := registry.ResyncKind(ctx, h.Pool, queue, r.kind, registry.ResyncOptions{
 		FailedOnly: r.failed, Fresh: r.fresh,
-		Progress: func(raised int) { progress.Set(int64(raised)) },
+		Progress: func(asked int) { progress.Set(int64(asked)) },
 		Asked:    asked,
 	})
 	progress.Close()
-	result.Asked = int64(raised)
-	return fmt.Sprintf("asked for %d of kind %s again", raised, r.kind), err
+	result.Asked, result.Waiting = int64(done.Asked()), int64(done.Waiting)
+	text = fmt.Sprintf("asked for %d of kind %s again", done.Raised, r.kind)
+	if done.Waiting > 0 {
+		text += fmt.Sprintf("; %d wait already, as nobody has begun on what was asked for before", done.Waiting)
+	}
+	return text, err
 }
 
 // checkKey returns an error that names keys near it, unless the registry has a
