@@ -90,6 +90,7 @@ func TestGrants(t *testing.T) {
 // The role that asks is the one that SET ROLE has set, not the one that logged in.
 func TestGrantsAreThoseOfTheCurrentRole(t *testing.T) {
 	t.Parallel()
+	testdb.NeedsSuperuser(t)
 	b := setupTrack(t, docs, trackDocs)
 	url, plain := b.db.RoleURL(t), testdb.RoleName(t, b.db.RoleURL(t))
 	role := testdb.RoleName(t, url)

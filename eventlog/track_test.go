@@ -154,7 +154,7 @@ func TestTrackFollowsColumnsWithoutEventTrigger(t *testing.T) {
 // it up, and its kind has.
 func TestUntrackByKind(t *testing.T) {
 	t.Parallel()
-	b := setupTrack(t, `DROP EVENT TRIGGER casq_ddl; DROP EVENT TRIGGER casq_drop`, plainTable, trackArtifacts, `DROP TABLE artifacts`)
+	b := setupTrack(t, withoutEventTriggers, plainTable, trackArtifacts, `DROP TABLE artifacts`)
 	wantRefused(t, run(t.Context(), b.pool, `SELECT casq.things('artifact', NULL, 10, NULL)`), "table of kind artifact is gone", "casq.untrack(kind => 'artifact')")
 	wantRefused(t, run(t.Context(), b.pool, `SELECT casq.untrack()`), "either a table or a kind")
 	wantRefused(t, run(t.Context(), b.pool, `SELECT casq.untrack(kind => 'other')`), "kind 'other' is not tracked")
