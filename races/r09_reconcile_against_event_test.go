@@ -73,7 +73,7 @@ func TestR09ReconcileAgainstEvent(t *testing.T) {
 		compared, applied := r.page.stopAt("reconcile:compared"), r.batch.stopAt("batch:applied")
 		r.reconcile(t, r.source, r.page)
 		compared.wait(t)
-		r.tick(t) // with the event
+		r.change(t)
 		applied.wait(t)
 		compared.release()
 		r.until(t, "the page's wait", r09Waits, "1")
@@ -86,7 +86,7 @@ func TestR09ReconcileAgainstEvent(t *testing.T) {
 		applied := r.page.stopAt("reconcile:applied")
 		r.reconcile(t, r.source, r.page)
 		applied.wait(t)
-		r.tick(t) // with the event
+		r.change(t)
 		r.until(t, "the batch's wait", r09Waits, "1")
 		applied.release()
 		r.wantBoth(t, "created 2, changed 0, removed 0, late 0")
@@ -100,12 +100,12 @@ type r09 struct {
 	page, batch *points
 }
 
-// newR09 has a thing of which the log has never told, and one whose event comes
-// with the next tick.
+// newR09 has things of which the log has never told: what it has on its way is left
+// to it.
 func newR09(t *testing.T) *r09 {
 	t.Helper()
 	r := &r09{newReconcileSite(t, testdb.New(t).URL, ""), newPoints(), newPoints()}
-	execute(t, r.source, `SELECT casq.untrack('things'); INSERT INTO things VALUES ('other');
+	execute(t, r.source, `SELECT casq.untrack('things'); INSERT INTO things VALUES ('before'), ('both'), ('other');
 		SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'key')`)
 	r.follow(t, r.batch)
 	t.Cleanup(r.batch.releaseAll)
@@ -114,8 +114,14 @@ func newR09(t *testing.T) *r09 {
 	execute(t, r.source, `SELECT casq.append_event('thing', 'before', 'created')`)
 	r.tick(t)
 	r.until(t, "the log's reading", reconcileRows, "before pending")
-	execute(t, r.source, `INSERT INTO things VALUES ('before'), ('both')`)
 	return r
+}
+
+// change has the log tell of two of them, from now on.
+func (r *r09) change(t *testing.T) {
+	t.Helper()
+	execute(t, r.source, `SELECT casq.append_event('thing', key, 'updated') FROM things WHERE key < 'other'`)
+	r.tick(t)
 }
 
 func (r *r09) wantBoth(t *testing.T, counts string) {

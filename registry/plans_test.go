@@ -110,7 +110,7 @@ func statements(process uuid.UUID) map[string]func(n int) (sql string, args []an
 		},
 		"look, apply": func(n int) (string, []any) {
 			_, ids, _, _ := keys(n)
-			return lookApplySQL, []any{kind, ids, slices.Repeat([]string{"{}"}, n), 1, int64(1), true, make([]*string, n)}
+			return lookApplySQL, []any{kind, ids, slices.Repeat([]string{"{}"}, n), 1, int64(1), true, make([]*string, n), true}
 		},
 		"look, remove": func(n int) (string, []any) {
 			_, ids, versions, _ := keys(n)
@@ -125,7 +125,7 @@ func statements(process uuid.UUID) map[string]func(n int) (sql string, args []an
 			return reconcileCompareSQL, []any{kind, ids, slices.Repeat([]string{"{}"}, n), 1, int64(1)}
 		},
 		"reconcile, rows": func(n int) (string, []any) {
-			return reconcileRowsSQL, []any{kind, "path/to/thing-0100000", n, nil, nil, time.Now(), nil}
+			return reconcileRowsSQL, []any{kind, "path/to/thing-0100000", n, nil, nil, time.Now(), nil, nil}
 		},
 		"reconcile, placed": func(n int) (string, []any) {
 			_, ids, _, _ := keys(n)

@@ -154,7 +154,7 @@ func TestWhatWasNeverComparedIsOld(t *testing.T) {
 	}
 	now := time.Now()
 	var flags []int32
-	err := b.pool.QueryRow(t.Context(), "SELECT flags FROM ("+reconcileRowsSQL+") AS page (keys, versions, flags)", kind, "", 10, nil, nil, now, now).Scan(&flags)
+	err := b.pool.QueryRow(t.Context(), "SELECT flags FROM ("+reconcileRowsSQL+") AS page (keys, versions, flags)", kind, "", 10, nil, nil, now, now, now).Scan(&flags)
 	if err != nil || len(flags) != 1 || flags[0]&8 == 0 {
 		t.Errorf("rows: %v, %v", flags, err)
 	}
