@@ -23,6 +23,7 @@ type ddl struct {
 
 func newDDL(t *testing.T, change ...func(*Config)) *ddl {
 	t.Helper()
+	testdb.NeedsSuperuser(t)
 	d := &ddl{}
 	d.testBundle = setup(t, append(change, func(c *Config) {
 		c.Hook = func(point string) {

@@ -179,6 +179,7 @@ func TestPagesOfThingsAreCheap(t *testing.T) {
 				}
 				simple(t, pool, fmt.Sprintf(fill, 0, 9), `ANALYZE things`)
 				if analyzed == "never" {
+					testdb.NeedsSuperuser(t)
 					simple(t, pool, `DELETE FROM pg_statistic WHERE starelid = 'things'::regclass`)
 				}
 				simple(t, pool, fmt.Sprintf(fill, 10, 20_000))

@@ -27,7 +27,7 @@ func severalKinds(t *testing.T) *lookBundle {
 
 const trackEarly = `SELECT casq.track('early', kind => 'early', transfer => 'none', key_column => 'key', scope_column => 'v')`
 
-const noEventTriggers = `DROP EVENT TRIGGER casq_ddl; DROP EVENT TRIGGER casq_drop`
+const noEventTriggers = `DROP EVENT TRIGGER IF EXISTS casq_ddl; DROP EVENT TRIGGER IF EXISTS casq_drop`
 
 // parts are the runs that a run has split off, and why.
 const parts = `SELECT coalesce(string_agg(format('%s %s: %s', kind, CASE WHEN finished_at IS NULL THEN 'waits' ELSE 'finished' END, left(waiting, 200)), E'\n' ORDER BY kind), '')

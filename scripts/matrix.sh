@@ -7,9 +7,9 @@
 #   postgres18  Postgres 18
 #   ahead       the database's clock is 90 s ahead of the workers'
 #   behind      90 s behind
-#   stranger    all of these at once (ahead): with --short, what CI runs
+#   stranger    all of these at once (ahead)
 #
-#   scripts/matrix.sh [--short] [WORLD]...    defaults to all but the last
+#   scripts/matrix.sh [--short] [WORLD]...    defaults to all but the last; short: the quick tests
 #
 # What cannot be had here is said, with the reason. Exits 1 when a test failed or
 # nothing was run, 2 for an unknown world. internal/testdb says what the variables
