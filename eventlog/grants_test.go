@@ -50,6 +50,7 @@ func TestGrants(t *testing.T) {
 		{`SELECT casq.things_missing('doc', '{1}', NULL)`, []string{"follower", "operator"}},
 		{`SELECT casq.check_scopes('doc', '{1}')`, []string{"follower", "operator"}},
 		{`SELECT casq.report_follower('second', 1, gen_random_uuid())`, []string{"follower", "operator"}},
+		{`SELECT casq.forget_follower('second')`, []string{"operator"}},
 		{`SELECT casq.append_event('doc', 'by hand', 'created')`, []string{"application"}},
 		{`INSERT INTO casq.events (xid, kind, resource_id, op) VALUES ('1099511627776', 'doc', 'x', 'created')`, nil},
 		{`INSERT INTO casq.events (id, kind, resource_id, op) OVERRIDING SYSTEM VALUE VALUES (1099511627776, 'doc', 'x', 'created')`, nil},

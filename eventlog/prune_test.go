@@ -281,3 +281,21 @@ func (p *promotion) pages(t testing.TB, from eventlog.Position) (things []string
 		from = batch.Next
 	}
 }
+
+// Whoever may report can make up names, but cannot fill the table with them.
+func TestFollowersAreBounded(t *testing.T) {
+	t.Parallel()
+	b := setupTrack(t)
+	report := func(name string) error {
+		return run(t.Context(), b.pool, `SELECT casq.report_follower('`+name+`', 1, gen_random_uuid())`)
+	}
+	b.exec(t, `SELECT casq.report_follower('made up ' || n, 1, gen_random_uuid()) FROM generate_series(1, 1000) AS n`)
+	wantRefused(t, report("one more"), "1000 followers have reported", "casq.forget_follower")
+	if err := report("made up 7"); err != nil {
+		t.Errorf("one that was there: %v", err)
+	}
+	b.exec(t, `SELECT casq.forget_follower('made up 8')`)
+	if err := report("one more"); err != nil {
+		t.Error(err)
+	}
+}

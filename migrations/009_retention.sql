@@ -13,17 +13,33 @@ CREATE TABLE casq.followers (
 
 -- Tells how far a follower has come: what it has still to read is kept, for as
 -- long as it reports now and then. Returns false when this log does not have the
--- tick; such a report holds nothing back. A follower needs no more here than
--- USAGE of the schema.
+-- tick; such a report holds nothing back. A role that may report can make up
+-- names, but not any number of them.
 CREATE FUNCTION casq.report_follower(name text, tick bigint, mark uuid) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    IF NOT EXISTS (SELECT FROM casq.followers AS f WHERE f.name = report_follower.name)
+        AND (SELECT count(*) FROM casq.followers) >= 1000
+    THEN
+        RAISE EXCEPTION 'casq: 1000 followers have reported here, % would be one more', quote_literal(report_follower.name)
+            USING ERRCODE = 'configuration_limit_exceeded',
+                  HINT = 'SELECT * FROM casq.followers; those that do not come back: SELECT casq.forget_follower(''...'').';
+    END IF;
     INSERT INTO casq.followers AS f (name, tick, mark)
     VALUES (report_follower.name, report_follower.tick, report_follower.mark)
     ON CONFLICT ON CONSTRAINT followers_pkey DO UPDATE
     SET tick = excluded.tick, mark = excluded.mark, reported_at = excluded.reported_at;
     RETURN EXISTS (SELECT FROM casq.ticks AS t
                    WHERE t.id = report_follower.tick AND t.mark = report_follower.mark);
+END $$;
+
+-- Forgets a follower that does not come back; false when there is none of that
+-- name. One that does, and for which the log was not kept, compares everything.
+CREATE FUNCTION casq.forget_follower(name text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM casq.followers AS f WHERE f.name = forget_follower.name;
+    RETURN FOUND;
 END $$;
 
 -- The oldest tick that somebody goes on from; the newest one when nobody does.
@@ -111,5 +127,6 @@ END $$;
 DROP FUNCTION casq.prune_events(bigint, integer);
 DROP FUNCTION casq.prune_ticks(interval, integer);
 DROP FUNCTION casq.oldest_needed_tick(interval);
+DROP FUNCTION casq.forget_follower(text);
 DROP FUNCTION casq.report_follower(text, bigint, uuid);
 DROP TABLE casq.followers;

@@ -1193,6 +1193,17 @@ AS $function$
     )
 $function$;
 
+CREATE OR REPLACE FUNCTION casq.forget_follower(name text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    DELETE FROM casq.followers AS f WHERE f.name = forget_follower.name;
+    RETURN FOUND;
+END $function$;
+
 CREATE OR REPLACE FUNCTION casq.full_name(relation regclass)
  RETURNS text
  LANGUAGE sql
@@ -1999,6 +2010,13 @@ CREATE OR REPLACE FUNCTION casq.report_follower(name text, tick bigint, mark uui
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
+    IF NOT EXISTS (SELECT FROM casq.followers AS f WHERE f.name = report_follower.name)
+        AND (SELECT count(*) FROM casq.followers) >= 1000
+    THEN
+        RAISE EXCEPTION 'casq: 1000 followers have reported here, % would be one more', quote_literal(report_follower.name)
+            USING ERRCODE = 'configuration_limit_exceeded',
+                  HINT = 'SELECT * FROM casq.followers; those that do not come back: SELECT casq.forget_follower(''...'').';
+    END IF;
     INSERT INTO casq.followers AS f (name, tick, mark)
     VALUES (report_follower.name, report_follower.tick, report_follower.mark)
     ON CONFLICT ON CONSTRAINT followers_pkey DO UPDATE
@@ -3097,6 +3115,8 @@ REVOKE ALL ON FUNCTION casq.begin_counting() FROM PUBLIC;
 REVOKE ALL ON FUNCTION casq.check_scopes(kind text, scopes text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.count_rows(kind text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.forget_follower(name text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.has_scope(kind text, scope_id text) FROM PUBLIC;
 
