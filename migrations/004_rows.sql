@@ -207,7 +207,7 @@ DECLARE
     bytes bigint := 0;
 BEGIN
     SELECT n.life, n.life_id, n.tick INTO life, life_id, tick FROM casq.newest_tick() AS n;
-    looked := cardinality(asked);
+    looked := coalesce(cardinality(asked), 0);
     SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = things_of.kind;
     listed := FOUND OR selected IS NOT DISTINCT FROM '{}';
     IF NOT listed OR selected = '{}' THEN

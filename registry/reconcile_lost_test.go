@@ -39,15 +39,17 @@ func lostBundle(t *testing.T) *lookBundle {
 func TestReconcileBeyond(t *testing.T) {
 	t.Parallel()
 	for _, bytes := range []int64{pageBytes, 20, 1} {
-		t.Run(fmt.Sprint("pages of ", bytes, " bytes"), func(t *testing.T) { t.Parallel(); beyond(t, bytes) })
+		t.Run(fmt.Sprint("pages of ", bytes, " bytes"), func(t *testing.T) { t.Parallel(); beyond(t, 3, bytes) })
 	}
+	// Also where a page has nothing to look at.
+	t.Run("pages of a row", func(t *testing.T) { t.Parallel(); beyond(t, 1, pageBytes) })
 }
 
-func beyond(t *testing.T, bytes int64) {
+func beyond(t *testing.T, rows int, bytes int64) {
 	t.Helper()
 	b := lostBundle(t)
 	kept, since := b.row(t, "kept"), b.row(t, "lost, and changed since")
-	got := b.reconcile(t, Request{Reason: Lost, Beyond: &Tick{1, 10}, At: &Tick{2, 11}}, func(c *ReconcilerConfig) { c.PageBytes = bytes })
+	got := b.reconcile(t, Request{Reason: Lost, Beyond: &Tick{1, 10}, At: &Tick{2, 11}}, func(c *ReconcilerConfig) { c.PageSize, c.PageBytes = rows, bytes })
 	if got != "thing: changed 3 late 1 removed 1" {
 		t.Errorf("got %q", got)
 	}
