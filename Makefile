@@ -28,7 +28,7 @@ build: ## bin/worker and bin/enqueue
 # quotes and dollar signs.
 demo: export CASQ_DEMO_SOURCE = $(value SOURCE)
 demo: deps build ## [SOURCE=dir] [KEEP=1] replicate real files and repositories to a second site
-	@bin/worker demo $${CASQ_DEMO_SOURCE:+--source "$$CASQ_DEMO_SOURCE"} $(if $(filter-out 0,$(KEEP)),--keep)
+	@$(GO) run ./internal/programs/demo $${CASQ_DEMO_SOURCE:+-source "$$CASQ_DEMO_SOURCE"} $(if $(filter-out 0,$(KEEP)),-keep)
 
 # vet has had its own run, with every check, when go test comes.
 test: deps vet fmt-check lint ## everything that CI needs, with the race detector
@@ -44,16 +44,16 @@ races: deps ## [RACE=R01 or S1] play the races: the naive twins and ours, as a t
 	@$(GO) run ./races/table -race "$(RACE)"
 
 failover: deps ## [LEASE=20s] stop, kill and freeze workers, and print who takes over when
-	@$(GO) run ./internal/failover $(if $(LEASE),-lease "$(LEASE)")
+	@$(GO) run ./internal/programs/failover $(if $(LEASE),-lease "$(LEASE)")
 
 validate: deps build ## follow docs/validate-counters.md, block by block
 	@$(GO) test -count=1 -run '^TestValidate$$' -v ./cmd/worker && echo 'validate: OK'
 
 bench: deps ## [BENCH=name] measure, each beside its reference in the same run
-	@$(GO) run ./internal/bench -run "$(BENCH)"
+	@$(GO) run ./internal/programs/bench -run "$(BENCH)"
 
 chaos: deps ## [SEED=n] [DURATION=300] inject faults under load for that many seconds, then compare
-	@$(GO) run ./internal/chaos $(if $(SEED),-seed $(SEED)) -seconds $(or $(DURATION),300)
+	@$(GO) run ./internal/programs/chaos $(if $(SEED),-seed $(SEED)) -seconds $(or $(DURATION),300)
 
 fmt: ## format the Go code
 	gofmt -s -w .

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"casq/internal/servers"
-	"casq/internal/testredis"
+	"casq/internal/testing/servers"
+	"casq/internal/testing/testredis"
 )
 
 // A master is lost, and its replica was cut off before: what was pending, frozen

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"casq/internal/servers"
+	"casq/internal/testing/servers"
 
 	"github.com/redis/go-redis/v9"
 )

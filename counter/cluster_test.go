@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"casq/internal/servers"
-	"casq/internal/testredis"
+	"casq/internal/testing/servers"
+	"casq/internal/testing/testredis"
 )
 
 // manyShards are so many that each master has some of them.

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"casq/internal/database"
-	"casq/internal/lossy"
+	"casq/internal/testing/faultproxy"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -17,7 +17,7 @@ import (
 // in the scope 1, and the scope 2 has none any more.
 type ending struct {
 	*testBundle
-	network *lossy.Network
+	network *faultproxy.Network
 	summed  int // runs
 }
 
@@ -25,7 +25,7 @@ type ending struct {
 // loses what it is told to when the sums are there.
 func newEnding(t *testing.T, home bool, disturb func(e *ending)) *ending {
 	t.Helper()
-	e := &ending{network: lossy.New()}
+	e := &ending{network: faultproxy.New()}
 	e.testBundle = setup(t, func(c *Config) {
 		c.Hook = func(point string) {
 			switch point {

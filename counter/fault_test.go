@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"casq/internal/lossy"
+	"casq/internal/testing/faultproxy"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
@@ -18,7 +18,7 @@ import (
 // faulty are counters whose next step fails, or is done with its answer lost.
 type faulty struct {
 	*testBundle
-	network *lossy.Network
+	network *faultproxy.Network
 	point   string // from which on the text is lost
 	text    string
 	answer  bool
@@ -81,7 +81,7 @@ func TestFaults(t *testing.T) {
 
 func newFaulty(t *testing.T) *faulty {
 	t.Helper()
-	f := &faulty{network: lossy.New()}
+	f := &faulty{network: faultproxy.New()}
 	f.testBundle = setup(t, func(c *Config) { c.Hook = f.at })
 	// Redis knows the scripts: it is not the first use that fails.
 	for _, s := range []*redis.Script{applyScript, freezeScript, dropScript, resetScript, lookScript} {

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"casq/internal/testdb"
-	"casq/internal/testredis"
+	"casq/internal/testing/testdb"
+	"casq/internal/testing/testredis"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 )

@@ -4,7 +4,7 @@ import (
 	"flag"
 	"testing"
 
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 
 	"go.uber.org/goleak"
 )

@@ -4,7 +4,7 @@ import (
 	"flag"
 	"testing"
 
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 )
 
 func TestMain(m *testing.M) {

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"casq/eventlog"
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 )
 
 // Every query that is embedded somewhere can be prepared on the migrated

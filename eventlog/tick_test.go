@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"casq/eventlog"
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"

@@ -3,7 +3,7 @@ package eventlog_test
 import (
 	"testing"
 
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5"
 )

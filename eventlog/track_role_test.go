@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"testing"
 
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 	"casq/migrations"
 
 	"github.com/jackc/pgx/v5/pgconn"

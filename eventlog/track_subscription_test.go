@@ -3,7 +3,7 @@ package eventlog_test
 import (
 	"testing"
 
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 )
 
 // Logical replication fires no statement trigger: what it writes would be

@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"casq/eventlog"
-	"casq/internal/lossy"
+	"casq/internal/testing/faultproxy"
 	"casq/registry"
 	"casq/transfer"
 
@@ -24,7 +24,7 @@ import (
 // mu guards armed.
 type faultBundle struct {
 	*workBundle
-	network        *lossy.Network
+	network        *faultproxy.Network
 	source, target string
 	attempt        int
 
@@ -36,7 +36,7 @@ func setupFaults(t *testing.T) *faultBundle {
 	t.Helper()
 	b := &faultBundle{
 		workBundle: &workBundle{testBundle: setup(t), stopping: make(chan struct{})},
-		network:    lossy.New(), source: t.TempDir(), target: t.TempDir(), armed: map[string]func(){},
+		network:    faultproxy.New(), source: t.TempDir(), target: t.TempDir(), armed: map[string]func(){},
 	}
 	pool := b.network.Pool(t, b.pool.Config().ConnString())
 	files, err := transfer.OpenFiles(t.Context(), transfer.FilesConfig{SourceURL: b.source, TargetURL: b.target, TestHook: b.hook})

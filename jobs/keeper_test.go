@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"casq/counter"
-	"casq/internal/lossy"
+	"casq/internal/testing/faultproxy"
 	"casq/registry"
 
 	"github.com/google/uuid"
@@ -38,7 +38,7 @@ func (b *workBundle) rounds(t *testing.T, k *Keeper) {
 func TestAJobWhoseFetchHadNoAnswerIsHandedOn(t *testing.T) {
 	t.Parallel()
 	b := setupWork(t, &mover{})
-	network, present, workers := lossy.New(), NewPresent(), river.NewWorkers()
+	network, present, workers := faultproxy.New(), NewPresent(), river.NewWorkers()
 	b.worker.Register(workers)
 	client, err := river.NewClient(riverpgxv5.New(network.Pool(t, b.pool.Config().ConnString())), &river.Config{
 		ID: b.process.ID().String(), Schema: Schema, Logger: b.log, Workers: workers, Middleware: []rivertype.Middleware{present},

@@ -11,7 +11,7 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/database"
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 	"casq/registry"
 
 	"github.com/google/uuid"

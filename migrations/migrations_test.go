@@ -11,7 +11,7 @@ import (
 	"sync"
 	"testing"
 
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 	"casq/migrations"
 
 	"github.com/jackc/pgx/v5"

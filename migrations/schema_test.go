@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5"
 )

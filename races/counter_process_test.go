@@ -12,7 +12,7 @@ import (
 	"casq/counter"
 	casqdb "casq/internal/database"
 	"casq/internal/redisurl"
-	"casq/internal/testproc"
+	"casq/internal/testing/testproc"
 	"casq/races/refreshkey"
 
 	"github.com/google/uuid"

@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"casq/counter"
-	"casq/internal/servers"
-	"casq/internal/testdb"
-	"casq/internal/testredis"
+	"casq/internal/testing/servers"
+	"casq/internal/testing/testdb"
+	"casq/internal/testing/testredis"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"

@@ -18,9 +18,9 @@ import (
 	"casq/internal/cursor"
 	casqdb "casq/internal/database"
 	"casq/internal/redisurl"
-	"casq/internal/servers"
-	"casq/internal/testproc"
-	"casq/internal/testredis"
+	"casq/internal/testing/servers"
+	"casq/internal/testing/testproc"
+	"casq/internal/testing/testredis"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"

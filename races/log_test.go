@@ -13,7 +13,7 @@ import (
 	"casq/eventlog"
 	"casq/internal/cursor"
 	casqdb "casq/internal/database"
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"

@@ -11,8 +11,8 @@ import (
 	"os"
 	"testing"
 
-	"casq/internal/testdb"
-	"casq/internal/testproc"
+	"casq/internal/testing/testdb"
+	"casq/internal/testing/testproc"
 )
 
 // childVariable names what a process that a race starts from this binary does

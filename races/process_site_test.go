@@ -22,7 +22,7 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/cursor"
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 	"casq/internal/worker"
 	"casq/jobs"
 	"casq/registry"

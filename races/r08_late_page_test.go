@@ -5,8 +5,8 @@ import (
 	"time"
 
 	"casq/internal/retention"
-	"casq/internal/servers"
-	"casq/internal/testdb"
+	"casq/internal/testing/servers"
+	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 )

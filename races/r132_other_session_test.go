@@ -3,7 +3,7 @@ package races
 import (
 	"testing"
 
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5"
 )

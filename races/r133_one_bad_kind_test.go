@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"

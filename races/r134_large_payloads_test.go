@@ -12,9 +12,9 @@ import (
 	"casq/eventlog"
 	"casq/internal/cursor"
 	casqdb "casq/internal/database"
-	"casq/internal/lossy"
-	"casq/internal/testdb"
-	"casq/internal/testproc"
+	"casq/internal/testing/faultproxy"
+	"casq/internal/testing/testdb"
+	"casq/internal/testing/testproc"
 	"casq/jobs"
 	"casq/registry"
 
@@ -104,7 +104,7 @@ func newR134(t *testing.T, events, bytes int) *r134 {
 // who says nothing for 200 ms for idle.
 func (r *r134) slowHome(t *testing.T) *pgxpool.Pool {
 	t.Helper()
-	network := lossy.New()
+	network := faultproxy.New()
 	network.Narrow(200_000, time.Second)
 	pool, err := casqdb.Open(t.Context(), r.url, casqdb.Options{IdleInTransaction: 200 * time.Millisecond})
 	if err != nil {

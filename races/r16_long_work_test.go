@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 	"casq/jobs"
 
 	"github.com/jackc/pgx/v5"

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"casq/counter"
-	"casq/internal/testredis"
+	"casq/internal/testing/testredis"
 )
 
 // TestR30RedisWiped: Redis loses everything, or comes back with an older dump:

@@ -6,8 +6,8 @@ import (
 	"testing"
 
 	"casq/counter"
-	"casq/internal/servers"
-	"casq/internal/testdb"
+	"casq/internal/testing/servers"
+	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 )

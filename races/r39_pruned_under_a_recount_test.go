@@ -7,8 +7,8 @@ import (
 
 	"casq/counter"
 	"casq/eventlog"
-	"casq/internal/servers"
-	"casq/internal/testdb"
+	"casq/internal/testing/servers"
+	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 )

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"casq/internal/lease"
-	"casq/internal/testproc"
-	"casq/internal/testredis"
+	"casq/internal/testing/testproc"
+	"casq/internal/testing/testredis"
 )
 
 // TestR84RedisGone: Redis is down, and meanwhile the holder is killed, or

@@ -3,8 +3,8 @@ package races
 import (
 	"testing"
 
-	"casq/internal/servers"
-	"casq/internal/testdb"
+	"casq/internal/testing/servers"
+	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 )

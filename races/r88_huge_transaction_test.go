@@ -12,7 +12,7 @@ import (
 	"casq/eventlog"
 	"casq/internal/cursor"
 	casqdb "casq/internal/database"
-	"casq/internal/testproc"
+	"casq/internal/testing/testproc"
 
 	"github.com/jackc/pgx/v5"
 )

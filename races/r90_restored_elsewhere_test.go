@@ -9,8 +9,8 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/cursor"
-	"casq/internal/servers"
-	"casq/internal/testdb"
+	"casq/internal/testing/servers"
+	"casq/internal/testing/testdb"
 	"casq/registry"
 )
 

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"testing"
 
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 	"casq/internal/worker"
 
 	"github.com/jackc/pgx/v5/pgxpool"

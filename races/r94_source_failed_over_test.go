@@ -15,8 +15,8 @@ import (
 	"casq/internal/cursor"
 	casqdb "casq/internal/database"
 	"casq/internal/redisurl"
-	"casq/internal/servers"
-	"casq/internal/testdb"
+	"casq/internal/testing/servers"
+	"casq/internal/testing/testdb"
 	"casq/jobs"
 	"casq/registry"
 

@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"casq/eventlog"
-	"casq/internal/lossy"
+	"casq/internal/testing/faultproxy"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -64,13 +64,13 @@ func TestR99LostAnswer(t *testing.T) {
 
 type r99 struct {
 	site    *logSite
-	network *lossy.Network
+	network *faultproxy.Network
 }
 
 // newR99 is a log with one step.
 func newR99(t *testing.T, things []string) *r99 {
 	t.Helper()
-	r := &r99{newLogSite(t), lossy.New()}
+	r := &r99{newLogSite(t), faultproxy.New()}
 	execute(t, r.site.pool, "CREATE TABLE naive_cursor AS SELECT 0::bigint AS tick, 0::bigint AS page")
 	r.site.write(t, things...)
 	r.site.tick(t)

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 	"casq/internal/worker"
 
 	"github.com/google/uuid"

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"casq/eventlog"
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 	"casq/registry"
 
 	"github.com/jackc/pgx/v5"

@@ -11,7 +11,7 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/database"
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"

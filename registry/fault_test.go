@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"casq/eventlog"
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 )
 
 // faultBundle is a registry whose own connection can be made to fail; the

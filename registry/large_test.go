@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"casq/internal/database"
-	"casq/internal/lossy"
 	"casq/internal/portion"
+	"casq/internal/testing/faultproxy"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -55,7 +55,7 @@ func TestPagesOfTheSourceAreBoundedByBytes(t *testing.T) {
 func TestReconcileOnASlowLink(t *testing.T) {
 	t.Parallel()
 	b := largeThings(t, 40)
-	network := lossy.New()
+	network := faultproxy.New()
 	network.Narrow(100_000, time.Second)
 	home := slowHome(t, network, b.pool.Config().ConnString())
 	id := b.ask(t, Request{})
@@ -70,7 +70,7 @@ func TestReconcileOnASlowLink(t *testing.T) {
 }
 
 // slowHome is a home with little patience, at the other end of a network.
-func slowHome(t *testing.T, network *lossy.Network, url string) *pgxpool.Pool {
+func slowHome(t *testing.T, network *faultproxy.Network, url string) *pgxpool.Pool {
 	t.Helper()
 	pool, err := database.Open(t.Context(), url, database.Options{IdleInTransaction: 200 * time.Millisecond})
 	if err != nil {

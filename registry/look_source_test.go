@@ -10,7 +10,7 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/portion"
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"

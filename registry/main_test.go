@@ -4,8 +4,8 @@ import (
 	"os"
 	"testing"
 
-	"casq/internal/testdb"
-	"casq/internal/testproc"
+	"casq/internal/testing/testdb"
+	"casq/internal/testing/testproc"
 )
 
 func TestMain(m *testing.M) {

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 )
 
 // outage kills a server where a run is, and starts it again.

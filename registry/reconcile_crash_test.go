@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"casq/internal/database"
-	"casq/internal/testproc"
+	"casq/internal/testing/testproc"
 
 	"github.com/google/uuid"
 )

@@ -12,7 +12,7 @@
 #   scripts/matrix.sh [--short] [WORLD]...    defaults to all but the last; short: the quick tests
 #
 # What cannot be had here is said, with the reason. Exits 1 when a test failed or
-# nothing was run, 2 for an unknown world. internal/testdb says what the variables
+# nothing was run, 2 for an unknown world. internal/testing/testdb says what the variables
 # do.
 set -eu
 cd "$(dirname "$0")/.."

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"casq/internal/s3test"
+	"casq/internal/testing/s3test"
 
 	_ "gocloud.dev/blob/s3blob" // s3://
 )

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"casq/internal/scripttest"
-	"casq/internal/testdb"
+	"casq/internal/testing/scripttest"
+	"casq/internal/testing/testdb"
 	"casq/internal/worker"
 
 	"github.com/rogpeppe/go-internal/testscript"

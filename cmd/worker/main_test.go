@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"casq/internal/scripttest"
-	"casq/internal/testdb"
+	"casq/internal/testing/scripttest"
+	"casq/internal/testing/testdb"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )

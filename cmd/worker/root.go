@@ -20,6 +20,6 @@ It is configured by the environment; README.md has the list.`,
   worker run --migrate        # both`,
 		Version: cli.Version(version),
 	}
-	cmd.AddCommand(runCommand(), devCommand(), migrateCommand(), demoCommand())
+	cmd.AddCommand(runCommand(), devCommand(), migrateCommand())
 	return cmd
 }

@@ -12,7 +12,7 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/database"
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"

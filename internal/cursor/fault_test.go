@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"casq/eventlog"
-	"casq/internal/lossy"
+	"casq/internal/testing/faultproxy"
 )
 
 // Each durable step of a cursor is lost on its way to the server, or done with
@@ -40,7 +40,7 @@ func playFault(t *testing.T, text string, persists bool) {
 	t.Helper()
 	b := setup(t)
 	b.write(t, "a", "b", "c")
-	network := lossy.New()
+	network := faultproxy.New()
 	if persists {
 		network.LoseAnswerTo(text)
 	} else {

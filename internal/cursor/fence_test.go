@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"casq/internal/database"
-	"casq/internal/lossy"
-	"casq/internal/testproc"
+	"casq/internal/testing/faultproxy"
+	"casq/internal/testing/testproc"
 )
 
 // An epoch that ends between reading and applying: nothing of the batch takes
@@ -92,7 +92,7 @@ func TestLostAnswerAppliesOnce(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.write(t, "a", "b", "c", "d", "e")
-	network, log := lossy.New(), &logged{}
+	network, log := faultproxy.New(), &logged{}
 	cfg := b.config(t)
 	cfg.Home, cfg.PageSize, cfg.Logger = network.Pool(t, b.url), 2, slog.New(log)
 	points := make(chan string, 100)

@@ -8,7 +8,7 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/database"
-	"casq/internal/lossy"
+	"casq/internal/testing/faultproxy"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -38,7 +38,7 @@ func TestPagesBecomeSmallerOnASlowLink(t *testing.T) {
 		SELECT 'thing', i::text, 'updated', jsonb_build_object('v', (SELECT string_agg(md5(i::text || w::text), '') FROM generate_series(1, 300) AS w))
 		FROM generate_series(1, 200) AS i`)
 	b.tick(t)
-	network := lossy.New()
+	network := faultproxy.New()
 	network.Narrow(200_000, time.Second)
 	cfg := b.config(t)
 	cfg.Home = slowHome(t, network, b.url)
@@ -66,7 +66,7 @@ func TestPagesBecomeSmallerOnASlowLink(t *testing.T) {
 const enoughPages = 4
 
 // slowHome is a home with little patience, at the other end of a network.
-func slowHome(t *testing.T, network *lossy.Network, url string) *pgxpool.Pool {
+func slowHome(t *testing.T, network *faultproxy.Network, url string) *pgxpool.Pool {
 	t.Helper()
 	pool, err := database.Open(t.Context(), url, database.Options{IdleInTransaction: 200 * time.Millisecond})
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"casq/eventlog"
-	"casq/internal/testredis"
+	"casq/internal/testing/testredis"
 )
 
 // records keeps what is logged as JSON, a record a line.

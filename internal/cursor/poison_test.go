@@ -12,7 +12,7 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/database"
-	"casq/internal/lossy"
+	"casq/internal/testing/faultproxy"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -149,7 +149,7 @@ func TestPutAsideOnce(t *testing.T) {
 	b := setup(t)
 	b.exec(t, "ALTER TABLE effects ADD CONSTRAINT no_poison CHECK (thing <> 'poison')")
 	b.write(t, "a", "poison", "b")
-	network := lossy.New()
+	network := faultproxy.New()
 	cfg := b.config(t)
 	cfg.Home = network.Pool(t, b.url)
 	cfg.Hook = func(point string) {

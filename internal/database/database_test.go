@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 )
 
 // A database may give all sessions settings that suit its application: ours have

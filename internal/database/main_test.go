@@ -3,7 +3,7 @@ package database
 import (
 	"testing"
 
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 )
 
 func TestMain(m *testing.M) { testdb.Main(m) }

@@ -13,7 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"casq/internal/servers"
+	"casq/internal/testing/servers"
 	"casq/migrations"
 
 	"github.com/jackc/pgx/v5"

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"casq/internal/servers"
-	"casq/internal/testredis"
+	"casq/internal/testing/servers"
+	"casq/internal/testing/testredis"
 )
 
 // hang is many times what an attempt may take, and less than one that waits for

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"casq/internal/lossy"
+	"casq/internal/testing/faultproxy"
 )
 
 // Each step is lost on its way to Redis, or done with its answer lost. In no case
@@ -33,7 +33,7 @@ func TestFaults(t *testing.T) {
 		t.Run(test.step+what, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			f := &faulty{testBundle: b, network: lossy.New(), log: &logged{}, persists: test.persists}
+			f := &faulty{testBundle: b, network: faultproxy.New(), log: &logged{}, persists: test.persists}
 			f.one = New(Config{Client: b.behind(t, f.network), TTL: short})
 			f.two = b.leaser(short)
 			f.next = func() {
@@ -56,7 +56,7 @@ func TestFaults(t *testing.T) {
 
 type faulty struct {
 	*testBundle
-	network  *lossy.Network
+	network  *faultproxy.Network
 	log      *logged
 	one, two *Leaser
 	persists bool

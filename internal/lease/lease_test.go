@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"casq/internal/testredis"
+	"casq/internal/testing/testredis"
 )
 
 const (

@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"casq/internal/lossy"
-	"casq/internal/servers"
-	"casq/internal/testredis"
+	"casq/internal/testing/faultproxy"
+	"casq/internal/testing/servers"
+	"casq/internal/testing/testredis"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
@@ -49,7 +49,7 @@ func (b *testBundle) leaser(ttl time.Duration) *Leaser {
 
 // behind returns a client that reaches the server through a network, and never
 // repeats anything by itself.
-func (b *testBundle) behind(t *testing.T, network *lossy.Network) redis.UniversalClient {
+func (b *testBundle) behind(t *testing.T, network *faultproxy.Network) redis.UniversalClient {
 	t.Helper()
 	o, err := redis.ParseURL(b.server.URL())
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"casq/internal/s3test"
+	"casq/internal/testing/s3test"
 
 	_ "gocloud.dev/blob/s3blob" // s3://
 )

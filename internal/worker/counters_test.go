@@ -5,8 +5,8 @@ import (
 	"testing"
 
 	"casq/counter"
-	"casq/internal/servers"
-	"casq/internal/testredis"
+	"casq/internal/testing/servers"
+	"casq/internal/testing/testredis"
 	"casq/jobs"
 )
 

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"casq/eventlog"
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 
 	"github.com/google/uuid"
 )

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"casq/internal/database"
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 	"casq/jobs"
 	"casq/registry"
 

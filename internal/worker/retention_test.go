@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"casq/internal/cursor"
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 	"casq/registry"
 )
 

@@ -12,7 +12,7 @@ import (
 	"sync"
 	"testing"
 
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 	"casq/transfer"
 
 	"github.com/jackc/pgx/v5/pgxpool"

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"casq/internal/testdb"
+	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 )

@@ -4,8 +4,8 @@ import (
 	"slices"
 	"testing"
 
-	"casq/internal/testdb"
-	"casq/internal/testredis"
+	"casq/internal/testing/testdb"
+	"casq/internal/testing/testredis"
 	"casq/races/refreshkey"
 
 	"github.com/jackc/pgx/v5/pgxpool"

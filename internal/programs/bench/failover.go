@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"syscall"
+	"time"
+
+	"casq/internal/testing/servers"
+	"casq/internal/testing/workers"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	failoverLease  = 3 * time.Second
+	failoverRounds = 5
+)
+
+// failures are what happens to the process that follows the log, in the order
+// of a round: after the last one Redis comes back empty.
+var failures = []struct {
+	name  string
+	with  syscall.Signal
+	redis bool
+	bound time.Duration
+	note  string
+}{
+	{"sigterm", syscall.SIGTERM, true, time.Second, "SIGTERM to the process"},
+	{"batch", workers.Fail, true, 2 * time.Second, "a failing batch of the process"},
+	{"sigkill", syscall.SIGKILL, true, failoverLease + 2*time.Second, "SIGKILL of the process"},
+	{"noredis", syscall.SIGKILL, false, failoverLease + 2*time.Second, "SIGKILL, while Redis is down, of the process"},
+}
+
+// failover: seconds from something that happens to the process that follows the
+// log, under load, until another one has committed a batch; against what is
+// promised.
+func failover(ctx context.Context) (_ []result, err error) {
+	s, err := newSite(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	redis, err := servers.StartRedis(ctx, servers.RedisOptions{})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, redis.Stop(context.WithoutCancel(ctx))) }()
+	program, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	if err := workers.Prepare(ctx, s.pool); err != nil {
+		return nil, err
+	}
+	f := &failoverSite{redis: redis, took: make(map[string][]float64)}
+	f.Group = workers.New(workers.Config{Program: program, DB: s.pool, URL: s.url, RedisURL: redis.URL(), Lease: failoverLease})
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := f.play(ctx); err != nil {
+		return nil, err
+	}
+	return f.results(), nil
+}
+
+// failoverSite has three workers.
+type failoverSite struct {
+	*workers.Group
+	redis *servers.Redis
+	took  map[string][]float64 // seconds, by failure
+}
+
+// play plays all rounds while events are committed, and counts.
+func (f *failoverSite) play(ctx context.Context) error {
+	for _, name := range []string{"one", "two", "three"} {
+		if err := f.startSettled(ctx, name); err != nil {
+			return err
+		}
+	}
+	stop := make(chan struct{})
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error { return f.Write(groupCtx, stop) })
+	group.Go(func() error {
+		defer close(stop)
+		for range failoverRounds {
+			if err := f.round(groupCtx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	tally, err := f.Tally(ctx)
+	return errors.Join(err, tally.Err())
+}
+
+func (f *failoverSite) round(ctx context.Context) error {
+	for _, failure := range failures {
+		before, err := f.steady(ctx)
+		if err != nil {
+			return err
+		}
+		if !failure.redis {
+			if err := f.redis.Kill(); err != nil {
+				return err
+			}
+		}
+		began := time.Now()
+		if err := f.Signal(before.Name, failure.with); err != nil {
+			return err
+		}
+		if _, err := f.TakenOver(ctx, before.Epoch); err != nil {
+			return err
+		}
+		f.took[failure.name] = append(f.took[failure.name], time.Since(began).Seconds())
+		if !failure.redis {
+			if err := f.redis.Start(ctx); err != nil {
+				return err
+			}
+		}
+		if failure.with != workers.Fail {
+			_ = f.Ended(ctx, before.Name) // as it was told
+			if err := f.startSettled(ctx, before.Name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (f *failoverSite) startSettled(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	began := time.Now()
+	if err := f.Start(name); err != nil {
+		return err
+	}
+	return f.Settled(ctx, name, began)
+}
+
+// steady returns when one process has followed the log for a while, which is
+// drawn: what happens, happens anywhere between two renewals.
+func (f *failoverSite) steady(ctx context.Context) (workers.Holder, error) {
+	for {
+		before, err := f.Holder(ctx)
+		if err != nil {
+			return before, err
+		}
+		select {
+		case <-ctx.Done():
+			return before, ctx.Err()
+		case <-time.After(1500*time.Millisecond + rand.N(failoverLease/3)):
+		}
+		if now, err := f.Holder(ctx); err != nil || now == before {
+			return now, err
+		}
+	}
+}
+
+func (f *failoverSite) results() (all []result) {
+	for _, failure := range failures {
+		all = append(all, result{
+			Bench: "failover/" + failure.name, Ours: median(f.took[failure.name]), Reference: failure.bound.Seconds(), Unit: "s",
+			Note: fmt.Sprintf("from %s that follows the log, under load, with a lease of %s, until another of three has committed a batch; median of %d, most %.2f; reference: what is promised",
+				failure.note, failoverLease, failoverRounds, percentile(f.took[failure.name], 100)),
+		})
+	}
+	return all
+}

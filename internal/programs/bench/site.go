@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"casq/eventlog"
+	"casq/internal/cursor"
+	"casq/internal/database"
+	"casq/internal/testing/servers"
+	"casq/jobs"
+	"casq/migrations"
+	"casq/registry"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// site is a durable server with a migrated database.
+type site struct {
+	postgres *servers.Postgres
+	url      string
+	pool     *pgxpool.Pool
+	queue    *jobs.Queue
+	log      *slog.Logger
+}
+
+func newSite(ctx context.Context) (*site, error) {
+	postgres, err := servers.StartPostgres(ctx, servers.PostgresOptions{
+		Durable: true,
+		Settings: map[string]string{
+			"shared_buffers": "512MB", "max_wal_size": "4GB", "checkpoint_timeout": "30min",
+			"autovacuum_vacuum_scale_factor": "0.05", "autovacuum_naptime": "10s",
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	s := &site{postgres: postgres, url: postgres.URL("postgres"), log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
+	if err := s.prepare(ctx); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+func (s *site) prepare(ctx context.Context) error {
+	if err := migrations.Up(ctx, s.url, s.log); err != nil {
+		return err
+	}
+	var err error
+	if s.pool, err = database.Open(ctx, s.url, database.Options{MaxConns: 30}); err != nil {
+		return err
+	}
+	if s.queue, err = jobs.NewQueue(s.pool, s.log); err != nil {
+		return err
+	}
+	_, err = s.pool.Exec(ctx, "SELECT casq.define_kind('thing', 'none')")
+	return err
+}
+
+func (s *site) close() error {
+	if s.pool != nil {
+		s.pool.Close()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return s.postgres.Stop(ctx)
+}
+
+// empty begins a round: no rows, no jobs, no leftovers to be vacuumed or
+// flushed on the time of the next measurement.
+func (s *site) empty(ctx context.Context) error {
+	for _, sql := range []string{
+		"TRUNCATE river.river_job, casq.registry, casq.events, casq.ticks, casq.lives, casq.cursors",
+		"VACUUM ANALYZE", "CHECKPOINT",
+	} {
+		if _, err := s.pool.Exec(ctx, sql); err != nil {
+			return fmt.Errorf("prepare a round: %w", err)
+		}
+	}
+	return nil
+}
+
+// append commits n events of n things in transactions of 1000, and ticks.
+func (s *site) append(ctx context.Context, n int) error {
+	if _, err := eventlog.Tick(ctx, s.pool, true); err != nil {
+		return err
+	}
+	for done := 0; done < n; done += 1000 {
+		_, err := s.pool.Exec(ctx, `INSERT INTO casq.events (kind, resource_id, op, scope_id, size_delta, item_delta, payload)
+			SELECT 'thing', 'things/' || i, 'created', (i % 100)::text, 4096, 1, jsonb_build_object('id', i)
+			FROM generate_series($1::int, $2::int) AS i`, done+1, min(done+1000, n))
+		if err != nil {
+			return fmt.Errorf("append events: %w", err)
+		}
+	}
+	_, err := eventlog.Tick(ctx, s.pool, true)
+	return err
+}
+
+// follow runs the registry's cursor until n events are transposed, and returns
+// how long that took.
+func (s *site) follow(ctx context.Context, n int) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	defer cancel()
+	stop, halt := context.WithCancel(ctx)
+	defer halt()
+	c := cursor.New(cursor.Config{
+		Name: "registry", Source: s.pool, Home: s.pool, Logger: s.log,
+		Consumer: &registry.Transposer{Jobs: s.queue},
+	})
+	done := make(chan error, 1)
+	start := time.Now()
+	go func() { done <- c.Run(stop) }()
+	err := s.until(ctx, fmt.Sprintf(`SELECT (SELECT coalesce(max(tick), 0) FROM casq.cursors) = (SELECT max(id) FROM casq.ticks)
+		AND (SELECT count(*) FROM (SELECT FROM casq.registry LIMIT %d) AS r) = %d`, n, n))
+	took := time.Since(start)
+	halt()
+	return took, errors.Join(err, <-done)
+}
+
+// until polls for a condition.
+func (s *site) until(ctx context.Context, sql string) error {
+	for {
+		var met bool
+		if err := s.pool.QueryRow(ctx, sql).Scan(&met); err != nil {
+			return fmt.Errorf("wait: %w", err)
+		}
+		if met {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,126 @@
+// The chaos program injects faults into two sites while an application writes,
+// and looks at the end whether everything that is promised holds.
+//
+//	go run ./internal/programs/chaos [-seed N] [-seconds N]
+//
+// The last line is
+//
+//	chaos: OK seed=n operations=n faults=n violations=0
+//
+// and the exit status 0. Otherwise it begins with "chaos: FAILED", each
+// violation is listed before it with what casq.why says of the thing and what
+// the workers logged of it last, and the folder of the run is kept: both sites'
+// files, the workers' logs, the faults with their times (timeline.txt), and the
+// tables of both sites as CSV (evidence).
+//
+// # The set-up
+//
+//	application --> primary --> standby <-- worker-1, -2, -3 --> home
+//	                  ^                        |        |
+//	                ticker                   Redis    target folders
+//
+// Servers are real and private, workers are processes of their own. Leases and
+// claims are good for 3 s, so that they run out while a process is frozen. Files
+// are read at 5 MB/s at most, so that copies are under way when a fault comes.
+//
+// The application does what an honest one does. It has few things, so that all
+// of them are created, changed, moved, deleted and created again under the same
+// ids and paths many times: one by one, by bulk statements, by a cascade, by two
+// connections at once, in transactions that stay open for seconds and commit
+// late, with savepoints and rollbacks, and where there was a folder before, or a
+// file. Bytes are in place before the commit of the row that names them, and go
+// after the commit that takes the row away. When the answer to a commit is lost,
+// or the server that was promoted lacks it, the row as it is then is the truth,
+// and the application makes its bytes what the row says. So its tables and
+// folders agree at the end, and they are what the second site has to have.
+//
+// The first site counts its files by project; some or all counters are
+// recounted every two seconds.
+//
+// # What is injected
+//
+// Every 1 to 3 s one of these; each comes once before any comes again.
+//
+//   - a worker, or the one that takes the ticks, is killed (SIGKILL) and
+//     started again after up to 2 s; all of the second site are, at once
+//   - one is frozen (SIGSTOP) for longer than leases and claims are good
+//   - one kills or freezes itself at a point where something has just had its
+//     effect, or is about to: around claim, rename, commit, and moving a cursor
+//   - all sessions at home are ended (pg_terminate_backend); all at the source
+//   - home, the primary, or the standby stops at once, as pg_ctl -m immediate
+//     does, and starts again after up to 1.5 s
+//   - home or the standby is frozen for up to 4.5 s: connections stay open and
+//     nothing answers
+//   - the standby hangs for longer than a recount waits for it, and for as long as a
+//     comparison waits. A comparison is asked for at other times, too
+//   - the standby does not replay for up to 5 s
+//   - fail-over without loss: the primary stops in order, the standby is
+//     promoted, a new one is built
+//   - fail-over with lost commits: the primary is killed while the standby is
+//     behind. The application was told of commits that are not there any more;
+//     the second site, which reads from the standby, has not seen them
+//   - fail-over that loses what was read: as before, and the second site reads
+//     from the primary at that time
+//   - Redis loses everything (FLUSHALL); it is killed and started again; it is
+//     frozen, for less or more than a lease is good
+//   - a byte of a copy, or of a mirror's pack, is flipped, or the file is cut off,
+//     or a pack removed, and its verification is asked for. It is asked for again at
+//     the end, of these alone: an update voids a verification that waits
+//   - a target or a source is moved away for up to 3 s, or is under its name only by
+//     way of a link, or another, empty folder has its name: what is written there is
+//     lost. A source is left alone by the application meanwhile
+//   - DDL on the tracked tables, in a transaction that stays open for a while, and its
+//     undoing: a column that is not tracked, a rewrite that changes no value, an index;
+//     VACUUM FULL. Where the event triggers are: a partition is detached with its rows
+//     and attached again; and what must be refused is tried, such as dropping a table
+//
+// A fault that lasts goes on while others begin, except for those that need the
+// same server or worker, which wait for each other.
+//
+// What a run has around it follows from the seed, too. In one of two a superuser has
+// made the event triggers, and artifacts is partitioned; in the other there are none,
+// and it is a plain table. The clocks of the first primary and of home are right in
+// one run of two, each for itself, and otherwise 30 s to 10 minutes ahead or behind;
+// so is that of each standby by its primary's, so that time jumps at the source with
+// a fail-over. Without gcc all are right, and a line says so.
+//
+// The schedule, which fault when, on whom and for how long, follows from the seed
+// and the configuration alone. The same seed means the same faults at the same
+// times, not the same interleavings: those are the machine's.
+//
+// # What is looked for
+//
+// When the last fault is over and the writers have stopped, the run waits until
+// the second site says that it has nothing left to do. That nothing moves for a
+// minute while something is left is a violation (a try that is due later is
+// waited for). Then the workers are stopped, in order, and:
+//
+//   - every file of both sites is compared by content, and every repository ref
+//     by ref, with HEAD and all objects, which are read, in both directions
+//   - nothing else is at the second site: no empty folder, no staging, no ref of
+//     casq's own
+//   - every row of the registry is synced, with the checksum of what is there,
+//     or removed; a thing without a row, and a row without a thing, is found
+//   - no claim, and no job that waits or runs with nobody at it
+//   - no event was put aside
+//   - each event of the source's log was applied exactly once. This is counted
+//     by a consumer that follows the log in the worker processes, under a cursor
+//     of its own, and inserts a row for each event, in the transaction that moves
+//     the cursor, into a table without any constraint. What was read and then
+//     lost by the source is told apart by the tick that delivered it: see
+//     checkEvents.
+//   - each counter of the first site is what its table says, and no recount has
+//     found a difference, except for the first one after counting has started over.
+//     That is no violation: a failover has lost the first rows of a shard, or ticks
+//     that it had read, so that there is no position to go on from. The counters say
+//     that they are not exact until the recounts have ended that are asked for in the
+//     same transaction
+//
+// # What is not looked for
+//
+// Power cuts: the servers do not flush. Networks that lose packets: everything
+// is on sockets of one machine. Clocks that jump under a server that runs. Disks
+// that are full. Reads by others from the second site while a run is at work. A
+// life that is lost as a whole, with all of its ticks: a reader starts over then,
+// and what is counted here ends with it.
+package main

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"casq/eventlog"
+	"casq/internal/testing/servers"
+)
+
+// failOver stops the primary in order, promotes the standby, which has
+// everything, and builds a new one.
+func failOver(*rand.Rand, config) injection {
+	return injection{
+		what:  "stop the primary in order, promote the standby, build a new one",
+		needs: []string{resourceSource},
+		run: func(ctx context.Context, c *chaos) error {
+			if err := c.site.primary.StopFast(ctx); err != nil {
+				return err
+			}
+			return c.promote(ctx)
+		},
+	}
+}
+
+// failOverLosing cuts the standby off, kills the primary, and promotes the
+// standby: commits that the application was told of are lost. The second site
+// follows the standby and has read none of them.
+func failOverLosing(r *rand.Rand, _ config) injection {
+	behind := between(r, 300*time.Millisecond, 2*time.Second)
+	return injection{
+		what:  fmt.Sprintf("kill the primary when the standby is %s behind, promote it, build a new one", behind),
+		needs: []string{resourceSource},
+		run: func(ctx context.Context, c *chaos) error {
+			if err := c.cutOff(ctx); err != nil {
+				return err
+			}
+			if err := wait(ctx, behind); err != nil {
+				return err
+			}
+			if err := c.site.primary.Kill(); err != nil {
+				return err
+			}
+			return c.promote(ctx)
+		},
+	}
+}
+
+// cutOff makes the standby miss what the primary writes from now on.
+func (c *chaos) cutOff(ctx context.Context) error {
+	if err := c.site.standby.Reload(ctx, map[string]string{"primary_conninfo": ""}); err != nil {
+		return fmt.Errorf("cut the standby off: %w", err)
+	}
+	return nil
+}
+
+// promote makes the standby the primary. The one before does not run any more.
+// The application then makes its folders what the new primary's tables say, and
+// the second site goes on with a new standby.
+func (c *chaos) promote(ctx context.Context) error {
+	former := c.site.primary
+	if err := c.site.standby.Promote(ctx); err != nil {
+		return err
+	}
+	c.site.primary = c.site.standby
+	if err := c.site.link(primaryLink, c.site.primary); err != nil {
+		return err
+	}
+	c.site.db.Reset()
+	if err := c.writer.rebuild(ctx); err != nil {
+		return err
+	}
+	if err := c.tick(ctx); err != nil {
+		return err
+	}
+	if err := c.site.addStandby(ctx); err != nil {
+		return err
+	}
+	c.timeline.say("       %s was promoted, a new standby follows", c.site.primary.Dir())
+	if err := c.follow(ctx, c.site.standby); err != nil {
+		return err
+	}
+	return former.Stop(ctx)
+}
+
+// follow makes the second site read from another server.
+func (c *chaos) follow(ctx context.Context, server *servers.Postgres) error {
+	if err := c.site.link(followLink, server); err != nil {
+		return err
+	}
+	// Sessions stay where they are; those of others come back to the same
+	// server.
+	return c.endSessionsAtSource(ctx)
+}
+
+// tick takes a tick at the primary, so that the life that has begun is known to
+// whoever is built from it: a life that is lost as a whole, with all of its
+// ticks, would make readers start over, and what is counted here ends with it.
+func (c *chaos) tick(ctx context.Context) error {
+	for {
+		id, err := eventlog.Tick(ctx, c.site.db, true)
+		if err == nil && id > 0 {
+			return nil
+		}
+		if err != nil && !lostConnection(err) {
+			return err
+		}
+		if err := wait(ctx, settlePause); err != nil {
+			return err
+		}
+	}
+}

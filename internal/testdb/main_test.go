@@ -1,9 +1,0 @@
-package testdb_test
-
-import (
-	"testing"
-
-	"casq/internal/testdb"
-)
-
-func TestMain(m *testing.M) { testdb.Main(m) }

@@ -1,0 +1,174 @@
+package repolint
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const (
+	outermost   = "programs are the outermost layer: nobody knows them"
+	noReader    = "the log does not know who reads it"
+	noConsume   = "a cursor is given its consumer"
+	noBytes     = "versions are kept without knowing how bytes are moved"
+	noThin      = "jobs are thin and call the packages below them, not the other way round"
+	noClient    = "jobs go through an interface of one's own; rivertype is enough for that"
+	noVersion   = "transfer moves bytes and knows nothing of versions or databases"
+	scaffolding = "the product does not carry what proves it"
+	noCode      = "a migration must mean the same when the code has moved on"
+)
+
+// forbidden maps an importer to what it must not import, with the reason. A
+// pattern that ends in /... covers what is below it too. Tests may do more:
+// they put packages together.
+var forbidden = map[string]map[string]string{
+	"casq/...": {
+		"casq/cmd/...": outermost,
+	},
+	"casq/eventlog/...": {
+		"casq/registry/...":                       noReader,
+		"casq/jobs/...":                           noReader,
+		"casq/transfer/...":                       noReader,
+		"casq/internal/cursor/...":                noReader,
+		"github.com/riverqueue/river/...":         noReader,
+		"github.com/riverqueue/river/rivertype":   noReader,
+		"github.com/riverqueue/river/riverdriver": noReader,
+	},
+	"casq/internal/cursor/...": {
+		"casq/registry/...":               noConsume,
+		"casq/jobs/...":                   noConsume,
+		"casq/transfer/...":               noConsume,
+		"github.com/riverqueue/river/...": noConsume,
+	},
+	"casq/registry/...": {
+		"casq/jobs/...":                               noThin,
+		"casq/transfer/...":                           noBytes,
+		"github.com/riverqueue/river":                 noClient,
+		"github.com/riverqueue/river/riverdriver/...": noClient,
+	},
+	"casq/transfer/...": {
+		"casq/eventlog/...":               noVersion,
+		"casq/registry/...":               noVersion,
+		"casq/jobs/...":                   noVersion,
+		"database/sql":                    noVersion,
+		"github.com/jackc/pgx/v5/...":     noVersion,
+		"github.com/redis/go-redis/v9":    noVersion,
+		"github.com/riverqueue/river/...": noVersion,
+	},
+	"casq/migrations/...": {
+		"casq/eventlog/...": noCode,
+		"casq/registry/...": noCode,
+		"casq/transfer/...": noCode,
+		"casq/jobs/...":     noCode,
+	},
+}
+
+// onlyHere maps an import to the folders that may have it, with the reason.
+var onlyHere = map[string]struct {
+	dirs   []string
+	reason string
+}{
+	"github.com/lmittmann/tint": {
+		[]string{"cmd"}, "a terminal is the program's; packages log to the logger they are given",
+	},
+	"github.com/spf13/cobra/...": {
+		[]string{"cmd"}, "flags are the program's; packages take values",
+	},
+	"testing/...": {
+		[]string{"internal/testing", "races"}, "a program does not carry its tests",
+	},
+	"casq/internal/testing/...": {
+		[]string{"internal/testing", "internal/programs", "races", "internal/dev"}, scaffolding,
+	},
+	"casq/internal/programs/...": {nil, scaffolding},
+	"unsafe": {
+		[]string{"internal/landlock"}, "only a system call that nobody has wrapped is worth it",
+	},
+}
+
+var imports = rule{
+	name: "no package imports what it must not know",
+	check: func(t tree) (problems []string, looked int) {
+		eachImport(t, func(f file, imported string, complain func(reason string)) {
+			looked++
+			for importer, list := range forbidden {
+				if !covers(importer, f.importPath()) {
+					continue
+				}
+				for pattern, reason := range list {
+					if covers(pattern, imported) && !covers(pattern, f.importPath()) {
+						complain(reason)
+						return
+					}
+				}
+			}
+		}, &problems)
+		return problems, looked
+	},
+	bad: map[string]string{
+		"cmd/worker/main.go":       "package main\nimport _ \"casq/jobs\"\n",
+		"cmd/worker/sub/sub.go":    "package sub\n",
+		"eventlog/a.go":            "package eventlog\nimport _ \"casq/registry\"\n",
+		"eventlog/b_test.go":       "package eventlog\nimport _ \"casq/registry\"\n",
+		"eventlog/internal/c/c.go": "package c\nimport _ \"github.com/riverqueue/river/rivertype\"\n",
+		"internal/x/x.go":          "package x\nimport _ \"casq/cmd/worker/sub\"\n",
+		"registry/r.go":            "package registry\nimport (\n_ \"github.com/riverqueue/river\"\n_ \"github.com/riverqueue/river/rivertype\"\n)\n",
+		"transfer/t.go":            "package transfer\nimport _ \"github.com/jackc/pgx/v5/pgxpool\"\n",
+	},
+	want: []string{
+		`eventlog/a.go:2: imports "casq/registry": ` + noReader,
+		"eventlog/internal/c/c.go:2: ",
+		outermost,
+		`registry/r.go:3: imports "github.com/riverqueue/river": `,
+		noVersion,
+	},
+}
+
+var importsHere = rule{
+	name: "some imports have one place",
+	check: func(t tree) (problems []string, looked int) {
+		eachImport(t, func(f file, imported string, complain func(reason string)) {
+			looked++
+			for pattern, rule := range onlyHere {
+				if covers(pattern, imported) && !slices.ContainsFunc(rule.dirs, f.within) {
+					complain(rule.reason)
+				}
+			}
+		}, &problems)
+		return problems, looked
+	},
+	bad: map[string]string{
+		"cmd/worker/log.go":                 "package main\nimport _ \"github.com/lmittmann/tint\"\n",
+		"eventlog/a.go":                     "package eventlog\nimport _ \"github.com/lmittmann/tint\"\n",
+		"eventlog/a_test.go":                "package eventlog\nimport _ \"testing\"\n",
+		"eventlog/setup.go":                 "package eventlog\nimport _ \"testing\"\n",
+		"internal/testing/servers/setup.go": "package servers\nimport _ \"testing\"\n",
+		"internal/dev/dev.go":               "package dev\nimport _ \"casq/internal/testing/servers\"\n",
+		"internal/worker/demo.go":           "package worker\nimport _ \"casq/internal/programs/demo\"\n",
+		"internal/worker/site.go":           "package worker\nimport _ \"casq/internal/testing/servers\"\n",
+	},
+	want: []string{"a terminal is the program's", "eventlog/setup.go:2: ", "worker/demo.go:2: ", "worker/site.go:2: "},
+}
+
+// eachImport visits the imports of everything but tests, in the tree's order.
+func eachImport(t tree, visit func(f file, imported string, complain func(reason string)), problems *[]string) {
+	for _, f := range t.code(false) {
+		for _, spec := range f.ast.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				*problems = append(*problems, f.at(spec.Pos(), "import %s cannot be read", spec.Path.Value))
+				continue
+			}
+			visit(f, imported, func(reason string) {
+				*problems = append(*problems, f.at(spec.Pos(), "imports %q: %s", imported, reason))
+			})
+		}
+	}
+}
+
+// covers tells whether an import path is the pattern's, or below a pattern that
+// ends in /... .
+func covers(pattern, importPath string) bool {
+	parent, tree := strings.CutSuffix(pattern, "/...")
+	return importPath == parent || (tree && strings.HasPrefix(importPath, parent+"/"))
+}

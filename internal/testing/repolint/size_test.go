@@ -1,0 +1,117 @@
+package repolint
+
+import (
+	"fmt"
+	"go/ast"
+	"path"
+	"slices"
+	"strings"
+)
+
+// The limits. The medians are of what runs, and so are the functions: a test
+// that tells a story may be long.
+const (
+	longestFile      = 700
+	longestMain      = 25
+	medianFile       = 150
+	medianFunction   = 12
+	functionNinetyth = 40
+)
+
+// longFiles may be longer than longestFile, each with its reason.
+var longFiles = map[string]string{
+	"migrations/schema.sql": "it is made from a database, and looked up in, object by object",
+}
+
+var fileLength = rule{
+	name: "no file is too long to be read",
+	check: func(t tree) (problems []string, looked int) {
+		for _, f := range t.files {
+			switch path.Ext(f.path) {
+			case ".go", ".sql", ".lua", ".sh":
+			default:
+				continue
+			}
+			looked++
+			if f.lines() > longestFile && longFiles[f.path] == "" {
+				problems = append(problems, fmt.Sprintf("%s: %d lines, more than %d", f.path, f.lines(), longestFile))
+			}
+		}
+		return problems, looked
+	},
+	bad: map[string]string{
+		"a/a.sql": strings.Repeat("--\n", longestFile+1),
+		"a/b.sql": strings.Repeat("--\n", longestFile),
+		"a/c.md":  strings.Repeat("-\n", longestFile+1),
+	},
+	want: []string{"a/a.sql: 701 lines"},
+}
+
+var mainLength = rule{
+	name: "main only wires",
+	check: func(t tree) (problems []string, looked int) {
+		eachFunction(t, func(f file, fn *ast.FuncDecl, lines int) {
+			if f.ast.Name.Name != "main" || fn.Name.Name != "main" || fn.Recv != nil {
+				return
+			}
+			looked++
+			if lines > longestMain {
+				problems = append(problems, f.at(fn.Pos(), "main has %d lines, more than %d", lines, longestMain))
+			}
+		})
+		return problems, looked
+	},
+	bad: map[string]string{
+		"cmd/a/main.go": "package main\nfunc main() {\n" + strings.Repeat("\n", longestMain-2) + "}\n",
+		"cmd/b/main.go": "package main\nfunc main() {\n" + strings.Repeat("\n", longestMain-1) + "}\n",
+	},
+	want: []string{"cmd/b/main.go:2: main has 26 lines"},
+}
+
+var medians = rule{
+	name: "files and functions are small as a rule",
+	check: func(t tree) (problems []string, looked int) {
+		var files, functions []int
+		for _, f := range t.code(false) {
+			files = append(files, f.lines())
+		}
+		eachFunction(t, func(_ file, _ *ast.FuncDecl, lines int) { functions = append(functions, lines) })
+		if got := percentile(files, 50); got > medianFile {
+			problems = append(problems, fmt.Sprintf("the median file has %d lines, more than %d", got, medianFile))
+		}
+		if got := percentile(functions, 50); got > medianFunction {
+			problems = append(problems, fmt.Sprintf("the median function has %d lines, more than %d", got, medianFunction))
+		}
+		if got := percentile(functions, 90); got > functionNinetyth {
+			problems = append(problems, fmt.Sprintf("one function in ten has %d lines or more, more than %d", got, functionNinetyth))
+		}
+		return problems, len(files) + len(functions)
+	},
+	bad: map[string]string{
+		"a/a.go":      "package a\nfunc a() {\n" + strings.Repeat("\n", 160) + "}\n",
+		"a/b_test.go": "package a\nfunc b() {}\nfunc c() {}\n",
+	},
+	want: []string{"the median file has 163", "the median function has 162", "one function in ten has 162"},
+}
+
+// eachFunction visits the functions of everything but tests, with the lines
+// from "func" to the closing brace.
+func eachFunction(t tree, visit func(f file, fn *ast.FuncDecl, lines int)) {
+	for _, f := range t.code(false) {
+		for _, decl := range f.ast.Decls {
+			if fn, ok := decl.(*ast.FuncDecl); ok && fn.Body != nil {
+				visit(f, fn, f.fset.Position(fn.End()).Line-f.fset.Position(fn.Pos()).Line+1)
+			}
+		}
+	}
+}
+
+// percentile is the smallest value that p percent of all do not exceed; 0 of
+// none.
+func percentile(values []int, p int) int {
+	if len(values) == 0 {
+		return 0
+	}
+	slices.Sort(values)
+	return values[max(0, (len(values)*p+99)/100-1)]
+}

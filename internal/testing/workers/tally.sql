@@ -1,0 +1,8 @@
+-- Each event against what was recorded of it. Batches of one cursor are applied
+-- one after the other, so that n grows as they are committed.
+SELECT (SELECT count(*) FROM casq.events),
+       (SELECT count(*) FROM workers.recorded),
+       (SELECT count(*) FROM casq.events AS e WHERE NOT EXISTS (SELECT FROM workers.recorded AS r WHERE r.event_id = e.id)),
+       (SELECT count(*) FROM (SELECT FROM workers.recorded GROUP BY event_id HAVING count(*) > 1) AS again),
+       (SELECT count(*) FROM workers.recorded AS r WHERE NOT EXISTS (SELECT FROM casq.events AS e WHERE e.id = r.event_id)),
+       (SELECT count(*) FROM (SELECT epoch < lag(epoch) OVER (ORDER BY n) AS back FROM workers.recorded) AS r WHERE r.back)
