@@ -211,6 +211,7 @@ func (b *testBundle) work(t testing.TB) {
 func (b *testBundle) step(t testing.TB) bool {
 	t.Helper()
 	scans, finalizes := b.queue.take()
+	scans = append(scans, b.unqueued(t)...)
 	for _, id := range scans {
 		err := b.Scan(t.Context(), id, 1, b.process)
 		if errors.Is(err, ErrBusy) {
@@ -225,6 +226,21 @@ func (b *testBundle) step(t testing.TB) bool {
 		}
 	}
 	return len(scans)+len(finalizes) > 0
+}
+
+// unqueued gives a job to each recount that the database has asked for by itself,
+// as a worker does, and returns their scans.
+func (b *testBundle) unqueued(t testing.TB) []int64 {
+	t.Helper()
+	rows, err := b.pool.Query(t.Context(), "UPDATE casq.scans SET job = 1 WHERE job IS NULL AND finished_at IS NULL RETURNING id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	scans, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return scans
 }
 
 type pair struct{ size, items int64 }

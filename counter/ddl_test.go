@@ -43,6 +43,7 @@ func newDDL(t *testing.T, change ...func(*Config)) *ddl {
 		d.exec(t, sql)
 	}
 	d.track(t)
+	d.work(t) // the recount that tracking it anew has asked for
 	d.exec(t, "INSERT INTO artifacts SELECT n, n % 6, n FROM generate_series(0, 119) AS n")
 	d.feed(t)
 	d.flush(t)

@@ -51,6 +51,16 @@ func (b *logBundle) follow(t testing.TB, cursor string, p eventlog.Position) {
 		cursor, p.System, p.Life.Ordinal, p.Life.ID, p.Tick, p.Mark, p.ToTick, p.ToMark, p.Page)
 }
 
+// askRecount tracks a table with a row, whose recount is asked for by that, as of a
+// tick.
+func (b *logBundle) askRecount(t testing.TB, at eventlog.Position) {
+	t.Helper()
+	b.exec(t, "CREATE TABLE counted (id bigint PRIMARY KEY, scope bigint)")
+	b.exec(t, "INSERT INTO counted VALUES (1, 1)")
+	b.exec(t, "SELECT casq.track('counted', kind => 'counted', transfer => 'none', key_column => 'id', scope_column => 'scope')")
+	b.exec(t, "UPDATE casq.scans SET floor_tick = $1", at.Tick)
+}
+
 func TestPruneKeepsWhatIsNeeded(t *testing.T) {
 	t.Parallel()
 	const day = 24 * time.Hour
@@ -91,6 +101,13 @@ func TestPruneKeepsWhatIsNeeded(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, []string{"d", "e"}},
+		{"a recount", func(t *testing.T, b *logBundle, at []eventlog.Position) {
+			b.askRecount(t, at[2])
+		}, []string{"d", "e"}},
+		{"a recount that nobody carries out, as nothing is counted any more", func(t *testing.T, b *logBundle, at []eventlog.Position) {
+			b.askRecount(t, at[2])
+			b.exec(t, "SELECT casq.untrack('counted')")
+		}, nil},
 		{"time", func(t *testing.T, b *logBundle, at []eventlog.Position) {
 			b.exec(t, "UPDATE casq.ticks SET taken_at = clock_timestamp() WHERE id >= $1", at[3].Tick)
 		}, []string{"d", "e"}},

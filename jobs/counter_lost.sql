@@ -3,7 +3,8 @@
 -- failed over and has lost what the job went by. A job that was written off does not
 -- count, whatever River calls it. One in parts has the job of its part, of which there
 -- is always one; it is begun anew where that was lost. token: it waits for the swap.
-SELECT s.id, CASE WHEN s.scanned_at IS NOT NULL THEN s.token END
+-- Last, whether it never had a job: casq.ask_recount leaves that to us.
+SELECT s.id, CASE WHEN s.scanned_at IS NOT NULL THEN s.token END, s.job IS NULL
 FROM casq.scans AS s
 WHERE s.finished_at IS NULL
   AND NOT (s.in_parts AND EXISTS (SELECT FROM casq.scans AS p WHERE p.part_of = s.id AND p.finished_at IS NULL))

@@ -232,6 +232,7 @@ func (w *CounterWorker) adoptLost(ctx context.Context) error {
 	type lost struct {
 		Scan  int64
 		Token *uuid.UUID
+		Fresh bool
 	}
 	recounts, err := pgx.CollectRows(rows, pgx.RowToStructByPos[lost])
 	if err != nil {
@@ -250,7 +251,11 @@ func (w *CounterWorker) adoptLost(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("queue recount %d again: %w", l.Scan, err)
 		}
-		w.Logger.WarnContext(ctx, "a recount had no job, queued again", "scan", l.Scan)
+		if l.Fresh {
+			w.Logger.InfoContext(ctx, "recount queued that the database has asked for", "scan", l.Scan)
+		} else {
+			w.Logger.WarnContext(ctx, "a recount had no job, queued again", "scan", l.Scan)
+		}
 	}
 	return nil
 }

@@ -198,8 +198,9 @@ BEGIN
 END $$;
 
 -- Follows every change of a table's rows as events of a kind. Returns the number
--- of rows that were there before. It waits for the transactions that have written
--- the table, and new writers wait behind it: set lock_timeout on a busy one.
+-- of rows that were there before; casq.begin_counting asks for them to be counted.
+-- It waits for the transactions that have written the table, and new writers wait
+-- behind it: set lock_timeout on a busy one.
 CREATE FUNCTION casq.track(
     relation regclass,
     kind text,

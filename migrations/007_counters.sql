@@ -83,11 +83,14 @@ LEFT JOIN LATERAL (
     ORDER BY n.id LIMIT 1
 ) AS first ON true;
 
--- A table that is tracked while it is empty has its whole history in the log.
+-- A table that is tracked while it is empty has its whole history in the log. Any
+-- other is recounted, which is asked for here, in the transaction that makes it
+-- necessary: that is two rows, however large the table is.
 CREATE FUNCTION casq.begin_counting() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     filled boolean;
+    whole boolean;
 BEGIN
     IF TG_OP = 'DELETE' THEN
         UPDATE casq.counter_kinds AS k SET complete = false, generation = generation + 1 WHERE k.kind = OLD.kind;
@@ -101,7 +104,11 @@ BEGIN
     EXECUTE format('SELECT EXISTS (SELECT FROM %s)', NEW.relation) INTO filled;
     INSERT INTO casq.counter_kinds AS k (kind, complete) VALUES (NEW.kind, NOT filled)
     -- It was tracked before: what happened in between is not in the log.
-    ON CONFLICT (kind) DO UPDATE SET complete = false, generation = k.generation + 1;
+    ON CONFLICT (kind) DO UPDATE SET complete = false, generation = k.generation + 1
+    RETURNING complete INTO whole;
+    IF NOT whole THEN
+        PERFORM casq.ask_recount(NEW.kind);
+    END IF;
     RETURN NULL;
 END $$;
 CREATE TRIGGER counting_begins AFTER INSERT OR UPDATE OR DELETE ON casq.tracked

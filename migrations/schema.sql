@@ -830,6 +830,7 @@ CREATE OR REPLACE FUNCTION casq.begin_counting()
 AS $function$
 DECLARE
     filled boolean;
+    whole boolean;
 BEGIN
     IF TG_OP = 'DELETE' THEN
         UPDATE casq.counter_kinds AS k SET complete = false, generation = generation + 1 WHERE k.kind = OLD.kind;
@@ -843,7 +844,11 @@ BEGIN
     EXECUTE format('SELECT EXISTS (SELECT FROM %s)', NEW.relation) INTO filled;
     INSERT INTO casq.counter_kinds AS k (kind, complete) VALUES (NEW.kind, NOT filled)
     -- It was tracked before: what happened in between is not in the log.
-    ON CONFLICT (kind) DO UPDATE SET complete = false, generation = k.generation + 1;
+    ON CONFLICT (kind) DO UPDATE SET complete = false, generation = k.generation + 1
+    RETURNING complete INTO whole;
+    IF NOT whole THEN
+        PERFORM casq.ask_recount(NEW.kind);
+    END IF;
     RETURN NULL;
 END $function$;
 
@@ -1617,7 +1622,9 @@ AS $function$
         (SELECT min(t.id) FROM casq.counter_shards AS s
          JOIN casq.ticks AS t ON t.id = s.tick AND t.mark = s.mark
          WHERE EXISTS (SELECT FROM casq.tracked WHERE scope_column IS NOT NULL)),
-        (SELECT min(s.floor_tick) FROM casq.scans AS s WHERE s.finished_at IS NULL),
+        (SELECT min(s.floor_tick) FROM casq.scans AS s
+         WHERE s.finished_at IS NULL
+           AND EXISTS (SELECT FROM casq.tracked WHERE scope_column IS NOT NULL)),
         (SELECT max(t.id) FROM casq.ticks AS t))
 $function$;
 
