@@ -111,15 +111,24 @@ func Identity(ctx context.Context, pool *pgxpool.Pool) (name string, err error) 
 	return name, nil
 }
 
+// grantHint says what to run, and where: the error may be of either database.
+const grantHint = "In that database casq's owner grants what a role needs: SELECT casq.grant_to('role', 'follower'), " +
+	"for one that follows its log from another site; 'operator', for one that runs enqueue on it"
+
 // Explain is the text of err with all that Postgres has said with it: its DETAIL,
-// and its HINT, which often names the remedy.
+// and its HINT, which often names the remedy. Where the role may not, and Postgres
+// has no hint, it is what casq grants.
 func Explain(err error) string {
 	text := err.Error()
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
 		return text
 	}
-	for _, more := range [][2]string{{"DETAIL", pgErr.Detail}, {"HINT", pgErr.Hint}} {
+	hint := pgErr.Hint
+	if pgErr.Code == "42501" && hint == "" && strings.HasPrefix(pgErr.Message, "permission denied for ") {
+		hint = grantHint
+	}
+	for _, more := range [][2]string{{"DETAIL", pgErr.Detail}, {"HINT", hint}} {
 		if more[1] != "" && !strings.Contains(text, more[1]) {
 			text += "; " + more[0] + ": " + more[1]
 		}

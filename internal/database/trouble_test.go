@@ -2,6 +2,7 @@ package database
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -23,6 +24,26 @@ func TestTrouble(t *testing.T) {
 	} {
 		if got := trouble(test.err); !strings.Contains(got, test.want) {
 			t.Errorf("%v: %q, want %q", test.err, got, test.want)
+		}
+	}
+}
+
+// A role that lacks a right learns what to have granted; what has a hint of its own
+// keeps it, and what is no lack of a grant has none.
+func TestExplainSaysWhatToGrant(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		err  *pgconn.PgError
+		want string
+		not  string
+	}{
+		{&pgconn.PgError{Code: "42501", Message: "permission denied for function things"}, "SELECT casq.grant_to('role', 'follower')", ""},
+		{&pgconn.PgError{Code: "42501", Message: "permission denied for schema casq", Hint: "Ask somebody."}, "; HINT: Ask somebody.", "grant_to"},
+		{&pgconn.PgError{Code: "42501", Message: "must be owner of function things"}, "must be owner", "HINT"},
+	} {
+		got := Explain(fmt.Errorf("list things: %w", test.err))
+		if !strings.Contains(got, test.want) || test.not != "" && strings.Contains(got, test.not) {
+			t.Errorf("%s: %q; want %q in it, and not %q", test.err.Message, got, test.want, test.not)
 		}
 	}
 }
