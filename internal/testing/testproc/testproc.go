@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -98,20 +99,31 @@ func Start(t testing.TB, name string, args ...string) *Process {
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stdout, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
 	if err != nil {
 		t.Fatalf("start child %s: %v", name, err)
 	}
-	p := &Process{t: t, cmd: cmd, lines: make(chan string, 1000), ended: make(chan struct{})}
-	go p.read(stdout)
+	p, started := &Process{t: t, cmd: cmd, lines: make(chan string, 1000), ended: make(chan struct{})}, make(chan error)
+	go p.attend(stdout, started)
+	if err := <-started; err != nil {
+		t.Fatalf("start child %s: %v", name, err)
+	}
 	t.Cleanup(p.Kill)
 	return p
 }
 
-func (p *Process) read(stdout io.Reader) {
+// attend keeps the thread that starts the child for as long as that lives: the
+// kill at the parent's death comes when the thread that forked ends, and a thread
+// may well end before the process does (package landlock ends those that it has
+// confined).
+func (p *Process) attend(stdout io.Reader, started chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	defer close(p.ended)
+	err := p.cmd.Start()
+	started <- err
+	if err != nil {
+		return
+	}
 	scanner := bufio.NewScanner(stdout)
 	for scanner.Scan() {
 		select {

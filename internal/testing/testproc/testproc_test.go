@@ -9,6 +9,7 @@ import (
 	"casq/internal/testing/testproc"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) {
@@ -40,6 +41,36 @@ func TestFrozenChildIsKilled(t *testing.T) {
 	p := testproc.Start(t, "freezing", "nothing")
 	p.AwaitFrozen("frozen with nothing")
 	p.Kill()
+}
+
+// The thread that started it may end while the child lives.
+func TestChildOutlivesAThread(t *testing.T) {
+	t.Parallel()
+	started := make(chan *testproc.Process)
+	go onThreadThatEnds(func() { started <- testproc.Start(t, "freezing", "nothing") })
+	p := <-started
+	p.AwaitFrozen("frozen with nothing")
+	for thread := <-ended; unix.Tgkill(unix.Getpid(), thread, 0) == nil; {
+		runtime.Gosched()
+	}
+	p.Thaw()
+	p.Await("thawed")
+}
+
+var ended = make(chan int, 1)
+
+// onThreadThatEnds calls f on a thread that ends with it. The main one cannot.
+func onThreadThatEnds(f func()) {
+	runtime.LockOSThread() // never unlocked
+	if unix.Gettid() == unix.Getpid() {
+		done := make(chan struct{})
+		go func() { defer close(done); onThreadThatEnds(f) }()
+		<-done
+		runtime.UnlockOSThread()
+		return
+	}
+	f()
+	ended <- unix.Gettid()
 }
 
 func TestPeakMemoryStays(t *testing.T) {
