@@ -92,7 +92,8 @@ func (q *Queue) known(ctx context.Context, name, what string, err error) error {
 
 // Cancel ends the jobs of a version in tx, and the run that has the thing as
 // job running, whatever its version is; 0: none has. Jobs that wait are ended by
-// tx, runs when their process hears of it, which is best effort.
+// tx, runs when their process hears of it: River's notice may be lost, and the
+// registry's row is read within two seconds.
 func (q *Queue) Cancel(ctx context.Context, tx pgx.Tx, token registry.Token, running int64) (ended int, err error) {
 	rows, err := tx.Query(ctx, thingSQL, token.Kind, token.ResourceID, token.Version, running)
 	if err != nil {

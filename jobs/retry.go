@@ -31,7 +31,7 @@ func (w *Worker) judge(ctx context.Context, job *rivertype.JobRow, claim *regist
 	end := ending{cause: explain(ctx, cause), river: cause}
 	switch {
 	case errors.Is(cause, transfer.ErrBadPlace), errors.Is(cause, transfer.ErrBadPayload), errors.Is(cause, transfer.ErrTooLarge),
-		errors.Is(context.Cause(ctx), river.ErrJobCancelledRemotely):
+		cancelled(ctx):
 		end.river = river.JobCancel(cause)
 	case errors.Is(cause, transfer.ErrMissing):
 		wait := backOff(claim.Attempts, maxMissing, job)

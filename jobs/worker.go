@@ -198,13 +198,20 @@ func explain(ctx context.Context, cause error) error {
 	if errors.Is(cause, transfer.ErrChanged) {
 		return fmt.Errorf("changed at the source without an event: %w", cause)
 	}
-	if errors.Is(context.Cause(ctx), river.ErrJobCancelledRemotely) {
+	if cancelled(ctx) {
 		return registry.ErrCancelled
 	}
 	if ctx.Err() != nil && errors.Is(cause, ctx.Err()) {
 		return fmt.Errorf("%w (%w)", cause, context.Cause(ctx))
 	}
 	return cause
+}
+
+// cancelled tells whether an operator has cancelled the run: River says so at
+// once where it is heard, and the row says so in any case.
+func cancelled(ctx context.Context) bool {
+	cause := context.Cause(ctx)
+	return errors.Is(cause, river.ErrJobCancelledRemotely) || errors.Is(cause, registry.ErrCancelled)
 }
 
 func (w *Worker) stopping() bool {

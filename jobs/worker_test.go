@@ -272,9 +272,10 @@ func TestInterruptedWork(t *testing.T) {
 		jobs     int
 		err      error
 	}{
-		"the worker stops":     {cause: context.Canceled, stopping: true, status: "pending", jobs: 2},
-		"the job times out":    {cause: context.DeadlineExceeded, status: "failed", says: "deadline exceeded", retries: true, jobs: 1, err: context.Canceled},
-		"the job is cancelled": {cause: rivertype.ErrJobCancelledRemotely, status: "failed", says: "cancelled by an operator", jobs: 1, err: river.JobCancel(nil)},
+		"the worker stops":        {cause: context.Canceled, stopping: true, status: "pending", jobs: 2},
+		"the job times out":       {cause: context.DeadlineExceeded, status: "failed", says: "deadline exceeded", retries: true, jobs: 1, err: context.Canceled},
+		"the version is given up": {cause: registry.ErrCancelled, status: "failed", says: "cancelled by an operator", jobs: 1, err: river.JobCancel(nil)},
+		"the job is cancelled":    {cause: rivertype.ErrJobCancelledRemotely, status: "failed", says: "cancelled by an operator", jobs: 1, err: river.JobCancel(nil)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -17,7 +17,9 @@ var (
 	cancelSQL string
 )
 
-// ErrCancelled is what the row says of a version that an operator has given up.
+// ErrCancelled is what the row says of a version that an operator has given up,
+// and the cause of the end of its run's context. The row's words are what counts:
+// whoever finds them there begins no run of that version.
 var ErrCancelled = errors.New("cancelled by an operator")
 
 // Canceller ends jobs in a transaction that is under way: those of a version
@@ -49,9 +51,8 @@ type Cancelled struct {
 // the run that has the thing is told to stop, and the row says failed. A new
 // version starts it again, by [ResyncOne] or by the next event.
 //
-// A run that is past its point of no return, or whose process does not hear of
-// it, still publishes what it has; then the row says that it is in place. A
-// worker that stops or dies at this very moment may hand the thing on.
+// A run that is past its point of no return still publishes what it has; then the
+// row says that it is in place. A job that was on its way begins nothing.
 func Cancel(ctx context.Context, pool *pgxpool.Pool, jobs Canceller, kind, resourceID string, opts CancelOptions) (c Cancelled, err error) {
 	err = pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{}, func(tx pgx.Tx) error {
 		var claimed bool

@@ -153,7 +153,7 @@ func (r *Registry) tryClaims(group []*claiming) error {
 
 	batch := &pgx.Batch{}
 	batch.Queue(lockSQL, kinds, ids)
-	batch.Queue(claimSQL, kinds, ids, versions, claims, jobs, r.process.id).Query(func(rows pgx.Rows) error {
+	batch.Queue(claimSQL, kinds, ids, versions, claims, jobs, r.process.id, ErrCancelled.Error()).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			c := &Claim{}
 			if err := rows.Scan(&c.ID, &c.Payload, &c.Deleted, &c.Incarnation, &c.Fresh, &c.First, &c.Attempts); err != nil {
@@ -163,7 +163,7 @@ func (r *Registry) tryClaims(group []*claiming) error {
 		}
 		return rows.Err()
 	})
-	batch.Queue(askSQL, kinds, ids, versions, claims).Query(func(rows pgx.Rows) error {
+	batch.Queue(askSQL, kinds, ids, versions, claims, ErrCancelled.Error()).Query(func(rows pgx.Rows) error {
 		var id uuid.UUID
 		_, err := pgx.ForEachRow(rows, []any{&id}, func() error { asked[id] = true; return nil })
 		return err

@@ -67,15 +67,15 @@ func statements(process uuid.UUID) map[string]func(n int) (sql string, args []an
 		},
 		"claim": func(n int) (string, []any) {
 			kinds, ids, versions, claims := keys(n)
-			return claimSQL, []any{kinds, ids, versions, claims, numbers(n), process}
+			return claimSQL, []any{kinds, ids, versions, claims, numbers(n), process, ErrCancelled.Error()}
 		},
 		"ask": func(n int) (string, []any) {
 			kinds, ids, versions, claims := keys(n)
-			return askSQL, []any{kinds, ids, versions, claims}
+			return askSQL, []any{kinds, ids, versions, claims, ErrCancelled.Error()}
 		},
 		"lost": func(n int) (string, []any) {
 			kinds, ids, versions, claims := keys(n)
-			return lostSQL, []any{kinds, ids, versions, claims, numbers(n), make([]bool, n)}
+			return lostSQL, []any{kinds, ids, versions, claims, numbers(n), make([]bool, n), ErrCancelled.Error()}
 		},
 		"verdict": func(n int) (string, []any) {
 			kinds, ids, versions, claims := keys(n)

@@ -78,7 +78,7 @@ func (p *Process) Done() context.Context { return p.ctx }
 
 // Context returns a context for a claim's long work: it ends with parent, with
 // the process, and when the claim is found to be lost, or the thing deleted or
-// replaced. The claim is watched until stop is called.
+// replaced, or its version cancelled. The claim is watched until stop is called.
 func (p *Process) Context(parent context.Context, c *Claim) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	unhook := context.AfterFunc(p.ctx, func() { cancel(context.Cause(p.ctx)) })

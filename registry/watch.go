@@ -23,6 +23,9 @@ const watchInterval = time.Second
 // watchPage is how many claims are looked at in one statement.
 const watchPage = 1000
 
+// causes are lost.sql's words.
+var causes = map[string]error{"fenced": ErrFenced, "replaced": ErrReplaced, "cancelled": ErrCancelled}
+
 // held is a claim whose work is under way.
 type held struct {
 	claim  *Claim
@@ -31,8 +34,11 @@ type held struct {
 }
 
 // watchClaims cancels work that is for nothing: single claims that were taken
-// over, and things that were deleted or replaced. It only saves work, and lets
-// the removal begin soon: neither could be written.
+// over, and things that were deleted or replaced. That only saves work, and lets
+// the removal begin soon: neither could be written. A run that an operator has
+// cancelled hears of it here when River's notice has not reached this process: a
+// notice is lost while nobody listens, as after a failover, and River itself asks
+// only each minute.
 func (p *Process) watchClaims(ctx context.Context) error {
 	for page := range slices.Chunk(p.longHeld(), watchPage) {
 		if err := p.watchPage(ctx, page); err != nil {
@@ -53,18 +59,14 @@ func (p *Process) watchPage(ctx context.Context, claims []*Claim) error {
 		kinds, keys, ids = append(kinds, c.Kind), append(keys, c.ResourceID), append(ids, c.ID)
 		versions, incarnations, deleted = append(versions, c.Version), append(incarnations, c.Incarnation), append(deleted, c.Deleted)
 	}
-	rows, err := p.cfg.Pool.Query(ctx, lostSQL, kinds, keys, versions, ids, incarnations, deleted)
+	rows, err := p.cfg.Pool.Query(ctx, lostSQL, kinds, keys, versions, ids, incarnations, deleted, ErrCancelled.Error())
 	if err != nil {
 		return err
 	}
 	var id uuid.UUID
-	var lost bool
-	_, err = pgx.ForEachRow(rows, []any{&id, &lost}, func() error {
-		cause := ErrReplaced
-		if lost {
-			cause = ErrFenced
-		}
-		p.end(id, cause)
+	var why string
+	_, err = pgx.ForEachRow(rows, []any{&id, &why}, func() error {
+		p.end(id, causes[why])
 		return nil
 	})
 	return err

@@ -33,15 +33,19 @@ func TestWorkForNothingIsCancelled(t *testing.T) {
 		change  change
 		cause   error // nil: it goes on
 	}{
-		"nothing happens":          {false, func(string) {}, nil},
-		"updated":                  {false, events(eventlog.Updated), nil},
-		"deleted":                  {false, events(eventlog.Deleted), ErrReplaced},
-		"replaced":                 {false, events(eventlog.Deleted, eventlog.Created), ErrReplaced},
-		"deleted and created":      {false, func(key string) { events(eventlog.Deleted)(key); events(eventlog.Created)(key) }, ErrReplaced},
-		"removal, nothing happens": {true, func(string) {}, nil},
-		"removal, created again":   {true, events(eventlog.Created), ErrReplaced},
-		"removal, deleted again":   {true, events(eventlog.Deleted), ErrReplaced},
-		"the row is gone":          {false, func(key string) { b.exec(t, "DELETE FROM casq.registry WHERE resource_id = $1", key) }, ErrFenced},
+		"nothing happens":            {false, func(string) {}, nil},
+		"updated":                    {false, events(eventlog.Updated), nil},
+		"deleted":                    {false, events(eventlog.Deleted), ErrReplaced},
+		"replaced":                   {false, events(eventlog.Deleted, eventlog.Created), ErrReplaced},
+		"deleted and created":        {false, func(key string) { events(eventlog.Deleted)(key); events(eventlog.Created)(key) }, ErrReplaced},
+		"removal, nothing happens":   {true, func(string) {}, nil},
+		"removal, created again":     {true, events(eventlog.Created), ErrReplaced},
+		"removal, deleted again":     {true, events(eventlog.Deleted), ErrReplaced},
+		"cancelled":                  {false, func(key string) { b.cancel(t, key) }, ErrCancelled},
+		"updated, and cancelled":     {false, func(key string) { events(eventlog.Updated)(key); b.cancel(t, key) }, ErrCancelled},
+		"removal, cancelled":         {true, func(key string) { b.cancel(t, key) }, ErrCancelled},
+		"cancelled, asked for again": {false, func(key string) { b.cancel(t, key); events(eventlog.Updated)(key) }, nil},
+		"the row is gone":            {false, func(key string) { b.exec(t, "DELETE FROM casq.registry WHERE resource_id = $1", key) }, ErrFenced},
 		"the claim is gone": {false, func(key string) {
 			b.exec(t, "UPDATE casq.registry SET claim = NULL, claim_process = NULL WHERE resource_id = $1", key)
 		}, ErrFenced},
