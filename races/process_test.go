@@ -11,13 +11,13 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"casq/internal/testing/child"
 	"casq/internal/worker"
 
 	"golang.org/x/sys/unix"
@@ -65,7 +65,7 @@ func workerMain() int {
 	var once sync.Once
 	cfg.Hook = func(point string) {
 		if point == spec.At {
-			once.Do(func() { signalSelf(spec.Signal) })
+			once.Do(func() { child.SignalSelf(spec.Signal) })
 		}
 	}
 	if err := worker.Run(ctx, cfg); err != nil {
@@ -89,20 +89,10 @@ func (s workerSpec) config(logger *slog.Logger) worker.Config {
 	}
 }
 
-// signalSelf signals the calling thread, which takes the signal before it
-// returns from the call.
-func signalSelf(s syscall.Signal) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	_ = unix.Tgkill(os.Getpid(), unix.Gettid(), s)
-}
-
-// process is a child of this process. It dies with it.
+// process is a worker in a child of this process.
 type process struct {
-	cmd     *exec.Cmd
-	log     *lockedBuffer
-	stopped chan struct{} // has stopped itself
-	done    chan struct{} // has ended
+	*child.Process
+	log *lockedBuffer
 }
 
 // startWorker starts a worker in a process of its own.
@@ -112,68 +102,34 @@ func startWorker(t *testing.T, spec workerSpec) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{
-		cmd: exec.CommandContext(context.WithoutCancel(t.Context()), os.Args[0]), log: &lockedBuffer{},
-		stopped: make(chan struct{}, 1), done: make(chan struct{}),
-	}
-	p.cmd.Env = append(p.cmd.Environ(), childVariable+"="+workerChild, workerVariable+"="+string(encoded))
+	log := &lockedBuffer{}
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), os.Args[0])
+	cmd.Env = append(cmd.Environ(), childVariable+"="+workerChild, workerVariable+"="+string(encoded))
 	if spec.Path != "" {
-		p.cmd.Env = append(p.cmd.Env, "PATH="+spec.Path+":/usr/local/bin:/usr/bin:/bin")
+		cmd.Env = append(cmd.Env, "PATH="+spec.Path+":/usr/local/bin:/usr/bin:/bin")
 	}
-	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	started := make(chan error, 1)
-	go p.attend(started)
-	if err := <-started; err != nil {
+	cmd.Stdout, cmd.Stderr = log, log
+	started, err := child.Start(cmd)
+	if err != nil {
 		t.Fatalf("start worker: %v", err)
 	}
+	p := &process{started, log}
 	t.Cleanup(func() {
-		_ = p.cmd.Process.Kill()
-		<-p.done
+		p.Kill()
 		if t.Failed() {
-			t.Logf("process %d, to be signalled at %q, wrote:\n%s", p.cmd.Process.Pid, spec.At, p.log)
+			t.Logf("process %d, to be signalled at %q, wrote:\n%s", p.Pid(), spec.At, p.log)
 		}
 	})
 	return p
-}
-
-// attend starts the process and waits for its stops and its end, all on one
-// thread: the death of the thread that forked is what Pdeathsig looks at.
-func (p *process) attend(started chan<- error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	err := p.cmd.Start()
-	started <- err
-	if err != nil {
-		return
-	}
-	defer close(p.done)
-	for {
-		const childStopped = 5 // CLD_STOPPED
-		var info unix.Siginfo
-		err := unix.Waitid(unix.P_PID, p.cmd.Process.Pid, &info, unix.WEXITED|unix.WSTOPPED|unix.WNOWAIT, nil)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil || info.Code != childStopped {
-			_ = p.cmd.Wait()
-			return
-		}
-		_ = unix.Waitid(unix.P_PID, p.cmd.Process.Pid, nil, unix.WSTOPPED, nil)
-		select {
-		case p.stopped <- struct{}{}:
-		default:
-		}
-	}
 }
 
 // frozen returns when the process has stopped itself.
 func (p *process) frozen(t *testing.T) {
 	t.Helper()
 	select {
-	case <-p.stopped:
-	case <-p.done:
-		t.Fatalf("the worker ended (%v) before it was frozen", p.cmd.ProcessState)
+	case <-p.Frozen():
+	case <-p.Ended():
+		t.Fatalf("the worker ended (%v) before it was frozen", p.Err())
 	case <-time.After(takeoverPatience):
 		t.Fatal("the worker did not come to the point where it freezes")
 	}
@@ -183,15 +139,18 @@ func (p *process) frozen(t *testing.T) {
 func (p *process) killed(t *testing.T) {
 	t.Helper()
 	p.ended(t)
-	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
-		t.Fatalf("the worker ended with %v, want SIGKILL", p.cmd.ProcessState)
+	if exit, ok := errors.AsType[*exec.ExitError](p.Err()); ok {
+		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signal() == syscall.SIGKILL {
+			return
+		}
 	}
+	t.Fatalf("the worker ended with %v, want SIGKILL", p.Err())
 }
 
 // freeze stops a process wherever it is.
 func (p *process) freeze(t *testing.T) {
 	t.Helper()
-	if err := p.cmd.Process.Signal(unix.SIGSTOP); err != nil {
+	if err := p.Signal(unix.SIGSTOP); err != nil {
 		t.Fatalf("freeze the worker: %v", err)
 	}
 	p.frozen(t)
@@ -200,7 +159,7 @@ func (p *process) freeze(t *testing.T) {
 // thaw lets a frozen process go on.
 func (p *process) thaw(t *testing.T) {
 	t.Helper()
-	if err := p.cmd.Process.Signal(unix.SIGCONT); err != nil {
+	if err := p.Signal(unix.SIGCONT); err != nil {
 		t.Fatalf("thaw the worker: %v", err)
 	}
 }
@@ -208,19 +167,19 @@ func (p *process) thaw(t *testing.T) {
 // stop ends the process in order: what it has in hand is done with then.
 func (p *process) stop(t *testing.T) {
 	t.Helper()
-	if err := p.cmd.Process.Signal(unix.SIGTERM); err != nil {
+	if err := p.Signal(unix.SIGTERM); err != nil {
 		t.Fatalf("stop the worker: %v", err)
 	}
 	p.ended(t)
-	if !p.cmd.ProcessState.Success() {
-		t.Fatalf("the worker ended with %v, want success", p.cmd.ProcessState)
+	if p.Err() != nil {
+		t.Fatalf("the worker ended with %v, want success", p.Err())
 	}
 }
 
 func (p *process) ended(t *testing.T) {
 	t.Helper()
 	select {
-	case <-p.done:
+	case <-p.Ended():
 	case <-time.After(takeoverPatience):
 		t.Fatal("the worker does not end")
 	}

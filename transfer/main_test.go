@@ -8,12 +8,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+
+	"casq/internal/testing/child"
 
 	"github.com/google/uuid"
 	"go.uber.org/goleak"
@@ -112,72 +113,60 @@ func (s *childSpec) hook(point string) {
 	if point != s.At {
 		return
 	}
-	s.once.Do(func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		_ = unix.Tgkill(os.Getpid(), unix.Gettid(), unix.Signal(s.Signal))
-	})
+	s.once.Do(func() { child.SignalSelf(syscall.Signal(s.Signal)) })
 }
 
-// child is a process that runs a childSpec.
-type child struct {
-	cmd *exec.Cmd
-	out *strings.Builder
+// process is a child that runs a childSpec.
+type process struct {
+	*child.Process
+	out *strings.Builder // read it when the process has ended
 }
 
-func startChild(t *testing.T, spec *childSpec) *child {
+func startChild(t *testing.T, spec *childSpec) *process {
 	t.Helper()
 	encoded, err := json.Marshal(spec)
 	must(t, err)
-	c := &child{cmd: exec.CommandContext(t.Context(), os.Args[0], childArgument, string(encoded)), out: &strings.Builder{}}
-	c.cmd.Stdout, c.cmd.Stderr = c.out, c.out
-	must(t, c.cmd.Start())
-	t.Cleanup(func() {
-		if c.cmd.ProcessState == nil {
-			_ = c.cmd.Process.Kill()
-			_ = c.cmd.Wait()
-		}
-	})
-	return c
+	out := &strings.Builder{}
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), os.Args[0], childArgument, string(encoded))
+	cmd.Stdout, cmd.Stderr = out, out
+	started, err := child.Start(cmd)
+	must(t, err)
+	t.Cleanup(started.Kill)
+	return &process{started, out}
 }
 
 // startFrozen returns when the child has stopped itself at the point.
-func startFrozen(t *testing.T, spec *childSpec) *child {
+func startFrozen(t *testing.T, spec *childSpec) *process {
 	t.Helper()
 	spec.Signal = int(unix.SIGSTOP)
-	c := startChild(t, spec)
-	var status unix.WaitStatus
-	for {
-		_, err := unix.Wait4(c.cmd.Process.Pid, &status, unix.WUNTRACED, nil)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		must(t, err)
-		break
+	p := startChild(t, spec)
+	select {
+	case <-p.Frozen():
+	case <-p.Ended():
+		t.Fatalf("child ended before %s: %s", spec.At, p.out)
 	}
-	if !status.Stopped() {
-		t.Fatalf("child ended before %s: %s", spec.At, c.out)
-	}
-	return c
+	return p
 }
 
 // thaw lets the child go on and returns what it says at its end.
-func (c *child) thaw(t *testing.T) string {
+func (p *process) thaw(t *testing.T) string {
 	t.Helper()
-	must(t, c.cmd.Process.Signal(unix.SIGCONT))
-	must(t, c.cmd.Wait())
-	return strings.TrimSpace(c.out.String())
+	must(t, p.Signal(unix.SIGCONT))
+	must(t, p.Err())
+	return strings.TrimSpace(p.out.String())
 }
 
 // runKilled runs a child that kills itself at the point.
 func runKilled(t *testing.T, spec *childSpec) {
 	t.Helper()
 	spec.Signal = int(unix.SIGKILL)
-	c := startChild(t, spec)
-	err := c.cmd.Wait()
-	if status, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() {
-		t.Fatalf("child was not killed at %s: %v: %s", spec.At, err, c.out)
+	p := startChild(t, spec)
+	if exit, ok := errors.AsType[*exec.ExitError](p.Err()); ok {
+		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+			return
+		}
 	}
+	t.Fatalf("child was not killed at %s: %v: %s", spec.At, p.Err(), p.out)
 }
 
 func must(t *testing.T, err error) {

@@ -162,7 +162,7 @@ func TestGitDiesWithItsParent(t *testing.T) {
 	handle, err := unix.PidfdOpen(pid(), 0)
 	must(t, err)
 	defer func() { must(t, unix.Close(handle)) }()
-	must(t, worker.cmd.Process.Kill())
+	worker.Kill()
 	n := 0
 	err = eintr(func() (err error) {
 		n, err = unix.Poll([]unix.PollFd{{Fd: int32(handle), Events: unix.POLLIN}}, 30_000)
@@ -201,7 +201,7 @@ func TestFrozenGit(t *testing.T) {
 	gitIn(t, dir, "update-ref", "refs/heads/main", original)
 	b.mustSync(t, "r.git")
 	must(t, os.WriteFile(thaw, []byte("commit\n"), 0o600))
-	must(t, worker.cmd.Wait())
+	must(t, worker.Err())
 	if said := strings.TrimSpace(worker.out.String()); said != "fenced" {
 		t.Fatalf("late process says %q", said)
 	}

@@ -58,7 +58,7 @@ func failover(ctx context.Context) (_ []result, err error) {
 	}
 	f := &failoverSite{redis: redis, took: make(map[string][]float64)}
 	f.Group = workers.New(workers.Config{Program: program, DB: s.pool, URL: s.url, RedisURL: redis.URL(), Lease: failoverLease})
-	defer func() { err = errors.Join(err, f.Close()) }()
+	defer f.Close()
 	if err := f.play(ctx); err != nil {
 		return nil, err
 	}

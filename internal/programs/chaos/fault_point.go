@@ -161,22 +161,18 @@ var neverStarted = func() chan struct{} {
 
 // end is closed when the process that runs at present has ended.
 func (p *process) end() <-chan struct{} {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.cmd == nil {
-		return neverStarted
+	if running := p.now(); running != nil {
+		return running.Ended()
 	}
-	return p.ended
+	return neverStarted
 }
 
 // pid is that of the process that runs at present; 0: none.
 func (p *process) pid() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.cmd == nil {
-		return 0
+	if running := p.now(); running != nil {
+		return running.Pid()
 	}
-	return p.cmd.Process.Pid
+	return 0
 }
 
 // frozen tells whether the process is stopped.

@@ -7,10 +7,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"sync"
 	"syscall"
 	"time"
+
+	"casq/internal/testing/child"
 )
 
 // process is a worker that is killed, frozen and started again. When it ends
@@ -22,12 +23,10 @@ type process struct {
 	orderFile                              string
 	timeline                               *timeline
 
-	mu     sync.Mutex
-	cmd    *exec.Cmd
-	ended  chan struct{} // closed when cmd has ended
-	err    error         // how cmd ended
-	wanted bool          // it is to be running
-	group  sync.WaitGroup
+	mu      sync.Mutex
+	running *child.Process // nil: none
+	wanted  bool           // it is to be running
+	group   sync.WaitGroup
 }
 
 func newProcess(c *chaos, s spec) (*process, error) {
@@ -58,7 +57,7 @@ func (p *process) start() error {
 
 // launch is start for one who has the mutex.
 func (p *process) launch() error {
-	if p.cmd != nil {
+	if p.running != nil {
 		return nil
 	}
 	log, err := os.OpenFile(p.logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -66,41 +65,30 @@ func (p *process) launch() error {
 		return fmt.Errorf("open the log of %s: %w", p.name, err)
 	}
 	defer log.Close()
-	//nolint:noctx // it is stopped in order, not killed when a context ends
-	cmd := exec.Command(p.program, workerArgument, p.specFile)
+	cmd := exec.CommandContext(context.Background(), p.program, workerArgument, p.specFile)
 	cmd.Env = []string{"PATH=" + p.path, "TMPDIR=" + os.TempDir()}
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	started, ended := make(chan error), make(chan struct{})
-	p.group.Go(func() { p.attend(cmd, started, ended) })
-	if err := <-started; err != nil {
+	running, err := child.Start(cmd)
+	if err != nil {
 		return fmt.Errorf("start %s: %w", p.name, err)
 	}
-	p.cmd, p.ended = cmd, ended
+	p.running = running
+	p.group.Go(func() { p.attend(running) })
 	return nil
 }
 
 // restartPause is a supervisor's, after a process that ended by itself.
 const restartPause = 500 * time.Millisecond
 
-// attend keeps the thread that starts the process: the signal for the parent's
-// death is that of the thread's.
-func (p *process) attend(cmd *exec.Cmd, started chan<- error, ended chan<- struct{}) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	err := cmd.Start()
-	started <- err
-	if err != nil {
-		return
-	}
-	err = cmd.Wait()
+// attend waits for the process's end, and starts it again if nobody asked for it.
+func (p *process) attend(running *child.Process) {
+	err := running.Err()
 	p.mu.Lock()
-	p.cmd, p.err = nil, err
+	p.running = nil
 	again := p.wanted
-	close(ended)
 	p.mu.Unlock()
 	if again {
-		p.timeline.say("%s ended by itself (%v) and is started again", p.name, cmd.ProcessState)
+		p.timeline.say("%s ended by itself (%v) and is started again", p.name, err)
 		time.Sleep(restartPause)
 		p.restart()
 	}
@@ -119,9 +107,15 @@ func (p *process) restart() {
 
 // signal sends a signal; false when the process is not there.
 func (p *process) signal(s syscall.Signal) bool {
+	running := p.now()
+	return running != nil && running.Signal(s) == nil
+}
+
+// now is the process that runs at present; nil: none.
+func (p *process) now() *child.Process {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.cmd != nil && p.cmd.Process.Signal(s) == nil
+	return p.running
 }
 
 // down ends the process by a signal and returns how it ended; nil when it was
@@ -129,22 +123,20 @@ func (p *process) signal(s syscall.Signal) bool {
 func (p *process) down(ctx context.Context, s syscall.Signal) error {
 	p.mu.Lock()
 	p.wanted = false
-	cmd, ended := p.cmd, p.ended
+	running := p.running
 	p.mu.Unlock()
-	if cmd == nil {
+	if running == nil {
 		return nil
 	}
-	if err := cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("signal %s: %w", p.name, err)
+	if err := running.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("stop %s: %w", p.name, err)
 	}
 	select {
-	case <-ended:
+	case <-running.Ended():
+		return running.Err()
 	case <-ctx.Done():
 		return fmt.Errorf("stop %s: %w", p.name, context.Cause(ctx))
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.err
 }
 
 // stop ends the process for good, by SIGKILL if it takes too long.

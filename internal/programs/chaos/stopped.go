@@ -3,11 +3,10 @@ package main
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
 	"syscall"
 
-	"golang.org/x/sys/unix"
+	"casq/internal/testing/child"
 )
 
 // stopped tells whether the kernel has stopped a process. The state follows the
@@ -28,16 +27,8 @@ func obeyOrders(file string) func(point string) {
 		}
 		for _, s := range []syscall.Signal{syscall.SIGKILL, syscall.SIGSTOP} {
 			if string(text) == order(point, s) && os.Remove(file) == nil {
-				signalSelf(s)
+				child.SignalSelf(s)
 			}
 		}
 	}
-}
-
-// signalSelf signals the calling thread, which takes the signal before it
-// returns from the call.
-func signalSelf(s syscall.Signal) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	_ = unix.Tgkill(os.Getpid(), unix.Gettid(), s)
 }

@@ -16,8 +16,8 @@ type demo struct {
 	path string // PATH of children
 
 	sites    sites
-	workers  []*child
-	followed *child // the second site's worker
+	workers  []*siteWorker
+	followed *siteWorker // the second site's worker
 
 	own          string // the git folder of this repository; "" if there is none
 	scan         *scan
@@ -141,7 +141,7 @@ func (d *demo) play(ctx context.Context, fail context.CancelCauseFunc) error {
 func (d *demo) close(ctx context.Context) error {
 	began := time.Now()
 	for _, worker := range d.workers {
-		worker.kill()
+		worker.Kill()
 	}
 	err := d.sites.stop(ctx)
 	d.cfg.Logger.DebugContext(ctx, "servers stopped", "duration", time.Since(began))

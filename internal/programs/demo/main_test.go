@@ -157,7 +157,7 @@ func (b *testBundle) run(ctx context.Context) (string, error) {
 		defer b.mu.Unlock()
 		b.places = append(b.places, d.work.dir, d.sites.primary.Dir(), d.sites.standby.Dir(), d.sites.second.Dir(), d.sites.redis.Dir())
 		for _, worker := range d.workers {
-			pids = append(pids, worker.cmd.Process.Pid)
+			pids = append(pids, worker.Pid())
 		}
 	})
 	err := run(ctx, b.config)

@@ -49,7 +49,7 @@ func play(ctx context.Context, cfg config) (err error) {
 		Program: cfg.program, DB: s.db, URL: s.url, RedisURL: s.redis.URL(), Lease: cfg.lease,
 		Told: func(e workers.Entry) { f.story.add(e) },
 	})
-	defer func() { err = errors.Join(err, f.workers.Close()) }()
+	defer f.workers.Close()
 	f.story = newStory(cfg.out, f.workers.Name)
 	f.story.begin(fmt.Sprintf("Three workers, a lease of %s. What they log, with seconds since the start:", cfg.lease))
 	if err := f.scenes(ctx); err != nil {

@@ -3,7 +3,6 @@ package workers
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -11,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"casq/internal/testing/child"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -36,7 +37,7 @@ type Group struct {
 	telling sync.Mutex
 
 	mu      sync.Mutex
-	workers map[string]*process
+	workers map[string]*child.Process
 	names   map[int]string       // by pid, also of those that have ended
 	knows   map[string]time.Time // when a worker last learnt whose the log is
 }
@@ -47,12 +48,12 @@ func New(cfg Config) *Group {
 		cfg.Told = func(Entry) {}
 	}
 	return &Group{
-		cfg: cfg, workers: make(map[string]*process),
+		cfg: cfg, workers: make(map[string]*child.Process),
 		names: make(map[int]string), knows: make(map[string]time.Time),
 	}
 }
 
-// Start starts a worker under a name that none has which is there.
+// Start starts a worker, under a name that no worker has which still runs.
 func (c *Group) Start(name string) error {
 	encoded, err := json.Marshal(spec{Name: name, URL: c.cfg.URL, RedisURL: c.cfg.RedisURL, Lease: c.cfg.Lease})
 	if err != nil {
@@ -64,7 +65,7 @@ func (c *Group) Start(name string) error {
 	if err != nil {
 		return fmt.Errorf("start %s: %w", name, err)
 	}
-	c.workers[name], c.names[p.cmd.Process.Pid] = p, name
+	c.workers[name], c.names[p.Pid()] = p, name
 	return nil
 }
 
@@ -86,7 +87,7 @@ func (c *Group) tell(name string, line []byte) {
 }
 
 // worker returns the process of that name.
-func (c *Group) worker(name string) (*process, error) {
+func (c *Group) worker(name string) (*child.Process, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if p := c.workers[name]; p != nil {
@@ -101,7 +102,7 @@ func (c *Group) Signal(name string, s syscall.Signal) error {
 	if err != nil {
 		return err
 	}
-	return p.signal(s)
+	return p.Signal(s)
 }
 
 // Ended returns when a worker has ended, and how: nil when it stopped in order.
@@ -113,8 +114,8 @@ func (c *Group) Ended(ctx context.Context, name string) error {
 	select {
 	case <-ctx.Done():
 		return fmt.Errorf("wait until %s has ended: %w", name, context.Cause(ctx))
-	case <-p.ended:
-		return p.err
+	case <-p.Ended():
+		return p.Err()
 	}
 }
 
@@ -187,16 +188,14 @@ func (c *Group) Tally(ctx context.Context) (Tally, error) {
 }
 
 // Close ends all workers that are there.
-func (c *Group) Close() error {
+func (c *Group) Close() {
 	c.mu.Lock()
 	workers := c.workers
-	c.workers = make(map[string]*process)
+	c.workers = make(map[string]*child.Process)
 	c.mu.Unlock()
-	var errs []error
 	for _, p := range workers {
-		errs = append(errs, p.kill())
+		p.Kill()
 	}
-	return errors.Join(errs...)
 }
 
 // pollEvery is what a measured time may be too long by.
