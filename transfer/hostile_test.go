@@ -220,6 +220,7 @@ func TestReadOnlyTarget(t *testing.T) {
 	write(t, f.source, "k", "2")
 	_, err = run.Copy(t.Context(), nil)
 	must(t, err)
+	awaitExec()
 	must(t, unix.Mount("", small, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
 	wantError(t, run.Publish(t.Context()), unix.EROFS)
 	wantError(t, run.Remove(t.Context()), unix.EROFS)

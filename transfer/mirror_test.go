@@ -173,6 +173,7 @@ func TestRepositoryLeavesAHeldMirror(t *testing.T) {
 		t.Fatal("the mirror was used although a process holds on to it")
 	}
 	must(t, holder.Close())
+	awaitExec()
 	before = inode(t, place)
 	b.mustSync(t, "r.git")
 	if inode(t, place) != before {

@@ -188,10 +188,10 @@ func TestLargeListingsTakeTurns(t *testing.T) {
 		b.git.large <- struct{}{}
 	}
 	b.mustSync(t, "small.git")
+	run, err := b.Begin(t.Context(), b.place("large.git"))
+	must(t, err)
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, errors.New("no place was free"))
 	defer cancel()
-	run, err := b.Begin(ctx, b.place("large.git"))
-	must(t, err)
 	_, err = run.Copy(ctx, nil)
 	if err == nil || !strings.Contains(err.Error(), "no place was free") {
 		t.Errorf("error is %v", err)
