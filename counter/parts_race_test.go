@@ -5,7 +5,6 @@ import (
 	"maps"
 	"runtime"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -163,9 +162,7 @@ func TestTrackedAnewBeforeTheEnd(t *testing.T) {
 			t.Parallel()
 			s := newSlow(t)
 			s.wrong(t)
-			if name == "in one" {
-				s.once, s.cfg.SnapshotLimit = true, time.Minute
-			}
+			s.once = name == "in one"
 			hook, swapped := s.cfg.Hook, 0
 			s.cfg.Hook = func(point string) {
 				hook(point)
