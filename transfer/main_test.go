@@ -120,8 +120,8 @@ func (s *childSpec) hook(point string) {
 // exec: until then it has a copy of each descriptor, of those too that are closed
 // here meanwhile. Files stay open for writing by that, and locks stay taken.
 func awaitExec() {
-	syscall.ForkLock.Lock()
-	defer syscall.ForkLock.Unlock()
+	syscall.ForkLock.Lock()   // whoever forks has it until exec
+	syscall.ForkLock.Unlock() //nolint:gocritic,staticcheck // having had it is all
 }
 
 // process is a child that runs a childSpec.
