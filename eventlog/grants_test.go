@@ -88,6 +88,44 @@ func TestGrants(t *testing.T) {
 	}
 }
 
+// On a table of his own somebody chooses the types that a trigger's function works
+// with, and so the casts that it calls with the rights of its owner.
+func TestTriggerFunctionsAreNobodysElse(t *testing.T) {
+	t.Parallel()
+	b := setupTrack(t, docs, trackDocs)
+	url := b.db.RoleURL(t)
+	role := testdb.RoleName(t, url)
+	b.exec(t, `GRANT CREATE ON SCHEMA public TO `+role+`; SELECT casq.grant_to('`+role+`', 'operator')`)
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := run(context.Background(), conn, `DROP OWNED BY CURRENT_USER CASCADE`); err != nil {
+			t.Error(err)
+		}
+		conn.Close(context.Background())
+	})
+	err = run(t.Context(), conn, `CREATE TYPE mine AS ENUM ('a');
+		CREATE FUNCTION spied(mine) RETURNS regclass LANGUAGE plpgsql AS $$
+		BEGIN PERFORM set_config('spy.ran_as', current_user, false); RETURN 'pg_class'::regclass; END $$;
+		CREATE CAST (mine AS regclass) WITH FUNCTION spied(mine) AS IMPLICIT;
+		CREATE TABLE own (kind text, relation mine, scope_column text, size_column text)`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, function := range []string{"begin_counting", "on_life", "log_doc"} {
+		err := run(t.Context(), conn, `CREATE TRIGGER t AFTER INSERT ON own FOR EACH ROW EXECUTE FUNCTION casq.`+function+`()`)
+		var pgErr *pgconn.PgError
+		if !errors.As(err, &pgErr) || pgErr.Code != "42501" {
+			t.Errorf("casq.%s: got %v, want permission denied", function, err)
+		}
+		_ = run(t.Context(), conn, `INSERT INTO own VALUES ('doc', 'a')`)
+		_ = run(t.Context(), conn, `DROP TRIGGER IF EXISTS t ON own`)
+	}
+	wantUnspied(t, conn)
+}
+
 // The role that asks is the one that SET ROLE has set, not the one that logged in.
 func TestGrantsAreThoseOfTheCurrentRole(t *testing.T) {
 	t.Parallel()

@@ -1225,18 +1225,19 @@ CREATE OR REPLACE FUNCTION casq.grant_again()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
-    f regprocedure;
     g record;
 BEGIN
-    FOR f IN SELECT p.oid FROM pg_proc AS p CROSS JOIN LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a
-        WHERE p.pronamespace = 'casq'::regnamespace AND p.prosecdef AND a.grantee = 0
-    LOOP
-        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f);
-    END LOOP;
     FOR g IN SELECT t.role, p.privilege FROM casq.grants AS t JOIN casq.privileges() AS p USING (what)
         WHERE EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = t.role)
     LOOP
         EXECUTE format('GRANT %s TO %I', g.privilege, g.role);
+    END LOOP;
+    FOR g IN SELECT p.oid::regprocedure AS function, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS role
+        FROM pg_proc AS p CROSS JOIN LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a
+        WHERE p.pronamespace = 'casq'::regnamespace AND p.prosecdef AND a.grantee <> p.proowner
+          AND (a.grantee = 0 OR p.prorettype IN ('trigger'::regtype, 'event_trigger'::regtype))
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM %s', g.function, g.role);
     END LOOP;
 END $function$;
 
