@@ -52,6 +52,11 @@ var ErrNewer = errors.New("database is newer than this program")
 // It is left as it is.
 var ErrEarlier = errors.New("database was made by an earlier checkout, whose migrations this program does not continue")
 
+// ErrOwner is returned by [Up] when somebody else than the role that migrates owns
+// casq's schema. He would have the last word on what casq's functions call, and they
+// would run with the rights of the other.
+var ErrOwner = errors.New("the schema casq is another role's")
+
 // Status tells where a database stands. Version 0 is an empty database.
 type Status struct {
 	Version int32    // the newest migration applied
@@ -75,6 +80,9 @@ func Up(ctx context.Context, databaseURL string, logger *slog.Logger) error {
 				return fmt.Errorf("create schema %s: %w", schema, err)
 			}
 		}
+		if err := owned(ctx, conn); err != nil {
+			return err
+		}
 		migrator, err := open(ctx, conn)
 		if err != nil {
 			return err
@@ -91,6 +99,21 @@ func Up(ctx context.Context, databaseURL string, logger *slog.Logger) error {
 		}
 		return nil
 	})
+}
+
+// owned returns [ErrOwner] unless the schema is the own one.
+func owned(ctx context.Context, conn *pgx.Conn) error {
+	var owner, me string
+	err := conn.QueryRow(ctx, `SELECT nspowner::regrole::text, current_user::regrole::text
+		FROM pg_namespace WHERE nspname = 'casq'`).Scan(&owner, &me)
+	if err != nil {
+		return fmt.Errorf("look for the schema's owner: %w", err)
+	}
+	if owner != me {
+		return fmt.Errorf("%w: it belongs to %s, and this is %s; migrate as %[2]s,"+
+			" or, if it is empty, ALTER SCHEMA casq OWNER TO %[3]s", ErrOwner, owner, me)
+	}
+	return nil
 }
 
 // Down takes casq's migrations above version back. Version 0 removes

@@ -423,3 +423,29 @@ func TestOrdinaryRole(t *testing.T) {
 	must(t, migrations.Down(t.Context(), db.URL, 0, quiet))
 	same(t, "down to nothing, as superuser", catalog(t, super), before)
 }
+
+// Whoever owns the schema can put other functions in the place of casq's, and his
+// tables are trusted.
+func TestSchemaOfAnotherIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	testdb.NeedsSuperuser(t)
+	db := testdb.Empty(t)
+	super, role := db.Pool(t), testdb.RoleName(t, db.RoleURL(t))
+	_, err := super.Exec(t.Context(), "CREATE SCHEMA casq AUTHORIZATION "+role)
+	must(t, err)
+	t.Cleanup(func() {
+		// The role goes before the database does.
+		conn, err := pgx.Connect(context.Background(), db.URL)
+		must(t, err)
+		defer conn.Close(context.Background())
+		_, err = conn.Exec(context.Background(), "ALTER SCHEMA casq OWNER TO CURRENT_USER")
+		must(t, err)
+	})
+	err = migrations.Up(t.Context(), db.URL, quiet)
+	if !errors.Is(err, migrations.ErrOwner) || !strings.Contains(err.Error(), "migrate as "+role) {
+		t.Errorf("got %v; want that the schema is another's", err)
+	}
+	_, err = super.Exec(t.Context(), "ALTER SCHEMA casq OWNER TO CURRENT_USER")
+	must(t, err)
+	must(t, migrations.Up(t.Context(), db.URL, quiet))
+}
