@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -196,8 +198,17 @@ func (s *scan) look(ctx context.Context, host *pgxpool.Pool) (v *seen, err error
 		return v, fmt.Errorf("%w by another session: %w", errLocked, err)
 	case gone(err):
 		return v, s.goneOrMoved(ctx, err)
+	case altered(err):
+		return v, fmt.Errorf("%w: %w", errMoved, err)
 	}
 	return v, err
+}
+
+// altered tells whether casq.check_trusted has said that the snapshot is older than
+// the table. A standby that cancels a query gives the same code.
+func altered(err error) bool {
+	failure, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && failure.Code == "40001" && strings.HasPrefix(failure.Message, "casq: ")
 }
 
 func (s *scan) lookIn(ctx context.Context, tx pgx.Tx) (v seen, err error) {

@@ -199,3 +199,91 @@ func TestTrackedTableIsGivenAway(t *testing.T) {
 		})
 	}
 }
+
+// A table may be given away while a snapshot is open that still shows its owner of
+// before. Whoever holds that open waits for it.
+func TestTrackedTableIsGivenAwayBehindASnapshot(t *testing.T) {
+	t.Parallel()
+	testdb.NeedsSuperuser(t)
+	for name, ask := range map[string]string{
+		"insert": `INSERT INTO docs VALUES (2, 1, 1)`,
+		"update": `UPDATE docs SET size = 2`,
+		"delete": `DELETE FROM docs`,
+		"page":   `SELECT casq.things('doc', NULL, 10, NULL)`,
+		"keys":   `SELECT casq.things_of('doc', '{1}', NULL)`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b, attacker, conn := setupAttacker(t)
+			b.exec(t, docs+`; INSERT INTO docs VALUES (1, 1, 1); `+trackDocs+`; GRANT ALL ON docs TO `+attacker+
+				`; SELECT casq.grant_to('`+attacker+`', 'follower')`)
+			if err := run(t.Context(), conn, `BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT`); err != nil {
+				t.Fatal(err)
+			}
+			b.exec(t, `SET casq.aligning = 'on'; ALTER TABLE docs OWNER TO `+attacker+`; RESET casq.aligning`)
+			other, err := pgx.Connect(t.Context(), conn.Config().ConnString())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer other.Close(context.Background())
+			if err := run(t.Context(), other, traps["statistics"]); err != nil {
+				t.Fatal(err)
+			}
+			err = run(t.Context(), conn, ask)
+			if err := run(t.Context(), conn, `COMMIT`); err != nil { // or else, ROLLBACK
+				t.Fatal(err)
+			}
+			wantUnspied(t, conn)
+			var pgErr *pgconn.PgError
+			if !errors.As(err, &pgErr) || pgErr.Code != "40001" || pgErr.Hint == "" {
+				t.Errorf("got %v, want a failure to serialize, and a hint", err)
+			}
+		})
+	}
+}
+
+// What an older snapshot does not show need not be about whose a table is; and what
+// was rolled back is not.
+func TestTrackedTableIsAlteredBehindASnapshot(t *testing.T) {
+	t.Parallel()
+	b := setupTrack(t, docs, `INSERT INTO docs VALUES (1, 1, 1)`, trackDocs)
+	old, other := b.connect(t), b.connect(t)
+	for _, c := range []struct{ alter, begin, code string }{
+		{`BEGIN; COMMENT ON TABLE docs IS 'x'; ALTER TABLE docs ADD COLUMN c int; ROLLBACK`, `BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT`, ""},
+		{`GRANT SELECT ON docs TO PUBLIC`, `BEGIN; SELECT`, ""},
+		{`REVOKE SELECT ON docs FROM PUBLIC`, `BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT`, "40001"},
+		{`SELECT`, `BEGIN ISOLATION LEVEL REPEATABLE READ; SAVEPOINT s; ALTER TABLE docs ADD COLUMN c int; ROLLBACK TO s`, ""},
+		{`SELECT`, `BEGIN ISOLATION LEVEL REPEATABLE READ; ALTER TABLE docs ADD COLUMN c int`, ""},
+	} {
+		err := errors.Join(run(t.Context(), old, c.begin), run(t.Context(), other, c.alter))
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = run(t.Context(), old, `UPDATE docs SET size = size + 1`)
+		var pgErr *pgconn.PgError
+		if c.code == "" && err != nil || c.code != "" && (!errors.As(err, &pgErr) || pgErr.Code != c.code) {
+			t.Errorf("%s; %s: %v, want %q", c.begin, c.alter, err, c.code)
+		}
+		if err := run(t.Context(), old, `ROLLBACK`); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// REASSIGN OWNED fires no event trigger.
+func TestPartitionIsReassigned(t *testing.T) {
+	t.Parallel()
+	testdb.NeedsSuperuser(t)
+	b, attacker, conn := setupAttacker(t)
+	b.exec(t, `CREATE TABLE docs (id int PRIMARY KEY) PARTITION BY LIST (id); CREATE TABLE one PARTITION OF docs FOR VALUES IN (1);
+		CREATE TABLE more PARTITION OF docs DEFAULT; SELECT casq.track('docs', kind => 'doc', transfer => 'none', key_column => 'id');
+		CREATE ROLE `+attacker+`_2; DO $$ BEGIN EXECUTE format('GRANT %I TO `+attacker+`_2', current_user); END $$; GRANT CREATE ON SCHEMA public TO `+attacker+`_2;
+		ALTER TABLE more OWNER TO `+attacker+`_2; REASSIGN OWNED BY `+attacker+`_2 TO `+attacker+`; DROP OWNED BY `+attacker+`_2; DROP ROLE `+attacker+`_2;
+		GRANT ALL ON docs TO `+attacker)
+	if err := run(t.Context(), conn, `CREATE STATISTICS trap ON (spy(1)), id FROM more`); err != nil {
+		t.Fatal(err)
+	}
+	err := run(t.Context(), conn, `INSERT INTO docs VALUES (1)`)
+	wantUnspied(t, conn)
+	wantUntrusted(t, err, "public.more belongs to "+attacker)
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 
 	"casq/internal/testing/testdb"
@@ -108,6 +109,33 @@ func TestTrackNeedsToSeeAllRows(t *testing.T) {
 	err := b.pool.QueryRow(ctx, `SELECT proowner::regrole::text FROM pg_proc WHERE proname = 'log_artifact'`).Scan(&owner)
 	if err != nil || owner != role {
 		t.Fatalf("casq.log_artifact belongs to %q, %v; want %s", owner, err, role)
+	}
+}
+
+// Without event triggers row security can be forced later. What is hidden by it is
+// then not told of as not being there.
+func TestHiddenRowsAreNotTakenForNone(t *testing.T) {
+	t.Parallel()
+	_, ordinary, _ := setupOrdinary(t)
+	err := run(t.Context(), ordinary, docs+`; INSERT INTO docs VALUES (1, 1, 1); `+trackDocs+
+		`; ALTER TABLE docs ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, ask := range []string{
+		`SELECT casq.things('doc', NULL, 10, NULL)`,
+		`SELECT casq.things_missing('doc', '{1}', NULL)`,
+		`SELECT casq.backfill_page('doc', NULL, 10)`,
+		`SELECT casq.count_rows('doc')`,
+		`SELECT casq.sum_by_scope('doc', NULL)`,
+		`SELECT casq.sum_beyond('doc', NULL, 10)`,
+		`SELECT casq.has_scope('doc', '1')`,
+		`UPDATE casq.tracked SET size_column = NULL`, // counting begins anew
+	} {
+		err := run(t.Context(), ordinary, ask)
+		if err == nil || !strings.Contains(err.Error(), "row-level security") {
+			t.Errorf("%s: got %v, want that rows would be hidden", ask, err)
+		}
 	}
 }
 

@@ -87,7 +87,7 @@ LEFT JOIN LATERAL (
 -- other is recounted, which is asked for here, in the transaction that makes it
 -- necessary: that is two rows, however large the table is.
 CREATE FUNCTION casq.begin_counting() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = off AS $$
 DECLARE
     filled boolean;
     whole boolean;
@@ -210,7 +210,7 @@ JOIN casq.scans AS s ON s.id = r.scan;
 -- Is there a row of the kind with this scope? A text that is no value of the
 -- column's type is none.
 CREATE FUNCTION casq.has_scope(kind text, scope_id text) RETURNS boolean
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = off AS $$
 DECLARE
     t casq.tracked := casq.tracked_kind(has_scope.kind);
     scope_column pg_attribute := casq.tracked_column(t, t.scope_column);
@@ -342,7 +342,7 @@ END $$;
 -- 1,000,000 rows.
 CREATE FUNCTION casq.sum_by_scope(kind text, scopes text[])
 RETURNS TABLE (scope_id text, size numeric, items bigint)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = off AS $$
 DECLARE
     t casq.tracked := casq.tracked_kind(sum_by_scope.kind);
     scope_column pg_attribute;
@@ -406,7 +406,7 @@ END $$;
 -- read in whatever way is fastest.
 CREATE FUNCTION casq.sum_beyond(kind text, after_scope text, most integer)
 RETURNS TABLE (scope_id text, size numeric, items bigint)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = off AS $$
 DECLARE
     t casq.tracked := casq.tracked_kind(sum_beyond.kind);
     scope_column pg_attribute := casq.tracked_column(t, t.scope_column);
