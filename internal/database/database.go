@@ -10,19 +10,33 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sys/unix"
 )
 
 // IdleInTransaction is how long a session may hold its locks without sending a
 // statement. Without it a process that is stopped inside a transaction blocks
 // the log until its session ends.
 const IdleInTransaction = 5 * time.Second
+
+// peerGone is how long a peer may leave what was sent unacknowledged, and
+// connectTimeout how long a server may take to let one in. Neither is about a
+// server that is busy, or waits for a lock: its machine acknowledges all the same.
+const (
+	peerGone       = 10 * time.Second
+	connectTimeout = 30 * time.Second
+)
+
+// keepAlive asks a peer that one only waits for.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3}
 
 // Options of [Open]. The zero value is what most callers want.
 type Options struct {
@@ -50,14 +64,17 @@ func Open(ctx context.Context, url string, opts Options) (*pgxpool.Pool, error) 
 
 func configure(config *pgx.ConnConfig, opts Options) {
 	idle := cmp.Or(opts.IdleInTransaction, IdleInTransaction)
+	config.ConnectTimeout = cmp.Or(config.ConnectTimeout, connectTimeout)
+	config.DialFunc = (&net.Dialer{KeepAliveConfig: keepAlive, Control: giveUp}).DialContext
 	set := map[string]string{
 		"application_name":                    cmp.Or(opts.Application, "casq"),
 		"default_transaction_isolation":       "read committed",
 		"idle_in_transaction_session_timeout": strconv.FormatInt(idle.Milliseconds(), 10),
-		"tcp_keepalives_idle":                 "5",
-		"tcp_keepalives_interval":             "2",
-		"tcp_keepalives_count":                "3",
-		"tcp_user_timeout":                    "10000",
+		// The server's end; see giveUp for this one.
+		"tcp_keepalives_idle":     seconds(keepAlive.Idle),
+		"tcp_keepalives_interval": seconds(keepAlive.Interval),
+		"tcp_keepalives_count":    strconv.Itoa(keepAlive.Count),
+		"tcp_user_timeout":        strconv.FormatInt(peerGone.Milliseconds(), 10),
 		// A generic plan, made while a table was small, is kept for its
 		// life: fetching jobs became quadratic in 5 of 9 runs, in none
 		// with a plan per call.
@@ -77,6 +94,22 @@ func configure(config *pgx.ConnConfig, opts Options) {
 			config.RuntimeParams[name] = value
 		}
 	}
+}
+
+func seconds(d time.Duration) string { return strconv.Itoa(int(d / time.Second)) }
+
+// giveUp has a socket's kernel give a peer up that does not acknowledge. By itself
+// Linux sends again for 15 minutes, for as long as which a statement without a
+// limit would hang on a machine that was switched off, while another one has taken
+// over its address.
+func giveUp(network, _ string, raw syscall.RawConn) (err error) {
+	if !strings.HasPrefix(network, "tcp") {
+		return nil
+	}
+	controlErr := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(peerGone.Milliseconds()))
+	})
+	return errors.Join(controlErr, err)
 }
 
 // Wait returns when the database answers, or ctx is done. It logs each failed
