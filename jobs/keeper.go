@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -46,7 +47,8 @@ type unclaimed struct {
 	Args json.RawMessage
 }
 
-// Round compares once. It is not safe for concurrent use.
+// Round compares once. It is not safe for concurrent use. A job that cannot be
+// handed on is tried again by the next round, and keeps no other from it.
 func (k *Keeper) Round(ctx context.Context) error {
 	rows, err := k.Queue.pool.Query(ctx, mineSQL, k.Process.ID().String())
 	if err != nil {
@@ -57,6 +59,7 @@ func (k *Keeper) Round(ctx context.Context) error {
 		return fmt.Errorf("list the jobs of this process: %w", err)
 	}
 	since := make(map[int64]time.Time)
+	var errs []error
 	for _, job := range mine {
 		if k.Present.Has(job.ID) {
 			continue
@@ -71,11 +74,11 @@ func (k *Keeper) Round(ctx context.Context) error {
 		}
 		k.Logger.WarnContext(ctx, "a job runs in this process's name that it does not work on, handed on", "job", job.ID, "job_kind", job.Kind)
 		if err := k.handOn(ctx, job); err != nil {
-			return fmt.Errorf("hand on job %d, which nobody works on: %w", job.ID, err)
+			errs = append(errs, fmt.Errorf("hand on job %d, which nobody works on: %w", job.ID, err))
 		}
 	}
 	k.since = since
-	return nil
+	return errors.Join(errs...)
 }
 
 // handOn queues a job again, as another one, and then writes it off: its own end
@@ -91,9 +94,7 @@ func (k *Keeper) handOn(ctx context.Context, job unclaimed) error {
 	case VerifyArgs{}.Kind():
 		var args VerifyArgs
 		if err = json.Unmarshal(job.Args, &args); err == nil {
-			err = pgx.BeginFunc(ctx, k.Queue.pool, func(tx pgx.Tx) error {
-				return k.Queue.insertChecks(ctx, tx, []registry.Token{args.token()}, args.Contested, time.Time{})
-			})
+			err = pgx.BeginFunc(ctx, k.Queue.pool, func(tx pgx.Tx) error { return k.Queue.handOnCheck(ctx, tx, job.ID, args) })
 		}
 	case RefreshQueue, FinalizeQueue:
 		err = k.Counters.handOn(ctx, job)

@@ -2,10 +2,12 @@ package jobs
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
 	"casq/counter"
+	"casq/eventlog"
 	"casq/internal/testing/faultproxy"
 	"casq/registry"
 
@@ -137,5 +139,108 @@ func TestJobsOfAllKindsAreHandedOn(t *testing.T) {
 	var free bool
 	if err := b.pool.QueryRow(t.Context(), "SELECT token IS NULL FROM casq.scans").Scan(&free); err != nil || !free {
 		t.Errorf("the scan is not free: %v", err)
+	}
+}
+
+// Jobs that cannot be handed on keep no other from it: neither in this process, nor
+// in one that is dead.
+func TestWhatCannotBeHandedOnIsInNobodysWay(t *testing.T) {
+	t.Parallel()
+	for name, handOn := range map[string]func(t *testing.T, b *workBundle){
+		"in this process": func(t *testing.T, b *workBundle) {
+			k := b.keeper(NewPresent())
+			for range 3 {
+				_ = k.Round(t.Context()) // what cannot be done is told each time
+			}
+		},
+		"in a dead one": func(t *testing.T, b *workBundle) {
+			b.exec(t, "UPDATE river.river_job SET attempted_by = ARRAY[gen_random_uuid()::text]")
+			_, other := b.newWorker(t, &mover{})
+			ctx, cancel := context.WithCancel(t.Context())
+			var group sync.WaitGroup
+			group.Go(func() { other.Run(ctx) })
+			t.Cleanup(func() { cancel(); group.Wait() })
+			b.until(t, "SELECT count(*) = 0 FROM river.river_job WHERE state = 'running' AND kind <> 'casq_refresh'")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setupWork(t, &mover{})
+			// A kind that is not defined any more, one that never was, and what is no job.
+			b.exec(t, `INSERT INTO river.river_job (id, kind, queue, args, max_attempts)
+				SELECT -n, kind, 'a', args::jsonb, 4 FROM (VALUES
+					(4, 'casq_verify', '{"kind": "over", "resource_id": "x", "version": 1}'),
+					(3, 'casq_sync', '{"kind": "over", "resource_id": "x", "version": 1}'),
+					(2, 'casq_refresh', '{"scan": "none"}'),
+					(1, 'casq_verify', '{"kind": "over", "resource_id": "x", "version": 1, "contested": true}')) AS j (n, kind, args)`)
+			b.exec(t, `INSERT INTO casq.registry (kind, resource_id, life, event_id, tick, payload) VALUES ('over', 'x', 1, 1, 1, '{}')`)
+			b.exec(t, "UPDATE river.river_job SET state = 'running', attempted_at = now(), attempted_by = ARRAY[$1]", b.process.ID().String())
+			handOn(t, b)
+			var left string
+			err := b.pool.QueryRow(t.Context(), `SELECT coalesce(string_agg(id::text, ' ' ORDER BY id), '') FROM river.river_job WHERE state = 'running' AND kind <> 'casq_refresh'`).Scan(&left)
+			if err != nil || left != "" {
+				t.Errorf("jobs %s were not handed on, %v", left, err)
+			}
+			var again int
+			err = b.pool.QueryRow(t.Context(), `SELECT count(*) FROM river.river_job WHERE state = 'available' AND kind = 'casq_sync' AND args ->> 'kind' = 'thing'`).Scan(&again)
+			if err != nil || again != 1 {
+				t.Errorf("the resource has %d jobs, %v", again, err)
+			}
+		})
+	}
+}
+
+// Of several jobs of one resource that nobody works on each is written off, in
+// whichever order they are met; one that a run of this process holds the claim for
+// is left to it.
+func TestSeveralJobsOfOneResourceAreHandedOn(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		holder  string // which of the two jobs has the claim
+		order   []int64
+		atWork  bool // the holder is
+		another bool // job is wanted
+	}{
+		{name: "older first", order: []int64{5, 9}, another: true},
+		{name: "newer first", order: []int64{9, 5}, another: true},
+		{name: "the older has the claim", holder: "5", order: []int64{5, 9}, another: true},
+		{name: "the older has the claim, newer first", holder: "5", order: []int64{9, 5}, another: true},
+		{name: "the newer has the claim", holder: "9", order: []int64{5, 9}, another: true},
+		{name: "the newer has the claim, newer first", holder: "9", order: []int64{9, 5}, another: true},
+		{name: "the older is at work", holder: "5", order: []int64{9}, atWork: true},
+		{name: "the newer is at work", holder: "9", order: []int64{5}, atWork: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			b := setupWork(t, &mover{})
+			b.event(t, 2, eventlog.Updated)
+			b.exec(t, "UPDATE river.river_job SET id = CASE id WHEN (SELECT min(id) FROM river.river_job) THEN 5 ELSE 9 END, state = 'running', attempted_at = now(), attempted_by = ARRAY[$1]", b.process.ID().String())
+			b.exec(t, "SELECT setval('river.river_job_id_seq', 100)")
+			if c.holder != "" {
+				b.exec(t, "UPDATE casq.registry SET claim = gen_random_uuid(), claim_process = $1, claim_job = $2::bigint, attempts = 1", b.process.ID(), c.holder)
+			}
+			for range 2 { // as if the first time had no answer
+				for _, id := range c.order {
+					if err := b.process.HandOn(t.Context(), b.token, id); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			var claimed, asked bool
+			var another int
+			err := b.pool.QueryRow(t.Context(), `SELECT claim IS NOT NULL, asked, (SELECT count(*) FROM river.river_job
+				WHERE state = 'available' AND (args ->> 'version')::bigint = r.version) FROM casq.registry AS r`).Scan(&claimed, &asked, &another)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// One that is too many does nothing: the first run has the version.
+			if claimed != c.atWork || (another > 0) != c.another || another > len(c.order) {
+				t.Errorf("claimed %v, %d other jobs", claimed, another)
+			}
+			if c.atWork && !asked {
+				t.Error("the run that has it was not asked to see to its going on")
+			}
+		})
 	}
 }

@@ -2,7 +2,6 @@ package jobs
 
 import (
 	"context"
-	"maps"
 	"sync"
 
 	"github.com/riverqueue/river"
@@ -58,14 +57,9 @@ func (p *Present) Idle(queues []string) map[string]int64 {
 	for _, q := range queues {
 		idle[q] = p.entered[q]
 	}
-	maps.DeleteFunc(idle, func(q string, _ int64) bool {
-		for _, busy := range p.jobs {
-			if busy == q {
-				return true
-			}
-		}
-		return false
-	})
+	for _, busy := range p.jobs {
+		delete(idle, busy)
+	}
 	return idle
 }
 

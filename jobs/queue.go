@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -182,32 +183,38 @@ func abandon(ctx context.Context, db interface {
 	return nil
 }
 
-// handOnChecks queues verifications of dead processes again, as other jobs, and
-// writes those off in the same transaction: no row of the registry tells of them.
+// handOnChecks hands on verifications of dead processes: no row of the registry
+// tells of them.
 func (q *Queue) handOnChecks(ctx context.Context) error {
 	return pgx.BeginFunc(ctx, q.pool, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, orphanChecksSQL, orphansPage)
 		if err != nil {
 			return err
 		}
-		var jobs []int64
-		again := make(map[bool][]registry.Token) // by whether the place is contested
-		var id int64
-		var args VerifyArgs
-		_, err = pgx.ForEachRow(rows, []any{&id, &args}, func() error {
-			jobs = append(jobs, id)
-			again[args.Contested] = append(again[args.Contested], args.token())
-			args = VerifyArgs{}
-			return nil
-		})
-		if err != nil || len(jobs) == 0 {
+		type orphan struct {
+			ID   int64
+			Args VerifyArgs
+		}
+		orphans, err := pgx.CollectRows(rows, pgx.RowToStructByPos[orphan])
+		if err != nil {
 			return err
 		}
-		for contested, tokens := range again {
-			if err := q.insertChecks(ctx, tx, tokens, contested, time.Time{}); err != nil {
+		for _, o := range orphans {
+			if err := q.handOnCheck(ctx, tx, o.ID, o.Args); err != nil {
 				return err
 			}
 		}
-		return abandon(ctx, tx, jobs)
+		return nil
 	})
+}
+
+// handOnCheck queues a verification again, as another job, and writes this one off.
+// One of a kind that is not defined any more has nothing left to verify, and must
+// not be in the way of the others.
+func (q *Queue) handOnCheck(ctx context.Context, tx pgx.Tx, job int64, args VerifyArgs) error {
+	err := q.insertChecks(ctx, tx, []registry.Token{args.token()}, args.Contested, time.Time{})
+	if err != nil && !errors.Is(err, eventlog.ErrUnknownKind) {
+		return err
+	}
+	return abandon(ctx, tx, []int64{job})
 }

@@ -77,10 +77,12 @@ func (p *Process) sweepJobs(ctx context.Context) error {
 
 // HandOn hands on the resource of a job that runs in this process's name, and that
 // nobody here works on. A claim that the job's run had is given back first: who
-// asks whether its process lives would leave it alone for as long as it does.
+// asks whether its process lives would leave it alone for as long as it does. With
+// it goes what was asked of the run in the name of newer jobs, which are ended by
+// now: whichever job was swept last, this one's resource gets another.
 func (p *Process) HandOn(ctx context.Context, token Token, job int64) error {
 	_, err := p.cfg.Pool.Exec(ctx, `UPDATE casq.registry
-		SET claim = NULL, claim_process = NULL, claim_job = NULL, last_claim = claim, asked = false
+		SET claim = NULL, claim_process = NULL, claim_job = NULL, last_claim = claim, asked = false, swept_job = NULL
 		WHERE kind = $1 AND resource_id = $2 AND claim_process = $3 AND claim_job = $4`,
 		token.Kind, token.ResourceID, p.id, job)
 	if err != nil {

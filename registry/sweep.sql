@@ -5,7 +5,8 @@
 -- their ids under the row's lock, so what came later has a higher one. Rows
 -- that a live process has are left alone: see sweep_ask.sql. A version whose runs keep dying is
 -- failed at the limit ($3): not handed on for ever. Attempts that found nothing
--- at the source are no such runs; they end without limit.
+-- at the source are no such runs; they end without limit. A kind that is not defined
+-- any more has no queue for another job, and keeps no other from one.
 WITH old AS MATERIALIZED (
     SELECT r.kind, r.resource_id, greatest(r.swept_job, r.claim_job, w.job) AS swept_job,
            r.missing_since IS NOT NULL AND r.failed_version = r.version AS missing
@@ -32,4 +33,5 @@ SET claim = NULL, claim_process = NULL, claim_job = NULL, last_claim = coalesce(
 FROM old
 WHERE r.kind = old.kind AND r.resource_id = old.resource_id
   AND r.synced_version IS DISTINCT FROM r.version
-RETURNING r.kind, r.resource_id, r.version, r.deleted_at IS NOT NULL, r.attempts < $3 OR old.missing
+RETURNING r.kind, r.resource_id, r.version, r.deleted_at IS NOT NULL,
+          (r.attempts < $3 OR old.missing) AND EXISTS (SELECT FROM casq.kinds AS k WHERE k.kind = r.kind)
