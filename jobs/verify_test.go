@@ -70,6 +70,7 @@ func TestEveryEndOfAVerification(t *testing.T) {
 		"source lacks it":         {found: transfer.ErrMissing, read: true, err: river.JobCancel(nil)},
 		"bad payload":             {found: transfer.ErrBadPayload, read: true, err: river.JobCancel(nil)},
 		"cannot be read":          {found: disk, read: true, err: disk},
+		"target is elsewhere":     {found: transfer.ErrElsewhere, read: true, err: &rivertype.JobSnoozeError{}},
 		"another version":         {found: transfer.ErrMismatch, change: updated},
 		"removed":                 {found: transfer.ErrMismatch, change: removed},
 		"removed, from a folder":  {found: transfer.ErrMismatch, change: removed, contested: true},
@@ -95,6 +96,9 @@ func TestEveryEndOfAVerification(t *testing.T) {
 			err := b.verify(t.Context(), args)
 			if (err == nil) != (test.err == nil) || !errors.Is(err, test.err) {
 				t.Errorf("River is told %v, want %v", err, test.err)
+			}
+			if snooze, ok := errors.AsType[*rivertype.JobSnoozeError](err); ok && (snooze.Duration < time.Second || snooze.Duration > maxElsewhere) {
+				t.Errorf("it sleeps for %v", snooze.Duration)
 			}
 			if read != test.read {
 				t.Errorf("read: %v", read)

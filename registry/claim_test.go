@@ -3,8 +3,10 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"casq/eventlog"
 
@@ -211,5 +213,38 @@ func TestBadDataIsItsOwnError(t *testing.T) {
 	}
 	if got := b.row(t, "x"); got.Status != "synced" {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// Claims come with payloads, which may be too much for the link at once: a group
+// that is cut off for it is asked for in halves, until it gets through.
+func TestClaimsThatAreTooMuchAtOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	r := b.registry(t)
+	b.exec(t, `CREATE TABLE tried (claims bigint)`)
+	b.exec(t, `CREATE FUNCTION too_much() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		IF (SELECT count(*) FROM now) > 5 THEN RAISE EXCEPTION 'as a link does that is too slow' USING ERRCODE = 'query_canceled'; END IF;
+		INSERT INTO tried SELECT count(*) FROM now;
+		RETURN NULL;
+	END $$`)
+	var group []*claiming
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for i := range int64(40) {
+		c := claimGroupOf(t, b.create(t, i+1, fmt.Sprintf("x%02d", i)))[0]
+		c.ctx = ctx // nobody waits for longer
+		group = append(group, c)
+	}
+	b.exec(t, `CREATE TRIGGER too_much AFTER UPDATE ON casq.registry REFERENCING NEW TABLE AS now FOR EACH STATEMENT EXECUTE FUNCTION too_much()`)
+	r.claimAll(group)
+	for _, c := range group {
+		if c.err != nil || c.claim == nil {
+			t.Errorf("%s: %v", c.token.ResourceID, c.err)
+		}
+	}
+	var most, claims int
+	if err := b.pool.QueryRow(t.Context(), "SELECT max(claims), sum(claims) FROM tried").Scan(&most, &claims); err != nil || most != 5 || claims != 40 {
+		t.Errorf("%d claims, %d at most at once; want 40 and 5, %v", claims, most, err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"casq/eventlog"
 )
@@ -161,4 +162,31 @@ type placedList struct{ walks int }
 func (p *placedList) Walk(context.Context, string, string, func(Placed) error) error {
 	p.walks++
 	return nil
+}
+
+// What somebody has to mend is looked at ever more rarely, up to each quarter of an
+// hour; what passes by itself, soon.
+func TestReconcileTriesABadKindEverMoreRarely(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, spoil, age, least, most string
+	}{
+		{"new", noEventTriggers + `; DROP TABLE early`, "1 second", "0 s", "11 s"},
+		{"an hour old", noEventTriggers + `; DROP TABLE early`, "1 hour", "10 min", "15 min"},
+		{"20 minutes old", noEventTriggers + `; DROP TABLE early`, "20 minutes", "2 min", "8 min"},
+		{"a source without ticks", `DELETE FROM casq.ticks`, "1 hour", "0 s", "11 s"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			b := severalKinds(t)
+			simple(t, b.pool, c.spoil)
+			id := b.ask(t, Request{Kind: "early"})
+			b.exec(t, "UPDATE casq.reconcile_runs SET requested_at = clock_timestamp() - $1::interval WHERE id = $2", c.age, id)
+			b.round(t, b.reconciler(t, func(cfg *ReconcilerConfig) { cfg.Patience = 10 * time.Second }))
+			got := b.text(t, "SELECT (not_before - clock_timestamp() BETWEEN $2::interval AND $3::interval)::text || ' ' || (not_before - clock_timestamp()) || ': ' || waiting FROM casq.reconcile_runs WHERE id = $1", id, c.least, c.most)
+			if !strings.HasPrefix(got, "true ") {
+				t.Errorf("tried again in %s; want %s to %s", got, c.least, c.most)
+			}
+		})
+	}
 }

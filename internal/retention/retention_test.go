@@ -205,3 +205,20 @@ func TestCertificatesOfWhatWasRightGoSoon(t *testing.T) {
 	b.want(t, "what is left of 1 to 7", "SELECT string_agg(scan || coalesce(scope_id, ''), ' ' ORDER BY scan, scope_id) FROM casq.refreshes",
 		"1wrong 1 2right 2wrong 2 3right 3wrong 3 4right 4wrong 4 5wrong 5 6right 6wrong 6 7wrong 7")
 }
+
+// Parts of a recount that is under way stay, and what they have counted, however
+// long ago they ended: the rest looks for all of them.
+func TestPartsOfARecountThatIsUnderWayStay(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, `INSERT INTO casq.scans (kind, whole, in_parts, compare, floor_life, floor_tick, finished_at)
+		VALUES ('artifact', true, true, false, 1, 1, NULL), ('artifact', true, true, false, 1, 1, clock_timestamp() - interval '50 hours')`)
+	b.exec(t, `INSERT INTO casq.scans (kind, whole, compare, part, part_of, floor_life, floor_tick, finished_at)
+		SELECT 'artifact', false, false, 'table', w.id, 1, 1, clock_timestamp() - interval '60 hours' FROM casq.scans AS w ORDER BY w.id`)
+	b.exec(t, `INSERT INTO casq.refreshes (scan, kind, scope_id, shard, state, finished_at, old_size, new_size, old_items, new_items)
+		SELECT s.id, 'artifact', 'wrong', 0, 'done', now(), 1, 2, 1, 1 FROM casq.scans AS s`)
+	b.cfg.Recounts = 25 * time.Hour
+	b.round(t)
+	b.want(t, "scans of 1 to 4", "SELECT string_agg(id::text, ' ' ORDER BY id) FROM casq.scans", "1 3")
+	b.want(t, "certificates", "SELECT string_agg(scan::text, ' ' ORDER BY scan) FROM casq.refreshes", "1 3")
+}
