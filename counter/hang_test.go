@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -148,4 +149,74 @@ func TestAHostThatIsSlowAnswers(t *testing.T) {
 	if err := s.whileItAnswers(t.Context(), b.pool, func(context.Context) error { return errLate }); !errors.Is(err, errLate) || errors.Is(err, errHangs) {
 		t.Errorf("another error: %v", err)
 	}
+}
+
+// The answer to what sums up does not come, from a server that says each other
+// thing, and does not say that the time is over: its disk hangs, or it has lost that
+// one connection. Where the sum can be divided, it has a limit of the client's.
+func TestASumWhoseAnswerDoesNotCome(t *testing.T) {
+	t.Parallel()
+	db := testdb.New(t)
+	var silent atomic.Int32
+	b := setupAt(t, db.URL, testredis.Start(t), func(c *Config) {
+		cfg, err := pgxpool.ParseConfig(db.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dial := cfg.ConnConfig.DialFunc
+		cfg.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dial(ctx, network, address)
+			return &silenced{Conn: conn, text: "sum_by_scope", silent: &silent}, err
+		}
+		other, err := pgxpool.NewWithConfig(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(other.Close)
+		c.Standbys, c.SnapshotLimit = []*pgxpool.Pool{other}, 2*time.Second
+	})
+	b.hostPatience = 500 * time.Millisecond
+	b.exec(t, "INSERT INTO artifacts SELECT n, n % 6, n FROM generate_series(1, 120) AS n")
+	b.feed(t)
+	b.flush(t)
+	b.exec(t, "UPDATE casq.counters SET size = size + 1000, items = items + 10")
+	scopes := []string{"0", "1", "2", "3", "4", "5"}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if _, _, err := b.Refresh(ctx, Request{Kind: "artifact", Scopes: scopes}); err != nil {
+		t.Fatal(err)
+	}
+	scans, _ := b.queue.take()
+	for _, id := range scans {
+		if err := b.Scan(ctx, id, 1, b.process); err != nil {
+			t.Fatalf("the next host was not asked: %v", err)
+		}
+	}
+	b.work(t)
+	if silent.Load() == 0 {
+		t.Error("it was not asked over the connection that is silent")
+	}
+	b.flush(t)
+	if got, want := b.flushedValues(t), b.real(t); !maps.Equal(got, want) {
+		t.Errorf("flushed %v, the table has %v", got, want)
+	}
+}
+
+// silenced is a connection over which nothing comes once this text was sent; what
+// was sent with it, and later, is dropped.
+type silenced struct {
+	net.Conn
+	text   string
+	silent *atomic.Int32 // how many are
+	off    atomic.Bool
+}
+
+func (s *silenced) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), s.text) && s.off.CompareAndSwap(false, true) {
+		s.silent.Add(1)
+	}
+	if s.off.Load() {
+		return len(p), nil
+	}
+	return s.Conn.Write(p)
 }

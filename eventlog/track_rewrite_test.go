@@ -161,3 +161,27 @@ func TestTrackSaysThatATableWasReplaced(t *testing.T) {
 		t.Error(said)
 	}
 }
+
+// Where home follows this very log the registry is compared, too: its rows tell of
+// the values of before. Whose registry follows another log has nothing to compare.
+func TestWatchTablesAsksForAComparison(t *testing.T) {
+	t.Parallel()
+	testdb.NeedsSuperuser(t)
+	for life, want := range map[string]string{"l.id": "artifact asked", "gen_random_uuid()": ""} {
+		t.Run(life, func(t *testing.T) {
+			t.Parallel()
+			b := setupTrack(t, withoutEventTriggers, plainTable, trackArtifacts, `INSERT INTO artifacts VALUES ('a', 1, 1, 's')`,
+				`SELECT casq.tick(true)`,
+				`INSERT INTO casq.cursors (name, system_identifier, life, life_id, tick, mark)
+					SELECT 'registry', 1, l.life, `+life+`, t.id, t.mark FROM casq.lives AS l JOIN casq.ticks AS t USING (life) ORDER BY t.id DESC LIMIT 1`,
+				`ALTER TABLE artifacts ALTER size TYPE bigint USING size * 1024`)
+			for range 2 {
+				b.watched(t)
+			}
+			var asked string
+			if err := b.pool.QueryRow(t.Context(), `SELECT coalesce(string_agg(kind || ' ' || reason, ', '), '') FROM casq.reconcile_runs`).Scan(&asked); err != nil || asked != want {
+				t.Errorf("asked for %q, want %q, %v", asked, want, err)
+			}
+		})
+	}
+}

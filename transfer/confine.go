@@ -50,8 +50,8 @@ func (c *confinement) open(paths []string) []*os.File {
 // repository, the folder it writes to, and what programs need: a link in the
 // repository that leads elsewhere leads to an error, whenever it was put there. Where
 // the kernel cannot do that, inspection before and after is what is left.
-func (g *git) confine(ctx context.Context, log *slog.Logger) {
-	if !landlock.Supported() {
+func (g *git) confine(ctx context.Context, log *slog.Logger, supported bool) {
+	if !supported {
 		log.Info("the kernel has no Landlock: that git reads nothing but the source is looked at before and after, not enforced")
 		return
 	}

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"casq/internal/landlock"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -97,7 +99,7 @@ func openGit(ctx context.Context, cfg RepositoriesConfig, login *login) (*git, e
 		_ = g.close()
 		return nil, err
 	}
-	g.confine(ctx, cfg.Logger)
+	g.confine(ctx, cfg.Logger, landlock.Supported() && !cfg.TestUnconfined)
 	return g, nil
 }
 

@@ -42,6 +42,9 @@ type RepositoriesConfig struct {
 	// claims alone, and a ref update relies on old values only. It makes the naive
 	// twin that the fence is compared with.
 	TestUnfenced bool
+	// TestUnconfined is for tests: as on a kernel without Landlock, git may read what
+	// it likes.
+	TestUnconfined bool
 	// TestByHandle is for tests: as in [FilesConfig].
 	TestByHandle bool
 }

@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -109,8 +110,9 @@ func TestSourceMayBorrowWithinTheSource(t *testing.T) {
 // it, and what has been read is looked at again.
 func TestSourceThatIsSwitchedAfterTheLook(t *testing.T) {
 	t.Parallel()
-	for _, back := range []bool{false, true} {
-		t.Run(fmt.Sprintf("and back is %v", back), func(t *testing.T) {
+	for _, c := range []struct{ back, unconfined bool }{{}, {back: true}, {unconfined: true}} {
+		back := c.back
+		t.Run(fmt.Sprintf("and back is %v, unconfined %v", back, c.unconfined), func(t *testing.T) {
 			t.Parallel()
 			if back && !landlock.Supported() {
 				t.Skip("the kernel has no Landlock")
@@ -135,7 +137,9 @@ for arg; do case $arg in ls-remote|fetch|clone)
 esac; done
 exec %[3]s "$@"
 `, source, outside, gitPath(t), again), 0o755))
-			b := setupRepositories(t, func(c *RepositoriesConfig) { c.SourceURL, c.GitPath = source, script })
+			b := setupRepositories(t, func(config *RepositoriesConfig) {
+				config.SourceURL, config.GitPath, config.TestUnconfined = source, script, c.unconfined
+			})
 			b.source = source
 			dir := b.newSource(t, "r.git")
 			gitIn(t, dir, "pack-refs", "--all")
@@ -148,6 +152,22 @@ exec %[3]s "$@"
 				t.Errorf("it tells: %v", err)
 			}
 		})
+	}
+}
+
+// A kernel without Landlock is told of once, and copies all the same.
+func TestGitIsNotConfinedWithoutLandlock(t *testing.T) {
+	t.Parallel()
+	var said strings.Builder
+	b := setupRepositories(t, func(c *RepositoriesConfig) {
+		c.TestUnconfined, c.Logger = true, slog.New(slog.NewTextHandler(&said, nil))
+	})
+	b.newSource(t, "r.git")
+	if _, err := b.sync(t, b.place("r.git")); err != nil {
+		t.Error(err)
+	}
+	if n := strings.Count(said.String(), "the kernel has no Landlock"); n != 1 {
+		t.Errorf("said %d times: %s", n, said.String())
 	}
 }
 
