@@ -15,7 +15,7 @@ import (
 // statement ended after 10 s, where it had not after 60.)
 func TestAPeerThatIsGoneIsGivenUp(t *testing.T) {
 	t.Parallel()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,11 @@ func TestAPeerThatIsGoneIsGivenUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	raw, err := conn.(*net.TCPConn).SyscallConn()
+	socket, ok := conn.(*net.TCPConn)
+	if !ok {
+		t.Fatalf("it is a %T", conn)
+	}
+	raw, err := socket.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
