@@ -24,12 +24,20 @@ const (
 	unreachableFor = 30 * 24 * time.Hour
 	// packedName is a file in each mirror, as old as its last whole repack.
 	packedName = "casq.packed"
+	// untidyName is a file in a mirror, as old as the last time that tidying it up
+	// went wrong. For restFor after that it is left as it is: where a disk is too full
+	// for another pack of everything, each copy would fill it again.
+	untidyName = "casq.untidy"
+	restFor    = 24 * time.Hour
 )
 
 // tidy keeps a mirror as cheap as it was when it was cloned. It is called before
 // anything is fetched, so that all refs are the mirror's. A failure costs speed and
 // nothing else, unless it shows that the mirror is damaged.
 func (r *repositoryRun) tidy(ctx context.Context) error {
+	if failed, there, err := r.place.written(untidyName); err != nil || there && time.Since(failed).Abs() < restFor {
+		return err
+	}
 	for _, task := range []struct {
 		due func(context.Context) (bool, error)
 		do  func(context.Context) error
@@ -46,7 +54,9 @@ func (r *repositoryRun) tidy(ctx context.Context) error {
 		case ctx.Err() != nil, damaged(err):
 			return err
 		case err != nil:
-			r.log.Warn("tidying a mirror up went wrong", "err", err)
+			err = errors.Join(err, writeFile(r.place.dir, untidyName, ""))
+			r.log.Warn("tidying a mirror up went wrong, trying again in a day", "err", err)
+			return nil
 		}
 	}
 	return nil
@@ -94,17 +104,26 @@ func (m *mirror) markPacked() error { return writeFile(m.dir, packedName, "") }
 // packedBefore tells whether the last whole repack was before a time. Of a mirror
 // without the mark it is not known, and begins to be.
 func (m *mirror) packedBefore(at time.Time) (bool, error) {
-	st, err := statAt(int(m.dir.Fd()), packedName)
+	last, there, err := m.written(packedName)
+	if err != nil || there {
+		return there && last.Before(at), err
+	}
+	if m.reads {
+		return false, nil
+	}
+	return false, m.markPacked()
+}
+
+// written is when a file right below the mirror was written, if it is there.
+func (m *mirror) written(name string) (at time.Time, there bool, err error) {
+	st, err := statAt(int(m.dir.Fd()), name)
 	if errors.Is(err, unix.ENOENT) {
-		if m.reads {
-			return false, nil
-		}
-		return false, m.markPacked()
+		return at, false, nil
 	}
 	if err != nil {
-		return false, &os.PathError{Op: "stat", Path: m.dir.Name() + "/" + packedName, Err: err}
+		return at, false, &os.PathError{Op: "stat", Path: m.dir.Name() + "/" + name, Err: err}
 	}
-	return time.Unix(st.Mtim.Unix()).Before(at), nil
+	return time.Unix(st.Mtim.Unix()), true, nil
 }
 
 func (m *mirror) packs() (int, error) {

@@ -101,6 +101,37 @@ func TestTidyingFindsDamage(t *testing.T) {
 	}
 }
 
+// What goes wrong, as where the disk is too full for it, is not done again by each
+// copy.
+func TestTidyingRestsAfterAFailure(t *testing.T) {
+	t.Parallel()
+	b := setupRepositories(t)
+	b.unreachable = -time.Hour
+	dir := b.newSource(t, "r.git")
+	place := filepath.Join(b.target, "r.git")
+	b.mustSync(t, "r.git")
+	tried := filepath.Join(t.TempDir(), "tried")
+	wrapper := filepath.Join(t.TempDir(), "git")
+	script := fmt.Sprintf("#!/bin/sh\ncase \" $* \" in *' repack '*) echo x >> %s; exit 1;; esac\nexec %s \"$@\"\n", tried, b.git.path)
+	must(t, os.WriteFile(wrapper, []byte(script), 0o755))
+	b.git.path, b.git.confined = wrapper, nil
+	tries := func(want int) {
+		t.Helper()
+		commit(t, dir, "refs/heads/main", fmt.Sprint(want))
+		b.mustSync(t, "r.git")
+		content, err := os.ReadFile(tried)
+		if n := strings.Count(string(content), "x"); err != nil || n != want {
+			t.Errorf("%d tries, want %d: %v", n, want, err)
+		}
+	}
+	tries(1)
+	tries(1)
+	long := time.Now().Add(-restFor - time.Hour)
+	must(t, os.Chtimes(filepath.Join(place, untidyName), long, long))
+	tries(2)
+	tries(2)
+}
+
 // BenchmarkUpdates is what each of many updates of one mirror costs. With
 // -benchtime=1000x it tells whether the last ones cost more than the first.
 func BenchmarkUpdates(b *testing.B) {
