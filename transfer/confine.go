@@ -55,15 +55,8 @@ func (g *git) confine(ctx context.Context, log *slog.Logger, supported bool) {
 		log.Info("the kernel has no Landlock: that git reads nothing but the source is looked at before and after, not enforced")
 		return
 	}
-	folders := append(slices.Clone(systemFolders), filepath.Dir(g.path))
-	if target, err := filepath.EvalSymlinks(g.path); err == nil {
-		folders = append(folders, filepath.Dir(target))
-		if above := filepath.Dir(filepath.Dir(target)); filepath.Base(filepath.Dir(target)) == "bin" && above != "/" {
-			folders = append(folders, above) // with its other programs and libraries
-		}
-	}
 	c := &confinement{}
-	c.folders, c.files = c.open(folders), c.open(systemFiles)
+	c.folders, c.files = c.open(append(slices.Clone(systemFolders), foldersOf(g.path)...)), c.open(systemFiles)
 	g.confined = c
 	if _, err := g.run(ctx, gitCall{args: []string{"version"}, source: &remote{folder: c.folders[0]}}); err != nil {
 		g.confined = nil
@@ -72,6 +65,23 @@ func (g *git) confine(ctx context.Context, log *slog.Logger, supported bool) {
 			log.Warn("git does not run where it can read only what it should, so it is not confined to a source", "err", err)
 		}
 	}
+}
+
+// foldersOf are where a git has its programs and libraries. Above its bin may be a
+// home, such as that of ~/bin/git, which has more than those.
+func foldersOf(git string) []string {
+	folders := []string{filepath.Dir(git)}
+	target, err := filepath.EvalSymlinks(git)
+	if err != nil {
+		return folders
+	}
+	folders = append(folders, filepath.Dir(target))
+	if above, bin := filepath.Split(filepath.Dir(target)); bin == "bin" {
+		for _, name := range []string{"lib", "lib64", "libexec", "share"} {
+			folders = append(folders, above+name)
+		}
+	}
+	return folders
 }
 
 // onThread calls f, which starts a process, on a thread that is kept for as long

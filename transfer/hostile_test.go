@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -399,5 +400,17 @@ exit 128
 	if err == nil || len(err.Error()) > 2*tailSize || strings.Contains(err.Error(), "secret") ||
 		!strings.Contains(err.Error(), "https://***@host/r.git") || errors.Is(err, ErrMissing) {
 		t.Fatal(err)
+	}
+}
+
+// A git of somebody's own may lie beside what nobody is to read.
+func TestFoldersOfAGit(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	must(t, os.MkdirAll(home+"/bin", 0o755))
+	must(t, os.WriteFile(home+"/bin/git", nil, 0o755))
+	folders := foldersOf(home + "/bin/git")
+	if !slices.Contains(folders, home+"/bin") || !slices.Contains(folders, home+"/libexec") || slices.Contains(folders, home) {
+		t.Errorf("git may read %v", folders)
 	}
 }
