@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -151,39 +152,54 @@ func TestAHostThatIsSlowAnswers(t *testing.T) {
 	}
 }
 
-// The answer to what sums up does not come, from a server that says each other
-// thing, and does not say that the time is over: its disk hangs, or it has lost that
-// one connection. Where the sum can be divided, it has a limit of the client's.
+// The process that sums up hangs, with its disk, and only that one: it does not even
+// notice that its time is over, while the server answers whoever asks it. Where the
+// sum can be divided, it has a limit of the client's.
 func TestASumWhoseAnswerDoesNotCome(t *testing.T) {
 	t.Parallel()
-	db := testdb.New(t)
-	var silent atomic.Int32
-	b := setupAt(t, db.URL, testredis.Start(t), func(c *Config) {
-		cfg, err := pgxpool.ParseConfig(db.URL)
+	url := testdb.NewCluster(t).URL()
+	var frozen atomic.Int32
+	b := setupAt(t, url, testredis.Start(t), func(c *Config) {
+		cfg, err := pgxpool.ParseConfig(url)
 		if err != nil {
 			t.Fatal(err)
 		}
+		cfg.ConnConfig.RuntimeParams["application_name"] = "hangs"
 		dial := cfg.ConnConfig.DialFunc
 		cfg.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
 			conn, err := dial(ctx, network, address)
-			return &silenced{Conn: conn, text: "sum_by_scope", silent: &silent}, err
+			return &before{conn, "sum_by_scope", func() {
+				var pid int32
+				if err := c.Home.QueryRow(t.Context(), "SELECT pid FROM pg_stat_activity WHERE application_name = 'hangs' AND datname = current_database()").Scan(&pid); err != nil {
+					t.Error(err)
+				}
+				if frozen.CompareAndSwap(0, pid) {
+					if err := syscall.Kill(int(pid), syscall.SIGSTOP); err != nil {
+						t.Error(err)
+					}
+				}
+			}}, err
 		}
 		other, err := pgxpool.NewWithConfig(t.Context(), cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(other.Close)
+		t.Cleanup(func() {
+			if pid := frozen.Load(); pid != 0 {
+				_ = syscall.Kill(int(pid), syscall.SIGCONT)
+			}
+		})
 		c.Standbys, c.SnapshotLimit = []*pgxpool.Pool{other}, 2*time.Second
 	})
-	b.hostPatience = 500 * time.Millisecond
+	b.hostPatience = time.Second
 	b.exec(t, "INSERT INTO artifacts SELECT n, n % 6, n FROM generate_series(1, 120) AS n")
 	b.feed(t)
 	b.flush(t)
 	b.exec(t, "UPDATE casq.counters SET size = size + 1000, items = items + 10")
-	scopes := []string{"0", "1", "2", "3", "4", "5"}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	if _, _, err := b.Refresh(ctx, Request{Kind: "artifact", Scopes: scopes}); err != nil {
+	if _, _, err := b.Refresh(ctx, Request{Kind: "artifact", Scopes: []string{"0", "1", "2", "3", "4", "5"}}); err != nil {
 		t.Fatal(err)
 	}
 	scans, _ := b.queue.take()
@@ -193,8 +209,8 @@ func TestASumWhoseAnswerDoesNotCome(t *testing.T) {
 		}
 	}
 	b.work(t)
-	if silent.Load() == 0 {
-		t.Error("it was not asked over the connection that is silent")
+	if frozen.Load() == 0 {
+		t.Fatal("nothing hung")
 	}
 	b.flush(t)
 	if got, want := b.flushedValues(t), b.real(t); !maps.Equal(got, want) {
@@ -202,21 +218,16 @@ func TestASumWhoseAnswerDoesNotCome(t *testing.T) {
 	}
 }
 
-// silenced is a connection over which nothing comes once this text was sent; what
-// was sent with it, and later, is dropped.
-type silenced struct {
+// before is a connection that calls a function before it sends a text.
+type before struct {
 	net.Conn
-	text   string
-	silent *atomic.Int32 // how many are
-	off    atomic.Bool
+	text string
+	call func()
 }
 
-func (s *silenced) Write(p []byte) (int, error) {
-	if strings.Contains(string(p), s.text) && s.off.CompareAndSwap(false, true) {
-		s.silent.Add(1)
-	}
-	if s.off.Load() {
-		return len(p), nil
+func (s *before) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), s.text) {
+		s.call()
 	}
 	return s.Conn.Write(p)
 }
