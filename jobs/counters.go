@@ -53,6 +53,8 @@ var (
 	waitingSQL string
 	//go:embed counter_orphans.sql
 	counterOrphansSQL string
+	//go:embed counter_turn.sql
+	counterTurnSQL string
 	//go:embed counter_lost.sql
 	counterLostSQL string
 )
@@ -171,14 +173,57 @@ func (q *Queue) soon(job *rivertype.JobRow) time.Time {
 	return q.clock.Now().Add(time.Duration(job.Attempt*job.Attempt) * time.Second)
 }
 
-// turnPause is how long a recount that has to wait its turn sleeps.
+// turnPause is how long a recount that has to wait its turn sleeps, unless it is
+// woken.
 const turnPause = time.Second
+
+// turnPage is how many recounts are woken when another one is through with its work:
+// one of everything, or some of a scope each.
+const turnPage = 4
+
+// nextTurn wakes recounts that wait for their turn, by a new job in the place of the
+// one that sleeps: with that comes River's notice. It is best effort: who is not
+// woken looks again after [turnPause], and a poll.
+func (w *CounterWorker) nextTurn(ctx context.Context) error {
+	rows, err := w.Queue.pool.Query(ctx, counterTurnSQL, RefreshQueue, turnPage)
+	if err != nil {
+		return fmt.Errorf("list recounts that wait: %w", err)
+	}
+	type waiting struct{ Scan, Job int64 }
+	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[waiting])
+	if err != nil {
+		return fmt.Errorf("list recounts that wait: %w", err)
+	}
+	for _, one := range all {
+		err := pgx.BeginTxFunc(ctx, w.Queue.pool, pgx.TxOptions{}, func(tx pgx.Tx) error {
+			if _, err := w.Queue.client.JobDeleteTx(ctx, tx, one.Job); err != nil {
+				return err
+			}
+			job, err := NewCounting(w.Queue).Scan(ctx, tx, one.Scan)
+			if err != nil {
+				return err
+			}
+			_, err = tx.Exec(ctx, "UPDATE casq.scans SET job = $2 WHERE id = $1 AND token IS NULL", one.Scan, job)
+			return err
+		})
+		// Somebody else has woken it, or it looks at this moment.
+		if err != nil && !errors.Is(err, rivertype.ErrNotFound) && !errors.Is(err, rivertype.ErrJobRunning) {
+			return fmt.Errorf("wake recount %d: %w", one.Scan, err)
+		}
+	}
+	return nil
+}
 
 // ended says what becomes of the job. A recount whose last attempt has failed is
 // failed with the reason.
 func (w *CounterWorker) ended(ctx context.Context, job *rivertype.JobRow, scan int64, err error) error {
 	switch {
-	case err == nil, errors.Is(err, counter.ErrSuperseded):
+	case err == nil:
+		if err := w.nextTurn(ctx); err != nil {
+			w.Logger.WarnContext(ctx, "cannot wake recounts that wait, they look again by themselves", "err", err)
+		}
+		return nil
+	case errors.Is(err, counter.ErrSuperseded):
 		return nil
 	case errors.Is(err, counter.ErrBusy), errors.Is(err, counter.ErrNotReady):
 		return river.JobSnooze(turnPause)

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river/rivertype"
 )
 
 // Recounts that are under way and have no job get one again, and only those: later
@@ -94,5 +95,53 @@ func TestRecountOfADeadProcessIsAdopted(t *testing.T) {
 		if err := b.pool.QueryRow(t.Context(), "SELECT count(*) FROM river.river_job WHERE state = 'available'").Scan(&waiting); err != nil || waiting != want {
 			t.Errorf("%d jobs wait after process %s ran one, %v, want %d", waiting, process, err, want)
 		}
+	}
+}
+
+// What waits for its turn sleeps between two looks. The end of another recount's work
+// wakes it, at once and once.
+func TestTheEndOfARecountWakesTheNext(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, `INSERT INTO casq.scans (kind, whole, compare, floor_life, floor_tick)
+		SELECT 'artifact', n = 8, false, 1, 1 FROM generate_series(1, 8) AS n`)
+	err := pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
+		for scan := range int64(8) {
+			if _, err := NewCounting(b.queue).Scan(t.Context(), tx, scan+1); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.exec(t, `UPDATE casq.scans SET job = (SELECT j.id FROM river.river_job AS j WHERE j.args ->> 'scan' = scans.id::text);
+		UPDATE river.river_job SET scheduled_at = now() + '1 day', metadata = '{"snoozes": 3}' WHERE args ->> 'scan' <> '6';
+		UPDATE river.river_job SET state = 'running', attempted_at = now(), attempted_by = ARRAY['x'] WHERE args ->> 'scan' = '2';
+		UPDATE casq.scans SET token = gen_random_uuid() WHERE id = 4`)
+	w := &CounterWorker{Queue: b.queue, Logger: b.log}
+	if err := w.ended(t.Context(), &rivertype.JobRow{ID: 100, Attempt: 1, MaxAttempts: 8}, 100, nil); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := b.pool.Query(t.Context(), `SELECT s.id, j.state = 'available' AND j.scheduled_at < now() + '1 minute'
+		FROM casq.scans AS s JOIN river.river_job AS j ON j.id = s.job ORDER BY s.id`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[int64]bool)
+	var scan int64
+	var due bool
+	if _, err = pgx.ForEachRow(rows, []any{&scan, &due}, func() error { got[scan] = due; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	// 2 looks now, 4 has its turn, 6 has not slept yet, and 8 is of everything.
+	want := map[int64]bool{1: true, 2: false, 3: true, 4: false, 5: true, 6: true, 7: true, 8: false}
+	if !maps.Equal(got, want) {
+		t.Errorf("due are %v, want %v", got, want)
+	}
+	var count int
+	if err := b.pool.QueryRow(t.Context(), "SELECT count(*) FROM river.river_job").Scan(&count); err != nil || count != 8 {
+		t.Errorf("%d jobs, %v, want one for each recount", count, err)
 	}
 }
