@@ -141,6 +141,7 @@ func (r *r134) naively(t *testing.T, home *pgxpool.Pool) error {
 func (r *r134) holder(t *testing.T, bytes int64) (peak int64) {
 	t.Helper()
 	child := testproc.Start(t, r134Child, r.url, strconv.FormatInt(bytes, 10))
+	child.Await(r134Behind)
 	r.until(t, "the event behind all others", `SELECT count(*)::text FROM casq.registry WHERE kind = 'other'`, "1")
 	peak = child.PeakMemory()
 	t.Logf("%d MB at most", peak>>20)
@@ -148,7 +149,23 @@ func (r *r134) holder(t *testing.T, bytes int64) (peak int64) {
 	return peak
 }
 
-const r134Child = "r134"
+const (
+	r134Child  = "r134"
+	r134Behind = "applied what is behind all others"
+)
+
+// r134Teller tells of each batch that it has applied.
+type r134Teller struct{ *registry.Transposer }
+
+func (r r134Teller) Apply(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) error {
+	err := r.Transposer.Apply(ctx, tx, batch)
+	said := "applied a batch"
+	if err == nil && batch.Events[len(batch.Events)-1].Kind == "other" {
+		said = r134Behind
+	}
+	testproc.Say(said)
+	return err
+}
 
 // r134Holder is a process that follows the log.
 func r134Holder(args []string) error {
@@ -164,7 +181,7 @@ func r134Holder(args []string) error {
 		return err
 	}
 	return cursor.New(cursor.Config{
-		Name: "registry", Source: pool, Home: pool, Consumer: &registry.Transposer{Jobs: queue}, Logger: log,
+		Name: "registry", Source: pool, Home: pool, Consumer: r134Teller{&registry.Transposer{Jobs: queue}}, Logger: log,
 		PageBytes: bytes, Wait: 20 * time.Millisecond,
 	}).Run(ctx)
 }

@@ -54,7 +54,7 @@ func TestR88HugeTransaction(t *testing.T) {
 	t.Run("twin/all at once", func(t *testing.T) {
 		t.Parallel()
 		r := newR88(t, r88EventsShort)
-		child := testproc.Start(t, r88Child, r.site.url, strconv.Itoa(r.events+1), "1")
+		child := testproc.Start(t, r88Child, r.site.url, strconv.Itoa(r.events+1), "1", strconv.Itoa(1<<40))
 		child.AwaitFrozen("frozen")
 		peak := child.PeakMemory()
 		t.Logf("%d events with at most %d MB", r.events, peak>>20)
@@ -82,13 +82,14 @@ type r88 struct {
 func (r *r88) play(t *testing.T) {
 	t.Helper()
 	began := time.Now()
-	first := testproc.Start(t, r88Child, r.site.url, "0", strconv.Itoa(r.events/eventlog.DefaultPageSize/2))
+	first := testproc.Start(t, r88Child, r.site.url, "0", strconv.Itoa(r.events/eventlog.DefaultPageSize/2), "0")
 	first.AwaitFrozen("frozen")
 	r.late(t)
 	peaks := []int64{first.PeakMemory()}
 	first.Kill()
-	second := testproc.Start(t, r88Child, r.site.url, "0", "0")
-	r.site.until(t, "SELECT EXISTS (SELECT FROM applied WHERE thing = 'later')")
+	second := testproc.Start(t, r88Child, r.site.url, "0", "0", "0")
+	newest, _ := r.newest(t)
+	r.site.until(t, fmt.Sprintf("SELECT tick >= %d FROM casq.cursors", newest)) // "applied" is large, and has no index
 	peaks = append(peaks, second.PeakMemory())
 	t.Logf("%d events in %v with at most %d and %d MB", r.events, time.Since(began).Round(time.Millisecond), peaks[0]>>20, peaks[1]>>20)
 	for _, peak := range peaks {
@@ -152,26 +153,28 @@ func (r *r88) wantOtherHalf(t *testing.T, things []string) {
 
 const r88Child = "r88"
 
-// r88Holder is a process that follows the log, and freezes in the middle of the
-// batch with that number.
+// r88Holder is a process that follows the log in pages of so many events and bytes
+// (0: ours), and freezes in the middle of the batch with that number.
 func r88Holder(args []string) error {
 	ctx := context.Background()
 	pageSize, err1 := strconv.Atoi(args[1])
 	freezeIn, err2 := strconv.Atoi(args[2])
+	bytes, err3 := strconv.ParseInt(args[3], 10, 64)
 	pool, err := casqdb.Open(ctx, args[0], casqdb.Options{IdleInTransaction: time.Minute})
-	if err := errors.Join(err, err1, err2); err != nil {
+	if err := errors.Join(err, err1, err2, err3); err != nil {
 		return err
 	}
 	defer pool.Close()
 	batches := 0
 	return cursor.New(cursor.Config{
 		Name: "race", Source: pool, Home: pool, Consumer: applier{}, Logger: slog.New(slog.DiscardHandler),
-		PageSize: pageSize, Wait: 20 * time.Millisecond,
+		PageSize: pageSize, PageBytes: bytes, Wait: 20 * time.Millisecond,
 		Hook: func(point string) {
 			if point != "batch:applied" {
 				return
 			}
 			batches++
+			testproc.Say("a batch")
 			if batches == freezeIn {
 				testproc.Freeze("frozen")
 			}

@@ -135,7 +135,8 @@ func (p *Process) attend(stdout io.Reader, started chan<- error) {
 	_ = p.cmd.Wait() // what it was told to do is what is tested
 }
 
-// Await returns when the child says line. Other lines are passed over.
+// Await returns when the child says line. Other lines are passed over; the child
+// is waited for as long as it says any.
 func (p *Process) Await(line string) {
 	p.t.Helper()
 	deadline := time.NewTimer(timeout)
@@ -149,8 +150,9 @@ func (p *Process) Await(line string) {
 			if got == line {
 				return
 			}
+			deadline.Reset(timeout)
 		case <-deadline.C:
-			p.t.Fatalf("wait until the child says %q: it did not", line)
+			p.t.Fatalf("wait until the child says %q: it did not, and nothing else for %v", line, timeout)
 		}
 	}
 }
