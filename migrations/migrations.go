@@ -22,9 +22,10 @@ import (
 	"strings"
 	"time"
 
+	"casq/internal/database"
+
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/tern/v2/migrate"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivermigrate"
@@ -41,6 +42,8 @@ const (
 	riverSchema  = "river"
 	lockPoll     = 50 * time.Millisecond
 )
+
+var options = database.Options{Application: "casq migrate"}
 
 // ErrNotMigrated is returned by [Check] for a database that lacks migrations.
 var ErrNotMigrated = errors.New("database is not migrated")
@@ -251,7 +254,7 @@ func apply(ctx context.Context, migrator *migrate.Migrator, version int32, logge
 }
 
 func river(ctx context.Context, databaseURL string, direction rivermigrate.Direction, logger *slog.Logger) error {
-	pool, err := pgxpool.New(ctx, databaseURL)
+	pool, err := database.Open(ctx, databaseURL, options)
 	if err != nil {
 		return fmt.Errorf("connect for river's migrations: %w", err)
 	}
@@ -280,7 +283,7 @@ func river(ctx context.Context, databaseURL string, direction rivermigrate.Direc
 // locked runs f while this process is the only one that migrates. The lock
 // belongs to the connection and dies with it.
 func locked(ctx context.Context, databaseURL string, logger *slog.Logger, f func(*pgx.Conn) error) error {
-	config, err := pgx.ParseConfig(databaseURL)
+	config, err := database.ParseConfig(databaseURL, options)
 	if err != nil {
 		return fmt.Errorf("connect to migrate: %w", err)
 	}

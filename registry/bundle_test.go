@@ -36,7 +36,7 @@ func setup(t *testing.T) *testBundle {
 
 func setupAt(t *testing.T, url string) *testBundle {
 	t.Helper()
-	pool, err := database.Open(t.Context(), url, database.Options{})
+	pool, err := database.Open(t.Context(), url, database.Options{SearchPath: "public"})
 	if err != nil {
 		t.Fatal(err)
 	}

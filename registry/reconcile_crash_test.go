@@ -22,7 +22,7 @@ const reconcileChild = "reconcile"
 func reconcileInChild(args []string) error {
 	url, process, point := args[0], args[1], args[2]
 	ctx := context.Background()
-	pool, err := database.Open(ctx, url, database.Options{})
+	pool, err := database.Open(ctx, url, database.Options{SearchPath: "public"})
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"casq/cmd/internal/cli"
+	"casq/internal/database"
 	"casq/migrations"
 
 	"github.com/jackc/pgx/v5"
@@ -95,7 +96,7 @@ workers are connected.`,
 
 // wayDown finds the version to go back to, and what is lost on the way.
 func wayDown(ctx context.Context, url string, to int32) (target int32, loss migrations.Loss, err error) {
-	conn, err := pgx.Connect(ctx, url)
+	conn, err := connect(ctx, url)
 	if err != nil {
 		return 0, loss, fmt.Errorf("connect to DATABASE_URL: %w", err)
 	}
@@ -158,8 +159,16 @@ func migrateStatusCommand() *cobra.Command {
 	}
 }
 
+func connect(ctx context.Context, url string) (*pgx.Conn, error) {
+	config, err := database.ParseConfig(url, database.Options{Application: "casq migrate"})
+	if err != nil {
+		return nil, err
+	}
+	return pgx.ConnectConfig(ctx, config)
+}
+
 func readStatus(ctx context.Context, url string) (migrations.Status, error) {
-	conn, err := pgx.Connect(ctx, url)
+	conn, err := connect(ctx, url)
 	if err != nil {
 		return migrations.Status{}, fmt.Errorf("connect to DATABASE_URL: %w", err)
 	}

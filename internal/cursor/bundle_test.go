@@ -118,7 +118,7 @@ func (w writer) Apply(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) erro
 // config of a cursor that is quick to notice things.
 func (b *testBundle) config(t *testing.T) Config {
 	t.Helper()
-	home, err := database.Open(t.Context(), b.url, database.Options{})
+	home, err := database.Open(t.Context(), b.url, database.Options{SearchPath: "public"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -171,7 +171,7 @@ const idle = time.Second
 // frozenChild is a holder that is frozen inside its first batch.
 func frozenChild(args []string) error {
 	ctx := context.Background()
-	pool, err := database.Open(ctx, args[0], database.Options{IdleInTransaction: idle})
+	pool, err := database.Open(ctx, args[0], database.Options{IdleInTransaction: idle, SearchPath: "public"})
 	if err != nil {
 		return err
 	}

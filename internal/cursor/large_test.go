@@ -68,7 +68,7 @@ const enoughPages = 4
 // slowHome is a home with little patience, at the other end of a network.
 func slowHome(t *testing.T, network *faultproxy.Network, url string) *pgxpool.Pool {
 	t.Helper()
-	pool, err := database.Open(t.Context(), url, database.Options{IdleInTransaction: 200 * time.Millisecond})
+	pool, err := database.Open(t.Context(), url, database.Options{IdleInTransaction: 200 * time.Millisecond, SearchPath: "public"})
 	if err != nil {
 		t.Fatal(err)
 	}

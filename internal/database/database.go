@@ -41,9 +41,13 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interva
 // Options of [Open]. The zero value is what most callers want.
 type Options struct {
 	Application string // application_name; defaults to "casq"
-	MaxConns    int32  // defaults to 16
+	MaxConns    int32  // of a pool; defaults to 16
 	// IdleInTransaction defaults to [IdleInTransaction].
 	IdleInTransaction time.Duration
+	// SearchPath is for programs that have tables of their own, such as tests.
+	// The default, "pg_catalog, pg_temp", has no schema in which others may put
+	// a function that Postgres takes for the one that was meant.
+	SearchPath string
 }
 
 // Open returns a pool for the database at url. It does not connect yet; see
@@ -54,7 +58,9 @@ func Open(ctx context.Context, url string, opts Options) (*pgxpool.Pool, error) 
 		return nil, fmt.Errorf("parse database URL: %w", err)
 	}
 	config.MaxConns = cmp.Or(opts.MaxConns, 16)
-	configure(config.ConnConfig, opts)
+	if err := configure(config.ConnConfig, opts); err != nil {
+		return nil, err
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("open database pool: %w", err)
@@ -62,14 +68,34 @@ func Open(ctx context.Context, url string, opts Options) (*pgxpool.Pool, error) 
 	return pool, nil
 }
 
-func configure(config *pgx.ConnConfig, opts Options) {
+// ParseConfig is [Open] for a single connection.
+func ParseConfig(url string, opts Options) (*pgx.ConnConfig, error) {
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		return nil, fmt.Errorf("parse database URL: %w", err)
+	}
+	return config, configure(config, opts)
+}
+
+// configure gives a connection settings of its own. A role or a database may have
+// others, for the sake of an application; only what the URL says goes before ours.
+func configure(config *pgx.ConnConfig, opts Options) error {
+	if mode := config.DefaultQueryExecMode; mode == pgx.QueryExecModeSimpleProtocol || mode == pgx.QueryExecModeExec {
+		return fmt.Errorf("parse database URL: default_query_exec_mode does not work with %q, which sends arrays and JSON"+
+			" without their types: want cache_describe or describe_exec behind a pooler, or leave it away", mode)
+	}
 	idle := cmp.Or(opts.IdleInTransaction, IdleInTransaction)
 	config.ConnectTimeout = cmp.Or(config.ConnectTimeout, connectTimeout)
 	config.DialFunc = (&net.Dialer{KeepAliveConfig: keepAlive, Control: giveUp}).DialContext
 	set := map[string]string{
 		"application_name":                    cmp.Or(opts.Application, "casq"),
+		"search_path":                         cmp.Or(opts.SearchPath, "pg_catalog, pg_temp"),
 		"default_transaction_isolation":       "read committed",
+		"default_transaction_read_only":       "off",
 		"idle_in_transaction_session_timeout": strconv.FormatInt(idle.Milliseconds(), 10),
+		"idle_session_timeout":                "0",
+		"statement_timeout":                   "0",
+		"lock_timeout":                        "0",
 		// The server's end; see giveUp for this one.
 		"tcp_keepalives_idle":     seconds(keepAlive.Idle),
 		"tcp_keepalives_interval": seconds(keepAlive.Interval),
@@ -79,21 +105,33 @@ func configure(config *pgx.ConnConfig, opts Options) {
 		// life: fetching jobs became quadratic in 5 of 9 runs, in none
 		// with a plan per call.
 		"plan_cache_mode": "force_custom_plan",
-		// A role or a database may have settings that suit its application. In
-		// the simple protocol, which is for poolers, values come as text.
+		// Where a value comes or goes as text.
+		"client_encoding":             "UTF8",
 		"datestyle":                   "ISO",
 		"intervalstyle":               "postgres",
 		"bytea_output":                "hex",
 		"extra_float_digits":          "1",
 		"standard_conforming_strings": "on",
-		"statement_timeout":           "0",
-		"lock_timeout":                "0",
 	}
 	for name, value := range set {
 		if _, given := config.RuntimeParams[name]; !given {
 			config.RuntimeParams[name] = value
 		}
 	}
+	config.AfterConnect = setRest
+	return nil
+}
+
+//go:embed settings.sql
+var settingsSQL string
+
+// setRest sets what a server may refuse to know, or to let this role set, when a
+// session begins.
+func setRest(ctx context.Context, conn *pgconn.PgConn) error {
+	if _, err := conn.Exec(ctx, settingsSQL).ReadAll(); err != nil {
+		return fmt.Errorf("set what the role or the database sets otherwise: %w", err)
+	}
+	return nil
 }
 
 func seconds(d time.Duration) string { return strconv.Itoa(int(d / time.Second)) }

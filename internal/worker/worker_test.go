@@ -29,15 +29,20 @@ type testBundle struct {
 	log            *testLog
 }
 
+const (
+	artifactsTable = `CREATE TABLE public.artifacts (
+		id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, project_id bigint NOT NULL,
+		path text NOT NULL UNIQUE, size bigint NOT NULL, sha256 text NOT NULL)`
+	trackArtifacts = `SELECT casq.track('public.artifacts', kind => 'artifact', transfer => 'file', key_column => 'path',
+		scope_column => 'project_id', size_column => 'size', payload_columns => ARRAY['id', 'sha256'])`
+)
+
 func setup(t *testing.T, change ...func(*Config)) *testBundle {
 	t.Helper()
 	db := testdb.New(t)
 	b := &testBundle{url: db.URL, pool: db.Pool(t), source: t.TempDir(), target: t.TempDir(), log: &testLog{t: t}}
-	b.exec(t, `CREATE TABLE public.artifacts (
-		id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, project_id bigint NOT NULL,
-		path text NOT NULL UNIQUE, size bigint NOT NULL, sha256 text NOT NULL)`)
-	b.exec(t, `SELECT casq.track('public.artifacts', kind => 'artifact', transfer => 'file', key_column => 'path',
-		scope_column => 'project_id', size_column => 'size', payload_columns => ARRAY['id', 'sha256'])`)
+	b.exec(t, artifactsTable)
+	b.exec(t, trackArtifacts)
 	cfg := Config{
 		HomeURL: db.URL, ArtifactSource: b.source, ArtifactTarget: b.target,
 		ClaimTTL: 3 * time.Second, CursorWait: 100 * time.Millisecond,
@@ -108,7 +113,7 @@ func (b *testBundle) put(t *testing.T, path, content string) {
 		t.Fatal(err)
 	}
 	sum := sha256.Sum256([]byte(content))
-	b.exec(t, `INSERT INTO artifacts (project_id, path, size, sha256) VALUES (1, $1, $2, $3)
+	b.exec(t, `INSERT INTO public.artifacts (project_id, path, size, sha256) VALUES (1, $1, $2, $3)
 		ON CONFLICT (path) DO UPDATE SET size = excluded.size, sha256 = excluded.sha256`,
 		path, len(content), hex.EncodeToString(sum[:]))
 }

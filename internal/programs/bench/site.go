@@ -51,7 +51,7 @@ func (s *site) prepare(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if s.pool, err = database.Open(ctx, s.url, database.Options{MaxConns: 30}); err != nil {
+	if s.pool, err = database.Open(ctx, s.url, database.Options{MaxConns: 30, SearchPath: "public"}); err != nil {
 		return err
 	}
 	if s.queue, err = jobs.NewQueue(s.pool, s.log); err != nil {

@@ -91,12 +91,12 @@ const (
 
 // record follows the log with a consumer of our own, beside the worker's.
 func record(ctx context.Context, s spec, log *slog.Logger) error {
-	home, err := database.Open(ctx, s.HomeURL, database.Options{Application: "chaos recorder", MaxConns: 2})
+	home, err := database.Open(ctx, s.HomeURL, database.Options{Application: "chaos recorder", SearchPath: "public", MaxConns: 2})
 	if err != nil {
 		return err
 	}
 	defer home.Close()
-	source, err := database.Open(ctx, s.SourceURL, database.Options{Application: "chaos recorder", MaxConns: 2})
+	source, err := database.Open(ctx, s.SourceURL, database.Options{Application: "chaos recorder", SearchPath: "public", MaxConns: 2})
 	if err != nil {
 		return err
 	}

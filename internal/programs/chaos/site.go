@@ -85,7 +85,7 @@ func (s *site) startPrimary(ctx context.Context) (err error) {
 	}
 	// A transaction of the application's may be open for as long as it likes.
 	s.db, err = database.Open(ctx, s.url(primaryLink), database.Options{
-		Application: "chaos application", IdleInTransaction: time.Minute,
+		Application: "chaos application", SearchPath: "public", IdleInTransaction: time.Minute,
 	})
 	if err == nil {
 		err = migrations.Up(ctx, s.url(primaryLink), quiet)
@@ -143,7 +143,7 @@ func (s *site) startHome(ctx context.Context) (err error) {
 	if err := createDatabase(ctx, s.home); err != nil {
 		return err
 	}
-	s.h, err = database.Open(ctx, s.homeURL(), database.Options{Application: "chaos"})
+	s.h, err = database.Open(ctx, s.homeURL(), database.Options{Application: "chaos", SearchPath: "public"})
 	if err == nil {
 		err = migrations.Up(ctx, s.homeURL(), quiet)
 	}

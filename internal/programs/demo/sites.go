@@ -124,7 +124,7 @@ func createDatabase(ctx context.Context, server *servers.Postgres) (string, *pgx
 	if err := server.Exec(ctx, "CREATE DATABASE "+databaseName+" OWNER "+role); err != nil {
 		return "", nil, fmt.Errorf("create the database: %w", err)
 	}
-	pool, err := database.Open(ctx, url, database.Options{Application: "casq demo"})
+	pool, err := database.Open(ctx, url, database.Options{Application: "casq demo", SearchPath: "public"})
 	return url, pool, err
 }
 

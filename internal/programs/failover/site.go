@@ -46,7 +46,7 @@ func (s *site) startPostgres(ctx context.Context) (err error) {
 	if err := migrations.Up(ctx, s.url, slog.New(slog.DiscardHandler)); err != nil {
 		return fmt.Errorf("prepare the database: %w", err)
 	}
-	if s.db, err = database.Open(ctx, s.url, database.Options{Application: "failover"}); err != nil {
+	if s.db, err = database.Open(ctx, s.url, database.Options{Application: "failover", SearchPath: "public"}); err != nil {
 		return err
 	}
 	return workers.Prepare(ctx, s.db)

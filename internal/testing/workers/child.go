@@ -58,7 +58,7 @@ func Child(ctx context.Context, args []string, out io.Writer) (child bool, err e
 
 // record follows the log with a recorder. Its pauses are those of any worker.
 func (s spec) record(ctx context.Context, log *slog.Logger) error {
-	pool, err := database.Open(ctx, s.URL, database.Options{Application: "casq recorder " + s.Name, MaxConns: 4})
+	pool, err := database.Open(ctx, s.URL, database.Options{Application: "casq recorder " + s.Name, MaxConns: 4, SearchPath: "public"})
 	if err != nil {
 		return err
 	}
