@@ -25,8 +25,9 @@ DROP INDEX river.river_job_metadata_index;
 -- takes long. Who has seen the same beat for a lease's time of his own clock,
 -- while there was something to apply, may take over, also without Redis.
 --
--- lag_seconds is how old the newest event of the last batch was when that was
--- applied; NULL when it had none.
+-- caught_up_to: all that the log had at that time is applied, as the holder knows
+-- it: the newest event of the last batch, or when the newest tick was new that it
+-- has seen. NULL: up to now, for as long as the holder gives signs of life.
 CREATE TABLE casq.cursors (
     name text COLLATE "C" PRIMARY KEY,
     system_identifier bigint NOT NULL,
@@ -45,7 +46,7 @@ CREATE TABLE casq.cursors (
     moved_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     beat bigint NOT NULL DEFAULT 0,
     beat_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    lag_seconds double precision,
+    caught_up_to timestamptz,
     last_error text,
     CONSTRAINT cursors_page_belongs_to_a_step CHECK (
         to_tick = 0 AND page = 0 AND to_mark = '00000000-0000-0000-0000-000000000000'
@@ -58,9 +59,11 @@ CREATE TABLE casq.cursors (
 -- sign of life; one that has nothing to do asks for its epoch every two
 -- seconds. lag_events and lag_seconds: what home's log has and the cursor has
 -- not applied, and the age of the oldest of it. The log of another site cannot
--- be counted here: lag_events is NULL, and lag_seconds that of the last batch,
--- which was applied at last_beat or before. A backlog of a million events takes
--- some 0.3 s to count.
+-- be counted here: lag_events is NULL, and lag_seconds tells how long ago all
+-- that the log had was applied. It grows when that has shown no new tick for 30 s,
+-- and when nobody reads it; a holder that was killed while nothing happened may
+-- have told of it five minutes before. A backlog of a million events takes some
+-- 0.3 s to count.
 CREATE VIEW casq.cursor_status AS
 SELECT c.name,
        CASE WHEN session.pid IS NOT NULL THEN c.holder END AS holder,
@@ -68,7 +71,9 @@ SELECT c.name,
        c.tick,
        c.page,
        CASE WHEN at.id IS NOT NULL THEN behind.events END AS lag_events,
-       CASE WHEN at.id IS NULL THEN c.lag_seconds
+       CASE WHEN at.id IS NULL THEN
+                greatest(0, extract(epoch FROM clock_timestamp() - coalesce(c.caught_up_to, session.state_change,
+                    CASE WHEN session.pid IS NULL THEN greatest(c.moved_at, c.beat_at) END, clock_timestamp())))::double precision
             WHEN behind.events = 0 THEN 0
             ELSE greatest(0, extract(epoch FROM clock_timestamp() - behind.oldest))::double precision
        END AS lag_seconds,

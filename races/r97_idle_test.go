@@ -45,6 +45,8 @@ func TestR97Idle(t *testing.T) {
 		cfg.Source = source
 		follow(t, cfg)
 		r.site.wantApplied(t, "a")
+		r.site.tick(t)
+		r.site.until(t, "SELECT caught_up_to IS NULL FROM casq.cursors") // said once
 		position := "SELECT xmin || ' ' || ctid FROM casq.cursors"
 		before := lines(t, r.site.pool, position)
 		n := r.minute(t, "SELECT casq.tick()", `UPDATE casq.ticks SET taken_at = taken_at - interval '50 ms'

@@ -137,13 +137,17 @@ type running struct {
 }
 
 // run runs a cursor until the test ends, or it is stopped.
-func run(t *testing.T, cfg Config) *running {
+func run(t *testing.T, cfg Config, change ...func(*Cursor)) *running {
 	t.Helper()
+	c := New(cfg)
+	for _, f := range change {
+		f(c)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	r := &running{cancel: cancel, ended: make(chan struct{})}
 	go func() {
 		defer close(r.ended)
-		r.err = New(cfg).Run(ctx)
+		r.err = c.Run(ctx)
 	}()
 	t.Cleanup(func() {
 		r.cancel()

@@ -64,6 +64,7 @@ type Cursor struct {
 	leaser  *lease.Leaser
 	scope   string // what precedes the name in Redis
 	watcher watcher
+	stale   time.Duration // the age of a newest tick that nobody takes ticks after
 	denials lease.Denials
 
 	place    *place       // of the records that log and leaseLog write
@@ -99,6 +100,7 @@ func New(cfg Config) *Cursor {
 		reader:  eventlog.NewReader(cfg.Source, cfg.PageSize),
 		probe:   eventlog.NewReader(cfg.Source, 1),
 		leaser:  lease.New(lease.Config{Client: cfg.Redis, TTL: cfg.Lease}),
+		stale:   eventlog.StaleAfter,
 		portion: portion.New(portion.Size{Rows: cfg.PageSize, Bytes: cfg.PageBytes}),
 		watcher: watcher{lease: cfg.Lease, gap: cfg.Lease / 2},
 	}

@@ -57,6 +57,7 @@ type holder struct {
 	movedAt time.Time
 	seenAt  time.Time // when the session was last known to be there
 	late    bool      // said so in the log
+	newest  freshness // of the source's ticks
 	events  int64     // applied so far
 	steps   atomic.Int64
 }
@@ -112,6 +113,9 @@ func (h *holder) release(ctx context.Context, why error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	if h.conn != nil {
+		if h.newest.told { // nobody reads on from here
+			_ = h.storeLag(ctx, false, 0) // else the row's last sign of life tells
+		}
 		_ = h.conn.Hijack().Close(ctx) // gone is gone
 	}
 	if why != nil && !errors.Is(why, ErrFenced) && !errors.Is(why, lease.ErrLost) && !errors.Is(why, context.Canceled) {
@@ -161,6 +165,7 @@ func (h *holder) step(ctx context.Context) (more bool, err error) {
 		h.late = false
 		h.say(ctx, nil)
 	}
+	h.newest.saw(batch.Life, batch.Tick, time.Now())
 	// Inside a step even an empty page is stored: it ends the step.
 	if len(batch.Events) == 0 && !h.read.InStep() {
 		h.read = batch.Next
@@ -178,6 +183,7 @@ func (h *holder) step(ctx context.Context) (more bool, err error) {
 	now := time.Now()
 	h.stored, h.read, h.movedAt, h.seenAt = batch.Next, batch.Next, now, now
 	h.events += int64(len(batch.Events))
+	h.newest.told = h.newest.told && len(batch.Events) == 0
 	h.place.tick.Store(h.stored.Tick)
 	return true, nil
 }
@@ -193,7 +199,7 @@ func (h *holder) less(ctx context.Context, err error) {
 }
 
 // alive notices, now and then, a session that was ended, and an epoch that is
-// over.
+// over; and tells how old the log is of which there is nothing to apply.
 func (h *holder) alive(ctx context.Context) error {
 	if time.Since(h.seenAt) < h.cfg.Wait {
 		return nil
@@ -202,7 +208,7 @@ func (h *holder) alive(ctx context.Context) error {
 		return err
 	}
 	h.seenAt = time.Now()
-	return nil
+	return h.tellLag(ctx, h.seenAt)
 }
 
 // apply is one transaction: a look at the fence, so that a holder that was

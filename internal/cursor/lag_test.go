@@ -1,0 +1,88 @@
+package cursor
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"casq/eventlog"
+
+	"github.com/google/uuid"
+)
+
+// A log elsewhere cannot be counted at home. What is known of it there has the lag
+// grow when it does not move, and when nobody reads it, and only then.
+func TestLagOfALogElsewhere(t *testing.T) {
+	t.Parallel()
+	source, home := setup(t), setup(t)
+	cfg := home.config(t)
+	cfg.Source = source.pool
+	const current, behind = "SELECT caught_up_to IS NULL FROM casq.cursors", "SELECT caught_up_to IS NOT NULL FROM casq.cursors"
+	lag := func() (seconds float64) {
+		t.Helper()
+		err := home.pool.QueryRow(t.Context(), "SELECT lag_seconds FROM casq.cursor_status WHERE lag_events IS NULL").Scan(&seconds)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return seconds
+	}
+	grows := func() {
+		t.Helper()
+		home.until(t, fmt.Sprintf("SELECT lag_seconds > %g FROM casq.cursor_status", lag()+0.3))
+	}
+
+	source.write(t, "a")
+	r := run(t, cfg)
+	home.untilEffects(t, "a")
+	grows() // until it is known that this was all
+	source.tick(t)
+	home.until(t, current)
+	home.until(t, "SELECT lag_seconds < 0.3 FROM casq.cursor_status")
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	home.until(t, behind) // nobody reads it
+	grows()
+
+	r = run(t, cfg, func(c *Cursor) { c.stale = 50 * time.Millisecond })
+	home.until(t, "SELECT holder IS NOT NULL FROM casq.cursor_status")
+	grows() // its newest tick may be an old one
+	source.tick(t)
+	home.until(t, "SELECT coalesce(caught_up_to > now() - interval '10 seconds', true) FROM casq.cursors")
+	home.until(t, behind) // no tick has come after it
+	grows()
+	source.write(t, "b")
+	home.untilEffects(t, "a", "b")
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The first tick that a holder sees may be of any age; those that come after it are
+// new when they are seen.
+func TestFreshness(t *testing.T) {
+	t.Parallel()
+	const stale = 30 * time.Second
+	life := eventlog.Life{Ordinal: 1, ID: uuid.New()}
+	now := time.Now()
+	var f freshness
+	for i, step := range []struct {
+		life  eventlog.Life
+		tick  int64
+		after time.Duration
+		want  bool
+	}{
+		{life, 7, 0, false},
+		{life, 7, 10 * time.Second, false},
+		{life, 8, 10 * time.Second, true},
+		{life, 8, 29 * time.Second, true},
+		{life, 8, time.Second, false},
+		{eventlog.Life{Ordinal: 2, ID: uuid.New()}, 8, time.Second, true},
+	} {
+		now = now.Add(step.after)
+		f.saw(step.life, step.tick, now)
+		if got := f.fresh(now, stale); got != step.want {
+			t.Errorf("step %d: fresh is %v, want %v", i, got, step.want)
+		}
+	}
+}
