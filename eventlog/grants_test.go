@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"testing"
 
 	"casq/eventlog"
@@ -151,6 +152,39 @@ func TestEventsHaveTheirWritersTransaction(t *testing.T) {
 	var pgErr *pgconn.PgError
 	if !errors.As(err, &pgErr) || pgErr.Code != "23514" {
 		t.Errorf("got %v; want a check violation", err)
+	}
+}
+
+// Such a role says no id either: one beyond the newest tick's would be read by
+// nobody, and nothing would tell.
+func TestEventsHaveIDsOfTheSequence(t *testing.T) {
+	t.Parallel()
+	b := setupTrack(t, docs, trackDocs)
+	url := b.db.RoleURL(t)
+	b.exec(t, `GRANT USAGE ON SCHEMA casq TO `+testdb.RoleName(t, url)+`; GRANT INSERT ON casq.events TO `+testdb.RoleName(t, url))
+	b.exec(t, `SELECT casq.append_event('doc', 'before', 'created')`)
+	forged := `INSERT INTO casq.events (id, kind, resource_id, op) OVERRIDING SYSTEM VALUE VALUES (%s, 'doc', '%[1]s', 'created')`
+	pool := testdb.Pool(t, url)
+	for _, id := range []string{"1099511627776", "1", "0", "-1"} {
+		if err := run(t.Context(), pool, fmt.Sprintf(forged, id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.exec(t, `SELECT casq.append_event('doc', 'after', 'created')`)
+	b.exec(t, `SELECT casq.tick(true)`)
+	reader := eventlog.NewReader(b.pool, 2)
+	p, err := reader.Start(t.Context())
+	var read []string
+	for more := true; more && err == nil; {
+		var batch eventlog.Batch
+		batch, err = reader.Next(t.Context(), p)
+		for _, e := range batch.Events {
+			read = append(read, e.ResourceID)
+		}
+		more, p = batch.Next != p, batch.Next
+	}
+	if want := []string{"before", "1099511627776", "1", "0", "-1", "after"}; err != nil || !slices.Equal(read, want) {
+		t.Errorf("read %q, %v; want %q", read, err, want)
 	}
 }
 

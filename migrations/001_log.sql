@@ -30,6 +30,9 @@ CREATE TABLE casq.events (
         CONSTRAINT events_resource_id_length CHECK (octet_length(resource_id) BETWEEN 1 AND 1024),
     op text NOT NULL
         CONSTRAINT events_op_is_known CHECK (op IN ('created', 'updated', 'deleted')),
+    -- Of a backfill: nothing has happened to it now. Its job yields to those of other
+    -- events. Before a bigint its byte costs one event of eight another eight.
+    bulk boolean NOT NULL DEFAULT false,
     -- What counts by scope has it in indexes, which take 2.7 kB.
     scope_id text COLLATE "C"
         CONSTRAINT events_scope_id_length CHECK (octet_length(scope_id) <= 1024),
@@ -59,6 +62,23 @@ END $$;
 
 CREATE TRIGGER events_are_only_inserted BEFORE UPDATE ON casq.events
     FOR EACH STATEMENT EXECUTE FUNCTION casq.refuse_event_update();
+
+-- Gives an event an id of the sequence's, whatever its writer says. One of the
+-- future would be read by nobody, and that of another transaction would hide the
+-- other's event, where a page of the log ends between the two.
+CREATE FUNCTION casq.draw_event_id() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    NEW.id := nextval('casq.events_id_seq');
+    RETURN NEW;
+END $$;
+
+-- Only for whoever has INSERT on the whole table and could not set the sequence:
+-- that is never the trigger of a tracked table, whose events would cost half as much
+-- again (5 us of 15, in bulk).
+CREATE TRIGGER events_draw_their_id BEFORE INSERT ON casq.events
+    FOR EACH ROW WHEN (NOT has_sequence_privilege('casq.events_id_seq'::regclass, 'UPDATE'))
+    EXECUTE FUNCTION casq.draw_event_id();
 
 -- What tells this installation from any other, also where a server was set up as
 -- a copy of another one and has its system identifier.
@@ -367,5 +387,6 @@ DROP TABLE casq.ticks;
 DROP TABLE casq.lives;
 DROP TABLE casq.installation;
 DROP TABLE casq.events;
+DROP FUNCTION casq.draw_event_id();
 DROP FUNCTION casq.refuse_event_update();
 DROP TABLE casq.kinds;
