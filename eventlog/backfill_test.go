@@ -51,6 +51,33 @@ func TestBackfillInKeyOrder(t *testing.T) {
 	}
 }
 
+// Who reads the log can tell a backfill's events from an application's.
+func TestBackfillIsMarked(t *testing.T) {
+	t.Parallel()
+	b := setupTrack(t, docs, `INSERT INTO docs VALUES (1, 1, 5)`, trackDocs)
+	if _, err := eventlog.Backfill(t.Context(), b.pool, "doc", eventlog.BackfillOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	b.exec(t, `UPDATE docs SET size = size`)
+	b.exec(t, `INSERT INTO docs VALUES (2, 1, 5)`)
+	b.exec(t, `SELECT casq.tick(true)`)
+	reader := eventlog.NewReader(b.pool, 0)
+	p, err := reader.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch, err := reader.Next(t.Context(), p)
+	var bulk []string
+	for _, e := range batch.Events {
+		if e.Bulk {
+			bulk = append(bulk, e.ResourceID)
+		}
+	}
+	if err != nil || len(batch.Events) != 2 || !slices.Equal(bulk, []string{"1"}) {
+		t.Errorf("of %d events those of %q are marked, %v; want that of 1, of two", len(batch.Events), bulk, err)
+	}
+}
+
 func TestBackfillGoesOnAfterAnError(t *testing.T) {
 	t.Parallel()
 	b := setupTrack(t, partitionedTable, `INSERT INTO artifacts (path) SELECT chr(96 + i) FROM generate_series(1, 26) AS i`, trackArtifacts)

@@ -28,6 +28,7 @@ type Event struct {
 	Kind       string
 	ResourceID string // the thing's key; a relative path for files and repositories
 	Op         Op
+	Bulk       bool // of a backfill: nothing has happened to the thing now
 	// ScopeID is what the deltas are counted under; nil: nothing. The newest event
 	// of a thing names the scope that it is in, so one that moves has two: the
 	// first takes it away from the one, the second brings it to the other.
@@ -46,7 +47,7 @@ var appendSQL string
 
 // Append adds an event to tx and returns its id. Call it after the change that
 // the event tells of, in the same transaction: the event with the highest id
-// is taken as the newest. ID and OccurredAt of e are ignored; a nil payload is
+// is taken as the newest. ID, Bulk and OccurredAt of e are ignored; a nil payload is
 // an empty object.
 func Append(ctx context.Context, tx pgx.Tx, e Event) (int64, error) {
 	payload := e.Payload

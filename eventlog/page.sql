@@ -36,17 +36,17 @@ WITH late AS (
     WHERE pg_visible_in_snapshot(late.xid, $2::text::pg_snapshot)
     ORDER BY e.id LIMIT $4
 ), step AS (
-    SELECT id, kind, resource_id, op, scope_id, size_delta, item_delta, payload, occurred_at
+    SELECT id, kind, resource_id, op, bulk, scope_id, size_delta, item_delta, payload, occurred_at
     FROM (
-        SELECT 0 AS id, '' AS kind, '' AS resource_id, '' AS op, NULL AS scope_id,
+        SELECT 0 AS id, '' AS kind, '' AS resource_id, '' AS op, false AS bulk, NULL AS scope_id,
                0 AS size_delta, 0 AS item_delta, NULL AS payload, now() AS occurred_at
         WHERE EXISTS (SELECT FROM casq.ticks WHERE id = $7 AND mark = $8)
           AND EXISTS (SELECT FROM casq.ticks WHERE id = $9 AND mark = $10)
         UNION ALL
-        SELECT id, kind, resource_id, op, scope_id, size_delta, item_delta, payload, occurred_at FROM late
+        SELECT id, kind, resource_id, op, bulk, scope_id, size_delta, item_delta, payload, occurred_at FROM late
         UNION ALL
         (
-            SELECT e.id, e.kind, e.resource_id, e.op, e.scope_id, e.size_delta, e.item_delta, e.payload, e.occurred_at
+            SELECT e.id, e.kind, e.resource_id, e.op, e.bulk, e.scope_id, e.size_delta, e.item_delta, e.payload, e.occurred_at
             FROM casq.events AS e
             WHERE e.id > greatest($3::bigint, $5::bigint)
               AND e.id <= least($6::bigint, (SELECT id FROM late ORDER BY id OFFSET $4 - 1 LIMIT 1))
@@ -70,7 +70,7 @@ WITH late AS (
         ) AS step
     ) AS step
 )
-SELECT id, kind, resource_id, op, scope_id, size_delta, item_delta, payload, occurred_at,
+SELECT id, kind, resource_id, op, bulk, scope_id, size_delta, item_delta, payload, occurred_at,
        stored_end > $11 OR bytes_end > $11
 FROM (
     SELECT *, sum(bytes) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) AS bytes_end

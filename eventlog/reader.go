@@ -141,7 +141,7 @@ func (r *Reader) page(ctx context.Context, p Position, l *look, size int, bytes 
 		return nil, false, err
 	}
 	events, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (e Event, err error) {
-		err = row.Scan(&e.ID, &e.Kind, &e.ResourceID, &e.Op, &e.ScopeID, &e.SizeDelta, &e.ItemDelta, &e.Payload, &e.OccurredAt, &full)
+		err = row.Scan(&e.ID, &e.Kind, &e.ResourceID, &e.Op, &e.Bulk, &e.ScopeID, &e.SizeDelta, &e.ItemDelta, &e.Payload, &e.OccurredAt, &full)
 		return e, err
 	})
 	switch {

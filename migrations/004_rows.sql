@@ -4,8 +4,8 @@
 -- Lock: none on existing objects. Deploy: at any time, at the source before its
 -- followers, which call these functions there.
 
--- Appends an updated event without deltas for each row with one of these keys,
--- and returns the keys it did. Without wait, rows that another transaction has
+-- Appends an updated event without deltas, marked as bulk, for each row with one of
+-- these keys, and returns the keys it did. Without wait, rows that another transaction has
 -- locked are left out; with wait, give one key: whoever waits for a row while
 -- holding others can be part of a deadlock.
 --
@@ -35,8 +35,8 @@ BEGIN
             ORDER BY r.%5$I
             FOR SHARE %7$s
         ), logged AS (
-            INSERT INTO casq.events (kind, resource_id, op, scope_id, payload)
-            SELECT %8$L, %9$s, 'updated', c.scope, c.payload FROM present AS c
+            INSERT INTO casq.events (kind, resource_id, op, bulk, scope_id, payload)
+            SELECT %8$L, %9$s, 'updated', true, c.scope, c.payload FROM present AS c
             RETURNING resource_id
         )
         SELECT coalesce(array_agg(resource_id), '{}') FROM logged$sql$,

@@ -173,7 +173,7 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
             CASE sum(f.n) WHEN 1000 THEN 'at least 1000 jobs are' WHEN 1 THEN '1 job is' ELSE sum(f.n) || ' jobs are' END,
             string_agg(format('%s for %s', f.n, CASE f.priority
                 WHEN 1 THEN 'events and single requests' WHEN 2 THEN 'comparisons'
-                WHEN 3 THEN 'resyncs of many' ELSE 'verifications' END), ', ' ORDER BY f.priority))
+                WHEN 3 THEN 'resyncs of many and backfills' ELSE 'verifications' END), ', ' ORDER BY f.priority))
         END
     FROM (
         SELECT front.priority, count(*) AS n

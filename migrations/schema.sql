@@ -78,7 +78,7 @@ CREATE TABLE casq.cursors (
     moved_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
     beat bigint NOT NULL DEFAULT 0,
     beat_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
-    lag_seconds double precision,
+    caught_up_to timestamp with time zone,
     last_error text,
     CONSTRAINT cursors_pkey PRIMARY KEY (name),
     CONSTRAINT cursors_page_belongs_to_a_step CHECK ((((to_tick = 0) AND (page = 0) AND (to_mark = '00000000-0000-0000-0000-000000000000'::uuid)) OR ((to_tick > tick) AND (page > 0))))
@@ -114,6 +114,7 @@ CREATE TABLE casq.events (
     kind text COLLATE "C" NOT NULL,
     resource_id text COLLATE "C" NOT NULL,
     op text NOT NULL,
+    bulk boolean NOT NULL DEFAULT false,
     scope_id text COLLATE "C",
     size_delta bigint NOT NULL DEFAULT 0,
     item_delta bigint NOT NULL DEFAULT 0,
@@ -480,7 +481,11 @@ CREATE VIEW casq.cursor_status AS
             ELSE NULL::bigint
         END AS lag_events,
         CASE
-            WHEN (at.id IS NULL) THEN c.lag_seconds
+            WHEN (at.id IS NULL) THEN (GREATEST((0)::numeric, EXTRACT(epoch FROM (clock_timestamp() - COALESCE(c.caught_up_to, session.state_change,
+            CASE
+                WHEN (session.pid IS NULL) THEN GREATEST(c.moved_at, c.beat_at)
+                ELSE NULL::timestamp with time zone
+            END, clock_timestamp())))))::double precision
             WHEN (behind.events = 0) THEN (0)::double precision
             ELSE (GREATEST((0)::numeric, EXTRACT(epoch FROM (clock_timestamp() - behind.oldest))))::double precision
         END AS lag_seconds,
@@ -795,8 +800,8 @@ BEGIN
             ORDER BY r.%5$I
             FOR SHARE %7$s
         ), logged AS (
-            INSERT INTO casq.events (kind, resource_id, op, scope_id, payload)
-            SELECT %8$L, %9$s, 'updated', c.scope, c.payload FROM present AS c
+            INSERT INTO casq.events (kind, resource_id, op, bulk, scope_id, payload)
+            SELECT %8$L, %9$s, 'updated', true, c.scope, c.payload FROM present AS c
             RETURNING resource_id
         )
         SELECT coalesce(array_agg(resource_id), '{}') FROM logged$sql$,
@@ -1133,6 +1138,17 @@ BEGIN
                   HINT = 'Give each kind of one transfer a prefix of its own.';
     END IF;
     INSERT INTO casq.kinds SELECT wanted.*;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.draw_event_id()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    NEW.id := nextval('casq.events_id_seq');
+    RETURN NEW;
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.drop_triggers(kind text, relation regclass)
@@ -3064,7 +3080,7 @@ AS $function$
             CASE sum(f.n) WHEN 1000 THEN 'at least 1000 jobs are' WHEN 1 THEN '1 job is' ELSE sum(f.n) || ' jobs are' END,
             string_agg(format('%s for %s', f.n, CASE f.priority
                 WHEN 1 THEN 'events and single requests' WHEN 2 THEN 'comparisons'
-                WHEN 3 THEN 'resyncs of many' ELSE 'verifications' END), ', ' ORDER BY f.priority))
+                WHEN 3 THEN 'resyncs of many and backfills' ELSE 'verifications' END), ', ' ORDER BY f.priority))
         END
     FROM (
         SELECT front.priority, count(*) AS n
@@ -3123,6 +3139,8 @@ $function$;
 
 CREATE TRIGGER events_are_only_inserted BEFORE UPDATE ON casq.events FOR EACH STATEMENT EXECUTE FUNCTION casq.refuse_event_update();
 
+CREATE TRIGGER events_draw_their_id BEFORE INSERT ON casq.events FOR EACH ROW WHEN ((NOT has_sequence_privilege(('casq.events_id_seq'::regclass)::oid, 'UPDATE'::text))) EXECUTE FUNCTION casq.draw_event_id();
+
 CREATE TRIGGER on_life AFTER INSERT ON casq.lives FOR EACH ROW EXECUTE FUNCTION casq.on_life();
 
 CREATE TRIGGER counting_begins AFTER INSERT OR DELETE OR UPDATE ON casq.tracked FOR EACH ROW EXECUTE FUNCTION casq.begin_counting();
@@ -3153,6 +3171,8 @@ REVOKE ALL ON FUNCTION casq.begin_counting() FROM PUBLIC;
 REVOKE ALL ON FUNCTION casq.check_scopes(kind text, scopes text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.count_rows(kind text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.draw_event_id() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.forget_follower(name text) FROM PUBLIC;
 

@@ -54,12 +54,12 @@ type Urgency int
 
 // The urgencies, the most urgent first. Verifications come after them.
 const (
-	// Prompt is for what somebody waits for: events, a resync of one resource,
+	// Prompt is for what somebody waits for: an application's events, a resync of one resource,
 	// what asked while a run had the resource, what a dead process left, repairs.
 	Prompt Urgency = iota
 	// Compared is for what a comparison with the source has found.
 	Compared
-	// Bulk is for a resync of many.
+	// Bulk is for a resync of many, and for a backfill.
 	Bulk
 )
 

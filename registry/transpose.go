@@ -14,8 +14,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-//go:embed transpose.sql
-var transposeSQL string
+var (
+	//go:embed transpose.sql
+	transposeSQL string
+	//go:embed transpose_prompt.sql
+	transposePromptSQL string
+)
 
 // Transposer turns the log into registry rows and jobs. It is the consumer of
 // the cursor "registry".
@@ -53,8 +57,48 @@ func (t *Transposer) Apply(ctx context.Context, tx pgx.Tx, batch eventlog.Batch)
 	if len(jobs) == 0 {
 		return nil
 	}
+	if err := yield(ctx, tx, jobs, intents); err != nil {
+		return err
+	}
 	if err := t.Jobs.Insert(ctx, tx, jobs, true); err != nil {
 		return fmt.Errorf("queue %d jobs: %w", len(jobs), err)
+	}
+	return nil
+}
+
+// yield puts what a backfill alone asks for behind other events, unless it takes
+// the place of what is prompt: an event is not put behind a backfill by it. The
+// rows are locked, so each job of a version before is there, or none will be.
+func yield(ctx context.Context, tx pgx.Tx, jobs []Job, intents []intent) error {
+	bulk := make(map[[2]string]bool)
+	for _, in := range intents {
+		bulk[[2]string{in.kind, in.resourceID}] = in.bulk
+	}
+	var kinds, keys []string
+	for i := range jobs {
+		j := &jobs[i]
+		if bulk[[2]string{j.Kind, j.ResourceID}] {
+			j.Urgency = Bulk
+			kinds, keys = append(kinds, j.Kind), append(keys, j.ResourceID)
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	rows, err := tx.Query(ctx, transposePromptSQL, kinds, keys)
+	if err != nil {
+		return fmt.Errorf("look for jobs in whose place a backfill comes: %w", err)
+	}
+	prompt := make(map[[2]string]bool)
+	var kind, key string
+	_, err = pgx.ForEachRow(rows, []any{&kind, &key}, func() error { prompt[[2]string{kind, key}] = true; return nil })
+	if err != nil {
+		return fmt.Errorf("look for jobs in whose place a backfill comes: %w", err)
+	}
+	for i := range jobs {
+		if prompt[[2]string{jobs[i].Kind, jobs[i].ResourceID}] {
+			jobs[i].Urgency = Prompt
+		}
 	}
 	return nil
 }
@@ -74,6 +118,7 @@ type intent struct {
 	deleted          bool
 	deletes          int64 // deletes on the way, also those followed by a create
 	created          bool  // on the way, at least once
+	bulk             bool  // nothing but a backfill tells of it
 	payload          json.RawMessage
 	scope            *string // as of the newest event
 	placed           bool    // an event tells where the thing is, not where it was
@@ -96,7 +141,7 @@ func collapse(events []eventlog.Event, selections map[string]Selection) []intent
 		if !seen {
 			i = len(intents)
 			index[key{e.Kind, e.ResourceID}] = i
-			intents = append(intents, intent{kind: e.Kind, resourceID: e.ResourceID})
+			intents = append(intents, intent{kind: e.Kind, resourceID: e.ResourceID, bulk: true})
 		}
 		in := &intents[i]
 		in.eventID, in.deleted, in.payload = e.ID, e.Op == eventlog.Deleted, e.Payload
@@ -104,6 +149,7 @@ func collapse(events []eventlog.Event, selections map[string]Selection) []intent
 			in.deletes++
 		}
 		in.created = in.created || e.Op == eventlog.Created
+		in.bulk = in.bulk && e.Bulk
 		in.place(e, selections)
 	}
 	for i := range intents {

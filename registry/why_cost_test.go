@@ -60,7 +60,7 @@ func TestWhySaysWhatIsInFront(t *testing.T) {
 	}
 	other(2, 1, "2021-01-01", "available", "thing")
 	other(3, 3, "2019-01-01", "available", "thing")
-	want := "; 6 jobs are in front of it (2 for events and single requests, 1 for comparisons, 3 for resyncs of many)"
+	want := "; 6 jobs are in front of it (2 for events and single requests, 1 for comparisons, 3 for resyncs of many and backfills)"
 	if why := b.why(t, kind, "mine"); !strings.Contains(why, want) {
 		t.Error(why)
 	}

@@ -1,0 +1,57 @@
+package registry
+
+import (
+	"slices"
+	"testing"
+
+	"casq/eventlog"
+)
+
+// What a backfill asks for yields to what an application's events ask for, and puts
+// none of these behind itself, in whichever order they come.
+func TestABackfillYields(t *testing.T) {
+	t.Parallel()
+	backfilled := func(id int64) eventlog.Event {
+		e := event(id, eventlog.Updated, "x", "{}")
+		e.Bulk = true
+		return e
+	}
+	updated := func(id int64) eventlog.Event { return event(id, eventlog.Updated, "x", "{}") }
+	for name, test := range map[string]struct {
+		job    string // of the version before, in River; none: there is none
+		set    string
+		events []eventlog.Event
+		want   Urgency
+	}{
+		"what is in place":          {events: []eventlog.Event{backfilled(2)}, want: Bulk},
+		"beside an event before it": {events: []eventlog.Event{updated(2), backfilled(3)}, want: Prompt},
+		"beside an event after it":  {events: []eventlog.Event{backfilled(2), updated(3)}, want: Prompt},
+		"twice":                     {events: []eventlog.Event{backfilled(2), backfilled(3)}, want: Bulk},
+		"what an event asked for":   {job: "available", events: []eventlog.Event{backfilled(2)}, want: Prompt},
+		"what a run is at":          {job: "running", events: []eventlog.Event{backfilled(2)}, want: Prompt},
+		"what is tried again":       {job: "retryable", events: []eventlog.Event{backfilled(2)}, want: Prompt},
+		"what is done":              {job: "completed", events: []eventlog.Event{backfilled(2)}, want: Bulk},
+		"another backfill":          {job: "available", set: "UPDATE river.river_job SET priority = 3", events: []eventlog.Event{backfilled(2)}, want: Bulk},
+		"a verification":            {job: "available", set: "UPDATE river.river_job SET kind = 'casq_verify'", events: []eventlog.Event{backfilled(2)}, want: Bulk},
+		"a backfill, by an event":   {job: "available", set: "UPDATE river.river_job SET priority = 3", events: []eventlog.Event{updated(2)}, want: Prompt},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			token := b.create(t, 1, "x")
+			if test.job != "" {
+				b.riverJob(t, token, test.job)
+			}
+			if test.set != "" {
+				b.exec(t, test.set)
+			}
+			b.apply(t, test.events...)
+			if got := b.urgencies(t); !slices.Equal(got, []Urgency{test.want}) {
+				t.Errorf("urgencies are %v, want one job of %d", got, test.want)
+			}
+			if got := b.row(t, "x"); got.Version <= token.Version {
+				t.Errorf("the version is %d, and was %d", got.Version, token.Version)
+			}
+		})
+	}
+}
