@@ -22,6 +22,23 @@ func attributesOf(st unix.Stat_t) attributes {
 	return attributes{st.Mode & 0o777, int(st.Uid), int(st.Gid), new(st.Mtim)}
 }
 
+// within is what a folder that the file is in leaves of them: who may not pass
+// through it may do nothing with the file. To the folder the members of the file's
+// group are others, if it is of another one.
+func (a attributes) within(folder unix.Stat_t) attributes {
+	passes := uint32(0o001)
+	if folder.Mode&passes == 0 {
+		a.mode &^= 0o007
+	}
+	if int(folder.Gid) == a.gid {
+		passes = 0o010
+	}
+	if folder.Mode&passes == 0 {
+		a.mode &^= 0o070
+	}
+	return a
+}
+
 // modeFor is the mode in a group. Where the group cannot be kept, it is another
 // one, whose members were others at the source, or of the group: they may do what
 // both might.

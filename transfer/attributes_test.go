@@ -70,6 +70,42 @@ func TestAFileIsNeverWiderThanItsSource(t *testing.T) {
 
 // Where the group cannot be kept, the members of another one get what both the
 // group and all others had.
+// What a folder hides at the source, the mode hides at the target, whose folders are
+// open.
+func TestAFileInAClosedFolderIsClosed(t *testing.T) {
+	t.Parallel()
+	b := setupFiles(t)
+	for _, test := range []struct{ outer, inner, file, want os.FileMode }{
+		{0o755, 0o755, 0o644, 0o644},
+		{0o700, 0o755, 0o644, 0o600},
+		{0o755, 0o700, 0o777, 0o700},
+		{0o755, 0o750, 0o644, 0o640},
+		{0o750, 0o700, 0o664, 0o600},
+		{0o711, 0o711, 0o644, 0o644},
+		{0o744, 0o755, 0o644, 0o600}, // listed, and not passed through
+	} {
+		write(t, b.source, "outer/inner/k", "bytes")
+		must(t, os.Chmod(filepath.Join(b.source, "outer/inner/k"), test.file))
+		must(t, os.Chmod(filepath.Join(b.source, "outer/inner"), test.inner))
+		must(t, os.Chmod(filepath.Join(b.source, "outer"), test.outer))
+		_, err := b.sync(t, "outer/inner/k", "")
+		must(t, err)
+		if got := os.FileMode(statOf(t, filepath.Join(b.target, "outer/inner/k")).Mode & 0o777); got != test.want {
+			t.Errorf("%v in %v in %v became %v, want %v", test.file, test.inner, test.outer, got, test.want)
+		}
+	}
+	for _, test := range []struct {
+		gid        uint32
+		mode, want uint32
+	}{
+		{7, 0o750, 0o640}, {7, 0o701, 0o604}, {8, 0o750, 0o600}, {8, 0o701, 0o644},
+	} {
+		if got := (attributes{mode: 0o644, gid: 7}).within(unix.Stat_t{Mode: test.mode, Gid: test.gid}).mode; got != test.want {
+			t.Errorf("in a folder of group %d with %o: %o, want %o", test.gid, test.mode, got, test.want)
+		}
+	}
+}
+
 func TestModeInAnotherGroup(t *testing.T) {
 	t.Parallel()
 	for mode, want := range map[uint32]uint32{

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 
 	"gocloud.dev/blob"
 	"gocloud.dev/gcerrors"
@@ -50,17 +51,20 @@ func (s *folderSource) open(_ context.Context, path string) (object, error) {
 	return o, nil
 }
 
-func openObject(tree *tree, path string) (*fileObject, error) {
-	file, err := tree.open(path, fileFlags)
+func openObject(tree *tree, name string) (*fileObject, error) {
+	file, err := tree.open(name, fileFlags)
 	if absent(err) {
 		return nil, fmt.Errorf("%w: %w", ErrMissing, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open at the source: %w", err)
 	}
-	o := &fileObject{tree: tree, path: path, File: file}
+	o := &fileObject{tree: tree, path: name, File: file}
 	if o.before, err = o.stat(file); err == nil && o.before.Mode&unix.S_IFMT != unix.S_IFREG {
 		err = fmt.Errorf("%w: %s at the source is not a regular file", ErrUnsafe, file.Name())
+	}
+	if err == nil {
+		err = o.lookAtFolders()
 	}
 	if err != nil {
 		_ = file.Close()
@@ -80,10 +84,32 @@ type fileObject struct {
 	tree   *tree
 	path   string
 	before unix.Stat_t
+	has    attributes
+}
+
+// lookAtFolders notes the file's attributes, within the folders of its path.
+func (o *fileObject) lookAtFolders() error {
+	o.has = attributesOf(o.before)
+	for name := path.Dir(o.path); name != "."; name = path.Dir(name) {
+		dir, err := o.tree.open(name, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
+		if absent(err) {
+			return fmt.Errorf("%w: %w", ErrMissing, err) // it has just gone
+		}
+		if err != nil {
+			return fmt.Errorf("open at the source: %w", err)
+		}
+		folder, err := o.stat(dir)
+		_ = dir.Close()
+		if err != nil {
+			return err
+		}
+		o.has = o.has.within(folder)
+	}
+	return nil
 }
 
 func (o *fileObject) size() int64            { return o.before.Size }
-func (o *fileObject) attributes() attributes { return attributesOf(o.before) }
+func (o *fileObject) attributes() attributes { return o.has }
 
 // Close implements io.Closer.
 func (o *fileObject) Close() error {
