@@ -239,8 +239,17 @@ func TestPartitionOnItsWayOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	d.tick(t)
+	var tick, floor int64
+	if err := d.pool.QueryRow(t.Context(), "SELECT max(id) FROM casq.ticks").Scan(&tick); err != nil {
+		t.Fatal(err)
+	}
 	if err := d.Scan(t.Context(), scan, 1, d.process); !errors.Is(err, ErrBusy) {
 		t.Errorf("it ended with %v, want %v", err, ErrBusy)
+	}
+	err = d.pool.QueryRow(t.Context(), "SELECT floor_tick FROM casq.scans WHERE finished_at IS NULL AND token IS NULL").Scan(&floor)
+	if err != nil || floor < tick {
+		t.Errorf("it goes on from tick %d, and has seen tick %d: %v", floor, tick, err)
 	}
 	var reason string
 	if err := d.pool.QueryRow(t.Context(), "SELECT reason FROM casq.refresh_status WHERE state = 'running'").Scan(&reason); err != nil {

@@ -1,9 +1,13 @@
--- The run $2 of the process $3, in the job $4, takes the scan $1. Last, whether
+-- The run $2 of the process $3, in the job $4, takes the scan $1. From here on the log
+-- is kept for it, beyond the newest tick: read in the statement that stores it, so that
+-- whoever sees the run sees the tick. Last, whether
 -- the kind's table is another one than that which the recount began with: then
 -- the parts that are done are of no use.
 WITH started AS (
     UPDATE casq.scans AS s
-    SET token = $2, process = $3, job = $4, tries = s.tries + 1, started_at = coalesce(s.started_at, clock_timestamp())
+    SET token = $2, process = $3, job = $4, tries = s.tries + 1, started_at = coalesce(s.started_at, clock_timestamp()),
+        floor_life = newest.life, floor_tick = newest.id
+    FROM (SELECT t.life, t.id FROM casq.ticks AS t ORDER BY t.id DESC LIMIT 1) AS newest
     WHERE s.id = $1
     RETURNING s.*
 ), running AS (

@@ -51,14 +51,14 @@ func (b *logBundle) follow(t testing.TB, cursor string, p eventlog.Position) {
 		cursor, p.System, p.Life.Ordinal, p.Life.ID, p.Tick, p.Mark, p.ToTick, p.ToMark, p.Page)
 }
 
-// askRecount tracks a table with a row, whose recount is asked for by that, as of a
-// tick.
+// askRecount tracks a table with a row, whose recount is asked for by that, and has it
+// under way as of a tick.
 func (b *logBundle) askRecount(t testing.TB, at eventlog.Position) {
 	t.Helper()
 	b.exec(t, "CREATE TABLE counted (id bigint PRIMARY KEY, scope bigint)")
 	b.exec(t, "INSERT INTO counted VALUES (1, 1)")
 	b.exec(t, "SELECT casq.track('counted', kind => 'counted', transfer => 'none', key_column => 'id', scope_column => 'scope')")
-	b.exec(t, "UPDATE casq.scans SET floor_tick = $1", at.Tick)
+	b.exec(t, "UPDATE casq.scans SET floor_tick = $1, token = gen_random_uuid()", at.Tick)
 }
 
 func TestPruneKeepsWhatIsNeeded(t *testing.T) {
@@ -101,9 +101,13 @@ func TestPruneKeepsWhatIsNeeded(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, []string{"d", "e"}},
-		{"a recount", func(t *testing.T, b *logBundle, at []eventlog.Position) {
+		{"a recount that is under way", func(t *testing.T, b *logBundle, at []eventlog.Position) {
 			b.askRecount(t, at[2])
 		}, []string{"d", "e"}},
+		{"a recount that waits", func(t *testing.T, b *logBundle, at []eventlog.Position) {
+			b.askRecount(t, at[2])
+			b.exec(t, "UPDATE casq.scans SET token = NULL")
+		}, nil},
 		{"a recount that nobody carries out, as nothing is counted any more", func(t *testing.T, b *logBundle, at []eventlog.Position) {
 			b.askRecount(t, at[2])
 			b.exec(t, "SELECT casq.untrack('counted')")

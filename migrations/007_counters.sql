@@ -135,8 +135,8 @@ CREATE TABLE casq.scans (
     last_scope text COLLATE "C",  -- where it ended; NULL: nothing is left
     scope_order text,             -- by which type and collation its scopes come
     requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    -- The newest tick when it was asked for: the scan sees it, so events beyond
-    -- it are kept until the recount is over.
+    -- The newest tick when it was asked for, and then when its run began: the scan
+    -- sees it, so events beyond it are kept until the recount is over.
     floor_life integer NOT NULL,
     floor_tick bigint NOT NULL,
     token uuid,

@@ -46,9 +46,9 @@ END $$;
 -- A cursor that follows another log, or has not noticed yet that its tick was
 -- lost, has a mark that is not here, and holds nothing back. Inside a step it is
 -- the tick that the step began with which is needed. Counters go on from the
--- positions of their shards, and recounts from the newest tick at their request,
--- as long as there is something to count: without, nobody carries one out, or ends
--- it. retention is how long a follower's report counts.
+-- positions of their shards, and recounts from the newest tick at the beginning of
+-- their run, as long as there is something to count: without, nobody ends one. A
+-- recount that waits, however long, needs nothing. retention is how long a follower's report counts.
 --
 -- Whatever else goes on from a tick is added here.
 CREATE FUNCTION casq.oldest_needed_tick(retention interval) RETURNS bigint
@@ -63,7 +63,7 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
          JOIN casq.ticks AS t ON t.id = s.tick AND t.mark = s.mark
          WHERE EXISTS (SELECT FROM casq.tracked WHERE scope_column IS NOT NULL)),
         (SELECT min(s.floor_tick) FROM casq.scans AS s
-         WHERE s.finished_at IS NULL
+         WHERE s.finished_at IS NULL AND s.token IS NOT NULL
            AND EXISTS (SELECT FROM casq.tracked WHERE scope_column IS NOT NULL)),
         (SELECT max(t.id) FROM casq.ticks AS t))
 $$;

@@ -1660,7 +1660,7 @@ AS $function$
          JOIN casq.ticks AS t ON t.id = s.tick AND t.mark = s.mark
          WHERE EXISTS (SELECT FROM casq.tracked WHERE scope_column IS NOT NULL)),
         (SELECT min(s.floor_tick) FROM casq.scans AS s
-         WHERE s.finished_at IS NULL
+         WHERE s.finished_at IS NULL AND s.token IS NOT NULL
            AND EXISTS (SELECT FROM casq.tracked WHERE scope_column IS NOT NULL)),
         (SELECT max(t.id) FROM casq.ticks AS t))
 $function$;
