@@ -85,12 +85,12 @@ func TestAFileInAClosedFolderIsClosed(t *testing.T) {
 		{0o744, 0o755, 0o644, 0o600}, // listed, and not passed through
 	} {
 		write(t, b.source, "outer/inner/k", "bytes")
-		must(t, os.Chmod(filepath.Join(b.source, "outer/inner/k"), test.file))
-		must(t, os.Chmod(filepath.Join(b.source, "outer/inner"), test.inner))
+		must(t, os.Chmod(filepath.Join(b.source, "outer", "inner", "k"), test.file))
+		must(t, os.Chmod(filepath.Join(b.source, "outer", "inner"), test.inner))
 		must(t, os.Chmod(filepath.Join(b.source, "outer"), test.outer))
 		_, err := b.sync(t, "outer/inner/k", "")
 		must(t, err)
-		if got := os.FileMode(statOf(t, filepath.Join(b.target, "outer/inner/k")).Mode & 0o777); got != test.want {
+		if got := os.FileMode(statOf(t, filepath.Join(b.target, "outer", "inner", "k")).Mode & 0o777); got != test.want {
 			t.Errorf("%v in %v in %v became %v, want %v", test.file, test.inner, test.outer, got, test.want)
 		}
 	}
