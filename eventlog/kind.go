@@ -14,21 +14,30 @@ const (
 	TransferNone = "none" // no bytes: only the registry row
 )
 
-// Kind is a kind of thing, as casq.track or casq.define_kind made it known.
-// Its definition never changes.
+// Kind is a kind of thing, as casq.track or casq.define_kind made it known. Whoever
+// acts on a resource goes by what the database says in the transaction that lets
+// him: a kind can be moved, and dropped and defined anew.
 type Kind struct {
 	Name     string
 	Transfer string // [TransferFile], [TransferGit] or [TransferNone]
 	Queue    string // of its River jobs
-	Prefix   string // the folder that its keys are relative to; "" for the root
+	Prefix   string // the folder at the target that its keys are relative to; "" for the root
+	// SourcePrefix is that folder at the source, likewise.
+	SourcePrefix string
 }
+
+const kindsSQL = "SELECT kind, transfer, queue, coalesce(prefix, ''), coalesce(source_prefix, '') FROM casq.kinds"
 
 // Kinds returns the kinds that db knows, by name.
 func Kinds(ctx context.Context, db DB) (map[string]Kind, error) {
-	rows, err := db.Query(ctx, "SELECT kind, transfer, queue, coalesce(prefix, '') FROM casq.kinds")
+	rows, err := db.Query(ctx, kindsSQL)
 	if err != nil {
 		return nil, fmt.Errorf("list kinds: %w", err)
 	}
+	return collectKinds(rows)
+}
+
+func collectKinds(rows pgx.Rows) (map[string]Kind, error) {
 	kinds, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Kind])
 	if err != nil {
 		return nil, fmt.Errorf("list kinds: %w", err)

@@ -46,7 +46,6 @@ const planSettings = `SELECT set_config('enable_bitmapscan', 'off', true),
 type Reader struct {
 	db       DB
 	pageSize int
-	kinds    map[string]Kind
 }
 
 // NewReader returns a reader of the log in db, which may be a standby. A
@@ -60,7 +59,7 @@ type Batch struct {
 	Events []Event
 	Life   Life            // the life of Tick
 	Tick   int64           // the tick that delivers the events
-	Kinds  map[string]Kind // all kinds of the source; not to be changed
+	Kinds  map[string]Kind // all kinds of the source, as they are now
 	Next   Position        // where to go on once the events are applied
 }
 
@@ -105,12 +104,9 @@ func (r *Reader) NextWithin(ctx context.Context, p Position, size int, bytes int
 	}
 	batch := Batch{Life: Life{*l.targetLife, *l.targetLifeID}, Tick: *l.targetTick}
 	var full bool
-	batch.Events, full, err = r.page(ctx, p, &l, size, bytes)
+	full, err = r.page(ctx, p, &l, size, bytes, &batch)
 	if err != nil {
 		return Batch{}, fmt.Errorf("read events from %s to tick %d: %w", p, batch.Tick, err)
-	}
-	if batch.Kinds, err = r.knownKinds(ctx, batch.Events); err != nil {
-		return Batch{}, err
 	}
 	if !full {
 		batch.Next = Position{System: p.System, Life: batch.Life, Tick: batch.Tick, Mark: *l.targetMark}
@@ -123,50 +119,39 @@ func (r *Reader) NextWithin(ctx context.Context, p Position, size int, bytes int
 	return batch, nil
 }
 
-// page reads a page of the step from p to the target of l, and tells whether
-// there may be more of it. The statement looks at both ticks again: it may be
-// answered by another host than the look.
-func (r *Reader) page(ctx context.Context, p Position, l *look, size int, bytes int64) (events []Event, full bool, err error) {
+// page reads a page of the step from p to the target of l into a batch, and tells
+// whether there may be more of it. The statement looks at both ticks again: it may be
+// answered by another host than the look. The kinds come along: one that was dropped
+// since the page before is not to be made known again.
+func (r *Reader) page(ctx context.Context, p Position, l *look, size int, bytes int64, into *Batch) (full bool, err error) {
 	var batch pgx.Batch
 	batch.Queue(planSettings)
 	batch.Queue(pageSQL, *l.snapshot, *l.targetSnapshot, p.Page, size, *l.lowID, *l.targetHighID,
 		p.Tick, p.Mark, *l.targetTick, *l.targetMark, bytes)
+	batch.Queue(kindsSQL)
 	results := r.db.SendBatch(ctx, &batch)
 	defer results.Close()
 	if _, err := results.Exec(); err != nil {
-		return nil, false, err
+		return false, err
 	}
 	rows, err := results.Query()
 	if err != nil {
-		return nil, false, err
+		return false, err
 	}
-	events, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (e Event, err error) {
+	events, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (e Event, err error) {
 		err = row.Scan(&e.ID, &e.Kind, &e.ResourceID, &e.Op, &e.Bulk, &e.ScopeID, &e.SizeDelta, &e.ItemDelta, &e.Payload, &e.OccurredAt, &full)
 		return e, err
 	})
 	switch {
 	case err != nil:
-		return nil, false, err
+		return false, err
 	case len(events) == 0 || events[0].ID != 0:
-		return nil, false, fmt.Errorf("%w: another host answered, which does not show both ticks, or they were just pruned", ErrLate)
+		return false, fmt.Errorf("%w: another host answered, which does not show both ticks, or they were just pruned", ErrLate)
 	}
-	events = events[1:]
-	return events, full || len(events) == size, nil
-}
-
-// knownKinds reads the source's kinds when an event is of one that was not
-// there at the last time; a definition never changes.
-func (r *Reader) knownKinds(ctx context.Context, events []Event) (map[string]Kind, error) {
-	for i := range events {
-		if _, known := r.kinds[events[i].Kind]; known {
-			continue
-		}
-		kinds, err := Kinds(ctx, r.db)
-		if err != nil {
-			return nil, err
-		}
-		r.kinds = kinds
-		break
+	if rows, err = results.Query(); err != nil {
+		return false, err
 	}
-	return r.kinds, nil
+	into.Events = events[1:]
+	into.Kinds, err = collectKinds(rows)
+	return full || len(into.Events) == size, err
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"sync"
 	"time"
 
 	"casq/eventlog"
@@ -61,14 +60,12 @@ const orphansPage = 500
 
 // Queue inserts jobs into River. It implements [registry.Queue].
 //
-// mu guards kinds, which only grows: a kind's definition never changes.
+// It keeps no kinds: one that is dropped, and defined anew, may have another queue,
+// and nobody serves the one that it had.
 type Queue struct {
 	pool   *pgxpool.Pool
 	client *river.Client[pgx.Tx]
 	clock  database.Clock
-
-	mu    sync.Mutex
-	kinds map[string]eventlog.Kind
 }
 
 // NewQueue returns a queue that inserts into the River tables of pool.
@@ -91,11 +88,15 @@ func NewQueue(pool *pgxpool.Pool, logger *slog.Logger) (*Queue, error) {
 // because an older one waits is a lost update, while a job with a stale
 // version costs nothing.
 func (q *Queue) Insert(ctx context.Context, tx pgx.Tx, jobs []registry.Job, bulk bool) error {
+	kinds, err := eventlog.Kinds(ctx, tx)
+	if err != nil {
+		return err
+	}
 	params := make([]river.InsertManyParams, len(jobs))
 	for i, j := range jobs {
-		kind, err := q.Kind(ctx, tx, j.Kind)
-		if err != nil {
-			return err
+		kind, known := kinds[j.Kind]
+		if !known {
+			return fmt.Errorf("%w %q", eventlog.ErrUnknownKind, j.Kind)
 		}
 		opts := &river.InsertOpts{Queue: kind.Queue, Priority: priority(j.Urgency)}
 		if j.Deleted {
@@ -104,8 +105,7 @@ func (q *Queue) Insert(ctx context.Context, tx pgx.Tx, jobs []registry.Job, bulk
 			params[i] = river.InsertManyParams{Args: SyncArgs{j.Kind, j.ResourceID, j.Version}, InsertOpts: opts}
 		}
 	}
-	err := q.know(ctx, tx)
-	if err != nil {
+	if err := q.know(ctx, tx); err != nil {
 		return err
 	}
 	if bulk {
@@ -121,27 +121,6 @@ func (q *Queue) Insert(ctx context.Context, tx pgx.Tx, jobs []registry.Job, bulk
 
 // priority is River's for an urgency: it fetches the lowest first, and strictly so.
 func priority(u registry.Urgency) int { return int(u) + river.PriorityDefault }
-
-// Kind returns a kind's definition, from db when it is not known yet.
-func (q *Queue) Kind(ctx context.Context, db eventlog.DB, name string) (eventlog.Kind, error) {
-	q.mu.Lock()
-	kind, known := q.kinds[name]
-	q.mu.Unlock()
-	if known {
-		return kind, nil
-	}
-	kinds, err := eventlog.Kinds(ctx, db)
-	if err != nil {
-		return eventlog.Kind{}, err
-	}
-	q.mu.Lock()
-	q.kinds = kinds
-	q.mu.Unlock()
-	if kind, known = kinds[name]; !known {
-		return eventlog.Kind{}, fmt.Errorf("%w %q", eventlog.ErrUnknownKind, name)
-	}
-	return kind, nil
-}
 
 // Orphans returns a page of the jobs that River believes to be running in
 // processes that are not alive, and that were not written off yet. Verifications it

@@ -37,7 +37,7 @@ func setup(t *testing.T) *testBundle {
 	if b.queue, err = NewQueue(pool, b.log); err != nil {
 		t.Fatal(err)
 	}
-	b.exec(t, "SELECT casq.define_kind('thing', 'file'), casq.define_kind('fact', 'none', queue => 'facts')")
+	b.exec(t, "SELECT casq.define_kind('thing', 'file', prefix => ''), casq.define_kind('fact', 'none', queue => 'facts')")
 	return b
 }
 

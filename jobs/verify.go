@@ -55,11 +55,15 @@ func (q *Queue) InsertChecks(ctx context.Context, tx pgx.Tx, tokens []registry.T
 
 // insertChecks queues verifications for a time; the zero time is at once.
 func (q *Queue) insertChecks(ctx context.Context, tx pgx.Tx, tokens []registry.Token, contested bool, at time.Time) error {
+	kinds, err := eventlog.Kinds(ctx, tx)
+	if err != nil {
+		return err
+	}
 	var params []river.InsertManyParams
 	for _, t := range tokens {
-		kind, err := q.Kind(ctx, tx, t.Kind)
-		if err != nil {
-			return err
+		kind, known := kinds[t.Kind]
+		if !known {
+			return fmt.Errorf("%w %q", eventlog.ErrUnknownKind, t.Kind)
 		}
 		if kind.Transfer == eventlog.TransferNone {
 			continue
@@ -175,9 +179,9 @@ func (w *Worker) verify(ctx context.Context, args VerifyArgs, asked time.Time) e
 }
 
 func (w *Worker) compare(ctx context.Context, token registry.Token, want registry.InPlace) error {
-	kind, err := w.cfg.Queue.Kind(ctx, w.cfg.Queue.pool, token.Kind)
-	if err != nil || kind.Transfer == eventlog.TransferNone {
-		return err
+	kind := want.Of
+	if kind.Transfer == eventlog.TransferNone {
+		return nil
 	}
 	mover := w.cfg.Transfers[kind.Transfer]
 	if mover == nil {
@@ -185,7 +189,7 @@ func (w *Worker) compare(ctx context.Context, token registry.Token, want registr
 	}
 	w.open.Add(1)
 	defer w.open.Add(-1)
-	at := transfer.Place{Prefix: kind.Prefix, Key: token.ResourceID}
+	at := place(kind, token.ResourceID, "")
 	if want.Removed {
 		return absent(ctx, mover, at)
 	}

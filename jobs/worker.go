@@ -229,10 +229,7 @@ func (w *Worker) attrs(c *registry.Claim, err error) []any {
 
 // run copies and publishes under the claim.
 func (w *Worker) run(ctx context.Context, claim *registry.Claim) error {
-	kind, err := w.cfg.Queue.Kind(ctx, w.cfg.Queue.pool, claim.Kind)
-	if err != nil {
-		return err
-	}
+	kind := claim.Of
 	if kind.Transfer == eventlog.TransferNone {
 		return w.cfg.Registry.Publish(claim, registry.Result{}, nil)
 	}
@@ -275,16 +272,18 @@ func (w *Worker) run(ctx context.Context, claim *registry.Claim) error {
 }
 
 func place(kind eventlog.Kind, key, claim string) transfer.Place {
-	return transfer.Place{Prefix: kind.Prefix, Key: key, Claim: claim}
+	return transfer.Place{Prefix: kind.Prefix, SourcePrefix: kind.SourcePrefix, Key: key, Claim: claim}
 }
 
 // Swept removes the staging of a claim that its dead process left behind; for
-// [registry.ProcessConfig].
+// [registry.ProcessConfig]. What is left of one at a place that the kind had before
+// is found by the next reconcile.
 func (w *Worker) Swept(ctx context.Context, kind, resourceID, claim string) error {
-	k, err := w.cfg.Queue.Kind(ctx, w.cfg.Queue.pool, kind)
+	kinds, err := eventlog.Kinds(ctx, w.cfg.Queue.pool)
 	if err != nil {
 		return err
 	}
+	k := kinds[kind]
 	mover := w.cfg.Transfers[k.Transfer]
 	if mover == nil {
 		return nil

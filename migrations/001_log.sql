@@ -2,8 +2,12 @@
 --
 -- Lock: none on existing objects. Deploy: at any time.
 
--- A kind of thing. The second site keeps the things of a kind below prefix, so
--- no two kinds of one transfer may share a place: see casq.define_kind.
+-- A kind of resource. A site keeps the files of a kind below prefix, so no two
+-- kinds of one transfer may share a place: see casq.check_kind. source_prefix is the
+-- folder that its keys are relative to where they come from; those may be shared.
+--
+-- Each site goes by its own rows: it learns a kind from its source once, and may
+-- keep it elsewhere later (enqueue kind move).
 CREATE TABLE casq.kinds (
     kind text COLLATE "C" PRIMARY KEY
         CONSTRAINT kinds_kind_is_a_name CHECK (kind ~ '^[a-z][a-z0-9_]{0,39}$'),
@@ -16,6 +20,8 @@ CREATE TABLE casq.kinds (
         CONSTRAINT kinds_queue_is_its_own CHECK (queue <> 'default' AND queue NOT LIKE 'casq\_%'),
     prefix text COLLATE "C"
         CONSTRAINT kinds_prefix_only_with_bytes CHECK ((prefix IS NULL) = (transfer = 'none')),
+    source_prefix text COLLATE "C"
+        CONSTRAINT kinds_source_prefix_only_with_bytes CHECK ((source_prefix IS NULL) = (transfer = 'none')),
     UNIQUE (transfer, prefix)
 );
 
@@ -289,42 +295,24 @@ BEGIN
     RETURN event_id;
 END $$;
 
--- Makes a kind known. Repeating a definition is harmless; changing one is
--- refused, since what was copied stays where it is.
-CREATE FUNCTION casq.define_kind(
-    kind text,
-    transfer text,
-    queue text DEFAULT NULL,
-    prefix text DEFAULT ''
-) RETURNS void
+-- Refuses a kind whose queue is another's, or whose place cannot be one or is that
+-- of another kind. A trigger calls it, so that it holds however a kind is written, also
+-- where a site learns it from its source. Of two that are written at once the second
+-- sees the first.
+CREATE FUNCTION casq.check_kind(wanted casq.kinds) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    wanted casq.kinds := ROW(define_kind.kind, define_kind.transfer,
-        coalesce(define_kind.queue, define_kind.kind),
-        CASE WHEN define_kind.transfer = 'none' THEN NULL ELSE trim('/' FROM coalesce(define_kind.prefix, '')) END);
-    present casq.kinds;
     other casq.kinds;
+    folder text;
 BEGIN
-    LOCK TABLE casq.kinds IN SHARE ROW EXCLUSIVE MODE;
-    SELECT * INTO present FROM casq.kinds AS k WHERE k.kind = wanted.kind;
-    IF FOUND THEN
-        IF present IS DISTINCT FROM wanted THEN
-            RAISE EXCEPTION 'casq: kind % is defined otherwise: %', quote_literal(wanted.kind), (
-                    SELECT string_agg(format('its %s is %L, not %L', p.key, p.value, w.value), ', ' ORDER BY p.key)
-                    FROM jsonb_each_text(to_jsonb(present)) AS p
-                    JOIN jsonb_each_text(to_jsonb(wanted)) AS w USING (key)
-                    WHERE p.value IS DISTINCT FROM w.value)
-                USING ERRCODE = 'duplicate_object',
-                      HINT = 'What was copied stays where it is, so a kind stays as it was defined: repeat it so, or use a kind of another name.';
-        END IF;
-        RETURN;
-    END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended('casq.kinds', 0));
     IF wanted.queue = 'default' OR wanted.queue LIKE 'casq\_%' THEN
         RAISE EXCEPTION 'casq: kind %: queue % is taken', quote_literal(wanted.kind), quote_literal(wanted.queue)
             USING ERRCODE = 'reserved_name',
                   HINT = 'River has a queue default, and casq''s own begin with casq_. Name another one: queue => ''...''.';
     END IF;
-    SELECT * INTO other FROM casq.kinds AS k WHERE k.queue = wanted.queue AND k.transfer <> wanted.transfer LIMIT 1;
+    SELECT * INTO other FROM casq.kinds AS k
+    WHERE k.kind <> wanted.kind AND k.queue = wanted.queue AND k.transfer <> wanted.transfer LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'casq: kind % has transfer %, and queue % is that of kind % with transfer %',
             quote_literal(wanted.kind), wanted.transfer, quote_literal(wanted.queue), quote_literal(other.kind), other.transfer
@@ -332,28 +320,80 @@ BEGIN
                   HINT = 'A worker with the target of one of them would take the jobs of both, and use up the attempts of the other''s: name another queue.';
     END IF;
     -- Two spellings of one folder would be a place that is shared.
-    IF wanted.prefix <> '' AND wanted.prefix ~ '(^|/)[.]{0,2}(/|$)|[[:cntrl:]]'
-        OR lower(split_part(wanted.prefix, '/', 1)) = '.casq'
-    THEN
-        RAISE EXCEPTION 'casq: kind %: prefix % is not a folder that things may live in',
-            quote_literal(wanted.kind), quote_literal(wanted.prefix)
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'Give a relative path such as images/large, without . or .. or //; .casq is kept for staging.';
-    END IF;
+    FOREACH folder IN ARRAY ARRAY[wanted.prefix, wanted.source_prefix] LOOP
+        IF folder <> '' AND folder ~ '(^|/)[.]{0,2}(/|$)|[[:cntrl:]]' OR lower(split_part(folder, '/', 1)) = '.casq' THEN
+            RAISE EXCEPTION 'casq: kind %: prefix % is not a folder that files may live in',
+                quote_literal(wanted.kind), quote_literal(folder)
+                USING ERRCODE = 'invalid_parameter_value',
+                      HINT = 'Give a relative path such as images/large, without . or .. or //; .casq is kept for staging.';
+        END IF;
+    END LOOP;
     SELECT * INTO other FROM casq.kinds AS k
-    WHERE k.transfer = wanted.transfer
+    WHERE k.kind <> wanted.kind AND k.transfer = wanted.transfer
       AND (k.prefix = '' OR wanted.prefix = ''
            OR starts_with(k.prefix || '/', wanted.prefix || '/')
            OR starts_with(wanted.prefix || '/', k.prefix || '/'))
     LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'casq: kind % would share a place with kind %: prefixes % and % overlap',
-            quote_literal(wanted.kind), quote_literal(other.kind),
-            quote_literal(wanted.prefix), quote_literal(other.prefix)
+            quote_literal(wanted.kind), quote_literal(other.kind), quote_literal(wanted.prefix), quote_literal(other.prefix)
             USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'Give each kind of one transfer a prefix of its own.';
+                  HINT = format('Give each kind of one transfer a prefix of its own: prefix => ''...''%s.',
+                      CASE WHEN other.prefix = '' THEN format(', once kind %s has one, too: enqueue kind move %1$s --prefix %1$s', other.kind) END);
     END IF;
-    INSERT INTO casq.kinds SELECT wanted.*;
+END $$;
+
+CREATE FUNCTION casq.check_kind() RETURNS trigger
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM casq.check_kind(NEW);
+    RETURN NEW;
+END $$;
+
+CREATE TRIGGER check_kind BEFORE INSERT OR UPDATE ON casq.kinds
+    FOR EACH ROW EXECUTE FUNCTION casq.check_kind();
+
+-- Makes a kind known. Its files live below prefix at each site that copies them, in
+-- a folder of its own, named like the kind, unless told otherwise: with '' it has the
+-- whole place, and no other kind of its transfer can be beside it. Where they come
+-- from the application has laid them out, so that keys are relative to the top
+-- there, or to source_prefix.
+--
+-- Repeating a definition is harmless, and what it does not say of prefixes is as it
+-- was. Changing one is refused: what was copied stays where it is.
+CREATE FUNCTION casq.define_kind(
+    kind text,
+    transfer text,
+    queue text DEFAULT NULL,
+    prefix text DEFAULT NULL,
+    source_prefix text DEFAULT NULL
+) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    wanted casq.kinds;
+    present casq.kinds;
+BEGIN
+    LOCK TABLE casq.kinds IN SHARE ROW EXCLUSIVE MODE;
+    SELECT * INTO present FROM casq.kinds AS k WHERE k.kind = define_kind.kind;
+    wanted := ROW(define_kind.kind, define_kind.transfer, coalesce(define_kind.queue, define_kind.kind),
+        trim('/' FROM coalesce(define_kind.prefix, present.prefix, define_kind.kind)),
+        trim('/' FROM coalesce(define_kind.source_prefix, present.source_prefix, '')));
+    IF wanted.transfer = 'none' THEN
+        wanted.prefix := NULL;
+        wanted.source_prefix := NULL;
+    END IF;
+    IF present.kind IS NULL THEN
+        INSERT INTO casq.kinds SELECT wanted.*;
+    ELSIF present IS DISTINCT FROM wanted THEN
+        RAISE EXCEPTION 'casq: kind % is defined otherwise: %', quote_literal(wanted.kind), (
+                SELECT string_agg(format('its %s is %L, not %L', p.key, p.value, w.value), ', ' ORDER BY p.key)
+                FROM jsonb_each_text(to_jsonb(present)) AS p
+                JOIN jsonb_each_text(to_jsonb(wanted)) AS w USING (key)
+                WHERE p.value IS DISTINCT FROM w.value)
+            USING ERRCODE = 'duplicate_object',
+                  HINT = format('What was copied stays where it is, so a kind stays as it was defined: repeat it so, or use a kind of another name.'
+                      ' Its prefix is changed by enqueue kind move %s, and it is ended by enqueue kind drop %1$s.', wanted.kind);
+    END IF;
 END $$;
 
 -- Starts the log anew after a dump was restored into another cluster: ticks
@@ -377,7 +417,7 @@ END $$;
 -- Lock: all of it. Deploy: with nothing running that writes tracked tables, or
 -- reads the log. What the log holds is lost.
 DROP FUNCTION casq.adopt_log();
-DROP FUNCTION casq.define_kind(text, text, text, text);
+DROP FUNCTION casq.define_kind(text, text, text, text, text);
 DROP FUNCTION casq.append_event(text, text, text, jsonb, text, bigint, bigint);
 DROP FUNCTION casq.tick(boolean);
 DROP FUNCTION casq.last_event_id();
@@ -389,4 +429,6 @@ DROP TABLE casq.installation;
 DROP TABLE casq.events;
 DROP FUNCTION casq.draw_event_id();
 DROP FUNCTION casq.refuse_event_update();
+DROP FUNCTION casq.check_kind(casq.kinds);
 DROP TABLE casq.kinds;
+DROP FUNCTION casq.check_kind();

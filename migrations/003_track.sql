@@ -199,8 +199,9 @@ END $$;
 
 -- Follows every change of a table's rows as events of a kind. Returns the number
 -- of rows that were there before; casq.begin_counting asks for them to be counted.
--- It waits for the transactions that have written the table, and new writers wait
--- behind it: set lock_timeout on a busy one.
+-- What the kind's transfer, queue and prefixes are: casq.define_kind. It waits for the
+-- transactions that have written the table, and new writers wait behind it: set
+-- lock_timeout on a busy one.
 CREATE FUNCTION casq.track(
     relation regclass,
     kind text,
@@ -210,7 +211,8 @@ CREATE FUNCTION casq.track(
     size_column text DEFAULT NULL,
     payload_columns text[] DEFAULT '{}',
     queue text DEFAULT NULL,
-    prefix text DEFAULT ''
+    prefix text DEFAULT NULL,
+    source_prefix text DEFAULT NULL
 ) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -251,7 +253,7 @@ BEGIN
 
     -- The count may take long, so it comes before any lock.
     EXECUTE format('SELECT count(*) FROM %s', track.relation) INTO existing;
-    PERFORM casq.define_kind(track.kind, track.transfer, track.queue, track.prefix);
+    PERFORM casq.define_kind(track.kind, track.transfer, track.queue, track.prefix, track.source_prefix);
     EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', track.relation);
     PERFORM casq.check_relation(track.relation), casq.check_columns(wanted);
 
@@ -487,7 +489,7 @@ BEGIN
     PERFORM casq.untrack(t.relation) FROM casq.tracked AS t JOIN pg_class AS c ON c.oid = t.relation;
 END $$;
 DROP FUNCTION casq.untrack(regclass, text);
-DROP FUNCTION casq.track(regclass, text, text, text, text, text, text[], text, text);
+DROP FUNCTION casq.track(regclass, text, text, text, text, text, text[], text, text, text);
 DROP FUNCTION casq.log_partition(casq.tracked, regclass, text);
 DROP FUNCTION casq.align(text);
 DROP FUNCTION casq.check_columns(casq.tracked);

@@ -149,7 +149,7 @@ CREATE SEQUENCE casq.registry_version;
 -- separate columns, and the status is derived from them: see
 -- casq.registry_status. There is no state to be stuck in.
 CREATE TABLE casq.registry (
-    kind text COLLATE "C" NOT NULL,
+    kind text COLLATE "C" NOT NULL REFERENCES casq.kinds,
     resource_id text COLLATE "C" NOT NULL,
 
     -- Intent. version is the token that jobs carry.
@@ -282,12 +282,115 @@ BEGIN
 END
 $$;
 
+-- Refuses to end or change a kind while rows, jobs and runs go by what it was: a run
+-- that is not over would write to the old place, and its row would say synced. So this
+-- holds also for who does it by hand; the commands bring about what is asked for here.
+--
+-- Rows are locked in key order, as by whoever locks several. A claim is granted under
+-- its row's lock, and reads the kind after it has it.
+CREATE FUNCTION casq.guard_kind() RETURNS trigger
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    -- Of what is still to be copied, nothing is anywhere yet.
+    moves boolean := TG_OP = 'UPDATE' AND (NEW.kind, NEW.transfer, NEW.queue) = (OLD.kind, OLD.transfer, OLD.queue);
+    r casq.registry;
+BEGIN
+    IF TG_OP = 'UPDATE' AND NEW IS NOT DISTINCT FROM OLD THEN
+        RETURN NEW;
+    ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'casq: a kind is ended or changed under READ COMMITTED, an old snapshot misses its rows'
+            USING ERRCODE = 'invalid_transaction_state';
+    END IF;
+    FOR r IN SELECT * FROM casq.registry AS t WHERE t.kind = OLD.kind ORDER BY t.resource_id FOR UPDATE LOOP
+        CONTINUE WHEN r.claim IS NULL AND r.deleted_at IS NOT NULL AND r.synced_version = r.version;
+        CONTINUE WHEN moves AND r.claim IS NULL AND r.synced_version IS NULL;
+        RAISE EXCEPTION 'casq: kind % has resources on this site, such as %', quote_literal(OLD.kind), quote_literal(r.resource_id)
+            USING ERRCODE = 'dependent_objects_still_exist',
+                  HINT = CASE WHEN moves THEN format('enqueue kind move %s --prefix ... has them copied to the new place.', OLD.kind)
+                      ELSE format('enqueue kind drop %s --remove removes them first; with --keep, or SELECT casq.drop_kind(%L, keep => true),'
+                          ' what is in place stays there and is forgotten.', OLD.kind, OLD.kind) END;
+    END LOOP;
+    IF TG_OP = 'UPDATE' THEN
+        RETURN NEW;
+    END IF;
+    -- What is forgotten here nothing else tells from what is new: a page of the source
+    -- that is older than this is not to be believed if the kind should be defined again.
+    INSERT INTO casq.registry_floors AS f (kind, life, tick)
+    SELECT OLD.kind, c.life, greatest(c.tick, c.to_tick) FROM casq.cursors AS c WHERE c.name = 'registry'
+    ON CONFLICT ON CONSTRAINT registry_floors_pkey DO UPDATE SET life = excluded.life, tick = excluded.tick
+    WHERE (f.life, f.tick) < (excluded.life, excluded.tick);
+    DELETE FROM casq.registry AS t WHERE t.kind = OLD.kind;
+    DELETE FROM casq.selections AS s WHERE s.kind = OLD.kind;
+    DELETE FROM casq.event_failures AS e WHERE e.kind = OLD.kind;
+    RETURN OLD;
+END $$;
+
+CREATE TRIGGER guard_kind BEFORE UPDATE OR DELETE ON casq.kinds
+    FOR EACH ROW EXECUTE FUNCTION casq.guard_kind();
+
+-- Ends a kind on this site: it is no more known, and another may have its place. It is
+-- refused while a table is tracked as the kind, while events of it are still to be
+-- read, and while it has resources here (enqueue kind drop --remove removes them). With
+-- keep they are forgotten instead: what is in place stays, and is nobody's; a run that
+-- is under way finds no row, and writes nothing. Returns how many were forgotten.
+--
+-- A million rows take some seconds, in which the log waits.
+CREATE FUNCTION casq.drop_kind(kind text, keep boolean DEFAULT false) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    relation text;
+    unread bigint;
+    forgotten bigint := 0;
+BEGIN
+    -- As for a change of a selection: what batches and pages have written is seen, and
+    -- those that come see that the kind is gone.
+    PERFORM pg_advisory_xact_lock(hashtextextended('casq.selections', 0));
+    IF NOT EXISTS (SELECT FROM casq.kinds AS k WHERE k.kind = drop_kind.kind) THEN
+        RAISE EXCEPTION 'casq: unknown kind %', coalesce(quote_literal(drop_kind.kind), 'NULL')
+            USING ERRCODE = 'undefined_object',
+                  HINT = format('Known kinds: %s.', coalesce((SELECT string_agg(k.kind, ', ' ORDER BY k.kind) FROM casq.kinds AS k), 'none'));
+    END IF;
+    SELECT t.name INTO relation FROM casq.tracked AS t WHERE t.kind = drop_kind.kind;
+    IF FOUND THEN
+        RAISE EXCEPTION 'casq: kind % is that of table %', quote_literal(drop_kind.kind), relation
+            USING ERRCODE = 'dependent_objects_still_exist',
+                  HINT = format('SELECT casq.untrack(kind => %L) first.', drop_kind.kind);
+    END IF;
+    SELECT count(*) INTO unread
+    FROM casq.cursors AS c
+    JOIN casq.ticks AS at ON at.id = c.tick AND at.mark = c.mark
+    LEFT JOIN casq.ticks AS target ON target.id = c.to_tick AND target.mark = c.to_mark
+    JOIN casq.events AS e ON e.kind = drop_kind.kind
+        AND (e.xid >= pg_snapshot_xmax(at.snapshot) OR e.xid = ANY (ARRAY(SELECT pg_snapshot_xip(at.snapshot))))
+        AND (target.id IS NULL OR e.id > c.page OR NOT pg_visible_in_snapshot(e.xid, target.snapshot))
+    WHERE c.name = 'registry';
+    IF unread > 0 THEN
+        RAISE EXCEPTION 'casq: % events of kind % are still to be read', unread, quote_literal(drop_kind.kind)
+            USING ERRCODE = 'object_in_use',
+                  HINT = 'A worker reads them; SELECT * FROM casq.cursor_status tells how far it is.';
+    END IF;
+    IF keep THEN
+        PERFORM FROM casq.registry AS r WHERE r.kind = drop_kind.kind ORDER BY r.resource_id FOR UPDATE;
+        DELETE FROM casq.registry AS r WHERE r.kind = drop_kind.kind;
+        GET DIAGNOSTICS forgotten = ROW_COUNT;
+    END IF;
+    -- Nobody will serve their queue.
+    DELETE FROM river.river_job AS j
+    WHERE j.finalized_at IS NULL AND j.state <> 'running' AND j.args ->> 'kind' = drop_kind.kind
+      AND j.kind IN ('casq_sync', 'casq_remove', 'casq_verify');
+    DELETE FROM casq.kinds AS k WHERE k.kind = drop_kind.kind;
+    RETURN forgotten;
+END $$;
+
 ---- create above / drop below ----
 
 -- Lock: all of it. Deploy: with no worker running. What is in place stays there;
 -- the next registry finds it by comparing with the source.
 DROP FUNCTION casq.replace_target(text);
 DROP TABLE casq.targets;
+DROP FUNCTION casq.drop_kind(text, boolean);
+DROP TRIGGER guard_kind ON casq.kinds;
+DROP FUNCTION casq.guard_kind();
 DROP FUNCTION casq.selected(text, text);
 DROP TABLE casq.selections;
 DROP TABLE casq.registry_floors;

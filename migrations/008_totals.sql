@@ -6,7 +6,7 @@
 -- user's own. By name, so that it may be dropped and made again, or have another
 -- table put in its place: an oid would go on with the old one.
 CREATE TABLE casq.scope_groups (
-    kind text COLLATE "C" PRIMARY KEY REFERENCES casq.kinds,
+    kind text COLLATE "C" PRIMARY KEY REFERENCES casq.kinds ON DELETE CASCADE,
     parents text NOT NULL, -- qualified and quoted
     scope_column text NOT NULL,
     parent_column text NOT NULL,

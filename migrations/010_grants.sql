@@ -16,7 +16,7 @@ CREATE TABLE casq.grants (
 -- What each of them may do. One that follows the log from another site reads it
 -- and what it tells of, and reports how far it has come. An application appends
 -- events, and reads counters; to write a tracked table it needs nothing here. An
--- operator runs enqueue; he changes no definition.
+-- operator runs enqueue: of definitions he changes a kind's place, and its end.
 --
 -- An application names the columns of an event that it may say: not its
 -- transaction, its id, or its time.
@@ -33,11 +33,11 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
            ('operator', 'USAGE ON SCHEMA casq, river'),
            ('operator', 'SELECT ON ALL TABLES IN SCHEMA casq, river'),
            ('operator', 'USAGE, SELECT ON ALL SEQUENCES IN SCHEMA casq, river'),
-           ('operator', 'INSERT, UPDATE, DELETE ON casq.registry, casq.registry_floors, casq.cursors, casq.event_failures, casq.processes,'
+           ('operator', 'INSERT, UPDATE, DELETE ON casq.kinds, casq.registry, casq.registry_floors, casq.cursors, casq.event_failures, casq.processes,'
                ' casq.reconcile_runs, casq.reconcile_counts, casq.reconcile_orphans, casq.selections,'
                ' casq.counter_shards, casq.counters, casq.scans, casq.refreshes'),
            ('operator', 'INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA river'),
-           ('operator', 'INSERT ON casq.kinds, casq.ticks, casq.lives'),
+           ('operator', 'INSERT ON casq.ticks, casq.lives'),
            ('operator', 'EXECUTE ON ALL FUNCTIONS IN SCHEMA casq, river')
 $$;
 

@@ -158,12 +158,14 @@ CREATE TABLE casq.kinds (
     transfer text NOT NULL,
     queue text NOT NULL,
     prefix text COLLATE "C",
+    source_prefix text COLLATE "C",
     CONSTRAINT kinds_pkey PRIMARY KEY (kind),
     CONSTRAINT kinds_transfer_prefix_key UNIQUE (transfer, prefix),
     CONSTRAINT kinds_kind_is_a_name CHECK ((kind ~ '^[a-z][a-z0-9_]{0,39}$'::text)),
     CONSTRAINT kinds_prefix_only_with_bytes CHECK (((prefix IS NULL) = (transfer = 'none'::text))),
     CONSTRAINT kinds_queue_is_a_name CHECK (((queue ~ '^[a-z0-9]+([_-][a-z0-9]+)*$'::text) AND (length(queue) <= 64))),
     CONSTRAINT kinds_queue_is_its_own CHECK (((queue <> 'default'::text) AND (queue !~~ 'casq\_%'::text))),
+    CONSTRAINT kinds_source_prefix_only_with_bytes CHECK (((source_prefix IS NULL) = (transfer = 'none'::text))),
     CONSTRAINT kinds_transfer_is_known CHECK ((transfer = ANY (ARRAY['file'::text, 'git'::text, 'none'::text])))
 );
 
@@ -308,6 +310,7 @@ CREATE TABLE casq.registry (
     missing_since timestamp with time zone,
     swept_job bigint,
     CONSTRAINT registry_pkey PRIMARY KEY (kind, resource_id),
+    CONSTRAINT registry_kind_fkey FOREIGN KEY (kind) REFERENCES casq.kinds(kind),
     CONSTRAINT registry_asked_needs_a_claim CHECK (((claim IS NOT NULL) OR (NOT asked))),
     CONSTRAINT registry_claim_is_whole CHECK (((claim IS NULL) = (claim_process IS NULL))),
     CONSTRAINT registry_failed_not_beyond_version CHECK ((failed_version <= version)),
@@ -364,7 +367,7 @@ CREATE TABLE casq.scope_groups (
     parent_column text NOT NULL,
     grouped_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT scope_groups_pkey PRIMARY KEY (kind),
-    CONSTRAINT scope_groups_kind_fkey FOREIGN KEY (kind) REFERENCES casq.kinds(kind)
+    CONSTRAINT scope_groups_kind_fkey FOREIGN KEY (kind) REFERENCES casq.kinds(kind) ON DELETE CASCADE
 );
 
 CREATE TABLE casq.selections (
@@ -942,6 +945,63 @@ BEGIN
     END IF;
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.check_kind()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    PERFORM casq.check_kind(NEW);
+    RETURN NEW;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.check_kind(wanted casq.kinds)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    other casq.kinds;
+    folder text;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('casq.kinds', 0));
+    IF wanted.queue = 'default' OR wanted.queue LIKE 'casq\_%' THEN
+        RAISE EXCEPTION 'casq: kind %: queue % is taken', quote_literal(wanted.kind), quote_literal(wanted.queue)
+            USING ERRCODE = 'reserved_name',
+                  HINT = 'River has a queue default, and casq''s own begin with casq_. Name another one: queue => ''...''.';
+    END IF;
+    SELECT * INTO other FROM casq.kinds AS k
+    WHERE k.kind <> wanted.kind AND k.queue = wanted.queue AND k.transfer <> wanted.transfer LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'casq: kind % has transfer %, and queue % is that of kind % with transfer %',
+            quote_literal(wanted.kind), wanted.transfer, quote_literal(wanted.queue), quote_literal(other.kind), other.transfer
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'A worker with the target of one of them would take the jobs of both, and use up the attempts of the other''s: name another queue.';
+    END IF;
+    -- Two spellings of one folder would be a place that is shared.
+    FOREACH folder IN ARRAY ARRAY[wanted.prefix, wanted.source_prefix] LOOP
+        IF folder <> '' AND folder ~ '(^|/)[.]{0,2}(/|$)|[[:cntrl:]]' OR lower(split_part(folder, '/', 1)) = '.casq' THEN
+            RAISE EXCEPTION 'casq: kind %: prefix % is not a folder that files may live in',
+                quote_literal(wanted.kind), quote_literal(folder)
+                USING ERRCODE = 'invalid_parameter_value',
+                      HINT = 'Give a relative path such as images/large, without . or .. or //; .casq is kept for staging.';
+        END IF;
+    END LOOP;
+    SELECT * INTO other FROM casq.kinds AS k
+    WHERE k.kind <> wanted.kind AND k.transfer = wanted.transfer
+      AND (k.prefix = '' OR wanted.prefix = ''
+           OR starts_with(k.prefix || '/', wanted.prefix || '/')
+           OR starts_with(wanted.prefix || '/', k.prefix || '/'))
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'casq: kind % would share a place with kind %: prefixes % and % overlap',
+            quote_literal(wanted.kind), quote_literal(other.kind), quote_literal(wanted.prefix), quote_literal(other.prefix)
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = format('Give each kind of one transfer a prefix of its own: prefix => ''...''%s.',
+                      CASE WHEN other.prefix = '' THEN format(', once kind %s has one, too: enqueue kind move %1$s --prefix %1$s', other.kind) END);
+    END IF;
+END $function$;
+
 CREATE OR REPLACE FUNCTION casq.check_relation(relation regclass)
  RETURNS void
  LANGUAGE plpgsql
@@ -1077,67 +1137,36 @@ BEGIN
     RETURN n;
 END $function$;
 
-CREATE OR REPLACE FUNCTION casq.define_kind(kind text, transfer text, queue text DEFAULT NULL::text, prefix text DEFAULT ''::text)
+CREATE OR REPLACE FUNCTION casq.define_kind(kind text, transfer text, queue text DEFAULT NULL::text, prefix text DEFAULT NULL::text, source_prefix text DEFAULT NULL::text)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
-    wanted casq.kinds := ROW(define_kind.kind, define_kind.transfer,
-        coalesce(define_kind.queue, define_kind.kind),
-        CASE WHEN define_kind.transfer = 'none' THEN NULL ELSE trim('/' FROM coalesce(define_kind.prefix, '')) END);
+    wanted casq.kinds;
     present casq.kinds;
-    other casq.kinds;
 BEGIN
     LOCK TABLE casq.kinds IN SHARE ROW EXCLUSIVE MODE;
-    SELECT * INTO present FROM casq.kinds AS k WHERE k.kind = wanted.kind;
-    IF FOUND THEN
-        IF present IS DISTINCT FROM wanted THEN
-            RAISE EXCEPTION 'casq: kind % is defined otherwise: %', quote_literal(wanted.kind), (
-                    SELECT string_agg(format('its %s is %L, not %L', p.key, p.value, w.value), ', ' ORDER BY p.key)
-                    FROM jsonb_each_text(to_jsonb(present)) AS p
-                    JOIN jsonb_each_text(to_jsonb(wanted)) AS w USING (key)
-                    WHERE p.value IS DISTINCT FROM w.value)
-                USING ERRCODE = 'duplicate_object',
-                      HINT = 'What was copied stays where it is, so a kind stays as it was defined: repeat it so, or use a kind of another name.';
-        END IF;
-        RETURN;
+    SELECT * INTO present FROM casq.kinds AS k WHERE k.kind = define_kind.kind;
+    wanted := ROW(define_kind.kind, define_kind.transfer, coalesce(define_kind.queue, define_kind.kind),
+        trim('/' FROM coalesce(define_kind.prefix, present.prefix, define_kind.kind)),
+        trim('/' FROM coalesce(define_kind.source_prefix, present.source_prefix, '')));
+    IF wanted.transfer = 'none' THEN
+        wanted.prefix := NULL;
+        wanted.source_prefix := NULL;
     END IF;
-    IF wanted.queue = 'default' OR wanted.queue LIKE 'casq\_%' THEN
-        RAISE EXCEPTION 'casq: kind %: queue % is taken', quote_literal(wanted.kind), quote_literal(wanted.queue)
-            USING ERRCODE = 'reserved_name',
-                  HINT = 'River has a queue default, and casq''s own begin with casq_. Name another one: queue => ''...''.';
+    IF present.kind IS NULL THEN
+        INSERT INTO casq.kinds SELECT wanted.*;
+    ELSIF present IS DISTINCT FROM wanted THEN
+        RAISE EXCEPTION 'casq: kind % is defined otherwise: %', quote_literal(wanted.kind), (
+                SELECT string_agg(format('its %s is %L, not %L', p.key, p.value, w.value), ', ' ORDER BY p.key)
+                FROM jsonb_each_text(to_jsonb(present)) AS p
+                JOIN jsonb_each_text(to_jsonb(wanted)) AS w USING (key)
+                WHERE p.value IS DISTINCT FROM w.value)
+            USING ERRCODE = 'duplicate_object',
+                  HINT = format('What was copied stays where it is, so a kind stays as it was defined: repeat it so, or use a kind of another name.'
+                      ' Its prefix is changed by enqueue kind move %s, and it is ended by enqueue kind drop %1$s.', wanted.kind);
     END IF;
-    SELECT * INTO other FROM casq.kinds AS k WHERE k.queue = wanted.queue AND k.transfer <> wanted.transfer LIMIT 1;
-    IF FOUND THEN
-        RAISE EXCEPTION 'casq: kind % has transfer %, and queue % is that of kind % with transfer %',
-            quote_literal(wanted.kind), wanted.transfer, quote_literal(wanted.queue), quote_literal(other.kind), other.transfer
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'A worker with the target of one of them would take the jobs of both, and use up the attempts of the other''s: name another queue.';
-    END IF;
-    -- Two spellings of one folder would be a place that is shared.
-    IF wanted.prefix <> '' AND wanted.prefix ~ '(^|/)[.]{0,2}(/|$)|[[:cntrl:]]'
-        OR lower(split_part(wanted.prefix, '/', 1)) = '.casq'
-    THEN
-        RAISE EXCEPTION 'casq: kind %: prefix % is not a folder that things may live in',
-            quote_literal(wanted.kind), quote_literal(wanted.prefix)
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'Give a relative path such as images/large, without . or .. or //; .casq is kept for staging.';
-    END IF;
-    SELECT * INTO other FROM casq.kinds AS k
-    WHERE k.transfer = wanted.transfer
-      AND (k.prefix = '' OR wanted.prefix = ''
-           OR starts_with(k.prefix || '/', wanted.prefix || '/')
-           OR starts_with(wanted.prefix || '/', k.prefix || '/'))
-    LIMIT 1;
-    IF FOUND THEN
-        RAISE EXCEPTION 'casq: kind % would share a place with kind %: prefixes % and % overlap',
-            quote_literal(wanted.kind), quote_literal(other.kind),
-            quote_literal(wanted.prefix), quote_literal(other.prefix)
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'Give each kind of one transfer a prefix of its own.';
-    END IF;
-    INSERT INTO casq.kinds SELECT wanted.*;
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.draw_event_id()
@@ -1149,6 +1178,56 @@ AS $function$
 BEGIN
     NEW.id := nextval('casq.events_id_seq');
     RETURN NEW;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.drop_kind(kind text, keep boolean DEFAULT false)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    relation text;
+    unread bigint;
+    forgotten bigint := 0;
+BEGIN
+    -- As for a change of a selection: what batches and pages have written is seen, and
+    -- those that come see that the kind is gone.
+    PERFORM pg_advisory_xact_lock(hashtextextended('casq.selections', 0));
+    IF NOT EXISTS (SELECT FROM casq.kinds AS k WHERE k.kind = drop_kind.kind) THEN
+        RAISE EXCEPTION 'casq: unknown kind %', coalesce(quote_literal(drop_kind.kind), 'NULL')
+            USING ERRCODE = 'undefined_object',
+                  HINT = format('Known kinds: %s.', coalesce((SELECT string_agg(k.kind, ', ' ORDER BY k.kind) FROM casq.kinds AS k), 'none'));
+    END IF;
+    SELECT t.name INTO relation FROM casq.tracked AS t WHERE t.kind = drop_kind.kind;
+    IF FOUND THEN
+        RAISE EXCEPTION 'casq: kind % is that of table %', quote_literal(drop_kind.kind), relation
+            USING ERRCODE = 'dependent_objects_still_exist',
+                  HINT = format('SELECT casq.untrack(kind => %L) first.', drop_kind.kind);
+    END IF;
+    SELECT count(*) INTO unread
+    FROM casq.cursors AS c
+    JOIN casq.ticks AS at ON at.id = c.tick AND at.mark = c.mark
+    LEFT JOIN casq.ticks AS target ON target.id = c.to_tick AND target.mark = c.to_mark
+    JOIN casq.events AS e ON e.kind = drop_kind.kind
+        AND (e.xid >= pg_snapshot_xmax(at.snapshot) OR e.xid = ANY (ARRAY(SELECT pg_snapshot_xip(at.snapshot))))
+        AND (target.id IS NULL OR e.id > c.page OR NOT pg_visible_in_snapshot(e.xid, target.snapshot))
+    WHERE c.name = 'registry';
+    IF unread > 0 THEN
+        RAISE EXCEPTION 'casq: % events of kind % are still to be read', unread, quote_literal(drop_kind.kind)
+            USING ERRCODE = 'object_in_use',
+                  HINT = 'A worker reads them; SELECT * FROM casq.cursor_status tells how far it is.';
+    END IF;
+    IF keep THEN
+        PERFORM FROM casq.registry AS r WHERE r.kind = drop_kind.kind ORDER BY r.resource_id FOR UPDATE;
+        DELETE FROM casq.registry AS r WHERE r.kind = drop_kind.kind;
+        GET DIAGNOSTICS forgotten = ROW_COUNT;
+    END IF;
+    -- Nobody will serve their queue.
+    DELETE FROM river.river_job AS j
+    WHERE j.finalized_at IS NULL AND j.state <> 'running' AND j.args ->> 'kind' = drop_kind.kind
+      AND j.kind IN ('casq_sync', 'casq_remove', 'casq_verify');
+    DELETE FROM casq.kinds AS k WHERE k.kind = drop_kind.kind;
+    RETURN forgotten;
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.drop_triggers(kind text, relation regclass)
@@ -1368,6 +1447,46 @@ BEGIN
         -- By the column itself, for its index.
         CASE WHEN one THEN format(' AND r.%I = $2::%s', parent.attname, format_type(casq.base_type(parent.atttypid), -1)) ELSE '' END
         || CASE WHEN one AND parent.attcollation <> 0 THEN format(' AND %s = $2', format(by_bytes, parent.attname)) ELSE '' END);
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.guard_kind()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    -- Of what is still to be copied, nothing is anywhere yet.
+    moves boolean := TG_OP = 'UPDATE' AND (NEW.kind, NEW.transfer, NEW.queue) = (OLD.kind, OLD.transfer, OLD.queue);
+    r casq.registry;
+BEGIN
+    IF TG_OP = 'UPDATE' AND NEW IS NOT DISTINCT FROM OLD THEN
+        RETURN NEW;
+    ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'casq: a kind is ended or changed under READ COMMITTED, an old snapshot misses its rows'
+            USING ERRCODE = 'invalid_transaction_state';
+    END IF;
+    FOR r IN SELECT * FROM casq.registry AS t WHERE t.kind = OLD.kind ORDER BY t.resource_id FOR UPDATE LOOP
+        CONTINUE WHEN r.claim IS NULL AND r.deleted_at IS NOT NULL AND r.synced_version = r.version;
+        CONTINUE WHEN moves AND r.claim IS NULL AND r.synced_version IS NULL;
+        RAISE EXCEPTION 'casq: kind % has resources on this site, such as %', quote_literal(OLD.kind), quote_literal(r.resource_id)
+            USING ERRCODE = 'dependent_objects_still_exist',
+                  HINT = CASE WHEN moves THEN format('enqueue kind move %s --prefix ... has them copied to the new place.', OLD.kind)
+                      ELSE format('enqueue kind drop %s --remove removes them first; with --keep, or SELECT casq.drop_kind(%L, keep => true),'
+                          ' what is in place stays there and is forgotten.', OLD.kind, OLD.kind) END;
+    END LOOP;
+    IF TG_OP = 'UPDATE' THEN
+        RETURN NEW;
+    END IF;
+    -- What is forgotten here nothing else tells from what is new: a page of the source
+    -- that is older than this is not to be believed if the kind should be defined again.
+    INSERT INTO casq.registry_floors AS f (kind, life, tick)
+    SELECT OLD.kind, c.life, greatest(c.tick, c.to_tick) FROM casq.cursors AS c WHERE c.name = 'registry'
+    ON CONFLICT ON CONSTRAINT registry_floors_pkey DO UPDATE SET life = excluded.life, tick = excluded.tick
+    WHERE (f.life, f.tick) < (excluded.life, excluded.tick);
+    DELETE FROM casq.registry AS t WHERE t.kind = OLD.kind;
+    DELETE FROM casq.selections AS s WHERE s.kind = OLD.kind;
+    DELETE FROM casq.event_failures AS e WHERE e.kind = OLD.kind;
+    RETURN OLD;
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.has_scope(kind text, scope_id text)
@@ -1809,11 +1928,11 @@ AS $function$
            ('operator', 'USAGE ON SCHEMA casq, river'),
            ('operator', 'SELECT ON ALL TABLES IN SCHEMA casq, river'),
            ('operator', 'USAGE, SELECT ON ALL SEQUENCES IN SCHEMA casq, river'),
-           ('operator', 'INSERT, UPDATE, DELETE ON casq.registry, casq.registry_floors, casq.cursors, casq.event_failures, casq.processes,'
+           ('operator', 'INSERT, UPDATE, DELETE ON casq.kinds, casq.registry, casq.registry_floors, casq.cursors, casq.event_failures, casq.processes,'
                ' casq.reconcile_runs, casq.reconcile_counts, casq.reconcile_orphans, casq.selections,'
                ' casq.counter_shards, casq.counters, casq.scans, casq.refreshes'),
            ('operator', 'INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA river'),
-           ('operator', 'INSERT ON casq.kinds, casq.ticks, casq.lives'),
+           ('operator', 'INSERT ON casq.ticks, casq.lives'),
            ('operator', 'EXECUTE ON ALL FUNCTIONS IN SCHEMA casq, river')
 $function$;
 
@@ -2570,7 +2689,7 @@ BEGIN
         casq.group_sql(kind, false)) USING kind;
 END $function$;
 
-CREATE OR REPLACE FUNCTION casq.track(relation regclass, kind text, transfer text, key_column text, scope_column text DEFAULT NULL::text, size_column text DEFAULT NULL::text, payload_columns text[] DEFAULT '{}'::text[], queue text DEFAULT NULL::text, prefix text DEFAULT ''::text)
+CREATE OR REPLACE FUNCTION casq.track(relation regclass, kind text, transfer text, key_column text, scope_column text DEFAULT NULL::text, size_column text DEFAULT NULL::text, payload_columns text[] DEFAULT '{}'::text[], queue text DEFAULT NULL::text, prefix text DEFAULT NULL::text, source_prefix text DEFAULT NULL::text)
  RETURNS bigint
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -2613,7 +2732,7 @@ BEGIN
 
     -- The count may take long, so it comes before any lock.
     EXECUTE format('SELECT count(*) FROM %s', track.relation) INTO existing;
-    PERFORM casq.define_kind(track.kind, track.transfer, track.queue, track.prefix);
+    PERFORM casq.define_kind(track.kind, track.transfer, track.queue, track.prefix, track.source_prefix);
     EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', track.relation);
     PERFORM casq.check_relation(track.relation), casq.check_columns(wanted);
 
@@ -3140,6 +3259,10 @@ $function$;
 CREATE TRIGGER events_are_only_inserted BEFORE UPDATE ON casq.events FOR EACH STATEMENT EXECUTE FUNCTION casq.refuse_event_update();
 
 CREATE TRIGGER events_draw_their_id BEFORE INSERT ON casq.events FOR EACH ROW WHEN ((NOT has_sequence_privilege(('casq.events_id_seq'::regclass)::oid, 'UPDATE'::text))) EXECUTE FUNCTION casq.draw_event_id();
+
+CREATE TRIGGER check_kind BEFORE INSERT OR UPDATE ON casq.kinds FOR EACH ROW EXECUTE FUNCTION casq.check_kind();
+
+CREATE TRIGGER guard_kind BEFORE DELETE OR UPDATE ON casq.kinds FOR EACH ROW EXECUTE FUNCTION casq.guard_kind();
 
 CREATE TRIGGER on_life AFTER INSERT ON casq.lives FOR EACH ROW EXECUTE FUNCTION casq.on_life();
 

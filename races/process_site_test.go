@@ -60,11 +60,11 @@ func newSiteAt(t *testing.T, url string, pool *pgxpool.Pool) *site {
 	}
 	s.exec(t, `CREATE TABLE public.artifacts (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 		project_id bigint NOT NULL DEFAULT 1, path text NOT NULL UNIQUE, size bigint NOT NULL, sha256 text NOT NULL)`)
-	s.exec(t, `SELECT casq.track('public.artifacts', kind => 'artifact', transfer => 'file', key_column => 'path',
+	s.exec(t, `SELECT casq.track('public.artifacts', kind => 'artifact', transfer => 'file', prefix => '', key_column => 'path',
 		scope_column => 'project_id', size_column => 'size', payload_columns => ARRAY['id', 'sha256'])`)
 	s.exec(t, `CREATE TABLE public.repositories (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 		path text NOT NULL UNIQUE, pushes bigint NOT NULL DEFAULT 1)`)
-	s.exec(t, `SELECT casq.track('public.repositories', kind => 'repository', transfer => 'git',
+	s.exec(t, `SELECT casq.track('public.repositories', kind => 'repository', transfer => 'git', prefix => '',
 		key_column => 'path', payload_columns => ARRAY['id', 'pushes'])`)
 	return s
 }

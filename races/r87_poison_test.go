@@ -210,13 +210,13 @@ func wantFailures(t *testing.T, pool *pgxpool.Pool, want ...string) {
 func playR87Registry(t *testing.T) {
 	t.Helper()
 	source := newLogSite(t)
-	execute(t, source.pool, `SELECT casq.define_kind('artifact', 'file'), casq.define_kind('build', 'none');
+	execute(t, source.pool, `SELECT casq.define_kind('artifact', 'file', prefix => ''), casq.define_kind('build', 'none');
 		SELECT casq.append_event('thing', 'a', 'created'), casq.append_event('artifact', 'b', 'created'),
 		       casq.append_event('build', 'c', 'created'), casq.append_event('build', 'bad', 'created'),
 		       casq.append_event('thing', 'a', 'deleted'), casq.append_event('build', 'd', 'created')`)
 	source.tick(t)
 	home := newLogSite(t)
-	execute(t, home.pool, `SELECT casq.define_kind('document', 'file');
+	execute(t, home.pool, `SELECT casq.define_kind('document', 'file', prefix => '');
 		ALTER TABLE casq.registry ADD CONSTRAINT no_bad_keys CHECK (resource_id <> 'bad')`)
 	cfg := home.config(t)
 	queue, err := jobs.NewQueue(cfg.Home, slog.New(slog.DiscardHandler))
@@ -226,7 +226,7 @@ func playR87Registry(t *testing.T) {
 	cfg.Name, cfg.Source, cfg.Consumer = "registry", source.pool, &registry.Transposer{Jobs: queue}
 	follow(t, cfg)
 	home.until(t, "SELECT EXISTS (SELECT FROM casq.registry WHERE resource_id = 'd')")
-	wantFailures(t, home.pool, "registry artifact b 23505", "registry build bad 23514")
+	wantFailures(t, home.pool, "registry artifact b 22023", "registry build bad 23514")
 	const rows = "SELECT concat_ws(' ', kind, resource_id, status) FROM casq.registry_status ORDER BY kind, resource_id"
 	if got, want := lines(t, home.pool, rows), "build c pending\nbuild d pending\nthing a removing"; got != want {
 		t.Errorf("rows are\n%s\nwant\n%s", got, want)

@@ -66,7 +66,7 @@ func newR94Anew(t *testing.T, here bool) *r94Anew {
 	r.site = newSiteAt(t, r.cluster.URL(), r.primary)
 	// No payload: it would tell the two apart.
 	execute(t, r.primary, "SELECT casq.untrack('repositories')")
-	execute(t, r.primary, `SELECT casq.track('repositories', kind => 'repository', transfer => 'git', key_column => 'path')`)
+	execute(t, r.primary, `SELECT casq.track('repositories', kind => 'repository', transfer => 'git', prefix => '', key_column => 'path')`)
 	r.homeURL, r.afterURL = r.cluster.URL(), r.cluster.StandbyURL(0)
 	r.home = r.primary
 	if !here {

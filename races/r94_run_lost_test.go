@@ -32,6 +32,7 @@ func r94RunLost(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	t.Cleanup(func() { stop(); beating.Wait() })
 	beating.Go(func() { process.Run(ctx) })
+	execute(t, home, `SELECT casq.define_kind('thing', 'none')`)
 	execute(t, home, `INSERT INTO casq.registry (kind, resource_id, life, event_id, tick, payload) VALUES ('thing', 'a', 1, 1, 1, '{}')`)
 	token := registry.Token{Kind: "thing", ResourceID: "a"}
 	if err := home.QueryRow(t.Context(), "SELECT version FROM casq.registry").Scan(&token.Version); err != nil {

@@ -43,7 +43,7 @@ func newRegistrySite(t *testing.T) *registrySite {
 	s := &registrySite{url: db.URL, pool: db.Pool(t), source: t.TempDir(), target: t.TempDir()}
 	execute(t, s.pool, `CREATE TABLE artifacts (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 		path text NOT NULL UNIQUE, size bigint NOT NULL, sha256 text NOT NULL)`)
-	execute(t, s.pool, `SELECT casq.track('artifacts', kind => 'artifact', transfer => 'file', key_column => 'path',
+	execute(t, s.pool, `SELECT casq.track('artifacts', kind => 'artifact', transfer => 'file', prefix => '', key_column => 'path',
 		size_column => 'size', payload_columns => ARRAY['sha256'])`)
 	return s
 }

@@ -27,6 +27,11 @@ var (
 	askSQL string
 )
 
+// kindsOfSQL reads kinds ($1) while rows of theirs are locked. Who moves a kind locks
+// them, too: he has committed, and is seen, or comes later, and takes the claim away.
+const kindsOfSQL = `SELECT kind, transfer, queue, coalesce(prefix, ''), coalesce(source_prefix, '')
+FROM casq.kinds WHERE kind = ANY ($1::text[])`
+
 // claimGroup is how many claims share a transaction. 64 costs about a tenth
 // of the rate, more than 256 gain nothing.
 const claimGroup = 256
@@ -137,7 +142,8 @@ func stopped(group []*claiming) bool {
 }
 
 // tryClaims is one pipelined transaction: lock in key order, claim what is
-// free, ask those who hold the rest, look whether this process still counts.
+// free, ask those who hold the rest, read where their kinds are, look whether this
+// process still counts.
 func (r *Registry) tryClaims(group []*claiming) error {
 	ctx, cancel := context.WithTimeout(r.process.ctx, statementTimeout)
 	defer cancel()
@@ -149,6 +155,7 @@ func (r *Registry) tryClaims(group []*claiming) error {
 	kinds, ids, versions, claims, jobs := claimColumns(group)
 	granted := make(map[uuid.UUID]*Claim, len(group))
 	asked := make(map[uuid.UUID]bool)
+	definitions := make(map[string]eventlog.Kind)
 	var alive bool
 
 	batch := &pgx.Batch{}
@@ -168,6 +175,14 @@ func (r *Registry) tryClaims(group []*claiming) error {
 		_, err := pgx.ForEachRow(rows, []any{&id}, func() error { asked[id] = true; return nil })
 		return err
 	})
+	batch.Queue(kindsOfSQL, kinds).Query(func(rows pgx.Rows) error {
+		var k eventlog.Kind
+		_, err := pgx.ForEachRow(rows, []any{&k.Name, &k.Transfer, &k.Queue, &k.Prefix, &k.SourcePrefix}, func() error {
+			definitions[k.Name] = k
+			return nil
+		})
+		return err
+	})
 	batch.Queue("SELECT EXISTS (SELECT FROM casq.processes WHERE id = $1 AND dead_at IS NULL)", r.process.id).
 		QueryRow(func(row pgx.Row) error { return row.Scan(&alive) })
 	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
@@ -180,7 +195,7 @@ func (r *Registry) tryClaims(group []*claiming) error {
 		claim := granted[c.id]
 		switch {
 		case claim != nil:
-			claim.Token = c.token
+			claim.Token, claim.Of = c.token, definitions[c.token.Kind]
 			c.answer(claim, nil)
 		case asked[c.id]:
 			c.answer(nil, ErrHandedOver)

@@ -69,7 +69,7 @@ func (b *lookBundle) report(t *testing.T, id int64) string {
 	return b.text(t, counted, id)
 }
 
-func (b *lookBundle) text(t *testing.T, sql string, args ...any) (s string) {
+func (b *testBundle) text(t *testing.T, sql string, args ...any) (s string) {
 	t.Helper()
 	if err := b.pool.QueryRow(t.Context(), sql, args...).Scan(&s); err != nil {
 		t.Fatalf("%s: %v", sql, err)

@@ -138,6 +138,10 @@ func (run *reconcileRun) carryOut(ctx context.Context) error {
 		}
 	}
 	if run.walks {
+		// What is in place is where the kinds are now.
+		if kinds, err = eventlog.Kinds(ctx, run.cfg.Home); err != nil {
+			return err
+		}
 		if err := run.eachKind(ctx, kinds, walkPhase, run.walk); err != nil {
 			return err
 		}

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"time"
 
+	"casq/eventlog"
+
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -125,4 +127,7 @@ type Claim struct {
 	First       bool // no run of any version has put anything in place yet, as far as the row tells
 	Attempts    int  // runs of this version so far, this one included
 
+	// Of is the kind's definition when the claim was granted. A kind that is moved
+	// later takes the claim away.
+	Of eventlog.Kind
 }

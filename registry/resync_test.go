@@ -161,6 +161,7 @@ func TestResyncIsOfOneKind(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	for i, k := range []string{"thin", kind, "things"} {
+		b.exec(t, "SELECT casq.define_kind($1, 'none')", k)
 		b.exec(t, "INSERT INTO casq.registry (kind, resource_id, life, event_id, tick, payload) VALUES ($1, 'x', 1, $2, 1, '{}')", k, i)
 	}
 	n, err := ResyncKind(t.Context(), b.pool, b.queue, kind, ResyncOptions{PageSize: 2})

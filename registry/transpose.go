@@ -27,11 +27,6 @@ type Transposer struct {
 	Jobs Jobs
 	// AllowRemove is that of the requests that [Transposer.Rewound] makes.
 	AllowRemove int64
-
-	kinds map[string]eventlog.Kind // known at home
-	// taught is the transaction that has last made kinds known. Until it has
-	// committed nobody knows whether it will.
-	taught uint64
 }
 
 // Apply collapses the batch to one intent per thing, writes the rows in key
@@ -42,7 +37,7 @@ func (t *Transposer) Apply(ctx context.Context, tx pgx.Tx, batch eventlog.Batch)
 	if err != nil {
 		return err
 	}
-	if err := t.learn(ctx, tx, batch); err != nil {
+	if err := learn(ctx, tx, batch); err != nil {
 		return err
 	}
 	intents := collapse(batch.Events, selections)
@@ -204,32 +199,16 @@ func columns(intents []intent, batch eventlog.Batch) []any {
 }
 
 // learn makes the source's kinds known at home, as they come, so that whoever
-// works on the rows needs no connection to the source. A transaction's own
-// inserts are not remembered: it may be rolled back. It may have several parts,
-// each of which is applied by itself.
-func (t *Transposer) learn(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) error {
-	if len(unknown(t.kinds, batch.Events)) == 0 {
-		return nil
-	}
+// works on the rows needs no connection to the source. Home is asked anew for each
+// batch: a kind may have been dropped.
+func learn(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) error {
 	kinds, err := eventlog.Kinds(ctx, tx)
 	if err != nil {
 		return err
 	}
-	var xid uint64
-	if err := tx.QueryRow(ctx, "SELECT pg_current_xact_id()").Scan(&xid); err != nil {
-		return fmt.Errorf("ask for the transaction's id: %w", err)
-	}
-	if xid != t.taught {
-		t.kinds = kinds
-	}
 	// Only those of these events: a kind that home refuses to have is no reason
 	// to refuse the others.
-	names := unknown(kinds, batch.Events)
-	if len(names) == 0 {
-		return nil
-	}
-	t.taught = xid
-	return insertKinds(ctx, tx, names, batch.Kinds)
+	return insertKinds(ctx, tx, unknown(kinds, batch.Events), batch.Kinds)
 }
 
 // unknown are the kinds of events that are not among those known, in order.
@@ -250,12 +229,12 @@ func insertKinds(ctx context.Context, tx pgx.Tx, names []string, source map[stri
 		if !defined {
 			return fmt.Errorf("%w %q: neither home nor the source has a definition", eventlog.ErrUnknownKind, name)
 		}
-		var prefix *string
+		var prefix, sourcePrefix *string
 		if k.Transfer != eventlog.TransferNone {
-			prefix = &k.Prefix
+			prefix, sourcePrefix = &k.Prefix, &k.SourcePrefix
 		}
-		_, err := tx.Exec(ctx, `INSERT INTO casq.kinds (kind, transfer, queue, prefix) VALUES ($1, $2, $3, $4)
-			ON CONFLICT (kind) DO NOTHING`, name, k.Transfer, k.Queue, prefix)
+		_, err := tx.Exec(ctx, `INSERT INTO casq.kinds (kind, transfer, queue, prefix, source_prefix) VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT (kind) DO NOTHING`, name, k.Transfer, k.Queue, prefix, sourcePrefix)
 		if err != nil {
 			return fmt.Errorf("learn kind %q of the source: %w", name, err)
 		}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"casq/eventlog"
+
 	"github.com/jackc/pgx/v5"
 )
 
@@ -32,6 +34,7 @@ type InPlace struct {
 	Payload  []byte // a JSON object
 	Checksum string // of what was copied; "" if there are no bytes
 	Removed  bool   // it is a tombstone: nothing should be there
+	Of       eventlog.Kind
 
 	VerifiedAt *time.Time // when it was compared last, or copied; nil: never
 	Now        time.Time  // of the look, by home's clock
@@ -45,7 +48,8 @@ func (r *Registry) InPlace(ctx context.Context, t Token) (InPlace, error) {
 	var p InPlace
 	var synced bool
 	err := r.cfg.Pool.QueryRow(ctx, verifyLookSQL, t.Kind, t.ResourceID, t.Version).
-		Scan(&p.Version, &p.Payload, &p.Checksum, &p.Removed, &synced, &p.VerifiedAt, &p.Now)
+		Scan(&p.Version, &p.Payload, &p.Checksum, &p.Removed, &synced, &p.VerifiedAt, &p.Now,
+			&p.Of.Name, &p.Of.Transfer, &p.Of.Queue, &p.Of.Prefix, &p.Of.SourcePrefix)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return p, ErrSuperseded

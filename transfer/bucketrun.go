@@ -17,6 +17,7 @@ type bucketRun struct {
 	files  *Files
 	bucket *bucket
 	path   string
+	from   string // in the source
 	folder string // stagingName(path)
 	claim  string
 	limit  limit
@@ -34,11 +35,11 @@ type bucketRun struct {
 
 // beginBucket makes the claim's mark, and then deletes the staging of others, in
 // this order: of two that begin at once at least one finds the other.
-func (f *Files) beginBucket(ctx context.Context, path string, place Place) (Run, error) {
+func (f *Files) beginBucket(ctx context.Context, path, from string, place Place) (Run, error) {
 	if err := checkKey(path); err != nil {
 		return nil, err
 	}
-	r := &bucketRun{files: f, bucket: f.bucket, path: path, folder: stagingName(path), claim: place.Claim, limit: limit(place.MaxSize)}
+	r := &bucketRun{files: f, bucket: f.bucket, path: path, from: from, folder: stagingName(path), claim: place.Claim, limit: limit(place.MaxSize)}
 	if err := r.bucket.put(ctx, r.key(stagedMark)); err != nil {
 		return nil, fmt.Errorf("make staging in the bucket: %w", err)
 	}
@@ -92,7 +93,7 @@ func (r *bucketRun) copy(ctx context.Context, payload json.RawMessage) (Result, 
 	if err := r.check(ctx); err != nil {
 		return Result{}, err
 	}
-	in, err := r.files.source.open(ctx, r.path)
+	in, err := r.files.source.open(ctx, r.from)
 	if err != nil {
 		return Result{}, err
 	}

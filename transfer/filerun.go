@@ -27,7 +27,8 @@ const copyBuffer = 256 << 10
 // fileRun implements Run for files.
 type fileRun struct {
 	files     *Files
-	path      string
+	path      string // relative to the target
+	from      string // relative to the source
 	stage     *stage
 	mayAdopt  bool
 	limit     limit
@@ -55,7 +56,7 @@ func (r *fileRun) copy(ctx context.Context, payload json.RawMessage) (Result, er
 	if err := r.stage.check(); err != nil {
 		return Result{}, err
 	}
-	in, err := r.files.source.open(ctx, r.path)
+	in, err := r.files.source.open(ctx, r.from)
 	if err != nil {
 		return Result{}, err
 	}

@@ -161,11 +161,11 @@ func (f *Files) openSourceFolder(folder string) (source, error) {
 // Begin starts a run. It is called after the claim has been committed; when it
 // returns, nothing that an earlier claim does can change the place any more.
 func (f *Files) Begin(ctx context.Context, place Place) (Run, error) {
-	path, err := place.path()
+	path, from, err := place.paths()
 	if err != nil {
 		return nil, err
 	}
-	run, err := f.begin(ctx, path, place)
+	run, err := f.begin(ctx, path, from, place)
 	if err != nil {
 		return nil, fmt.Errorf("begin file %q: %w", path, err)
 	}
@@ -173,15 +173,15 @@ func (f *Files) Begin(ctx context.Context, place Place) (Run, error) {
 	return run, nil
 }
 
-func (f *Files) begin(ctx context.Context, path string, place Place) (Run, error) {
+func (f *Files) begin(ctx context.Context, path, from string, place Place) (Run, error) {
 	if f.bucket != nil {
-		return f.beginBucket(ctx, path, place)
+		return f.beginBucket(ctx, path, from, place)
 	}
 	stage, err := beginStage(ctx, f.target, path, place.Claim, f.config.TestUnfenced)
 	if err != nil {
 		return nil, err
 	}
-	return &fileRun{files: f, path: path, stage: stage, mayAdopt: place.Adopt, limit: limit(place.MaxSize)}, nil
+	return &fileRun{files: f, path: path, from: from, stage: stage, mayAdopt: place.Adopt, limit: limit(place.MaxSize)}, nil
 }
 
 // Weak tells whether the target is a bucket: a write of an earlier run that was
@@ -213,7 +213,7 @@ func beginStage(ctx context.Context, target *root, path, claim string, unfenced 
 // folders that it emptied. It makes nothing, and it is no error that there is
 // nothing to remove.
 func (f *Files) Sweep(ctx context.Context, place Place) error {
-	path, err := place.path()
+	path, _, err := place.paths()
 	if err != nil {
 		return err
 	}

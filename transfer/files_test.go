@@ -120,8 +120,8 @@ func TestFileEmptyReplacedAndMode(t *testing.T) {
 func TestFilePrefix(t *testing.T) {
 	t.Parallel()
 	b := setupFiles(t)
-	write(t, b.source, "pre/fix/k", "v")
-	run, err := b.Begin(t.Context(), Place{Prefix: "pre/fix", Key: "k", Claim: claim()})
+	write(t, b.source, "from/k", "v")
+	run, err := b.Begin(t.Context(), Place{Prefix: "pre/fix", SourcePrefix: "from", Key: "k", Claim: claim()})
 	must(t, err)
 	_, err = run.Copy(t.Context(), nil)
 	must(t, err)

@@ -22,8 +22,10 @@ func TestBadPlaces(t *testing.T) {
 	}
 	f, r := setupFiles(t), setupRepositories(t)
 	for _, key := range bad {
-		for _, place := range []Place{{Key: key, Claim: claim()}, {Prefix: key, Key: "k", Claim: claim()}} {
-			if place.Prefix == "" && place.Key == "k" {
+		for _, place := range []Place{
+			{Key: key, Claim: claim()}, {Prefix: key, Key: "k", Claim: claim()}, {SourcePrefix: key, Key: "k", Claim: claim()},
+		} {
+			if key == "" && place.Key == "k" {
 				continue // no prefix is a good one
 			}
 			for name, begin := range map[string]beginFunc{"file": f.Begin, "repository": r.Begin} {

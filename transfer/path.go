@@ -18,28 +18,34 @@ const (
 	stagingRoot = ".casq"
 )
 
-// path returns the place's path relative to source and target.
-func (p Place) path() (string, error) {
+// paths returns the place's paths relative to target and source.
+func (p Place) paths() (path, from string, err error) {
 	if !isUUID(p.Claim) {
-		return "", fmt.Errorf("%w: claim %q is not a UUID in lower case", ErrBadPlace, clip(p.Claim))
+		return "", "", fmt.Errorf("%w: claim %q is not a UUID in lower case", ErrBadPlace, clip(p.Claim))
 	}
 	return p.unclaimed()
 }
 
-// unclaimed is path for whoever only reads, and needs no claim.
-func (p Place) unclaimed() (string, error) {
-	if p.Prefix != "" {
-		if why := badPath(p.Prefix); why != "" {
-			return "", fmt.Errorf("%w: prefix %q %s", ErrBadPlace, clip(p.Prefix), why)
-		}
-	}
+// unclaimed is paths for whoever only reads, and needs no claim.
+func (p Place) unclaimed() (path, from string, err error) {
 	if why := badPath(p.Key); why != "" {
-		return "", fmt.Errorf("%w: key %q %s", ErrBadPlace, clip(p.Key), why)
+		return "", "", fmt.Errorf("%w: key %q %s", ErrBadPlace, clip(p.Key), why)
 	}
-	if p.Prefix == "" {
+	path, err = p.below(p.Prefix)
+	if err == nil {
+		from, err = p.below(p.SourcePrefix)
+	}
+	return path, from, err
+}
+
+func (p Place) below(prefix string) (string, error) {
+	if prefix == "" {
 		return p.Key, nil
 	}
-	return p.Prefix + "/" + p.Key, nil
+	if why := badPath(prefix); why != "" {
+		return "", fmt.Errorf("%w: prefix %q %s", ErrBadPlace, clip(prefix), why)
+	}
+	return prefix + "/" + p.Key, nil
 }
 
 // badPath says why path is not an acceptable relative path; "" if it is.

@@ -15,8 +15,8 @@ import (
 
 // RepositoriesConfig says where git repositories come from and go to.
 type RepositoriesConfig struct {
-	// SourceURL is a folder with repositories, or a URL with {key} where prefix and
-	// key go: file:///srv/repos/{key}.git, https://host/{key}.git,
+	// SourceURL is a folder with repositories, or a URL with {key} where source prefix
+	// and key go: file:///srv/repos/{key}.git, https://host/{key}.git,
 	// ssh://git@host/{key}.git. Required. In https and ssh URLs the key is escaped.
 	SourceURL string
 	// TargetDir is an existing folder on one file system, whose file system can
@@ -146,7 +146,7 @@ func (r *Repositories) Close() error {
 // Begin starts a run. It is called after the claim has been committed; when it
 // returns, nothing that an earlier claim does can change the place any more.
 func (r *Repositories) Begin(ctx context.Context, place Place) (Run, error) {
-	path, err := place.path()
+	path, from, err := place.paths()
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +156,7 @@ func (r *Repositories) Begin(ctx context.Context, place Place) (Run, error) {
 	}
 	r.hook(pointMade)
 	session, end := r.git.session()
-	run := &repositoryRun{git: session, end: end, repositories: r, path: path, stage: stage, log: r.config.Logger.With("path", path)}
+	run := &repositoryRun{git: session, end: end, repositories: r, path: path, from: from, stage: stage, log: r.config.Logger.With("path", path)}
 	if place.Fresh {
 		return run, nil
 	}
@@ -208,7 +208,7 @@ func (r *repositoryRun) giveUpPlace(why error) {
 // refs in the mirror, and folders that it emptied. It makes nothing, and it is
 // no error that there is nothing to remove.
 func (r *Repositories) Sweep(ctx context.Context, place Place) error {
-	path, err := place.path()
+	path, _, err := place.paths()
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,8 @@ const (
 // repositoryRun implements Run for repositories.
 type repositoryRun struct {
 	repositories *Repositories
-	path         string
+	path         string // relative to the target
+	from         string // in the source
 	stage        *stage
 	log          *slog.Logger
 	git          *git
@@ -67,7 +68,7 @@ func (r *repositoryRun) copy(ctx context.Context, payload json.RawMessage) (Resu
 	if err := r.notNested(); err != nil {
 		return Result{}, err
 	}
-	remote, err := r.repositories.source.remote(r.path)
+	remote, err := r.repositories.source.remote(r.from)
 	if err != nil {
 		return Result{}, err
 	}

@@ -8,10 +8,10 @@ import (
 
 // Place names what is moved.
 type Place struct {
-	// Prefix is the kind's folder, below the source as well as below the target;
-	// "" is the top.
-	Prefix string
-	// Key is the thing's path inside Prefix.
+	// Prefix is the kind's folder below the target, SourcePrefix that below the
+	// source; "" is the top.
+	Prefix, SourcePrefix string
+	// Key is the thing's path inside either.
 	Key string
 	// Claim is the random id (a UUID in its usual lower-case form) of the run.
 	Claim string

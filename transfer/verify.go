@@ -19,9 +19,9 @@ import (
 // thing, or why it could not tell. It writes nothing and needs no claim: whoever
 // asks has to look whether the answer still matters.
 func (f *Files) Verify(ctx context.Context, place Place, payload json.RawMessage, checksum string) error {
-	path, err := place.unclaimed()
+	path, from, err := place.unclaimed()
 	if err == nil {
-		err = f.verify(ctx, path, payload, checksum)
+		err = f.verify(ctx, path, from, payload, checksum)
 	}
 	if err != nil {
 		return fmt.Errorf("verify file %q: %w", path, err)
@@ -29,7 +29,7 @@ func (f *Files) Verify(ctx context.Context, place Place, payload json.RawMessage
 	return nil
 }
 
-func (f *Files) verify(ctx context.Context, path string, payload json.RawMessage, checksum string) error {
+func (f *Files) verify(ctx context.Context, path, from string, payload json.RawMessage, checksum string) error {
 	want, err := expect(payload)
 	if err != nil {
 		return err
@@ -39,7 +39,7 @@ func (f *Files) verify(ctx context.Context, path string, payload json.RawMessage
 		return err
 	}
 	if len(sums) == 0 {
-		sum, err := f.sumAtSource(ctx, path)
+		sum, err := f.sumAtSource(ctx, from)
 		if err != nil {
 			return err
 		}

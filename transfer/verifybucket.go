@@ -37,7 +37,7 @@ func (b *bucket) sum(ctx context.Context, key string, pace *pace) ([]byte, error
 // returns [ErrMismatch] then. Only in a bucket can that come back, so nothing else
 // is looked at.
 func (f *Files) VerifyAbsent(ctx context.Context, place Place) error {
-	path, err := place.unclaimed()
+	path, _, err := place.unclaimed()
 	if err != nil || f.bucket == nil || checkKey(path) != nil {
 		return err // nothing can be there under such a key
 	}

@@ -23,12 +23,12 @@ import (
 // version, and whoever asked has to look at that. What a fetch would not bring back,
 // or would stumble over, is also [ErrDamaged]. It outweighs refs that differ.
 func (r *Repositories) Verify(ctx context.Context, place Place, payload json.RawMessage, _ string) error {
-	path, err := place.unclaimed()
+	path, from, err := place.unclaimed()
 	if err == nil {
 		_, err = members(payload)
 	}
 	if err == nil {
-		err = r.verify(ctx, path)
+		err = r.verify(ctx, path, from)
 	}
 	if err != nil {
 		return fmt.Errorf("verify repository %q: %w", path, err)
@@ -36,8 +36,8 @@ func (r *Repositories) Verify(ctx context.Context, place Place, payload json.Raw
 	return nil
 }
 
-func (r *Repositories) verify(ctx context.Context, path string) error {
-	remote, err := r.source.remote(path)
+func (r *Repositories) verify(ctx context.Context, path, from string) error {
+	remote, err := r.source.remote(from)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,6 @@ registry and its jobs. README.md has the list of variables.`,
 		Version: cli.Version(version),
 	}
 	cmd.AddCommand(resyncCommand(), verifyCommand(), reconcileCommand(), selectCommand(), replayCommand(), cancelCommand(),
-		queueCommand(), cursorCommand(), backfillCommand(), statusCommand(), whyCommand(), refreshCommand(), counterCommand())
+		kindCommand(), queueCommand(), cursorCommand(), backfillCommand(), statusCommand(), whyCommand(), refreshCommand(), counterCommand())
 	return cmd
 }

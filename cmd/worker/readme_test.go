@@ -95,7 +95,7 @@ func TestReadme(t *testing.T) {
 		t.Errorf("the README's blocks were not found: %v", seen)
 	}
 	r.until("takes the file away", func() bool {
-		_, err := os.Stat(filepath.Join(r.dir, ".casq-dev", "second", "documents", "hello.txt"))
+		_, err := os.Stat(filepath.Join(r.dir, ".casq-dev", "second", "document", "hello.txt"))
 		return errors.Is(err, fs.ErrNotExist)
 	})
 }

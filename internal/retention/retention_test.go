@@ -52,6 +52,7 @@ func (b *testBundle) want(t *testing.T, what, sql, want string) {
 // row adds a row that was removed some hours ago, with a tick of life 2.
 func (b *testBundle) row(t *testing.T, kind, key string, hours int, tick int64, change string) {
 	t.Helper()
+	b.exec(t, "SELECT casq.define_kind($1, 'none')", kind)
 	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, version, life, event_id, tick, payload, deleted_at, synced_version)
 		VALUES ($1, $2, 7, 2, 1, $3, '{}', clock_timestamp() - $4 * interval '1 hour', 7)`, kind, key, tick, hours)
 	if change != "" {

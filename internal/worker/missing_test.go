@@ -13,7 +13,7 @@ func TestAMissingRepository(t *testing.T) {
 	t.Parallel()
 	from, to := t.TempDir(), t.TempDir()
 	b := setup(t, func(cfg *Config) { cfg.RepositorySource, cfg.RepositoryTarget = from, to })
-	b.exec(t, "SELECT casq.define_kind('repository', 'git')")
+	b.exec(t, "SELECT casq.define_kind('repository', 'git', prefix => '')")
 	b.exec(t, "SELECT casq.append_event('repository', 'group/project.git', 'created')")
 	const thing = "kind = 'repository' AND "
 	b.until(t, "group/project.git", func() bool {

@@ -40,8 +40,8 @@ type queues struct {
 	idle map[string]int64
 }
 
-// round serves queues as their kinds become known, and serves those anew that
-// River has left alone.
+// round serves queues as their kinds become known, leaves those whose kinds were
+// dropped, and serves those anew that River has left alone.
 func (q *queues) round(ctx context.Context) error {
 	kinds, err := eventlog.Kinds(ctx, q.home)
 	if err != nil {
@@ -51,6 +51,11 @@ func (q *queues) round(ctx context.Context) error {
 	maps.Copy(wanted, q.counterQueues())
 	maps.Copy(wanted, q.fixedQueues())
 	var errs []error
+	for queue := range q.served {
+		if wanted[queue] == 0 {
+			errs = append(errs, q.drop(ctx, queue))
+		}
+	}
 	for queue, workers := range wanted {
 		if q.served[queue] != workers {
 			errs = append(errs, q.serve(ctx, queue, workers))
@@ -75,15 +80,15 @@ func (q *queues) serve(ctx context.Context, queue string, workers int) error {
 	return nil
 }
 
-// drop ends serving a queue, which got another kind with a smaller number. What
-// runs there ends first: until then no more is fetched, and this is called each
+// drop ends serving a queue, which got another kind with a smaller number, or has
+// none any more. What runs there ends first: until then no more is fetched, and this is called each
 // second, in turns with the other queues.
 func (q *queues) drop(ctx context.Context, queue string) error {
 	if q.served[queue] == 0 {
 		return nil
 	}
 	if err := q.remove(ctx, queue); err != nil {
-		return fmt.Errorf("wait for the runs of queue %s, to serve it with fewer: %w", queue, err)
+		return fmt.Errorf("wait for the runs of queue %s, to serve it with fewer or not at all: %w", queue, err)
 	}
 	delete(q.served, queue)
 	return nil

@@ -26,7 +26,7 @@ func TestWorkerReconciles(t *testing.T) {
 	b.exec(t, `DELETE FROM artifacts WHERE path = 'gone'`)
 	b.put(t, "new", "new")
 	b.put(t, "in place", "in place")
-	b.exec(t, `SELECT casq.track('public.artifacts', kind => 'artifact', transfer => 'file', key_column => 'path',
+	b.exec(t, `SELECT casq.track('public.artifacts', kind => 'artifact', transfer => 'file', prefix => '', key_column => 'path',
 		scope_column => 'project_id', size_column => 'size', payload_columns => ARRAY['id', 'sha256'])`)
 	left := filepath.Join(b.target, ".casq", strings.Repeat("ab", 32), uuid.NewString())
 	if err := os.MkdirAll(left, 0o755); err != nil {

@@ -61,7 +61,7 @@ func TestVerificationRepairsARepository(t *testing.T) {
 	t.Parallel()
 	source, target := t.TempDir(), t.TempDir()
 	b := setup(t, func(cfg *Config) { cfg.RepositorySource, cfg.RepositoryTarget = source, target })
-	b.exec(t, "SELECT casq.define_kind('repository', 'git')")
+	b.exec(t, "SELECT casq.define_kind('repository', 'git', prefix => '')")
 	spoil := map[string]func(at string){
 		"moved.git": func(at string) { git(t, at, "update-ref", "refs/heads/main", "refs/heads/main~1") },
 		"holed.git": func(at string) {

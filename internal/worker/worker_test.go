@@ -33,7 +33,7 @@ const (
 	artifactsTable = `CREATE TABLE public.artifacts (
 		id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, project_id bigint NOT NULL,
 		path text NOT NULL UNIQUE, size bigint NOT NULL, sha256 text NOT NULL)`
-	trackArtifacts = `SELECT casq.track('public.artifacts', kind => 'artifact', transfer => 'file', key_column => 'path',
+	trackArtifacts = `SELECT casq.track('public.artifacts', kind => 'artifact', transfer => 'file', prefix => '', key_column => 'path',
 		scope_column => 'project_id', size_column => 'size', payload_columns => ARRAY['id', 'sha256'])`
 )
 

@@ -81,7 +81,7 @@ func (s *site) makeFiles(ctx context.Context, source string) error {
 	if err != nil {
 		return fmt.Errorf("list the files: %w", err)
 	}
-	_, err = s.pool.Exec(ctx, "SELECT casq.define_kind('artifact', 'file')")
+	_, err = s.pool.Exec(ctx, "SELECT casq.define_kind('artifact', 'file', prefix => '')")
 	return err
 }
 

@@ -70,6 +70,7 @@ func reconcile(ctx context.Context) (_ []result, err error) {
 func (s *site) addThings(ctx context.Context, n int) error {
 	for _, sql := range []string{
 		"DO $$ BEGIN PERFORM casq.untrack(relation) FROM casq.tracked; END $$",
+		"SELECT casq.define_kind('bench', 'file')",
 		fmt.Sprintf(`INSERT INTO bench_things SELECT i, 'builds/' || i %% 1000 || '/' || md5(i::text) || '.zip', md5(i::text) || md5(i::text)
 			FROM generate_series(1 + (SELECT count(*) FROM bench_things), %d) AS i`, n),
 		`INSERT INTO casq.registry (kind, resource_id, life, event_id, tick, payload, version, synced_version, verified_at)

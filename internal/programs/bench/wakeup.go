@@ -86,7 +86,7 @@ func (w *wakeupSite) make(ctx context.Context, bare string) error {
 			return err
 		}
 	}
-	if _, err := w.pool.Exec(ctx, "SELECT casq.define_kind('artifact', 'file')"); err != nil {
+	if _, err := w.pool.Exec(ctx, "SELECT casq.define_kind('artifact', 'file', prefix => '')"); err != nil {
 		return fmt.Errorf("define the kind: %w", err)
 	}
 	_, err := w.put(0)

@@ -20,9 +20,9 @@ CREATE TABLE repositories (
     pushed_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
-SELECT casq.track('public.artifacts', kind => 'artifact', transfer => 'file', key_column => 'path',
+SELECT casq.track('public.artifacts', kind => 'artifact', transfer => 'file', prefix => '', key_column => 'path',
                   scope_column => 'project_id', size_column => 'size',
                   payload_columns => ARRAY['id', 'sha256']);
 
-SELECT casq.track('public.repositories', kind => 'repository', transfer => 'git', key_column => 'path',
+SELECT casq.track('public.repositories', kind => 'repository', transfer => 'git', prefix => '', key_column => 'path',
                   payload_columns => ARRAY['id', 'head', 'pushed_at']);

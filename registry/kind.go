@@ -1,0 +1,184 @@
+package registry
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"casq/eventlog"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+//go:embed kind_move.sql
+var kindMoveSQL string
+
+// ErrKind says that a kind cannot be moved or dropped; the error says why, and what
+// to do.
+var ErrKind = errors.New("kind stays as it is")
+
+// MoveOptions watch a [MoveKind].
+type MoveOptions struct {
+	DryRun   bool            // tell what would be copied anew, and change nothing
+	PageSize int             // rows locked and queued by one statement; defaults to 1000
+	Progress func(asked int) // called after each page; may be nil
+}
+
+// MovedKind tells what a [MoveKind] has met.
+type MovedKind struct {
+	From  string
+	To    string
+	Asked int // resources that are copied anew
+}
+
+// MoveKind gives a kind another prefix on this site. All that it has here is copied
+// anew to the new place, under new versions, and a run that is under way loses its
+// claim: it publishes nothing at the old place any more. What is there stays, and is
+// nobody's. Where the kind has the prefix already nothing is done.
+//
+// It is one transaction, however many resources there are: until it commits nothing
+// has happened, and from then on no row says synced of what is not at the new place.
+// Batches of the log wait for it, and runs of the kind.
+func MoveKind(ctx context.Context, pool *pgxpool.Pool, jobs Jobs, kind, prefix string, opts MoveOptions) (moved MovedKind, err error) {
+	moved.To = strings.Trim(prefix, "/")
+	err = pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+		// What the log tells of the kind is before the move, or after it.
+		if _, err := tx.Exec(ctx, changeSelectionSQL); err != nil {
+			return fmt.Errorf("wait for the log's batch: %w", err)
+		}
+		if err := moved.check(ctx, tx, kind); err != nil || moved.From == moved.To {
+			return err
+		}
+		if err := moved.rows(ctx, tx, jobs, kind, opts); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, "UPDATE casq.kinds SET prefix = $2 WHERE kind = $1", kind, moved.To); err != nil {
+			return refusedKind(err)
+		}
+		if opts.DryRun {
+			return errDryRun
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errDryRun) {
+		return moved, fmt.Errorf("move kind %s: %w", kind, err)
+	}
+	return moved, nil
+}
+
+// check finds out where the kind is, and whether it may be elsewhere, before a
+// million rows are touched for nothing.
+func (m *MovedKind) check(ctx context.Context, tx pgx.Tx, kind string) error {
+	kinds, err := eventlog.Kinds(ctx, tx)
+	if err != nil {
+		return err
+	}
+	k, known := kinds[kind]
+	switch {
+	case !known:
+		return fmt.Errorf("%w: %w %q", ErrKind, eventlog.ErrUnknownKind, kind)
+	case k.Transfer == eventlog.TransferNone:
+		return fmt.Errorf("%w: it has no files, and so no place", ErrKind)
+	}
+	m.From = k.Prefix
+	_, err = tx.Exec(ctx, `SELECT casq.check_kind(ROW(k.kind, k.transfer, k.queue, $2::text, k.source_prefix)::casq.kinds)
+		FROM casq.kinds AS k WHERE k.kind = $1`, kind, m.To)
+	return refusedKind(err)
+}
+
+// rows raises all rows of the kind, page by page in key order.
+func (m *MovedKind) rows(ctx context.Context, tx pgx.Tx, jobs Jobs, kind string, opts MoveOptions) error {
+	size := cmp.Or(opts.PageSize, 1000)
+	for last := ""; ; {
+		rows, err := tx.Query(ctx, resyncLockSQL, kind, last, size)
+		if err != nil {
+			return fmt.Errorf("lock rows: %w", err)
+		}
+		keys, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return fmt.Errorf("lock rows: %w", err)
+		}
+		raised, err := movePage(ctx, tx, kind, keys)
+		if err != nil {
+			return fmt.Errorf("ask for what is to be copied anew: %w", err)
+		}
+		if err := insertJobs(ctx, tx, jobs, raised); err != nil {
+			return err
+		}
+		m.Asked += len(raised)
+		if opts.Progress != nil {
+			opts.Progress(m.Asked)
+		}
+		if len(keys) < size {
+			return nil
+		}
+		last = keys[len(keys)-1]
+	}
+}
+
+func movePage(ctx context.Context, tx pgx.Tx, kind string, keys []string) (raised []Job, err error) {
+	rows, err := tx.Query(ctx, kindMoveSQL, kind, keys)
+	if err != nil {
+		return nil, err
+	}
+	job := Job{Token: Token{Kind: kind}}
+	var prompt bool
+	_, err = pgx.ForEachRow(rows, []any{&job.ResourceID, &job.Version, &job.Deleted, &prompt}, func() error {
+		job.Urgency = Bulk
+		if prompt {
+			job.Urgency = Prompt
+		}
+		raised = append(raised, job)
+		return nil
+	})
+	slices.SortFunc(raised, func(a, b Job) int { return compareTokens(a.Token, b.Token) })
+	return raised, err
+}
+
+// EmptyKind has everything of a kind removed on this site, as a selection of nothing
+// does, and returns the run that asks for it; 0 where it was so before, and that is
+// done. Other than a selection it needs no table to find again what was removed: the
+// kind is to be dropped.
+func EmptyKind(ctx context.Context, pool *pgxpool.Pool, kind string) (run int64, err error) {
+	err = pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{}, func(tx pgx.Tx) (err error) {
+		run, err = changeSelection(ctx, tx, Selection{Kind: kind, Scopes: []string{}})
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("remove what there is of kind %s: %w", kind, err)
+	}
+	return run, nil
+}
+
+// DropKind ends a kind on this site: see casq.drop_kind. keep says that what is in
+// place is forgotten, and stays; otherwise there must be nothing. It returns how many
+// rows were forgotten. Errors: [ErrKind].
+func DropKind(ctx context.Context, pool *pgxpool.Pool, kind string, keep, dryRun bool) (forgotten int64, err error) {
+	err = pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+		if err := tx.QueryRow(ctx, "SELECT casq.drop_kind($1, $2)", kind, keep).Scan(&forgotten); err != nil {
+			return refusedKind(err)
+		}
+		if dryRun {
+			return errDryRun
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errDryRun) {
+		return 0, fmt.Errorf("drop kind %s: %w", kind, err)
+	}
+	return forgotten, nil
+}
+
+// refusedKind makes what casq says of a kind an [ErrKind], with what to do.
+func refusedKind(err error) error {
+	if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) && strings.HasPrefix(refused.Message, "casq: ") {
+		return fmt.Errorf("%w: %s; %s", ErrKind, strings.TrimPrefix(refused.Message, "casq: "), refused.Hint)
+	}
+	return err
+}
