@@ -28,7 +28,7 @@ type hand struct {
 
 func (s *registrySite) byHand(t *testing.T, change ...func(*transfer.FilesConfig)) *hand {
 	t.Helper()
-	pool, err := casqdb.Open(t.Context(), s.url, casqdb.Options{})
+	pool, err := casqdb.Open(t.Context(), s.url, casqdb.Options{SearchPath: "public"})
 	if err != nil {
 		t.Fatal(err)
 	}

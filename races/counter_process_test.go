@@ -60,7 +60,7 @@ func countingMain(args []string) error {
 		return err
 	}
 	ctx := context.Background()
-	pool, err := casqdb.Open(ctx, spec.URL, casqdb.Options{})
+	pool, err := casqdb.Open(ctx, spec.URL, casqdb.Options{SearchPath: "public"})
 	if err != nil {
 		return err
 	}

@@ -116,7 +116,7 @@ func holderMain(args []string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	pool, err := casqdb.Open(ctx, spec.URL, casqdb.Options{IdleInTransaction: spec.Idle})
+	pool, err := casqdb.Open(ctx, spec.URL, casqdb.Options{SearchPath: "public", IdleInTransaction: spec.Idle})
 	if err != nil {
 		return err
 	}

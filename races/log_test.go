@@ -100,7 +100,7 @@ func (s *logSite) start(t *testing.T) eventlog.Position {
 // config of the real cursor, which writes down each event that it applies.
 func (s *logSite) config(t *testing.T) cursor.Config {
 	t.Helper()
-	home, err := casqdb.Open(t.Context(), s.url, casqdb.Options{})
+	home, err := casqdb.Open(t.Context(), s.url, casqdb.Options{SearchPath: "public"})
 	if err != nil {
 		t.Fatal(err)
 	}

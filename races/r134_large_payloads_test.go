@@ -106,7 +106,7 @@ func (r *r134) slowHome(t *testing.T) *pgxpool.Pool {
 	t.Helper()
 	network := faultproxy.New()
 	network.Narrow(200_000, time.Second)
-	pool, err := casqdb.Open(t.Context(), r.url, casqdb.Options{IdleInTransaction: 200 * time.Millisecond})
+	pool, err := casqdb.Open(t.Context(), r.url, casqdb.Options{SearchPath: "public", IdleInTransaction: 200 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +171,7 @@ func (r r134Teller) Apply(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) 
 func r134Holder(args []string) error {
 	ctx, log := context.Background(), slog.New(slog.DiscardHandler)
 	bytes, err1 := strconv.ParseInt(args[1], 10, 64)
-	pool, err := casqdb.Open(ctx, args[0], casqdb.Options{IdleInTransaction: time.Minute})
+	pool, err := casqdb.Open(ctx, args[0], casqdb.Options{SearchPath: "public", IdleInTransaction: time.Minute})
 	if err := errors.Join(err, err1); err != nil {
 		return err
 	}

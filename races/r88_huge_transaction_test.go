@@ -160,7 +160,7 @@ func r88Holder(args []string) error {
 	pageSize, err1 := strconv.Atoi(args[1])
 	freezeIn, err2 := strconv.Atoi(args[2])
 	bytes, err3 := strconv.ParseInt(args[3], 10, 64)
-	pool, err := casqdb.Open(ctx, args[0], casqdb.Options{IdleInTransaction: time.Minute})
+	pool, err := casqdb.Open(ctx, args[0], casqdb.Options{SearchPath: "public", IdleInTransaction: time.Minute})
 	if err := errors.Join(err, err1, err2, err3); err != nil {
 		return err
 	}

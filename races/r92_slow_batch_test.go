@@ -81,7 +81,7 @@ func newR92(t *testing.T) *r92 {
 	r := &r92{site: s, entered: make(chan struct{}), goOn: make(chan struct{})}
 	r.slow, r.other = s.leased(t, r92Lease), s.leased(t, r92Lease)
 	// A batch that works sends statements; this one only waits.
-	patient, err := casqdb.Open(t.Context(), s.url, casqdb.Options{IdleInTransaction: longLease})
+	patient, err := casqdb.Open(t.Context(), s.url, casqdb.Options{SearchPath: "public", IdleInTransaction: longLease})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -205,7 +205,7 @@ func (r *r94) follow(t *testing.T) (home *pgxpool.Pool, log *told) {
 
 func (r *r94) home(t *testing.T) *pgxpool.Pool {
 	t.Helper()
-	home, err := casqdb.Open(t.Context(), testdb.New(t).URL, casqdb.Options{})
+	home, err := casqdb.Open(t.Context(), testdb.New(t).URL, casqdb.Options{SearchPath: "public"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,7 @@ type reconcileSite struct {
 func newReconcileSite(t *testing.T, sourceURL, homeURL string) *reconcileSite {
 	t.Helper()
 	open := func(url string) *pgxpool.Pool {
-		pool, err := casqdb.Open(t.Context(), url, casqdb.Options{})
+		pool, err := casqdb.Open(t.Context(), url, casqdb.Options{SearchPath: "public"})
 		if err != nil {
 			t.Fatal(err)
 		}
