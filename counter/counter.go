@@ -3,7 +3,6 @@ package counter
 import (
 	"cmp"
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -115,9 +114,6 @@ func New(cfg Config) *Counters {
 // ErrNotStarted says that no worker has begun to count in this database yet.
 var ErrNotStarted = errors.New("counting has not begun: run a worker at this database")
 
-//go:embed namespace.sql
-var namespaceSQL string
-
 // open finds out what is the same for a database's whole life: its name in
 // Redis, and the number of shards.
 func (c *Counters) open(ctx context.Context) (buf *buffer, shards int, err error) {
@@ -128,7 +124,7 @@ func (c *Counters) open(ctx context.Context) (buf *buffer, shards int, err error
 	}
 	var namespace string
 	var n int
-	if err := c.cfg.Home.QueryRow(ctx, namespaceSQL).Scan(&namespace, &n); err != nil {
+	if err := c.cfg.Home.QueryRow(ctx, shardsSQL.Namespace).Scan(&namespace, &n); err != nil {
 		return nil, 0, fmt.Errorf("look for the counters' shards: %w", err)
 	}
 	if n == 0 {

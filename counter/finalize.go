@@ -9,32 +9,18 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/queries"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 )
 
-var (
-	//go:embed finalize_load.sql
-	finalizeLoadSQL string
-	//go:embed finalize_repeat.sql
-	finalizeRepeatSQL string
-	//go:embed finalize_size.sql
-	finalizeSizeSQL string
-	//go:embed finalize_sums.sql
-	finalizeSumsSQL string
-	//go:embed finalize_ready.sql
-	finalizeReadySQL string
-	//go:embed finalize_absent.sql
-	finalizeAbsentSQL string
-	//go:embed finalize_swap.sql
-	finalizeSwapSQL string
-	//go:embed finalize_differs.sql
-	finalizeDiffersSQL string
-	//go:embed finalize_done.sql
-	finalizeDoneSQL string
-)
+//go:embed finalize.sql
+var finalizeText string
+
+// finalizeSQL has the statements of finalize.sql.
+var finalizeSQL = queries.Parse[struct{ Load, Repeat, Size, Sums, Ready, Absent, Swap, Differs, Done string }]("counter/finalize", finalizeText)
 
 // ErrNotReady says that the counters have not come as far as the scan has seen:
 // try again soon.
@@ -117,7 +103,7 @@ func (f *finalizing) all(ctx context.Context) error {
 
 func (f *finalizing) load(ctx context.Context) error {
 	var valid bool
-	err := f.cfg.Home.QueryRow(ctx, finalizeLoadSQL, f.id, f.token).Scan(&f.kind, &f.shards, &valid)
+	err := f.cfg.Home.QueryRow(ctx, finalizeSQL.Load, f.id, f.token).Scan(&f.kind, &f.shards, &valid)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return ErrSuperseded
@@ -137,12 +123,12 @@ func (f *finalizing) sumEarly(ctx context.Context) error {
 		return err
 	}
 	var counters int
-	if err := f.cfg.Home.QueryRow(ctx, finalizeSizeSQL, f.id).Scan(&f.upTo, &counters); err != nil {
+	if err := f.cfg.Home.QueryRow(ctx, finalizeSQL.Size, f.id).Scan(&f.upTo, &counters); err != nil {
 		return fmt.Errorf("look how far the shards are: %w", err)
 	}
 	// Scopes are spread evenly.
 	f.together = max(1, min(f.swapBatch/max(1, counters/max(1, len(f.shards))), len(f.shards)))
-	rows, err := f.cfg.Home.Query(ctx, finalizeSumsSQL, f.id, f.upTo)
+	rows, err := f.cfg.Home.Query(ctx, finalizeSQL.Sums, f.id, f.upTo)
 	if err != nil {
 		return fmt.Errorf("sum up what came after: %w", err)
 	}
@@ -239,7 +225,7 @@ func (f *finalizing) swap(ctx context.Context, tx pgx.Tx, shards []int) error {
 	if _, err := tx.Exec(ctx, "SELECT set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)"); err != nil {
 		return err
 	}
-	rows, err := tx.Query(ctx, lockShardsSQL, shards)
+	rows, err := tx.Query(ctx, shardsSQL.LockShards, shards)
 	if err != nil {
 		return fmt.Errorf("lock shards %v: %w", shards, err)
 	}
@@ -264,7 +250,7 @@ func (f *finalizing) swap(ctx context.Context, tx pgx.Tx, shards []int) error {
 // swapAt swaps locked shards, which all stand at one position.
 func (f *finalizing) swapAt(ctx context.Context, tx pgx.Tx, shards []int, at eventlog.Position) error {
 	var valid, ready bool
-	err := tx.QueryRow(ctx, finalizeReadySQL, f.id, f.token, at.Tick, f.upTo).Scan(&valid, &ready)
+	err := tx.QueryRow(ctx, finalizeSQL.Ready, f.id, f.token, at.Tick, f.upTo).Scan(&valid, &ready)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return ErrSuperseded
@@ -275,19 +261,19 @@ func (f *finalizing) swapAt(ctx context.Context, tx pgx.Tx, shards []int, at eve
 	case !ready:
 		return ErrNotReady
 	}
-	if _, err := tx.Exec(ctx, finalizeAbsentSQL, f.id, shards); err != nil {
+	if _, err := tx.Exec(ctx, finalizeSQL.Absent, f.id, shards); err != nil {
 		return fmt.Errorf("add scopes without rows: %w", err)
 	}
 	var early found
 	for _, shard := range shards {
 		early.append(f.early[shard])
 	}
-	_, err = tx.Exec(ctx, finalizeSwapSQL, f.id, shards, early.scopes, early.sizes, early.items, f.upTo, at.Tick, f.job, at.ToTick, at.Page)
+	_, err = tx.Exec(ctx, finalizeSQL.Swap, f.id, shards, early.scopes, early.sizes, early.items, f.upTo, at.Tick, f.job, at.ToTick, at.Page)
 	if err != nil {
 		return fmt.Errorf("swap shards %v: %w", shards, err)
 	}
 	var differs bool
-	if err := tx.QueryRow(ctx, finalizeDiffersSQL, f.id, shards).Scan(&differs); err != nil {
+	if err := tx.QueryRow(ctx, finalizeSQL.Differs, f.id, shards).Scan(&differs); err != nil {
 		return fmt.Errorf("compare shards %v: %w", shards, err)
 	}
 	if differs {
@@ -309,7 +295,7 @@ func (f *finalizing) finish(ctx context.Context) error {
 			return err
 		}
 		var p over
-		err = tx.QueryRow(ctx, finalizeDoneSQL, f.id, f.token, job).Scan(&p.whole, &p.part, &p.last, &p.order)
+		err = tx.QueryRow(ctx, finalizeSQL.Done, f.id, f.token, job).Scan(&p.whole, &p.part, &p.last, &p.order)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return ErrSuperseded
 		}
@@ -328,7 +314,7 @@ func (f *finalizing) repeat(ctx context.Context) error {
 			return err
 		}
 		var again bool
-		err := tx.QueryRow(ctx, finalizeRepeatSQL, f.id, f.token).Scan(&again)
+		err := tx.QueryRow(ctx, finalizeSQL.Repeat, f.id, f.token).Scan(&again)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
 		}
@@ -336,7 +322,7 @@ func (f *finalizing) repeat(ctx context.Context) error {
 			return fmt.Errorf("repeat scan %d: %w", f.id, err)
 		}
 		if !again {
-			_, err := tx.Exec(ctx, failSQL, f.id, "the table is not tracked any more")
+			_, err := tx.Exec(ctx, scanSQL.Fail, f.id, "the table is not tracked any more")
 			return err
 		}
 		return f.queueScan(ctx, tx, f.id)

@@ -2,7 +2,6 @@ package counter
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"strings"
@@ -15,15 +14,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
-)
-
-var (
-	//go:embed scan_settings.sql
-	scanSettingsSQL string
-	//go:embed scan_seen.sql
-	scanSeenSQL string
-	//go:embed scan_table.sql
-	scanTableSQL string
 )
 
 var (
@@ -212,11 +202,11 @@ func altered(err error) bool {
 }
 
 func (s *scan) lookIn(ctx context.Context, tx pgx.Tx) (v seen, err error) {
-	_, err = tx.Exec(ctx, scanSettingsSQL, lockPatience.Milliseconds(), max(s.cfg.SnapshotLimit, database.IdleInTransaction).Milliseconds())
+	_, err = tx.Exec(ctx, scanSQL.Settings, lockPatience.Milliseconds(), max(s.cfg.SnapshotLimit, database.IdleInTransaction).Milliseconds())
 	if err != nil {
 		return v, fmt.Errorf("settle the session: %w", err)
 	}
-	err = tx.QueryRow(ctx, scanSeenSQL, s.id, s.token, s.floorLife, s.floorTick).Scan(&v.life, &v.tick, &v.mark, &v.xids)
+	err = tx.QueryRow(ctx, scanSQL.Seen, s.id, s.token, s.floorLife, s.floorTick).Scan(&v.life, &v.tick, &v.mark, &v.xids)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return v, errLate
 	}
@@ -258,7 +248,7 @@ type tableSeen struct {
 }
 
 func (s *scan) lookAtTable(ctx context.Context, tx pgx.Tx) (t tableSeen, err error) {
-	if err := tx.QueryRow(ctx, scanTableSQL, s.kind).Scan(&t.same, &t.detaching, &t.order); err != nil {
+	if err := tx.QueryRow(ctx, scanSQL.Table, s.kind).Scan(&t.same, &t.detaching, &t.order); err != nil {
 		return t, fmt.Errorf("look at the table of %s: %w", s.kind, err)
 	}
 	return t, nil

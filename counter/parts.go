@@ -7,27 +7,16 @@ import (
 	"fmt"
 	"time"
 
+	"casq/internal/queries"
+
 	"github.com/jackc/pgx/v5"
 )
 
-var (
-	//go:embed lock_recount.sql
-	lockRecountSQL string
-	//go:embed part_begin.sql
-	partBeginSQL string
-	//go:embed part_ask.sql
-	partAskSQL string
-	//go:embed part_rest.sql
-	partRestSQL string
-	//go:embed part_done.sql
-	partDoneSQL string
-	//go:embed part_restart.sql
-	partRestartSQL string
-	//go:embed part_divide.sql
-	partDivideSQL string
-	//go:embed part_sums.sql
-	partSumsSQL string
-)
+//go:embed parts.sql
+var partsText string
+
+// partsSQL has the statements of parts.sql.
+var partsSQL = queries.Parse[struct{ LockRecount, Begin, Ask, Rest, Done, Restart, Divide, Sums string }]("counter/parts", partsText)
 
 // DefaultSnapshotLimit is below what a standby lets a query hold up its replay,
 // unless it was told otherwise (max_standby_streaming_delay, 30 s).
@@ -69,7 +58,7 @@ func (s *scan) divide(ctx context.Context) error {
 }
 
 func (s *scan) beginParts(ctx context.Context, tx pgx.Tx) error {
-	tag, err := tx.Exec(ctx, partBeginSQL, s.id, s.token, s.generation)
+	tag, err := tx.Exec(ctx, partsSQL.Begin, s.id, s.token, s.generation)
 	if err != nil {
 		return err
 	}
@@ -96,7 +85,7 @@ func (s *scan) halve(ctx context.Context, tx pgx.Tx) error {
 	if err != nil {
 		return err
 	}
-	tag, err := tx.Exec(ctx, partDivideSQL, s.id, s.token, other)
+	tag, err := tx.Exec(ctx, partsSQL.Divide, s.id, s.token, other)
 	if err != nil {
 		return err
 	}
@@ -111,7 +100,7 @@ func (s *scan) halve(ctx context.Context, tx pgx.Tx) error {
 // on with it, from doing so meanwhile. It is locked before its parts, and in a
 // statement of its own: the next one sees all of them.
 func lockRecount(ctx context.Context, tx pgx.Tx, scan int64) error {
-	if _, err := tx.Exec(ctx, lockRecountSQL, scan); err != nil {
+	if _, err := tx.Exec(ctx, partsSQL.LockRecount, scan); err != nil {
 		return fmt.Errorf("lock the recount: %w", err)
 	}
 	return nil
@@ -119,7 +108,7 @@ func lockRecount(ctx context.Context, tx pgx.Tx, scan int64) error {
 
 // askPart queues a part of the recount whole.
 func (c *Counters) askPart(ctx context.Context, tx pgx.Tx, whole int64, part string, after, order *string) (id int64, err error) {
-	if err := tx.QueryRow(ctx, partAskSQL, whole, part, after, order).Scan(&id); err != nil {
+	if err := tx.QueryRow(ctx, partsSQL.Ask, whole, part, after, order).Scan(&id); err != nil {
 		return 0, fmt.Errorf("ask for a part: %w", err)
 	}
 	return id, c.queueScan(ctx, tx, id)
@@ -140,7 +129,7 @@ func (s *scan) sumPart(ctx context.Context, tx pgx.Tx) (total int64, last *strin
 	began, after := time.Now(), s.after
 	for slice := firstSlice; ; {
 		start := time.Now()
-		rows, scopes, end, err := s.sum(ctx, tx, partSumsSQL, s.kind, after, slice)
+		rows, scopes, end, err := s.sum(ctx, tx, partsSQL.Sums, s.kind, after, slice)
 		if err != nil {
 			return 0, nil, err
 		}
@@ -188,7 +177,7 @@ func (c *Counters) goOn(ctx context.Context, tx pgx.Tx, p over, flush int64) err
 			return err
 		}
 	}
-	if _, err := tx.Exec(ctx, partDoneSQL, *p.whole, flush); err != nil {
+	if _, err := tx.Exec(ctx, partsSQL.Done, *p.whole, flush); err != nil {
 		return fmt.Errorf("end the recount: %w", err)
 	}
 	return nil
@@ -200,13 +189,13 @@ func (c *Counters) goOn(ctx context.Context, tx pgx.Tx, p over, flush int64) err
 // those beyond it.
 func (c *Counters) askRest(ctx context.Context, tx pgx.Tx, p over) (more bool, err error) {
 	var id int64
-	if err := tx.QueryRow(ctx, partAskSQL, *p.whole, partOfRest, p.last, nil).Scan(&id); err != nil {
+	if err := tx.QueryRow(ctx, partsSQL.Ask, *p.whole, partOfRest, p.last, nil).Scan(&id); err != nil {
 		return false, fmt.Errorf("ask for the rest: %w", err)
 	}
 	began := time.Now()
 	last, looked, asked, late := p.last, scanPage, 0, false
 	for asked == 0 && looked == scanPage && !late {
-		if err := tx.QueryRow(ctx, partRestSQL, *p.whole, id, last, scanPage).Scan(&looked, &asked, &last); err != nil {
+		if err := tx.QueryRow(ctx, partsSQL.Rest, *p.whole, id, last, scanPage).Scan(&looked, &asked, &last); err != nil {
 			return false, fmt.Errorf("ask for the rest: %w", err)
 		}
 		late = c.since(began) > c.cfg.SnapshotLimit/2
@@ -228,7 +217,7 @@ func (s *scan) restart(ctx context.Context) error {
 		if err := lockRecount(ctx, tx, *s.partOf); err != nil {
 			return err
 		}
-		tag, err := tx.Exec(ctx, partRestartSQL, *s.partOf)
+		tag, err := tx.Exec(ctx, partsSQL.Restart, *s.partOf)
 		if err != nil || tag.RowsAffected() == 0 {
 			return err
 		}

@@ -2,7 +2,6 @@ package counter
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"math/big"
@@ -12,9 +11,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 )
-
-//go:embed read.sql
-var readSQL string
 
 // Value of a counter.
 type Value struct {
@@ -89,7 +85,7 @@ func addBytes(size *big.Int, low, high int64) {
 func (c *Counters) flushed(ctx context.Context, k Key, shard int) (v Value, err error) {
 	v.Key = k
 	var size string
-	err = c.cfg.Home.QueryRow(ctx, readSQL, k.Kind, k.ScopeID, shard).Scan(append([]any{
+	err = c.cfg.Home.QueryRow(ctx, shardsSQL.Read, k.Kind, k.ScopeID, shard).Scan(append([]any{
 		&size, &v.Items, &v.Exact, &v.Known, &v.At}, fields(&v.AsOf)...)...)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return v, ErrNotStarted

@@ -11,24 +11,18 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/database"
+	"casq/internal/queries"
 
 	"github.com/jackc/pgx/v5"
 )
 
-var (
-	//go:embed countable.sql
-	countableSQL string
-	//go:embed scopes_without_counter.sql
-	scopesWithoutCounterSQL string
-	//go:embed scopes_without_row.sql
-	scopesWithoutRowSQL string
-	//go:embed ask_scan.sql
-	askScanSQL string
-	//go:embed ask_refresh.sql
-	askRefreshSQL string
-	//go:embed cancel.sql
-	cancelSQL string
-)
+//go:embed refresh.sql
+var refreshText string
+
+// refreshSQL has the statements of refresh.sql.
+var refreshSQL = queries.Parse[struct {
+	Countable, ScopesWithoutCounter, ScopesWithoutRow, AskScan, AskRefresh, Cancel string
+}]("counter/refresh", refreshText)
 
 var (
 	// ErrNotCounted is returned for a kind that has no tracked table with a
@@ -105,7 +99,7 @@ func (c *Counters) prepare(ctx context.Context) error {
 func (c *Counters) check(ctx context.Context, r Request) error {
 	err := pgx.BeginTxFunc(ctx, c.cfg.Home, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		var countable bool
-		if err := tx.QueryRow(ctx, countableSQL, r.Kind).Scan(&countable); err != nil {
+		if err := tx.QueryRow(ctx, refreshSQL.Countable, r.Kind).Scan(&countable); err != nil {
 			return fmt.Errorf("look for kind %q: %w", r.Kind, err)
 		}
 		if !countable {
@@ -131,7 +125,7 @@ func checkScopes(ctx context.Context, tx pgx.Tx, kind string, scopes []string) e
 		}
 	}
 	unknown := scopes
-	for _, sql := range []string{scopesWithoutCounterSQL, scopesWithoutRowSQL} {
+	for _, sql := range []string{refreshSQL.ScopesWithoutCounter, refreshSQL.ScopesWithoutRow} {
 		if _, err := tx.Exec(ctx, "SELECT set_config('lock_timeout', $1, true)", strconv.FormatInt(lockPatience.Milliseconds(), 10)); err != nil {
 			return err
 		}
@@ -157,7 +151,7 @@ type asked struct {
 
 // ask stores a request in tx.
 func (c *Counters) ask(ctx context.Context, tx pgx.Tx, r Request) (a asked, err error) {
-	if err := tx.QueryRow(ctx, askScanSQL, r.Kind, r.All, r.Compare).Scan(&a.scan); err != nil {
+	if err := tx.QueryRow(ctx, refreshSQL.AskScan, r.Kind, r.All, r.Compare).Scan(&a.scan); err != nil {
 		return a, fmt.Errorf("ask for a recount: %w", err)
 	}
 	scopes, shards := []*string{nil}, []*int{nil}
@@ -177,7 +171,7 @@ func (c *Counters) ask(ctx context.Context, tx pgx.Tx, r Request) (a asked, err 
 			scopes, shards = append(scopes, &scope), append(shards, &shard)
 		}
 	}
-	rows, err := tx.Query(ctx, askRefreshSQL, a.scan, r.Kind, scopes, shards)
+	rows, err := tx.Query(ctx, refreshSQL.AskRefresh, a.scan, r.Kind, scopes, shards)
 	if err != nil {
 		return a, fmt.Errorf("ask for a recount: %w", err)
 	}
@@ -218,7 +212,7 @@ func (c *Counters) Cancel(ctx context.Context, refresh int64) error {
 		if err := lockRecount(ctx, tx, *scan); err != nil {
 			return err
 		}
-		return tx.QueryRow(ctx, cancelSQL, refresh).Scan(&found, &open)
+		return tx.QueryRow(ctx, refreshSQL.Cancel, refresh).Scan(&found, &open)
 	})
 	switch {
 	case err != nil:

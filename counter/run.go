@@ -2,7 +2,6 @@ package counter
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -134,9 +133,6 @@ func (c *Counters) askFlush(ctx context.Context) error {
 	})
 }
 
-//go:embed sample.sql
-var sampleSQL string
-
 // sampleSize is how many counters of a kind are compared at a time.
 const sampleSize = 10
 
@@ -147,7 +143,7 @@ func (c *Counters) sample(ctx context.Context) error {
 		return nil
 	}
 	c.sampled = time.Now()
-	rows, err := c.cfg.Home.Query(ctx, sampleSQL, c.cfg.CheckEvery, sampleSize)
+	rows, err := c.cfg.Home.Query(ctx, shardsSQL.Sample, c.cfg.CheckEvery, sampleSize)
 	if err != nil {
 		return fmt.Errorf("choose counters to compare: %w", err)
 	}

@@ -8,26 +8,19 @@ import (
 	"strings"
 	"time"
 
+	"casq/internal/queries"
+
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
 
-var (
-	//go:embed scan_busy.sql
-	scanBusySQL string
-	//go:embed scan_start.sql
-	scanStartSQL string
-	//go:embed scan_running.sql
-	scanRunningSQL string
-	//go:embed scan_end.sql
-	scanEndSQL string
-	//go:embed scan_end_refreshes.sql
-	scanEndRefreshesSQL string
-	//go:embed scan_give_up.sql
-	scanGiveUpSQL string
-	//go:embed fail.sql
-	failSQL string
-)
+//go:embed scan.sql
+var scanText string
+
+// scanSQL has the statements of scan.sql.
+var scanSQL = queries.Parse[struct {
+	Busy, Start, Running, End, EndRefreshes, GiveUp, Fail, Settings, Seen, Table string
+}]("counter/scan", scanText)
 
 var (
 	// ErrBusy says that a scan has to wait: enough others run, an earlier recount
@@ -92,7 +85,7 @@ func (c *Counters) startScan(ctx context.Context, id, job int64, process uuid.UU
 			return err
 		}
 		var over, busy, lost bool
-		err := tx.QueryRow(ctx, scanBusySQL, id, process, c.cfg.Concurrency).Scan(&over, &busy, &lost)
+		err := tx.QueryRow(ctx, scanSQL.Busy, id, process, c.cfg.Concurrency).Scan(&over, &busy, &lost)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows), err == nil && over:
 			return ErrSuperseded
@@ -103,16 +96,16 @@ func (c *Counters) startScan(ctx context.Context, id, job int64, process uuid.UU
 		}
 		if lost {
 			c.log.WarnContext(ctx, "a part of a recount was lost, counting from the start", "scan", id)
-			if _, err := tx.Exec(ctx, partRestartSQL, id); err != nil {
+			if _, err := tx.Exec(ctx, partsSQL.Restart, id); err != nil {
 				return err
 			}
 		}
-		err = tx.QueryRow(ctx, scanStartSQL, id, s.token, process, job).
+		err = tx.QueryRow(ctx, scanSQL.Start, id, s.token, process, job).
 			Scan(&s.kind, &s.whole, &s.part, &s.partOf, &s.after, &s.order, &s.floorLife, &s.floorTick, &s.tries, &s.generation, &anew)
 		if err != nil {
 			return err
 		}
-		rows, err := tx.Query(ctx, scanRunningSQL, id)
+		rows, err := tx.Query(ctx, scanSQL.Running, id)
 		if err != nil {
 			return err
 		}
@@ -146,7 +139,7 @@ func (s *scan) endOnce(ctx context.Context, v seen) error {
 		return err
 	}
 	return pgx.BeginTxFunc(ctx, s.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, scanEndSQL, s.id, s.token, v.host, v.life, v.tick, v.mark, v.xids, v.rows, s.generation, n, v.last, v.order)
+		tag, err := tx.Exec(ctx, scanSQL.End, s.id, s.token, v.host, v.life, v.tick, v.mark, v.xids, v.rows, s.generation, n, v.last, v.order)
 		if err != nil {
 			return fmt.Errorf("end scan: %w", err)
 		}
@@ -157,7 +150,7 @@ func (s *scan) endOnce(ctx context.Context, v seen) error {
 		if err != nil {
 			return fmt.Errorf("queue the swap: %w", err)
 		}
-		if _, err := tx.Exec(ctx, scanEndRefreshesSQL, s.id, job); err != nil {
+		if _, err := tx.Exec(ctx, scanSQL.EndRefreshes, s.id, job); err != nil {
 			return fmt.Errorf("end scan: %w", err)
 		}
 		return nil
@@ -171,7 +164,7 @@ func (s *scan) giveUp(ctx context.Context, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	// What waits for its turn has not been tried.
-	_, err := s.cfg.Home.Exec(ctx, scanGiveUpSQL, s.id, s.token, errors.Is(cause, ErrBusy), storable(cause.Error()))
+	_, err := s.cfg.Home.Exec(ctx, scanSQL.GiveUp, s.id, s.token, errors.Is(cause, ErrBusy), storable(cause.Error()))
 	return err
 }
 
@@ -182,7 +175,7 @@ func (c *Counters) Fail(ctx context.Context, scan int64, cause error) error {
 		if err := lockRecount(ctx, tx, scan); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, failSQL, scan, storable(cause.Error()))
+		_, err := tx.Exec(ctx, scanSQL.Fail, scan, storable(cause.Error()))
 		return err
 	})
 	if err != nil {

@@ -9,26 +9,19 @@ import (
 	"maps"
 
 	"casq/eventlog"
+	"casq/internal/queries"
 
 	"github.com/jackc/pgx/v5"
 )
 
-var (
-	//go:embed shards.sql
-	shardsSQL string
-	//go:embed lock_shard.sql
-	lockShardSQL string
-	//go:embed lock_shards.sql
-	lockShardsSQL string
-	//go:embed move_shard.sql
-	moveShardSQL string
-	//go:embed make_shards.sql
-	makeShardsSQL string
-	//go:embed start_over.sql
-	startOverSQL string
-	//go:embed end_claims.sql
-	endClaimsSQL string
-)
+//go:embed shards.sql
+var shardsText string
+
+// shardsSQL has the statements of shards.sql.
+var shardsSQL = queries.Parse[struct {
+	Shards, LockShard, LockShards, MoveShard, MakeShards, StartOver, EndClaims, Namespace,
+	Sample, Read, Add string
+}]("counter/shards", shardsText)
 
 // flushedShards returns what Postgres has, by shard.
 func (c *Counters) flushedShards(ctx context.Context) (map[int]eventlog.Position, error) {
@@ -36,7 +29,7 @@ func (c *Counters) flushedShards(ctx context.Context) (map[int]eventlog.Position
 }
 
 func readShards(ctx context.Context, db eventlog.DB) (map[int]eventlog.Position, error) {
-	rows, err := db.Query(ctx, shardsSQL)
+	rows, err := db.Query(ctx, shardsSQL.Shards)
 	if err != nil {
 		return nil, fmt.Errorf("read the shards: %w", err)
 	}
@@ -70,7 +63,7 @@ func values(p eventlog.Position) []any {
 // lockShard locks a shard for the rest of tx and says what its counters stand
 // at. Whoever changes counters of a shard has locked it.
 func lockShard(ctx context.Context, tx pgx.Tx, shard int) (p eventlog.Position, err error) {
-	err = tx.QueryRow(ctx, lockShardSQL, shard).Scan(fields(&p)...)
+	err = tx.QueryRow(ctx, shardsSQL.LockShard, shard).Scan(fields(&p)...)
 	if err != nil {
 		return p, fmt.Errorf("lock shard %d: %w", shard, err)
 	}
@@ -80,7 +73,7 @@ func lockShard(ctx context.Context, tx pgx.Tx, shard int) (p eventlog.Position, 
 // moveShard moves a locked shard on, if the ticks of the position are the log's:
 // Redis may know ticks that home has lost in a failover of its own.
 func moveShard(ctx context.Context, tx pgx.Tx, shard int, to eventlog.Position) (moved bool, err error) {
-	tag, err := tx.Exec(ctx, moveShardSQL, append([]any{shard}, values(to)...)...)
+	tag, err := tx.Exec(ctx, shardsSQL.MoveShard, append([]any{shard}, values(to)...)...)
 	if err != nil {
 		return false, fmt.Errorf("move shard %d: %w", shard, err)
 	}
@@ -106,7 +99,7 @@ func (c *Counters) begin(ctx context.Context) error {
 		if len(present) > 0 {
 			return nil
 		}
-		if _, err := tx.Exec(ctx, makeShardsSQL, append([]any{c.cfg.Shards}, values(start)...)...); err != nil {
+		if _, err := tx.Exec(ctx, shardsSQL.MakeShards, append([]any{c.cfg.Shards}, values(start)...)...); err != nil {
 			return fmt.Errorf("make the counters' shards: %w", err)
 		}
 		return nil
@@ -140,10 +133,10 @@ func (c *Counters) startOver(ctx context.Context, seen map[int]eventlog.Position
 			return nil
 		}
 		c.log.WarnContext(ctx, "the log does not go on from where the counters are, counting anew", "reason", reason)
-		if _, err := tx.Exec(ctx, startOverSQL, cmp.Or(len(present), c.cfg.Shards)); err != nil {
+		if _, err := tx.Exec(ctx, shardsSQL.StartOver, cmp.Or(len(present), c.cfg.Shards)); err != nil {
 			return fmt.Errorf("start counting over: %w", err)
 		}
-		rows, err := tx.Query(ctx, endClaimsSQL)
+		rows, err := tx.Query(ctx, shardsSQL.EndClaims)
 		if err != nil {
 			return fmt.Errorf("start counting over: %w", err)
 		}

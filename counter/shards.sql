@@ -1,2 +1,97 @@
+-- name: Shards
 SELECT shard, system_identifier, life, life_id, tick, mark, to_tick, to_mark, page
 FROM casq.counter_shards
+
+-- name: LockShard
+SELECT system_identifier, life, life_id, tick, mark, to_tick, to_mark, page
+FROM casq.counter_shards
+WHERE shard = $1
+FOR UPDATE
+
+-- name: LockShards
+SELECT shard, system_identifier, life, life_id, tick, mark, to_tick, to_mark, page
+FROM casq.counter_shards
+WHERE shard = ANY ($1)
+ORDER BY shard
+FOR UPDATE
+
+-- name: MoveShard
+-- Moves a shard ($1), which is locked, to a position ($2 to $9) whose ticks are
+-- those of the log.
+UPDATE casq.counter_shards
+SET epoch = epoch + 1, system_identifier = $2, life = $3, life_id = $4,
+    tick = $5, mark = $6, to_tick = $7, to_mark = $8, page = $9,
+    moved_at = clock_timestamp()
+WHERE shard = $1
+  AND EXISTS (SELECT FROM casq.ticks WHERE id = $5 AND mark = $6)
+  AND ($7 = 0 OR EXISTS (SELECT FROM casq.ticks WHERE id = $7 AND mark = $8))
+
+-- name: MakeShards
+-- Makes shards 0 to $1 - 1 at a position ($2 to $9).
+INSERT INTO casq.counter_shards (shard, system_identifier, life, life_id, tick, mark, to_tick, to_mark, page)
+SELECT n, $2, $3, $4, $5, $6, $7, $8, $9
+FROM generate_series(0, $1::integer - 1) AS n
+
+-- name: StartOver
+-- Puts shards 0 to $1 - 1 at the newest tick.
+INSERT INTO casq.counter_shards AS s (shard, system_identifier, life, life_id, tick, mark)
+SELECT n, l.system_identifier, l.life, l.id, t.id, t.mark
+FROM (SELECT * FROM casq.ticks ORDER BY id DESC LIMIT 1) AS t
+JOIN casq.lives AS l ON l.life = t.life
+CROSS JOIN generate_series(0, $1::integer - 1) AS n
+ORDER BY n
+ON CONFLICT (shard) DO UPDATE
+SET epoch = s.epoch + 1, system_identifier = excluded.system_identifier, life = excluded.life,
+    life_id = excluded.life_id, tick = excluded.tick, mark = excluded.mark,
+    to_tick = 0, to_mark = DEFAULT, page = 0, moved_at = clock_timestamp()
+
+-- name: EndClaims
+-- No kind's counters are exact from here on. Returns the kinds to be recounted.
+WITH ended AS (
+    UPDATE casq.counter_kinds SET complete = false, generation = generation + 1
+    RETURNING kind
+)
+SELECT e.kind FROM ended AS e
+JOIN casq.tracked AS t ON t.kind = e.kind AND t.scope_column IS NOT NULL
+ORDER BY e.kind
+
+-- name: Namespace
+-- Names this database among all that may share a Redis, and counts its shards.
+SELECT (SELECT system_identifier FROM pg_control_system()) || '.'
+       || (SELECT oid FROM pg_database WHERE datname = current_database()),
+       (SELECT count(*) FROM casq.counter_shards)
+
+-- name: Sample
+-- Some exact counters ($2 of each kind) of the kinds that have been counted for
+-- the interval $1 and nothing was compared of, out of a random shard.
+SELECT k.kind, c.scope_id
+FROM casq.counter_kinds AS k
+JOIN casq.tracked AS t ON t.kind = k.kind AND t.scope_column IS NOT NULL
+CROSS JOIN LATERAL (
+    SELECT c.scope_id FROM casq.counters AS c
+    WHERE c.kind = k.kind AND (k.complete OR c.generation = k.generation)
+      AND c.shard = (SELECT floor(random() * count(*))::integer FROM casq.counter_shards)
+    ORDER BY random() LIMIT $2
+) AS c
+WHERE k.since < clock_timestamp() - $1::interval
+  AND NOT EXISTS (SELECT FROM casq.scans AS s
+                  WHERE s.kind = k.kind AND s.compare AND s.requested_at > clock_timestamp() - $1::interval)
+
+-- name: Read
+-- The counter ($1, $2) of a shard ($3) and what the shard stands at, at one moment.
+SELECT coalesce(c.size, 0)::text, coalesce(c.items, 0),
+       coalesce(k.complete OR c.generation = k.generation, false), c.kind IS NOT NULL, s.moved_at,
+       s.system_identifier, s.life, s.life_id, s.tick, s.mark, s.to_tick, s.to_mark, s.page
+FROM casq.counter_shards AS s
+LEFT JOIN casq.counters AS c ON c.kind = $1 AND c.scope_id = $2
+LEFT JOIN casq.counter_kinds AS k ON k.kind = $1
+WHERE s.shard = $3
+
+-- name: Add
+-- Adds to counters of a shard ($1) that is locked: kinds $2, scopes $3, limbs $4
+-- and bytes below a limb $5, items $6; $7 is how many bytes a limb has.
+INSERT INTO casq.counters AS c (kind, scope_id, shard, size, items)
+SELECT w.kind, w.scope_id, $1, w.high::numeric * $7 + w.low, w.items
+FROM unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[]) AS w (kind, scope_id, high, low, items)
+ON CONFLICT (kind, scope_id) DO UPDATE
+SET size = c.size + excluded.size, items = c.items + excluded.items, updated_at = clock_timestamp()

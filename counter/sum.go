@@ -8,20 +8,16 @@ import (
 	"time"
 
 	"casq/internal/database"
+	"casq/internal/queries"
 
 	"github.com/jackc/pgx/v5"
 )
 
-var (
-	//go:embed scan_forget.sql
-	scanForgetSQL string
-	//go:embed scan_forget_list.sql
-	scanForgetListSQL string
-	//go:embed scan_sums.sql
-	scanSumsSQL string
-	//go:embed scan_found.sql
-	scanFoundSQL string
-)
+//go:embed sum.sql
+var sumText string
+
+// sumSQL has the statements of sum.sql.
+var sumSQL = queries.Parse[struct{ ScanForget, ScanForgetList, ScanSums, ScanFound string }]("counter/sum", sumText)
 
 const (
 	// queryCanceled is the SQLSTATE of a statement that took too long, or that
@@ -58,7 +54,7 @@ func (s *scan) sumAll(ctx context.Context, tx pgx.Tx) (total int64, err error) {
 		defer cancel()
 	}
 	began := time.Now()
-	total, _, _, err = s.sum(ctx, tx, scanSumsSQL, s.kind, scopes)
+	total, _, _, err = s.sum(ctx, tx, sumSQL.ScanSums, s.kind, scopes)
 	if divisible && database.Code(err) == queryCanceled && time.Since(began) >= s.cfg.SnapshotLimit {
 		return 0, errSlow
 	}
@@ -126,7 +122,7 @@ func (s *scan) store(ctx context.Context, page *found) error {
 	for i, scope := range page.scopes {
 		shards[i] = shardOf(Key{s.kind, scope}, n)
 	}
-	tag, err := s.cfg.Home.Exec(ctx, scanFoundSQL, s.id, s.token, s.kind, s.finds(), page.scopes, shards, page.sizes, page.items)
+	tag, err := s.cfg.Home.Exec(ctx, sumSQL.ScanFound, s.id, s.token, s.kind, s.finds(), page.scopes, shards, page.sizes, page.items)
 	if err != nil {
 		return fmt.Errorf("store %d sums: %w", len(page.scopes), err)
 	}
@@ -140,9 +136,9 @@ func (s *scan) store(ctx context.Context, page *found) error {
 // forget removes what an earlier run has stored, on whatever host: what this one does
 // not find is not stored again.
 func (s *scan) forget(ctx context.Context) error {
-	sql := scanForgetSQL
+	sql := sumSQL.ScanForget
 	if !s.finds() {
-		sql = scanForgetListSQL
+		sql = sumSQL.ScanForgetList
 	}
 	for {
 		var mine bool

@@ -11,17 +11,17 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/queries"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-var (
-	//go:embed total_scopes.sql
-	totalScopesSQL string
-	//go:embed total_flushed.sql
-	totalFlushedSQL string
-)
+//go:embed total.sql
+var totalText string
+
+// totalSQL has the statements of total.sql.
+var totalSQL = queries.Parse[struct{ Scopes, Flushed string }]("counter/total", totalText)
 
 var (
 	// ErrNoTotals is returned for a kind whose scopes are not grouped, or are
@@ -94,7 +94,7 @@ type totalReader struct {
 // read lists the scopes once, through a cursor that outlives its transaction:
 // none is open while Redis is asked, however long that takes.
 func (r *totalReader) read(ctx context.Context) error {
-	if _, err := r.conn.Exec(ctx, totalScopesSQL, r.total.Kind, r.total.ParentID); err != nil {
+	if _, err := r.conn.Exec(ctx, totalSQL.Scopes, r.total.Kind, r.total.ParentID); err != nil {
 		return err
 	}
 	defer r.closeCursor(context.WithoutCancel(ctx))
@@ -194,7 +194,7 @@ func (r *totalReader) flushed(ctx context.Context, keys map[int][]Key) ([]shardS
 			shards, scopes = append(shards, shard), append(scopes, k.ScopeID)
 		}
 	}
-	rows, err := r.conn.Query(ctx, totalFlushedSQL, r.total.Kind, shards, scopes)
+	rows, err := r.conn.Query(ctx, totalSQL.Flushed, r.total.Kind, shards, scopes)
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package counter
 import (
 	"cmp"
 	"context"
-	_ "embed"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,9 +11,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 )
-
-//go:embed add.sql
-var addSQL string
 
 // addPage is how many counters a statement changes.
 const addPage = 5000
@@ -64,7 +60,7 @@ func add(ctx context.Context, tx pgx.Tx, shard int, s sums) error {
 			kinds, scopes = append(kinds, k.Kind), append(scopes, k.ScopeID)
 			high, low, items = append(high, d.high), append(low, d.low), append(items, d.items)
 		}
-		if _, err := tx.Exec(ctx, addSQL, shard, kinds, scopes, high, low, items, int64(limb)); err != nil {
+		if _, err := tx.Exec(ctx, shardsSQL.Add, shard, kinds, scopes, high, low, items, int64(limb)); err != nil {
 			return fmt.Errorf("add to %d counters: %w", len(kinds), err)
 		}
 	}

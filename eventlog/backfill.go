@@ -7,9 +7,17 @@ import (
 	"errors"
 	"fmt"
 
+	"casq/internal/queries"
+
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
+
+//go:embed backfill.sql
+var backfillText string
+
+// backfillSQL has the statements of backfill.sql.
+var backfillSQL = queries.Parse[struct{ Page, Row string }]("eventlog/backfill", backfillText)
 
 // DefaultBackfillPageSize is the number of rows that a backfill locks and logs
 // in one transaction, unless said otherwise; they are locked for some 10 ms.
@@ -17,13 +25,6 @@ const DefaultBackfillPageSize = 1000
 
 // ErrNotTracked is returned for a kind that has no tracked table.
 var ErrNotTracked = errors.New("kind has no tracked table")
-
-var (
-	//go:embed backfill_page.sql
-	backfillPageSQL string
-	//go:embed backfill_row.sql
-	backfillRowSQL string
-)
 
 // Beginner begins transactions: a pool or a connection. It is not a [pgx.Tx],
 // since each page must be able to give its locks back.
@@ -88,12 +89,12 @@ func (b *backfill) page(ctx context.Context) (bool, error) {
 	var n int64
 	var last *string
 	var busy []string
-	if err := b.query(ctx, backfillPageSQL, []any{b.kind, b.after, b.size}, &n, &last, &busy); err != nil {
+	if err := b.query(ctx, backfillSQL.Page, []any{b.kind, b.after, b.size}, &n, &last, &busy); err != nil {
 		return false, err
 	}
 	b.done += n
 	for _, key := range busy {
-		if err := b.query(ctx, backfillRowSQL, []any{b.kind, key}, &n); err != nil {
+		if err := b.query(ctx, backfillSQL.Row, []any{b.kind, key}, &n); err != nil {
 			return false, err
 		}
 		b.done += n

@@ -2,7 +2,6 @@ package eventlog
 
 import (
 	"context"
-	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -42,9 +41,6 @@ type Event struct {
 // ErrUnknownKind is returned by [Append] for a kind that was never defined.
 var ErrUnknownKind = errors.New("unknown kind")
 
-//go:embed append.sql
-var appendSQL string
-
 // Append adds an event to tx and returns its id. Call it after the change that
 // the event tells of, in the same transaction: the event with the highest id
 // is taken as the newest. ID, Bulk and OccurredAt of e are ignored; a nil payload is
@@ -55,7 +51,7 @@ func Append(ctx context.Context, tx pgx.Tx, e Event) (int64, error) {
 		payload = json.RawMessage("{}")
 	}
 	var id int64
-	err := tx.QueryRow(ctx, appendSQL, e.Kind, e.ResourceID, string(e.Op), payload, e.ScopeID, e.SizeDelta, e.ItemDelta).Scan(&id)
+	err := tx.QueryRow(ctx, logSQL.Append, e.Kind, e.ResourceID, string(e.Op), payload, e.ScopeID, e.SizeDelta, e.ItemDelta).Scan(&id)
 	var pgErr *pgconn.PgError
 	if errors.As(err, &pgErr) && pgErr.Code == "42704" {
 		return 0, fmt.Errorf("append event: %w %q: %s", ErrUnknownKind, e.Kind, pgErr.Hint)

@@ -2,7 +2,6 @@ package eventlog
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 
@@ -10,10 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-//go:embed look.sql
-var lookSQL string
-
-// look is the row of look.sql. What a left join may miss is a pointer.
+// look is the row of logSQL.Look. What a left join may miss is a pointer.
 type look struct {
 	newestLife    int32
 	system        int64 // which wrote the log
@@ -37,7 +33,7 @@ type look struct {
 
 func (r *Reader) look(ctx context.Context, p Position) (look, error) {
 	var l look
-	err := l.scan(r.db.QueryRow(ctx, lookSQL, p.Life.Ordinal, p.Tick, p.ToTick))
+	err := l.scan(r.db.QueryRow(ctx, logSQL.Look, p.Life.Ordinal, p.Tick, p.ToTick))
 	if errors.Is(err, pgx.ErrNoRows) {
 		return l, fmt.Errorf("%w: it shows no ticks, the position is %s", ErrLate, p)
 	}

@@ -252,7 +252,7 @@ func TestLookAmongManyTicksIsCheap(t *testing.T) {
 			b.exec(t, `INSERT INTO casq.ticks (id, life, snapshot, low_id, high_id, lsn)
 				SELECT 1 + i, life, snapshot, low_id, high_id, lsn FROM casq.ticks, generate_series(1, 100000) AS i WHERE id = 1`)
 			for _, toTick := range []int64{0, 60_000} {
-				n, plan, err := buffers(b.pool.QueryRow(t.Context(), "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) "+lookSQL, 1, 50_000, toTick))
+				n, plan, err := buffers(b.pool.QueryRow(t.Context(), "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) "+logSQL.Look, 1, 50_000, toTick))
 				if err != nil {
 					t.Fatal(err)
 				}

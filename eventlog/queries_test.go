@@ -6,15 +6,19 @@ import (
 	"strings"
 	"testing"
 
+	"casq/internal/queries"
 	"casq/internal/testing/testdb"
 )
 
-// Every query that is embedded somewhere can be prepared on the migrated
-// database: its tables, columns, functions and types are there.
+// Every query of the product can be prepared on the migrated database: its tables,
+// columns, functions and types are there.
 func TestQueriesArePreparedOnTheMigratedDatabase(t *testing.T) {
 	t.Parallel()
 	pool := testdb.New(t).Pool(t)
-	for _, dir := range []string{".", "../registry", "../jobs", "../internal/cursor", "../internal/retention", "../internal/worker", "../counter"} {
+	for _, dir := range []string{
+		".", "../registry", "../jobs", "../counter", "../cmd/enqueue",
+		"../internal/cursor", "../internal/database", "../internal/retention", "../internal/worker",
+	} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.sql"))
 		if err != nil {
 			t.Fatal(err)
@@ -23,21 +27,32 @@ func TestQueriesArePreparedOnTheMigratedDatabase(t *testing.T) {
 			t.Errorf("%s has no queries", dir)
 		}
 		for _, file := range files {
-			t.Run(strings.TrimPrefix(filepath.ToSlash(file), "../"), func(t *testing.T) {
-				t.Parallel()
-				query, err := os.ReadFile(file)
-				if err != nil {
-					t.Fatal(err)
-				}
-				conn, err := pool.Acquire(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer conn.Release()
-				if _, err := conn.Conn().Prepare(t.Context(), file, string(query)); err != nil {
-					t.Error(err)
-				}
-			})
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			topic := strings.TrimSuffix(strings.TrimPrefix(filepath.ToSlash(file), "../"), ".sql")
+			statements, err := queries.Split(topic, string(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, statement := range statements {
+				t.Run(topic+"."+statement.Name, func(t *testing.T) {
+					t.Parallel()
+					conn, err := pool.Acquire(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer conn.Release()
+					// What enqueue waits for is in a table of its session's.
+					if _, err := conn.Exec(t.Context(), `CREATE TEMPORARY TABLE IF NOT EXISTS asked (kind text, resource_id text, version bigint)`); err != nil {
+						t.Fatal(err)
+					}
+					if _, err := conn.Conn().Prepare(t.Context(), "", statement.SQL); err != nil {
+						t.Error(err)
+					}
+				})
+			}
 		}
 	}
 }

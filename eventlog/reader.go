@@ -7,8 +7,16 @@ import (
 	"errors"
 	"fmt"
 
+	"casq/internal/queries"
+
 	"github.com/jackc/pgx/v5"
 )
+
+//go:embed log.sql
+var logText string
+
+// logSQL has the statements of log.sql.
+var logSQL = queries.Parse[struct{ Start, Page, Append, Look, Rewind string }]("eventlog/log", logText)
 
 // DB is what reading needs of a pool, a connection or a transaction.
 type DB interface {
@@ -28,16 +36,9 @@ const (
 	DefaultPageBytes = 4 << 20
 )
 
-var (
-	//go:embed start.sql
-	startSQL string
-	//go:embed page.sql
-	pageSQL string
-)
-
 // planSettings are for the transaction of one page, which must not depend on
 // what the planner knows of a table that grows by a million rows between two
-// runs of ANALYZE: see page.sql. Compiling a plan took up to a second.
+// runs of ANALYZE: see logSQL.Page. Compiling a plan took up to a second.
 const planSettings = `SELECT set_config('enable_bitmapscan', 'off', true),
 	set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)`
 
@@ -68,7 +69,7 @@ type Batch struct {
 // is not there any more: see [Reader.StartOver].
 func (r *Reader) Start(ctx context.Context) (Position, error) {
 	var p Position
-	err := r.db.QueryRow(ctx, startSQL).Scan(&p.System, &p.Life.Ordinal, &p.Life.ID, &p.Tick, &p.Mark)
+	err := r.db.QueryRow(ctx, logSQL.Start).Scan(&p.System, &p.Life.Ordinal, &p.Life.ID, &p.Tick, &p.Mark)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return p, ErrNoTicks
 	}
@@ -126,7 +127,7 @@ func (r *Reader) NextWithin(ctx context.Context, p Position, size int, bytes int
 func (r *Reader) page(ctx context.Context, p Position, l *look, size int, bytes int64, into *Batch) (full bool, err error) {
 	var batch pgx.Batch
 	batch.Queue(planSettings)
-	batch.Queue(pageSQL, *l.snapshot, *l.targetSnapshot, p.Page, size, *l.lowID, *l.targetHighID,
+	batch.Queue(logSQL.Page, *l.snapshot, *l.targetSnapshot, p.Page, size, *l.lowID, *l.targetHighID,
 		p.Tick, p.Mark, *l.targetTick, *l.targetMark, bytes)
 	batch.Queue(kindsSQL)
 	results := r.db.SendBatch(ctx, &batch)

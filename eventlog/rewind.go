@@ -2,16 +2,12 @@ package eventlog
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
-
-//go:embed rewind.sql
-var rewindSQL string
 
 // Rewind tells where a reader goes on whose position the source does not
 // continue, and what it has to make good for.
@@ -67,8 +63,8 @@ func (r *Reader) Rewind(ctx context.Context, p Position) (Rewind, error) {
 // another one, which is late.
 func (r *Reader) lookBack(ctx context.Context, p Position) (l look, w Rewind, err error) {
 	var batch pgx.Batch
-	batch.Queue(lookSQL, p.Life.Ordinal, p.Tick, p.ToTick)
-	batch.Queue(rewindSQL, p.Life.Ordinal, p.Life.ID, p.Tick)
+	batch.Queue(logSQL.Look, p.Life.Ordinal, p.Tick, p.ToTick)
+	batch.Queue(logSQL.Rewind, p.Life.Ordinal, p.Life.ID, p.Tick)
 	results := r.db.SendBatch(ctx, &batch)
 	defer func() { err = errors.Join(err, results.Close()) }()
 	if err := l.scan(results.QueryRow()); err != nil {
@@ -98,7 +94,7 @@ func (w *Rewind) scan(row pgx.Row) error {
 func (r *Reader) StartOver(ctx context.Context, p *Position) (Rewind, error) {
 	if p == nil {
 		w := Rewind{Cause: ErrPruned}
-		err := w.scan(r.db.QueryRow(ctx, rewindSQL, 0, uuid.Nil, 0))
+		err := w.scan(r.db.QueryRow(ctx, logSQL.Rewind, 0, uuid.Nil, 0))
 		return w.over(err)
 	}
 	l, w, err := r.lookBack(ctx, *p)

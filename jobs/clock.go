@@ -2,7 +2,6 @@ package jobs
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
 	"time"
 
@@ -11,9 +10,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river/rivertype"
 )
-
-//go:embed ahead.sql
-var aheadSQL string
 
 // Jobs are fetched by the database's clock, so they are stamped by it: by a
 // worker whose clock is 90 s ahead, each retry would come 90 s late.
@@ -68,7 +64,7 @@ func (q *Queue) ReadClock(ctx context.Context) error {
 		return err
 	}
 	for {
-		tag, err := q.pool.Exec(ctx, aheadSQL, aheadPage)
+		tag, err := q.pool.Exec(ctx, queueSQL.Ahead, aheadPage)
 		if err != nil {
 			return fmt.Errorf("bring jobs back to the database's time, which went back by %v: %w", -moved, err)
 		}

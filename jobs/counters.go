@@ -10,12 +10,19 @@ import (
 	"time"
 
 	"casq/counter"
+	"casq/internal/queries"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 )
+
+//go:embed counters.sql
+var countersText string
+
+// countersSQL has the statements of counters.sql.
+var countersSQL = queries.Parse[struct{ Waiting, Orphans, Turn, Lost string }]("jobs/counters", countersText)
 
 // Queues of the counters' jobs. Each can be paused by itself.
 const (
@@ -48,17 +55,6 @@ type FinalizeArgs struct {
 // Kind is River's name of the job.
 func (FinalizeArgs) Kind() string { return FinalizeQueue }
 
-var (
-	//go:embed waiting.sql
-	waitingSQL string
-	//go:embed counter_orphans.sql
-	counterOrphansSQL string
-	//go:embed counter_turn.sql
-	counterTurnSQL string
-	//go:embed counter_lost.sql
-	counterLostSQL string
-)
-
 // counterAttempts is how often a scan or a swap is tried.
 const counterAttempts = 8
 
@@ -71,7 +67,7 @@ func NewCounting(q *Queue) *Counting { return &Counting{q} }
 // Flush implements [counter.Jobs]. One flush that waits is enough: it will see
 // what is pending then.
 func (c *Counting) Flush(ctx context.Context, tx pgx.Tx) (job int64, err error) {
-	err = tx.QueryRow(ctx, waitingSQL, FlushQueue).Scan(&job)
+	err = tx.QueryRow(ctx, countersSQL.Waiting, FlushQueue).Scan(&job)
 	if err == nil || !errors.Is(err, pgx.ErrNoRows) {
 		return job, err
 	}
@@ -185,7 +181,7 @@ const turnPage = 4
 // one that sleeps: with that comes River's notice. It is best effort: who is not
 // woken looks again after [turnPause], and a poll.
 func (w *CounterWorker) nextTurn(ctx context.Context) error {
-	rows, err := w.Queue.pool.Query(ctx, counterTurnSQL, RefreshQueue, turnPage)
+	rows, err := w.Queue.pool.Query(ctx, countersSQL.Turn, RefreshQueue, turnPage)
 	if err != nil {
 		return fmt.Errorf("list recounts that wait: %w", err)
 	}
@@ -245,7 +241,7 @@ func (w *CounterWorker) Adopt(ctx context.Context) error {
 }
 
 func (w *CounterWorker) adoptOrphans(ctx context.Context) error {
-	rows, err := w.Queue.pool.Query(ctx, counterOrphansSQL, []string{RefreshQueue, FinalizeQueue}, orphansPage)
+	rows, err := w.Queue.pool.Query(ctx, countersSQL.Orphans, []string{RefreshQueue, FinalizeQueue}, orphansPage)
 	if err != nil {
 		return fmt.Errorf("list the counters' jobs of dead processes: %w", err)
 	}
@@ -270,7 +266,7 @@ func (w *CounterWorker) adoptOrphans(ctx context.Context) error {
 }
 
 func (w *CounterWorker) adoptLost(ctx context.Context) error {
-	rows, err := w.Queue.pool.Query(ctx, counterLostSQL, []string{RefreshQueue, FinalizeQueue}, orphansPage)
+	rows, err := w.Queue.pool.Query(ctx, countersSQL.Lost, []string{RefreshQueue, FinalizeQueue}, orphansPage)
 	if err != nil {
 		return fmt.Errorf("list recounts without a job: %w", err)
 	}

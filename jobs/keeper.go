@@ -2,7 +2,6 @@ package jobs
 
 import (
 	"context"
-	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,9 +12,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 )
-
-//go:embed mine.sql
-var mineSQL string
 
 // LostAfter is how long a job may be running in this process's name without being
 // at work here, before it is handed on. What was fetched comes to work at once;
@@ -50,7 +46,7 @@ type unclaimed struct {
 // Round compares once. It is not safe for concurrent use. A job that cannot be
 // handed on is tried again by the next round, and keeps no other from it.
 func (k *Keeper) Round(ctx context.Context) error {
-	rows, err := k.Queue.pool.Query(ctx, mineSQL, k.Process.ID().String())
+	rows, err := k.Queue.pool.Query(ctx, queueSQL.Mine, k.Process.ID().String())
 	if err != nil {
 		return fmt.Errorf("list the jobs of this process: %w", err)
 	}

@@ -2,7 +2,6 @@ package jobs
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,13 +11,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river/rivertype"
-)
-
-var (
-	//go:embed queues.sql
-	queuesSQL string
-	//go:embed thing.sql
-	thingSQL string
 )
 
 // ErrUnknownQueue says that no worker has worked on a queue of that name.
@@ -45,7 +37,7 @@ type QueueState struct {
 
 // Queues lists the queues that workers have made known.
 func (q *Queue) Queues(ctx context.Context) ([]QueueState, error) {
-	rows, err := q.pool.Query(ctx, queuesSQL, MostJobs)
+	rows, err := q.pool.Query(ctx, queueSQL.Queues, MostJobs)
 	if err != nil {
 		return nil, fmt.Errorf("list queues: %w", err)
 	}
@@ -95,7 +87,7 @@ func (q *Queue) known(ctx context.Context, name, what string, err error) error {
 // tx, runs when their process hears of it: River's notice may be lost, and the
 // registry's row is read within two seconds.
 func (q *Queue) Cancel(ctx context.Context, tx pgx.Tx, token registry.Token, running int64) (ended int, err error) {
-	rows, err := tx.Query(ctx, thingSQL, token.Kind, token.ResourceID, token.Version, running)
+	rows, err := tx.Query(ctx, queueSQL.Thing, token.Kind, token.ResourceID, token.Version, running)
 	if err != nil {
 		return 0, fmt.Errorf("list its jobs: %w", err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/database"
+	"casq/internal/queries"
 	"casq/registry"
 
 	"github.com/jackc/pgx/v5"
@@ -19,6 +20,12 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 )
+
+//go:embed queue.sql
+var queueText string
+
+// queueSQL has the statements of queue.sql.
+var queueSQL = queries.Parse[struct{ Orphans, OrphanChecks, Abandon, Ahead, Mine, Queues, Thing string }]("jobs/queue", queueText)
 
 // Schema is where River's tables are.
 const Schema = "river"
@@ -45,15 +52,6 @@ func ReindexerIndexNames() []string {
 		return name == "river_job_args_index" || name == "river_job_metadata_index"
 	})
 }
-
-var (
-	//go:embed orphans.sql
-	orphansSQL string
-	//go:embed orphan_checks.sql
-	orphanChecksSQL string
-	//go:embed abandon.sql
-	abandonSQL string
-)
 
 // orphansPage is how many jobs of dead processes are handed on at a time.
 const orphansPage = 500
@@ -129,7 +127,7 @@ func (q *Queue) Orphans(ctx context.Context) (tokens []registry.Token, jobs []in
 	if err := q.handOnChecks(ctx); err != nil {
 		return nil, nil, fmt.Errorf("hand on verifications of dead processes: %w", err)
 	}
-	rows, err := q.pool.Query(ctx, orphansSQL, orphansPage)
+	rows, err := q.pool.Query(ctx, queueSQL.Orphans, orphansPage)
 	if err != nil {
 		return nil, nil, fmt.Errorf("list jobs of dead processes: %w", err)
 	}
@@ -156,7 +154,7 @@ func abandon(ctx context.Context, db interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 }, jobs []int64,
 ) error {
-	if _, err := db.Exec(ctx, abandonSQL, jobs); err != nil {
+	if _, err := db.Exec(ctx, queueSQL.Abandon, jobs); err != nil {
 		return fmt.Errorf("end %d jobs that nobody works on: %w", len(jobs), err)
 	}
 	return nil
@@ -166,7 +164,7 @@ func abandon(ctx context.Context, db interface {
 // tells of them.
 func (q *Queue) handOnChecks(ctx context.Context) error {
 	return pgx.BeginFunc(ctx, q.pool, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, orphanChecksSQL, orphansPage)
+		rows, err := tx.Query(ctx, queueSQL.OrphanChecks, orphansPage)
 		if err != nil {
 			return err
 		}

@@ -218,7 +218,7 @@ func TestOrphansAreFoundByState(t *testing.T) {
 			b.exec(t, "ANALYZE river.river_job")
 		}
 		var text string
-		if err := b.pool.QueryRow(t.Context(), "EXPLAIN (FORMAT JSON) "+orphansSQL, orphansPage).Scan(&text); err != nil {
+		if err := b.pool.QueryRow(t.Context(), "EXPLAIN (FORMAT JSON) "+queueSQL.Orphans, orphansPage).Scan(&text); err != nil {
 			t.Fatal(err)
 		}
 		if !json.Valid([]byte(text)) || !strings.Contains(text, "river_job_prioritized_fetching_index") || strings.Contains(text, "river_job_pkey") || strings.Contains(text, "Seq Scan on river_job") {
@@ -238,7 +238,7 @@ func TestJobsOfAThingAreFoundByTheirIndex(t *testing.T) {
 		SELECT 'available', 'casq_sync', 'thing', 25, jsonb_build_object('kind', 'thing', 'resource_id', n::text, 'version', n)
 		FROM generate_series(1, 5000) AS n`)
 	b.exec(t, "ANALYZE river.river_job")
-	rows, err := b.pool.Query(t.Context(), "EXPLAIN "+thingSQL, "thing", "7", int64(7), int64(9))
+	rows, err := b.pool.Query(t.Context(), "EXPLAIN "+queueSQL.Thing, "thing", "7", int64(7), int64(9))
 	if err != nil {
 		t.Fatal(err)
 	}

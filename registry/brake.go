@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,9 +9,6 @@ import (
 	"casq/eventlog"
 	"casq/internal/portion"
 )
-
-//go:embed live_page.sql
-var livePageSQL string
 
 // fewRemovals are never held back.
 const fewRemovals = 100
@@ -89,7 +85,7 @@ func liveAndGone(ctx context.Context, home, source eventlog.DB, kind string) (Ov
 	o := Overlap{Kind: kind}
 	for after := ""; ; {
 		var keys []string
-		if err := home.QueryRow(ctx, livePageSQL, kind, after, brakePage).Scan(&keys); err != nil {
+		if err := home.QueryRow(ctx, reconcileRowsSQL.LivePage, kind, after, brakePage).Scan(&keys); err != nil {
 			return o, fmt.Errorf("read live rows: %w", err)
 		}
 		missing, err := thingsMissing(ctx, source, Selection{Kind: kind}, keys)

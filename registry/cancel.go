@@ -6,16 +6,17 @@ import (
 	"errors"
 	"fmt"
 
+	"casq/internal/queries"
+
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-var (
-	//go:embed cancel_look.sql
-	cancelLookSQL string
-	//go:embed cancel.sql
-	cancelSQL string
-)
+//go:embed cancel.sql
+var cancelText string
+
+// cancelSQL has the statements of cancel.sql.
+var cancelSQL = queries.Parse[struct{ Look, Cancel string }]("registry/cancel", cancelText)
 
 // ErrCancelled is what the row says of a version that an operator has given up,
 // and the cause of the end of its run's context. The row's words are what counts:
@@ -57,7 +58,7 @@ func Cancel(ctx context.Context, pool *pgxpool.Pool, jobs Canceller, kind, resou
 	err = pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{}, func(tx pgx.Tx) error {
 		var claimed bool
 		var job int64
-		err := tx.QueryRow(ctx, cancelLookSQL, kind, resourceID).
+		err := tx.QueryRow(ctx, cancelSQL.Look, kind, resourceID).
 			Scan(&c.Version, &c.InPlace, &claimed, &job, &c.Host, &c.PID, &c.Running)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return fmt.Errorf("%w: %s %q", ErrNoRow, kind, resourceID)
@@ -66,7 +67,7 @@ func Cancel(ctx context.Context, pool *pgxpool.Pool, jobs Canceller, kind, resou
 			return err
 		}
 		left := claimed && !c.Running
-		if _, err := tx.Exec(ctx, cancelSQL, kind, resourceID, ErrCancelled.Error(), left); err != nil {
+		if _, err := tx.Exec(ctx, cancelSQL.Cancel, kind, resourceID, ErrCancelled.Error(), left); err != nil {
 			return err
 		}
 		c.Jobs, err = jobs.Cancel(ctx, tx, Token{Kind: kind, ResourceID: resourceID, Version: c.Version}, job)

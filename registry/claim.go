@@ -13,19 +13,17 @@ import (
 	"casq/eventlog"
 	"casq/internal/database"
 	"casq/internal/portion"
+	"casq/internal/queries"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
 
-var (
-	//go:embed lock.sql
-	lockSQL string
-	//go:embed claim.sql
-	claimSQL string
-	//go:embed ask.sql
-	askSQL string
-)
+//go:embed claim.sql
+var claimText string
+
+// claimSQL has the statements of claim.sql.
+var claimSQL = queries.Parse[struct{ Lock, Claim, Ask, Verdict, Settle, GiveUp, Request string }]("registry/claim", claimText)
 
 // kindsOfSQL reads kinds ($1) while rows of theirs are locked. Who moves a kind locks
 // them, too: he has committed, and is seen, or comes later, and takes the claim away.
@@ -159,8 +157,8 @@ func (r *Registry) tryClaims(group []*claiming) error {
 	var alive bool
 
 	batch := &pgx.Batch{}
-	batch.Queue(lockSQL, kinds, ids)
-	batch.Queue(claimSQL, kinds, ids, versions, claims, jobs, r.process.id, ErrCancelled.Error()).Query(func(rows pgx.Rows) error {
+	batch.Queue(claimSQL.Lock, kinds, ids)
+	batch.Queue(claimSQL.Claim, kinds, ids, versions, claims, jobs, r.process.id, ErrCancelled.Error()).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			c := &Claim{}
 			if err := rows.Scan(&c.ID, &c.Payload, &c.Deleted, &c.Incarnation, &c.Fresh, &c.First, &c.Attempts); err != nil {
@@ -170,7 +168,7 @@ func (r *Registry) tryClaims(group []*claiming) error {
 		}
 		return rows.Err()
 	})
-	batch.Queue(askSQL, kinds, ids, versions, claims, ErrCancelled.Error()).Query(func(rows pgx.Rows) error {
+	batch.Queue(claimSQL.Ask, kinds, ids, versions, claims, ErrCancelled.Error()).Query(func(rows pgx.Rows) error {
 		var id uuid.UUID
 		_, err := pgx.ForEachRow(rows, []any{&id}, func() error { asked[id] = true; return nil })
 		return err

@@ -1,5 +1,16 @@
+-- name: Lock
+-- Locks the rows in the order of the arguments, which is key order. The
+-- lateral join cannot be turned into a hash join over the whole registry.
+SELECT FROM unnest($1::text[], $2::text[]) AS w (kind, resource_id)
+CROSS JOIN LATERAL (
+    SELECT FROM casq.registry AS r
+    WHERE r.kind = w.kind AND r.resource_id = w.resource_id
+    FOR NO KEY UPDATE
+) AS r
+
+-- name: Claim
 -- Claims rows that are locked already ($1 to $5: kind, key, token, claim, job;
--- $6 the process; $7 what cancel.sql writes). A claim that is its own already is
+-- $6 the process; $7 what Cancel of cancel.sql writes). A claim that is its own already is
 -- one whose answer was lost: it stands, and is not counted again. A version that
 -- an operator has cancelled is not begun by a job that was on its way.
 UPDATE casq.registry AS r
@@ -23,3 +34,99 @@ RETURNING r.claim, r.payload, r.deleted_at IS NOT NULL, r.incarnation,
           (r.incarnation > 1 OR r.life > 1) AND r.synced_incarnation IS DISTINCT FROM r.incarnation,
           r.synced_version IS NULL,
           r.attempts
+
+-- name: Ask
+-- Asks the runs that have the things to put a job in the queue when they give
+-- their claims back. The rows are locked: either this is seen by that run, or
+-- the claim was free a moment ago and Claim took it. Several may ask for
+-- one row, and one of them may be the run that has just got it. Nobody asks for a
+-- version that an operator has cancelled ($5 is what Cancel of cancel.sql writes).
+WITH w AS MATERIALIZED (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::uuid[])
+        AS w (kind, resource_id, version, claim)
+), asked AS (
+    UPDATE casq.registry AS r
+    SET asked = true
+    FROM w
+    WHERE r.kind = w.kind AND r.resource_id = w.resource_id
+      AND r.version = w.version
+      AND r.synced_version IS DISTINCT FROM r.version
+      AND (r.failed_version = r.version AND r.retry_at IS NULL AND r.last_error = $5) IS NOT TRUE
+      AND r.claim <> w.claim
+      AND EXISTS (SELECT FROM casq.processes AS p WHERE p.id = r.claim_process AND p.dead_at IS NULL)
+    RETURNING r.kind, r.resource_id, r.version
+)
+SELECT w.claim FROM w JOIN asked USING (kind, resource_id, version)
+
+-- name: Verdict
+-- Locks the rows in the order of the arguments ($1 to $4: kind, key, token,
+-- claim; $5 incarnation; $6 what Cancel of cancel.sql writes), which is key order, and says for each what its run
+-- may still do. The columns are read after the lock was granted.
+SELECT w.claim,
+       r.claim IS NOT DISTINCT FROM w.claim AS mine,
+       r.version = w.version AS newest,
+       r.incarnation = w.incarnation AND r.deleted_at IS NULL AS same_life,
+       r.asked,
+       r.synced_version IS NOT DISTINCT FROM w.version AS synced,
+       r.failed_version IS NOT DISTINCT FROM w.version AS failed,
+       (r.version = w.version AND r.failed_version = w.version AND r.retry_at IS NULL AND r.last_error = $6) IS TRUE AS cancelled
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::uuid[], $5::bigint[])
+     AS w (kind, resource_id, version, claim, incarnation)
+CROSS JOIN LATERAL (
+    SELECT * FROM casq.registry AS r
+    WHERE r.kind = w.kind AND r.resource_id = w.resource_id
+    FOR NO KEY UPDATE
+) AS r
+
+-- name: Settle
+-- Gives claims back and says what became of their runs, all on rows that are
+-- locked already. A failure is written only under the version that failed, so
+-- that an old one never delays a new one; what was published is written even
+-- when a newer version is asked for (the row stays pending). Returns the rows
+-- for whose version somebody has to be asked again.
+UPDATE casq.registry AS r
+SET claim = NULL, claim_process = NULL, claim_job = NULL, last_claim = r.claim,
+    -- What it was before is in w.asked, read under the lock.
+    asked = false,
+    synced_version = CASE WHEN w.published THEN w.version ELSE r.synced_version END,
+    synced_incarnation = CASE WHEN w.published THEN r.incarnation ELSE r.synced_incarnation END,
+    checksum = CASE WHEN w.published THEN w.checksum ELSE r.checksum END,
+    size = CASE WHEN w.published THEN w.size ELSE r.size END,
+    -- Who brought only what differed has compared nothing of the rest.
+    verified_at = CASE WHEN w.published AND NOT w.partial THEN clock_timestamp() ELSE r.verified_at END,
+    failed_version = CASE WHEN w.error IS NOT NULL AND r.version = w.version THEN w.version ELSE r.failed_version END,
+    last_error = CASE WHEN r.version <> w.version THEN r.last_error
+                      WHEN w.published THEN NULL
+                      WHEN w.error IS NOT NULL THEN w.error ELSE r.last_error END,
+    retry_at = CASE WHEN r.version = w.version THEN w.retry_at ELSE r.retry_at END,
+    -- The first of the version that found nothing there says since when; a run
+    -- that was given back unfinished has nothing to say.
+    missing_since = CASE WHEN r.version <> w.version OR w.released THEN r.missing_since
+                         WHEN w.missing THEN coalesce(CASE WHEN r.failed_version = w.version THEN r.missing_since END,
+                                                      clock_timestamp()) END,
+    -- A run that was interrupted by its own worker's stop is no attempt.
+    attempts = CASE WHEN r.version = w.version AND w.released THEN greatest(r.attempts - 1, 0) ELSE r.attempts END
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::uuid[], $5::boolean[], $6::text[], $7::bigint[],
+            $8::text[], $9::timestamptz[], $10::boolean[], $11::boolean[], $12::boolean[], $13::boolean[])
+     AS w (kind, resource_id, version, claim, published, checksum, size, error, retry_at, released, asked, missing, partial)
+WHERE r.kind = w.kind AND r.resource_id = w.resource_id AND r.claim = w.claim
+RETURNING r.kind, r.resource_id, r.version, r.deleted_at IS NOT NULL,
+          (w.asked OR w.released) AND r.synced_version IS DISTINCT FROM r.version
+
+-- name: GiveUp
+-- Gives the claim ($1 to $4: kind, key, token, claim) back after the database
+-- refused what its run had to say, with the refusal ($5) for a reason, and
+-- nothing in it that can be refused again. A newer version is left pending: the
+-- next reconcile finds that it has no job.
+UPDATE casq.registry AS r
+SET claim = NULL, claim_process = NULL, claim_job = NULL, last_claim = r.claim, asked = false,
+    failed_version = CASE WHEN r.version = $3 THEN r.version ELSE r.failed_version END,
+    last_error = CASE WHEN r.version = $3 THEN $5 ELSE r.last_error END,
+    retry_at = CASE WHEN r.version = $3 THEN $6 ELSE r.retry_at END,
+    missing_since = CASE WHEN r.version = $3 THEN NULL ELSE r.missing_since END
+WHERE r.kind = $1 AND r.resource_id = $2 AND r.claim = $4
+
+-- name: Request
+INSERT INTO casq.reconcile_runs (kind, reason, dry_run, beyond_life, beyond_tick, at_life, at_tick, walk, remove_orphans, allow_remove)
+VALUES (nullif($1, ''), $2, $3, $4, $5, $6, $7, $8, $9, $10)
+RETURNING id

@@ -229,14 +229,15 @@ func TestClaimsThatAreTooMuchAtOnce(t *testing.T) {
 		RETURN NULL;
 	END $$`)
 	var group []*claiming
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
 	for i := range int64(40) {
-		c := claimGroupOf(t, b.create(t, i+1, fmt.Sprintf("x%02d", i)))[0]
-		c.ctx = ctx // nobody waits for longer
-		group = append(group, c)
+		group = append(group, claimGroupOf(t, b.create(t, i+1, fmt.Sprintf("x%02d", i)))...)
 	}
 	b.exec(t, `CREATE TRIGGER too_much AFTER UPDATE ON casq.registry REFERENCING NEW TABLE AS now FOR EACH STATEMENT EXECUTE FUNCTION too_much()`)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for _, c := range group {
+		c.ctx = ctx // nobody waits for longer
+	}
 	r.claimAll(group)
 	for _, c := range group {
 		if c.err != nil || c.claim == nil {

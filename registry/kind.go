@@ -10,14 +10,18 @@ import (
 	"strings"
 
 	"casq/eventlog"
+	"casq/internal/queries"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-//go:embed kind_move.sql
-var kindMoveSQL string
+//go:embed kind.sql
+var kindText string
+
+// kindSQL has the statements of kind.sql.
+var kindSQL = queries.Parse[struct{ Move string }]("registry/kind", kindText)
 
 // ErrKind says that a kind cannot be moved or dropped; the error says why, and what
 // to do.
@@ -96,7 +100,7 @@ func (m *MovedKind) check(ctx context.Context, tx pgx.Tx, kind string) error {
 func (m *MovedKind) rows(ctx context.Context, tx pgx.Tx, jobs Jobs, kind string, opts MoveOptions) error {
 	size := cmp.Or(opts.PageSize, 1000)
 	for last := ""; ; {
-		rows, err := tx.Query(ctx, resyncLockSQL, kind, last, size)
+		rows, err := tx.Query(ctx, resyncSQL.Lock, kind, last, size)
 		if err != nil {
 			return fmt.Errorf("lock rows: %w", err)
 		}
@@ -123,7 +127,7 @@ func (m *MovedKind) rows(ctx context.Context, tx pgx.Tx, jobs Jobs, kind string,
 }
 
 func movePage(ctx context.Context, tx pgx.Tx, kind string, keys []string) (raised []Job, err error) {
-	rows, err := tx.Query(ctx, kindMoveSQL, kind, keys)
+	rows, err := tx.Query(ctx, kindSQL.Move, kind, keys)
 	if err != nil {
 		return nil, err
 	}

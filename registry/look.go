@@ -10,26 +10,20 @@ import (
 	"slices"
 
 	"casq/eventlog"
+	"casq/internal/queries"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-var (
-	//go:embed look_apply.sql
-	lookApplySQL string
-	//go:embed look_remove.sql
-	lookRemoveSQL string
-	//go:embed look_floor.sql
-	lookFloorSQL string
-	//go:embed look_versions.sql
-	lookVersionsSQL string
-	//go:embed look_cursor.sql
-	lookCursorSQL string
-	//go:embed look_reached.sql
-	lookReachedSQL string
-)
+//go:embed refetch.sql
+var refetchText string
+
+// refetchSQL has the statements of refetch.sql.
+var refetchSQL = queries.Parse[struct {
+	Apply, Remove, Floor, Versions, Cursor, Reached, Things, Of, Coming, Missing string
+}]("registry/refetch", refetchText)
 
 var (
 	// ErrUnlisted says that the source has no tracked table of the kind: what
@@ -153,7 +147,7 @@ func removeAlone(ctx context.Context, home *pgxpool.Pool, jobs Jobs, found *page
 
 // liveVersions are those of rows that want their thing to be there.
 func liveVersions(ctx context.Context, db eventlog.DB, kind string, keys []string) (map[string]int64, error) {
-	rows, err := db.Query(ctx, lookVersionsSQL, kind, keys)
+	rows, err := db.Query(ctx, refetchSQL.Versions, kind, keys)
 	if err != nil {
 		return nil, fmt.Errorf("read versions: %w", err)
 	}
@@ -181,7 +175,7 @@ type homeCursor struct {
 
 func readCursor(ctx context.Context, home eventlog.DB) (homeCursor, error) {
 	var c homeCursor
-	err := home.QueryRow(ctx, lookCursorSQL).Scan(&c.life, &c.lifeID, &c.tick, &c.mark)
+	err := home.QueryRow(ctx, refetchSQL.Cursor).Scan(&c.life, &c.lifeID, &c.tick, &c.mark)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return c, fmt.Errorf("read the cursor: %w", err)
 	}
@@ -210,7 +204,7 @@ func (c homeCursor) passed(ctx context.Context, source eventlog.DB, p *page) (bo
 	}
 	var reached bool
 	if c.knows(p) == nil {
-		if err := source.QueryRow(ctx, lookReachedSQL, c.tick, c.mark, p.tick, p.life).Scan(&reached); err != nil {
+		if err := source.QueryRow(ctx, refetchSQL.Reached, c.tick, c.mark, p.tick, p.life).Scan(&reached); err != nil {
 			return false, fmt.Errorf("look for events beyond the cursor: %w", err)
 		}
 	}
@@ -226,7 +220,7 @@ func lockFloor(ctx context.Context, tx pgx.Tx, p *page) error {
 	}
 	for range 2 {
 		var above bool
-		err := tx.QueryRow(ctx, lookFloorSQL, p.kind, p.life, p.tick).Scan(&above)
+		err := tx.QueryRow(ctx, refetchSQL.Floor, p.kind, p.life, p.tick).Scan(&above)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):
 			// Without a row there is nothing that a purge would wait for.
@@ -246,12 +240,12 @@ func lockFloor(ctx context.Context, tx pgx.Tx, p *page) error {
 }
 
 // applyThings asks for what the page shows and the rows do not say; see
-// look_apply.sql.
+// refetchSQL.Apply.
 func applyThings(ctx context.Context, tx pgx.Tx, p *page, again, holes bool) ([]Job, error) {
 	if len(p.keys) == 0 {
 		return nil, nil
 	}
-	rows, err := tx.Query(ctx, lookApplySQL, p.kind, p.keys, p.payloads, p.life, p.tick, again, p.scopes, holes)
+	rows, err := tx.Query(ctx, refetchSQL.Apply, p.kind, p.keys, p.payloads, p.life, p.tick, again, p.scopes, holes)
 	if err != nil {
 		return nil, fmt.Errorf("ask for %d things: %w", len(p.keys), err)
 	}
@@ -277,10 +271,10 @@ func removeRows(ctx context.Context, tx pgx.Tx, p *page, versions map[string]int
 	for i, key := range keys {
 		under[i] = versions[key]
 	}
-	if _, err := tx.Exec(ctx, lockSQL, slices.Repeat([]string{p.kind}, len(keys)), keys); err != nil {
+	if _, err := tx.Exec(ctx, claimSQL.Lock, slices.Repeat([]string{p.kind}, len(keys)), keys); err != nil {
 		return nil, fmt.Errorf("lock %d rows: %w", len(keys), err)
 	}
-	rows, err := tx.Query(ctx, lookRemoveSQL, p.kind, keys, under, p.life, p.tick)
+	rows, err := tx.Query(ctx, refetchSQL.Remove, p.kind, keys, under, p.life, p.tick)
 	if err != nil {
 		return nil, fmt.Errorf("ask for the removal of %d things: %w", len(keys), err)
 	}

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
 
 	"casq/eventlog"
@@ -10,17 +9,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-)
-
-var (
-	//go:embed look_things.sql
-	lookThingsSQL string
-	//go:embed look_of.sql
-	lookOfSQL string
-	//go:embed look_coming.sql
-	lookComingSQL string
-	//go:embed look_missing.sql
-	lookMissingSQL string
 )
 
 // page is what the source shows of some things of a kind, and when. It is
@@ -48,21 +36,21 @@ const pageBytes = eventlog.DefaultPageBytes
 // thingsPage reads the page beyond a key; nil is the first one.
 func thingsPage(ctx context.Context, source eventlog.DB, wanted Selection, after *string, size portion.Size) (*page, error) {
 	p := &page{kind: wanted.Kind, selection: wanted}
-	err := p.scan(source.QueryRow(ctx, lookThingsSQL, p.kind, after, size.Rows, wanted.Scopes, size.Bytes), &p.listed, &p.keys, &p.payloads, &p.scopes, &p.last)
+	err := p.scan(source.QueryRow(ctx, refetchSQL.Things, p.kind, after, size.Rows, wanted.Scopes, size.Bytes), &p.listed, &p.keys, &p.payloads, &p.scopes, &p.last)
 	return p, err
 }
 
 // thingsOf reads those of the keys that are there, until they have so many bytes.
 func thingsOf(ctx context.Context, source eventlog.DB, wanted Selection, keys []string, bytes int64) (*page, error) {
 	p := &page{kind: wanted.Kind, selection: wanted}
-	err := p.scan(source.QueryRow(ctx, lookOfSQL, p.kind, keys, wanted.Scopes, bytes), &p.listed, &p.keys, &p.payloads, &p.scopes, &p.looked)
+	err := p.scan(source.QueryRow(ctx, refetchSQL.Of, p.kind, keys, wanted.Scopes, bytes), &p.listed, &p.keys, &p.payloads, &p.scopes, &p.looked)
 	return p, err
 }
 
 // thingsMissing reads those of the keys that are not there.
 func thingsMissing(ctx context.Context, source eventlog.DB, wanted Selection, keys []string) (*page, error) {
 	p := &page{kind: wanted.Kind, selection: wanted}
-	err := p.scan(source.QueryRow(ctx, lookMissingSQL, p.kind, keys, wanted.Scopes), &p.listed, &p.keys)
+	err := p.scan(source.QueryRow(ctx, refetchSQL.Missing, p.kind, keys, wanted.Scopes), &p.listed, &p.keys)
 	return p, err
 }
 
@@ -75,7 +63,7 @@ func (p *page) coming(ctx context.Context, source eventlog.DB, keys []string) (m
 		return nil, nil //nolint:nilnil // none is coming
 	}
 	var coming []string
-	if err := source.QueryRow(ctx, lookComingSQL, p.kind, keys, p.tick, p.life).Scan(&coming); err != nil {
+	if err := source.QueryRow(ctx, refetchSQL.Coming, p.kind, keys, p.tick, p.life).Scan(&coming); err != nil {
 		return nil, fmt.Errorf("look for events of kind %s that no tick has delivered: %w", p.kind, err)
 	}
 	is := make(map[string]bool, len(coming))

@@ -206,14 +206,14 @@ func TestPagesOfThingsAreCheap(t *testing.T) {
 					sql  string
 					args []any
 				}{
-					"the first page": {lookThingsSQL, []any{kind, nil, 20, nil, pageBytes}},
-					"a later page":   {lookThingsSQL, []any{kind, &after, 20, nil, pageBytes}},
-					"some things":    {lookOfSQL, []any{kind, keys, nil, pageBytes}},
-					"missing things": {lookMissingSQL, []any{kind, keys, nil}},
+					"the first page": {refetchSQL.Things, []any{kind, nil, 20, nil, pageBytes}},
+					"a later page":   {refetchSQL.Things, []any{kind, &after, 20, nil, pageBytes}},
+					"some things":    {refetchSQL.Of, []any{kind, keys, nil, pageBytes}},
+					"missing things": {refetchSQL.Missing, []any{kind, keys, nil}},
 
-					"a page of a scope":        {lookThingsSQL, []any{kind, &after, 20, []string{"12"}, pageBytes}},
-					"things of a scope":        {lookOfSQL, []any{kind, keys, []string{"900"}, pageBytes}},
-					"things not in that scope": {lookMissingSQL, []any{kind, keys, []string{"900"}}},
+					"a page of a scope":        {refetchSQL.Things, []any{kind, &after, 20, []string{"12"}, pageBytes}},
+					"things of a scope":        {refetchSQL.Of, []any{kind, keys, []string{"900"}, pageBytes}},
+					"things not in that scope": {refetchSQL.Missing, []any{kind, keys, []string{"900"}}},
 				} {
 					// Once for the catalogs. Twenty rows in random order have twenty
 					// buffers, and two levels of an index each; the table has 690.

@@ -63,104 +63,104 @@ func statements(process uuid.UUID) map[string]func(n int) (sql string, args []an
 	return map[string]func(n int) (string, []any){
 		"lock": func(n int) (string, []any) {
 			kinds, ids, _, _ := keys(n)
-			return lockSQL, []any{kinds, ids}
+			return claimSQL.Lock, []any{kinds, ids}
 		},
 		"claim": func(n int) (string, []any) {
 			kinds, ids, versions, claims := keys(n)
-			return claimSQL, []any{kinds, ids, versions, claims, numbers(n), process, ErrCancelled.Error()}
+			return claimSQL.Claim, []any{kinds, ids, versions, claims, numbers(n), process, ErrCancelled.Error()}
 		},
 		"ask": func(n int) (string, []any) {
 			kinds, ids, versions, claims := keys(n)
-			return askSQL, []any{kinds, ids, versions, claims, ErrCancelled.Error()}
+			return claimSQL.Ask, []any{kinds, ids, versions, claims, ErrCancelled.Error()}
 		},
 		"lost": func(n int) (string, []any) {
 			kinds, ids, versions, claims := keys(n)
-			return lostSQL, []any{kinds, ids, versions, claims, numbers(n), make([]bool, n), ErrCancelled.Error()}
+			return sweepSQL.Lost, []any{kinds, ids, versions, claims, numbers(n), make([]bool, n), ErrCancelled.Error()}
 		},
 		"verdict": func(n int) (string, []any) {
 			kinds, ids, versions, claims := keys(n)
-			return verdictSQL, []any{kinds, ids, versions, claims, numbers(n), ErrCancelled.Error()}
+			return claimSQL.Verdict, []any{kinds, ids, versions, claims, numbers(n), ErrCancelled.Error()}
 		},
 		"settle": func(n int) (string, []any) {
 			kinds, ids, versions, claims := keys(n)
 			flags := make([]bool, n)
-			return settleSQL, []any{
+			return claimSQL.Settle, []any{
 				kinds, ids, versions, claims, flags, make([]*string, n), make([]*int64, n),
 				make([]*string, n), make([]*time.Time, n), flags, flags, flags, flags,
 			}
 		},
 		"sweep": func(n int) (string, []any) {
 			kinds, ids, _, _ := keys(n)
-			return sweepSQL, []any{kinds, ids, 25, make([]*int64, len(ids))}
+			return sweepSQL.Sweep, []any{kinds, ids, 25, make([]*int64, len(ids))}
 		},
 		"sweep ask": func(n int) (string, []any) {
 			kinds, ids, _, _ := keys(n)
-			return sweepAskSQL, []any{kinds, ids, make([]*int64, len(ids))}
+			return sweepSQL.Ask, []any{kinds, ids, make([]*int64, len(ids))}
 		},
 		"sweep over": func(n int) (string, []any) {
 			kinds, ids, _, _ := keys(n)
-			return sweepOverSQL, []any{kinds, ids}
+			return sweepSQL.Over, []any{kinds, ids}
 		},
 		"transpose": func(n int) (string, []any) {
 			kinds, ids, versions, _ := keys(n)
-			return transposeSQL, []any{
+			return transposeSQL.Transpose, []any{
 				kinds, ids, versions, make([]bool, n), numbers(n), slices.Repeat([]string{"{}"}, n), 1, int64(1),
 				make([]bool, n), make([]*string, n), slices.Repeat([]bool{true}, n),
 			}
 		},
 		"look, apply": func(n int) (string, []any) {
 			_, ids, _, _ := keys(n)
-			return lookApplySQL, []any{kind, ids, slices.Repeat([]string{"{}"}, n), 1, int64(1), true, make([]*string, n), true}
+			return refetchSQL.Apply, []any{kind, ids, slices.Repeat([]string{"{}"}, n), 1, int64(1), true, make([]*string, n), true}
 		},
 		"look, remove": func(n int) (string, []any) {
 			_, ids, versions, _ := keys(n)
-			return lookRemoveSQL, []any{kind, ids, versions, 1, int64(1)}
+			return refetchSQL.Remove, []any{kind, ids, versions, 1, int64(1)}
 		},
 		"look, versions": func(n int) (string, []any) {
 			_, ids, _, _ := keys(n)
-			return lookVersionsSQL, []any{kind, ids}
+			return refetchSQL.Versions, []any{kind, ids}
 		},
 		"reconcile, compare": func(n int) (string, []any) {
 			_, ids, _, _ := keys(n)
-			return reconcileCompareSQL, []any{kind, ids, slices.Repeat([]string{"{}"}, n), 1, int64(1)}
+			return reconcileRowsSQL.Compare, []any{kind, ids, slices.Repeat([]string{"{}"}, n), 1, int64(1)}
 		},
 		"reconcile, rows": func(n int) (string, []any) {
-			return reconcileRowsSQL, []any{kind, "path/to/thing-0100000", n, nil, nil, time.Now(), nil, nil}
+			return reconcileRowsSQL.Rows, []any{kind, "path/to/thing-0100000", n, nil, nil, time.Now(), nil, nil}
 		},
 		"reconcile, placed": func(n int) (string, []any) {
 			_, ids, _, _ := keys(n)
-			return reconcilePlacedSQL, []any{kind, ids, make([]bool, n), time.Now()}
+			return reconcileWalkSQL.Placed, []any{kind, ids, make([]bool, n), time.Now()}
 		},
 		"reconcile, synced": func(n int) (string, []any) {
-			return reconcileSyncedSQL, []any{kind, "path/to/thing-0100000", nil, time.Now(), n}
+			return reconcileWalkSQL.Synced, []any{kind, "path/to/thing-0100000", nil, time.Now(), n}
 		},
 		"reconcile, unwanted": func(n int) (string, []any) {
 			_, ids, versions, _ := keys(n)
-			return reconcileUnwantedSQL, []any{kind, ids, versions, 1, int64(1)}
+			return reconcileWalkSQL.Unwanted, []any{kind, ids, versions, 1, int64(1)}
 		},
 		"live page": func(n int) (string, []any) {
-			return livePageSQL, []any{kind, "path/to/thing-0100000", n}
+			return reconcileRowsSQL.LivePage, []any{kind, "path/to/thing-0100000", n}
 		},
 		"reconcile, requeue": func(n int) (string, []any) {
 			_, ids, versions, _ := keys(n)
-			return reconcileRequeueSQL, []any{kind, ids, versions}
+			return reconcileRowsSQL.Requeue, []any{kind, ids, versions}
 		},
 		"reconcile, raise": func(n int) (string, []any) {
 			_, ids, versions, _ := keys(n)
-			return reconcileRaiseSQL, []any{kind, ids, versions, 1, int64(1)}
+			return reconcileRowsSQL.Raise, []any{kind, ids, versions, 1, int64(1)}
 		},
 		"reconcile, claims": func(n int) (string, []any) {
-			return reconcileClaimsSQL, []any{kind, "path/to/thing-0100000", n}
+			return reconcileSQL.Claims, []any{kind, "path/to/thing-0100000", n}
 		},
 		"resync": func(n int) (string, []any) {
 			_, ids, _, _ := keys(n)
-			return resyncSQL, []any{kind, ids, false, false}
+			return resyncSQL.Resync, []any{kind, ids, false, false}
 		},
 		"resync, lock": func(n int) (string, []any) {
-			return resyncLockSQL, []any{kind, "path/to/thing-0100000", n}
+			return resyncSQL.Lock, []any{kind, "path/to/thing-0100000", n}
 		},
-		"resync one": func(int) (string, []any) { return resyncOneSQL, []any{kind, "path/to/thing-0100000", true} },
-		"sweep page": func(n int) (string, []any) { return sweepPageSQL, []any{kind, "path/to/thing-0100000", n} },
+		"resync one": func(int) (string, []any) { return resyncSQL.One, []any{kind, "path/to/thing-0100000", true} },
+		"sweep page": func(n int) (string, []any) { return sweepSQL.Page, []any{kind, "path/to/thing-0100000", n} },
 	}
 }
 

@@ -111,7 +111,7 @@ func (r *Registry) write(ctx context.Context, tx pgx.Tx, runs []settled) error {
 	if len(runs) == 0 {
 		return nil
 	}
-	rows, err := tx.Query(ctx, settleSQL, settleColumns(runs)...)
+	rows, err := tx.Query(ctx, claimSQL.Settle, settleColumns(runs)...)
 	if err != nil {
 		return fmt.Errorf("write results: %w", err)
 	}

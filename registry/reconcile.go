@@ -11,18 +11,20 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/portion"
+	"casq/internal/queries"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-var (
-	//go:embed reconcile_due.sql
-	reconcileDueSQL string
-	//go:embed reconcile_schedule.sql
-	reconcileScheduleSQL string
-)
+//go:embed reconcile.sql
+var reconcileText string
+
+// reconcileSQL has the statements of reconcile.sql.
+var reconcileSQL = queries.Parse[struct {
+	Due, Schedule, Part, Take, Move, GiveBack, Finish, Totals, SelectionRows, Claims string
+}]("registry/reconcile", reconcileText)
 
 // ReconcilerConfig configures a [Reconciler].
 type ReconcilerConfig struct {
@@ -144,7 +146,7 @@ func (r *Reconciler) end(ctx context.Context, run *reconcileRun, err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	if _, giveErr := r.cfg.Home.Exec(ctx, reconcileGiveBackSQL, run.id, r.cfg.Process, explain(err), putOff, isOfKind(err)); giveErr != nil {
+	if _, giveErr := r.cfg.Home.Exec(ctx, reconcileSQL.GiveBack, run.id, r.cfg.Process, explain(err), putOff, isOfKind(err)); giveErr != nil {
 		// It stays this process's, which takes it again, or dies.
 		log.WarnContext(ctx, "cannot give reconcile back", "err", giveErr)
 	}
@@ -158,7 +160,7 @@ func (r *Reconciler) schedule(ctx context.Context) error {
 		return nil
 	}
 	var due bool
-	if err := r.cfg.Home.QueryRow(ctx, reconcileDueSQL, r.cfg.Every).Scan(&due); err != nil {
+	if err := r.cfg.Home.QueryRow(ctx, reconcileSQL.Due, r.cfg.Every).Scan(&due); err != nil {
 		return fmt.Errorf("look whether a reconcile is due: %w", err)
 	}
 	if !due {
@@ -168,7 +170,7 @@ func (r *Reconciler) schedule(ctx context.Context) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('casq.reconcile', 0))"); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, reconcileScheduleSQL, r.cfg.Every, r.cfg.WalkEvery)
+		_, err := tx.Exec(ctx, reconcileSQL.Schedule, r.cfg.Every, r.cfg.WalkEvery)
 		return err
 	})
 	if err != nil {

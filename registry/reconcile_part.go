@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"strings"
@@ -13,9 +12,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
-
-//go:embed reconcile_part.sql
-var reconcilePartSQL string
 
 // targetError is what a target said, and not a database.
 type targetError struct{ err error }
@@ -58,7 +54,7 @@ func (run *reconcileRun) part(ctx context.Context, kind string, cause error) err
 		return cause
 	}
 	var id int64
-	err := run.cfg.Home.QueryRow(ctx, reconcilePartSQL, run.id, run.cfg.Process, kind, explain(cause), run.cfg.Patience).Scan(&id)
+	err := run.cfg.Home.QueryRow(ctx, reconcileSQL.Part, run.id, run.cfg.Process, kind, explain(cause), run.cfg.Patience).Scan(&id)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return errTakenOver

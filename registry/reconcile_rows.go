@@ -9,24 +9,18 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/queries"
 
 	"github.com/jackc/pgx/v5"
 )
 
-var (
-	//go:embed reconcile_rows.sql
-	reconcileRowsSQL string
-	//go:embed reconcile_oldest.sql
-	reconcileOldestSQL string
-	//go:embed verify_asked.sql
-	verifyAskedSQL string
-	//go:embed reconcile_requeue.sql
-	reconcileRequeueSQL string
-	//go:embed reconcile_raise.sql
-	reconcileRaiseSQL string
-)
+//go:embed reconcile_rows.sql
+var reconcileRowsText string
 
-// The flags of reconcile_rows.sql.
+// reconcileRowsSQL has the statements of reconcile_rows.sql.
+var reconcileRowsSQL = queries.Parse[struct{ Rows, Oldest, VerifyAsked, Requeue, Raise, Compare, LivePage string }]("registry/reconcile_rows", reconcileRowsText)
+
+// The flags of reconcileRowsSQL.Rows.
 const (
 	wantsThing = 1 << iota
 	isBeyond
@@ -106,7 +100,7 @@ func (d *rowsToDo) empty() bool {
 func (run *reconcileRun) rows(ctx context.Context, kind eventlog.Kind, after *string) error {
 	// Taken once: a time that is too early leaves rows for the next run.
 	var waiting oldestWaiting
-	err := run.cfg.Home.QueryRow(ctx, reconcileOldestSQL, kind.Queue, run.cfg.Margin, VerifyQueue(kind.Transfer)).Scan(&waiting.jobs, &waiting.checks)
+	err := run.cfg.Home.QueryRow(ctx, reconcileRowsSQL.Oldest, kind.Queue, run.cfg.Margin, VerifyQueue(kind.Transfer)).Scan(&waiting.jobs, &waiting.checks)
 	if err != nil {
 		return fmt.Errorf("look for the oldest job of queue %s: %w", kind.Queue, err)
 	}
@@ -141,7 +135,7 @@ func (run *reconcileRun) readRows(ctx context.Context, kind eventlog.Kind, after
 		}
 	}
 	life, tick := run.beyond.columns()
-	err := run.cfg.Home.QueryRow(ctx, reconcileRowsSQL, kind.Name, from, run.portion.Size().Rows, life, tick, waiting.jobs, verifyBefore, waiting.checks).
+	err := run.cfg.Home.QueryRow(ctx, reconcileRowsSQL.Rows, kind.Name, from, run.portion.Size().Rows, life, tick, waiting.jobs, verifyBefore, waiting.checks).
 		Scan(&p.keys, &p.versions, &p.flags)
 	if err != nil {
 		return nil, fmt.Errorf("read rows of kind %s: %w", kind.Name, err)
@@ -266,12 +260,12 @@ func (run *reconcileRun) applyRows(ctx context.Context, tx pgx.Tx, do *rowsToDo,
 		f.changed, f.late = len(again), f.late+len(do.there.keys)-len(again)
 		jobs = append(jobs, again...)
 	}
-	raised, err := writeRows(ctx, tx, reconcileRaiseSQL, do.raise, do.shown.life, do.shown.tick)
+	raised, err := writeRows(ctx, tx, reconcileRowsSQL.Raise, do.raise, do.shown.life, do.shown.tick)
 	if err != nil {
 		return err
 	}
 	f.changed, f.late = f.changed+len(raised), f.late+len(do.raise.keys)-len(raised)
-	requeued, err := writeRows(ctx, tx, reconcileRequeueSQL, do.requeue)
+	requeued, err := writeRows(ctx, tx, reconcileRowsSQL.Requeue, do.requeue)
 	if err != nil {
 		return err
 	}
@@ -294,7 +288,7 @@ func (d *rowsToDo) lock(ctx context.Context, tx pgx.Tx) error {
 	}
 	slices.Sort(keys)
 	keys = slices.Compact(keys)
-	if _, err := tx.Exec(ctx, lockSQL, slices.Repeat([]string{d.shown.kind}, len(keys)), keys); err != nil {
+	if _, err := tx.Exec(ctx, claimSQL.Lock, slices.Repeat([]string{d.shown.kind}, len(keys)), keys); err != nil {
 		return fmt.Errorf("lock %d rows: %w", len(keys), err)
 	}
 	return nil
@@ -326,7 +320,7 @@ func (run *reconcileRun) check(ctx context.Context, tx pgx.Tx, s rowSet) error {
 	for i, key := range s.keys {
 		tokens[i] = Token{Kind: s.kind, ResourceID: key, Version: s.versions[i]}
 	}
-	if _, err := tx.Exec(ctx, verifyAskedSQL, s.kind, s.keys, s.versions); err != nil {
+	if _, err := tx.Exec(ctx, reconcileRowsSQL.VerifyAsked, s.kind, s.keys, s.versions); err != nil {
 		return fmt.Errorf("note %d verifications: %w", len(tokens), err)
 	}
 	if err := run.cfg.Checks.InsertChecks(ctx, tx, tokens); err != nil {

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"maps"
@@ -13,21 +12,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-)
-
-var (
-	//go:embed reconcile_take.sql
-	reconcileTakeSQL string
-	//go:embed reconcile_move.sql
-	reconcileMoveSQL string
-	//go:embed reconcile_give_back.sql
-	reconcileGiveBackSQL string
-	//go:embed reconcile_finish.sql
-	reconcileFinishSQL string
-	//go:embed reconcile_totals.sql
-	reconcileTotalsSQL string
-	//go:embed selection_rows.sql
-	selectionRowsSQL string
 )
 
 var (
@@ -85,7 +69,7 @@ func (r *Reconciler) take(ctx context.Context) (*reconcileRun, error) {
 	run := &reconcileRun{Reconciler: r, held: make(map[string]bool), apart: make(map[string]bool)}
 	var beyondLife, atLife *int32
 	var beyondTick, atTick *int64
-	err := r.cfg.Home.QueryRow(ctx, reconcileTakeSQL, r.cfg.Process).Scan(&run.id, &run.kind, &run.reason, &run.dry,
+	err := r.cfg.Home.QueryRow(ctx, reconcileSQL.Take, r.cfg.Process).Scan(&run.id, &run.kind, &run.reason, &run.dry,
 		&beyondLife, &beyondTick, &atLife, &atTick, &run.reached.phase, &run.reached.kind, &run.reached.after,
 		&run.requestedAt, &run.walks, &run.removeOrphans, &run.lostSince, &run.allowRemove)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -173,7 +157,7 @@ func (run *reconcileRun) learn(ctx context.Context) error {
 // of before, and tells no more.
 func (run *reconcileRun) afterRows(ctx context.Context) error {
 	var newest Tick
-	err := run.cfg.Home.QueryRow(ctx, selectionRowsSQL, run.kind).Scan(&newest.Life, &newest.ID)
+	err := run.cfg.Home.QueryRow(ctx, reconcileSQL.SelectionRows, run.kind).Scan(&newest.Life, &newest.ID)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil
@@ -241,7 +225,7 @@ type execer interface {
 // move stores what was found, and that the run has come to a place.
 func (run *reconcileRun) move(ctx context.Context, db execer, to progress, kind string, f found) error {
 	from := run.reached
-	tag, err := db.Exec(ctx, reconcileMoveSQL, run.id, run.cfg.Process, from.phase, from.kind, from.after,
+	tag, err := db.Exec(ctx, reconcileSQL.Move, run.id, run.cfg.Process, from.phase, from.kind, from.after,
 		to.phase, to.kind, to.after, kind, f.unlisted, f.looked, f.created, f.adopted, f.changed, f.removed,
 		f.requeued, f.checks, f.late, f.staging, f.heldBack, len(f.orphans), f.orphansRemoved)
 	if err != nil {
@@ -253,7 +237,7 @@ func (run *reconcileRun) move(ctx context.Context, db execer, to progress, kind 
 	if len(f.orphans) == 0 {
 		return nil
 	}
-	if _, err := db.Exec(ctx, reconcileOrphansSQL, run.id, kind, f.orphans, mostOrphans); err != nil {
+	if _, err := db.Exec(ctx, reconcileWalkSQL.Orphans, run.id, kind, f.orphans, mostOrphans); err != nil {
 		return fmt.Errorf("name what is nobody's: %w", err)
 	}
 	return nil
@@ -355,7 +339,7 @@ func (run *reconcileRun) passed(ctx context.Context, p *page) (waited bool, err 
 }
 
 func (run *reconcileRun) finish(ctx context.Context) error {
-	tag, err := run.cfg.Home.Exec(ctx, reconcileFinishSQL, run.id, run.cfg.Process)
+	tag, err := run.cfg.Home.Exec(ctx, reconcileSQL.Finish, run.id, run.cfg.Process)
 	if err != nil {
 		return fmt.Errorf("finish: %w", err)
 	}
@@ -364,7 +348,7 @@ func (run *reconcileRun) finish(ctx context.Context) error {
 	}
 	var f found
 	var orphans int
-	err = run.cfg.Home.QueryRow(ctx, reconcileTotalsSQL, run.id).Scan(&f.looked, &f.created, &f.adopted, &f.changed, &f.removed,
+	err = run.cfg.Home.QueryRow(ctx, reconcileSQL.Totals, run.id).Scan(&f.looked, &f.created, &f.adopted, &f.changed, &f.removed,
 		&f.requeued, &f.checks, &f.late, &f.staging, &f.heldBack, &orphans, &f.orphansRemoved)
 	if err != nil {
 		return fmt.Errorf("read the report: %w", err)

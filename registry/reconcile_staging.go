@@ -2,15 +2,11 @@ package registry
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
 )
-
-//go:embed reconcile_claims.sql
-var reconcileClaimsSQL string
 
 // Staged is a folder in which a run of a claim works, or has worked.
 type Staged struct {
@@ -92,7 +88,7 @@ func (run *reconcileRun) keepClaimed(ctx context.Context, staged map[string]Stag
 	kind, key := "", ""
 	for len(staged) > 0 {
 		var claims []string
-		err := run.cfg.Home.QueryRow(ctx, reconcileClaimsSQL, kind, key, sweepPage).Scan(&kind, &key, &claims)
+		err := run.cfg.Home.QueryRow(ctx, reconcileSQL.Claims, kind, key, sweepPage).Scan(&kind, &key, &claims)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
 		}

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
 
 	"casq/eventlog"
@@ -10,10 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-//go:embed reconcile_compare.sql
-var reconcileCompareSQL string
-
-// The verdicts of reconcile_compare.sql.
+// The verdicts of reconcileRowsSQL.Compare.
 const (
 	isCreated = "created"
 	isLate    = "late"
@@ -132,7 +128,7 @@ func (run *reconcileRun) applyPage(ctx context.Context, tx pgx.Tx, p *page, diff
 }
 
 func (run *reconcileRun) compare(ctx context.Context, p *page) ([]difference, error) {
-	rows, err := run.cfg.Home.Query(ctx, reconcileCompareSQL, p.kind, p.keys, p.payloads, p.life, p.tick)
+	rows, err := run.cfg.Home.Query(ctx, reconcileRowsSQL.Compare, p.kind, p.keys, p.payloads, p.life, p.tick)
 	if err != nil {
 		return nil, fmt.Errorf("compare: %w", err)
 	}

@@ -8,20 +8,16 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/queries"
 
 	"github.com/jackc/pgx/v5"
 )
 
-var (
-	//go:embed reconcile_placed.sql
-	reconcilePlacedSQL string
-	//go:embed reconcile_synced.sql
-	reconcileSyncedSQL string
-	//go:embed reconcile_unwanted.sql
-	reconcileUnwantedSQL string
-	//go:embed reconcile_orphans.sql
-	reconcileOrphansSQL string
-)
+//go:embed reconcile_walk.sql
+var reconcileWalkText string
+
+// reconcileWalkSQL has the statements of reconcile_walk.sql.
+var reconcileWalkSQL = queries.Parse[struct{ Placed, Synced, Unwanted, Orphans string }]("registry/reconcile_walk", reconcileWalkText)
 
 // Placed is a thing that is in place at a target.
 type Placed struct {
@@ -43,7 +39,7 @@ const (
 	mostOrphans = 1000
 )
 
-// The verdicts of reconcile_placed.sql.
+// The verdicts of reconcileWalkSQL.Placed.
 const (
 	isOrphan = "orphan"
 	isBack   = "back"
@@ -164,7 +160,7 @@ func (u *unwanted) empty() bool {
 func (w *walkOf) judge(ctx context.Context) (*unwanted, error) {
 	u := &unwanted{looked: len(w.keys), next: w.from}
 	u.remove.kind, u.checks.kind = w.kind.Name, w.kind.Name
-	rows, err := w.cfg.Home.Query(ctx, reconcilePlacedSQL, w.kind.Name, w.keys, w.since, w.requestedAt)
+	rows, err := w.cfg.Home.Query(ctx, reconcileWalkSQL.Placed, w.kind.Name, w.keys, w.since, w.requestedAt)
 	if err != nil {
 		return nil, fmt.Errorf("look at the rows of what is in place: %w", err)
 	}
@@ -224,7 +220,7 @@ func (w *walkOf) ask(ctx context.Context, u *unwanted, suspects rowSet) error {
 // whether there may be more.
 func (w *walkOf) absent(ctx context.Context, upTo *string, u *unwanted) (full bool, err error) {
 	most := w.portion.Size().Rows
-	rows, err := w.cfg.Home.Query(ctx, reconcileSyncedSQL, w.kind.Name, u.next, upTo, w.requestedAt, most)
+	rows, err := w.cfg.Home.Query(ctx, reconcileWalkSQL.Synced, w.kind.Name, u.next, upTo, w.requestedAt, most)
 	if err != nil {
 		return false, fmt.Errorf("look for rows without a thing: %w", err)
 	}
@@ -259,7 +255,7 @@ func (w *walkOf) effects(ctx context.Context, tx pgx.Tx, u *unwanted, f *found) 
 		if err := holdSelection(ctx, tx, u.shown); err != nil {
 			return err
 		}
-		jobs, err := writeRows(ctx, tx, reconcileUnwantedSQL, u.remove, u.shown.life, u.shown.tick)
+		jobs, err := writeRows(ctx, tx, reconcileWalkSQL.Unwanted, u.remove, u.shown.life, u.shown.tick)
 		if err != nil {
 			return err
 		}

@@ -10,17 +10,17 @@ import (
 	"slices"
 
 	"casq/eventlog"
+	"casq/internal/queries"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-var (
-	//go:embed replay_page.sql
-	replayPageSQL string
-	//go:embed replay_done.sql
-	replayDoneSQL string
-)
+//go:embed replay.sql
+var replayText string
+
+// replaySQL has the statements of replay.sql.
+var replaySQL = queries.Parse[struct{ Page, Done string }]("registry/replay", replayText)
 
 // ReplayOptions narrow and watch a [Replay].
 type ReplayOptions struct {
@@ -89,7 +89,7 @@ func Replay(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs Jo
 }
 
 func replayPage(ctx context.Context, db eventlog.DB, opts ReplayOptions, last failure) ([]failure, error) {
-	rows, err := db.Query(ctx, replayPageSQL, nullable(opts.Kind), nullable(opts.ResourceID),
+	rows, err := db.Query(ctx, replaySQL.Page, nullable(opts.Kind), nullable(opts.ResourceID),
 		last.Kind, last.ResourceID, last.Life, last.EventID, cmp.Or(opts.PageSize, 1000))
 	if err != nil {
 		return nil, fmt.Errorf("list failures: %w", err)
@@ -121,7 +121,7 @@ func (r *ReplayReport) replay(ctx context.Context, home *pgxpool.Pool, source ev
 	if err != nil {
 		return err
 	}
-	closed, err := home.Exec(ctx, replayDoneSQL, lives, events)
+	closed, err := home.Exec(ctx, replaySQL.Done, lives, events)
 	if err != nil {
 		return fmt.Errorf("close %d failures: %w", len(page), err)
 	}

@@ -2,14 +2,10 @@ package registry
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
 )
-
-//go:embed request.sql
-var requestSQL string
 
 // Reason tells why the registry is compared with the source.
 type Reason string
@@ -53,7 +49,7 @@ type Tick struct {
 func Ask(ctx context.Context, tx pgx.Tx, r Request) (id int64, err error) {
 	beyondLife, beyondTick := r.Beyond.columns()
 	atLife, atTick := r.At.columns()
-	err = tx.QueryRow(ctx, requestSQL, r.Kind, r.Reason, r.DryRun, beyondLife, beyondTick, atLife, atTick,
+	err = tx.QueryRow(ctx, claimSQL.Request, r.Kind, r.Reason, r.DryRun, beyondLife, beyondTick, atLife, atTick,
 		r.Walk, r.RemoveOrphans, r.AllowRemove).Scan(&id)
 	if err != nil {
 		return 0, fmt.Errorf("ask for a reconcile: %w", err)

@@ -8,20 +8,17 @@ import (
 	"fmt"
 	"slices"
 
+	"casq/internal/queries"
+
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-var (
-	//go:embed resync_lock.sql
-	resyncLockSQL string
-	//go:embed resync.sql
-	resyncSQL string
-	//go:embed resync_one.sql
-	resyncOneSQL string
-	//go:embed resync_count.sql
-	resyncCountSQL string
-)
+//go:embed resync.sql
+var resyncText string
+
+// resyncSQL has the statements of resync.sql.
+var resyncSQL = queries.Parse[struct{ Lock, Resync, One, Count string }]("registry/resync", resyncText)
 
 // ErrNoRow says that the registry has no row of that name.
 var ErrNoRow = errors.New("no such thing in the registry")
@@ -54,7 +51,7 @@ func (r Resynced) Asked() int { return r.Raised + r.Waiting }
 func ResyncOne(ctx context.Context, pool *pgxpool.Pool, jobs Jobs, kind, resourceID string, fresh bool) (version int64, err error) {
 	err = pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{}, func(tx pgx.Tx) error {
 		job := Job{Token: Token{Kind: kind, ResourceID: resourceID}}
-		err := tx.QueryRow(ctx, resyncOneSQL, kind, resourceID, fresh).Scan(&job.Version, &job.Deleted)
+		err := tx.QueryRow(ctx, resyncSQL.One, kind, resourceID, fresh).Scan(&job.Version, &job.Deleted)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return fmt.Errorf("%w: %s %q", ErrNoRow, kind, resourceID)
 		}
@@ -106,7 +103,7 @@ func ResyncKind(ctx context.Context, pool *pgxpool.Pool, jobs Jobs, kind string,
 // CountResync returns how many things [ResyncKind] would ask for again, those
 // that wait included.
 func CountResync(ctx context.Context, pool *pgxpool.Pool, kind string, failedOnly bool) (n int64, err error) {
-	if err := pool.QueryRow(ctx, resyncCountSQL, kind, failedOnly).Scan(&n); err != nil {
+	if err := pool.QueryRow(ctx, resyncSQL.Count, kind, failedOnly).Scan(&n); err != nil {
 		return 0, fmt.Errorf("count what a resync of %s would ask for: %w", kind, err)
 	}
 	return n, nil
@@ -119,14 +116,14 @@ type resyncedPage struct {
 }
 
 func resyncPage(ctx context.Context, tx pgx.Tx, kind, after string, size int, opts ResyncOptions) (page resyncedPage, err error) {
-	result, err := tx.Query(ctx, resyncLockSQL, kind, after, size)
+	result, err := tx.Query(ctx, resyncSQL.Lock, kind, after, size)
 	if err != nil {
 		return page, err
 	}
 	if page.keys, err = pgx.CollectRows(result, pgx.RowTo[string]); err != nil {
 		return page, err
 	}
-	if result, err = tx.Query(ctx, resyncSQL, kind, page.keys, opts.FailedOnly, opts.Fresh); err != nil {
+	if result, err = tx.Query(ctx, resyncSQL.Resync, kind, page.keys, opts.FailedOnly, opts.Fresh); err != nil {
 		return page, err
 	}
 	job := Job{Token: Token{Kind: kind}}

@@ -1,3 +1,14 @@
+-- name: Lock
+-- Locks the page of the rows of a kind ($1) beyond a key ($2), $3 of them at most,
+-- and returns their keys in order.
+SELECT r.resource_id
+FROM casq.registry AS r
+WHERE r.kind = $1 AND r.resource_id > $2
+ORDER BY r.resource_id
+LIMIT $3
+FOR NO KEY UPDATE
+
+-- name: Resync
 -- A page of a resync: new versions for live or removed-but-not-yet-gone rows of a
 -- kind ($1) with these keys ($2); only failed ones when $3. A resync is a new
 -- version, also of a resource that is in place: its copy is made again; $4: as of
@@ -52,3 +63,19 @@ CROSS JOIN LATERAL (
 ) AS r
 LEFT JOIN raised AS n ON n.resource_id = p.resource_id
 ORDER BY r.resource_id
+
+-- name: One
+UPDATE casq.registry
+SET version = nextval('casq.registry_version'), queued_at = clock_timestamp(),
+    incarnation = incarnation + CASE WHEN $3 THEN 1 ELSE 0 END,
+    attempts = 0, last_error = NULL, retry_at = NULL
+WHERE kind = $1 AND resource_id = $2
+RETURNING version, deleted_at IS NOT NULL
+
+-- name: Count
+-- How many rows of a kind ($1) a resync would raise; only failed ones when $2.
+SELECT count(*)
+FROM casq.registry AS r
+WHERE r.kind = $1
+  AND (r.deleted_at IS NULL OR r.synced_version IS DISTINCT FROM r.version)
+  AND (NOT $2 OR r.failed_version = r.version AND r.synced_version IS DISTINCT FROM r.version)

@@ -7,18 +7,16 @@ import (
 	"fmt"
 
 	"casq/eventlog"
+	"casq/internal/queries"
 
 	"github.com/jackc/pgx/v5"
 )
 
-var (
-	//go:embed rewind_purged.sql
-	purgedSQL string
-	//go:embed rewind_rows.sql
-	lowerRowsSQL string
-	//go:embed rewind_requests.sql
-	moveRequestsSQL string
-)
+//go:embed rewind.sql
+var rewindText string
+
+// rewindSQL has the statements of rewind.sql.
+var rewindSQL = queries.Parse[struct{ Purged, Rows, Requests string }]("registry/rewind", rewindText)
 
 // Rewound asks for the registry to be compared with the source, in the
 // transaction that moves the cursor back or, past events that were not read, to
@@ -36,7 +34,7 @@ func (t *Transposer) Rewound(ctx context.Context, tx pgx.Tx, w eventlog.Rewind) 
 		// A row that came with a lost tick may have been purged since: then it
 		// cannot be found by its tick.
 		var purged bool
-		if err := tx.QueryRow(ctx, purgedSQL, w.To.Life.Ordinal, w.To.Tick).Scan(&purged); err != nil {
+		if err := tx.QueryRow(ctx, rewindSQL.Purged, w.To.Life.Ordinal, w.To.Tick).Scan(&purged); err != nil {
 			return fmt.Errorf("look for purged tombstones: %w", err)
 		}
 		if !purged {
@@ -80,10 +78,10 @@ func forget(ctx context.Context, tx pgx.Tx, now eventlog.Position) error {
 	if _, err := tx.Exec(ctx, "UPDATE casq.registry_floors SET life = 0, tick = 0"); err != nil {
 		return fmt.Errorf("forget the lives of floors: %w", err)
 	}
-	if _, err := tx.Exec(ctx, lowerRowsSQL, now.Life.Ordinal); err != nil {
+	if _, err := tx.Exec(ctx, rewindSQL.Rows, now.Life.Ordinal); err != nil {
 		return fmt.Errorf("forget the lives of rows: %w", err)
 	}
-	if _, err := tx.Exec(ctx, moveRequestsSQL, now.Life.Ordinal, now.Tick); err != nil {
+	if _, err := tx.Exec(ctx, rewindSQL.Requests, now.Life.Ordinal, now.Tick); err != nil {
 		return fmt.Errorf("forget the lives of requests: %w", err)
 	}
 	return nil

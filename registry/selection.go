@@ -12,22 +12,18 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/queries"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-var (
-	//go:embed selection_read.sql
-	selectionReadSQL string
-	//go:embed selection_floor.sql
-	selectionFloorSQL string
-	//go:embed selection_change.sql
-	selectionChangeSQL string
-	//go:embed selection_open.sql
-	selectionOpenSQL string
-)
+//go:embed selection.sql
+var selectionText string
+
+// selectionSQL has the statements of selection.sql.
+var selectionSQL = queries.Parse[struct{ Read, Floor, Change, Open, Enter string }]("registry/selection", selectionText)
 
 // Changes of selections take the lock alone; whoever writes what a selection has
 // let through takes it together with others, and reads the selection in a later
@@ -84,7 +80,7 @@ func (s *Selection) same(as *Selection) bool {
 
 // Selections returns the selections that were ever changed, by kind.
 func Selections(ctx context.Context, home eventlog.DB) (map[string]Selection, error) {
-	rows, err := home.Query(ctx, selectionReadSQL, nil)
+	rows, err := home.Query(ctx, selectionSQL.Read, nil)
 	if err != nil {
 		return nil, fmt.Errorf("read selections: %w", err)
 	}
@@ -107,7 +103,7 @@ func collectSelections(rows pgx.Rows) (map[string]Selection, error) {
 // readSelection returns the selection of one kind. It may change at any time;
 // see holdSelection.
 func readSelection(ctx context.Context, db eventlog.DB, kind string) (Selection, error) {
-	rows, err := db.Query(ctx, selectionReadSQL, kind)
+	rows, err := db.Query(ctx, selectionSQL.Read, kind)
 	if err != nil {
 		return Selection{}, fmt.Errorf("read selections: %w", err)
 	}
@@ -122,7 +118,7 @@ func readSelection(ctx context.Context, db eventlog.DB, kind string) (Selection,
 func holdSelections(ctx context.Context, tx pgx.Tx) (map[string]Selection, error) {
 	var batch pgx.Batch
 	batch.Queue(holdSelectionSQL)
-	batch.Queue(selectionReadSQL, nil)
+	batch.Queue(selectionSQL.Read, nil)
 	results := tx.SendBatch(ctx, &batch)
 	defer results.Close()
 	if _, err := results.Exec(); err != nil {
@@ -212,18 +208,18 @@ func changeSelection(ctx context.Context, tx pgx.Tx, want Selection) (run int64,
 	if _, err := tx.Exec(ctx, changeSelectionSQL); err != nil {
 		return 0, fmt.Errorf("wait for what goes by the selection of before: %w", err)
 	}
-	changed, err := tx.Exec(ctx, selectionChangeSQL, want.Kind, want.Scopes)
+	changed, err := tx.Exec(ctx, selectionSQL.Change, want.Kind, want.Scopes)
 	if err != nil {
 		return 0, fmt.Errorf("store: %w", err)
 	}
 	if changed.RowsAffected() == 0 {
-		err := tx.QueryRow(ctx, selectionOpenSQL, want.Kind).Scan(&run)
+		err := tx.QueryRow(ctx, selectionSQL.Open, want.Kind).Scan(&run)
 		return run, err
 	}
 	request := Request{Kind: want.Kind, Reason: Selected}
 	var life int32
 	var tick int64
-	err = tx.QueryRow(ctx, selectionFloorSQL, want.Kind).Scan(&life, &tick)
+	err = tx.QueryRow(ctx, selectionSQL.Floor, want.Kind).Scan(&life, &tick)
 	switch {
 	case err == nil:
 		request.At = &Tick{Life: life, ID: tick}

@@ -100,7 +100,7 @@ func TestALookUnderAnotherSelection(t *testing.T) {
 	b.exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ($1, '{1}')", kind)
 	changed := false
 	source := changing{b.pool, func(sql string) {
-		if sql == lookOfSQL && !changed {
+		if sql == refetchSQL.Of && !changed {
 			changed = true
 			b.selects(t, []string{"2"})
 		}
@@ -113,7 +113,7 @@ func TestALookUnderAnotherSelection(t *testing.T) {
 	// Only what is not there.
 	changed = false
 	source = changing{b.pool, func(sql string) {
-		if sql == lookOfSQL && !changed {
+		if sql == refetchSQL.Of && !changed {
 			changed = true
 			b.selects(t, nil)
 		}
@@ -153,10 +153,10 @@ func TestAPageOfAnotherSelection(t *testing.T) {
 			reconciler := b.reconciler(t, func(cfg *ReconcilerConfig) {
 				cfg.Source = changing{b.pool, func(sql string) {
 					// After the page was read, and before it is applied.
-					if changed || name == "leaving" && sql != lookMissingSQL {
+					if changed || name == "leaving" && sql != refetchSQL.Missing {
 						return
 					}
-					if name == "entering" && sql != lookThingsSQL {
+					if name == "entering" && sql != refetchSQL.Things {
 						return
 					}
 					changed = true
@@ -225,7 +225,7 @@ func TestAWalkOfAnotherSelection(t *testing.T) {
 	reconciler := b.reconciler(t, b.configure(100), func(cfg *ReconcilerConfig) {
 		cfg.Source = changing{b.pool, func(sql string) {
 			phase := b.text(t, "SELECT phase FROM casq.reconcile_runs ORDER BY id LIMIT 1")
-			if sql == lookMissingSQL && phase == stagingPhase && !changed {
+			if sql == refetchSQL.Missing && phase == stagingPhase && !changed {
 				changed = true
 				b.selects(t, []string{"1", "2"})
 			}

@@ -2,16 +2,12 @@ package registry
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
 
 	"casq/eventlog"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 )
-
-//go:embed selection_enter.sql
-var selectionEnterSQL string
 
 // SelectionCount is what a selection would change.
 type SelectionCount struct {
@@ -49,7 +45,7 @@ func (n *SelectionCount) countAdded(ctx context.Context, home *pgxpool.Pool, sou
 		}
 		after = p.last
 		var added int64
-		if err := home.QueryRow(ctx, selectionEnterSQL, want.Kind, p.usable().keys).Scan(&added); err != nil {
+		if err := home.QueryRow(ctx, selectionSQL.Enter, want.Kind, p.usable().keys).Scan(&added); err != nil {
 			return looked, fmt.Errorf("look for rows: %w", err)
 		}
 		n.Added += added
@@ -62,7 +58,7 @@ func (n *SelectionCount) countRemoved(ctx context.Context, home *pgxpool.Pool, s
 	var looked int64
 	for after := ""; ; {
 		var keys []string
-		if err := home.QueryRow(ctx, livePageSQL, want.Kind, after, brakePage).Scan(&keys); err != nil {
+		if err := home.QueryRow(ctx, reconcileRowsSQL.LivePage, want.Kind, after, brakePage).Scan(&keys); err != nil {
 			return fmt.Errorf("read rows: %w", err)
 		}
 		if len(keys) == 0 {

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,15 +11,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-)
-
-var (
-	//go:embed verdict.sql
-	verdictSQL string
-	//go:embed settle.sql
-	settleSQL string
-	//go:embed give_up.sql
-	giveUpSQL string
 )
 
 const (
@@ -169,7 +159,7 @@ func (r *Registry) giveUp(s *settling, refusal error) error {
 	c, reason := s.claim, clean("the database refused the result: "+refusal.Error())
 	for try := 0; ; try++ {
 		ctx, cancel := context.WithTimeout(r.process.ctx, statementTimeout)
-		_, err := r.cfg.Pool.Exec(ctx, giveUpSQL, c.Kind, c.ResourceID, c.Version, c.ID, reason, s.retryAt)
+		_, err := r.cfg.Pool.Exec(ctx, claimSQL.GiveUp, c.Kind, c.ResourceID, c.Version, c.ID, reason, s.retryAt)
 		cancel()
 		if err == nil {
 			return refusal
@@ -222,7 +212,7 @@ func (r *Registry) verdicts(ctx context.Context, tx pgx.Tx, group []*settling) (
 		versions, incarnations = append(versions, s.claim.Version), append(incarnations, s.claim.Incarnation)
 		claims = append(claims, s.claim.ID)
 	}
-	rows, err := tx.Query(ctx, verdictSQL, kinds, keys, versions, claims, incarnations, ErrCancelled.Error())
+	rows, err := tx.Query(ctx, claimSQL.Verdict, kinds, keys, versions, claims, incarnations, ErrCancelled.Error())
 	if err != nil {
 		return nil, fmt.Errorf("lock rows: %w", err)
 	}

@@ -21,7 +21,7 @@ func TestSettleStatementComparesTheClaim(t *testing.T) {
 		stranger := *c
 		stranger.ID = try.id
 		run := settled{settling: &settling{claim: &stranger, outcome: published}, published: true}
-		tag, err := b.pool.Exec(t.Context(), settleSQL, settleColumns([]settled{run})...)
+		tag, err := b.pool.Exec(t.Context(), claimSQL.Settle, settleColumns([]settled{run})...)
 		if err != nil {
 			t.Fatal(err)
 		}

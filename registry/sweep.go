@@ -7,20 +7,17 @@ import (
 	"fmt"
 	"slices"
 
+	"casq/internal/queries"
+
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
 
-var (
-	//go:embed sweep_page.sql
-	sweepPageSQL string
-	//go:embed sweep.sql
-	sweepSQL string
-	//go:embed sweep_ask.sql
-	sweepAskSQL string
-	//go:embed sweep_over.sql
-	sweepOverSQL string
-)
+//go:embed sweep.sql
+var sweepText string
+
+// sweepSQL has the statements of sweep.sql.
+var sweepSQL = queries.Parse[struct{ Page, Sweep, Ask, Over, Lost string }]("registry/sweep", sweepText)
 
 const sweepPage = 10_000
 
@@ -132,7 +129,7 @@ func (p *Process) sweepClaims(ctx context.Context) error {
 // claimedPage returns the claimed rows of the page beyond (kind, key), and the
 // page's last key; nil when there was none.
 func (p *Process) claimedPage(ctx context.Context, kind, key string) (kinds, keys []string, last *Token, err error) {
-	rows, err := p.cfg.Pool.Query(ctx, sweepPageSQL, kind, key, sweepPage)
+	rows, err := p.cfg.Pool.Query(ctx, sweepSQL.Page, kind, key, sweepPage)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -153,13 +150,13 @@ func (p *Process) claimedPage(ctx context.Context, kind, key string) (kinds, key
 // jobs that led to the things; nil: a claim did.
 func (p *Process) sweepRows(ctx context.Context, kinds, keys []string, orphans []*int64) error {
 	err := pgx.BeginTxFunc(ctx, p.cfg.Pool, pgx.TxOptions{}, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, lockSQL, kinds, keys); err != nil {
+		if _, err := tx.Exec(ctx, claimSQL.Lock, kinds, keys); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, sweepAskSQL, kinds, keys, orphans); err != nil {
+		if _, err := tx.Exec(ctx, sweepSQL.Ask, kinds, keys, orphans); err != nil {
 			return err
 		}
-		rows, err := tx.Query(ctx, sweepSQL, kinds, keys, p.cfg.MaxAttempts, orphans)
+		rows, err := tx.Query(ctx, sweepSQL.Sweep, kinds, keys, p.cfg.MaxAttempts, orphans)
 		if err != nil {
 			return err
 		}
@@ -184,7 +181,7 @@ func (p *Process) sweepRows(ctx context.Context, kinds, keys []string, orphans [
 }
 
 func (p *Process) sweepStaging(ctx context.Context, kinds, keys []string) error {
-	rows, err := p.cfg.Pool.Query(ctx, sweepOverSQL, kinds, keys)
+	rows, err := p.cfg.Pool.Query(ctx, sweepSQL.Over, kinds, keys)
 	if err != nil {
 		return err
 	}

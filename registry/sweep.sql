@@ -1,9 +1,30 @@
+-- name: Page
+-- A page of the registry beyond ($1, $2), $3 rows at most: its last key, and
+-- the rows that were claimed by a process which is not alive. There is no index
+-- on claims: it would make every claim and every commit write to two indexes
+-- more, and a process dies rarely.
+WITH page AS MATERIALIZED (
+    SELECT r.kind, r.resource_id,
+           r.claim IS NOT NULL
+           AND NOT EXISTS (SELECT FROM casq.processes AS p WHERE p.id = r.claim_process AND p.dead_at IS NULL) AS left_behind
+    FROM casq.registry AS r
+    WHERE (r.kind, r.resource_id) > ($1, $2)
+    ORDER BY r.kind, r.resource_id
+    LIMIT $3
+)
+SELECT kind, resource_id, left_behind
+FROM page
+WHERE left_behind
+   OR (kind, resource_id) = (SELECT kind, resource_id FROM page ORDER BY kind DESC, resource_id DESC LIMIT 1)
+ORDER BY kind, resource_id
+
+-- name: Sweep
 -- Hands on the rows ($1, $2), which are locked already, that somebody dead had
 -- in hand: claims of processes that are not alive are given back; a row that is
 -- not claimed lost a job ($4; NULL: none is known) before it claimed, unless
 -- another sweeper was here with this job, or a newer one of the row. Jobs get
 -- their ids under the row's lock, so what came later has a higher one. Rows
--- that a live process has are left alone: see sweep_ask.sql. A version whose runs keep dying is
+-- that a live process has are left alone: see Ask. A version whose runs keep dying is
 -- failed at the limit ($3): not handed on for ever. Attempts that found nothing
 -- at the source are no such runs; they end without limit. A kind that is not defined
 -- any more has no queue for another job, and keeps no other from one.
@@ -35,3 +56,51 @@ WHERE r.kind = old.kind AND r.resource_id = old.resource_id
   AND r.synced_version IS DISTINCT FROM r.version
 RETURNING r.kind, r.resource_id, r.version, r.deleted_at IS NOT NULL,
           (r.attempts < $3 OR old.missing) AND EXISTS (SELECT FROM casq.kinds AS k WHERE k.kind = r.kind)
+
+-- name: Ask
+-- Asks the live runs that have the rows ($1, $2), which are locked already, in
+-- the name of the dead jobs ($3) that would have done so. Such a run may be of a
+-- job older than one that was swept already: if it failed, and then died with
+-- its retry, nobody else would go on.
+UPDATE casq.registry AS r
+SET asked = true, swept_job = w.job
+FROM unnest($1::text[], $2::text[], $3::bigint[]) AS w (kind, resource_id, job)
+WHERE r.kind = w.kind AND r.resource_id = w.resource_id
+  AND w.job > coalesce(r.swept_job, 0)
+  AND r.synced_version IS DISTINCT FROM r.version
+  AND EXISTS (SELECT FROM casq.processes AS p WHERE p.id = r.claim_process AND p.dead_at IS NULL)
+
+-- name: Over
+-- Of the things ($1, $2) that somebody dead had in hand, those that no run will
+-- begin again, with the claim that they had last. Whoever had it may have died
+-- after his commit and before he removed his staging, which may hold all bytes of
+-- a thing that was removed.
+SELECT r.kind, r.resource_id, r.last_claim
+FROM unnest($1::text[], $2::text[]) AS w (kind, resource_id)
+CROSS JOIN LATERAL (
+    SELECT * FROM casq.registry AS r
+    WHERE r.kind = w.kind AND r.resource_id = w.resource_id
+      AND r.claim IS NULL AND r.last_claim IS NOT NULL
+      AND (r.synced_version = r.version OR r.failed_version = r.version)
+) AS r
+
+-- name: Lost
+-- Of the runs ($1 to $6: kind, key, token, claim, incarnation, whether it is a
+-- removal), those that work for nothing, and why: the claim is another's, or the
+-- row is gone; or what they make may not be published any more, as the thing was
+-- deleted or replaced (see mayPublish); or an operator has cancelled what is asked
+-- for ($7 is what Cancel of cancel.sql writes).
+SELECT w.claim,
+       CASE WHEN r.claim IS DISTINCT FROM w.claim THEN 'fenced'
+            WHEN r.version <> w.version AND (w.deleted OR r.deleted_at IS NOT NULL OR r.incarnation <> w.incarnation) THEN 'replaced'
+            ELSE 'cancelled' END
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::uuid[], $5::bigint[], $6::boolean[])
+     AS w (kind, resource_id, version, claim, incarnation, deleted)
+LEFT JOIN LATERAL (
+    SELECT r.claim, r.version, r.incarnation, r.deleted_at, r.failed_version, r.retry_at, r.last_error
+    FROM casq.registry AS r
+    WHERE r.kind = w.kind AND r.resource_id = w.resource_id
+) AS r ON true
+WHERE r.claim IS DISTINCT FROM w.claim
+   OR r.version <> w.version AND (w.deleted OR r.deleted_at IS NOT NULL OR r.incarnation <> w.incarnation)
+   OR r.failed_version = r.version AND r.retry_at IS NULL AND r.last_error = $7

@@ -10,16 +10,16 @@ import (
 	"slices"
 
 	"casq/eventlog"
+	"casq/internal/queries"
 
 	"github.com/jackc/pgx/v5"
 )
 
-var (
-	//go:embed transpose.sql
-	transposeSQL string
-	//go:embed transpose_prompt.sql
-	transposePromptSQL string
-)
+//go:embed transpose.sql
+var transposeText string
+
+// transposeSQL has the statements of transpose.sql.
+var transposeSQL = queries.Parse[struct{ Transpose, Prompt string }]("registry/transpose", transposeText)
 
 // Transposer turns the log into registry rows and jobs. It is the consumer of
 // the cursor "registry".
@@ -41,7 +41,7 @@ func (t *Transposer) Apply(ctx context.Context, tx pgx.Tx, batch eventlog.Batch)
 		return err
 	}
 	intents := collapse(batch.Events, selections)
-	rows, err := tx.Query(ctx, transposeSQL, columns(intents, batch)...)
+	rows, err := tx.Query(ctx, transposeSQL.Transpose, columns(intents, batch)...)
 	if err != nil {
 		return fmt.Errorf("transpose %d things: %w", len(intents), err)
 	}
@@ -80,7 +80,7 @@ func yield(ctx context.Context, tx pgx.Tx, jobs []Job, intents []intent) error {
 	if len(keys) == 0 {
 		return nil
 	}
-	rows, err := tx.Query(ctx, transposePromptSQL, kinds, keys)
+	rows, err := tx.Query(ctx, transposeSQL.Prompt, kinds, keys)
 	if err != nil {
 		return fmt.Errorf("look for jobs in whose place a backfill comes: %w", err)
 	}

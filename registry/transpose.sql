@@ -1,3 +1,4 @@
+-- name: Transpose
 -- One intent per thing, in key order ($1 to $6: kind, key, event id, deleted,
 -- number of deletes, payload; $7 life, $8 tick; $9 whether it was created, $10
 -- scope, $11 whether it only ends what is there). An event that is not newer than
@@ -36,3 +37,19 @@ SET version = nextval('casq.registry_version'),
     attempts = 0, last_error = NULL, retry_at = NULL
 WHERE r.deleted_at IS NULL OR (excluded.life, excluded.event_id) > (r.life, r.event_id)
 RETURNING kind, resource_id, version, deleted_at IS NOT NULL
+
+-- name: Prompt
+-- Those of some resources (kinds $1, keys $2) that have a prompt job which has not
+-- ended. OFFSET 0: a resource's jobs are found by their index, and never by a join
+-- with all that wait.
+SELECT w.kind, w.key
+FROM unnest($1::text[], $2::text[]) AS w (kind, key)
+WHERE EXISTS (
+    SELECT FROM (
+        SELECT * FROM river.river_job AS j
+        WHERE j.finalized_at IS NULL
+          AND (j.args ->> 'resource_id') COLLATE "C" = w.key AND j.args ->> 'kind' = w.kind
+        OFFSET 0
+    ) AS j
+    WHERE j.kind IN ('casq_sync', 'casq_remove') AND j.priority = 1
+)

@@ -8,18 +8,16 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/queries"
 
 	"github.com/jackc/pgx/v5"
 )
 
-var (
-	//go:embed verify_look.sql
-	verifyLookSQL string
-	//go:embed verify_done.sql
-	verifyDoneSQL string
-	//go:embed verify_repair.sql
-	verifyRepairSQL string
-)
+//go:embed verify.sql
+var verifyText string
+
+// verifySQL has the statements of verify.sql.
+var verifySQL = queries.Parse[struct{ Look, Done, Repair, One, Page string }]("registry/verify", verifyText)
 
 // ErrNotInPlace says that a version is not in place, so that there is nothing
 // to verify: it is still to be copied, or the thing was removed.
@@ -47,7 +45,7 @@ type InPlace struct {
 func (r *Registry) InPlace(ctx context.Context, t Token) (InPlace, error) {
 	var p InPlace
 	var synced bool
-	err := r.cfg.Pool.QueryRow(ctx, verifyLookSQL, t.Kind, t.ResourceID, t.Version).
+	err := r.cfg.Pool.QueryRow(ctx, verifySQL.Look, t.Kind, t.ResourceID, t.Version).
 		Scan(&p.Version, &p.Payload, &p.Checksum, &p.Removed, &synced, &p.VerifiedAt, &p.Now,
 			&p.Of.Name, &p.Of.Transfer, &p.Of.Queue, &p.Of.Prefix, &p.Of.SourcePrefix)
 	switch {
@@ -65,7 +63,7 @@ func (r *Registry) InPlace(ctx context.Context, t Token) (InPlace, error) {
 // [InPlace].Now of the look before it was read. [ErrSuperseded] says that it is
 // not the row's any more: nothing was written.
 func (r *Registry) Verified(ctx context.Context, t Token, began time.Time) error {
-	tag, err := r.cfg.Pool.Exec(ctx, verifyDoneSQL, t.Kind, t.ResourceID, t.Version, began)
+	tag, err := r.cfg.Pool.Exec(ctx, verifySQL.Done, t.Kind, t.ResourceID, t.Version, began)
 	if err != nil {
 		return fmt.Errorf("note that %s %q is verified: %w", t.Kind, t.ResourceID, err)
 	}
@@ -82,7 +80,7 @@ func (r *Registry) Verified(ctx context.Context, t Token, began time.Time) error
 func (r *Registry) Repair(ctx context.Context, t Token, fresh bool) (version int64, err error) {
 	err = pgx.BeginFunc(ctx, r.cfg.Pool, func(tx pgx.Tx) error {
 		job := Job{Token: t}
-		err := tx.QueryRow(ctx, verifyRepairSQL, t.Kind, t.ResourceID, t.Version, fresh).Scan(&job.Version, &job.Deleted)
+		err := tx.QueryRow(ctx, verifySQL.Repair, t.Kind, t.ResourceID, t.Version, fresh).Scan(&job.Version, &job.Deleted)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return ErrSuperseded
 		}

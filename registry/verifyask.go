@@ -3,20 +3,12 @@ package registry
 import (
 	"cmp"
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-)
-
-var (
-	//go:embed verify_one.sql
-	verifyOneSQL string
-	//go:embed verify_page.sql
-	verifyPageSQL string
 )
 
 // Checks queues verifications in a transaction that is under way.
@@ -42,7 +34,7 @@ type VerifyOptions struct {
 func VerifyOne(ctx context.Context, pool *pgxpool.Pool, checks Checks, kind, resourceID string) (version int64, err error) {
 	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		var inPlace bool
-		err := tx.QueryRow(ctx, verifyOneSQL, kind, resourceID).Scan(&version, &inPlace)
+		err := tx.QueryRow(ctx, verifySQL.One, kind, resourceID).Scan(&version, &inPlace)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):
 			return fmt.Errorf("%w: %s %q", ErrNoRow, kind, resourceID)
@@ -93,7 +85,7 @@ func VerifyKind(ctx context.Context, pool *pgxpool.Pool, checks Checks, kind str
 // had, and its last key; after itself when it was empty.
 func verifyPage(ctx context.Context, tx pgx.Tx, kind, after string, size int, olderThan time.Duration) (tokens []Token, rows int, last string, err error) {
 	last = after
-	result, err := tx.Query(ctx, verifyPageSQL, kind, after, size, olderThan)
+	result, err := tx.Query(ctx, verifySQL.Page, kind, after, size, olderThan)
 	if err != nil {
 		return nil, 0, last, err
 	}

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
 	"slices"
 	"time"
@@ -10,9 +9,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
-
-//go:embed lost.sql
-var lostSQL string
 
 // watchInterval is how often held claims are looked at. Work that is done
 // within one costs no look at all; the rest costs a look-up by key for each
@@ -23,7 +19,7 @@ const watchInterval = time.Second
 // watchPage is how many claims are looked at in one statement.
 const watchPage = 1000
 
-// causes are lost.sql's words.
+// causes are sweepSQL.Lost's words.
 var causes = map[string]error{"fenced": ErrFenced, "replaced": ErrReplaced, "cancelled": ErrCancelled}
 
 // held is a claim whose work is under way.
@@ -59,7 +55,7 @@ func (p *Process) watchPage(ctx context.Context, claims []*Claim) error {
 		kinds, keys, ids = append(kinds, c.Kind), append(keys, c.ResourceID), append(ids, c.ID)
 		versions, incarnations, deleted = append(versions, c.Version), append(incarnations, c.Incarnation), append(deleted, c.Deleted)
 	}
-	rows, err := p.cfg.Pool.Query(ctx, lostSQL, kinds, keys, versions, ids, incarnations, deleted, ErrCancelled.Error())
+	rows, err := p.cfg.Pool.Query(ctx, sweepSQL.Lost, kinds, keys, versions, ids, incarnations, deleted, ErrCancelled.Error())
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"strings"
@@ -16,9 +15,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 )
-
-//go:embed kinds.sql
-var kindsSQL string
 
 func kindCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -69,7 +65,7 @@ type listedKind struct {
 }
 
 func (h *home) listKinds(ctx context.Context, cmd *cobra.Command) error {
-	rows, err := h.Query(ctx, kindsSQL)
+	rows, err := h.Query(ctx, reportSQL.Kinds)
 	if err != nil {
 		return fmt.Errorf("list kinds: %w", err)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,9 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 )
-
-//go:embed hindrance.sql
-var hindranceSQL string
 
 const (
 	// pollInterval is how often what is waited for is looked at.
@@ -110,7 +106,7 @@ func (w *waiting) hindrance(ctx context.Context) (string, error) {
 	var alive bool
 	var silent float64
 	var paused, known []string
-	if err := w.QueryRow(ctx, hindranceSQL, w.queues).Scan(&alive, &silent, &paused, &known); err != nil {
+	if err := w.QueryRow(ctx, statusSQL.Hindrance, w.queues).Scan(&alive, &silent, &paused, &known); err != nil {
 		return "", fmt.Errorf("look for workers: %w", err)
 	}
 	silence := time.Duration(silent * float64(time.Second)).Round(time.Second)

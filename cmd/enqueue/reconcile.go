@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"casq/cmd/internal/cli"
+	"casq/internal/queries"
 	"casq/registry"
 
 	"github.com/jackc/pgx/v5"
@@ -17,7 +18,12 @@ import (
 )
 
 //go:embed report.sql
-var reportSQL string
+var reportText string
+
+// reportSQL has the statements of report.sql.
+var reportSQL = queries.Parse[struct {
+	Report, Kinds, RefreshState, RefreshDrift, Failures, Selection, Selecting, Verified string
+}]("enqueue/report", reportText)
 
 func reconcileCommand() *cobra.Command {
 	var request registry.Request
@@ -156,7 +162,7 @@ func (h *home) reconcile(ctx context.Context, cmd *cobra.Command, request regist
 }
 
 func (h *home) readReport(ctx context.Context, r *reconciled) error {
-	err := h.QueryRow(ctx, reportSQL, r.Run, mostNamed).Scan(&r.State, &r.Phase, &r.Waiting, &r.Report, &r.Orphans, &r.Parts)
+	err := h.QueryRow(ctx, reportSQL.Report, r.Run, mostNamed).Scan(&r.State, &r.Phase, &r.Waiting, &r.Report, &r.Orphans, &r.Parts)
 	if err != nil {
 		return fmt.Errorf("read the report of run %d: %w", r.Run, err)
 	}

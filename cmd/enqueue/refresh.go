@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"strconv"
@@ -15,13 +14,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
-)
-
-var (
-	//go:embed refresh_state.sql
-	refreshStateSQL string
-	//go:embed refresh_drift.sql
-	refreshDriftSQL string
 )
 
 // refresh is the command line of enqueue refresh.
@@ -150,7 +142,7 @@ func (h *home) awaitRecount(ctx context.Context, cmd *cobra.Command, r refresh, 
 	defer waits.stop()
 	for {
 		began := time.Now()
-		err := h.QueryRow(ctx, refreshStateSQL, scan).
+		err := h.QueryRow(ctx, reportSQL.RefreshState, scan).
 			Scan(&s.Open, &s.Total, &s.Done, &s.Failed, &s.Differ, &s.Reason, &s.Host, &s.Rows, &s.Tick, &s.Took)
 		if err != nil {
 			return s, fmt.Errorf("look how far the recount is: %w", waits.failed(ctx, err))
@@ -171,7 +163,7 @@ func (h *home) awaitRecount(ctx context.Context, cmd *cobra.Command, r refresh, 
 }
 
 func (h *home) drift(ctx context.Context, scan int64, only bool) ([]drifting, error) {
-	rows, err := h.Query(ctx, refreshDriftSQL, scan, only, mostNamed)
+	rows, err := h.Query(ctx, reportSQL.RefreshDrift, scan, only, mostNamed)
 	if err != nil {
 		return nil, fmt.Errorf("read what the recount came to: %w", err)
 	}

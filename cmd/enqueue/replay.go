@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"time"
@@ -14,9 +13,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 )
-
-//go:embed failures.sql
-var failuresSQL string
 
 // replayable is the cursor whose failures can be replayed.
 const replayable = "registry"
@@ -81,7 +77,7 @@ type failures struct {
 
 // failures counts the open failures; of everything when kind and key are nil.
 func (h *home) failures(ctx context.Context, kind, key *string) ([]failures, error) {
-	rows, err := h.Query(ctx, failuresSQL, kind, key)
+	rows, err := h.Query(ctx, reportSQL.Failures, kind, key)
 	if err != nil {
 		return nil, fmt.Errorf("count failures: %w", err)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"strconv"
@@ -15,9 +14,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 )
-
-//go:embed near.sql
-var nearSQL string
 
 func resyncCommand() *cobra.Command {
 	var r resync
@@ -205,7 +201,7 @@ func (h *home) checkKey(ctx context.Context, kind, key string) error {
 
 // nearest names keys that somebody may have meant.
 func (h *home) nearest(ctx context.Context, kind, key string) error {
-	rows, err := h.Query(ctx, nearSQL, kind, key)
+	rows, err := h.Query(ctx, statusSQL.Near, kind, key)
 	if err != nil {
 		return fmt.Errorf("look for keys near it: %w", err)
 	}

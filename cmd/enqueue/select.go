@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,13 +14,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
-)
-
-var (
-	//go:embed selection.sql
-	selectionSQL string
-	//go:embed selecting.sql
-	selectingSQL string
 )
 
 // mostScopes bounds the scopes that are named in a line.
@@ -134,7 +126,7 @@ func (h *home) showSelections(ctx context.Context, cmd *cobra.Command, kind stri
 		}
 		one = &kind
 	}
-	rows, err := h.Query(ctx, selectionSQL, one)
+	rows, err := h.Query(ctx, reportSQL.Selection, one)
 	if err != nil {
 		return fmt.Errorf("read selections: %w", err)
 	}
@@ -230,7 +222,7 @@ func (h *home) awaitSelection(ctx context.Context, cmd *cobra.Command, p patienc
 		return text, err
 	}
 	defer w.close()
-	left, err := w.conn.Exec(ctx, selectingSQL, result.Kind)
+	left, err := w.conn.Exec(ctx, reportSQL.Selecting, result.Kind)
 	if err != nil {
 		return text, fmt.Errorf("note what to wait for: %w", err)
 	}

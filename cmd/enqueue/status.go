@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/queries"
 	"casq/jobs"
 
 	"github.com/google/uuid"
@@ -16,16 +17,11 @@ import (
 	"github.com/spf13/cobra"
 )
 
-var (
-	//go:embed lag.sql
-	lagSQL string
-	//go:embed open_runs.sql
-	openRunsSQL string
-	//go:embed open_recounts.sql
-	openRecountsSQL string
-	//go:embed counter_lag.sql
-	counterLagSQL string
-)
+//go:embed status.sql
+var statusText string
+
+// statusSQL has the statements of status.sql.
+var statusSQL = queries.Parse[struct{ Lag, OpenRuns, OpenRecounts, CounterLag, Hindrance, Waited, Why, Near string }]("enqueue/status", statusText)
 
 // mostLag is how far events beyond a cursor are counted.
 const mostLag = 10_000
@@ -171,13 +167,13 @@ func (h *home) status(ctx context.Context) (s status, err error) {
 	if s.Failures, err = h.failures(ctx, nil, nil); err != nil {
 		return s, err
 	}
-	if s.Runs, err = list[openRun](ctx, h, openRunsSQL); err != nil {
+	if s.Runs, err = list[openRun](ctx, h, statusSQL.OpenRuns); err != nil {
 		return s, fmt.Errorf("read the reconcile runs: %w", err)
 	}
-	if s.Counters, err = list[counterLag](ctx, h, counterLagSQL); err != nil {
+	if s.Counters, err = list[counterLag](ctx, h, statusSQL.CounterLag); err != nil {
 		return s, fmt.Errorf("read how far the counters are: %w", err)
 	}
-	if s.Recounts, err = list[openRecount](ctx, h, openRecountsSQL); err != nil {
+	if s.Recounts, err = list[openRecount](ctx, h, statusSQL.OpenRecounts); err != nil {
 		return s, fmt.Errorf("read the recounts: %w", err)
 	}
 	if err := h.logStatus(ctx, &s); err != nil {
@@ -224,7 +220,7 @@ func (h *home) logStatus(ctx context.Context, s *status) error {
 }
 
 func (c *cursor) measure(ctx context.Context, source *pgxpool.Pool) error {
-	err := source.QueryRow(ctx, lagSQL, c.Tick, c.Mark, c.Page, mostLag).Scan(&c.Behind)
+	err := source.QueryRow(ctx, statusSQL.Lag, c.Tick, c.Mark, c.Page, mostLag).Scan(&c.Behind)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("count the events beyond cursor %s: %w", c.Name, err)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"strings"
@@ -15,9 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 )
-
-//go:embed verified.sql
-var verifiedSQL string
 
 func verifyCommand() *cobra.Command {
 	var v verify
@@ -169,7 +165,7 @@ func (h *home) awaitVerified(ctx context.Context, cmd *cobra.Command, p patience
 	defer waits.stop()
 	for {
 		began := time.Now()
-		err := h.QueryRow(ctx, verifiedSQL, kind, after, newest, mostNamed).Scan(&v.Open, &v.Same, &v.Again, &v.Failed, &v.Named)
+		err := h.QueryRow(ctx, reportSQL.Verified, kind, after, newest, mostNamed).Scan(&v.Open, &v.Same, &v.Again, &v.Failed, &v.Named)
 		if err != nil {
 			return v, fmt.Errorf("look what became of the verifications: %w", waits.failed(ctx, err))
 		}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"strings"
@@ -15,9 +14,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 )
-
-//go:embed waited.sql
-var waitedSQL string
 
 // mostNamed bounds the things that are named.
 const mostNamed = 20
@@ -113,7 +109,7 @@ func (w *waiter) wait(ctx context.Context, cmd *cobra.Command, p patience, h *ho
 
 // look takes what is done off the list, and returns how much that was.
 func (w *waiter) look(ctx context.Context, o *outcome) (done int64, err error) {
-	rows, err := w.conn.Query(ctx, waitedSQL)
+	rows, err := w.conn.Query(ctx, statusSQL.Waited)
 	if err != nil {
 		return 0, err
 	}

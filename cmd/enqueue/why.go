@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
 	"time"
 
@@ -10,9 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 )
-
-//go:embed why.sql
-var whySQL string
 
 func whyCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -51,7 +47,7 @@ type reason struct {
 
 func (h *home) why(ctx context.Context, cmd *cobra.Command, kind, key string) error {
 	r := reason{Kind: kind, ResourceID: key}
-	err := h.QueryRow(ctx, whySQL, kind, key).Scan(&r.Why, &r.Status, &r.Version, &r.SyncedVersion, &r.Attempts,
+	err := h.QueryRow(ctx, statusSQL.Why, kind, key).Scan(&r.Why, &r.Status, &r.Version, &r.SyncedVersion, &r.Attempts,
 		&r.LastError, &r.RetryAt, &r.DeletedAt)
 	if err != nil {
 		return fmt.Errorf("ask why: %w", err)

@@ -14,7 +14,7 @@ import (
 // not changed is a step that lasts. A holder that has nothing to do writes
 // nothing, and nobody expects it to: see [Cursor.watch].
 //
-// The beat is written on another connection than the batch; beat.sql changes no
+// The beat is written on another connection than the batch; cursorSQL.Beat changes no
 // key and meets the batch's own change of the row only for a moment.
 func (h *holder) attend(ctx context.Context, cancel context.CancelCauseFunc) {
 	ticker := time.NewTicker(h.cfg.Lease / 3)
@@ -45,7 +45,7 @@ func (h *holder) attend(ctx context.Context, cancel context.CancelCauseFunc) {
 func (h *holder) beat(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, h.cfg.Lease/3)
 	defer cancel()
-	moved, err := h.cfg.Home.Exec(ctx, beatSQL, h.cfg.Name, h.epoch)
+	moved, err := h.cfg.Home.Exec(ctx, cursorSQL.Beat, h.cfg.Name, h.epoch)
 	if err != nil {
 		h.log.DebugContext(ctx, "cannot show a sign of life", "err", err)
 		return nil

@@ -3,6 +3,7 @@ package cursor
 import (
 	"cmp"
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,11 +13,20 @@ import (
 	"casq/eventlog"
 	"casq/internal/lease"
 	"casq/internal/portion"
+	"casq/internal/queries"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
 )
+
+//go:embed cursor.sql
+var cursorText string
+
+// cursorSQL has the statements of cursor.sql.
+var cursorSQL = queries.Parse[struct {
+	Begin, Look, End, Take, Check, Move, Beat, Lasterror, Fail, Reset, Lag string
+}]("cursor", cursorText)
 
 // A Consumer applies batches of events. Apply writes in tx and nowhere else:
 // tx also moves the cursor, so the batch takes effect once or not at all.

@@ -46,7 +46,7 @@ func (h *holder) enter(ctx context.Context, tx pgx.Tx) error {
 	var batch pgx.Batch
 	batch.Queue(lockBatchSQL, h.cfg.Name)
 	p := &h.stored
-	batch.Queue(checkSQL, h.cfg.Name, p.Life.Ordinal, p.Life.ID, p.Tick, p.Mark, p.ToTick, p.ToMark, p.Page)
+	batch.Queue(cursorSQL.Check, h.cfg.Name, p.Life.Ordinal, p.Life.ID, p.Tick, p.Mark, p.ToTick, p.ToMark, p.Page)
 	results := tx.SendBatch(ctx, &batch)
 	defer results.Close()
 	if _, err := results.Exec(); err != nil {
@@ -71,7 +71,7 @@ func (h *holder) move(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) erro
 	if n := len(batch.Events); n > 0 {
 		newest = batch.Events[n-1].OccurredAt
 	}
-	moved, err := tx.Exec(ctx, moveSQL, h.cfg.Name, h.epoch,
+	moved, err := tx.Exec(ctx, cursorSQL.Move, h.cfg.Name, h.epoch,
 		p.Life.Ordinal, p.Life.ID, p.Tick, p.Mark, p.ToTick, p.Page,
 		to.Life.Ordinal, to.Life.ID, to.Tick, to.Mark, to.ToTick, to.ToMark, to.Page, p.ToMark, newest)
 	if err != nil {

@@ -2,7 +2,6 @@ package cursor
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -22,25 +21,6 @@ import (
 const (
 	epochSQL     = "SELECT epoch FROM casq.cursors WHERE name = $1"
 	lockBatchSQL = "SELECT pg_advisory_xact_lock(hashtextextended('casq.cursor.batch.' || $1, 0))"
-)
-
-var (
-	//go:embed begin.sql
-	beginSQL string
-	//go:embed look.sql
-	lookSQL string
-	//go:embed end.sql
-	endSQL string
-	//go:embed take.sql
-	takeSQL string
-	//go:embed check.sql
-	checkSQL string
-	//go:embed move.sql
-	moveSQL string
-	//go:embed beat.sql
-	beatSQL string
-	//go:embed lasterror.sql
-	lastErrorSQL string
 )
 
 // holder is the active cursor: a connection of its own, an epoch, and the
@@ -132,7 +112,7 @@ func (h *holder) say(ctx context.Context, why error) {
 	if why != nil {
 		text = new(strings.ReplaceAll(strings.ToValidUTF8(database.Explain(why), "?"), "\x00", "?"))
 	}
-	if _, err := h.cfg.Home.Exec(ctx, lastErrorSQL, h.cfg.Name, h.epoch, text); err != nil {
+	if _, err := h.cfg.Home.Exec(ctx, cursorSQL.Lasterror, h.cfg.Name, h.epoch, text); err != nil {
 		h.log.DebugContext(ctx, "cannot store the error", "err", err)
 	}
 }

@@ -2,15 +2,11 @@ package cursor
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
 	"time"
 
 	"casq/eventlog"
 )
-
-//go:embed lag.sql
-var lagSQL string
 
 // freshness is what a holder knows of the newest tick, by its own clock alone:
 // those of the source's hosts may be apart. A log that nobody takes ticks of looks
@@ -54,7 +50,7 @@ func (h *holder) tellLag(ctx context.Context, now time.Time) error {
 
 // storeLag has the row say that all is applied up to now, or up to some time ago.
 func (h *holder) storeLag(ctx context.Context, current bool, age time.Duration) error {
-	if _, err := h.conn.Exec(ctx, lagSQL, h.cfg.Name, h.epoch, current, age); err != nil {
+	if _, err := h.conn.Exec(ctx, cursorSQL.Lag, h.cfg.Name, h.epoch, current, age); err != nil {
 		return fmt.Errorf("store how far the log is applied: %w", err)
 	}
 	h.newest.told = current

@@ -2,7 +2,6 @@ package cursor
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
 	"slices"
 	"strconv"
@@ -13,9 +12,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 )
-
-//go:embed fail.sql
-var failSQL string
 
 const (
 	// mostReason bounds the reason that is stored with a failure, in bytes.
@@ -123,7 +119,7 @@ func (p *parting) insert(ctx context.Context, e eventlog.Event, reason, code str
 		text := string(e.Payload)
 		payload = &text
 	}
-	_, err := p.tx.Exec(ctx, failSQL, p.cfg.Name, p.batch.Life.Ordinal, e.ID, p.batch.Tick, e.Kind, e.ResourceID,
+	_, err := p.tx.Exec(ctx, cursorSQL.Fail, p.cfg.Name, p.batch.Life.Ordinal, e.ID, p.batch.Tick, e.Kind, e.ResourceID,
 		e.ScopeID, e.Op, payload, e.OccurredAt, reason, code, p.trouble.tries+1)
 	return err
 }

@@ -2,7 +2,6 @@ package cursor
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"time"
@@ -13,9 +12,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
-
-//go:embed reset.sql
-var resetSQL string
 
 // A Rewinder is a [Consumer] that can make good for what a log that was lost in
 // part, or pruned, does not tell. Rewound writes in tx, which also moves the
@@ -67,7 +63,7 @@ func (h *holder) beginOver(ctx context.Context, rewinder Rewinder) error {
 
 // begin stores the first position, unless another has done so.
 func begin(ctx context.Context, db execer, name string, at eventlog.Position) (inserted bool, err error) {
-	tag, err := db.Exec(ctx, beginSQL, name, at.System, at.Life.Ordinal, at.Life.ID, at.Tick, at.Mark)
+	tag, err := db.Exec(ctx, cursorSQL.Begin, name, at.System, at.Life.Ordinal, at.Life.ID, at.Tick, at.Mark)
 	if err != nil {
 		return false, fmt.Errorf("store the first position of cursor %s: %w", name, err)
 	}
@@ -156,7 +152,7 @@ func reset(ctx context.Context, tx pgx.Tx, source eventlog.DB, name string) (eve
 		return eventlog.Rewind{}, fmt.Errorf("wait for the batch before: %w", err)
 	}
 	var p eventlog.Position
-	err := tx.QueryRow(ctx, resetSQL, name).Scan(
+	err := tx.QueryRow(ctx, cursorSQL.Reset, name).Scan(
 		&p.System, &p.Life.Ordinal, &p.Life.ID, &p.Tick, &p.Mark, &p.ToTick, &p.ToMark, &p.Page)
 	if errors.Is(err, pgx.ErrNoRows) {
 		w, err := reader.StartOver(ctx, nil)

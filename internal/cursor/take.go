@@ -54,7 +54,7 @@ func (h *holder) take(ctx context.Context, epoch int64) (ok bool, err error) {
 	h.end(ctx, before)
 	h.cfg.Hook("take:ended")
 	p := &h.stored
-	err = h.conn.QueryRow(ctx, takeSQL, h.cfg.Name, h.leaser.ID(), before.epoch).Scan(&h.epoch,
+	err = h.conn.QueryRow(ctx, cursorSQL.Take, h.cfg.Name, h.leaser.ID(), before.epoch).Scan(&h.epoch,
 		&p.System, &p.Life.Ordinal, &p.Life.ID, &p.Tick, &p.Mark, &p.ToTick, &p.ToMark, &p.Page)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil
@@ -75,7 +75,7 @@ func (h *holder) end(ctx context.Context, before sight) {
 	if !before.alive || before.started == nil {
 		return
 	}
-	_, err := h.conn.Exec(ctx, endSQL, before.pid, before.started)
+	_, err := h.conn.Exec(ctx, cursorSQL.End, before.pid, before.started)
 	if err != nil {
 		h.log.WarnContext(ctx, "cannot end the session of the holder before", "session", *before.pid,
 			"code", database.Code(err), "err", err)

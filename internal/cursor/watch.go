@@ -26,7 +26,7 @@ type sight struct {
 func (c *Cursor) look(ctx context.Context, db eventlog.DB) (sight, error) {
 	var s sight
 	p := &s.position
-	err := db.QueryRow(ctx, lookSQL, c.cfg.Name).Scan(&s.epoch, &s.beat, &s.holder, &s.pid, &s.started, &s.alive,
+	err := db.QueryRow(ctx, cursorSQL.Look, c.cfg.Name).Scan(&s.epoch, &s.beat, &s.holder, &s.pid, &s.started, &s.alive,
 		&p.System, &p.Life.Ordinal, &p.Life.ID, &p.Tick, &p.Mark, &p.ToTick, &p.ToMark, &p.Page)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return s, fmt.Errorf("look at cursor %s: %w", c.cfg.Name, err)

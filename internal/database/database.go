@@ -16,11 +16,19 @@ import (
 	"syscall"
 	"time"
 
+	"casq/internal/queries"
+
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sys/unix"
 )
+
+//go:embed database.sql
+var databaseText string
+
+// databaseSQL has the statements of database.sql.
+var databaseSQL = queries.Parse[struct{ Settings, Identity string }]("database", databaseText)
 
 // IdleInTransaction is how long a session may hold its locks without sending a
 // statement. Without it a process that is stopped inside a transaction blocks
@@ -122,13 +130,10 @@ func configure(config *pgx.ConnConfig, opts Options) error {
 	return nil
 }
 
-//go:embed settings.sql
-var settingsSQL string
-
 // setRest sets what a server may refuse to know, or to let this role set, when a
 // session begins.
 func setRest(ctx context.Context, conn *pgconn.PgConn) error {
-	if _, err := conn.Exec(ctx, settingsSQL).ReadAll(); err != nil {
+	if _, err := conn.Exec(ctx, databaseSQL.Settings).ReadAll(); err != nil {
 		return fmt.Errorf("set what the role or the database sets otherwise: %w", err)
 	}
 	return nil
@@ -169,14 +174,11 @@ func Wait(ctx context.Context, pool *pgxpool.Pool, name string, logger *slog.Log
 	}
 }
 
-//go:embed identity.sql
-var identitySQL string
-
 // Identity names a database, for what it shares with others, such as Redis. The
 // name stays the same across a failover; a dump that was restored elsewhere has
 // another.
 func Identity(ctx context.Context, pool *pgxpool.Pool) (name string, err error) {
-	if err := pool.QueryRow(ctx, identitySQL).Scan(&name); err != nil {
+	if err := pool.QueryRow(ctx, databaseSQL.Identity).Scan(&name); err != nil {
 		return "", fmt.Errorf("look which database this is: %w", err)
 	}
 	return name, nil

@@ -24,7 +24,9 @@ func TestAPeerThatIsGoneIsGivenUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	configure(config, Options{})
+	if err := configure(config, Options{}); err != nil {
+		t.Fatal(err)
+	}
 	if config.ConnectTimeout != 7*time.Second {
 		t.Errorf("the URL's connect_timeout is %v", config.ConnectTimeout)
 	}

@@ -4,7 +4,7 @@
 // Any number of processes may do it at once, and each may stop anywhere: every
 // transaction deletes a bounded number, and leaves what it found true. What has
 // to be kept, and in which order things go, is said in casq/eventlog for the
-// log, and in purge.sql for tombstones.
+// log, and in retentionSQL.Purge for tombstones.
 package retention
 
 import (
@@ -18,31 +18,19 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/queries"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-var (
-	//go:embed tombstones.sql
-	tombstonesSQL string
-	//go:embed floors.sql
-	floorsSQL string
-	//go:embed lock.sql
-	lockSQL string
-	//go:embed purge.sql
-	purgeSQL string
-	//go:embed runs.sql
-	runsSQL string
-	//go:embed failures.sql
-	failuresSQL string
-	//go:embed refreshes.sql
-	refreshesSQL string
-	//go:embed unchanged.sql
-	unchangedSQL string
-	//go:embed scans.sql
-	scansSQL string
-)
+//go:embed retention.sql
+var retentionText string
+
+// retentionSQL has the statements of retention.sql.
+var retentionSQL = queries.Parse[struct {
+	Tombstones, Floors, Lock, Purge, Runs, Failures, Refreshes, Unchanged, Scans string
+}]("retention", retentionText)
 
 // The defaults of [Config].
 const (
@@ -111,11 +99,11 @@ func (c Config) round(ctx context.Context) error {
 	}
 	pruned, errLog := eventlog.Prune(ctx, c.Home, c.Events, eventlog.Pruning{})
 	purged, errTombstones := c.purge(ctx)
-	runs, errRuns := c.drop(ctx, runsSQL, c.Reports, "reports")
-	failures, errFailures := c.drop(ctx, failuresSQL, c.Reports, "replayed events")
-	same, errSame := c.drop(ctx, unchangedSQL, min(unchanged, c.Recounts), "certificates of what was right")
-	refreshes, errRefreshes := c.drop(ctx, refreshesSQL, c.Recounts, "certificates of recounts")
-	scans, errScans := c.drop(ctx, scansSQL, c.Recounts, "recounts")
+	runs, errRuns := c.drop(ctx, retentionSQL.Runs, c.Reports, "reports")
+	failures, errFailures := c.drop(ctx, retentionSQL.Failures, c.Reports, "replayed events")
+	same, errSame := c.drop(ctx, retentionSQL.Unchanged, min(unchanged, c.Recounts), "certificates of what was right")
+	refreshes, errRefreshes := c.drop(ctx, retentionSQL.Refreshes, c.Recounts, "certificates of recounts")
+	scans, errScans := c.drop(ctx, retentionSQL.Scans, c.Recounts, "recounts")
 	refreshes += same
 	if pruned.Ticks+pruned.Events+purged+runs+failures+refreshes+scans > 0 {
 		c.Logger.InfoContext(ctx, "deleted what was kept for long enough", "ticks", pruned.Ticks, "events", pruned.Events,
@@ -141,7 +129,7 @@ func (c Config) purge(ctx context.Context) (total int64, err error) {
 
 func (c Config) purgeBatch(ctx context.Context) (found int, purged int64, err error) {
 	var kinds, keys []string
-	rows, err := c.Home.Query(ctx, tombstonesSQL, c.Tombstones, c.Batch)
+	rows, err := c.Home.Query(ctx, retentionSQL.Tombstones, c.Tombstones, c.Batch)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -154,13 +142,13 @@ func (c Config) purgeBatch(ctx context.Context) (found int, purged int64, err er
 		return 0, 0, err
 	}
 	err = pgx.BeginTxFunc(ctx, c.Home, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, floorsSQL, kinds); err != nil {
+		if _, err := tx.Exec(ctx, retentionSQL.Floors, kinds); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, lockSQL, kinds); err != nil {
+		if _, err := tx.Exec(ctx, retentionSQL.Lock, kinds); err != nil {
 			return err
 		}
-		return tx.QueryRow(ctx, purgeSQL, kinds, keys, c.Tombstones).Scan(&purged)
+		return tx.QueryRow(ctx, retentionSQL.Purge, kinds, keys, c.Tombstones).Scan(&purged)
 	})
 	return len(keys), purged, err
 }

@@ -196,8 +196,8 @@ func TestCertificatesOfWhatWasRightGoSoon(t *testing.T) {
 		SELECT 'artifact', whole, in_parts, false, 1, 1, clock_timestamp() - minutes * interval '1 minute'
 		FROM (VALUES (true, false, 70), (true, false, 50), (false, false, 70), (true, true, NULL), (true, true, 70)) AS s (whole, in_parts, minutes)`)
 	//nolint:dupword // these are values
-	b.exec(t, `INSERT INTO casq.scans (kind, whole, compare, part, part_of, floor_life, floor_tick, finished_at)
-		SELECT 'artifact', false, false, 'table', w.id, 1, 1, clock_timestamp() - interval '70 minutes'
+	b.exec(t, `INSERT INTO casq.scans (whole, kind, compare, part, part_of, floor_life, floor_tick, finished_at)
+		SELECT false, 'artifact', false, 'table', w.id, 1, 1, clock_timestamp() - interval '70 minutes'
 		FROM casq.scans AS w WHERE w.in_parts ORDER BY w.id`)
 	b.exec(t, `INSERT INTO casq.refreshes (scan, kind, scope_id, shard, state, finished_at, old_size, new_size, old_items, new_items)
 		SELECT s.id, 'artifact', scope, CASE WHEN scope IS NOT NULL THEN 0 END, 'done', now(), 1, size, 1, 1
@@ -212,10 +212,10 @@ func TestCertificatesOfWhatWasRightGoSoon(t *testing.T) {
 func TestPartsOfARecountThatIsUnderWayStay(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, `INSERT INTO casq.scans (kind, whole, in_parts, compare, floor_life, floor_tick, finished_at)
-		VALUES ('artifact', true, true, false, 1, 1, NULL), ('artifact', true, true, false, 1, 1, clock_timestamp() - interval '50 hours')`)
-	b.exec(t, `INSERT INTO casq.scans (kind, whole, compare, part, part_of, floor_life, floor_tick, finished_at)
-		SELECT 'artifact', false, false, 'table', w.id, 1, 1, clock_timestamp() - interval '60 hours' FROM casq.scans AS w ORDER BY w.id`)
+	b.exec(t, `INSERT INTO casq.scans (whole, kind, in_parts, compare, floor_life, floor_tick, finished_at)
+		VALUES (true, 'artifact', true, false, 1, 1, NULL), (true, 'artifact', true, false, 1, 1, clock_timestamp() - interval '50 hours')`)
+	b.exec(t, `INSERT INTO casq.scans (whole, kind, compare, part, part_of, floor_life, floor_tick, finished_at)
+		SELECT false, 'artifact', false, 'table', w.id, 1, 1, clock_timestamp() - interval '60 hours' FROM casq.scans AS w ORDER BY w.id`)
 	b.exec(t, `INSERT INTO casq.refreshes (scan, kind, scope_id, shard, state, finished_at, old_size, new_size, old_items, new_items)
 		SELECT s.id, 'artifact', 'wrong', 0, 'done', now(), 1, 2, 1, 1 FROM casq.scans AS s`)
 	b.cfg.Recounts = 25 * time.Hour

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	_ "embed"
 	"time"
 
 	"casq/counter"
@@ -11,9 +10,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/riverqueue/river"
 )
-
-//go:embed may_count.sql
-var mayCountSQL string
 
 // countersPoll is how soon a table is counted that has become tracked.
 const countersPoll = 2 * time.Second
@@ -47,7 +43,7 @@ func (w *worker) count(ctx context.Context) {
 }
 
 func (w *worker) mayCount(ctx context.Context) (may bool, err error) {
-	err = w.home.QueryRow(ctx, mayCountSQL).Scan(&may)
+	err = w.home.QueryRow(ctx, workerSQL.MayCount).Scan(&may)
 	return may, err
 }
 

@@ -3,7 +3,6 @@ package worker
 import (
 	"cmp"
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"maps"
@@ -16,9 +15,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 )
-
-//go:embed neglected.sql
-var neglectedSQL string
 
 // neglectedAfter is how long a job may wait that nothing stands in the way of.
 const neglectedAfter = 10 * time.Second
@@ -120,7 +116,7 @@ func (q *queues) serveNeglected(ctx context.Context) error {
 	if len(still) == 0 {
 		return nil
 	}
-	rows, err := q.home.Query(ctx, neglectedSQL, still, neglectedAfter)
+	rows, err := q.home.Query(ctx, workerSQL.Neglected, still, neglectedAfter)
 	if err != nil {
 		return fmt.Errorf("look for queues that nobody serves: %w", err)
 	}

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"time"
@@ -13,13 +12,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-)
-
-var (
-	//go:embed position.sql
-	positionSQL string
-	//go:embed follower.sql
-	followerSQL string
 )
 
 // How often this site reports: soon after it has moved, and now and then in any
@@ -40,7 +32,7 @@ func (w *worker) retain(ctx context.Context) {
 // position is the one that home has stored; none (pgx.ErrNoRows) before the
 // cursor's first start.
 func (w *worker) position(ctx context.Context) (p eventlog.Position, err error) {
-	err = w.home.QueryRow(ctx, positionSQL).Scan(
+	err = w.home.QueryRow(ctx, workerSQL.Position).Scan(
 		&p.System, &p.Life.Ordinal, &p.Life.ID, &p.Tick, &p.Mark, &p.ToTick, &p.ToMark, &p.Page)
 	if err != nil {
 		err = fmt.Errorf("read the stored position: %w", err)
@@ -116,7 +108,7 @@ func (r *reporter) round(ctx context.Context) error {
 		return err
 	}
 	if r.name == "" {
-		if err := r.home.QueryRow(ctx, followerSQL).Scan(&r.name); err != nil {
+		if err := r.home.QueryRow(ctx, workerSQL.Follower).Scan(&r.name); err != nil {
 			return fmt.Errorf("name this site: %w", err)
 		}
 	}

@@ -3,7 +3,6 @@ package worker
 import (
 	"cmp"
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,9 +17,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 )
-
-//go:embed may_tick.sql
-var mayTickSQL string
 
 // tick takes ticks while home is one to take them on. A table may become
 // tracked, and a standby may be promoted, while the worker runs.
@@ -39,7 +35,7 @@ func (w *worker) tick(ctx context.Context) {
 }
 
 func (w *worker) mayTick(ctx context.Context) (may bool, err error) {
-	err = w.home.QueryRow(ctx, mayTickSQL, w.cfg.SourceURL == w.cfg.HomeURL).Scan(&may)
+	err = w.home.QueryRow(ctx, workerSQL.MayTick, w.cfg.SourceURL == w.cfg.HomeURL).Scan(&may)
 	return may, err
 }
 

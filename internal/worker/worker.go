@@ -18,6 +18,7 @@ package worker
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,6 +29,7 @@ import (
 	"casq/counter"
 	"casq/internal/cursor"
 	"casq/internal/database"
+	"casq/internal/queries"
 	"casq/jobs"
 	"casq/migrations"
 	"casq/registry"
@@ -35,6 +37,12 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
 )
+
+//go:embed worker.sql
+var workerText string
+
+// workerSQL has the statements of worker.sql.
+var workerSQL = queries.Parse[struct{ MayTick, MayCount, Neglected, Position, Follower string }]("worker", workerText)
 
 // worker is one call of Run.
 type worker struct {

@@ -15,8 +15,6 @@ var (
 	freezeLua string
 	//go:embed unlock.lua
 	unlockLua string
-	//go:embed add.sql
-	addSQL string
 
 	freezeScript = redis.NewScript(freezeLua)
 	unlockScript = redis.NewScript(unlockLua)
@@ -49,7 +47,7 @@ func (c *Counters) flush(ctx context.Context, project int64) error {
 	}
 	c.cfg.Hook("flush:frozen")
 	err = pgx.BeginFunc(ctx, c.cfg.DB, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, addSQL, project, amount); err != nil {
+		if _, err := tx.Exec(ctx, refreshSQL.Add, project, amount); err != nil {
 			return err
 		}
 		// In the transaction, so that an error here takes the sum back.

@@ -7,22 +7,24 @@ import (
 	"fmt"
 	"time"
 
+	"casq/internal/queries"
+
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/redis/go-redis/v9"
 )
+
+//go:embed refresh.sql
+var refreshText string
+
+// refreshSQL has the statements of refresh.sql.
+var refreshSQL = queries.Parse[struct{ Take, Batch, Zero, Add string }]("refreshkey/refresh", refreshText)
 
 var (
 	//go:embed initiate.lua
 	initiateLua string
 	//go:embed finalize.lua
 	finalizeLua string
-	//go:embed take.sql
-	takeSQL string
-	//go:embed batch.sql
-	batchSQL string
-	//go:embed zero.sql
-	zeroSQL string
 
 	initiateScript = redis.NewScript(initiateLua)
 	finalizeScript = redis.NewScript(finalizeLua)
@@ -64,11 +66,11 @@ type refresh struct {
 func (c *Counters) take(ctx context.Context) (r refresh, err error) {
 	err = pgx.BeginFunc(ctx, c.cfg.DB, func(tx pgx.Tx) error {
 		var begins bool
-		err := tx.QueryRow(ctx, takeSQL, c.cfg.Stale).Scan(&r.project, &r.lastID, &r.upToID, &begins)
+		err := tx.QueryRow(ctx, refreshSQL.Take, c.cfg.Stale).Scan(&r.project, &r.lastID, &r.upToID, &begins)
 		if err != nil || !begins {
 			return err
 		}
-		if _, err := tx.Exec(ctx, zeroSQL, r.project); err != nil {
+		if _, err := tx.Exec(ctx, refreshSQL.Zero, r.project); err != nil {
 			return err
 		}
 		return c.initiate(ctx, r.project)
@@ -88,7 +90,7 @@ func (c *Counters) initiate(ctx context.Context, project int64) error {
 }
 
 func (c *Counters) batch(ctx context.Context, r refresh) error {
-	rows, err := c.cfg.DB.Query(ctx, batchSQL, r.project, r.lastID, r.upToID, c.cfg.Batch)
+	rows, err := c.cfg.DB.Query(ctx, refreshSQL.Batch, r.project, r.lastID, r.upToID, c.cfg.Batch)
 	if err != nil {
 		return err
 	}

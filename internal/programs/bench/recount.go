@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"casq/counter"
+	"casq/internal/queries"
 	"casq/internal/testing/servers"
 	"casq/internal/worker"
 	"casq/jobs"
@@ -21,8 +22,11 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-//go:embed recount_table.sql
-var recountTableSQL string
+//go:embed recount.sql
+var recountText string
+
+// recountSQL has the statements of recount.sql.
+var recountSQL = queries.Parse[struct{ Table, Same string }]("bench/recount", recountText)
 
 const (
 	recountThings = 5_000_000
@@ -63,7 +67,7 @@ func recount(ctx context.Context) (_ []result, err error) {
 	b.redis = redis.NewClient(options)
 	defer b.redis.Close()
 	// Utility statements take no parameters.
-	table := strings.ReplaceAll(recountTableSQL, "$1", strconv.Itoa(b.things))
+	table := strings.ReplaceAll(recountSQL.Table, "$1", strconv.Itoa(b.things))
 	for _, sql := range []string{
 		table, "ALTER TABLE artifacts ADD PRIMARY KEY (id)", "CREATE INDEX ON artifacts (project, id)", "VACUUM ANALYZE artifacts", "CHECKPOINT",
 		"SELECT casq.track('artifacts', kind => 'artifact', transfer => 'none', key_column => 'id', scope_column => 'project', size_column => 'size')",
@@ -235,16 +239,13 @@ func (b *recountBench) once(ctx context.Context, r counter.Request) (seconds flo
 	}
 }
 
-//go:embed recount_same.sql
-var recountSameSQL string
-
 // same waits until what was changed last is flushed, and compares.
 func (b *recountBench) same(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
 		var differ int
-		if err := b.pool.QueryRow(ctx, recountSameSQL).Scan(&differ); err != nil {
+		if err := b.pool.QueryRow(ctx, recountSQL.Same).Scan(&differ); err != nil {
 			return fmt.Errorf("compare, with %d counters that differ: %w", differ, err)
 		}
 		if differ == 0 {

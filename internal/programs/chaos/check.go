@@ -2,9 +2,20 @@ package main
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
 	"sync"
+
+	"casq/internal/queries"
 )
+
+//go:embed check.sql
+var checkText string
+
+// checkSQL has the statements of check.sql.
+var checkSQL = queries.Parse[struct {
+	SourceEvents, RecordedEvents, Rows, Jobs, Failures, OpenCounters, Counters, Needed, State string
+}]("chaos/check", checkText)
 
 // violation is something that does not hold.
 type violation struct {

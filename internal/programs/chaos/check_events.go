@@ -2,18 +2,10 @@ package main
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-)
-
-var (
-	//go:embed source_events.sql
-	sourceEventsSQL string
-	//go:embed recorded_events.sql
-	recordedEventsSQL string
 )
 
 // sourceLog is the log as the source has it at the end.
@@ -51,7 +43,7 @@ func checkEvents(ctx context.Context, c *chaos) (found []violation, err error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := c.site.h.Query(ctx, recordedEventsSQL)
+	rows, err := c.site.h.Query(ctx, checkSQL.RecordedEvents)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +106,7 @@ func (c *chaos) sourceLog(ctx context.Context) (*sourceLog, error) {
 		into []any
 		keep func()
 	}{
-		{sourceEventsSQL, []any{&id, &kind, &key, &ordinal}, func() { l.events[id] = &sourceEvent{kind: kind, key: key, life: ordinal} }},
+		{checkSQL.SourceEvents, []any{&id, &kind, &key, &ordinal}, func() { l.events[id] = &sourceEvent{kind: kind, key: key, life: ordinal} }},
 		{"SELECT id, mark FROM casq.ticks", []any{&id, &mark}, func() { l.marks[id] = mark }},
 		{"SELECT id, life FROM casq.lives", []any{&life, &ordinal}, func() { l.lives[life] = ordinal }},
 	} {

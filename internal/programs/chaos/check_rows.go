@@ -2,19 +2,9 @@ package main
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-)
-
-var (
-	//go:embed rows.sql
-	rowsSQL string
-	//go:embed jobs.sql
-	jobsSQL string
-	//go:embed failures.sql
-	failuresSQL string
 )
 
 // row is one of the registry.
@@ -37,7 +27,7 @@ func checkRows(ctx context.Context, c *chaos) (found []violation, err error) {
 	for path := range refs {
 		wanted[[2]string{kindRepository, path}] = ""
 	}
-	rows, err := c.site.h.Query(ctx, rowsSQL)
+	rows, err := c.site.h.Query(ctx, checkSQL.Rows)
 	if err != nil {
 		return nil, err
 	}
@@ -73,12 +63,12 @@ func (r row) judge(sum string, there bool) string {
 
 // checkJobs looks for jobs that nobody will ever work on.
 func checkJobs(ctx context.Context, c *chaos) ([]violation, error) {
-	return c.each(ctx, jobsSQL, "job is left over: %s")
+	return c.each(ctx, checkSQL.Jobs, "job is left over: %s")
 }
 
 // checkFailures looks for events that were put aside.
 func checkFailures(ctx context.Context, c *chaos) ([]violation, error) {
-	return c.each(ctx, failuresSQL, "event was put aside: %s")
+	return c.each(ctx, checkSQL.Failures, "event was put aside: %s")
 }
 
 // each makes a violation of each row: kind, key and text.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -12,13 +11,6 @@ import (
 	"casq/jobs"
 
 	"github.com/jackc/pgx/v5"
-)
-
-var (
-	//go:embed open_counters.sql
-	openCountersSQL string
-	//go:embed counters.sql
-	countersSQL string
 )
 
 // recountEvery is how often counters are recounted, on average.
@@ -56,7 +48,7 @@ func (c *chaos) recount(ctx context.Context, stop <-chan struct{}) error {
 // checkCounters compares the counters with the application's table. A recount
 // that has corrected one shows that it had been wrong before.
 func checkCounters(ctx context.Context, c *chaos) (found []violation, err error) {
-	rows, err := c.site.db.Query(ctx, countersSQL)
+	rows, err := c.site.db.Query(ctx, checkSQL.Counters)
 	if err != nil {
 		return nil, err
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
 	"io/fs"
 	"path/filepath"
@@ -10,13 +9,6 @@ import (
 	"time"
 
 	"casq/eventlog"
-)
-
-var (
-	//go:embed needed.sql
-	neededSQL string
-	//go:embed state.sql
-	stateSQL string
 )
 
 // state is what the second site has left to do, as far as it says so itself.
@@ -45,12 +37,12 @@ func (s state) quiet(needed int64) bool {
 func (c *chaos) state(ctx context.Context) (state, error) {
 	var s state
 	var retry float64
-	err := c.site.h.QueryRow(ctx, stateSQL, []string{"registry", recorderName}).Scan(
+	err := c.site.h.QueryRow(ctx, checkSQL.State, []string{"registry", recorderName}).Scan(
 		&s.tick, &s.position, &s.things, &s.claims, &s.jobs, &s.runs, &retry)
 	if err != nil {
 		return s, fmt.Errorf("ask home what is left to do: %w", err)
 	}
-	if err := c.site.db.QueryRow(ctx, openCountersSQL).Scan(&s.counters); err != nil {
+	if err := c.site.db.QueryRow(ctx, checkSQL.OpenCounters).Scan(&s.counters); err != nil {
 		return s, fmt.Errorf("ask the first site for its counters: %w", err)
 	}
 	s.retryIn = time.Duration(retry * float64(time.Second))
@@ -111,7 +103,7 @@ func (c *chaos) needed(ctx context.Context) (needed int64, err error) {
 	for {
 		forced, err := eventlog.Tick(ctx, c.site.db, true)
 		if err == nil && forced > 0 {
-			err = c.site.db.QueryRow(ctx, neededSQL, forced).Scan(&needed)
+			err = c.site.db.QueryRow(ctx, checkSQL.Needed, forced).Scan(&needed)
 			return needed, err
 		}
 		if err != nil && !lostConnection(err) {

@@ -6,19 +6,19 @@ import (
 	"fmt"
 
 	"casq/eventlog"
+	"casq/internal/queries"
 
 	"github.com/jackc/pgx/v5"
 )
 
+//go:embed recorder.sql
+var recorderText string
+
+// recorderSQL has the statements of recorder.sql.
+var recorderSQL = queries.Parse[struct{ Record, Rewound string }]("chaos/recorder", recorderText)
+
 // recorderName is that of the cursor, and of what it moves for.
 const recorderName = "recorder"
-
-var (
-	//go:embed record.sql
-	recordSQL string
-	//go:embed rewound.sql
-	rewoundSQL string
-)
 
 // recorder is a consumer whose effect is a row for each event that it is
 // given, with the tick that delivered it.
@@ -37,7 +37,7 @@ func (r recorder) Apply(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) er
 		ids, kinds = append(ids, e.ID), append(kinds, e.Kind)
 		keys, ops = append(keys, e.ResourceID), append(ops, string(e.Op))
 	}
-	_, err := tx.Exec(ctx, recordSQL, batch.Life.Ordinal, batch.Life.ID, batch.Tick, mark, ids, kinds, keys, ops, r.worker, recorderName)
+	_, err := tx.Exec(ctx, recorderSQL.Record, batch.Life.Ordinal, batch.Life.ID, batch.Tick, mark, ids, kinds, keys, ops, r.worker, recorderName)
 	if err != nil {
 		return fmt.Errorf("record %d events: %w", len(ids), err)
 	}
@@ -47,7 +47,7 @@ func (r recorder) Apply(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) er
 // Rewound implements [cursor.Rewinder]: what is counted needs nothing made good
 // for.
 func (r recorder) Rewound(ctx context.Context, tx pgx.Tx, w eventlog.Rewind) error {
-	_, err := tx.Exec(ctx, rewoundSQL, w.From.Life.Ordinal, w.From.Tick, w.To.Life.Ordinal, w.To.Tick, w.Everything, r.worker)
+	_, err := tx.Exec(ctx, recorderSQL.Rewound, w.From.Life.Ordinal, w.From.Tick, w.To.Life.Ordinal, w.To.Tick, w.Everything, r.worker)
 	if err != nil {
 		return fmt.Errorf("record the way back: %w", err)
 	}

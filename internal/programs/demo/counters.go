@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
 	"time"
 
@@ -11,9 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 )
-
-//go:embed counters.sql
-var countersSQL string
 
 // recount is one of all projects at the primary site, in the middle of the
 // changes.
@@ -70,7 +66,7 @@ func (d *demo) compareCounters(ctx context.Context) (differences []string, err e
 	if d.recount.state != "done" {
 		differences = append(differences, "recount: it is "+d.recount.state)
 	}
-	rows, err := d.sites.p.Query(ctx, countersSQL)
+	rows, err := d.sites.p.Query(ctx, demoSQL.Counters)
 	if err != nil {
 		return nil, fmt.Errorf("compare the counters: %w", err)
 	}

@@ -2,10 +2,19 @@ package main
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"time"
+
+	"casq/internal/queries"
 )
+
+//go:embed demo.sql
+var demoText string
+
+// demoSQL has the statements of demo.sql.
+var demoSQL = queries.Parse[struct{ Needed, State, Unfinished, Counters, Log string }]("demo", demoText)
 
 // demo is one call of run.
 type demo struct {

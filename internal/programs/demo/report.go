@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,9 +9,6 @@ import (
 	"text/tabwriter"
 	"time"
 )
-
-//go:embed log.sql
-var logSQL string
 
 // figures is what the table shows.
 type figures struct {
@@ -37,7 +33,7 @@ func (f *figures) countFiles(files map[string]content) {
 // count asks both sites for what only they know.
 func (d *demo) count(ctx context.Context) error {
 	f := &d.figures
-	if err := d.sites.p.QueryRow(ctx, logSQL).Scan(&f.events, &f.ticks); err != nil {
+	if err := d.sites.p.QueryRow(ctx, demoSQL.Log).Scan(&f.events, &f.ticks); err != nil {
 		return fmt.Errorf("count events and ticks: %w", err)
 	}
 	if err := d.sites.h.QueryRow(ctx, "SELECT count(*) FROM river.river_job").Scan(&f.jobs); err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
 	"io/fs"
 	"path/filepath"
@@ -14,15 +13,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-)
-
-var (
-	//go:embed needed.sql
-	neededSQL string
-	//go:embed state.sql
-	stateSQL string
-	//go:embed unfinished.sql
-	unfinishedSQL string
 )
 
 const (
@@ -48,7 +38,7 @@ type state struct {
 
 func readState(ctx context.Context, db *pgxpool.Pool) (state, error) {
 	var s state
-	err := db.QueryRow(ctx, stateSQL).Scan(&s.tick, &s.position, &s.things, &s.jobs)
+	err := db.QueryRow(ctx, demoSQL.State).Scan(&s.tick, &s.position, &s.things, &s.jobs)
 	if err != nil {
 		return s, fmt.Errorf("ask the second site for its state: %w", err)
 	}
@@ -214,7 +204,7 @@ func lastTick(ctx context.Context, p *pgxpool.Pool) (int64, error) {
 		}
 		if forced > 0 {
 			var needed int64
-			if err := p.QueryRow(ctx, neededSQL, forced).Scan(&needed); err != nil {
+			if err := p.QueryRow(ctx, demoSQL.Needed, forced).Scan(&needed); err != nil {
 				return 0, fmt.Errorf("find the tick with the last event: %w", err)
 			}
 			return needed, nil
@@ -235,7 +225,7 @@ func (w *watcher) explain(ctx context.Context) error {
 	w.mu.Unlock()
 	text := fmt.Sprintf("the second site stood still for %s: its cursor is at tick %s, %d is needed; things: %v; jobs: %d",
 		w.demo.cfg.stall, last.position, needed, last.things, last.jobs)
-	rows, err := w.demo.sites.h.Query(ctx, unfinishedSQL, shown)
+	rows, err := w.demo.sites.h.Query(ctx, demoSQL.Unfinished, shown)
 	if err == nil {
 		var why []string
 		why, err = pgx.CollectRows(rows, pgx.RowTo[string])

@@ -142,34 +142,6 @@ var d = fmt.Errorf("error while renewing: %w", err)
 
 var notVerbPhrase = regexp.MustCompile(`(?i)^(error|could not|couldn't|unable to)\b|\bfailed to\b`)
 
-var longSQL = rule{
-	name: "statements longer than three lines are in .sql files",
-	check: func(t tree) (problems []string, looked int) {
-		for _, f := range t.code(false) {
-			ast.Inspect(f.ast, func(node ast.Node) bool {
-				lit, ok := node.(*ast.BasicLit)
-				if !ok || lit.Kind != token.STRING {
-					return true
-				}
-				looked++
-				text := strings.TrimSpace(stringValue(lit))
-				if statement.MatchString(text) && strings.Count(text, "\n") >= 3 {
-					problems = append(problems, f.at(lit.Pos(), "a statement of %d lines: embed a .sql file", strings.Count(text, "\n")+1))
-				}
-				return true
-			})
-		}
-		return problems, looked
-	},
-	bad: map[string]string{
-		"jobs/a.go":      "package jobs\nconst short = `SELECT 1\nFROM x`\nconst long = `\nSELECT 1\nFROM x\nWHERE y\nLIMIT 1\n`\n",
-		"jobs/a_test.go": "package jobs\nconst long = `\nSELECT 1\nFROM x\nWHERE y\nLIMIT 1\n`\n",
-	},
-	want: []string{"jobs/a.go:4: a statement of 4 lines"},
-}
-
-var statement = regexp.MustCompile(`^(--|SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH|CREATE|ALTER|MERGE)\b`)
-
 var rowsByHand = rule{
 	name: "rows that are read by hand are asked for their error",
 	check: func(t tree) (problems []string, looked int) {

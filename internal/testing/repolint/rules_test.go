@@ -28,7 +28,7 @@ type rule struct {
 }
 
 var rules = []rule{
-	packageDocs, imports, importsHere, environment, exits, sleeps, failedTo, longSQL, rowsByHand,
+	packageDocs, imports, importsHere, environment, exits, sleeps, failedTo, rowsByHand,
 	leaks, fileLength, mainLength, medians, machinePaths, leftOpen, emptyNames,
 	readmeVariables, raceList, makeHelp, lintReasons, goVersion, embeddedFiles,
 }

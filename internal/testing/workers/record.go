@@ -2,7 +2,6 @@ package workers
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
 
 	"casq/eventlog"
@@ -12,16 +11,13 @@ import (
 
 const cursorName = "recorder"
 
-//go:embed record.sql
-var recordSQL string
-
 // Apply implements [cursor.Consumer]. It fails as late as it can.
 func (r *recorder) Apply(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) error {
 	ids := make([]int64, len(batch.Events))
 	for i := range batch.Events {
 		ids[i] = batch.Events[i].ID
 	}
-	if _, err := tx.Exec(ctx, recordSQL, ids, batch.Tick, r.worker, cursorName); err != nil {
+	if _, err := tx.Exec(ctx, tallySQL.Record, ids, batch.Tick, r.worker, cursorName); err != nil {
 		return fmt.Errorf("record %d events: %w", len(ids), err)
 	}
 	if r.fail.CompareAndSwap(true, false) {

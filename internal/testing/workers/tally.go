@@ -7,18 +7,21 @@ import (
 	"fmt"
 
 	"casq/eventlog"
+	"casq/internal/queries"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
+//go:embed tally.sql
+var tallyText string
+
+// tallySQL has the statements of tally.sql.
+var tallySQL = queries.Parse[struct{ Tally, Turns, Record string }]("workers/tally", tallyText)
+
 var (
 	//go:embed tables.sql
 	tablesSQL string
-	//go:embed tally.sql
-	tallySQL string
-	//go:embed turns.sql
-	turnsSQL string
 )
 
 // pendingSQL tells whether an event is not recorded yet.
@@ -76,11 +79,11 @@ func (t Tally) Err() error {
 
 // count is for when nothing is written any more.
 func count(ctx context.Context, db *pgxpool.Pool) (t Tally, err error) {
-	err = db.QueryRow(ctx, tallySQL).Scan(&t.Events, &t.Recorded, &t.Missing, &t.Again, &t.Unknown, &t.Backward)
+	err = db.QueryRow(ctx, tallySQL.Tally).Scan(&t.Events, &t.Recorded, &t.Missing, &t.Again, &t.Unknown, &t.Backward)
 	if err != nil {
 		return t, fmt.Errorf("compare the log with what was recorded: %w", err)
 	}
-	rows, err := db.Query(ctx, turnsSQL)
+	rows, err := db.Query(ctx, tallySQL.Turns)
 	if err == nil {
 		t.Turns, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Turn])
 	}

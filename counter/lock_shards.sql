@@ -1,5 +1,0 @@
-SELECT shard, system_identifier, life, life_id, tick, mark, to_tick, to_mark, page
-FROM casq.counter_shards
-WHERE shard = ANY ($1)
-ORDER BY shard
-FOR UPDATE

@@ -1,1 +1,0 @@
-SELECT cardinality(casq.backfill_rows(kind => $1, keys => ARRAY[$2::text], wait => true))::bigint

@@ -1,7 +1,0 @@
--- $1 artifacts, as a store has them: the first fifth belongs to one project, the
--- rest to 999.
-CREATE TABLE artifacts AS
-SELECT n AS id, project, n % 100000 AS size, 'projects/' || project || '/builds/' || n / 8 || '/artifact-' || n % 8 || '.zip' AS path,
-       encode(sha256(int8send(n)), 'hex') AS sha256
-FROM (SELECT n, CASE WHEN n <= $1::bigint / 5 THEN 0 ELSE n % 999 + 1 END AS project
-      FROM generate_series(1, $1::bigint) AS n) AS a

@@ -1,0 +1,31 @@
+-- name: MayTick
+-- Is home ($1: it is also the source) a database to take ticks on?
+SELECT NOT pg_is_in_recovery() AND ($1 OR EXISTS (SELECT FROM casq.tracked))
+
+-- name: MayCount
+-- Is there something to count in home?
+SELECT NOT pg_is_in_recovery() AND EXISTS (SELECT FROM casq.tracked WHERE scope_column IS NOT NULL)
+
+-- name: Neglected
+-- Those of the queues $1 whose next job could have been fetched $2 ago or longer.
+-- The next job is what fetching would take, by the same index.
+SELECT q.name
+FROM unnest($1::text[]) AS q (name)
+CROSS JOIN LATERAL (
+    SELECT j.scheduled_at FROM river.river_job AS j
+    WHERE j.state = 'available' AND j.queue = q.name
+    ORDER BY j.priority, j.scheduled_at, j.id
+    LIMIT 1
+) AS next
+WHERE next.scheduled_at < now() - $2::interval
+  AND NOT EXISTS (SELECT FROM river.river_queue AS r WHERE r.name = q.name AND r.paused_at IS NOT NULL)
+
+-- name: Position
+-- Where home has come to in the log that it follows.
+SELECT system_identifier, life, life_id, tick, mark, to_tick, to_mark, page
+FROM casq.cursors WHERE name = 'registry'
+
+-- name: Follower
+-- The name under which this site reports to the one that it follows: it stays
+-- the same when home fails over.
+SELECT system_identifier || '/' || current_database() FROM pg_control_system()

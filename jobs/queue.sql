@@ -1,0 +1,99 @@
+-- name: Orphans
+-- At most $1 of the jobs that River believes to be running in a process that is
+-- dead or has no row. attempted_by names the process of each attempt, the
+-- present one last. A process has its row before it fetches. In no order: by id,
+-- the planner would walk through all jobs that ever were.
+SELECT j.id, j.args ->> 'kind', j.args ->> 'resource_id', (j.args ->> 'version')::bigint
+FROM river.river_job AS j
+WHERE j.state = 'running'
+  AND j.kind IN ('casq_sync', 'casq_remove')
+  AND NOT EXISTS (
+      SELECT FROM casq.processes AS p
+      WHERE p.id::text = j.attempted_by[array_upper(j.attempted_by, 1)] AND p.dead_at IS NULL
+  )
+  AND NOT j.metadata ? 'cancel_attempted_at'
+LIMIT $1
+
+-- name: OrphanChecks
+-- As Orphans, verifications. Locked: of several that look one hands each on.
+SELECT j.id, j.args
+FROM river.river_job AS j
+WHERE j.state = 'running'
+  AND j.kind = 'casq_verify'
+  AND NOT EXISTS (
+      SELECT FROM casq.processes AS p
+      WHERE p.id::text = j.attempted_by[array_upper(j.attempted_by, 1)] AND p.dead_at IS NULL
+  )
+  AND NOT j.metadata ? 'cancel_attempted_at'
+LIMIT $1
+FOR UPDATE OF j SKIP LOCKED
+
+-- name: Abandon
+-- Ends jobs ($1) that nobody works on. Whoever comes late to the end of one finds it
+-- ended: River writes an end only to what is running. In the order of their ids, as
+-- several may do so at once.
+UPDATE river.river_job AS j
+SET state = 'cancelled', finalized_at = clock_timestamp(),
+    metadata = j.metadata || jsonb_build_object('cancel_attempted_at', clock_timestamp())
+FROM (
+    SELECT q.id FROM river.river_job AS q
+    WHERE q.id = ANY ($1::bigint[]) AND q.finalized_at IS NULL
+    ORDER BY q.id FOR UPDATE
+) AS mine
+WHERE j.id = mine.id
+
+-- name: Ahead
+-- At most $1 jobs that the database's clock, which has gone back, would not let
+-- start for long. River itself never makes a job available more than 5 s ahead of
+-- its time. A job that waits for its retry, and was attempted in what is now the
+-- future, waits for as long as it was to wait then.
+WITH ahead AS (
+    SELECT j.id,
+           CASE j.state WHEN 'available' THEN now()
+                ELSE now() + (j.scheduled_at - j.attempted_at) END AS scheduled_at
+    FROM river.river_job AS j
+    WHERE j.state = 'available' AND j.scheduled_at > now() + interval '10 s'
+       OR j.state IN ('retryable', 'scheduled') AND j.attempted_at > now() + interval '1 s'
+    LIMIT $1
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE river.river_job AS j
+SET scheduled_at = ahead.scheduled_at, attempted_at = least(j.attempted_at, now())
+FROM ahead
+WHERE j.id = ahead.id
+
+-- name: Mine
+-- The jobs that River believes to be running in the process $1. In no order, as
+-- Orphans. Those that were written off already are not among them.
+SELECT j.id, j.kind, j.args
+FROM river.river_job AS j
+WHERE j.state = 'running'
+  AND j.attempted_by[array_upper(j.attempted_by, 1)] = $1
+  AND NOT j.metadata ? 'cancel_attempted_at'
+
+-- name: Queues
+-- River's queues, and how many of their jobs are in which state, each counted up
+-- to $1: there may be millions. Counting walks the index that fetching uses. What
+-- River believes to be running in a process that is dead, or unknown, is counted
+-- apart: it has been handed on, or soon is.
+SELECT q.name, q.paused_at, q.updated_at, waiting.n, running.alive, running.dead, retrying.n
+FROM river.river_queue AS q
+CROSS JOIN LATERAL (SELECT count(*) AS n FROM (
+    SELECT FROM river.river_job AS j WHERE j.state = 'available' AND j.queue = q.name LIMIT $1) AS j) AS waiting
+CROSS JOIN LATERAL (SELECT count(p.id) AS alive, count(*) - count(p.id) AS dead FROM (
+    SELECT j.attempted_by[array_upper(j.attempted_by, 1)] AS process
+    FROM river.river_job AS j WHERE j.state = 'running' AND j.queue = q.name LIMIT $1) AS j
+    LEFT JOIN casq.processes AS p ON p.id::text = j.process AND p.dead_at IS NULL) AS running
+CROSS JOIN LATERAL (SELECT count(*) AS n FROM (
+    SELECT FROM river.river_job AS j WHERE j.state IN ('retryable', 'scheduled') AND j.queue = q.name LIMIT $1) AS j) AS retrying
+ORDER BY q.name
+
+-- name: Thing
+-- The jobs of a thing ($1, $2) at a version ($3) that have not ended, and the
+-- one that has it ($4), whatever its version is.
+SELECT j.id
+FROM river.river_job AS j
+WHERE ((j.args ->> 'resource_id') COLLATE "C" = $2 AND j.args ->> 'kind' = $1 AND (j.args ->> 'version')::bigint = $3
+       OR j.id = $4)
+  AND j.finalized_at IS NULL
+ORDER BY j.id

@@ -1,1 +1,0 @@
-SELECT listed, keys, life, life_id, tick FROM casq.things_missing($1, $2, $3)
