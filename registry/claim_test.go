@@ -236,7 +236,7 @@ func TestClaimsThatAreTooMuchAtOnce(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	for _, c := range group {
-		c.ctx = ctx // nobody waits for longer
+		c.ctx = ctx //nolint:fatcontext // nobody waits for longer; each has its own
 	}
 	r.claimAll(group)
 	for _, c := range group {

@@ -195,7 +195,6 @@ func TestCertificatesOfWhatWasRightGoSoon(t *testing.T) {
 	b.exec(t, `INSERT INTO casq.scans (kind, whole, in_parts, compare, floor_life, floor_tick, finished_at)
 		SELECT 'artifact', whole, in_parts, false, 1, 1, clock_timestamp() - minutes * interval '1 minute'
 		FROM (VALUES (true, false, 70), (true, false, 50), (false, false, 70), (true, true, NULL), (true, true, 70)) AS s (whole, in_parts, minutes)`)
-	//nolint:dupword // these are values
 	b.exec(t, `INSERT INTO casq.scans (whole, kind, compare, part, part_of, floor_life, floor_tick, finished_at)
 		SELECT false, 'artifact', false, 'table', w.id, 1, 1, clock_timestamp() - interval '70 minutes'
 		FROM casq.scans AS w WHERE w.in_parts ORDER BY w.id`)
