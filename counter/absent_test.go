@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A scope that was never counted loses its last thing, and gets another one that is
+// A scope that was never counted loses its last resource, and gets another one that is
 // as large. A scan sees that it has nothing; both events reach the counters
 // together, as a sum of zero. What came after the scan counts all the same: there
 // is a counter, though nothing has changed it.

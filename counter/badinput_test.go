@@ -69,30 +69,30 @@ func (b *testBundle) texts(t *testing.T, sql string) map[string]string {
 	return values
 }
 
-// Scopes of other types, and things without a size.
+// Scopes of other types, and resources without a size.
 func TestScopes(t *testing.T) {
 	t.Parallel()
 	for _, column := range []string{"uuid", "text", "varchar(64)", "integer"} {
 		t.Run(column, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			b.exec(t, "CREATE TABLE things (id bigint PRIMARY KEY, scope "+column+")")
-			b.exec(t, "SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'id', scope_column => 'scope')")
+			b.exec(t, "CREATE TABLE resources (id bigint PRIMARY KEY, scope "+column+")")
+			b.exec(t, "SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'id', scope_column => 'scope')")
 			scope := "7"
 			if column == "uuid" {
 				scope = "0197c2a0-0000-7000-8000-000000000007"
 			}
-			b.exec(t, "INSERT INTO things SELECT n, CASE WHEN n > 3 THEN '"+scope+"'::"+column+" END FROM generate_series(1, 10) AS n")
+			b.exec(t, "INSERT INTO resources SELECT n, CASE WHEN n > 3 THEN '"+scope+"'::"+column+" END FROM generate_series(1, 10) AS n")
 			b.feed(t)
 			b.flush(t)
-			b.recount(t, Request{Kind: "thing", Scopes: []string{scope}})
-			b.recount(t, Request{Kind: "thing", All: true})
-			got := b.texts(t, "SELECT scope_id, size || ' in ' || items || ' ' || exact FROM casq.statistics WHERE kind = 'thing'")
+			b.recount(t, Request{Kind: "resource", Scopes: []string{scope}})
+			b.recount(t, Request{Kind: "resource", All: true})
+			got := b.texts(t, "SELECT scope_id, size || ' in ' || items || ' ' || exact FROM casq.statistics WHERE kind = 'resource'")
 			if want := map[string]string{scope: "0 in 7 true"}; !maps.Equal(got, want) {
 				t.Errorf("counted %v, want %v", got, want)
 			}
 			for _, unknown := range []string{"8", "seven", "", " 7"} {
-				if _, _, err := b.Refresh(t.Context(), Request{Kind: "thing", Scopes: []string{unknown}}); !errors.Is(err, ErrNoScope) {
+				if _, _, err := b.Refresh(t.Context(), Request{Kind: "resource", Scopes: []string{unknown}}); !errors.Is(err, ErrNoScope) {
 					t.Errorf("recount of scope %q: %v", unknown, err)
 				}
 			}
@@ -116,15 +116,15 @@ func TestScopesThatAreEqual(t *testing.T) {
 		{"bigint", "(7), (7), (8)", "7", map[string]string{"7": "2"}},
 		{"bigint", "(8)", "7", map[string]string{}},
 	} {
-		b.exec(t, "CREATE TABLE things (scope "+c.column+", id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY)")
-		b.exec(t, "INSERT INTO things VALUES "+c.rows)
-		b.exec(t, "SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'id', scope_column => 'scope')")
-		got := b.texts(t, "SELECT scope_id, items::text FROM casq.sum_by_scope('thing', ARRAY['"+c.ask+"'])")
+		b.exec(t, "CREATE TABLE resources (scope "+c.column+", id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY)")
+		b.exec(t, "INSERT INTO resources VALUES "+c.rows)
+		b.exec(t, "SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'id', scope_column => 'scope')")
+		got := b.texts(t, "SELECT scope_id, items::text FROM casq.sum_by_scope('resource', ARRAY['"+c.ask+"'])")
 		if !maps.Equal(got, c.want) {
 			t.Errorf("%s of %s, asked for %s: %v, want %v", c.column, c.rows, c.ask, got, c.want)
 		}
-		b.exec(t, "SELECT casq.untrack('things')")
-		b.exec(t, "DROP TABLE things")
+		b.exec(t, "SELECT casq.untrack('resources')")
+		b.exec(t, "DROP TABLE resources")
 	}
 }
 

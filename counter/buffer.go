@@ -22,14 +22,14 @@ var (
 	dropLua string
 	//go:embed reset.lua
 	resetLua string
-	//go:embed look.lua
-	lookLua string
+	//go:embed read.lua
+	readLua string
 
 	applyScript  = redis.NewScript(applyLua)
 	freezeScript = redis.NewScript(freezeLua)
 	dropScript   = redis.NewScript(dropLua)
 	resetScript  = redis.NewScript(resetLua)
-	lookScript   = redis.NewScript(lookLua)
+	readScript   = redis.NewScript(readLua)
 )
 
 // errNotWhole says that keys of a shard are missing, or do not belong together.
@@ -91,36 +91,36 @@ func (s stamps) fits(flushed stamp) bool {
 func (s stamps) idle() bool { return s.base == s.head && s.frozenBase == s.frozenHead }
 
 // looked is what a shard in Redis has of some fields.
-type looked struct {
+type shardRead struct {
 	stamps
 	pending, frozen []int64
 }
 
 // look reads the stamps of a shard and what it has of a counter.
-func (b *buffer) look(ctx context.Context, shard int, fields ...string) (s stamps, pending, frozen []int64, err error) {
-	reply, err := run(ctx, b.redis, lookScript, b.keys(shard), anys(fields)...)
+func (b *buffer) read(ctx context.Context, shard int, fields ...string) (s stamps, pending, frozen []int64, err error) {
+	reply, err := run(ctx, b.redis, readScript, b.keys(shard), anys(fields)...)
 	if err != nil {
-		return s, nil, nil, fmt.Errorf("look at shard %d: %w", shard, err)
+		return s, nil, nil, fmt.Errorf("read shard %d: %w", shard, err)
 	}
-	l, err := readLook(shard, reply)
+	l, err := parseShard(shard, reply)
 	return l.stamps, l.pending, l.frozen, err
 }
 
-// lookAll looks at each of the shards for the fields that it is given with, in
+// readAll looks at each of the shards for the fields that it is given with, in
 // one round trip. The error says why some shards are missing.
-func (b *buffer) lookAll(ctx context.Context, fields map[int][]string) (found map[int]looked, err error) {
+func (b *buffer) readAll(ctx context.Context, fields map[int][]string) (found map[int]shardRead, err error) {
 	calls := make([]call, 0, len(fields))
 	for _, shard := range slices.Sorted(maps.Keys(fields)) {
 		calls = append(calls, call{shard, anys(fields[shard])})
 	}
-	found = make(map[int]looked, len(calls))
-	for i, reply := range b.pipeline(ctx, lookScript, calls) {
+	found = make(map[int]shardRead, len(calls))
+	for i, reply := range b.pipeline(ctx, readScript, calls) {
 		shard := calls[i].shard
 		if reply.Err() != nil {
-			err = fmt.Errorf("look at shard %d: %w: %w", shard, errRedis, reply.Err())
+			err = fmt.Errorf("read shard %d: %w: %w", shard, errRedis, reply.Err())
 			continue
 		}
-		l, readErr := readLook(shard, reply.Val())
+		l, readErr := parseShard(shard, reply.Val())
 		if readErr != nil {
 			err = readErr
 			continue
@@ -136,7 +136,7 @@ func (b *buffer) looks(ctx context.Context, shards []int) (map[int]stamps, error
 	for _, shard := range shards {
 		fields[shard] = nil
 	}
-	all, err := b.lookAll(ctx, fields)
+	all, err := b.readAll(ctx, fields)
 	found := make(map[int]stamps, len(all))
 	for shard, l := range all {
 		found[shard] = l.stamps
@@ -152,7 +152,7 @@ func anys(list []string) []any {
 	return args
 }
 
-func readLook(shard int, reply any) (l looked, err error) {
+func parseShard(shard int, reply any) (l shardRead, err error) {
 	lists, ok := reply.([]any)
 	if !ok || len(lists) != 2 {
 		return l, fmt.Errorf("look at shard %d: unexpected reply %v", shard, reply)

@@ -109,7 +109,7 @@ func TestCluster(t *testing.T) {
 		name string
 		play func(*testing.T, *servers.RedisCluster)
 	}{
-		{"life", playLife},
+		{"timeline", playLife},
 		{"total", playTotal},
 		{"model", playModel},
 		{"a slot moves", playSlotMoves},

@@ -114,7 +114,7 @@ func New(cfg Config) *Counters {
 // ErrNotStarted says that no worker has begun to count in this database yet.
 var ErrNotStarted = errors.New("counting has not begun: run a worker at this database")
 
-// open finds out what is the same for a database's whole life: its name in
+// open finds out what is the same for as long as a database is there: its name in
 // Redis, and the number of shards.
 func (c *Counters) open(ctx context.Context) (buf *buffer, shards int, err error) {
 	c.mu.Lock()
@@ -125,7 +125,7 @@ func (c *Counters) open(ctx context.Context) (buf *buffer, shards int, err error
 	var namespace string
 	var n int
 	if err := c.cfg.Home.QueryRow(ctx, shardsSQL.Namespace).Scan(&namespace, &n); err != nil {
-		return nil, 0, fmt.Errorf("look for the counters' shards: %w", err)
+		return nil, 0, fmt.Errorf("find the counters' shards: %w", err)
 	}
 	if n == 0 {
 		return nil, 0, ErrNotStarted

@@ -51,7 +51,7 @@ func TestFaults(t *testing.T) {
 		{"freeze", "begin", freezeScript.Hash()},
 		{"flush", "flush:locked", "commit"},
 		{"drop what was flushed", "flush:committed", dropScript.Hash()},
-		{"look", "begin", lookScript.Hash()},
+		{"look", "begin", readScript.Hash()},
 		{"empty a shard", "wiped", resetScript.Hash()},
 		{"write without redis", "without", "commit"},
 		{"ask for a recount", "asking", "commit"},
@@ -84,7 +84,7 @@ func newFaulty(t *testing.T) *faulty {
 	f := &faulty{network: faultproxy.New()}
 	f.testBundle = setup(t, func(c *Config) { c.Hook = f.at })
 	// Redis knows the scripts: it is not the first use that fails.
-	for _, s := range []*redis.Script{applyScript, freezeScript, dropScript, resetScript, lookScript} {
+	for _, s := range []*redis.Script{applyScript, freezeScript, dropScript, resetScript, readScript} {
 		if err := s.Load(t.Context(), f.redis).Err(); err != nil {
 			t.Fatal(err)
 		}

@@ -194,7 +194,7 @@ func (f *feeder) whole(ctx context.Context, shard int, found stamps, flushed eve
 		if emptied && found != (stamps{}) {
 			f.log.WarnContext(ctx, "redis does not continue what was flushed, replaying", "shard", shard, "head", string(found.head))
 		}
-		if found, _, _, err = f.buf.look(ctx, shard); err != nil {
+		if found, _, _, err = f.buf.read(ctx, shard); err != nil {
 			return p, err
 		}
 		all, err := f.flushedShards(ctx)
@@ -225,7 +225,7 @@ func (f *feeder) astray(ctx context.Context, shards []int, cause error) error {
 		if f.buf == nil {
 			continue
 		}
-		found, _, _, err := f.buf.look(ctx, shard)
+		found, _, _, err := f.buf.read(ctx, shard)
 		if err != nil {
 			return err
 		}

@@ -124,7 +124,7 @@ func (f *finalizing) sumEarly(ctx context.Context) error {
 	}
 	var counters int
 	if err := f.cfg.Home.QueryRow(ctx, finalizeSQL.Size, f.id).Scan(&f.upTo, &counters); err != nil {
-		return fmt.Errorf("look how far the shards are: %w", err)
+		return fmt.Errorf("read how far the shards are: %w", err)
 	}
 	// Scopes are spread evenly.
 	f.together = max(1, min(f.swapBatch/max(1, counters/max(1, len(f.shards))), len(f.shards)))
@@ -255,7 +255,7 @@ func (f *finalizing) swapAt(ctx context.Context, tx pgx.Tx, shards []int, at eve
 	case errors.Is(err, pgx.ErrNoRows):
 		return ErrSuperseded
 	case err != nil:
-		return fmt.Errorf("look whether shards %v are there: %w", shards, err)
+		return fmt.Errorf("check whether shards %v are there: %w", shards, err)
 	case !valid:
 		return errVoid
 	case !ready:

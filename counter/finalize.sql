@@ -2,8 +2,8 @@
 -- The run $2 of the scan $1, if it waits for the swap. valid: the log is still
 -- the one that it saw, and the kind has been tracked all the while.
 SELECT s.kind, s.shards,
-       EXISTS (SELECT FROM casq.ticks AS t WHERE t.id = s.tick AND t.mark = s.mark)
-       AND s.life = (SELECT max(life) FROM casq.lives)
+       EXISTS (SELECT FROM casq.ticks AS t WHERE t.id = s.tick AND t.nonce = s.nonce)
+       AND s.timeline = (SELECT max(timeline) FROM casq.timelines)
        AND s.generation = (SELECT generation FROM casq.counter_kinds AS k WHERE k.kind = s.kind)
 FROM casq.scans AS s
 WHERE s.id = $1 AND s.token = $2 AND s.scanned_at IS NOT NULL AND s.finished_at IS NULL
@@ -25,7 +25,7 @@ SELECT EXISTS (SELECT FROM casq.tracked AS t WHERE t.kind = again.kind AND t.sco
 -- shard is. The newest tick may be one that they reach only when there is a newer
 -- one. And how many counters it concerns.
 SELECT greatest(s.tick, (SELECT min(t.id) FROM casq.counter_shards AS p
-                         JOIN casq.ticks AS t ON t.id = p.tick AND t.mark = p.mark
+                         JOIN casq.ticks AS t ON t.id = p.tick AND t.nonce = p.nonce
                          WHERE p.shard = ANY (s.shards))),
        greatest((SELECT count(*) FROM casq.refreshes AS r WHERE r.scan = s.id AND r.finished_at IS NULL),
                 (SELECT count(*) FROM casq.counters AS c WHERE s.whole AND c.kind = s.kind))
@@ -53,8 +53,8 @@ GROUP BY e.scope_id
 -- Under the shard's lock: does its tick ($3) show all that the run ($2) of the scan
 -- ($1) has seen, and all that was summed early ($4)? FOR SHARE: other shards are
 -- swapped at the same time; whoever ends the scan, or cancels it, waits for them.
-SELECT EXISTS (SELECT FROM casq.ticks AS t WHERE t.id = s.tick AND t.mark = s.mark)
-       AND s.life = (SELECT max(life) FROM casq.lives)
+SELECT EXISTS (SELECT FROM casq.ticks AS t WHERE t.id = s.tick AND t.nonce = s.nonce)
+       AND s.timeline = (SELECT max(timeline) FROM casq.timelines)
        AND s.generation = (SELECT generation FROM casq.counter_kinds AS k WHERE k.kind = s.kind),
        $3 >= s.tick AND $3 >= $4
        AND NOT EXISTS (

@@ -63,10 +63,10 @@ func TestSwapOfARunThatIsOver(t *testing.T) {
 func TestVoidJustBeforeTheSwap(t *testing.T) {
 	t.Parallel()
 	for name, sql := range map[string]string{
-		"life": `INSERT INTO casq.lives (life, system_identifier, timeline, began_tick, began_lsn)
-			SELECT life + 1, system_identifier, timeline + 1, began_tick, began_lsn FROM casq.lives ORDER BY life DESC LIMIT 1`,
+		"timeline": `INSERT INTO casq.timelines (timeline, system_identifier, server_timeline, began_tick, began_lsn)
+			SELECT timeline + 1, system_identifier, server_timeline + 1, began_tick, began_lsn FROM casq.timelines ORDER BY timeline DESC LIMIT 1`,
 		"tracking": "UPDATE casq.counter_kinds SET generation = generation + 1",
-		"tick":     "UPDATE casq.ticks SET mark = gen_random_uuid()",
+		"tick":     "UPDATE casq.ticks SET nonce = gen_random_uuid()",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

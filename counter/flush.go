@@ -36,7 +36,7 @@ func (c *Counters) Flush(ctx context.Context) (counters int, err error) {
 	return counters, errors.Join(errs...)
 }
 
-// flushShard is three steps, each of which may be repeated, or be the last thing
+// flushShard is three steps, each of which may be repeated, or be the last resource
 // that a process does:
 //
 //  1. freeze what is pending. Frozen and not flushed: the next flush finds it.

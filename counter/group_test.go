@@ -82,13 +82,13 @@ func TestTotalsByBytes(t *testing.T) {
 		"other":    {"text", "integer", "7", "8", "07"},
 	} {
 		kind := strings.ReplaceAll(name, " ", "_")
-		b.exec(t, "CREATE TABLE things_"+kind+" (id bigint PRIMARY KEY, scope "+c.scope+")")
-		b.exec(t, "SELECT casq.track('things_"+kind+"', kind => '"+kind+"', transfer => 'none', key_column => 'id', scope_column => 'scope')")
+		b.exec(t, "CREATE TABLE resources_"+kind+" (id bigint PRIMARY KEY, scope "+c.scope+")")
+		b.exec(t, "SELECT casq.track('resources_"+kind+"', kind => '"+kind+"', transfer => 'none', key_column => 'id', scope_column => 'scope')")
 		table := `"Parents' ""` + kind + `""; --"`
 		b.exec(t, "CREATE TABLE "+table+` ("Scope" `+c.scope+`, "the ""parent" `+c.parent+")")
 		b.exec(t, "SELECT casq.group_scopes($1, $2::text::regclass, 'Scope', 'the \"parent')", kind, table)
 		b.exec(t, "INSERT INTO "+table+" VALUES ($1, $3), ($2, $4), ($1, $3), ($1, $4)", c.one, c.other, c.one, c.other)
-		b.exec(t, "INSERT INTO things_"+kind+" VALUES (1, $1), (2, $1), (3, $2)", c.one, c.other)
+		b.exec(t, "INSERT INTO resources_"+kind+" VALUES (1, $1), (2, $1), (3, $2)", c.one, c.other)
 		b.feed(t)
 		b.flush(t)
 		want := map[string]pair{c.one: {1, 2}, c.other: {2, 3}}
@@ -184,14 +184,14 @@ func TestTotalsFollowTheTable(t *testing.T) {
 func TestGroupScopesRefuses(t *testing.T) {
 	t.Parallel()
 	b := namespaces(t)
-	b.exec(t, "CREATE TABLE things (id uuid PRIMARY KEY, project uuid)")
-	b.exec(t, "SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'id', scope_column => 'project')")
+	b.exec(t, "CREATE TABLE resources (id uuid PRIMARY KEY, project uuid)")
+	b.exec(t, "SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'id', scope_column => 'project')")
 	b.exec(t, "CREATE TABLE notes (id uuid PRIMARY KEY)")
 	b.exec(t, "SELECT casq.track('notes', kind => 'note', transfer => 'none', key_column => 'id')")
 	b.exec(t, "CREATE SEQUENCE numbers")
 	b.exec(t, "CREATE TABLE odd (id numeric, namespace_id jsonb)")
 	for args, want := range map[string][]string{
-		"'nothing', 'projects', 'id', 'namespace_id'":    {"42704", "kind 'nothing' has no tracked table", "artifact, note, thing"},
+		"'nothing', 'projects', 'id', 'namespace_id'":    {"42704", "kind 'nothing' has no tracked table", "artifact, note, resource"},
 		"NULL, 'projects', 'id', 'namespace_id'":         {"42704", "kind NULL"},
 		"'note', 'projects', 'id', 'namespace_id'":       {"22023", "no scope column", "scope_column =>"},
 		"'artifact', 'nowhere', 'id', 'namespace_id'":    {"42P01", `"nowhere" does not exist`},
@@ -206,7 +206,7 @@ func TestGroupScopesRefuses(t *testing.T) {
 		"'artifact', 'projects', 'id', 'id) --'":         {"42703"},
 		"'artifact', 'numbers', 'last_value', 'log_cnt'": {"42809", "is no table or view"},
 		"'artifact', 'projects_pkey', 'id', 'id'":        {"42809"},
-		"'thing', 'projects', 'id', 'namespace_id'":      {"42804", "scopes of kind thing are of type uuid", "Name the column that has the scopes."},
+		"'resource', 'projects', 'id', 'namespace_id'":   {"42804", "scopes of kind resource are of type uuid", "Name the column that has the scopes."},
 	} {
 		b.refused(t, "SELECT casq.group_scopes("+args+")", want[0], want[1:]...)
 	}

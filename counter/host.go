@@ -58,12 +58,12 @@ const (
 // seen is what a snapshot showed of the log: its newest tick, and the
 // transactions with events beyond that tick.
 type seen struct {
-	host string
-	life int32
-	tick int64
-	mark uuid.UUID
-	xids []string
-	rows int64
+	host     string
+	timeline int32
+	tick     int64
+	nonce    uuid.UUID
+	xids     []string
+	rows     int64
 	// Of a part of the table: the last scope, unless it was the last part, and what
 	// the order of the scopes came from.
 	last  *string
@@ -120,7 +120,7 @@ func (s *scan) run(ctx context.Context, host *pgxpool.Pool) error {
 	var v *seen
 	err := s.whileItAnswers(ctx, host, func(ctx context.Context) (err error) {
 		for deadline := time.Now().Add(repeatPatience); ; pause(ctx, s.cfg.Interval) {
-			v, err = s.look(ctx, host)
+			v, err = s.view(ctx, host)
 			soon := errors.Is(err, errLate) || errors.Is(err, errMoved)
 			if !soon || time.Now().After(deadline) || ctx.Err() != nil {
 				return err
@@ -171,12 +171,12 @@ func (s *scan) answers(ctx context.Context, host *pgxpool.Pool) bool {
 // snapshot is that of a transaction which reads only, so it may be a standby's:
 // ticks are rows, and what the standby's snapshot shows beyond its newest tick is
 // recorded by transaction.
-func (s *scan) look(ctx context.Context, host *pgxpool.Pool) (v *seen, err error) {
+func (s *scan) view(ctx context.Context, host *pgxpool.Pool) (v *seen, err error) {
 	if err := s.forget(ctx); err != nil {
 		return nil, err
 	}
 	err = pgx.BeginTxFunc(ctx, host, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		read, err := s.lookIn(ctx, tx)
+		read, err := s.viewIn(ctx, tx)
 		if err == nil {
 			read.host = hostName(host)
 			v = &read
@@ -201,20 +201,20 @@ func altered(err error) bool {
 	return ok && failure.Code == "40001" && strings.HasPrefix(failure.Message, "casq: ")
 }
 
-func (s *scan) lookIn(ctx context.Context, tx pgx.Tx) (v seen, err error) {
+func (s *scan) viewIn(ctx context.Context, tx pgx.Tx) (v seen, err error) {
 	_, err = tx.Exec(ctx, scanSQL.Settings, lockPatience.Milliseconds(), max(s.cfg.SnapshotLimit, database.IdleInTransaction).Milliseconds())
 	if err != nil {
-		return v, fmt.Errorf("settle the session: %w", err)
+		return v, fmt.Errorf("set up the session: %w", err)
 	}
-	err = tx.QueryRow(ctx, scanSQL.Seen, s.id, s.token, s.floorLife, s.floorTick).Scan(&v.life, &v.tick, &v.mark, &v.xids)
+	err = tx.QueryRow(ctx, scanSQL.Seen, s.id, s.token, s.floorTimeline, s.floorTick).Scan(&v.timeline, &v.tick, &v.nonce, &v.xids)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return v, errLate
 	}
 	if err != nil {
-		return v, fmt.Errorf("look at the log: %w", err)
+		return v, fmt.Errorf("read the log: %w", err)
 	}
 	s.cfg.Hook("scan:snapshot")
-	before, err := s.lookAtTable(ctx, tx)
+	before, err := s.readTable(ctx, tx)
 	if err == nil && before.detaching {
 		err = fmt.Errorf("%w: a partition is being detached (ALTER TABLE ... DETACH PARTITION ... FINALIZE ends one that was given up)", errLocked)
 	}
@@ -233,7 +233,7 @@ func (s *scan) lookIn(ctx context.Context, tx pgx.Tx) (v seen, err error) {
 	if err != nil {
 		return v, err
 	}
-	after, err := s.lookAtTable(ctx, tx)
+	after, err := s.readTable(ctx, tx)
 	if err == nil && !after.same {
 		err = errMoved
 	}
@@ -247,9 +247,9 @@ type tableSeen struct {
 	order           string
 }
 
-func (s *scan) lookAtTable(ctx context.Context, tx pgx.Tx) (t tableSeen, err error) {
+func (s *scan) readTable(ctx context.Context, tx pgx.Tx) (t tableSeen, err error) {
 	if err := tx.QueryRow(ctx, scanSQL.Table, s.kind).Scan(&t.same, &t.detaching, &t.order); err != nil {
-		return t, fmt.Errorf("look at the table of %s: %w", s.kind, err)
+		return t, fmt.Errorf("read the table of %s: %w", s.kind, err)
 	}
 	return t, nil
 }

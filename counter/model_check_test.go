@@ -52,7 +52,7 @@ const explainedSQL = `SELECT array_agg(s.said ORDER BY w.n)
 // quiesce ends everything that is open, and compares with the table.
 func (m *model) quiesce(r *rapid.T) {
 	for len(m.open) > 0 {
-		m.settleOpen(r)
+		m.endOpen(r)
 	}
 	for range 300 {
 		m.took()
@@ -109,7 +109,7 @@ func (m *model) explain(scope string) {
 	k := Key{"artifact", scope}
 	shard := shardOf(k, 4)
 	flushed, err := m.flushed(m.t.Context(), k, shard)
-	s, pending, frozen, lookErr := m.buf.look(m.t.Context(), shard, field(lowField, k), field(highField, k), field(itemsField, k))
+	s, pending, frozen, readErr := m.buf.read(m.t.Context(), shard, field(lowField, k), field(highField, k), field(itemsField, k))
 	m.t.Logf("flushed %s in %d at %s, %v; stamps %+v, pending %v, frozen %v, %v; after %q",
-		flushed.Size, flushed.Items, flushed.AsOf, err, s, pending, frozen, lookErr, m.done)
+		flushed.Size, flushed.Items, flushed.AsOf, err, s, pending, frozen, readErr, m.done)
 }

@@ -67,7 +67,7 @@ func (m *model) play() {
 		"change":   m.change,
 		"late":     m.late,
 		"later":    m.late,
-		"settle":   m.settleOpen,
+		"end":      m.endOpen,
 		"tick":     func(*rapid.T) { m.tick(t) },
 		"feed":     m.feedSome,
 		"remember": m.feedAgain,
@@ -110,8 +110,8 @@ func (m *model) play() {
 
 // What others do that matters most at some points.
 const (
-	settles = 1
-	ticks   = 2
+	ends  = 1
+	ticks = 2
 )
 
 // between is what others do at the named points of a step.
@@ -123,13 +123,13 @@ func (m *model) between(point string) {
 	m.r = nil // nothing comes between these
 	defer func() { m.r = r }()
 	what := rapid.IntRange(0, 19).Draw(r, point)
-	if usual := map[string]int{"scan:started": settles, "finalize:summed": ticks}; what > 9 && usual[point] > 0 {
+	if usual := map[string]int{"scan:started": ends, "finalize:summed": ticks}; what > 9 && usual[point] > 0 {
 		what = usual[point]
 	}
 	m.done = append(m.done, fmt.Sprint(point, " ", what))
 	switch what {
-	case settles:
-		m.settleOpen(r)
+	case ends:
+		m.endOpen(r)
 	case ticks:
 		m.tick(m.t)
 	case 3:
@@ -148,7 +148,7 @@ func (m *model) between(point string) {
 	}
 }
 
-// recountInBetween is a whole recount, among other things.
+// recountInBetween is a whole recount, among others.
 func (m *model) recountInBetween(r *rapid.T) {
 	m.ask(r)
 	m.late(r)
@@ -181,7 +181,7 @@ func (m *model) statement(r *rapid.T) (sql string, args []any) {
 
 func (m *model) change(r *rapid.T) {
 	sql, args := m.statement(r)
-	m.settleOpen(r)
+	m.endOpen(r)
 	m.exec(m.t, sql, args...)
 }
 
@@ -189,7 +189,7 @@ func (m *model) change(r *rapid.T) {
 // waits for its rows.
 func (m *model) late(r *rapid.T) {
 	if len(m.open) > 2 {
-		m.settleOpen(r)
+		m.endOpen(r)
 		return
 	}
 	tx, err := m.pool.Begin(m.t.Context())
@@ -204,8 +204,8 @@ func (m *model) late(r *rapid.T) {
 	m.open = append(m.open, tx)
 }
 
-// settleOpen ends one of the open transactions.
-func (m *model) settleOpen(r *rapid.T) {
+// endOpen ends one of the open transactions.
+func (m *model) endOpen(r *rapid.T) {
 	if len(m.open) == 0 {
 		return
 	}

@@ -12,8 +12,8 @@ WHERE id = $1 AND token = $2 AND scanned_at IS NULL AND finished_at IS NULL
 
 -- name: Ask
 -- A part ($2, of the table beyond the scope $3 in the order $4) of the recount $1.
-INSERT INTO casq.scans (kind, whole, compare, part_of, part, after_scope, scope_order, floor_life, floor_tick)
-SELECT w.kind, false, w.compare, w.id, $2, $3, $4, t.life, t.id
+INSERT INTO casq.scans (kind, whole, compare, part_of, part, after_scope, scope_order, floor_timeline, floor_tick)
+SELECT w.kind, false, w.compare, w.id, $2, $3, $4, t.timeline, t.id
 FROM casq.scans AS w, LATERAL (SELECT * FROM casq.ticks ORDER BY id DESC LIMIT 1) AS t
 WHERE w.id = $1
 RETURNING id
@@ -55,7 +55,7 @@ SELECT (SELECT count(*) FROM next), (SELECT count(*) FROM asked), (SELECT max(sc
 WITH over AS (
     UPDATE casq.scans AS w
     SET finished_at = clock_timestamp(), scanned_at = clock_timestamp(), flush_job = $2, host = p.host, tick = p.tick,
-        life = p.life, mark = p.mark, scanned_rows = (SELECT sum(o.scanned_rows) FROM casq.scans AS o WHERE o.part_of = w.id)
+        timeline = p.timeline, nonce = p.nonce, scanned_rows = (SELECT sum(o.scanned_rows) FROM casq.scans AS o WHERE o.part_of = w.id)
     FROM (SELECT * FROM casq.scans WHERE part_of = $1 ORDER BY id DESC LIMIT 1) AS p
     WHERE w.id = $1 AND w.in_parts AND w.finished_at IS NULL
       AND NOT EXISTS (SELECT FROM casq.scans AS o WHERE o.part_of = w.id AND o.finished_at IS NULL)

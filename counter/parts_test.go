@@ -486,20 +486,20 @@ func TestScopeIndex(t *testing.T) {
 func TestScopeIndexOfAnotherOrder(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, "CREATE TABLE things (id integer PRIMARY KEY, scope text)")
-	b.exec(t, "SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'id', scope_column => 'scope')")
+	b.exec(t, "CREATE TABLE resources (id integer PRIMARY KEY, scope text)")
+	b.exec(t, "SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'id', scope_column => 'scope')")
 	for index, want := range map[string]bool{
-		"things (scope)":                   true,
-		"things (scope DESC NULLS LAST)":   true,
-		`things (scope COLLATE "C")`:       false,
-		"things (scope text_pattern_ops)":  false,
-		"things (scope, id) INCLUDE (id)":  true,
-		"things (id) INCLUDE (scope)":      false,
-		"things (lower(scope), scope, id)": false,
+		"resources (scope)":                   true,
+		"resources (scope DESC NULLS LAST)":   true,
+		`resources (scope COLLATE "C")`:       false,
+		"resources (scope text_pattern_ops)":  false,
+		"resources (scope, id) INCLUDE (id)":  true,
+		"resources (id) INCLUDE (scope)":      false,
+		"resources (lower(scope), scope, id)": false,
 	} {
 		b.exec(t, "CREATE INDEX of_a_test ON "+index)
 		var got bool
-		if err := b.pool.QueryRow(t.Context(), "SELECT casq.has_scope_index('thing')").Scan(&got); err != nil || got != want {
+		if err := b.pool.QueryRow(t.Context(), "SELECT casq.has_scope_index('resource')").Scan(&got); err != nil || got != want {
 			t.Errorf("with an index on %s: %v, %v, want %v", index, got, err, want)
 		}
 		b.exec(t, "DROP INDEX of_a_test")
@@ -520,17 +520,17 @@ func TestSumBeyond(t *testing.T) {
 		{"uuid", "md5((n % 13)::text)::uuid"},
 		{"char(3)", "(n % 13)::text"},
 	} {
-		b.exec(t, "CREATE TABLE things (id integer, scope "+c.column+", size bigint, PRIMARY KEY (id)) PARTITION BY RANGE (id)")
-		b.exec(t, "CREATE TABLE things_1 PARTITION OF things FOR VALUES FROM (0) TO (50)")
-		b.exec(t, "CREATE TABLE things_2 PARTITION OF things FOR VALUES FROM (50) TO (1000)")
-		b.exec(t, "INSERT INTO things SELECT n, "+c.value+", n FROM generate_series(1, 100) AS n")
-		b.exec(t, "SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'id', scope_column => 'scope', size_column => 'size')")
-		want := b.texts(t, "SELECT scope_id, size || ' in ' || items FROM casq.sum_by_scope('thing', NULL)")
+		b.exec(t, "CREATE TABLE resources (id integer, scope "+c.column+", size bigint, PRIMARY KEY (id)) PARTITION BY RANGE (id)")
+		b.exec(t, "CREATE TABLE resources_1 PARTITION OF resources FOR VALUES FROM (0) TO (50)")
+		b.exec(t, "CREATE TABLE resources_2 PARTITION OF resources FOR VALUES FROM (50) TO (1000)")
+		b.exec(t, "INSERT INTO resources SELECT n, "+c.value+", n FROM generate_series(1, 100) AS n")
+		b.exec(t, "SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'id', scope_column => 'scope', size_column => 'size')")
+		want := b.texts(t, "SELECT scope_id, size || ' in ' || items FROM casq.sum_by_scope('resource', NULL)")
 		for _, slice := range []int{1, 3, 1000} {
 			got := make(map[string]string)
 			var after *string
 			for more := true; more; {
-				rows, err := b.pool.Query(t.Context(), "SELECT scope_id, size || ' in ' || items FROM casq.sum_beyond('thing', $1, $2)", after, slice)
+				rows, err := b.pool.Query(t.Context(), "SELECT scope_id, size || ' in ' || items FROM casq.sum_beyond('resource', $1, $2)", after, slice)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -553,8 +553,8 @@ func TestSumBeyond(t *testing.T) {
 				t.Errorf("%s as %s by %d: %v, want %v", c.column, c.value, slice, got, want)
 			}
 		}
-		b.exec(t, "SELECT casq.untrack('things')")
-		b.exec(t, "DROP TABLE things")
+		b.exec(t, "SELECT casq.untrack('resources')")
+		b.exec(t, "DROP TABLE resources")
 	}
 }
 
@@ -566,11 +566,11 @@ func TestRestIsLookedForBitByBit(t *testing.T) {
 	s.once = true // nothing is slow but this
 	const projects = 2*scanPage + 10
 	// The first of each page, and some, were counted by one part, as it happens.
-	s.exec(t, `INSERT INTO casq.scans (kind, whole, compare, floor_life, floor_tick, in_parts, generation)
-		SELECT 'artifact', true, false, t.life, t.id, true, 1 FROM casq.ticks AS t ORDER BY t.id DESC LIMIT 1`)
+	s.exec(t, `INSERT INTO casq.scans (kind, whole, compare, floor_timeline, floor_tick, in_parts, generation)
+		SELECT 'artifact', true, false, t.timeline, t.id, true, 1 FROM casq.ticks AS t ORDER BY t.id DESC LIMIT 1`)
 	s.exec(t, "INSERT INTO casq.refreshes (scan, kind) SELECT id, 'artifact' FROM casq.scans")
-	s.exec(t, `INSERT INTO casq.scans (kind, whole, compare, floor_life, floor_tick, part, part_of, finished_at)
-		SELECT kind, false, compare, floor_life, floor_tick, 'table', id, now() FROM casq.scans`)
+	s.exec(t, `INSERT INTO casq.scans (kind, whole, compare, floor_timeline, floor_tick, part, part_of, finished_at)
+		SELECT kind, false, compare, floor_timeline, floor_tick, 'table', id, now() FROM casq.scans`)
 	scopes, shards := []string{""}, []int{shardOf(Key{"artifact", ""}, 4)}
 	for i := range projects - 1 {
 		scopes = append(scopes, fmt.Sprint(i))

@@ -47,7 +47,7 @@ func (c *Counters) Get(ctx context.Context, k Key) (v Value, err error) {
 		if v, err = c.flushed(ctx, k, shard); err != nil || buf == nil {
 			return v, err
 		}
-		s, pending, frozen, err := buf.look(ctx, shard, field(lowField, k), field(highField, k), field(itemsField, k))
+		s, pending, frozen, err := buf.read(ctx, shard, field(lowField, k), field(highField, k), field(itemsField, k))
 		if err != nil {
 			return v, nil //nolint:nilerr // Redis is away: the flushed value says as of when it is
 		}

@@ -100,7 +100,7 @@ func (c *Counters) check(ctx context.Context, r Request) error {
 	err := pgx.BeginTxFunc(ctx, c.cfg.Home, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		var countable bool
 		if err := tx.QueryRow(ctx, refreshSQL.Countable, r.Kind).Scan(&countable); err != nil {
-			return fmt.Errorf("look for kind %q: %w", r.Kind, err)
+			return fmt.Errorf("find kind %q: %w", r.Kind, err)
 		}
 		if !countable {
 			return fmt.Errorf("%w: %q has no tracked table with a scope column; track it with casq.track(..., scope_column => ...)", ErrNotCounted, r.Kind)
@@ -131,10 +131,10 @@ func checkScopes(ctx context.Context, tx pgx.Tx, kind string, scopes []string) e
 		}
 		rows, err := tx.Query(ctx, sql, kind, unknown)
 		if err != nil {
-			return fmt.Errorf("look for scopes of kind %q: %w", kind, err)
+			return fmt.Errorf("find scopes of kind %q: %w", kind, err)
 		}
 		if unknown, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil {
-			return fmt.Errorf("look for scopes of kind %q: %w", kind, err)
+			return fmt.Errorf("find scopes of kind %q: %w", kind, err)
 		}
 		if len(unknown) == 0 {
 			return nil

@@ -14,8 +14,8 @@ WHERE NOT casq.has_scope($1, w.scope_id)
 ORDER BY w.n
 
 -- name: AskScan
-INSERT INTO casq.scans (kind, whole, compare, floor_life, floor_tick)
-SELECT $1, $2, $3, t.life, t.id FROM casq.ticks AS t ORDER BY t.id DESC LIMIT 1
+INSERT INTO casq.scans (kind, whole, compare, floor_timeline, floor_tick)
+SELECT $1, $2, $3, t.timeline, t.id FROM casq.ticks AS t ORDER BY t.id DESC LIMIT 1
 RETURNING id
 
 -- name: AskRefresh

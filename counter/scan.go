@@ -39,19 +39,19 @@ const scanPage = 5000
 // scan is one run of a scan.
 type scan struct {
 	*Counters
-	id         int64
-	token      uuid.UUID
-	kind       string
-	whole      bool
-	part       string // what it is a part of: partOfTable, partOfRest, partOfList
-	partOf     *int64 // which recount it is a part of
-	after      *string
-	order      string   // that the scopes of the part before came in
-	scopes     []string // unless it finds them itself
-	floorLife  int32
-	floorTick  int64
-	tries      int
-	generation int32
+	id            int64
+	token         uuid.UUID
+	kind          string
+	whole         bool
+	part          string // what it is a part of: partOfTable, partOfRest, partOfList
+	partOf        *int64 // which recount it is a part of
+	after         *string
+	order         string   // that the scopes of the part before came in
+	scopes        []string // unless it finds them itself
+	floorTimeline int32
+	floorTick     int64
+	tries         int
+	generation    int32
 }
 
 // finds tells whether the scopes are what the table has, and not a list.
@@ -101,7 +101,7 @@ func (c *Counters) startScan(ctx context.Context, id, job int64, process uuid.UU
 			}
 		}
 		err = tx.QueryRow(ctx, scanSQL.Start, id, s.token, process, job).
-			Scan(&s.kind, &s.whole, &s.part, &s.partOf, &s.after, &s.order, &s.floorLife, &s.floorTick, &s.tries, &s.generation, &anew)
+			Scan(&s.kind, &s.whole, &s.part, &s.partOf, &s.after, &s.order, &s.floorTimeline, &s.floorTick, &s.tries, &s.generation, &anew)
 		if err != nil {
 			return err
 		}
@@ -139,7 +139,7 @@ func (s *scan) endOnce(ctx context.Context, v seen) error {
 		return err
 	}
 	return pgx.BeginTxFunc(ctx, s.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, scanSQL.End, s.id, s.token, v.host, v.life, v.tick, v.mark, v.xids, v.rows, s.generation, n, v.last, v.order)
+		tag, err := tx.Exec(ctx, scanSQL.End, s.id, s.token, v.host, v.timeline, v.tick, v.nonce, v.xids, v.rows, s.generation, n, v.last, v.order)
 		if err != nil {
 			return fmt.Errorf("end scan: %w", err)
 		}

@@ -34,8 +34,8 @@ FOR UPDATE OF s
 WITH started AS (
     UPDATE casq.scans AS s
     SET token = $2, process = $3, job = $4, tries = s.tries + 1, started_at = coalesce(s.started_at, clock_timestamp()),
-        floor_life = newest.life, floor_tick = newest.id
-    FROM (SELECT t.life, t.id FROM casq.ticks AS t ORDER BY t.id DESC LIMIT 1) AS newest
+        floor_timeline = newest.timeline, floor_tick = newest.id
+    FROM (SELECT t.timeline, t.id FROM casq.ticks AS t ORDER BY t.id DESC LIMIT 1) AS newest
     WHERE s.id = $1
     RETURNING s.*
 ), running AS (
@@ -43,7 +43,7 @@ WITH started AS (
     SET state = 'running', started_at = coalesce(started_at, clock_timestamp())
     WHERE scan = $1 AND state = 'created'
 )
-SELECT s.kind, s.whole, coalesce(s.part, ''), s.part_of, s.after_scope, coalesce(s.scope_order, ''), s.floor_life, s.floor_tick, s.tries,
+SELECT s.kind, s.whole, coalesce(s.part, ''), s.part_of, s.after_scope, coalesce(s.scope_order, ''), s.floor_timeline, s.floor_tick, s.tries,
        coalesce(k.generation, 0), coalesce(w.in_parts AND w.generation IS DISTINCT FROM k.generation, false)
 FROM started AS s
 LEFT JOIN casq.counter_kinds AS k ON k.kind = s.kind
@@ -59,7 +59,7 @@ ORDER BY scope_id
 -- the table, concerns all shards ($10): those that it found nothing in have to
 -- come as far.
 UPDATE casq.scans AS s
-SET host = $3, life = $4, tick = $5, mark = $6, xids = $7::text[]::xid8[], scanned_rows = $8, generation = $9,
+SET host = $3, timeline = $4, tick = $5, nonce = $6, xids = $7::text[]::xid8[], scanned_rows = $8, generation = $9,
     last_scope = CASE WHEN s.part = 'table' THEN $11 ELSE s.last_scope END,
     scope_order = CASE WHEN s.part = 'table' THEN $12 END,
     scanned_at = clock_timestamp(),
@@ -128,7 +128,7 @@ WHERE current_setting(s.name, true) IS NOT NULL
 -- In the snapshot of a scan ($1) by the run $2: the newest tick, and the
 -- transactions with events beyond it. No row: the host does not show the run, or
 -- the tick ($3, $4) that the request saw.
-SELECT t.life, t.id, t.mark,
+SELECT t.timeline, t.id, t.nonce,
        ARRAY(
            SELECT DISTINCT e.xid::text FROM casq.events AS e WHERE e.xid >= pg_snapshot_xmax(t.snapshot)
            UNION
@@ -137,7 +137,7 @@ SELECT t.life, t.id, t.mark,
        )
 FROM (SELECT * FROM casq.ticks ORDER BY id DESC LIMIT 1) AS t
 WHERE EXISTS (SELECT FROM casq.scans AS s WHERE s.id = $1 AND s.token = $2)
-  AND (t.life, t.id) >= ($3, $4)
+  AND (t.timeline, t.id) >= ($3, $4)
 
 -- name: Table
 -- Is the table of a kind ($1) the one that this snapshot shows: the same partitions,

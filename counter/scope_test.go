@@ -34,8 +34,8 @@ func newLong(t *testing.T) *testBundle {
 	return b
 }
 
-// settled brings all to an end. Counters are those of scopes that fit.
-func settled(t *testing.T, b *testBundle) {
+// quiesce brings all to an end. Counters are those of scopes that fit.
+func quiesce(t *testing.T, b *testBundle) {
 	t.Helper()
 	b.recount(t, Request{Kind: "artifact", All: true})
 	b.feed(t)
@@ -63,12 +63,12 @@ func TestScopesThatAreTooLong(t *testing.T) {
 			t.Errorf("%s, and as long as it may be: %v", name, err)
 		}
 	}
-	settled(t, b)
+	quiesce(t, b)
 	b.exec(t, "UPDATE artifacts SET size = size + 1")
-	settled(t, b)
+	quiesce(t, b)
 	b.exec(t, "UPDATE artifacts SET project = 'c' WHERE id = 1")
 	b.exec(t, "DELETE FROM artifacts WHERE id = 3")
-	settled(t, b)
+	quiesce(t, b)
 	if _, _, err := b.Refresh(t.Context(), Request{Kind: "artifact", Scopes: []string{text(1025)}}); !errors.Is(err, ErrNoScope) {
 		t.Errorf("a recount of one: %v, want %v", err, ErrNoScope)
 	}
@@ -92,7 +92,7 @@ func TestScopesThatWereTooLongAreSkipped(t *testing.T) {
 			if got := b.flushedValues(t)["a"]; got != (pair{5, 0}) {
 				t.Errorf("what came beside it: %v", got)
 			}
-			settled(t, b)
+			quiesce(t, b)
 		})
 	}
 }

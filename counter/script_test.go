@@ -38,7 +38,7 @@ func TestScriptsChangeNothingThatDoesNotFit(t *testing.T) {
 	if err := buf.drop(ctx, 0, frozenPart{base: "older", head: "a"}); err != nil {
 		t.Fatal(err)
 	}
-	if s, _, _, err := buf.look(ctx, 0); err != nil || s.frozenBase != "a" || s.frozenHead != "b" {
+	if s, _, _, err := buf.read(ctx, 0); err != nil || s.frozenBase != "a" || s.frozenHead != "b" {
 		t.Errorf("a late drop left %v, %v", s, err)
 	}
 	// Nothing is added to a shard whose halves do not belong together.

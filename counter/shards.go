@@ -53,11 +53,11 @@ func scanShards(rows pgx.Rows) (map[int]eventlog.Position, error) {
 
 // fields are a position's columns, in the order of the statements.
 func fields(p *eventlog.Position) []any {
-	return []any{&p.System, &p.Life.Ordinal, &p.Life.ID, &p.Tick, &p.Mark, &p.ToTick, &p.ToMark, &p.Page}
+	return []any{&p.System, &p.Timeline.Ordinal, &p.Timeline.ID, &p.Tick, &p.Nonce, &p.ToTick, &p.ToNonce, &p.Page}
 }
 
 func values(p eventlog.Position) []any {
-	return []any{p.System, p.Life.Ordinal, p.Life.ID, p.Tick, p.Mark, p.ToTick, p.ToMark, p.Page}
+	return []any{p.System, p.Timeline.Ordinal, p.Timeline.ID, p.Tick, p.Nonce, p.ToTick, p.ToNonce, p.Page}
 }
 
 // lockShard locks a shard for the rest of tx and says what its counters stand

@@ -1,15 +1,15 @@
 -- name: Shards
-SELECT shard, system_identifier, life, life_id, tick, mark, to_tick, to_mark, page
+SELECT shard, system_identifier, timeline, timeline_id, tick, nonce, to_tick, to_nonce, page
 FROM casq.counter_shards
 
 -- name: LockShard
-SELECT system_identifier, life, life_id, tick, mark, to_tick, to_mark, page
+SELECT system_identifier, timeline, timeline_id, tick, nonce, to_tick, to_nonce, page
 FROM casq.counter_shards
 WHERE shard = $1
 FOR UPDATE
 
 -- name: LockShards
-SELECT shard, system_identifier, life, life_id, tick, mark, to_tick, to_mark, page
+SELECT shard, system_identifier, timeline, timeline_id, tick, nonce, to_tick, to_nonce, page
 FROM casq.counter_shards
 WHERE shard = ANY ($1)
 ORDER BY shard
@@ -19,31 +19,31 @@ FOR UPDATE
 -- Moves a shard ($1), which is locked, to a position ($2 to $9) whose ticks are
 -- those of the log.
 UPDATE casq.counter_shards
-SET epoch = epoch + 1, system_identifier = $2, life = $3, life_id = $4,
-    tick = $5, mark = $6, to_tick = $7, to_mark = $8, page = $9,
+SET epoch = epoch + 1, system_identifier = $2, timeline = $3, timeline_id = $4,
+    tick = $5, nonce = $6, to_tick = $7, to_nonce = $8, page = $9,
     moved_at = clock_timestamp()
 WHERE shard = $1
-  AND EXISTS (SELECT FROM casq.ticks WHERE id = $5 AND mark = $6)
-  AND ($7 = 0 OR EXISTS (SELECT FROM casq.ticks WHERE id = $7 AND mark = $8))
+  AND EXISTS (SELECT FROM casq.ticks WHERE id = $5 AND nonce = $6)
+  AND ($7 = 0 OR EXISTS (SELECT FROM casq.ticks WHERE id = $7 AND nonce = $8))
 
 -- name: MakeShards
 -- Makes shards 0 to $1 - 1 at a position ($2 to $9).
-INSERT INTO casq.counter_shards (shard, system_identifier, life, life_id, tick, mark, to_tick, to_mark, page)
+INSERT INTO casq.counter_shards (shard, system_identifier, timeline, timeline_id, tick, nonce, to_tick, to_nonce, page)
 SELECT n, $2, $3, $4, $5, $6, $7, $8, $9
 FROM generate_series(0, $1::integer - 1) AS n
 
 -- name: StartOver
 -- Puts shards 0 to $1 - 1 at the newest tick.
-INSERT INTO casq.counter_shards AS s (shard, system_identifier, life, life_id, tick, mark)
-SELECT n, l.system_identifier, l.life, l.id, t.id, t.mark
+INSERT INTO casq.counter_shards AS s (shard, system_identifier, timeline, timeline_id, tick, nonce)
+SELECT n, l.system_identifier, l.timeline, l.id, t.id, t.nonce
 FROM (SELECT * FROM casq.ticks ORDER BY id DESC LIMIT 1) AS t
-JOIN casq.lives AS l ON l.life = t.life
+JOIN casq.timelines AS l ON l.timeline = t.timeline
 CROSS JOIN generate_series(0, $1::integer - 1) AS n
 ORDER BY n
 ON CONFLICT (shard) DO UPDATE
-SET epoch = s.epoch + 1, system_identifier = excluded.system_identifier, life = excluded.life,
-    life_id = excluded.life_id, tick = excluded.tick, mark = excluded.mark,
-    to_tick = 0, to_mark = DEFAULT, page = 0, moved_at = clock_timestamp()
+SET epoch = s.epoch + 1, system_identifier = excluded.system_identifier, timeline = excluded.timeline,
+    timeline_id = excluded.timeline_id, tick = excluded.tick, nonce = excluded.nonce,
+    to_tick = 0, to_nonce = DEFAULT, page = 0, moved_at = clock_timestamp()
 
 -- name: EndClaims
 -- No kind's counters are exact from here on. Returns the kinds to be recounted.
@@ -81,7 +81,7 @@ WHERE k.since < clock_timestamp() - $1::interval
 -- The counter ($1, $2) of a shard ($3) and what the shard stands at, at one moment.
 SELECT coalesce(c.size, 0)::text, coalesce(c.items, 0),
        coalesce(k.complete OR c.generation = k.generation, false), c.kind IS NOT NULL, s.moved_at,
-       s.system_identifier, s.life, s.life_id, s.tick, s.mark, s.to_tick, s.to_mark, s.page
+       s.system_identifier, s.timeline, s.timeline_id, s.tick, s.nonce, s.to_tick, s.to_nonce, s.page
 FROM casq.counter_shards AS s
 LEFT JOIN casq.counters AS c ON c.kind = $1 AND c.scope_id = $2
 LEFT JOIN casq.counter_kinds AS k ON k.kind = $1

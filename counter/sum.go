@@ -38,7 +38,7 @@ func (s *scan) sumAll(ctx context.Context, tx pgx.Tx) (total int64, err error) {
 	divisible := len(s.scopes) > 1
 	if s.whole {
 		if err := tx.QueryRow(ctx, hasScopeIndexSQL, s.kind).Scan(&divisible); err != nil {
-			return 0, fmt.Errorf("look for an index: %w", err)
+			return 0, fmt.Errorf("find an index: %w", err)
 		}
 	} else {
 		scopes = append([]string{}, s.scopes...) // nil is all

@@ -143,7 +143,7 @@ func (r *totalReader) add(ctx context.Context, scopes []string) error {
 			break
 		}
 		r.hook("total:flushed")
-		redis, err := r.buf.lookAll(ctx, totalFields(keys))
+		redis, err := r.buf.readAll(ctx, totalFields(keys))
 		if err != nil {
 			r.buf = nil // as it is without Redis, for the pages to come as well
 			break
@@ -212,7 +212,7 @@ func (r *totalReader) flushed(ctx context.Context, keys map[int][]Key) ([]shardS
 }
 
 // addPending adds what is in Redis, if it belongs to what was flushed.
-func (s *shardSum) addPending(l looked) error {
+func (s *shardSum) addPending(l shardRead) error {
 	at := stampOf(s.asOf)
 	if !l.fits(at) {
 		return errNotWhole
@@ -250,5 +250,5 @@ func (t *Total) add(s shardSum, live bool, scopes int) {
 }
 
 func older(a, b eventlog.Position) bool {
-	return cmp.Or(cmp.Compare(a.Life.Ordinal, b.Life.Ordinal), cmp.Compare(a.Tick, b.Tick), cmp.Compare(a.Page, b.Page)) < 0
+	return cmp.Or(cmp.Compare(a.Timeline.Ordinal, b.Timeline.Ordinal), cmp.Compare(a.Tick, b.Tick), cmp.Compare(a.Page, b.Page)) < 0
 }

@@ -8,7 +8,7 @@ DECLARE casq_scopes NO SCROLL CURSOR WITH HOLD FOR SELECT scope FROM casq.scopes
 -- stands at, at one moment.
 SELECT s.shard, coalesce(sum(c.size), 0)::text, coalesce(sum(c.items), 0)::bigint,
        bool_and(coalesce(k.complete OR c.generation = k.generation, false)), s.moved_at,
-       s.system_identifier, s.life, s.life_id, s.tick, s.mark, s.to_tick, s.to_mark, s.page
+       s.system_identifier, s.timeline, s.timeline_id, s.tick, s.nonce, s.to_tick, s.to_nonce, s.page
 FROM unnest($2::integer[], $3::text[]) AS w (shard, scope_id)
 JOIN casq.counter_shards AS s ON s.shard = w.shard
 LEFT JOIN casq.counters AS c ON c.kind = $1 AND c.scope_id = w.scope_id

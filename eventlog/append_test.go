@@ -14,7 +14,7 @@ func TestAppendReturnsTheIDAndStoresAll(t *testing.T) {
 	b := setupLog(t)
 	scope := "project 1"
 	want := eventlog.Event{
-		Kind: "thing", ResourceID: "a/b\n\u00e9", Op: eventlog.Deleted, ScopeID: &scope,
+		Kind: "resource", ResourceID: "a/b\n\u00e9", Op: eventlog.Deleted, ScopeID: &scope,
 		SizeDelta: -1 << 40, ItemDelta: -1, Payload: json.RawMessage(`{"sha256": "abc", "n": 1}`),
 	}
 	tx := b.begin(t)
@@ -55,7 +55,7 @@ func sameJSON(t *testing.T, a, b json.RawMessage) bool {
 func TestAppendRefusesBadEvents(t *testing.T) {
 	t.Parallel()
 	b := setupLog(t)
-	good := eventlog.Event{Kind: "thing", ResourceID: "a", Op: eventlog.Created}
+	good := eventlog.Event{Kind: "resource", ResourceID: "a", Op: eventlog.Created}
 	tests := []struct {
 		name   string
 		change func(e *eventlog.Event)
@@ -64,8 +64,8 @@ func TestAppendRefusesBadEvents(t *testing.T) {
 	}{
 		{"nothing wrong", func(e *eventlog.Event) {}, "", ""},
 		{"the longest id", func(e *eventlog.Event) { e.ResourceID = strings.Repeat("x", 1024) }, "", ""},
-		{"unknown kind", func(e *eventlog.Event) { e.Kind = "thong" }, "", "Known kinds: thing"},
-		{"no kind", func(e *eventlog.Event) { e.Kind = "" }, "", "Known kinds: thing"},
+		{"unknown kind", func(e *eventlog.Event) { e.Kind = "thong" }, "", "Known kinds: resource"},
+		{"no kind", func(e *eventlog.Event) { e.Kind = "" }, "", "Known kinds: resource"},
 		{"id too long", func(e *eventlog.Event) { e.ResourceID = strings.Repeat("x", 1025) }, "23514", "events_resource_id_length"},
 		{"id too long in bytes", func(e *eventlog.Event) { e.ResourceID = strings.Repeat("\u00e9", 513) }, "23514", "events_resource_id_length"},
 		{"empty id", func(e *eventlog.Event) { e.ResourceID = "" }, "23514", "events_resource_id_length"},
@@ -116,7 +116,7 @@ func TestDefineKind(t *testing.T) {
 	b := setupLog(t)
 	define := "SELECT casq.define_kind($1, $2, prefix => $3)"
 	for _, kind := range [][]any{
-		{"thing", "none", ""}, {"picture", "file", "img/big"}, {"icon", "file", "/img/small/"},
+		{"resource", "none", ""}, {"picture", "file", "img/big"}, {"icon", "file", "/img/small/"},
 		{"picture", "file", "img/big/"}, {"repo", "git", ""},
 	} {
 		b.exec(t, define, kind...)
@@ -147,7 +147,7 @@ func TestDefineKind(t *testing.T) {
 		}
 	}
 	kinds, err := eventlog.Kinds(t.Context(), b.pool)
-	if err != nil || len(kinds) != 4 || kinds["icon"].Prefix != "img/small" || kinds["thing"].Transfer != eventlog.TransferNone {
+	if err != nil || len(kinds) != 4 || kinds["icon"].Prefix != "img/small" || kinds["resource"].Transfer != eventlog.TransferNone {
 		t.Errorf("kinds %+v, %v", kinds, err)
 	}
 }
@@ -157,7 +157,7 @@ func TestEventsHaveATime(t *testing.T) {
 	t.Parallel()
 	b := setupLog(t)
 	for _, when := range []string{"infinity", "-infinity"} {
-		_, err := b.pool.Exec(t.Context(), "INSERT INTO casq.events (kind, resource_id, op, occurred_at) VALUES ('thing', 'a', 'created', $1::text::timestamptz)", when)
+		_, err := b.pool.Exec(t.Context(), "INSERT INTO casq.events (kind, resource_id, op, occurred_at) VALUES ('resource', 'a', 'created', $1::text::timestamptz)", when)
 		if err == nil || !strings.Contains(err.Error(), "events_occurred_at_is_finite") {
 			t.Errorf("%s: %v", when, err)
 		}

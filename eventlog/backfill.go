@@ -56,7 +56,7 @@ func (e *BackfillError) Unwrap() error { return e.Err }
 // Backfill appends an updated event without deltas for each row of a kind's
 // table, in the order of the keys, a page per transaction, and returns how many.
 // Rows that are written meanwhile are done once more at worst; the newest event
-// of a thing always has its newest content. It waits for rows that others have
+// of a resource always has its newest content. It waits for rows that others have
 // locked, but holds no lock of its own then, so nobody's transaction is ended as
 // a deadlock for it. Errors are a [*BackfillError], which says where to go on.
 func Backfill(ctx context.Context, db Beginner, kind string, opts BackfillOptions) (int64, error) {

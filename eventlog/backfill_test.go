@@ -26,10 +26,10 @@ func TestBackfillInKeyOrder(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			b := setupTrack(t, `CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false); CREATE DOMAIN small AS int`,
-				`CREATE TABLE things (key `+c.key+` PRIMARY KEY, v int)`, `INSERT INTO things SELECT `+c.value+`, i FROM generate_series(1, 25) AS i`,
-				`SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'key', scope_column => 'v', payload_columns => ARRAY['v'])`)
+				`CREATE TABLE resources (key `+c.key+` PRIMARY KEY, v int)`, `INSERT INTO resources SELECT `+c.value+`, i FROM generate_series(1, 25) AS i`,
+				`SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'key', scope_column => 'v', payload_columns => ARRAY['v'])`)
 			var told []int64
-			n, err := eventlog.Backfill(t.Context(), b.pool, "thing", eventlog.BackfillOptions{PageSize: 10, Progress: func(done int64) { told = append(told, done) }})
+			n, err := eventlog.Backfill(t.Context(), b.pool, "resource", eventlog.BackfillOptions{PageSize: 10, Progress: func(done int64) { told = append(told, done) }})
 			if err != nil || n != 25 {
 				t.Fatalf("%d rows, %v; want 25", n, err)
 			}
@@ -37,7 +37,7 @@ func TestBackfillInKeyOrder(t *testing.T) {
 				t.Errorf("progress %v; want %v", told, want)
 			}
 			var want []string
-			err = b.pool.QueryRow(t.Context(), `SELECT array_agg(format('updated %s %s +0 +0 {"v": %s}', key::text, v, v) ORDER BY key) FROM things`).Scan(&want)
+			err = b.pool.QueryRow(t.Context(), `SELECT array_agg(format('updated %s %s +0 +0 {"v": %s}', key::text, v, v) ORDER BY key) FROM resources`).Scan(&want)
 			if err != nil {
 				t.Fatal(err)
 			}

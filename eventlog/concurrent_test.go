@@ -30,24 +30,24 @@ type transaction struct {
 	TickLast bool   // a tick between PREPARE and COMMIT PREPARED, or at the end
 }
 
-// change updates a thing and appends its event, maybe within a savepoint that
+// change updates a resource and appends its event, maybe within a savepoint that
 // is then released or rolled back.
 type change struct {
-	Thing     string
+	Resource  string
 	Savepoint string // "", release or rollback
 }
 
 func scripts() *rapid.Generator[[]script] {
 	oneChange := rapid.Custom(func(t *rapid.T) change {
 		return change{
-			Thing:     fmt.Sprint("thing", rapid.IntRange(1, 5).Draw(t, "thing")),
+			Resource:  fmt.Sprint("resource", rapid.IntRange(1, 5).Draw(t, "resource")),
 			Savepoint: rapid.SampledFrom([]string{"", "", "release", "rollback"}).Draw(t, "savepoint"),
 		}
 	})
 	oneTransaction := rapid.Custom(func(t *rapid.T) transaction {
 		changes := rapid.SliceOfN(oneChange, 0, 5).Draw(t, "changes")
 		// All lock in one order, or they would wait for each other.
-		slices.SortFunc(changes, func(a, b change) int { return strings.Compare(a.Thing, b.Thing) })
+		slices.SortFunc(changes, func(a, b change) int { return strings.Compare(a.Resource, b.Resource) })
 		return transaction{
 			Changes:  changes,
 			Ending:   rapid.SampledFrom([]string{"commit", "commit", "commit", "rollback", "commit prepared", "rollback prepared"}).Draw(t, "ending"),
@@ -79,8 +79,8 @@ func (x transaction) play(ctx context.Context, pool *pgxpool.Pool, name string) 
 		if c.Savepoint != "" {
 			statements = append(statements, "SAVEPOINT s")
 		}
-		statements = append(statements, fmt.Sprintf(`WITH changed AS (UPDATE things SET n = n + 1 WHERE name = '%[1]s' RETURNING n)
-			SELECT casq.append_event('thing', '%[1]s', 'updated', jsonb_build_object('n', n)) FROM changed`, c.Thing))
+		statements = append(statements, fmt.Sprintf(`WITH changed AS (UPDATE resources SET n = n + 1 WHERE name = '%[1]s' RETURNING n)
+			SELECT casq.append_event('resource', '%[1]s', 'updated', jsonb_build_object('n', n)) FROM changed`, c.Resource))
 		switch c.Savepoint {
 		case "release":
 			statements = append(statements, "RELEASE s")
@@ -109,7 +109,7 @@ func (x transaction) play(ctx context.Context, pool *pgxpool.Pool, name string) 
 }
 
 // follow reads from p on, with pages of all sizes, until it has come to the
-// tick that last tells, and returns the numbers of each thing in the order in
+// tick that last tells, and returns the numbers of each resource in the order in
 // which they were delivered.
 func follow(ctx context.Context, db eventlog.DB, p eventlog.Position, last <-chan int64) (map[string][]int, error) {
 	numbers := map[string][]int{}
@@ -145,13 +145,13 @@ func follow(ctx context.Context, db eventlog.DB, p eventlog.Position, last <-cha
 }
 
 // Whatever writers do at once, readers on the primary and on a standby that
-// read meanwhile deliver each committed event once, those of one thing in
-// order: each change of a thing counts it up, so its events are 1, 2, 3...
+// read meanwhile deliver each committed event once, those of one resource in
+// order: each change of a resource counts it up, so its events are 1, 2, 3...
 func TestReadersFollowConcurrentWriters(t *testing.T) {
 	t.Parallel()
 	cluster := testdb.NewCluster(t, testdb.Standbys(1), testdb.Settings(map[string]string{"max_prepared_transactions": "20"}))
 	b := newLog(t, manyConns(t, cluster.URL()))
-	b.exec(t, "CREATE TABLE things (name text PRIMARY KEY, n int NOT NULL)")
+	b.exec(t, "CREATE TABLE resources (name text PRIMARY KEY, n int NOT NULL)")
 	standby := testdb.Pool(t, cluster.StandbyURL(0))
 	rounds := 25
 	if testing.Short() {
@@ -160,16 +160,16 @@ func TestReadersFollowConcurrentWriters(t *testing.T) {
 	events := 0
 	for round := range rounds {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-		b.exec(t, "DELETE FROM things")
-		b.exec(t, "INSERT INTO things SELECT 'thing' || i, 0 FROM generate_series(1, 5) AS i")
+		b.exec(t, "DELETE FROM resources")
+		b.exec(t, "INSERT INTO resources SELECT 'resource' || i, 0 FROM generate_series(1, 5) AS i")
 		b.tick(t)
 		plan := scripts().Example(round)
 		readers := b.race(ctx, t, plan, standby)
 		want := b.numbers(ctx, t)
 		for name, got := range readers {
-			for thing, n := range want {
-				if fmt.Sprint(got[thing]) != fmt.Sprint(n) {
-					t.Errorf("round %d, %s: delivered of %s %v, want %v", round, name, thing, got[thing], n)
+			for resource, n := range want {
+				if fmt.Sprint(got[resource]) != fmt.Sprint(n) {
+					t.Errorf("round %d, %s: delivered of %s %v, want %v", round, name, resource, got[resource], n)
 				}
 				events += len(n)
 			}
@@ -233,10 +233,10 @@ func (b *logBundle) race(ctx context.Context, t *testing.T, plan []script, stand
 	return found
 }
 
-// numbers returns 1 to n for each thing that was changed n times for good.
+// numbers returns 1 to n for each resource that was changed n times for good.
 func (b *logBundle) numbers(ctx context.Context, t *testing.T) map[string][]int {
 	t.Helper()
-	rows, err := b.pool.Query(ctx, "SELECT name, n FROM things WHERE n > 0")
+	rows, err := b.pool.Query(ctx, "SELECT name, n FROM resources WHERE n > 0")
 	if err != nil {
 		t.Fatal(err)
 	}

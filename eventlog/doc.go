@@ -5,7 +5,7 @@
 //
 // An event is committed with the change that it tells of, or not at all. A
 // [Reader] that goes on from the position it stored sees every event exactly
-// once, and the events of one thing in the order in which they were appended,
+// once, and the events of one resource in the order in which they were appended,
 // on the primary as well as on a standby, however long transactions stay open
 // and in whatever order they commit.
 //
@@ -28,7 +28,7 @@
 //	             no events                      no events left in the step
 //	            +---------+                    +---------------------------+
 //	            v         |   more than a page |                           |
-//	(life, tick, mark) ---+------------------> (..., to_tick, to_mark, page)
+//	(timeline, tick, nonce) ---+------------------> (..., to_tick, to_nonce, page)
 //	            ^                                   |   ^   |
 //	            |  at most a page                   |   +---+ next page
 //	            +-----------------------------------+
@@ -36,26 +36,26 @@
 // A step once begun is finished to the same tick: an event that committed
 // between two pages may have a lower id than the page.
 //
-// # Lives
+// # Timelines
 //
-// A life lasts from one promotion to the next. A failover that lost WAL issues
+// A timeline lasts from one promotion to the next. A failover that lost WAL issues
 // tick ids, event ids and transaction ids again, so ticks and events compare as
-// (life, id), and each tick has a random mark. A reader goes on when the source
-// shows its marks, across a promotion, too; a promoted server has a prefix of
+// (timeline, id), and each tick has a random nonce. A reader goes on when the source
+// shows its nonces, across a promotion, too; a promoted server has a prefix of
 // what the old one wrote. Otherwise [Reader.Rewind] tells where to go on:
 //
-//	what the source shows               goes on from              to be looked at
-//	a newer life, from this tick on     newest tick of this life  what came with ticks beyond it
+//	what the source shows                   goes on from                  to be looked at
+//	a newer timeline, from this tick on     newest tick of this timeline  what came with ticks beyond it
 //	  or below it
-//	this life under another id, or this newest tick               everything; lives do not
-//	  tick with another mark                                      compare any more
-//	its oldest tick is beyond this one  newest tick               everything
-//	neither this life nor a newer one,  it is late: wait
+//	this timeline under another id, or      newest tick                   everything; timelines do not
+//	  this tick with another nonce                                        compare any more
+//	its oldest tick is beyond this one      newest tick                   everything
+//	neither this timeline nor a newer one,  it is late: wait
 //	  or not yet this tick
 //
 // A server that was set back without a promotion (an image of its disk) shows
-// its ticks' other marks only when it has come to them again. Set it back by
-// Postgres' own recovery, which begins a timeline, and so a life.
+// its ticks' other nonces only when it has come to them again. Set it back by
+// Postgres' own recovery, which begins a timeline of the server, and so one of the log.
 //
 // # Pruning
 //
@@ -79,11 +79,11 @@
 //     may agree on one that looks often, see [Pace]: the others look each second
 //     when nothing comes of it.
 //  3. The reader dies: its position says where to go on, inside a step too.
-//  4. The source fails over and has lost what was read: the life, the tick or
-//     its mark is gone or another one. Next returns [ErrLost] and nothing is
+//  4. The source fails over and has lost what was read: the timeline, the tick or
+//     its nonce is gone or another one. Next returns [ErrLost] and nothing is
 //     applied; see above. A source that is merely late gives [ErrLate]: wait.
 //  5. The source is another cluster (a restored dump): [ErrForeign], also before
-//     the log was adopted there (casq.adopt_log, which begins a new life above
+//     the log was adopted there (casq.adopt_log, which begins a new timeline above
 //     all that the log had).
 //  6. The reader's tick was pruned: [ErrPruned]; see above.
 //
@@ -92,7 +92,7 @@
 //   - Polling by id: loses late commits (races R85).
 //   - Waiting for pg_snapshot_xmin: stalls behind any open writer of the whole
 //     cluster, in another database too, and (xid, id) order swaps the events
-//     of one thing.
+//     of one resource.
 //   - LISTEN/NOTIFY per event: its commit lock is global.
 //   - Logical decoding: a slot holds back WAL for a follower that is away, and
 //     standbys decode only from Postgres 16 on.

@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Op is what happened to a thing.
+// Op is what happened to a resource.
 type Op string
 
 // The operations of the log.
@@ -25,11 +25,11 @@ const (
 type Event struct {
 	ID         int64
 	Kind       string
-	ResourceID string // the thing's key; a relative path for files and repositories
+	ResourceID string // the resource's key; a relative path for files and repositories
 	Op         Op
-	Bulk       bool // of a backfill: nothing has happened to the thing now
+	Bulk       bool // of a backfill: nothing has happened to the resource now
 	// ScopeID is what the deltas are counted under; nil: nothing. The newest event
-	// of a thing names the scope that it is in, so one that moves has two: the
+	// of a resource names the scope that it is in, so one that moves has two: the
 	// first takes it away from the one, the second brings it to the other.
 	ScopeID    *string
 	SizeDelta  int64 // bytes

@@ -16,7 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// asked is one thing to be asked of the database, by roles of which some may.
+// asked is a question to the database, by roles of which some may.
 type asked struct {
 	sql string
 	may []string
@@ -46,9 +46,9 @@ func TestGrants(t *testing.T) {
 	}
 	for _, a := range []asked{
 		{`SELECT resource_id FROM casq.events`, []string{"follower", "operator"}},
-		{`SELECT casq.things('doc', NULL, 10, NULL)`, []string{"follower", "operator"}},
-		{`SELECT casq.things_of('doc', '{1}', NULL)`, []string{"follower", "operator"}},
-		{`SELECT casq.things_missing('doc', '{1}', NULL)`, []string{"follower", "operator"}},
+		{`SELECT casq.resources('doc', NULL, 10, NULL)`, []string{"follower", "operator"}},
+		{`SELECT casq.resources_of('doc', '{1}', NULL)`, []string{"follower", "operator"}},
+		{`SELECT casq.resources_missing('doc', '{1}', NULL)`, []string{"follower", "operator"}},
 		{`SELECT casq.check_scopes('doc', '{1}')`, []string{"follower", "operator"}},
 		{`SELECT casq.report_follower('second', 1, gen_random_uuid())`, []string{"follower", "operator"}},
 		{`SELECT casq.forget_follower('second')`, []string{"operator"}},
@@ -115,7 +115,7 @@ func TestTriggerFunctionsAreNobodysElse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, function := range []string{"begin_counting", "on_life", "log_doc"} {
+	for _, function := range []string{"begin_counting", "on_timeline", "log_doc"} {
 		err := run(t.Context(), conn, `CREATE TRIGGER t AFTER INSERT ON own FOR EACH ROW EXECUTE FUNCTION casq.`+function+`()`)
 		var pgErr *pgconn.PgError
 		if !errors.As(err, &pgErr) || pgErr.Code != "42501" {
@@ -135,7 +135,7 @@ func TestGrantsAreThoseOfTheCurrentRole(t *testing.T) {
 	url, plain := b.db.RoleURL(t), testdb.RoleName(t, b.db.RoleURL(t))
 	role := testdb.RoleName(t, url)
 	b.exec(t, `SELECT casq.grant_to('`+role+`', 'follower'); GRANT USAGE ON SCHEMA casq TO `+plain+`; GRANT `+plain+` TO `+role)
-	err := run(t.Context(), testdb.Pool(t, url), `SELECT casq.things('doc', NULL, 10, NULL); SET ROLE `+plain+`; SELECT casq.things('doc', NULL, 10, NULL)`)
+	err := run(t.Context(), testdb.Pool(t, url), `SELECT casq.resources('doc', NULL, 10, NULL); SET ROLE `+plain+`; SELECT casq.resources('doc', NULL, 10, NULL)`)
 	var pgErr *pgconn.PgError
 	if !errors.As(err, &pgErr) || pgErr.Code != "42501" {
 		t.Errorf("got %v; want permission denied", err)

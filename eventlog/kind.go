@@ -14,7 +14,7 @@ const (
 	TransferNone = "none" // no bytes: only the registry row
 )
 
-// Kind is a kind of thing, as casq.track or casq.define_kind made it known. Whoever
+// Kind is a kind of resource, as casq.track or casq.define_kind made it known. Whoever
 // acts on a resource goes by what the database says in the transaction that lets
 // him: a kind can be moved, and dropped and defined anew.
 type Kind struct {

@@ -1,12 +1,12 @@
 -- name: Start
 -- The oldest tick that is still there; tick 0 shows nothing, so a reader that
 -- starts at it reads the whole log. The system is that of the newest tick, as
--- in Look: the oldest may have been taken before pg_upgrade.
-SELECT newest_life.system_identifier, life.life, life.id, tick.id, tick.mark
+-- in Probe: the oldest may have been taken before pg_upgrade.
+SELECT newest_timeline.system_identifier, timeline.timeline, timeline.id, tick.id, tick.nonce
 FROM (SELECT * FROM casq.ticks ORDER BY id LIMIT 1) AS tick
-JOIN casq.lives AS life ON life.life = tick.life
-CROSS JOIN (SELECT life FROM casq.ticks ORDER BY id DESC LIMIT 1) AS newest
-JOIN casq.lives AS newest_life ON newest_life.life = newest.life
+JOIN casq.timelines AS timeline ON timeline.timeline = tick.timeline
+CROSS JOIN (SELECT timeline FROM casq.ticks ORDER BY id DESC LIMIT 1) AS newest
+JOIN casq.timelines AS newest_timeline ON newest_timeline.timeline = newest.timeline
 
 -- name: Page
 -- A page of the step from the snapshot $1 to the snapshot $2: events with an
@@ -14,7 +14,7 @@ JOIN casq.lives AS newest_life ON newest_life.life = newest.life
 -- than begin within $11 bytes of keys and payloads, but always one. The last column
 -- says whether the page was ended by that: of its last event, whatever may follow.
 --
--- Before them comes a row with id 0, if both ticks of the step (id and mark:
+-- Before them comes a row with id 0, if both ticks of the step (id and nonce:
 -- $7 and $8, $9 and $10) are there in the snapshot of this very statement.
 -- Where several hosts answer under one address, this one may be later than the
 -- one that was asked for the ticks, or else the ticks may just have been
@@ -51,8 +51,8 @@ WITH late AS (
     FROM (
         SELECT 0 AS id, '' AS kind, '' AS resource_id, '' AS op, false AS bulk, NULL AS scope_id,
                0 AS size_delta, 0 AS item_delta, NULL AS payload, now() AS occurred_at
-        WHERE EXISTS (SELECT FROM casq.ticks WHERE id = $7 AND mark = $8)
-          AND EXISTS (SELECT FROM casq.ticks WHERE id = $9 AND mark = $10)
+        WHERE EXISTS (SELECT FROM casq.ticks WHERE id = $7 AND nonce = $8)
+          AND EXISTS (SELECT FROM casq.ticks WHERE id = $9 AND nonce = $10)
         UNION ALL
         SELECT id, kind, resource_id, op, bulk, scope_id, size_delta, item_delta, payload, occurred_at FROM late
         UNION ALL
@@ -98,44 +98,44 @@ ORDER BY id
 SELECT casq.append_event(kind => $1, resource_id => $2, op => $3, payload => $4,
                          scope_id => $5, size_delta => $6, item_delta => $7)
 
--- name: Look
+-- name: Probe
 -- One look at the source, in one snapshot: does it still show the position
--- (life $1, tick $2, and to_tick $3 unless 0), and where does the step lead?
+-- (timeline $1, tick $2, and to_tick $3 unless 0), and where does the step lead?
 --
 -- LIMIT 1 keeps the planner from joining the target by a walk over all ticks,
 -- which it does where ANALYZE last saw a few.
-SELECT newest_life.life, newest_life.system_identifier,
+SELECT newest_timeline.timeline, newest_timeline.system_identifier,
        (SELECT system_identifier FROM pg_control_system()) AS server, newest.id,
        (SELECT min(id) FROM casq.ticks) AS oldest_tick,
-       (SELECT id FROM casq.lives WHERE life = $1) AS my_life_id,
-       (SELECT min(began_tick) FROM casq.lives WHERE life > $1) AS next_began_tick,
-       mine.mark, mine.snapshot::text, mine.low_id,
-       target.life, target_life.id, target.id, target.mark, target.snapshot::text, target.high_id
+       (SELECT id FROM casq.timelines WHERE timeline = $1) AS my_timeline_id,
+       (SELECT min(began_tick) FROM casq.timelines WHERE timeline > $1) AS next_began_tick,
+       mine.nonce, mine.snapshot::text, mine.low_id,
+       target.timeline, target_timeline.id, target.id, target.nonce, target.snapshot::text, target.high_id
 FROM (SELECT * FROM casq.ticks ORDER BY id DESC LIMIT 1) AS newest
-JOIN casq.lives AS newest_life ON newest_life.life = newest.life
+JOIN casq.timelines AS newest_timeline ON newest_timeline.timeline = newest.timeline
 LEFT JOIN casq.ticks AS mine ON mine.id = $2
 LEFT JOIN LATERAL (
     SELECT * FROM casq.ticks WHERE id = CASE WHEN $3::bigint = 0 THEN newest.id ELSE $3 END LIMIT 1
 ) AS target ON true
-LEFT JOIN casq.lives AS target_life ON target_life.life = target.life
+LEFT JOIN casq.timelines AS target_timeline ON target_timeline.timeline = target.timeline
 
 -- name: Rewind
 -- For a source that does not show the position any more: its newest tick, and
--- the newest one that it shares with what was read up to the position ($1 life,
+-- the newest one that it shares with what was read up to the position ($1 timeline,
 -- $2 its id, $3 tick).
 --
--- A promoted server has a prefix of what the old one wrote: the ticks of a life
--- that both have are the same below the one with which the next life began. Not
+-- A promoted server has a prefix of what the old one wrote: the ticks of a timeline
+-- that both have are the same below the one with which the next timeline began. Not
 -- beyond the position's own tick: inside a step that was read in part, not all
 -- events that a later tick shows were read.
-SELECT newest_life.system_identifier, newest_life.life, newest_life.id, newest.id, newest.mark,
-       shared_life.life, shared_life.id, shared.id, shared.mark
+SELECT newest_timeline.system_identifier, newest_timeline.timeline, newest_timeline.id, newest.id, newest.nonce,
+       shared_timeline.timeline, shared_timeline.id, shared.id, shared.nonce
 FROM (SELECT * FROM casq.ticks ORDER BY id DESC LIMIT 1) AS newest
-JOIN casq.lives AS newest_life ON newest_life.life = newest.life
-LEFT JOIN casq.lives AS mine ON mine.life = $1 AND mine.id = $2
+JOIN casq.timelines AS newest_timeline ON newest_timeline.timeline = newest.timeline
+LEFT JOIN casq.timelines AS mine ON mine.timeline = $1 AND mine.id = $2
 LEFT JOIN LATERAL (
     SELECT * FROM casq.ticks AS t
-    WHERE t.id <= $3 AND t.id < (SELECT min(n.began_tick) FROM casq.lives AS n WHERE n.life > mine.life)
+    WHERE t.id <= $3 AND t.id < (SELECT min(n.began_tick) FROM casq.timelines AS n WHERE n.timeline > mine.timeline)
     ORDER BY t.id DESC LIMIT 1
 ) AS shared ON true
-LEFT JOIN casq.lives AS shared_life ON shared_life.life = shared.life
+LEFT JOIN casq.timelines AS shared_timeline ON shared_timeline.timeline = shared.timeline

@@ -19,7 +19,7 @@ type logBundle struct {
 	pool *pgxpool.Pool
 }
 
-// setupLog returns an empty log that knows the kind "thing".
+// setupLog returns an empty log that knows the kind "resource".
 func setupLog(t testing.TB) *logBundle {
 	t.Helper()
 	return newLog(t, manyConns(t, testdb.New(t).URL))
@@ -41,7 +41,7 @@ func manyConns(t testing.TB, databaseURL string) *pgxpool.Pool {
 func newLog(t testing.TB, pool *pgxpool.Pool) *logBundle {
 	t.Helper()
 	b := &logBundle{pool: pool}
-	b.exec(t, "SELECT casq.define_kind('thing', 'none')")
+	b.exec(t, "SELECT casq.define_kind('resource', 'none')")
 	return b
 }
 
@@ -71,11 +71,11 @@ func (b *logBundle) begin(t testing.TB) pgx.Tx {
 	return tx
 }
 
-// add appends an event to tx for each of things, in that order.
-func add(t testing.TB, tx pgx.Tx, things ...string) {
+// add appends an event to tx for each of resources, in that order.
+func add(t testing.TB, tx pgx.Tx, resources ...string) {
 	t.Helper()
-	for _, thing := range things {
-		_, err := eventlog.Append(t.Context(), tx, eventlog.Event{Kind: "thing", ResourceID: thing, Op: eventlog.Updated})
+	for _, resource := range resources {
+		_, err := eventlog.Append(t.Context(), tx, eventlog.Event{Kind: "resource", ResourceID: resource, Op: eventlog.Updated})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -89,11 +89,11 @@ func commit(t testing.TB, tx pgx.Tx) {
 	}
 }
 
-// write commits an event for each of things, in one transaction.
-func (b *logBundle) write(t testing.TB, things ...string) {
+// write commits an event for each of resources, in one transaction.
+func (b *logBundle) write(t testing.TB, resources ...string) {
 	t.Helper()
 	tx := b.begin(t)
-	add(t, tx, things...)
+	add(t, tx, resources...)
 	commit(t, tx)
 }
 
@@ -139,31 +139,31 @@ func next(t testing.TB, db eventlog.DB, p eventlog.Position, pageSize int) event
 
 // read reads from p until nothing is left. Each page has a reader of its own,
 // as after a restart.
-func read(t testing.TB, db eventlog.DB, p eventlog.Position, pageSize int) (things []string, end eventlog.Position) {
+func read(t testing.TB, db eventlog.DB, p eventlog.Position, pageSize int) (resources []string, end eventlog.Position) {
 	t.Helper()
 	for {
 		batch := next(t, db, p, pageSize)
 		if len(batch.Events) > pageSize {
 			t.Fatalf("a page of %d events, asked for %d", len(batch.Events), pageSize)
 		}
-		things = append(things, named(batch)...)
+		resources = append(resources, named(batch)...)
 		if batch.Next == p {
-			return things, p
+			return resources, p
 		}
 		p = batch.Next
 	}
 }
 
 func named(batch eventlog.Batch) []string {
-	things := make([]string, len(batch.Events))
+	resources := make([]string, len(batch.Events))
 	for i, e := range batch.Events {
-		things[i] = e.ResourceID
+		resources[i] = e.ResourceID
 	}
-	return things
+	return resources
 }
 
-// wantThings compares what was read, in order.
-func wantThings(t testing.TB, got []string, want ...string) {
+// wantResources compares what was read, in order.
+func wantResources(t testing.TB, got []string, want ...string) {
 	t.Helper()
 	if !slices.Equal(got, want) {
 		t.Fatalf("read [%s], want [%s]", strings.Join(got, " "), strings.Join(want, " "))

@@ -24,7 +24,7 @@ type model struct {
 	latestCompleted int64
 	lastID          int64
 	open            map[int64][]modelEvent // by xid
-	holder          map[string]int64       // who has the row lock of a thing
+	holder          map[string]int64       // who has the row lock of a resource
 
 	tick, high int64
 	visible    []modelEvent // committed
@@ -35,8 +35,8 @@ type model struct {
 }
 
 type modelEvent struct {
-	xid, id int64
-	thing   string
+	xid, id  int64
+	resource string
 }
 
 func newModel(ctx context.Context, t *rapid.T, tx pgx.Tx) *model {
@@ -46,8 +46,8 @@ func newModel(ctx context.Context, t *rapid.T, tx pgx.Tx) *model {
 	}
 	// Its transactions are made up.
 	m.exec(ctx, t, "ALTER TABLE casq.events DROP CONSTRAINT events_xid_is_the_writers")
-	m.exec(ctx, t, "INSERT INTO casq.lives (life, system_identifier, timeline, began_tick, began_lsn) SELECT 1, system_identifier, 1, 0, '0/0' FROM pg_control_system()")
-	m.exec(ctx, t, "INSERT INTO casq.ticks (id, life, snapshot, low_id, high_id, lsn) VALUES (0, 1, '1:1:', 0, 0, '0/0')")
+	m.exec(ctx, t, "INSERT INTO casq.timelines (timeline, system_identifier, server_timeline, began_tick, began_lsn) SELECT 1, system_identifier, 1, 0, '0/0' FROM pg_control_system()")
+	m.exec(ctx, t, "INSERT INTO casq.ticks (id, timeline, snapshot, low_id, high_id, lsn) VALUES (0, 1, '1:1:', 0, 0, '0/0')")
 	p, err := m.reader.Start(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -67,22 +67,22 @@ func (m *model) begin() {
 	m.nextXid++
 }
 
-// add lets a transaction append an event of a thing, unless it would have to
+// add lets a transaction append an event of a resource, unless it would have to
 // wait for another's row lock.
-func (m *model) add(xid int64, thing string) {
-	if holder, held := m.holder[thing]; held && holder != xid {
+func (m *model) add(xid int64, resource string) {
+	if holder, held := m.holder[resource]; held && holder != xid {
 		return
 	}
-	m.holder[thing] = xid
+	m.holder[resource] = xid
 	m.lastID++
-	m.open[xid] = append(m.open[xid], modelEvent{xid, m.lastID, thing})
+	m.open[xid] = append(m.open[xid], modelEvent{xid, m.lastID, resource})
 }
 
 func (m *model) end(ctx context.Context, t *rapid.T, xid int64, commits bool) {
 	for _, e := range m.open[xid] {
 		if commits {
-			m.exec(ctx, t, "INSERT INTO casq.events (xid, id, kind, resource_id, op) OVERRIDING SYSTEM VALUE VALUES ($1::text::xid8, $2, 'thing', $3, 'updated')",
-				fmt.Sprint(xid), e.id, e.thing)
+			m.exec(ctx, t, "INSERT INTO casq.events (xid, id, kind, resource_id, op) OVERRIDING SYSTEM VALUE VALUES ($1::text::xid8, $2, 'resource', $3, 'updated')",
+				fmt.Sprint(xid), e.id, e.resource)
 			m.visible = append(m.visible, e)
 		}
 	}
@@ -112,7 +112,7 @@ func (m *model) takeTick(ctx context.Context, t *rapid.T, between func()) {
 	xid := m.nextXid
 	m.nextXid++
 	m.tick++
-	m.exec(ctx, t, "INSERT INTO casq.ticks (id, life, snapshot, low_id, high_id, lsn) VALUES ($1, 1, $2::text::pg_snapshot, $3, $4, '0/0')",
+	m.exec(ctx, t, "INSERT INTO casq.ticks (id, timeline, snapshot, low_id, high_id, lsn) VALUES ($1, 1, $2::text::pg_snapshot, $3, $4, '0/0')",
 		m.tick, snapshot, m.high, high)
 	m.high = high
 	m.latestCompleted = max(m.latestCompleted, xid)
@@ -148,7 +148,7 @@ func (m *model) step(ctx context.Context, t *rapid.T, actions []string) {
 	case action == "begin":
 		m.begin()
 	case action == "add":
-		m.add(xid, rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "thing"))
+		m.add(xid, rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "resource"))
 	case action == "commit", action == "abort":
 		m.end(ctx, t, xid, action == "commit")
 	case action == "tick":
@@ -166,7 +166,7 @@ func (m *model) step(ctx context.Context, t *rapid.T, actions []string) {
 func (m *model) check(t *rapid.T) {
 	want := map[int64]string{}
 	for _, e := range m.visible {
-		want[e.id] = e.thing
+		want[e.id] = e.resource
 	}
 	newest := map[string]int64{}
 	for _, e := range m.read {

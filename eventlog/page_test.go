@@ -9,7 +9,7 @@ import (
 
 // readWithin reads on from p in pages within so many bytes, and returns what came
 // of it, the pages, and the bytes of the largest one and of the event that ended it.
-func readWithin(t *testing.T, b *logBundle, p eventlog.Position, size int, bytes int64) (things []string, pages int, most, last int64) {
+func readWithin(t *testing.T, b *logBundle, p eventlog.Position, size int, bytes int64) (resources []string, pages int, most, last int64) {
 	t.Helper()
 	reader := eventlog.NewReader(b.pool, 0)
 	for {
@@ -18,12 +18,12 @@ func readWithin(t *testing.T, b *logBundle, p eventlog.Position, size int, bytes
 			t.Fatal(err)
 		}
 		if batch.Next == p {
-			return things, pages, most, last
+			return resources, pages, most, last
 		}
 		p, pages = batch.Next, pages+1
 		var sum, end int64
 		for _, e := range batch.Events {
-			things = append(things, e.ResourceID)
+			resources = append(resources, e.ResourceID)
 			end = int64(len(e.ResourceID) + len(e.Payload))
 			sum += end
 		}
@@ -41,7 +41,7 @@ func TestPagesOfAnyBytesMakeUpTheStep(t *testing.T) {
 	for _, bytes := range []int64{0, 1, 10, 30, 60, 90, 1 << 20} {
 		for _, size := range []int{2, 5, 100} {
 			got, pages, _, _ := readWithin(t, b, p, size, bytes)
-			wantThings(t, got, inOrder...)
+			wantResources(t, got, inOrder...)
 			if bytes == 0 && pages < len(inOrder) {
 				t.Errorf("%d pages, want one for each event", pages)
 			}
@@ -73,11 +73,11 @@ func TestPagesAreBoundedByBytes(t *testing.T) {
 			b.tick(t)
 			p := b.newest(t)
 			b.exec(t, fmt.Sprintf(`INSERT INTO casq.events (kind, resource_id, op, payload)
-				SELECT 'thing', 'r' || i, 'updated', jsonb_build_object('v', %s) FROM generate_series(1, %d) AS i`, test.payload, test.n))
+				SELECT 'resource', 'r' || i, 'updated', jsonb_build_object('v', %s) FROM generate_series(1, %d) AS i`, test.payload, test.n))
 			b.tick(t)
-			things, pages, most, last := readWithin(t, b, p, 5000, test.bytes)
-			if len(things) != test.n {
-				t.Errorf("%d events, want %d", len(things), test.n)
+			resources, pages, most, last := readWithin(t, b, p, 5000, test.bytes)
+			if len(resources) != test.n {
+				t.Errorf("%d events, want %d", len(resources), test.n)
 			}
 			// The bytes are those of the stored form, where that is not compressed.
 			if most-last > test.bytes*11/10 {

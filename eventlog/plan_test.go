@@ -18,9 +18,9 @@ import (
 // the ticks and of the ways down from the roots. What must not happen takes
 // thousands: 100,000 events have 2,500 buffers, and 350 in each index.
 const (
-	pageEvents  = 1000
-	pageBuffers = 120
-	lookBuffers = 60
+	pageEvents   = 1000
+	pageBuffers  = 120
+	probeBuffers = 60
 )
 
 // backlog is a log whose planner statistics are those that a test wants.
@@ -33,7 +33,7 @@ func newBacklog(t *testing.T) *backlog {
 	pool := testdb.New(t).Pool(t)
 	b := &backlog{pool}
 	b.exec(t, "ALTER TABLE casq.events SET (autovacuum_enabled = off); ALTER TABLE casq.ticks SET (autovacuum_enabled = off)")
-	b.exec(t, "SELECT casq.define_kind('thing', 'none')")
+	b.exec(t, "SELECT casq.define_kind('resource', 'none')")
 	b.exec(t, "SELECT casq.tick(true)")
 	return b
 }
@@ -46,7 +46,7 @@ func (b *backlog) exec(t *testing.T, sql string) {
 }
 
 const appendMany = `INSERT INTO casq.events (kind, resource_id, op, payload)
-	SELECT 'thing', 'a/folder/' || i, 'updated', jsonb_build_object('sha256', repeat('a', 64)) FROM generate_series(1, %d) AS i`
+	SELECT 'resource', 'a/folder/' || i, 'updated', jsonb_build_object('sha256', repeat('a', 64)) FROM generate_series(1, %d) AS i`
 
 // transactions commits n transactions with each events.
 func (b *backlog) transactions(t *testing.T, n, each int) {
@@ -61,7 +61,7 @@ func (b *backlog) tick(t *testing.T) Position {
 	}
 	p, err := NewReader(b.pool, 0).Start(t.Context())
 	if err == nil {
-		err = b.pool.QueryRow(t.Context(), "SELECT id, mark FROM casq.ticks ORDER BY id DESC LIMIT 1").Scan(&p.Tick, &p.Mark)
+		err = b.pool.QueryRow(t.Context(), "SELECT id, nonce FROM casq.ticks ORDER BY id DESC LIMIT 1").Scan(&p.Tick, &p.Nonce)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -137,8 +137,8 @@ func (b *backlog) wantCheapPages(t *testing.T, what string, p Position, pages in
 	return events
 }
 
-// wantCheapLook asks whether something came since the tick at p.
-func (b *backlog) wantCheapLook(t *testing.T, what string, want bool) {
+// wantCheapProbe asks whether something came since the tick at p.
+func (b *backlog) wantCheapProbe(t *testing.T, what string, want bool) {
 	t.Helper()
 	var got bool
 	question := "SELECT casq.events_between((SELECT snapshot FROM casq.ticks ORDER BY id DESC LIMIT 1), pg_current_snapshot())"
@@ -149,9 +149,9 @@ func (b *backlog) wantCheapLook(t *testing.T, what string, want bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%s: a look touches %d buffers", what, n)
-	if n > lookBuffers {
-		t.Errorf("%s: a look touched %d buffers, more than %d:\n%s", what, n, lookBuffers, plan)
+	t.Logf("%s: a probe touches %d buffers", what, n)
+	if n > probeBuffers {
+		t.Errorf("%s: a probe touched %d buffers, more than %d:\n%s", what, n, probeBuffers, plan)
 	}
 }
 
@@ -171,7 +171,7 @@ func TestPagesInABacklogAreCheap(t *testing.T) {
 			b.transactions(t, 20, 100)
 			p2 := b.tick(t)
 			small := p1
-			small.ToTick, small.ToMark = p2.Tick, p2.Mark
+			small.ToTick, small.ToNonce = p2.Tick, p2.Nonce
 			b.transactions(t, 500, 200)
 			b.tick(t)
 			if when == "after" {
@@ -181,9 +181,9 @@ func TestPagesInABacklogAreCheap(t *testing.T) {
 				t.Errorf("%d events, want 2,000", n)
 			}
 			b.wantCheapPages(t, "the backlog", p2, 5)
-			b.wantCheapLook(t, "the backlog", false)
+			b.wantCheapProbe(t, "the backlog", false)
 			b.transactions(t, 1, 1)
-			b.wantCheapLook(t, "one new event", true)
+			b.wantCheapProbe(t, "one new event", true)
 		})
 	}
 }
@@ -219,9 +219,9 @@ func TestHugeTransactionIsCheap(t *testing.T) {
 			if analyzed {
 				b.exec(t, "ANALYZE casq.events")
 			}
-			b.wantCheapLook(t, "100,000 events of an open transaction", false)
+			b.wantCheapProbe(t, "100,000 events of an open transaction", false)
 			b.transactions(t, 1, 10)
-			b.wantCheapLook(t, "ten events beside them", true)
+			b.wantCheapProbe(t, "ten events beside them", true)
 			b.tick(t)
 			if n := b.wantCheapPages(t, "ten events beside an open transaction", before, 2); n != 10 {
 				t.Errorf("%d events, want 10", n)
@@ -229,9 +229,9 @@ func TestHugeTransactionIsCheap(t *testing.T) {
 			if err := tx.Commit(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			b.wantCheapLook(t, "the transaction has committed", true)
+			b.wantCheapProbe(t, "the transaction has committed", true)
 			b.tick(t)
-			b.wantCheapLook(t, "its tick is taken", false)
+			b.wantCheapProbe(t, "its tick is taken", false)
 			if n := b.wantCheapPages(t, "a huge transaction", p, 200); n != 100_012 {
 				t.Errorf("%d events, want 100,012", n)
 			}
@@ -247,18 +247,18 @@ func TestLookAmongManyTicksIsCheap(t *testing.T) {
 			t.Parallel()
 			b := newBacklog(t)
 			if analyzed {
-				b.exec(t, "ANALYZE casq.ticks; ANALYZE casq.lives")
+				b.exec(t, "ANALYZE casq.ticks; ANALYZE casq.timelines")
 			}
-			b.exec(t, `INSERT INTO casq.ticks (id, life, snapshot, low_id, high_id, lsn)
-				SELECT 1 + i, life, snapshot, low_id, high_id, lsn FROM casq.ticks, generate_series(1, 100000) AS i WHERE id = 1`)
+			b.exec(t, `INSERT INTO casq.ticks (id, timeline, snapshot, low_id, high_id, lsn)
+				SELECT 1 + i, timeline, snapshot, low_id, high_id, lsn FROM casq.ticks, generate_series(1, 100000) AS i WHERE id = 1`)
 			for _, toTick := range []int64{0, 60_000} {
-				n, plan, err := buffers(b.pool.QueryRow(t.Context(), "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) "+logSQL.Look, 1, 50_000, toTick))
+				n, plan, err := buffers(b.pool.QueryRow(t.Context(), "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) "+logSQL.Probe, 1, 50_000, toTick))
 				if err != nil {
 					t.Fatal(err)
 				}
-				t.Logf("a look touches %d buffers", n)
-				if n > lookBuffers {
-					t.Errorf("a look touched %d buffers, more than %d:\n%s", n, lookBuffers, plan)
+				t.Logf("a probe touches %d buffers", n)
+				if n > probeBuffers {
+					t.Errorf("a probe touched %d buffers, more than %d:\n%s", n, probeBuffers, plan)
 				}
 			}
 		})

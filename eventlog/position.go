@@ -29,9 +29,9 @@ var (
 	ErrNoTicks = errors.New("source has no ticks yet")
 )
 
-// A Life is the time from one promotion of the source to the next. After a
+// A Timeline is the time from one promotion of the source to the next. After a
 // failover that lost WAL the ordinals are issued again, so it has an ID too.
-type Life struct {
+type Timeline struct {
 	Ordinal int32
 	ID      uuid.UUID
 }
@@ -41,16 +41,16 @@ type Life struct {
 //
 // Tick is the last tick whose events were all read. Inside a step that is read
 // in pages, ToTick is the tick that the step leads to and Page the id of the
-// last event that was read; otherwise the three are zero. Life is that of the
+// last event that was read; otherwise the three are zero. Timeline is that of the
 // furthest tick, ToTick or else Tick: a step may lead across a promotion.
 type Position struct {
-	System int64 // the cluster's system identifier
-	Life   Life
-	Tick   int64
-	Mark   uuid.UUID
-	ToTick int64
-	ToMark uuid.UUID
-	Page   int64
+	System   int64 // the cluster's system identifier
+	Timeline Timeline
+	Tick     int64
+	Nonce    uuid.UUID
+	ToTick   int64
+	ToNonce  uuid.UUID
+	Page     int64
 }
 
 // InStep tells whether the position lies inside a step.
@@ -59,7 +59,7 @@ func (p Position) InStep() bool { return p.ToTick != 0 }
 // String is for logs and error messages.
 func (p Position) String() string {
 	if p.InStep() {
-		return fmt.Sprintf("tick %d of life %d, going to %d, after event %d", p.Tick, p.Life.Ordinal, p.ToTick, p.Page)
+		return fmt.Sprintf("tick %d of timeline %d, going to %d, after event %d", p.Tick, p.Timeline.Ordinal, p.ToTick, p.Page)
 	}
-	return fmt.Sprintf("tick %d of life %d", p.Tick, p.Life.Ordinal)
+	return fmt.Sprintf("tick %d of timeline %d", p.Tick, p.Timeline.Ordinal)
 }

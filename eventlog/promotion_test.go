@@ -85,31 +85,31 @@ func TestReaderGoesOnAcrossAPromotion(t *testing.T) {
 	p.write(t, "a6", "a7") // replicated, without a tick of its own
 	p.cutOff(t)
 	p.promote(t)
-	things, at := read(t, p.second.pool, end, 100)
-	wantThings(t, things) // the new primary has taken no tick yet
+	resources, at := read(t, p.second.pool, end, 100)
+	wantResources(t, resources) // the new primary has taken no tick yet
 
 	p.second.write(t, "b1", "b2", "b3")
 	p.second.tick(t)
-	if life := p.second.newest(t).Life.Ordinal; life != 2 {
-		t.Fatalf("life %d after a promotion", life)
+	if timeline := p.second.newest(t).Timeline.Ordinal; timeline != 2 {
+		t.Fatalf("timeline %d after a promotion", timeline)
 	}
-	things, at = read(t, p.second.pool, at, 2)
-	wantThings(t, things, "a6", "a7", "b1", "b2", "b3")
+	resources, at = read(t, p.second.pool, at, 2)
+	wantResources(t, resources, "a6", "a7", "b1", "b2", "b3")
 	if at != p.second.newest(t) {
 		t.Errorf("ends at %v, want %v", at, p.second.newest(t))
 	}
 	// A step that was begun before the promotion, and one that crosses it.
-	things, _ = read(t, p.second.pool, inStep.Next, 2)
-	wantThings(t, things, "a3", "a4", "a5", "a6", "a7", "b1", "b2", "b3")
+	resources, _ = read(t, p.second.pool, inStep.Next, 2)
+	wantResources(t, resources, "a3", "a4", "a5", "a6", "a7", "b1", "b2", "b3")
 	for size := 1; size <= 6; size++ {
-		things, _ = read(t, p.second.pool, end, size)
-		wantThings(t, things, "a6", "a7", "b1", "b2", "b3")
+		resources, _ = read(t, p.second.pool, end, size)
+		wantResources(t, resources, "a6", "a7", "b1", "b2", "b3")
 	}
 	crossing := next(t, p.second.pool, end, 2).Next
 	if !crossing.InStep() {
 		t.Fatal("a page of two of five events ended the step")
 	}
-	// The old primary, which goes on alone, is of an older life.
+	// The old primary, which goes on alone, is of an older timeline.
 	p.wantErr(t, p.logBundle, at, eventlog.ErrLate)
 	p.wantErr(t, p.logBundle, crossing, eventlog.ErrLate)
 	p.write(t, "c1")
@@ -149,17 +149,17 @@ func TestReaderNoticesALossyPromotion(t *testing.T) {
 			p.wantErr(t, p.second, at, eventlog.ErrLost)
 		}
 	}
-	var marks [2]uuid.UUID
+	var nonces [2]uuid.UUID
 	for i, b := range []*logBundle{p.logBundle, p.second} {
-		if err := b.pool.QueryRow(t.Context(), "SELECT mark FROM casq.ticks WHERE id = $1", beyond.Tick).Scan(&marks[i]); err != nil {
+		if err := b.pool.QueryRow(t.Context(), "SELECT nonce FROM casq.ticks WHERE id = $1", beyond.Tick).Scan(&nonces[i]); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if marks[0] == marks[1] {
-		t.Error("a tick that was issued again has the mark of the first")
+	if nonces[0] == nonces[1] {
+		t.Error("a tick that was issued again has the nonce of the first")
 	}
-	things, _ := read(t, p.second.pool, kept, 100)
-	wantThings(t, things, "b", "b", "b", "b", "b")
+	resources, _ := read(t, p.second.pool, kept, 100)
+	wantResources(t, resources, "b", "b", "b", "b", "b")
 	for _, at := range lost {
 		w := p.rewind(t, p.second, at)
 		if !errors.Is(w.Cause, eventlog.ErrLost) || w.From != at || w.To != kept || w.Newest != p.second.newest(t) || w.Everything || w.Incomparable {
@@ -202,28 +202,28 @@ func TestRewindOutOfAStep(t *testing.T) {
 	if w.To != before || w.Everything || w.Incomparable {
 		t.Errorf("goes back so: %+v; want the tick with which the step began", w)
 	}
-	things, _ := read(t, p.second.pool, w.To, 2)
-	wantThings(t, things, "a1", "a2", "a3", "a4", "b1")
+	resources, _ := read(t, p.second.pool, w.To, 2)
+	wantResources(t, resources, "a1", "a2", "a3", "a4", "b1")
 }
 
 // A step led across a promotion, and a second one has lost its end.
-func TestRewindOutOfAStepBetweenLives(t *testing.T) {
+func TestRewindOutOfAStepBetweenTimelines(t *testing.T) {
 	t.Parallel()
 	b := setupLog(t)
 	b.tick(t)
 	before := b.newest(t)
 	b.write(t, "a1", "a2", "a3")
-	b.exec(t, "UPDATE casq.lives SET timeline = -1") // as if promoted since
+	b.exec(t, "UPDATE casq.timelines SET server_timeline = -1") // as if promoted since
 	b.tick(t)
 	inStep := next(t, b.pool, before, 2).Next
-	if inStep.Life.Ordinal != 2 {
+	if inStep.Timeline.Ordinal != 2 {
 		t.Fatalf("the step leads to %v", inStep)
 	}
-	b.exec(t, "UPDATE casq.lives SET timeline = -1")
-	// Life 3 began with the tick that the step led to; life 2 with one before.
-	b.exec(t, "UPDATE casq.ticks SET mark = gen_random_uuid(), life = 2 WHERE id = $1", inStep.ToTick)
+	b.exec(t, "UPDATE casq.timelines SET server_timeline = -1")
+	// Timeline 3 began with the tick that the step led to; timeline 2 with one before.
+	b.exec(t, "UPDATE casq.ticks SET nonce = gen_random_uuid(), timeline = 2 WHERE id = $1", inStep.ToTick)
 	b.tick(t)
-	b.exec(t, "UPDATE casq.lives SET began_tick = $1 WHERE life = 3", inStep.ToTick)
+	b.exec(t, "UPDATE casq.timelines SET began_tick = $1 WHERE timeline = 3", inStep.ToTick)
 	w, err := eventlog.NewReader(b.pool, 0).Rewind(t.Context(), inStep)
 	if err != nil {
 		t.Fatal(err)
@@ -234,14 +234,14 @@ func TestRewindOutOfAStepBetweenLives(t *testing.T) {
 }
 
 // A server that was set back without a promotion, as from an image of its disk,
-// issues ticks again in the same life.
+// issues ticks again in the same timeline.
 func TestRewindOfAServerThatWasSetBack(t *testing.T) {
 	t.Parallel()
 	b := setupLog(t)
 	b.write(t, "a")
 	b.tick(t)
 	at := b.newest(t)
-	b.exec(t, "UPDATE casq.ticks SET mark = gen_random_uuid() WHERE id = $1", at.Tick)
+	b.exec(t, "UPDATE casq.ticks SET nonce = gen_random_uuid() WHERE id = $1", at.Tick)
 	w, err := eventlog.NewReader(b.pool, 0).Rewind(t.Context(), at)
 	if err != nil {
 		t.Fatal(err)
@@ -251,8 +251,8 @@ func TestRewindOfAServerThatWasSetBack(t *testing.T) {
 	}
 }
 
-// Two servers that were promoted apart are life 2 both.
-func TestReaderTellsLivesOfOneOrdinalApart(t *testing.T) {
+// Two servers that were promoted apart are timeline 2 both.
+func TestReaderTellsTimelinesOfOneOrdinalApart(t *testing.T) {
 	t.Parallel()
 	cluster := testdb.NewCluster(t, testdb.Standbys(2))
 	first := newLog(t, testdb.Pool(t, cluster.URL()))

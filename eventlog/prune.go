@@ -61,7 +61,7 @@ func (p Pruning) pause() {
 // come, so that what it has still to read is kept. known is false when that log
 // does not have the position's tick: then nothing is kept.
 func ReportFollower(ctx context.Context, db DB, name string, p Position) (known bool, err error) {
-	err = db.QueryRow(ctx, "SELECT casq.report_follower(name => $1, tick => $2, mark => $3)", name, p.Tick, p.Mark).Scan(&known)
+	err = db.QueryRow(ctx, "SELECT casq.report_follower(name => $1, tick => $2, nonce => $3)", name, p.Tick, p.Nonce).Scan(&known)
 	if err != nil {
 		return false, fmt.Errorf("report the position of follower %s: %w", name, err)
 	}

@@ -31,24 +31,24 @@ func (b *logBundle) age(t testing.TB, by time.Duration) {
 	b.exec(t, "UPDATE casq.ticks SET taken_at = taken_at - $1::interval", by)
 }
 
-func (b *logBundle) things(t testing.TB) []string {
+func (b *logBundle) resources(t testing.TB) []string {
 	t.Helper()
 	rows, err := b.pool.Query(t.Context(), "SELECT resource_id FROM casq.events ORDER BY id")
 	if err != nil {
 		t.Fatal(err)
 	}
-	things, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	resources, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		t.Fatal(err)
 	}
-	return things
+	return resources
 }
 
 func (b *logBundle) follow(t testing.TB, cursor string, p eventlog.Position) {
 	t.Helper()
-	b.exec(t, `INSERT INTO casq.cursors (name, system_identifier, life, life_id, tick, mark, to_tick, to_mark, page)
+	b.exec(t, `INSERT INTO casq.cursors (name, system_identifier, timeline, timeline_id, tick, nonce, to_tick, to_nonce, page)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-		cursor, p.System, p.Life.Ordinal, p.Life.ID, p.Tick, p.Mark, p.ToTick, p.ToMark, p.Page)
+		cursor, p.System, p.Timeline.Ordinal, p.Timeline.ID, p.Tick, p.Nonce, p.ToTick, p.ToNonce, p.Page)
 }
 
 // askRecount tracks a table with a row, whose recount is asked for by that, and has it
@@ -86,11 +86,11 @@ func TestPruneKeepsWhatIsNeeded(t *testing.T) {
 		}, []string{"a", "b", "c", "d", "e"}},
 		{"a cursor of another log", func(t *testing.T, b *logBundle, at []eventlog.Position) {
 			other := at[1]
-			other.Mark = uuid.New()
+			other.Nonce = uuid.New()
 			b.follow(t, "x", other)
 		}, nil},
 		{"followers", func(t *testing.T, b *logBundle, at []eventlog.Position) {
-			for name, p := range map[string]eventlog.Position{"near": at[3], "away": at[1], "back": at[0], "other": {Tick: 1, Mark: uuid.New()}} {
+			for name, p := range map[string]eventlog.Position{"near": at[3], "away": at[1], "back": at[0], "other": {Tick: 1, Nonce: uuid.New()}} {
 				known, err := eventlog.ReportFollower(t.Context(), b.pool, name, p)
 				if err != nil || known != (name != "other") {
 					t.Fatalf("report of %s: known %t, %v", name, known, err)
@@ -124,15 +124,15 @@ func TestPruneKeepsWhatIsNeeded(t *testing.T) {
 			t.Parallel()
 			b := setupLog(t)
 			var at []eventlog.Position
-			for _, thing := range []string{"a", "b", "c", "d", "e"} {
-				b.write(t, thing)
+			for _, resource := range []string{"a", "b", "c", "d", "e"} {
+				b.write(t, resource)
 				b.tick(t)
 				at = append(at, b.newest(t))
 			}
 			b.age(t, 2*day)
 			test.needed(t, b, at)
 			b.prune(t, day)
-			if got := b.things(t); !slices.Equal(got, test.want) {
+			if got := b.resources(t); !slices.Equal(got, test.want) {
 				t.Errorf("kept %q, want %q", got, test.want)
 			}
 			if again := b.prune(t, day); again != (eventlog.Pruned{}) {
@@ -170,15 +170,15 @@ func TestPruneKeepsLateEvents(t *testing.T) {
 	b.prune(t, time.Hour)
 	commit(t, late)
 	b.prune(t, time.Hour)
-	things, _ := read(t, b.pool, at, 2)
-	wantThings(t, things)
+	resources, _ := read(t, b.pool, at, 2)
+	wantResources(t, resources)
 	b.tick(t)
-	things, end := read(t, b.pool, at, 2)
-	wantThings(t, things, "late1", "late2", "late3", "late4")
+	resources, end := read(t, b.pool, at, 2)
+	wantResources(t, resources, "late1", "late2", "late3", "late4")
 	b.follow(t, "x", end)
 	b.age(t, 48*time.Hour)
 	b.prune(t, time.Hour)
-	if left := b.things(t); len(left) > 0 {
+	if left := b.resources(t); len(left) > 0 {
 		t.Errorf("left: %q", left)
 	}
 }
@@ -211,14 +211,14 @@ func TestReaderNeverSeesAHalfPrunedStep(t *testing.T) {
 	t.Parallel()
 	p := setupPromotion(t)
 	const steps, perStep = 30, 20
-	things := make([]string, perStep)
-	for i := range things {
-		things[i] = fmt.Sprint("thing", i)
+	resources := make([]string, perStep)
+	for i := range resources {
+		resources[i] = fmt.Sprint("resource", i)
 	}
 	var at []eventlog.Position
 	for range steps {
 		at = append(at, p.newestOrStart(t))
-		p.write(t, things...)
+		p.write(t, resources...)
 		p.tick(t)
 	}
 	p.age(t, 48*time.Hour)
@@ -234,7 +234,7 @@ func TestReaderNeverSeesAHalfPrunedStep(t *testing.T) {
 		defer cancel()
 		pruning := eventlog.Pruning{Ticks: 1, Events: 7}
 		for i := range at { // one step after the other
-			if _, err := p.pool.Exec(ctx, "UPDATE casq.followers SET tick = $1, mark = $2", at[i].Tick, at[i].Mark); err != nil {
+			if _, err := p.pool.Exec(ctx, "UPDATE casq.followers SET tick = $1, nonce = $2", at[i].Tick, at[i].Nonce); err != nil {
 				ended <- err
 				return
 			}
@@ -287,7 +287,7 @@ func (p *promotion) lastTick(t testing.TB) (id int64) {
 }
 
 // pages reads on the standby, page by page, until nothing is left.
-func (p *promotion) pages(t testing.TB, from eventlog.Position) (things []string, err error) {
+func (p *promotion) pages(t testing.TB, from eventlog.Position) (resources []string, err error) {
 	t.Helper()
 	reader := eventlog.NewReader(p.second.pool, 13)
 	for {
@@ -295,9 +295,9 @@ func (p *promotion) pages(t testing.TB, from eventlog.Position) (things []string
 		if err != nil {
 			return nil, err
 		}
-		things = append(things, named(batch)...)
+		resources = append(resources, named(batch)...)
 		if batch.Next == from {
-			return things, nil
+			return resources, nil
 		}
 		from = batch.Next
 	}

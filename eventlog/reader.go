@@ -16,7 +16,7 @@ import (
 var logText string
 
 // logSQL has the statements of log.sql.
-var logSQL = queries.Parse[struct{ Start, Page, Append, Look, Rewind string }]("eventlog/log", logText)
+var logSQL = queries.Parse[struct{ Start, Page, Append, Probe, Rewind string }]("eventlog/log", logText)
 
 // DB is what reading needs of a pool, a connection or a transaction.
 type DB interface {
@@ -57,11 +57,11 @@ func NewReader(db DB, pageSize int) *Reader {
 
 // Batch is what a reader found beyond a position.
 type Batch struct {
-	Events []Event
-	Life   Life            // the life of Tick
-	Tick   int64           // the tick that delivers the events
-	Kinds  map[string]Kind // all kinds of the source, as they are now
-	Next   Position        // where to go on once the events are applied
+	Events   []Event
+	Timeline Timeline        // the timeline of Tick
+	Tick     int64           // the tick that delivers the events
+	Kinds    map[string]Kind // all kinds of the source, as they are now
+	Next     Position        // where to go on once the events are applied
 }
 
 // Start returns the position from which the whole log is read. It returns
@@ -69,7 +69,7 @@ type Batch struct {
 // is not there any more: see [Reader.StartOver].
 func (r *Reader) Start(ctx context.Context) (Position, error) {
 	var p Position
-	err := r.db.QueryRow(ctx, logSQL.Start).Scan(&p.System, &p.Life.Ordinal, &p.Life.ID, &p.Tick, &p.Mark)
+	err := r.db.QueryRow(ctx, logSQL.Start).Scan(&p.System, &p.Timeline.Ordinal, &p.Timeline.ID, &p.Tick, &p.Nonce)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return p, ErrNoTicks
 	}
@@ -96,39 +96,39 @@ func (r *Reader) Next(ctx context.Context, p Position) (Batch, error) {
 // Errors: [ErrLate] (wait), [ErrLost], [ErrForeign], [ErrPruned]; anything
 // else is the database's.
 func (r *Reader) NextWithin(ctx context.Context, p Position, size int, bytes int64) (Batch, error) {
-	l, err := r.look(ctx, p)
+	l, err := r.probe(ctx, p)
 	if err != nil {
 		return Batch{}, err
 	}
 	if *l.targetTick == p.Tick {
-		return Batch{Life: p.Life, Tick: p.Tick, Next: p}, nil
+		return Batch{Timeline: p.Timeline, Tick: p.Tick, Next: p}, nil
 	}
-	batch := Batch{Life: Life{*l.targetLife, *l.targetLifeID}, Tick: *l.targetTick}
+	batch := Batch{Timeline: Timeline{*l.targetTimeline, *l.targetTimelineID}, Tick: *l.targetTick}
 	var full bool
 	full, err = r.page(ctx, p, &l, size, bytes, &batch)
 	if err != nil {
 		return Batch{}, fmt.Errorf("read events from %s to tick %d: %w", p, batch.Tick, err)
 	}
 	if !full {
-		batch.Next = Position{System: p.System, Life: batch.Life, Tick: batch.Tick, Mark: *l.targetMark}
+		batch.Next = Position{System: p.System, Timeline: batch.Timeline, Tick: batch.Tick, Nonce: *l.targetNonce}
 		return batch, nil
 	}
 	batch.Next = p
-	batch.Next.Life = batch.Life
-	batch.Next.ToTick, batch.Next.ToMark = batch.Tick, *l.targetMark
+	batch.Next.Timeline = batch.Timeline
+	batch.Next.ToTick, batch.Next.ToNonce = batch.Tick, *l.targetNonce
 	batch.Next.Page = batch.Events[len(batch.Events)-1].ID
 	return batch, nil
 }
 
 // page reads a page of the step from p to the target of l into a batch, and tells
 // whether there may be more of it. The statement looks at both ticks again: it may be
-// answered by another host than the look. The kinds come along: one that was dropped
+// answered by another host than the probe. The kinds come along: one that was dropped
 // since the page before is not to be made known again.
-func (r *Reader) page(ctx context.Context, p Position, l *look, size int, bytes int64, into *Batch) (full bool, err error) {
+func (r *Reader) page(ctx context.Context, p Position, l *probe, size int, bytes int64, into *Batch) (full bool, err error) {
 	var batch pgx.Batch
 	batch.Queue(planSettings)
 	batch.Queue(logSQL.Page, *l.snapshot, *l.targetSnapshot, p.Page, size, *l.lowID, *l.targetHighID,
-		p.Tick, p.Mark, *l.targetTick, *l.targetMark, bytes)
+		p.Tick, p.Nonce, *l.targetTick, *l.targetNonce, bytes)
 	batch.Queue(kindsSQL)
 	results := r.db.SendBatch(ctx, &batch)
 	defer results.Close()

@@ -22,7 +22,7 @@ func TestReaderReadsFromTickToTick(t *testing.T) {
 	}{"primary": {db: b.pool}, "standby": {db: standby}}
 
 	// want ticks, unless nothing must be new, and reads on all hosts.
-	want := func(ticks bool, things ...string) {
+	want := func(ticks bool, resources ...string) {
 		t.Helper()
 		if ticks {
 			b.tick(t)
@@ -36,7 +36,7 @@ func TestReaderReadsFromTickToTick(t *testing.T) {
 			}
 			got, end := read(t, host.db, host.p, 100)
 			t.Log(name, got, end)
-			wantThings(t, got, things...)
+			wantResources(t, got, resources...)
 			host.p = end
 			hosts[name] = host
 		}
@@ -77,13 +77,13 @@ func TestTransactionAboveXmaxIsDelivered(t *testing.T) {
 	commit(t, older)
 	b.tick(t)
 	p := b.start(t)
-	things, p := read(t, b.pool, p, 100)
-	wantThings(t, things, "older")
+	resources, p := read(t, b.pool, p, 100)
+	wantResources(t, resources, "older")
 	add(t, newer, "newer2")
 	commit(t, newer)
 	b.tick(t)
-	things, _ = read(t, b.pool, p, 100)
-	wantThings(t, things, "newer1", "newer2")
+	resources, _ = read(t, b.pool, p, 100)
+	wantResources(t, resources, "newer1", "newer2")
 }
 
 // The bounds on ids that a tick holds are what its comment in the migration
@@ -151,7 +151,7 @@ func TestPagesOfAnySizeMakeUpTheStep(t *testing.T) {
 	p, inOrder := b.steps(t)
 	for pageSize := 1; pageSize <= len(inOrder)+1; pageSize++ {
 		got, end := read(t, b.pool, p, pageSize)
-		wantThings(t, got, inOrder...)
+		wantResources(t, got, inOrder...)
 		if end != b.newest(t) {
 			t.Errorf("pages of %d end at %v, want %v", pageSize, end, b.newest(t))
 		}
@@ -170,18 +170,18 @@ func TestStepOnceBegunIsFinishedToItsTick(t *testing.T) {
 	b.write(t, "a", "b", "c")
 	b.tick(t)
 	page1 := next(t, b.pool, p, 2)
-	wantThings(t, named(page1), "a", "b")
+	wantResources(t, named(page1), "a", "b")
 	commit(t, slow)
 	b.tick(t)
 
 	rest, _ := read(t, b.pool, page1.Next, 2)
-	wantThings(t, rest, "c", "slow")
+	wantResources(t, rest, "c", "slow")
 
 	// The twin aims at the newest tick again with each page.
 	twin := page1.Next
-	twin.ToTick, twin.ToMark = b.newest(t).Tick, b.newest(t).Mark
+	twin.ToTick, twin.ToNonce = b.newest(t).Tick, b.newest(t).Nonce
 	rest, _ = read(t, b.pool, twin, 2)
-	wantThings(t, rest, "c")
+	wantResources(t, rest, "c")
 }
 
 func TestStartOfAnEmptyLog(t *testing.T) {
@@ -196,8 +196,8 @@ func TestStartOfAnEmptyLog(t *testing.T) {
 	}
 	b.write(t, "a")
 	b.tick(t)
-	things, _ := read(t, b.pool, b.start(t), 0+10)
-	wantThings(t, things, "a")
+	resources, _ := read(t, b.pool, b.start(t), 0+10)
+	wantResources(t, resources, "a")
 	if _, err := reader.Next(t.Context(), eventlog.Position{}); !errors.Is(err, eventlog.ErrForeign) {
 		t.Errorf("next from no position: %v, want it foreign", err)
 	}
@@ -239,8 +239,8 @@ func TestStartOnAPrunedLog(t *testing.T) {
 	}
 	b.write(t, "d")
 	b.tick(t)
-	things, _ := read(t, b.pool, first.To, 10)
-	wantThings(t, things, "d")
+	resources, _ := read(t, b.pool, first.To, 10)
+	wantResources(t, resources, "d")
 }
 
 // twoHosts is an address behind which two hosts answer: the first is asked for
@@ -285,7 +285,7 @@ func TestPageOfALateHostIsNotUsed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantThings(t, named(batch), "a")
+	wantResources(t, named(batch), "a")
 }
 
 func TestReaderLearnsKinds(t *testing.T) {

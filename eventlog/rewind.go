@@ -18,14 +18,14 @@ type Rewind struct {
 	From  Position // what was read; zero for a first start
 	To    Position // where to go on
 	// Newest is the newest tick of the source. It is of the source's newest
-	// life: a host that shows it has the history that To belongs to.
+	// timeline: a host that shows it has the history that To belongs to.
 	Newest Position
 	// Everything says that what lies between From and To will not be read, or
-	// is not known: all things have to be looked at. Otherwise only those that
+	// is not known: all resources have to be looked at. Otherwise only those that
 	// came with ticks beyond To.
 	Everything bool
-	// Incomparable says that the source's lives do not continue those of From:
-	// what is remembered of lives from To's on says nothing about what is
+	// Incomparable says that the source's timelines do not continue those of From:
+	// what is remembered of timelines from To's on says nothing about what is
 	// newer.
 	Incomparable bool
 }
@@ -38,7 +38,7 @@ type Rewind struct {
 // not lost p at all, so that one merely has to wait; [ErrForeign]; anything
 // else is the database's.
 func (r *Reader) Rewind(ctx context.Context, p Position) (Rewind, error) {
-	l, w, err := r.lookBack(ctx, p)
+	l, w, err := r.probeBack(ctx, p)
 	if err != nil {
 		return w, fmt.Errorf("find what the source shares with %s: %w", p, err)
 	}
@@ -49,9 +49,9 @@ func (r *Reader) Rewind(ctx context.Context, p Position) (Rewind, error) {
 		w.Cause, w.To, w.Everything = cause, w.Newest, true
 	case !errors.Is(cause, ErrLost):
 		return w, cause
-	// Nothing is shared. (Its own tick with another mark: the server was set
-	// back without a new life, and nobody knows how far.)
-	case w.To == Position{}, w.To.Tick == p.Tick && w.To.Mark != p.Mark:
+	// Nothing is shared. (Its own tick with another nonce: the server was set
+	// back without a new timeline, and nobody knows how far.)
+	case w.To == Position{}, w.To.Tick == p.Tick && w.To.Nonce != p.Nonce:
 		w.Cause, w.To, w.Everything, w.Incomparable = cause, w.Newest, true, true
 	default:
 		w.Cause = cause
@@ -59,12 +59,12 @@ func (r *Reader) Rewind(ctx context.Context, p Position) (Rewind, error) {
 	return w, nil
 }
 
-// lookBack asks one host for both: a look of its own might be answered by
+// probeBack asks one host for both: a probe of its own might be answered by
 // another one, which is late.
-func (r *Reader) lookBack(ctx context.Context, p Position) (l look, w Rewind, err error) {
+func (r *Reader) probeBack(ctx context.Context, p Position) (l probe, w Rewind, err error) {
 	var batch pgx.Batch
-	batch.Queue(logSQL.Look, p.Life.Ordinal, p.Tick, p.ToTick)
-	batch.Queue(logSQL.Rewind, p.Life.Ordinal, p.Life.ID, p.Tick)
+	batch.Queue(logSQL.Probe, p.Timeline.Ordinal, p.Tick, p.ToTick)
+	batch.Queue(logSQL.Rewind, p.Timeline.Ordinal, p.Timeline.ID, p.Tick)
 	results := r.db.SendBatch(ctx, &batch)
 	defer func() { err = errors.Join(err, results.Close()) }()
 	if err := l.scan(results.QueryRow()); err != nil {
@@ -76,13 +76,13 @@ func (r *Reader) lookBack(ctx context.Context, p Position) (l look, w Rewind, er
 }
 
 func (w *Rewind) scan(row pgx.Row) error {
-	var life *int32
-	var lifeID, mark *uuid.UUID
+	var timeline *int32
+	var timelineID, nonce *uuid.UUID
 	var tick *int64
 	n := &w.Newest
-	err := row.Scan(&n.System, &n.Life.Ordinal, &n.Life.ID, &n.Tick, &n.Mark, &life, &lifeID, &tick, &mark)
+	err := row.Scan(&n.System, &n.Timeline.Ordinal, &n.Timeline.ID, &n.Tick, &n.Nonce, &timeline, &timelineID, &tick, &nonce)
 	if err == nil && tick != nil {
-		w.To = Position{System: n.System, Life: Life{*life, *lifeID}, Tick: *tick, Mark: *mark}
+		w.To = Position{System: n.System, Timeline: Timeline{*timeline, *timelineID}, Tick: *tick, Nonce: *nonce}
 	}
 	return err
 }
@@ -97,7 +97,7 @@ func (r *Reader) StartOver(ctx context.Context, p *Position) (Rewind, error) {
 		err := w.scan(r.db.QueryRow(ctx, logSQL.Rewind, 0, uuid.Nil, 0))
 		return w.over(err)
 	}
-	l, w, err := r.lookBack(ctx, *p)
+	l, w, err := r.probeBack(ctx, *p)
 	if err == nil {
 		w.Cause = l.judge(*p)
 		w.Incomparable = w.Cause != nil && !errors.Is(w.Cause, ErrPruned)

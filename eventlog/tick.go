@@ -63,12 +63,12 @@ type Ticker struct {
 	// Pace is asked at each interval, so that several tickers can agree on one
 	// that looks often. Defaults to [Often].
 	Pace func() Pace
-	// Told is called with what became of each look; nil: it could have taken a
+	// Told is called with what became of each poll; nil: it could have taken a
 	// tick, or it was another's turn. May be nil.
 	Told func(error)
-	// Looked is called after each look that could have taken a tick, for tests.
+	// Polled is called after each poll that could have taken a tick, for tests.
 	// May be nil.
-	Looked func(Pace)
+	Polled func(Pace)
 
 	own int64 // the tick that it took last
 }
@@ -92,7 +92,7 @@ func (t *Ticker) Run(ctx context.Context) {
 			continue
 		}
 		looked = time.Now()
-		err := t.look(ctx, pace)
+		err := t.poll(ctx, pace)
 		if t.Told != nil && ctx.Err() == nil {
 			t.Told(err)
 		}
@@ -111,7 +111,7 @@ func (t *Ticker) pace() Pace {
 }
 
 // look takes a tick if there is something to show, and it is this ticker's turn.
-func (t *Ticker) look(ctx context.Context, pace Pace) error {
+func (t *Ticker) poll(ctx context.Context, pace Pace) error {
 	if pace == Standby {
 		needed, err := t.needed(ctx)
 		if err != nil || !needed {
@@ -125,8 +125,8 @@ func (t *Ticker) look(ctx context.Context, pace Pace) error {
 	if id != 0 {
 		t.own = id
 	}
-	if t.Looked != nil {
-		t.Looked(pace)
+	if t.Polled != nil {
+		t.Polled(pace)
 	}
 	return nil
 }
@@ -142,7 +142,7 @@ func (t *Ticker) needed(ctx context.Context) (bool, error) {
 		return true, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("look for the newest tick: %w", err)
+		return false, fmt.Errorf("find the newest tick: %w", err)
 	}
 	return old || newest == t.own, nil
 }

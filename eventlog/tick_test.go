@@ -18,7 +18,7 @@ import (
 )
 
 // look is what a ticker does each time.
-func (b *logBundle) look(t testing.TB) int64 {
+func (b *logBundle) poll(t testing.TB) int64 {
 	t.Helper()
 	id, err := eventlog.Tick(t.Context(), b.pool, false)
 	if err != nil {
@@ -38,7 +38,7 @@ func TestTickIsTakenWhenThereIsSomethingToShow(t *testing.T) {
 	b := setupLog(t)
 	want := func(why string, id int64) {
 		t.Helper()
-		if got := b.look(t); got != id {
+		if got := b.poll(t); got != id {
 			t.Fatalf("%s: tick %d, want %d", why, got, id)
 		}
 	}
@@ -79,7 +79,7 @@ func TestIdleMinuteHasFewTicks(t *testing.T) {
 	ticks := 0
 	for range int(time.Minute / eventlog.DefaultTickInterval) {
 		b.pass(t, eventlog.DefaultTickInterval)
-		if b.look(t) != 0 {
+		if b.poll(t) != 0 {
 			ticks++
 		}
 	}
@@ -96,7 +96,7 @@ func TestTickIsRefused(t *testing.T) {
 		{"repeatable read", "BEGIN ISOLATION LEVEL REPEATABLE READ", "25000", "REPEATABLE READ"},
 		{"serializable", "BEGIN ISOLATION LEVEL SERIALIZABLE", "25000", "SERIALIZABLE"},
 		{"serializable, read only", "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY", "25000", "SERIALIZABLE"},
-		{"after a write", "BEGIN; SELECT casq.append_event('thing', 'a', 'created')", "25001", "has written already"},
+		{"after a write", "BEGIN; SELECT casq.append_event('resource', 'a', 'created')", "25001", "has written already"},
 		{"with a transaction id", "BEGIN; SELECT pg_current_xact_id()", "25001", "has written already"},
 		{"with one given in a savepoint", "BEGIN; SAVEPOINT s; SELECT pg_current_xact_id(); ROLLBACK TO s", "25001", "has written already"},
 		{"twice", "BEGIN; SELECT casq.tick(true)", "25001", "has written already"},
@@ -195,7 +195,7 @@ func TestTicksOfManySessionsFollowEachOther(t *testing.T) {
 	for i := range 10 {
 		group.Go(func() {
 			for j := range 20 {
-				_, err := b.pool.Exec(t.Context(), "SELECT casq.append_event('thing', $1, 'updated')", fmt.Sprintf("%d/%d", i, j))
+				_, err := b.pool.Exec(t.Context(), "SELECT casq.append_event('resource', $1, 'updated')", fmt.Sprintf("%d/%d", i, j))
 				if err == nil {
 					_, err = eventlog.Tick(t.Context(), b.pool, j%5 == 0)
 				}
@@ -207,13 +207,13 @@ func TestTicksOfManySessionsFollowEachOther(t *testing.T) {
 	}
 	group.Wait()
 	b.tick(t)
-	things, _ := read(t, b.pool, b.start(t), 7)
+	resources, _ := read(t, b.pool, b.start(t), 7)
 	seen := map[string]bool{}
-	for _, thing := range things {
-		if seen[thing] {
-			t.Errorf("%s was delivered twice", thing)
+	for _, resource := range resources {
+		if seen[resource] {
+			t.Errorf("%s was delivered twice", resource)
 		}
-		seen[thing] = true
+		seen[resource] = true
 	}
 	if len(seen) != 200 {
 		t.Errorf("%d events, want 200", len(seen))
@@ -221,7 +221,7 @@ func TestTicksOfManySessionsFollowEachOther(t *testing.T) {
 	var disorder int
 	b.scan(t, `SELECT count(*) FROM casq.ticks AS a JOIN casq.ticks AS b ON b.id = a.id + 1
 		WHERE pg_snapshot_xmin(a.snapshot) > pg_snapshot_xmin(b.snapshot) OR pg_snapshot_xmax(a.snapshot) > pg_snapshot_xmax(b.snapshot)
-		   OR a.lsn > b.lsn OR a.low_id > b.low_id OR a.high_id > b.high_id OR a.mark = b.mark`, &disorder)
+		   OR a.lsn > b.lsn OR a.low_id > b.low_id OR a.high_id > b.high_id OR a.nonce = b.nonce`, &disorder)
 	if disorder != 0 {
 		t.Errorf("%d ticks are behind the one before", disorder)
 	}
@@ -233,9 +233,9 @@ func TestTickRefusesARestoredDump(t *testing.T) {
 	t.Parallel()
 	for name, restored := range map[string]string{
 		"ticks of the future": `UPDATE casq.ticks SET snapshot = '1000000000:1000000000:'`,
-		"events of the future": `UPDATE casq.lives SET system_identifier = 1;
+		"events of the future": `UPDATE casq.timelines SET system_identifier = 1;
 			ALTER TABLE casq.events DROP CONSTRAINT events_xid_is_the_writers;
-			INSERT INTO casq.events (xid, kind, resource_id, op) VALUES ('1000000000', 'thing', 'restored', 'created');
+			INSERT INTO casq.events (xid, kind, resource_id, op) VALUES ('1000000000', 'resource', 'restored', 'created');
 			ALTER TABLE casq.events ADD CONSTRAINT events_xid_is_the_writers CHECK (xid = pg_current_xact_id()) NOT VALID`,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -252,8 +252,8 @@ func TestTickRefusesARestoredDump(t *testing.T) {
 			b.exec(t, "SELECT casq.adopt_log()")
 			b.write(t, "b")
 			b.tick(t)
-			things, _ := read(t, b.pool, b.start(t), 10)
-			wantThings(t, things, "b")
+			resources, _ := read(t, b.pool, b.start(t), 10)
+			wantResources(t, resources, "b")
 			if _, err := eventlog.NewReader(b.pool, 0).Next(t.Context(), old); err == nil {
 				t.Error("a position of the old log goes on in the new one")
 			}
@@ -263,23 +263,23 @@ func TestTickRefusesARestoredDump(t *testing.T) {
 
 // The cluster's own identity changes with pg_upgrade, its transaction ids go
 // on: the log does too, and whoever starts anew can read all of it.
-func TestNewSystemIsANewLife(t *testing.T) {
+func TestNewSystemIsANewTimeline(t *testing.T) {
 	t.Parallel()
 	b := setupLog(t)
 	b.write(t, "a")
 	b.tick(t)
-	b.exec(t, "UPDATE casq.lives SET system_identifier = 1")
+	b.exec(t, "UPDATE casq.timelines SET system_identifier = 1")
 	old := b.newest(t)
 	b.write(t, "b")
-	b.look(t)
-	if life := b.newest(t).Life.Ordinal; life != 2 {
-		t.Errorf("life %d after a change of the system, want 2", life)
+	b.poll(t)
+	if timeline := b.newest(t).Timeline.Ordinal; timeline != 2 {
+		t.Errorf("timeline %d after a change of the system, want 2", timeline)
 	}
 	if _, err := eventlog.NewReader(b.pool, 0).Next(t.Context(), old); !errors.Is(err, eventlog.ErrForeign) {
 		t.Errorf("a position of the old system: %v, want it foreign", err)
 	}
-	things, _ := read(t, b.pool, b.start(t), 1)
-	wantThings(t, things, "a", "b")
+	resources, _ := read(t, b.pool, b.start(t), 1)
+	wantResources(t, resources, "a", "b")
 }
 
 // signalHandler tells of each record.
@@ -331,8 +331,8 @@ func TestTickerGoesOnAfterErrors(t *testing.T) {
 	b.until(t, "SELECT EXISTS (SELECT FROM casq.ticks WHERE high_id > 1)")
 	cancel()
 	<-ended
-	things, _ := read(t, b.pool, b.start(t), 10)
-	wantThings(t, things, "a", "b")
+	resources, _ := read(t, b.pool, b.start(t), 10)
+	wantResources(t, resources, "a", "b")
 }
 
 // TestStandbyTicker: it looks while nobody else does, and leaves it to others

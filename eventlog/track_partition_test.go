@@ -185,7 +185,7 @@ func TestTrackRefusesDDLOfPlainTables(t *testing.T) {
 		{"key may be null", `CREATE UNIQUE INDEX key ON t (k)`, `ALTER TABLE t ALTER k DROP NOT NULL`, []string{"may be NULL"}},
 		{"inheritance", `ALTER TABLE t ADD PRIMARY KEY (k)`, `CREATE TABLE child () INHERITS (t)`, []string{"inheritance"}},
 		{"rename by the row type", `ALTER TABLE t ADD PRIMARY KEY (k)`, `ALTER TYPE shape RENAME ATTRIBUTE n TO m CASCADE`, []string{"column n"}},
-		{"drop", `ALTER TABLE t ADD PRIMARY KEY (k)`, `DROP TABLE t`, []string{"public.t is tracked as kind thing"}},
+		{"drop", `ALTER TABLE t ADD PRIMARY KEY (k)`, `DROP TABLE t`, []string{"public.t is tracked as kind resource"}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 const plain = `CREATE TABLE t (k text PRIMARY KEY, n int, s bigint, j json, f float, ts timestamptz UNIQUE NOT NULL)`
 
 func call(options string) string {
-	return `SELECT casq.track('t', kind => 'thing', transfer => 'none', key_column => 'k'` + options + `)`
+	return `SELECT casq.track('t', kind => 'resource', transfer => 'none', key_column => 'k'` + options + `)`
 }
 
 // Each is refused with a message that helps, and leaves nothing behind.
@@ -30,10 +30,10 @@ func TestTrackRefuses(t *testing.T) {
 			call(""), []string{"is a partition", "Track the whole table: public.whole"}},
 		{"inherited from", `CREATE TABLE t (k text PRIMARY KEY); CREATE TABLE child () INHERITS (t)`, call(""), []string{"inheritance", "NO INHERIT"}},
 		{"inherits", `CREATE TABLE parent (k text PRIMARY KEY); CREATE TABLE t (PRIMARY KEY (k)) INHERITS (parent)`, call(""), []string{"inheritance"}},
-		{"system table", plain, `SELECT casq.track('pg_class', kind => 'thing', transfer => 'none', key_column => 'relname')`, []string{"belongs to the system"}},
-		{"own table", plain, `SELECT casq.track('casq.events', kind => 'thing', transfer => 'none', key_column => 'id')`, []string{"belongs to the system"}},
-		{"no key column", plain, `SELECT casq.track('t', kind => 'thing', transfer => 'none', key_column => NULL)`, []string{"needs a key_column"}},
-		{"unknown key column", plain, `SELECT casq.track('t', kind => 'thing', transfer => 'none', key_column => 'K')`, []string{`no column "K"`, "kind thing"}},
+		{"system table", plain, `SELECT casq.track('pg_class', kind => 'resource', transfer => 'none', key_column => 'relname')`, []string{"belongs to the system"}},
+		{"own table", plain, `SELECT casq.track('casq.events', kind => 'resource', transfer => 'none', key_column => 'id')`, []string{"belongs to the system"}},
+		{"no key column", plain, `SELECT casq.track('t', kind => 'resource', transfer => 'none', key_column => NULL)`, []string{"needs a key_column"}},
+		{"unknown key column", plain, `SELECT casq.track('t', kind => 'resource', transfer => 'none', key_column => 'K')`, []string{`no column "K"`, "kind resource"}},
 		{"unknown scope column", plain, call(`, scope_column => 'x'`), []string{"no column x"}},
 		{"unknown size column", plain, call(`, size_column => 'x'`), []string{"no column x"}},
 		{"unknown payload column", plain, call(`, payload_columns => ARRAY['n', 'x']`), []string{"no column x"}},
@@ -41,7 +41,7 @@ func TestTrackRefuses(t *testing.T) {
 		{"size of fractions", plain, call(`, size_column => 'f'`), []string{"size column f", "double precision", "integer type or numeric(n, 0)"}},
 		{"size of any numeric", `CREATE TABLE t (k text PRIMARY KEY, s numeric)`, call(`, size_column => 's'`), []string{"size column s", "numeric"}},
 		{"size of decimals", `CREATE TABLE t (k text PRIMARY KEY, s numeric(10, 2))`, call(`, size_column => 's'`), []string{"numeric(10,2)"}},
-		{"key whose text changes", plain, `SELECT casq.track('t', kind => 'thing', transfer => 'none', key_column => 'ts')`,
+		{"key whose text changes", plain, `SELECT casq.track('t', kind => 'resource', transfer => 'none', key_column => 'ts')`,
 			[]string{"column ts", "timestamp with time zone", "not the same everywhere", "generated text column"}},
 		{"scope whose text changes", plain, call(`, scope_column => 'f'`), []string{"column f", "not the same everywhere"}},
 		{"key may be null", `CREATE TABLE t (k text UNIQUE)`, call(""), []string{"key column k", "may be NULL", "SET NOT NULL"}},
@@ -52,19 +52,19 @@ func TestTrackRefuses(t *testing.T) {
 		{"key unique later", `CREATE TABLE t (k text NOT NULL UNIQUE DEFERRABLE)`, call(""), []string{"not kept unique", "not deferrable"}},
 		{"key unique within partitions", `CREATE TABLE t (k text, d date, PRIMARY KEY (k, d)) PARTITION BY RANGE (d)`, call(""),
 			[]string{"not kept unique", "partition by the key"}},
-		{"unknown transfer", plain, `SELECT casq.track('t', kind => 'thing', transfer => 'ftp', key_column => 'k')`, []string{"unknown transfer 'ftp'", "file, git, none"}},
+		{"unknown transfer", plain, `SELECT casq.track('t', kind => 'resource', transfer => 'ftp', key_column => 'k')`, []string{"unknown transfer 'ftp'", "file, git, none"}},
 		{"bad kind", plain, `SELECT casq.track('t', kind => 'No-Name', transfer => 'none', key_column => 'k')`, []string{"'No-Name' is no name", "lower case"}},
 		{"River's queue", plain, `SELECT casq.track('t', kind => 'default', transfer => 'none', key_column => 'k')`, []string{"queue 'default' is taken", "queue => "}},
 		{"a queue of casq's", plain, call(`, queue => 'casq_flush'`), []string{"queue 'casq_flush' is taken"}},
 		{"old snapshot", plain, `SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; ` + call(""), []string{"READ COMMITTED"}},
-		{"queue of another transfer", plain, `SELECT casq.define_kind('other', 'git', queue => 'thing');
-			SELECT casq.track('t', kind => 'thing', transfer => 'file', key_column => 'k')`, []string{"queue 'thing'", "'other' with transfer git", "name another queue"}},
+		{"queue of another transfer", plain, `SELECT casq.define_kind('other', 'git', queue => 'resource');
+			SELECT casq.track('t', kind => 'resource', transfer => 'file', key_column => 'k')`, []string{"queue 'resource'", "'other' with transfer git", "name another queue"}},
 		{"place of another kind", plain, `SELECT casq.define_kind('other', 'file', NULL, 'a');
-			SELECT casq.track('t', kind => 'thing', transfer => 'file', key_column => 'k', prefix => 'a/b')`, []string{"share a place", "'other'"}},
+			SELECT casq.track('t', kind => 'resource', transfer => 'file', key_column => 'k', prefix => 'a/b')`, []string{"share a place", "'other'"}},
 		{"kind of another table", plain + `; CREATE TABLE u (k text PRIMARY KEY);
-			SELECT casq.track('u', kind => 'thing', transfer => 'none', key_column => 'k')`, call(""), []string{"kind 'thing' is that of table public.u", "untrack('public.u')"}},
+			SELECT casq.track('u', kind => 'resource', transfer => 'none', key_column => 'k')`, call(""), []string{"kind 'resource' is that of table public.u", "untrack('public.u')"}},
 		{"tracked otherwise", plain + "; " + call(""), call(`, payload_columns => ARRAY['n']`), []string{"tracked otherwise", "untrack('public.t')"}},
-		{"defined otherwise", plain + "; " + call(""), call(`, queue => 'slow'`), []string{"defined otherwise: its queue is 'thing', not 'slow'", "repeat it so"}},
+		{"defined otherwise", plain + "; " + call(""), call(`, queue => 'slow'`), []string{"defined otherwise: its queue is 'resource', not 'slow'", "repeat it so"}},
 		{"not tracked", plain, `SELECT casq.untrack('t')`, []string{"public.t is not tracked", "No table is tracked"}},
 	}
 	for _, c := range cases {

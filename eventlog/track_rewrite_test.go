@@ -48,12 +48,12 @@ func TestTrackRefusesNewValuesWithoutAnEvent(t *testing.T) {
 func TestTrackFollowsTypesWithoutEventTriggers(t *testing.T) {
 	t.Parallel()
 	testdb.NeedsSuperuser(t)
-	b := setupTrack(t, withoutEventTriggers, `CREATE TABLE things (id int PRIMARY KEY, owner uuid NOT NULL, size int)`,
-		`SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'id', scope_column => 'owner', size_column => 'size')`,
-		`INSERT INTO things VALUES (1, '00000000-0000-0000-0000-000000000001', 1)`,
-		`ALTER TABLE things ALTER id TYPE bigint, ALTER owner TYPE text, ALTER size TYPE bigint`)
+	b := setupTrack(t, withoutEventTriggers, `CREATE TABLE resources (id int PRIMARY KEY, owner uuid NOT NULL, size int)`,
+		`SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'id', scope_column => 'owner', size_column => 'size')`,
+		`INSERT INTO resources VALUES (1, '00000000-0000-0000-0000-000000000001', 1)`,
+		`ALTER TABLE resources ALTER id TYPE bigint, ALTER owner TYPE text, ALTER size TYPE bigint`)
 	b.events(t)
-	b.exec(t, `INSERT INTO things VALUES (3000000000, 'somebody', 3000000000); UPDATE things SET size = 5000000000 WHERE id = 1; DELETE FROM things WHERE id = 1`)
+	b.exec(t, `INSERT INTO resources VALUES (3000000000, 'somebody', 3000000000); UPDATE resources SET size = 5000000000 WHERE id = 1; DELETE FROM resources WHERE id = 1`)
 	want := []string{`created 3000000000 somebody +3000000000 +1 {"size": 3000000000}`,
 		`updated 1 00000000-0000-0000-0000-000000000001 +4999999999 +0 {"size": 5000000000}`,
 		`deleted 1 00000000-0000-0000-0000-000000000001 -5000000000 -1 {}`}
@@ -167,13 +167,13 @@ func TestTrackSaysThatATableWasReplaced(t *testing.T) {
 func TestWatchTablesAsksForAComparison(t *testing.T) {
 	t.Parallel()
 	testdb.NeedsSuperuser(t)
-	for life, want := range map[string]string{"l.id": "artifact asked", "gen_random_uuid()": ""} {
-		t.Run(life, func(t *testing.T) {
+	for timeline, want := range map[string]string{"l.id": "artifact asked", "gen_random_uuid()": ""} {
+		t.Run(timeline, func(t *testing.T) {
 			t.Parallel()
 			b := setupTrack(t, withoutEventTriggers, plainTable, trackArtifacts, `INSERT INTO artifacts VALUES ('a', 1, 1, 's')`,
 				`SELECT casq.tick(true)`,
-				`INSERT INTO casq.cursors (name, system_identifier, life, life_id, tick, mark)
-					SELECT 'registry', 1, l.life, `+life+`, t.id, t.mark FROM casq.lives AS l JOIN casq.ticks AS t USING (life) ORDER BY t.id DESC LIMIT 1`,
+				`INSERT INTO casq.cursors (name, system_identifier, timeline, timeline_id, tick, nonce)
+					SELECT 'registry', 1, l.timeline, `+timeline+`, t.id, t.nonce FROM casq.timelines AS l JOIN casq.ticks AS t USING (timeline) ORDER BY t.id DESC LIMIT 1`,
 				`ALTER TABLE artifacts ALTER size TYPE bigint USING size * 1024`)
 			for range 2 {
 				b.watched(t)

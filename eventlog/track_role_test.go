@@ -32,7 +32,7 @@ func TestTrackLogsForRolesWithoutRights(t *testing.T) {
 	b.wantEvents(t, `created a 1 +1 +1 {"sha": "s", "size": 1}`, `updated a 1 +1 +0 {"sha": "s", "size": 2}`, `deleted a 1 -2 -1 {}`)
 }
 
-// Else its owner could write events of things that are not his.
+// Else its owner could write events of resources that are not his.
 func TestTriggerFunctionCannotBeBorrowed(t *testing.T) {
 	t.Parallel()
 	b := setupTrack(t, plainTable, trackArtifacts)
@@ -123,8 +123,8 @@ func TestHiddenRowsAreNotTakenForNone(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, ask := range []string{
-		`SELECT casq.things('doc', NULL, 10, NULL)`,
-		`SELECT casq.things_missing('doc', '{1}', NULL)`,
+		`SELECT casq.resources('doc', NULL, 10, NULL)`,
+		`SELECT casq.resources_missing('doc', '{1}', NULL)`,
 		`SELECT casq.backfill_page('doc', NULL, 10)`,
 		`SELECT casq.count_rows('doc')`,
 		`SELECT casq.sum_by_scope('doc', NULL)`,

@@ -125,12 +125,12 @@ func TestTrackFollowsRenames(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			b := setupTrack(t, c.before, plainTable, trackArtifacts, `INSERT INTO artifacts VALUES ('a', 1, 1, 's')`,
-				`CREATE SCHEMA x; ALTER TABLE artifacts SET SCHEMA x; ALTER TABLE x.artifacts RENAME TO things`,
+				`CREATE SCHEMA x; ALTER TABLE artifacts SET SCHEMA x; ALTER TABLE x.artifacts RENAME TO resources`,
 				// Whoever has the old name now is none of our business.
 				plainTable, `INSERT INTO artifacts VALUES ('a', 9, 9, 'other')`)
 			b.events(t)
-			b.exec(t, `UPDATE x.things SET size = 2; ALTER SCHEMA x RENAME TO y; INSERT INTO y.things VALUES ('b', 1, 1, 't');
-				DELETE FROM y.things WHERE path = 'a'`)
+			b.exec(t, `UPDATE x.resources SET size = 2; ALTER SCHEMA x RENAME TO y; INSERT INTO y.resources VALUES ('b', 1, 1, 't');
+				DELETE FROM y.resources WHERE path = 'a'`)
 			b.wantEvents(t, `updated a 1 +1 +0 {"sha": "s", "size": 2}`, `created b 1 +1 +1 {"sha": "t", "size": 1}`, `deleted a 1 -2 -1 {}`)
 		})
 	}
@@ -155,7 +155,7 @@ func TestTrackFollowsColumnsWithoutEventTrigger(t *testing.T) {
 func TestUntrackByKind(t *testing.T) {
 	t.Parallel()
 	b := setupTrack(t, withoutEventTriggers, plainTable, trackArtifacts, `DROP TABLE artifacts`)
-	wantRefused(t, run(t.Context(), b.pool, `SELECT casq.things('artifact', NULL, 10, NULL)`), "table of kind artifact is gone", "casq.untrack(kind => 'artifact')")
+	wantRefused(t, run(t.Context(), b.pool, `SELECT casq.resources('artifact', NULL, 10, NULL)`), "table of kind artifact is gone", "casq.untrack(kind => 'artifact')")
 	wantRefused(t, run(t.Context(), b.pool, `SELECT casq.untrack()`), "either a table or a kind")
 	wantRefused(t, run(t.Context(), b.pool, `SELECT casq.untrack(kind => 'other')`), "kind 'other' is not tracked")
 	b.exec(t, `SELECT casq.untrack(kind => 'artifact')`)

@@ -30,22 +30,22 @@ func TestTrackTellsTypes(t *testing.T) {
 	b := setupTrack(t, `CREATE TYPE mood AS ENUM ('sad', 'glad'); CREATE TYPE pair AS (x int, y text); CREATE DOMAIN notes AS json`,
 		`CREATE FUNCTION steal(mood) RETURNS json LANGUAGE plpgsql AS $$ BEGIN RAISE 'ran as %', current_user; END $$;
 			CREATE CAST (mood AS json) WITH FUNCTION steal(mood)`,
-		`CREATE TABLE things (id uuid PRIMARY KEY, m mood, p pair, n notes, j json, d numeric, raw bytea, a int[], size text)`,
-		`SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'id', scope_column => 'id',
+		`CREATE TABLE resources (id uuid PRIMARY KEY, m mood, p pair, n notes, j json, d numeric, raw bytea, a int[], size text)`,
+		`SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'id', scope_column => 'id',
 			payload_columns => ARRAY['m', 'p', 'n', 'j', 'd', 'raw', 'a', 'size'])`,
-		`INSERT INTO things VALUES ('00000000-0000-0000-0000-00000000000A', 'sad', (1, NULL), '[1]', '{"b": 1}', 1.50, '\xFF', '{1,2}', 'big')`)
+		`INSERT INTO resources VALUES ('00000000-0000-0000-0000-00000000000A', 'sad', (1, NULL), '[1]', '{"b": 1}', 1.50, '\xFF', '{1,2}', 'big')`)
 	const id = "00000000-0000-0000-0000-00000000000a " + "00000000-0000-0000-0000-00000000000a"
 	b.wantEvents(t, `created `+id+` +0 +1 {"a": [1, 2], "d": 1.50, "j": {"b": 1}, "m": "sad", "n": [1], "p": "(1,)", "raw": "ff", "size": "big"}`)
-	b.exec(t, `UPDATE things SET j = '{ "b" : 1 }', n = '[ 1 ]'`)
+	b.exec(t, `UPDATE resources SET j = '{ "b" : 1 }', n = '[ 1 ]'`)
 	b.wantEvents(t)
-	b.exec(t, `UPDATE things SET j = NULL; UPDATE things SET p = (2, NULL); UPDATE things SET m = NULL, p = NULL`)
+	b.exec(t, `UPDATE resources SET j = NULL; UPDATE resources SET p = (2, NULL); UPDATE resources SET m = NULL, p = NULL`)
 	b.wantEvents(t,
 		`updated `+id+` +0 +0 {"a": [1, 2], "d": 1.50, "j": null, "m": "sad", "n": [1], "p": "(1,)", "raw": "ff", "size": "big"}`,
 		`updated `+id+` +0 +0 {"a": [1, 2], "d": 1.50, "j": null, "m": "sad", "n": [1], "p": "(2,)", "raw": "ff", "size": "big"}`,
 		`updated `+id+` +0 +0 {"a": [1, 2], "d": 1.50, "j": null, "m": null, "n": [1], "p": null, "raw": "ff", "size": "big"}`)
 }
 
-// Things are told apart by their bytes, also where the column thinks that two
+// Resources are told apart by their bytes, also where the column thinks that two
 // texts are equal.
 func TestTrackTellsKeysApartByBytes(t *testing.T) {
 	t.Parallel()
@@ -59,20 +59,20 @@ func TestTrackTellsKeysApartByBytes(t *testing.T) {
 
 func TestTrackRefusesValues(t *testing.T) {
 	t.Parallel()
-	b := setupTrack(t, `CREATE TABLE things (key text PRIMARY KEY, size numeric(30, 0))`,
-		`SELECT casq.track('things', kind => 'thing', transfer => 'file', key_column => 'key', size_column => 'size')`)
+	b := setupTrack(t, `CREATE TABLE resources (key text PRIMARY KEY, size numeric(30, 0))`,
+		`SELECT casq.track('resources', kind => 'resource', transfer => 'file', key_column => 'key', size_column => 'size')`)
 	for _, c := range []struct {
 		sql  string
 		told []string
 	}{
-		{`INSERT INTO things VALUES ('')`, []string{"kind thing", "1 to 1024 bytes", "has 0"}},
-		{`INSERT INTO things VALUES (repeat('ä', 513))`, []string{"kind thing", "1 to 1024 bytes", "has 1026"}},
-		{`INSERT INTO things VALUES ('big', 1e20)`, []string{"kind thing", "size 100000000000000000000", "bigint"}},
-		{`INSERT INTO things VALUES ('nan', 'NaN')`, []string{"kind thing", "size NaN", "bigint"}},
+		{`INSERT INTO resources VALUES ('')`, []string{"kind resource", "1 to 1024 bytes", "has 0"}},
+		{`INSERT INTO resources VALUES (repeat('ä', 513))`, []string{"kind resource", "1 to 1024 bytes", "has 1026"}},
+		{`INSERT INTO resources VALUES ('big', 1e20)`, []string{"kind resource", "size 100000000000000000000", "bigint"}},
+		{`INSERT INTO resources VALUES ('nan', 'NaN')`, []string{"kind resource", "size NaN", "bigint"}},
 	} {
 		wantRefused(t, run(t.Context(), b.pool, c.sql), c.told...)
 	}
-	b.exec(t, `INSERT INTO things VALUES (repeat('x', 1024), 9223372036854775807)`)
+	b.exec(t, `INSERT INTO resources VALUES (repeat('x', 1024), 9223372036854775807)`)
 	if n := len(b.events(t)); n != 1 {
 		t.Fatalf("%d events; want 1", n)
 	}
@@ -82,11 +82,11 @@ func TestTrackRefusesValues(t *testing.T) {
 func TestTrackTellsTheSameInEachSession(t *testing.T) {
 	t.Parallel()
 	b := setupTrack(t, `CREATE TYPE stay AS (at timestamptz, during tstzrange)`,
-		`CREATE TABLE things (id int PRIMARY KEY, at timestamptz, took interval, f float8, raw bytea, stay stay, price money, during tstzrange, days date[])`,
-		`SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'id',
+		`CREATE TABLE resources (id int PRIMARY KEY, at timestamptz, took interval, f float8, raw bytea, stay stay, price money, during tstzrange, days date[])`,
+		`SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'id',
 			payload_columns => ARRAY['at', 'took', 'f', 'raw', 'stay', 'price', 'during', 'days'])`)
 	insert := func(id string) string {
-		return `INSERT INTO things SELECT ` + id + `, v.at, interval '1 day 02:03:04.5', 0.1::float8 + 0.2, '\xff00', ROW(v.at, tstzrange(v.at, v.at + interval '1 h'))::stay,
+		return `INSERT INTO resources SELECT ` + id + `, v.at, interval '1 day 02:03:04.5', 0.1::float8 + 0.2, '\xff00', ROW(v.at, tstzrange(v.at, v.at + interval '1 h'))::stay,
 			12.5::numeric::money, tstzrange(v.at, v.at + interval '1 h'), ARRAY[date '2026-07-01'] FROM (SELECT timestamptz '2026-07-01 12:00:00+00' AS at) AS v`
 	}
 	conn := b.connect(t)
@@ -97,7 +97,7 @@ func TestTrackTellsTheSameInEachSession(t *testing.T) {
 	if err := run(t.Context(), conn, other); err != nil {
 		t.Fatal(err)
 	}
-	for _, sql := range []string{insert("2"), `UPDATE things SET id = 3 WHERE id = 1`, `SELECT casq.backfill_rows('thing', '{2,3}', true)`} {
+	for _, sql := range []string{insert("2"), `UPDATE resources SET id = 3 WHERE id = 1`, `SELECT casq.backfill_rows('resource', '{2,3}', true)`} {
 		if err := run(t.Context(), conn, sql); err != nil {
 			t.Fatal(err)
 		}
@@ -108,8 +108,8 @@ func TestTrackTellsTheSameInEachSession(t *testing.T) {
 		var payloads []string
 		err := c.QueryRow(t.Context(), `SELECT array_agg(DISTINCT payload) FROM (
 			SELECT payload::text FROM casq.events WHERE op <> 'deleted'
-			UNION ALL SELECT unnest(payloads)::jsonb::text FROM casq.things('thing', NULL, 10, NULL)
-			UNION ALL SELECT unnest(payloads)::jsonb::text FROM casq.things_of('thing', '{2,3}', NULL)) AS told (payload)`).Scan(&payloads)
+			UNION ALL SELECT unnest(payloads)::jsonb::text FROM casq.resources('resource', NULL, 10, NULL)
+			UNION ALL SELECT unnest(payloads)::jsonb::text FROM casq.resources_of('resource', '{2,3}', NULL)) AS told (payload)`).Scan(&payloads)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -122,10 +122,10 @@ func TestTrackTellsTheSameInEachSession(t *testing.T) {
 // What json may say, and jsonb may not, is told as its text.
 func TestTrackTellsAnyJSON(t *testing.T) {
 	t.Parallel()
-	b := setupTrack(t, `CREATE DOMAIN notes AS json`, `CREATE TABLE things (id int PRIMARY KEY, j json, n notes, a json[])`,
-		`SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'id', payload_columns => ARRAY['j', 'n', 'a'])`,
-		`INSERT INTO things VALUES (1, '{"a": "\u0000"}', '"\ud800"', ARRAY['"\u0000"'::json]), (2, '{"a": "\\u0000"}', '1', ARRAY['[1]'::json])`,
-		`UPDATE things SET j = '{"a": "\u0000\u0000"}' WHERE id = 1; DELETE FROM things WHERE id = 1`)
+	b := setupTrack(t, `CREATE DOMAIN notes AS json`, `CREATE TABLE resources (id int PRIMARY KEY, j json, n notes, a json[])`,
+		`SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'id', payload_columns => ARRAY['j', 'n', 'a'])`,
+		`INSERT INTO resources VALUES (1, '{"a": "\u0000"}', '"\ud800"', ARRAY['"\u0000"'::json]), (2, '{"a": "\\u0000"}', '1', ARRAY['[1]'::json])`,
+		`UPDATE resources SET j = '{"a": "\u0000\u0000"}' WHERE id = 1; DELETE FROM resources WHERE id = 1`)
 	b.wantEvents(t,
 		`created 1 - +0 +1 {"a": "{\"\\\"\\\\u0000\\\"\"}", "j": "{\"a\": \"\\u0000\"}", "n": "\"\\ud800\""}`,
 		`created 2 - +0 +1 {"a": [[1]], "j": {"a": "\\u0000"}, "n": 1}`,

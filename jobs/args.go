@@ -2,7 +2,7 @@ package jobs
 
 import "casq/registry"
 
-// SyncArgs asks for a thing to be copied at a version. A job whose version is
+// SyncArgs asks for a resource to be copied at a version. A job whose version is
 // not the row's any more is a cheap no-op.
 type SyncArgs struct {
 	ResourceKind string `json:"kind"`
@@ -17,7 +17,7 @@ func (a SyncArgs) token() registry.Token {
 	return registry.Token{Kind: a.ResourceKind, ResourceID: a.ResourceID, Version: a.Version}
 }
 
-// RemoveArgs asks for a thing to be removed at a version, likewise.
+// RemoveArgs asks for a resource to be removed at a version, likewise.
 type RemoveArgs struct {
 	ResourceKind string `json:"kind"`
 	ResourceID   string `json:"resource_id"`

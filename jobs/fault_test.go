@@ -139,8 +139,8 @@ func TestFaultsOfARun(t *testing.T) {
 		"rename failed":                 {"publish:before-rename", "remove:before-rename", breaks, false},
 		"rename persisted":              {"publish:renamed", "remove:renamed", breaks, false},
 		"lock failed":                   {"copy:staged", "begin:made", cut, true},
-		"commit failed, rename was not": {"settle:published", "settle:published", cut, true},
-		"commit persisted":              {"settle:published", "settle:published", loseCommit, true},
+		"commit failed, rename was not": {"complete:published", "complete:published", cut, true},
+		"commit persisted":              {"complete:published", "complete:published", loseCommit, true},
 	} {
 		for _, op := range []eventlog.Op{eventlog.Created, eventlog.Updated, eventlog.Deleted} {
 			point := fault.point
@@ -153,7 +153,7 @@ func TestFaultsOfARun(t *testing.T) {
 			t.Run(name+", "+string(op), func(t *testing.T) {
 				t.Parallel()
 				b := setupFaults(t)
-				before, after := b.thing(t, op)
+				before, after := b.resource(t, op)
 				b.mu.Lock()
 				b.armed[point] = fault.what(t, b)
 				b.mu.Unlock()
@@ -182,9 +182,9 @@ func TestFaultsOfARun(t *testing.T) {
 	}
 }
 
-// thing makes the thing whose newest version is the op's, with all before it
+// resource makes the resource whose newest version is the op's, with all before it
 // done, and returns what is in place now, and what has to be.
-func (b *faultBundle) thing(t *testing.T, op eventlog.Op) (before, after map[string]string) {
+func (b *faultBundle) resource(t *testing.T, op eventlog.Op) (before, after map[string]string) {
 	t.Helper()
 	write := func(content string) map[string]string {
 		if err := os.WriteFile(filepath.Join(b.source, "x"), []byte(content), 0o600); err != nil {

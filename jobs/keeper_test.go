@@ -45,7 +45,7 @@ func TestAJobWhoseFetchHadNoAnswerIsHandedOn(t *testing.T) {
 	client, err := river.NewClient(riverpgxv5.New(network.Pool(t, b.pool.Config().ConnString())), &river.Config{
 		ID: b.process.ID().String(), Schema: Schema, Logger: b.log, Workers: workers, Middleware: []rivertype.Middleware{present},
 		FetchCooldown: FetchCooldown, FetchPollInterval: FetchPollInterval, LeaderElectionDisabled: true,
-		Queues: map[string]river.QueueConfig{"thing": {MaxWorkers: 4}}, TestOnly: true,
+		Queues: map[string]river.QueueConfig{"resource": {MaxWorkers: 4}}, TestOnly: true,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -110,7 +110,7 @@ func TestJobsOfAllKindsAreHandedOn(t *testing.T) {
 	t.Parallel()
 	b := setupWork(t, &mover{})
 	b.exec(t, "DELETE FROM river.river_job")
-	b.exec(t, `INSERT INTO casq.scans (kind, whole, compare, floor_life, floor_tick) VALUES ('artifact', true, false, 1, 1)`)
+	b.exec(t, `INSERT INTO casq.scans (kind, whole, compare, floor_timeline, floor_tick) VALUES ('artifact', true, false, 1, 1)`)
 	err := pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
 		c := NewCounting(b.queue)
 		_, err := c.Scan(t.Context(), tx, 1)
@@ -173,7 +173,6 @@ func TestWhatCannotBeHandedOnIsInNobodysWay(t *testing.T) {
 					(3, 'casq_sync', '{"kind": "over", "resource_id": "x", "version": 1}'),
 					(2, 'casq_refresh', '{"scan": "none"}'),
 					(1, 'casq_verify', '{"kind": "over", "resource_id": "x", "version": 1, "contested": true}')) AS j (n, kind, args)`)
-			b.exec(t, `INSERT INTO casq.registry (kind, resource_id, life, event_id, tick, payload) VALUES ('over', 'x', 1, 1, 1, '{}')`)
 			b.exec(t, "UPDATE river.river_job SET state = 'running', attempted_at = now(), attempted_by = ARRAY[$1]", b.process.ID().String())
 			handOn(t, b)
 			var left string
@@ -182,7 +181,7 @@ func TestWhatCannotBeHandedOnIsInNobodysWay(t *testing.T) {
 				t.Errorf("jobs %s were not handed on, %v", left, err)
 			}
 			var again int
-			err = b.pool.QueryRow(t.Context(), `SELECT count(*) FROM river.river_job WHERE state = 'available' AND kind = 'casq_sync' AND args ->> 'kind' = 'thing'`).Scan(&again)
+			err = b.pool.QueryRow(t.Context(), `SELECT count(*) FROM river.river_job WHERE state = 'available' AND kind = 'casq_sync' AND args ->> 'kind' = 'resource'`).Scan(&again)
 			if err != nil || again != 1 {
 				t.Errorf("the resource has %d jobs, %v", again, err)
 			}

@@ -82,12 +82,12 @@ func (q *Queue) known(ctx context.Context, name, what string, err error) error {
 	return fmt.Errorf("%w %q; known: %s", ErrUnknownQueue, name, list)
 }
 
-// Cancel ends the jobs of a version in tx, and the run that has the thing as
+// Cancel ends the jobs of a version in tx, and the run that has the resource as
 // job running, whatever its version is; 0: none has. Jobs that wait are ended by
 // tx, runs when their process hears of it: River's notice may be lost, and the
 // registry's row is read within two seconds.
 func (q *Queue) Cancel(ctx context.Context, tx pgx.Tx, token registry.Token, running int64) (ended int, err error) {
-	rows, err := tx.Query(ctx, queueSQL.Thing, token.Kind, token.ResourceID, token.Version, running)
+	rows, err := tx.Query(ctx, queueSQL.Resource, token.Kind, token.ResourceID, token.Version, running)
 	if err != nil {
 		return 0, fmt.Errorf("list its jobs: %w", err)
 	}

@@ -25,7 +25,7 @@ func (b *workBundle) start(t *testing.T) {
 	b.worker.Register(workers)
 	client, err := river.NewClient(riverpgxv5.New(b.pool), &river.Config{
 		Schema: Schema, Logger: b.log, Workers: workers, FetchCooldown: FetchCooldown, FetchPollInterval: FetchPollInterval,
-		Queues: map[string]river.QueueConfig{"thing": {MaxWorkers: 4}}, TestOnly: true,
+		Queues: map[string]river.QueueConfig{"resource": {MaxWorkers: 4}}, TestOnly: true,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func (b *testBundle) until(t *testing.T, condition string) {
 
 func (b *workBundle) cancel(t *testing.T) registry.Cancelled {
 	t.Helper()
-	c, err := registry.Cancel(t.Context(), b.pool, b.queue, "thing", "x", registry.CancelOptions{})
+	c, err := registry.Cancel(t.Context(), b.pool, b.queue, "resource", "x", registry.CancelOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func TestCancelReachesTheRun(t *testing.T) {
 	if got := b.state(t); got.claimed || got.lastError != registry.ErrCancelled.Error() || got.retries {
 		t.Errorf("got %+v", got)
 	}
-	if _, err := registry.ResyncOne(t.Context(), b.pool, b.queue, "thing", "x", false); err != nil {
+	if _, err := registry.ResyncOne(t.Context(), b.pool, b.queue, "resource", "x", false); err != nil {
 		t.Fatal(err)
 	}
 	<-copying
@@ -186,7 +186,7 @@ func TestCancel(t *testing.T) {
 func TestCancelOfNothing(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	if _, err := registry.Cancel(t.Context(), b.pool, b.queue, "thing", "y", registry.CancelOptions{}); !errors.Is(err, registry.ErrNoRow) {
+	if _, err := registry.Cancel(t.Context(), b.pool, b.queue, "resource", "y", registry.CancelOptions{}); !errors.Is(err, registry.ErrNoRow) {
 		t.Errorf("error is %v", err)
 	}
 }
@@ -195,17 +195,17 @@ func TestQueues(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	ctx := t.Context()
-	if err := b.queue.Pause(ctx, "thing"); !errors.Is(err, ErrUnknownQueue) || !strings.Contains(err.Error(), "known: none yet") {
+	if err := b.queue.Pause(ctx, "resource"); !errors.Is(err, ErrUnknownQueue) || !strings.Contains(err.Error(), "known: none yet") {
 		t.Errorf("error is %v", err)
 	}
-	b.exec(t, "INSERT INTO river.river_queue (name, updated_at) VALUES ('thing', now()), ('facts', now())")
+	b.exec(t, "INSERT INTO river.river_queue (name, updated_at) VALUES ('resource', now()), ('facts', now())")
 	for _, name := range []string{"a", "thin"} {
-		if err := b.queue.Resume(ctx, name); !errors.Is(err, ErrUnknownQueue) || !strings.Contains(err.Error(), "known: facts, thing") {
+		if err := b.queue.Resume(ctx, name); !errors.Is(err, ErrUnknownQueue) || !strings.Contains(err.Error(), "known: facts, resource") {
 			t.Errorf("error is %v", err)
 		}
 	}
 	err := pgx.BeginFunc(ctx, b.pool, func(tx pgx.Tx) error {
-		return b.queue.Insert(ctx, tx, []registry.Job{{Token: registry.Token{Kind: "thing", ResourceID: "x", Version: 1}}}, false)
+		return b.queue.Insert(ctx, tx, []registry.Job{{Token: registry.Token{Kind: "resource", ResourceID: "x", Version: 1}}}, false)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -213,11 +213,11 @@ func TestQueues(t *testing.T) {
 	for _, step := range []struct {
 		do   func(context.Context, string) error
 		name string
-		want [2]bool // facts, thing
+		want [2]bool // facts, resource
 	}{
-		{b.queue.Pause, "thing", [2]bool{false, true}},
-		{b.queue.Pause, "thing", [2]bool{false, true}},
-		{b.queue.Resume, "thing", [2]bool{false, false}},
+		{b.queue.Pause, "resource", [2]bool{false, true}},
+		{b.queue.Pause, "resource", [2]bool{false, true}},
+		{b.queue.Resume, "resource", [2]bool{false, false}},
 		{b.queue.Pause, AllQueues, [2]bool{true, true}},
 		{b.queue.Resume, "facts", [2]bool{false, true}},
 		{b.queue.Resume, AllQueues, [2]bool{false, false}},

@@ -88,8 +88,8 @@ CROSS JOIN LATERAL (SELECT count(*) AS n FROM (
     SELECT FROM river.river_job AS j WHERE j.state IN ('retryable', 'scheduled') AND j.queue = q.name LIMIT $1) AS j) AS retrying
 ORDER BY q.name
 
--- name: Thing
--- The jobs of a thing ($1, $2) at a version ($3) that have not ended, and the
+-- name: Resource
+-- The jobs of a resource ($1, $2) at a version ($3) that have not ended, and the
 -- one that has it ($4), whatever its version is.
 SELECT j.id
 FROM river.river_job AS j

@@ -37,7 +37,7 @@ func setup(t *testing.T) *testBundle {
 	if b.queue, err = NewQueue(pool, b.log); err != nil {
 		t.Fatal(err)
 	}
-	b.exec(t, "SELECT casq.define_kind('thing', 'file', prefix => ''), casq.define_kind('fact', 'none', queue => 'facts')")
+	b.exec(t, "SELECT casq.define_kind('resource', 'file', prefix => ''), casq.define_kind('fact', 'none', queue => 'facts')")
 	return b
 }
 
@@ -94,14 +94,14 @@ func TestInsert(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			err := b.insert(t, bulk, job("thing", "a", 1, false), job("fact", "b", 2, true), job("thing", "a", 1, false))
+			err := b.insert(t, bulk, job("resource", "a", 1, false), job("fact", "b", 2, true), job("resource", "a", 1, false))
 			if err != nil {
 				t.Fatal(err)
 			}
 			want := []riverJob{
-				{Kind: "casq_sync", Queue: "thing", State: "available", Args: SyncArgs{"thing", "a", 1}},
+				{Kind: "casq_sync", Queue: "resource", State: "available", Args: SyncArgs{"resource", "a", 1}},
 				{Kind: "casq_remove", Queue: "facts", State: "available", Args: SyncArgs{"fact", "b", 2}},
-				{Kind: "casq_sync", Queue: "thing", State: "available", Args: SyncArgs{"thing", "a", 1}},
+				{Kind: "casq_sync", Queue: "resource", State: "available", Args: SyncArgs{"resource", "a", 1}},
 			}
 			got := b.riverJobs(t)
 			for i := range got {
@@ -136,7 +136,7 @@ func TestOrphans(t *testing.T) {
 	var want []registry.Token
 	var ids []int64
 	for i, processes := range [][]string{{live}, {dead}, {gone}, {dead, live}, {live, dead}, nil, {live, gone}} {
-		j := job("thing", strings.Join(processes, " "), int64(i+1), i%2 == 0)
+		j := job("resource", strings.Join(processes, " "), int64(i+1), i%2 == 0)
 		if err := b.insert(t, false, j); err != nil {
 			t.Fatal(err)
 		}
@@ -182,7 +182,7 @@ func TestOrphans(t *testing.T) {
 func TestVerificationsOfTheDeadAreHandedOn(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	tokens := []registry.Token{{Kind: "thing", ResourceID: "x", Version: 1}, {Kind: "thing", ResourceID: "y", Version: 2}}
+	tokens := []registry.Token{{Kind: "resource", ResourceID: "x", Version: 1}, {Kind: "resource", ResourceID: "y", Version: 2}}
 	err := pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
 		return errors.Join(b.queue.insertChecks(t.Context(), tx, tokens[:1], false, time.Time{}), b.queue.insertChecks(t.Context(), tx, tokens[1:], true, time.Time{}))
 	})
@@ -210,7 +210,7 @@ func TestOrphansAreFoundByState(t *testing.T) {
 	b := setup(t)
 	b.exec(t, "ALTER TABLE river.river_job SET (autovacuum_enabled = false)")
 	b.exec(t, `INSERT INTO river.river_job (state, kind, queue, max_attempts, attempted_by, finalized_at, args)
-		SELECT s::text::river.river_job_state, 'casq_sync', 'thing', 25, ARRAY[gen_random_uuid()::text], CASE WHEN s = 'completed' THEN now() END, '{}'
+		SELECT s::text::river.river_job_state, 'casq_sync', 'resource', 25, ARRAY[gen_random_uuid()::text], CASE WHEN s = 'completed' THEN now() END, '{}'
 		FROM generate_series(1, 60000) AS n
 		CROSS JOIN LATERAL (SELECT CASE WHEN n % 3 = 0 THEN 'available' WHEN n % 1000 = 1 THEN 'running' ELSE 'completed' END) AS s (s)`)
 	for _, known := range []string{"not analyzed", "analyzed"} {
@@ -229,16 +229,16 @@ func TestOrphansAreFoundByState(t *testing.T) {
 
 var _ registry.Queue = (*Queue)(nil)
 
-// The jobs of a thing are found without looking at those of others, and without
+// The jobs of a resource are found without looking at those of others, and without
 // River's GIN indexes, which are not there and not on River's list to be rebuilt.
-func TestJobsOfAThingAreFoundByTheirIndex(t *testing.T) {
+func TestJobsOfAResourceAreFoundByTheirIndex(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.exec(t, `INSERT INTO river.river_job (state, kind, queue, max_attempts, args)
-		SELECT 'available', 'casq_sync', 'thing', 25, jsonb_build_object('kind', 'thing', 'resource_id', n::text, 'version', n)
+		SELECT 'available', 'casq_sync', 'resource', 25, jsonb_build_object('kind', 'resource', 'resource_id', n::text, 'version', n)
 		FROM generate_series(1, 5000) AS n`)
 	b.exec(t, "ANALYZE river.river_job")
-	rows, err := b.pool.Query(t.Context(), "EXPLAIN "+queueSQL.Thing, "thing", "7", int64(7), int64(9))
+	rows, err := b.pool.Query(t.Context(), "EXPLAIN "+queueSQL.Resource, "resource", "7", int64(7), int64(9))
 	if err != nil {
 		t.Fatal(err)
 	}

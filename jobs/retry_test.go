@@ -37,7 +37,7 @@ func TestBackOff(t *testing.T) {
 
 // What the source does not have is looked for ever more rarely, without end; the
 // row tells since when, and River sleeps until the time that the row tells. A new
-// event begins anew, and any other failure is no missing thing.
+// event begins anew, and any other failure is no missing resource.
 func TestMissingAtTheSource(t *testing.T) {
 	t.Parallel()
 	m := &mover{}
@@ -131,7 +131,7 @@ func TestAFolderThatIsElsewhere(t *testing.T) {
 }
 
 // What is larger than its kind may be is refused for good.
-func TestAThingOverItsLimit(t *testing.T) {
+func TestAResourceOverItsLimit(t *testing.T) {
 	t.Parallel()
 	m := &mover{copy: func(context.Context) error { return transfer.ErrTooLarge }}
 	b := setupWork(t, m)

@@ -11,7 +11,7 @@ type Stats struct {
 	Fenced     atomic.Int64
 	Released   atomic.Int64
 	Failed     atomic.Int64 // all runs that ended with an error
-	Missing    atomic.Int64 // those of them whose thing the source does not have
+	Missing    atomic.Int64 // those of them whose resource the source does not have
 	Bytes      atomic.Int64
 	Verified   atomic.Int64
 	Mismatched atomic.Int64

@@ -44,10 +44,10 @@ func TestAnEventComesBeforeTheBacklogOfAResync(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	const n = 8
-	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, life, event_id, tick, payload, synced_version)
-		SELECT 'thing', 'old' || i, 1, 0, 0, '{}', 1 FROM generate_series(1, $1::int) AS i`, n)
+	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload, synced_version)
+		SELECT 'resource', 'old' || i, 1, 0, 0, '{}', 1 FROM generate_series(1, $1::int) AS i`, n)
 	for _, want := range []registry.Resynced{{Raised: n}, {Waiting: n}} {
-		if got, err := registry.ResyncKind(t.Context(), b.pool, b.queue, "thing", registry.ResyncOptions{PageSize: 3}); err != nil || got != want {
+		if got, err := registry.ResyncKind(t.Context(), b.pool, b.queue, "resource", registry.ResyncOptions{PageSize: 3}); err != nil || got != want {
 			t.Fatalf("got %+v, %v, want %+v", got, err, want)
 		}
 	}
@@ -94,7 +94,7 @@ func (b *testBundle) startRiver(t *testing.T, m Transfer) {
 	}).Register(workers)
 	client, err := river.NewClient(riverpgxv5.New(b.pool), &river.Config{
 		ID: process.ID().String(), Schema: Schema, Logger: b.log, Workers: workers,
-		Queues:              map[string]river.QueueConfig{"thing": {MaxWorkers: 1}},
+		Queues:              map[string]river.QueueConfig{"resource": {MaxWorkers: 1}},
 		FetchCooldown:       FetchCooldown,
 		FetchPollInterval:   10 * time.Millisecond,
 		ReindexerIndexNames: ReindexerIndexNames(),
@@ -118,10 +118,10 @@ func (b *testBundle) startRiver(t *testing.T, m Transfer) {
 // transpose applies an update of each of the keys.
 func (b *testBundle) transpose(t *testing.T, keys ...string) {
 	t.Helper()
-	batch := eventlog.Batch{Life: eventlog.Life{Ordinal: 1}, Tick: 1}
+	batch := eventlog.Batch{Timeline: eventlog.Timeline{Ordinal: 1}, Tick: 1}
 	for i, key := range keys {
 		batch.Events = append(batch.Events, eventlog.Event{
-			ID: int64(i + 1), Kind: "thing", ResourceID: key, Op: eventlog.Updated, Payload: json.RawMessage("{}"),
+			ID: int64(i + 1), Kind: "resource", ResourceID: key, Op: eventlog.Updated, Payload: json.RawMessage("{}"),
 		})
 	}
 	err := pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {

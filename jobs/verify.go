@@ -14,7 +14,7 @@ import (
 	"github.com/riverqueue/river"
 )
 
-// VerifyArgs asks for what is in place of a thing at a version to be compared
+// VerifyArgs asks for what is in place of a resource at a version to be compared
 // with what it should be. A job whose version is not the row's any more, or is
 // not in place, is a cheap no-op.
 type VerifyArgs struct {
@@ -145,7 +145,7 @@ func tokenAttrs(t registry.Token) []any {
 // been replaced meanwhile says nothing about the newer one.
 //
 // What was read since it was asked for is not read again: a verification of
-// everything may take longer than it is until each thing is asked for once more,
+// everything may take longer than it is until each resource is asked for once more,
 // and would never come to its end.
 func (w *Worker) verify(ctx context.Context, args VerifyArgs, asked time.Time) error {
 	token := args.token()

@@ -25,12 +25,12 @@ func TestInsertChecks(t *testing.T) {
 			return b.queue.InsertChecks(t.Context(), tx, tokens)
 		})
 	}
-	if err := errors.Join(insert(), insert(registry.Token{Kind: "thing", ResourceID: "a", Version: 7}, registry.Token{Kind: "fact", ResourceID: "b", Version: 8})); err != nil {
+	if err := errors.Join(insert(), insert(registry.Token{Kind: "resource", ResourceID: "a", Version: 7}, registry.Token{Kind: "fact", ResourceID: "b", Version: 8})); err != nil {
 		t.Fatal(err)
 	}
 	// A kind without bytes has nothing to compare.
 	jobs := b.riverJobs(t)
-	if len(jobs) != 1 || jobs[0].Kind != "casq_verify" || jobs[0].Queue != "casq_verify_file" || jobs[0].State != "available" || jobs[0].Args != (SyncArgs{"thing", "a", 7}) {
+	if len(jobs) != 1 || jobs[0].Kind != "casq_verify" || jobs[0].Queue != "casq_verify_file" || jobs[0].State != "available" || jobs[0].Args != (SyncArgs{"resource", "a", 7}) {
 		t.Errorf("got %+v", jobs)
 	}
 	if err := insert(registry.Token{Kind: "other"}); !errors.Is(err, eventlog.ErrUnknownKind) {
@@ -38,7 +38,7 @@ func TestInsertChecks(t *testing.T) {
 	}
 }
 
-// verify is one run of the thing's verification.
+// verify is one run of the resource's verification.
 func (b *workBundle) verify(ctx context.Context, args VerifyArgs) error {
 	return (&verifier{w: b.worker}).Work(ctx, &river.Job[VerifyArgs]{
 		JobRow: &rivertype.JobRow{ID: 6, Attempt: 1, MaxAttempts: verifyAttempts, CreatedAt: time.Now()}, Args: args,
@@ -116,7 +116,7 @@ func TestEveryEndOfAVerification(t *testing.T) {
 	}
 }
 
-// Asked for again before its turn has come, a thing is read once, if that was
+// Asked for again before its turn has come, a resource is read once, if that was
 // after all of the asking.
 func TestWhatWasReadSinceItWasAskedForIsNotReadAgain(t *testing.T) {
 	t.Parallel()

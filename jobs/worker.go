@@ -38,7 +38,7 @@ type Config struct {
 	Transfers map[string]Transfer // by transfer: file, git; none needs none
 	Logger    *slog.Logger
 	Timeouts  map[string]time.Duration // by kind; none by default
-	// SizeLimits are how many bytes a thing may have, by kind; none by default. A
+	// SizeLimits are how many bytes a resource may have, by kind; none by default. A
 	// file is refused before it is read, a repository before it is published.
 	SizeLimits map[string]int64
 	// ClaimTTL is when a place in a bucket, to which somebody else's write may still

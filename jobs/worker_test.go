@@ -49,7 +49,7 @@ func step(ctx context.Context, f func(context.Context) error) error {
 	return f(ctx)
 }
 
-// workBundle is a worker, and one thing of which it has a job.
+// workBundle is a worker, and one resource of which it has a job.
 type workBundle struct {
 	*testBundle
 	worker   *Worker
@@ -84,26 +84,26 @@ func (b *workBundle) newWorker(t *testing.T, m *mover) (*Worker, *registry.Proce
 	}), process
 }
 
-// event transposes an event of the thing and returns its token.
+// event transposes an event of the resource and returns its token.
 func (b *workBundle) event(t *testing.T, id int64, op eventlog.Op) registry.Token {
 	t.Helper()
 	err := pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
 		return (&registry.Transposer{Jobs: b.queue}).Apply(t.Context(), tx, eventlog.Batch{
-			Events: []eventlog.Event{{ID: id, Kind: "thing", ResourceID: "x", Op: op, Payload: json.RawMessage("{}")}},
-			Life:   eventlog.Life{Ordinal: 1}, Tick: id,
+			Events:   []eventlog.Event{{ID: id, Kind: "resource", ResourceID: "x", Op: op, Payload: json.RawMessage("{}")}},
+			Timeline: eventlog.Timeline{Ordinal: 1}, Tick: id,
 		})
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	token := registry.Token{Kind: "thing", ResourceID: "x"}
+	token := registry.Token{Kind: "resource", ResourceID: "x"}
 	if err := b.pool.QueryRow(t.Context(), "SELECT version FROM casq.registry").Scan(&token.Version); err != nil {
 		t.Fatal(err)
 	}
 	return token
 }
 
-// work is one run of the thing's job, at an attempt.
+// work is one run of the resource's job, at an attempt.
 func (b *workBundle) work(ctx context.Context, attempt int) error {
 	return b.worker.work(ctx, &rivertype.JobRow{ID: 5, Attempt: attempt, MaxAttempts: 25}, b.token)
 }
@@ -132,7 +132,7 @@ func (b *workBundle) state(t *testing.T) (s state) {
 	return s
 }
 
-// A claim that is not given back has the thing stuck for as long as its process
+// A claim that is not given back has the resource stuck for as long as its process
 // lives. So: every way out of a run, and what it leaves.
 func TestEveryWayOutGivesTheClaimBack(t *testing.T) {
 	t.Parallel()

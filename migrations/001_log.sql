@@ -1,4 +1,4 @@
--- The log: kinds, events, lives and ticks.
+-- The log: kinds, events, timelines and ticks.
 --
 -- Lock: none on existing objects. Deploy: at any time.
 
@@ -95,14 +95,14 @@ CREATE TABLE casq.installation (
 );
 INSERT INTO casq.installation DEFAULT VALUES;
 
--- A life of the log: from one promotion of the source to the next. After a
+-- A timeline of the log: from one promotion of the source to the next. After a
 -- failover that lost WAL, Postgres issues tick ids, event ids and transaction
--- ids again; the life and the ticks' marks tell the two apart.
-CREATE TABLE casq.lives (
-    life integer PRIMARY KEY CHECK (life > 0),
+-- ids again; the timeline and the ticks' nonces tell the two apart.
+CREATE TABLE casq.timelines (
+    timeline integer PRIMARY KEY CHECK (timeline > 0),
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     system_identifier bigint NOT NULL,
-    timeline integer NOT NULL,
+    server_timeline integer NOT NULL,
     began_tick bigint NOT NULL,
     began_lsn pg_lsn NOT NULL,
     began_at timestamptz NOT NULL DEFAULT clock_timestamp()
@@ -120,8 +120,8 @@ CREATE TABLE casq.lives (
 -- read its high_id before it was given its xid.
 CREATE TABLE casq.ticks (
     id bigint PRIMARY KEY CHECK (id >= 0),
-    mark uuid NOT NULL DEFAULT gen_random_uuid(),
-    life integer NOT NULL REFERENCES casq.lives,
+    nonce uuid NOT NULL DEFAULT gen_random_uuid(),
+    timeline integer NOT NULL REFERENCES casq.timelines,
     snapshot pg_snapshot NOT NULL,
     low_id bigint NOT NULL,
     high_id bigint NOT NULL,
@@ -131,9 +131,9 @@ CREATE TABLE casq.ticks (
 
 -- The newest tick that this host shows. What it shows of a tracked table in the
 -- same snapshot is not older than that.
-CREATE FUNCTION casq.newest_tick(OUT life integer, OUT life_id uuid, OUT tick bigint)
+CREATE FUNCTION casq.newest_tick(OUT timeline integer, OUT timeline_id uuid, OUT tick bigint)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_sort = off AS $$
-    SELECT l.life, l.id, t.id FROM casq.ticks AS t JOIN casq.lives AS l ON l.life = t.life
+    SELECT l.timeline, l.id, t.id FROM casq.ticks AS t JOIN casq.timelines AS l ON l.timeline = t.timeline
     ORDER BY t.id DESC LIMIT 1
 $$;
 
@@ -187,7 +187,7 @@ CREATE FUNCTION casq.tick(force boolean DEFAULT false) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     last casq.ticks;
-    newest casq.lives;
+    newest casq.timelines;
     present pg_snapshot;
     present_lsn pg_lsn;
     high bigint;
@@ -224,9 +224,9 @@ BEGIN
     SELECT system_identifier INTO cluster FROM pg_control_system();
     -- pg_control_checkpoint() shows a promotion only after the next checkpoint.
     line := ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer;
-    SELECT * INTO newest FROM casq.lives ORDER BY life DESC LIMIT 1;
-    begins := newest.life IS NULL
-        OR (newest.system_identifier, newest.timeline) IS DISTINCT FROM (cluster, line);
+    SELECT * INTO newest FROM casq.timelines ORDER BY timeline DESC LIMIT 1;
+    begins := newest.timeline IS NULL
+        OR (newest.system_identifier, newest.server_timeline) IS DISTINCT FROM (cluster, line);
 
     -- Visible events of transactions to come can only be restored ones.
     IF pg_snapshot_xmin(present) < pg_snapshot_xmin(last.snapshot)
@@ -250,18 +250,18 @@ BEGIN
     -- A tick that was seen must not be lost by a crash of this server.
     PERFORM set_config('synchronous_commit', 'on', true);
     IF begins THEN
-        INSERT INTO casq.lives (life, system_identifier, timeline, began_tick, began_lsn)
-        VALUES (coalesce(newest.life, 0) + 1, cluster, line, coalesce(last.id + 1, 0), present_lsn)
+        INSERT INTO casq.timelines (timeline, system_identifier, server_timeline, began_tick, began_lsn)
+        VALUES (coalesce(newest.timeline, 0) + 1, cluster, line, coalesce(last.id + 1, 0), present_lsn)
         RETURNING * INTO newest;
     END IF;
     IF last.id IS NULL THEN
         -- The first tick shows nothing: a reader that starts there reads all.
-        INSERT INTO casq.ticks (id, life, snapshot, low_id, high_id, lsn)
-        VALUES (0, newest.life, '1:1:', 0, 0, '0/0')
+        INSERT INTO casq.ticks (id, timeline, snapshot, low_id, high_id, lsn)
+        VALUES (0, newest.timeline, '1:1:', 0, 0, '0/0')
         RETURNING * INTO last;
     END IF;
-    INSERT INTO casq.ticks (id, life, snapshot, low_id, high_id, lsn)
-    VALUES (last.id + 1, newest.life, present, last.high_id, high, present_lsn);
+    INSERT INTO casq.ticks (id, timeline, snapshot, low_id, high_id, lsn)
+    VALUES (last.id + 1, newest.timeline, present, last.high_id, high, present_lsn);
     RETURN last.id + 1;
 END $$;
 
@@ -398,15 +398,15 @@ END $$;
 
 -- Starts the log anew after a dump was restored into another cluster: ticks
 -- and events hold transaction ids that mean nothing here. It does so in a new
--- life, above all that the log had: whoever has followed it compares by lives.
+-- timeline, above all that the log had: whoever has followed it compares by timelines.
 CREATE FUNCTION casq.adopt_log() RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('casq.tick', 0));
     DELETE FROM casq.ticks;
     DELETE FROM casq.events;
-    INSERT INTO casq.lives (life, system_identifier, timeline, began_tick, began_lsn)
-    SELECT coalesce((SELECT max(l.life) FROM casq.lives AS l), 0) + 1, c.system_identifier,
+    INSERT INTO casq.timelines (timeline, system_identifier, server_timeline, began_tick, began_lsn)
+    SELECT coalesce((SELECT max(l.timeline) FROM casq.timelines AS l), 0) + 1, c.system_identifier,
            ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer,
            0, pg_current_wal_insert_lsn()
     FROM pg_control_system() AS c;
@@ -424,7 +424,7 @@ DROP FUNCTION casq.last_event_id();
 DROP FUNCTION casq.events_between(pg_snapshot, pg_snapshot);
 DROP FUNCTION casq.newest_tick();
 DROP TABLE casq.ticks;
-DROP TABLE casq.lives;
+DROP TABLE casq.timelines;
 DROP TABLE casq.installation;
 DROP TABLE casq.events;
 DROP FUNCTION casq.draw_event_id();

@@ -282,7 +282,7 @@ BEGIN
     PERFORM casq.check_trusted(t.relation);
     s.root := casq.full_name(t.relation);
     IF base IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype) THEN
-        -- Things are told apart by bytes, whatever the column's collation says.
+        -- Resources are told apart by bytes, whatever the column's collation says.
         SELECT c.* INTO key_collation FROM pg_collation AS c
         WHERE c.oid = (casq.key_index(t.relation, a.attnum)).indcollation[0];
         s.key := format('r.%I::text COLLATE "C"', a.attname);
@@ -353,13 +353,13 @@ END $$;
 --
 -- What changed, per key and scope, comes from the two: rows are told apart by
 -- key, for transition tables have no pairing, and summed up, for two cascades
--- that update one row share a transition table. Whether the thing is there, and
+-- that update one row share a transition table. Whether the resource is there, and
 -- its payload, come from the table as it is now, p: a trigger of the user's may
 -- have gone on since. Under REPEATABLE READ an older row with the key, deleted
 -- after the snapshot, may still be visible: the youngest is ours.
 --
 -- Where a trigger of the user's has moved the row on to another scope already, an
--- event without deltas says so in the end: the newest event of a thing names the
+-- event without deltas says so in the end: the newest event of a resource names the
 -- scope in which it is.
 CREATE FUNCTION casq.log_statement(
     t casq.tracked, op text, old_rows text DEFAULT 'casq_old', new_rows text DEFAULT 'casq_new'
@@ -438,7 +438,7 @@ $$;
 -- each time.
 --
 -- What a value's text depends on is set, so that it is the same in each session:
--- see casq.things.
+-- see casq.resources.
 CREATE FUNCTION casq.put_log_function(t casq.tracked) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

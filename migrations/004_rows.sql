@@ -136,7 +136,7 @@ BEGIN
     RETURN format('%s = ANY (%s)', s.scope, argument);
 END $$;
 
--- The page of a kind's things beyond a key (NULL: the first page), in the order
+-- The page of a kind's resources beyond a key (NULL: the first page), in the order
 -- of the key's own type, with the newest tick of the same snapshot. The payloads
 -- are those that events have. last_key is where to go on; NULL: the end. listed
 -- is false for a kind that has no tracked table here.
@@ -145,15 +145,15 @@ END $$;
 -- shown the rest, as if it was not there; last_key is that of all rows of the page.
 -- A kind of which nothing is wanted needs no table.
 --
--- The page ends early with the thing that makes it most_bytes of keys and payloads;
+-- The page ends early with the resource that makes it most_bytes of keys and payloads;
 -- no row beyond is read, for it may be stored apart, and large.
 --
 -- The settings leave the planner no other way than along the key's index, from
 -- the key: a sort, or a scan of all rows, would be paid for each page.
-CREATE FUNCTION casq.things(
+CREATE FUNCTION casq.resources(
     kind text, after text, page_size integer, selected text[], most_bytes bigint DEFAULT 4194304,
     OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT last_key text,
-    OUT life integer, OUT life_id uuid, OUT tick bigint
+    OUT timeline integer, OUT timeline_id uuid, OUT tick bigint
 ) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off
 SET timezone = 'UTC' SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET bytea_output = 'hex'
@@ -165,8 +165,8 @@ DECLARE
     w record;
     bytes bigint := 0;
 BEGIN
-    SELECT n.life, n.life_id, n.tick INTO life, life_id, tick FROM casq.newest_tick() AS n;
-    SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = things.kind;
+    SELECT n.timeline, n.timeline_id, n.tick INTO timeline, timeline_id, tick FROM casq.newest_tick() AS n;
+    SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = resources.kind;
     listed := FOUND OR selected IS NOT DISTINCT FROM '{}';
     IF NOT listed OR selected = '{}' THEN
         RETURN;
@@ -191,10 +191,10 @@ END $$;
 -- Those of the keys that exist now, in a scope that is wanted, with their payloads,
 -- likewise. A key that is not the text of any value of the column's type does not
 -- exist. Of the keys as many are looked at, from the first one on, as most_bytes allow.
-CREATE FUNCTION casq.things_of(
+CREATE FUNCTION casq.resources_of(
     kind text, asked text[], selected text[], most_bytes bigint DEFAULT 4194304,
     OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT looked integer,
-    OUT life integer, OUT life_id uuid, OUT tick bigint
+    OUT timeline integer, OUT timeline_id uuid, OUT tick bigint
 ) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
 SET timezone = 'UTC' SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET bytea_output = 'hex'
@@ -206,9 +206,9 @@ DECLARE
     w record;
     bytes bigint := 0;
 BEGIN
-    SELECT n.life, n.life_id, n.tick INTO life, life_id, tick FROM casq.newest_tick() AS n;
+    SELECT n.timeline, n.timeline_id, n.tick INTO timeline, timeline_id, tick FROM casq.newest_tick() AS n;
     looked := coalesce(cardinality(asked), 0);
-    SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = things_of.kind;
+    SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = resources_of.kind;
     listed := FOUND OR selected IS NOT DISTINCT FROM '{}';
     IF NOT listed OR selected = '{}' THEN
         RETURN;
@@ -235,10 +235,10 @@ BEGIN
 END $$;
 
 -- Those of the keys that do not exist now, or in no scope that is wanted, likewise.
-CREATE FUNCTION casq.things_missing(
+CREATE FUNCTION casq.resources_missing(
     kind text, asked text[], selected text[],
     OUT listed boolean, OUT keys text[],
-    OUT life integer, OUT life_id uuid, OUT tick bigint
+    OUT timeline integer, OUT timeline_id uuid, OUT tick bigint
 ) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
 DECLARE
@@ -246,13 +246,13 @@ DECLARE
     s casq.track_sql;
     k record;
 BEGIN
-    SELECT n.life, n.life_id, n.tick INTO life, life_id, tick FROM casq.newest_tick() AS n;
+    SELECT n.timeline, n.timeline_id, n.tick INTO timeline, timeline_id, tick FROM casq.newest_tick() AS n;
     IF selected = '{}' THEN
         listed := true;
         keys := asked;
         RETURN;
     END IF;
-    SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = things_missing.kind;
+    SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = resources_missing.kind;
     listed := FOUND;
     IF NOT listed THEN
         RETURN;
@@ -267,9 +267,9 @@ BEGIN
     INTO keys USING asked, selected;
 END $$;
 
--- Raises unless the kind's things can be told apart by these scopes, each
+-- Raises unless the kind's resources can be told apart by these scopes, each
 -- written as the scope column's type writes it: '07' would never be met. A scope
--- that no thing is in will do. NULL and none need a table, too: what left by a
+-- that no resource is in will do. NULL and none need a table, too: what left by a
 -- selection has to be found again for another one.
 CREATE FUNCTION casq.check_scopes(kind text, scopes text[]) RETURNS void
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -285,7 +285,7 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Track its table with casq.track(...).';
     END IF;
     IF cardinality(scopes) > 0 AND t.scope_column IS NULL THEN
-        RAISE EXCEPTION 'casq: kind % has no scope column, its things cannot be told apart by scope', quote_literal(kind)
+        RAISE EXCEPTION 'casq: kind % has no scope column, its resources cannot be told apart by scope', quote_literal(kind)
             USING ERRCODE = 'invalid_parameter_value',
                   HINT = 'Track the table again with scope_column => ''...'', or select all or none of the kind.';
     END IF;
@@ -308,9 +308,9 @@ END $$;
 
 -- Lock: none. Deploy: once nothing follows this log or compares with these tables.
 DROP FUNCTION casq.check_scopes(text, text[]);
-DROP FUNCTION casq.things_missing(text, text[], text[]);
-DROP FUNCTION casq.things_of(text, text[], text[], bigint);
-DROP FUNCTION casq.things(text, text, integer, text[], bigint);
+DROP FUNCTION casq.resources_missing(text, text[], text[]);
+DROP FUNCTION casq.resources_of(text, text[], text[], bigint);
+DROP FUNCTION casq.resources(text, text, integer, text[], bigint);
 DROP FUNCTION casq.scope_condition(casq.tracked, casq.track_sql, text[], text);
 DROP FUNCTION casq.key_sql(casq.tracked, casq.track_sql);
 DROP FUNCTION casq.count_rows(text);

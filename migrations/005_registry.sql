@@ -3,7 +3,7 @@
 -- Lock: ACCESS EXCLUSIVE on river.river_job, for moments: River's migrations have
 -- just made it. Deploy: at any time.
 
--- The jobs of a thing that have not ended, for who asks what it waits for, and who
+-- The jobs of a resource that have not ended, for who asks what it waits for, and who
 -- cancels it.
 --
 -- It stands in for River's two GIN indexes. Nobody reads the one of the metadata.
@@ -31,13 +31,13 @@ DROP INDEX river.river_job_metadata_index;
 CREATE TABLE casq.cursors (
     name text COLLATE "C" PRIMARY KEY,
     system_identifier bigint NOT NULL,
-    life integer NOT NULL,
-    life_id uuid NOT NULL,
+    timeline integer NOT NULL,
+    timeline_id uuid NOT NULL,
     tick bigint NOT NULL,
-    mark uuid NOT NULL,
+    nonce uuid NOT NULL,
     -- Inside a step that is read in pages; 0 and the nil uuid otherwise.
     to_tick bigint NOT NULL DEFAULT 0,
-    to_mark uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    to_nonce uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
     page bigint NOT NULL DEFAULT 0,
     epoch bigint NOT NULL DEFAULT 0,
     holder text,
@@ -49,7 +49,7 @@ CREATE TABLE casq.cursors (
     caught_up_to timestamptz,
     last_error text,
     CONSTRAINT cursors_page_belongs_to_a_step CHECK (
-        to_tick = 0 AND page = 0 AND to_mark = '00000000-0000-0000-0000-000000000000'
+        to_tick = 0 AND page = 0 AND to_nonce = '00000000-0000-0000-0000-000000000000'
         OR to_tick > tick AND page > 0)
 );
 
@@ -86,8 +86,8 @@ LEFT JOIN LATERAL (
     FROM pg_stat_get_activity(coalesce(c.backend_pid, 0)) AS a
     WHERE a.backend_start = c.backend_start OR a.backend_start IS NULL
 ) AS session ON true
-LEFT JOIN casq.ticks AS at ON at.id = c.tick AND at.mark = c.mark
-LEFT JOIN casq.ticks AS target ON target.id = c.to_tick AND target.mark = c.to_mark
+LEFT JOIN casq.ticks AS at ON at.id = c.tick AND at.nonce = c.nonce
+LEFT JOIN casq.ticks AS target ON target.id = c.to_tick AND target.nonce = c.to_nonce
 LEFT JOIN LATERAL (
     SELECT count(*) AS events, min(e.occurred_at) AS oldest
     FROM casq.events AS e
@@ -98,12 +98,12 @@ LEFT JOIN LATERAL (
       AND (target.id IS NULL OR e.id > c.page OR NOT pg_visible_in_snapshot(e.xid, target.snapshot))
 ) AS behind ON true;
 
--- An event whose data a consumer refuses for good is put aside here, in the
+-- An event whose data a consumer refuses for good is dead-lettered here, in the
 -- transaction that moves the cursor past it. One row per consumer and event;
 -- replaying it is a look at the source as it is then.
 CREATE TABLE casq.event_failures (
     cursor text COLLATE "C" NOT NULL,
-    life integer NOT NULL,
+    timeline integer NOT NULL,
     event_id bigint NOT NULL,
     tick bigint NOT NULL,
     kind text COLLATE "C" NOT NULL,
@@ -117,17 +117,17 @@ CREATE TABLE casq.event_failures (
     tries integer NOT NULL,
     failed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     replayed_at timestamptz,
-    PRIMARY KEY (cursor, life, event_id)
+    PRIMARY KEY (cursor, timeline, event_id)
 );
 -- The open ones: for casq.why, and for replaying them page by page.
 CREATE INDEX event_failures_open ON casq.event_failures (kind, resource_id) WHERE replayed_at IS NULL;
 
 COMMENT ON TABLE casq.event_failures IS
-    'Events that could not be applied and were put aside. Open while replayed_at is null: enqueue replay looks at the things in the source again.';
+    'Events that could not be applied and were dead-lettered. Open while replayed_at is null: enqueue replay looks at the resources in the source again.';
 COMMENT ON COLUMN casq.event_failures.cursor IS 'whose consumer has refused it; what is bad for one is not for another';
 COMMENT ON COLUMN casq.event_failures.code IS 'the SQLSTATE; empty: the data could not be decoded, or its kind is not defined';
 COMMENT ON COLUMN casq.event_failures.tries IS 'how often it was tried, alone and with others';
-COMMENT ON COLUMN casq.event_failures.replayed_at IS 'when somebody has asked for the thing to be looked at again';
+COMMENT ON COLUMN casq.event_failures.replayed_at IS 'when somebody has asked for the resource to be looked at again';
 
 -- One row per worker process. A claim is live while its process's row is here
 -- and not dead: one small update per process and beat instead of one per
@@ -145,7 +145,7 @@ CREATE TABLE casq.processes (
 
 CREATE SEQUENCE casq.registry_version;
 
--- One row per thing. What is wanted, what was achieved and who is at it are
+-- One row per resource. What is wanted, what was achieved and who is at it are
 -- separate columns, and the status is derived from them: see
 -- casq.registry_status. There is no state to be stuck in.
 CREATE TABLE casq.registry (
@@ -154,7 +154,7 @@ CREATE TABLE casq.registry (
 
     -- Intent. version is the token that jobs carry.
     version bigint NOT NULL DEFAULT nextval('casq.registry_version'),
-    life integer NOT NULL,
+    timeline integer NOT NULL,
     event_id bigint NOT NULL,
     tick bigint NOT NULL,
     deleted_at timestamptz,
@@ -166,7 +166,7 @@ CREATE TABLE casq.registry (
     queued_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 
     -- Progress. synced_incarnation tells whether what is in place belongs to
-    -- an earlier life of the key, also when its delete was collapsed away.
+    -- an earlier incarnation of the key, also when its delete was collapsed away.
     synced_version bigint,
     synced_incarnation bigint,
     checksum text,
@@ -188,7 +188,7 @@ CREATE TABLE casq.registry (
     failed_version bigint,
     last_error text,
     retry_at timestamptz,
-    -- Since when the source does not have the thing, as the attempts of
+    -- Since when the source does not have the resource, as the attempts of
     -- failed_version found; of no meaning under another version. It is tried
     -- again, ever more rarely, for as long as it is wanted.
     missing_since timestamptz,
@@ -229,17 +229,17 @@ FROM casq.registry_status
 GROUP BY kind, status;
 
 -- The tick, in home's terms, at or below which tombstones of a kind may be gone:
--- a page of the source that was read at an older tick can show things that were
+-- a page of the source that was read at an older tick can show resources that were
 -- deleted since, without anything here to say so. It is thrown away. Whoever
--- purges holds the row FOR UPDATE, whoever adds things that a page showed holds
+-- purges holds the row FOR UPDATE, whoever adds resources that a page showed holds
 -- it FOR SHARE; both lock it before they lock rows of the registry.
 CREATE TABLE casq.registry_floors (
     kind text COLLATE "C" PRIMARY KEY,
-    life integer NOT NULL,
+    timeline integer NOT NULL,
     tick bigint NOT NULL
 );
 
--- What this site has of a kind, by the scopes of its things; a kind without a row
+-- What this site has of a kind, by the scopes of its resources; a kind without a row
 -- is had whole. Change it with enqueue select: a change also has to be ordered
 -- with batches of the log, and applied to what is there.
 CREATE TABLE casq.selections (
@@ -315,10 +315,10 @@ BEGIN
     END IF;
     -- What is forgotten here nothing else tells from what is new: a page of the source
     -- that is older than this is not to be believed if the kind should be defined again.
-    INSERT INTO casq.registry_floors AS f (kind, life, tick)
-    SELECT OLD.kind, c.life, greatest(c.tick, c.to_tick) FROM casq.cursors AS c WHERE c.name = 'registry'
-    ON CONFLICT ON CONSTRAINT registry_floors_pkey DO UPDATE SET life = excluded.life, tick = excluded.tick
-    WHERE (f.life, f.tick) < (excluded.life, excluded.tick);
+    INSERT INTO casq.registry_floors AS f (kind, timeline, tick)
+    SELECT OLD.kind, c.timeline, greatest(c.tick, c.to_tick) FROM casq.cursors AS c WHERE c.name = 'registry'
+    ON CONFLICT ON CONSTRAINT registry_floors_pkey DO UPDATE SET timeline = excluded.timeline, tick = excluded.tick
+    WHERE (f.timeline, f.tick) < (excluded.timeline, excluded.tick);
     DELETE FROM casq.registry AS t WHERE t.kind = OLD.kind;
     DELETE FROM casq.selections AS s WHERE s.kind = OLD.kind;
     DELETE FROM casq.event_failures AS e WHERE e.kind = OLD.kind;
@@ -358,8 +358,8 @@ BEGIN
     END IF;
     SELECT count(*) INTO unread
     FROM casq.cursors AS c
-    JOIN casq.ticks AS at ON at.id = c.tick AND at.mark = c.mark
-    LEFT JOIN casq.ticks AS target ON target.id = c.to_tick AND target.mark = c.to_mark
+    JOIN casq.ticks AS at ON at.id = c.tick AND at.nonce = c.nonce
+    LEFT JOIN casq.ticks AS target ON target.id = c.to_tick AND target.nonce = c.to_nonce
     JOIN casq.events AS e ON e.kind = drop_kind.kind
         AND (e.xid >= pg_snapshot_xmax(at.snapshot) OR e.xid = ANY (ARRAY(SELECT pg_snapshot_xip(at.snapshot))))
         AND (target.id IS NULL OR e.id > c.page OR NOT pg_visible_in_snapshot(e.xid, target.snapshot))

@@ -1,7 +1,7 @@
 -- Comparing the registry with the source and with what is in place, and keeping
--- what came of it; and what a thing waits for, in words.
+-- what came of it; and what a resource waits for, in words.
 --
--- Lock: casq.lives, for a moment. Deploy: at any time.
+-- Lock: casq.timelines, for a moment. Deploy: at any time.
 
 -- One row per run: what was asked for, how far it is, and when it ended. A run
 -- that is asked for in the transaction which makes it necessary cannot be
@@ -9,7 +9,7 @@
 CREATE TABLE casq.reconcile_runs (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     kind text COLLATE "C", -- NULL: all
-    -- failover: see casq.on_life; selected: a changed selection is applied.
+    -- failover: see casq.on_timeline; selected: a changed selection is applied.
     reason text NOT NULL
         CONSTRAINT reconcile_reason_is_known CHECK (reason IN ('asked', 'scheduled', 'lost', 'pruned', 'failover', 'selected')),
     -- The run of all kinds from which this one was split off, as its kind could not be
@@ -26,10 +26,10 @@ CREATE TABLE casq.reconcile_runs (
     -- Up to so many rows of a kind may be removed, whatever their share is.
     allow_remove bigint NOT NULL DEFAULT 0,
     -- Only rows whose intent came with a tick beyond this one; NULL: all.
-    beyond_life integer,
+    beyond_timeline integer,
     beyond_tick bigint,
     -- The source is looked at only on a host that shows this tick; NULL: any.
-    at_life integer,
+    at_timeline integer,
     at_tick bigint,
     requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     not_before timestamptz,
@@ -39,8 +39,8 @@ CREATE TABLE casq.reconcile_runs (
     process uuid,
     waiting text, -- why it stands still
     -- How far it is: moved in the transaction that has the page's effects.
-    phase text NOT NULL DEFAULT 'things'
-        CONSTRAINT reconcile_phase_is_known CHECK (phase IN ('things', 'rows', 'staging', 'walk')),
+    phase text NOT NULL DEFAULT 'resources'
+        CONSTRAINT reconcile_phase_is_known CHECK (phase IN ('resources', 'rows', 'staging', 'walk')),
     at_kind text COLLATE "C",
     after_key text COLLATE "C",
     CONSTRAINT reconcile_progress_is_whole CHECK (after_key IS NULL OR at_kind IS NOT NULL)
@@ -54,7 +54,7 @@ CREATE TABLE casq.reconcile_counts (
     kind text COLLATE "C" NOT NULL,
     -- The source has no table to list this kind from.
     unlisted boolean NOT NULL DEFAULT false,
-    looked_at bigint NOT NULL DEFAULT 0, -- things and rows, together
+    examined bigint NOT NULL DEFAULT 0, -- resources and rows, together
     created bigint NOT NULL DEFAULT 0,
     adopted bigint NOT NULL DEFAULT 0, -- created, and something is in place
     changed bigint NOT NULL DEFAULT 0,
@@ -84,30 +84,30 @@ SELECT r.id AS run, r.reason, r.dry_run,
             WHEN r.waiting IS NOT NULL THEN 'waiting'
             ELSE 'asked' END AS state,
        r.phase, r.at_kind, r.waiting, r.requested_at, r.started_at, r.finished_at,
-       c.kind, c.unlisted, c.looked_at, c.created, c.adopted, c.changed, c.removed, c.requeued, c.checks, c.late, c.staging_removed,
+       c.kind, c.unlisted, c.examined, c.created, c.adopted, c.changed, c.removed, c.requeued, c.checks, c.late, c.staging_removed,
        c.held_back, c.orphans, c.orphans_removed
 FROM casq.reconcile_runs AS r
 LEFT JOIN casq.reconcile_counts AS c ON c.run = r.id;
 
--- Asks for a walk in the transaction that begins another life of the log which
+-- Asks for a walk in the transaction that begins another timeline of the log which
 -- home's registry follows, when that log is home's own: rows were then lost
 -- together with the events. What the registry did for them to the target was not.
-CREATE FUNCTION casq.on_life() RETURNS trigger
+CREATE FUNCTION casq.on_timeline() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF EXISTS (SELECT FROM casq.cursors AS c JOIN casq.lives AS l ON l.life = c.life AND l.id = c.life_id
-               WHERE c.name = 'registry' AND l.life < NEW.life)
+    IF EXISTS (SELECT FROM casq.cursors AS c JOIN casq.timelines AS l ON l.timeline = c.timeline AND l.id = c.timeline_id
+               WHERE c.name = 'registry' AND l.timeline < NEW.timeline)
     THEN
-        INSERT INTO casq.reconcile_runs (reason, walk, lost_since, at_life, at_tick)
+        INSERT INTO casq.reconcile_runs (reason, walk, lost_since, at_timeline, at_tick)
         -- A tick that is there was committed before all that was lost.
         SELECT 'failover', true, coalesce((SELECT t.taken_at FROM casq.ticks AS t ORDER BY t.id DESC LIMIT 1), to_timestamp(0)),
-               NEW.life, NEW.began_tick;
+               NEW.timeline, NEW.began_tick;
     END IF;
     RETURN NULL;
 END $$;
-CREATE TRIGGER on_life AFTER INSERT ON casq.lives FOR EACH ROW EXECUTE FUNCTION casq.on_life();
+CREATE TRIGGER on_timeline AFTER INSERT ON casq.timelines FOR EACH ROW EXECUTE FUNCTION casq.on_timeline();
 
--- Whether a selection is why a thing is not here, or goes; '' when it is not. r
+-- Whether a selection is why a resource is not here, or goes; '' when it is not. r
 -- is its row, NULL when it has none. For casq.why.
 CREATE FUNCTION casq.why_selection(kind text, r casq.registry) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -129,23 +129,23 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         WHERE s.kind = why_selection.kind AND s.scopes IS NOT NULL), '')
 $$;
 
--- What of the log could not be applied to a thing; '' when nothing. For casq.why.
+-- What of the log could not be applied to a resource; '' when nothing. For casq.why.
 CREATE FUNCTION casq.why_events(kind text, key text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce((
-        SELECT format('; event %s of life %s could not be applied: %s (enqueue replay looks at the source again)%s',
-            f.event_id, f.life, f.reason, CASE WHEN f.more > 0 THEN format('; and %s more', f.more) END)
+        SELECT format('; event %s of timeline %s could not be applied: %s (enqueue replay looks at the source again)%s',
+            f.event_id, f.timeline, f.reason, CASE WHEN f.more > 0 THEN format('; and %s more', f.more) END)
         FROM (
-            SELECT e.life, e.event_id, e.reason, count(*) OVER () - 1 AS more
+            SELECT e.timeline, e.event_id, e.reason, count(*) OVER () - 1 AS more
             FROM casq.event_failures AS e
             WHERE e.kind = why_events.kind AND e.resource_id = why_events.key AND e.replayed_at IS NULL
-            ORDER BY e.life DESC, e.event_id DESC LIMIT 1
+            ORDER BY e.timeline DESC, e.event_id DESC LIMIT 1
         ) AS f), '')
 $$;
 
 -- The comparison with the source that will look at a row of this tick, or at one
 -- that is not there; '' when none is asked for. For casq.why.
-CREATE FUNCTION casq.why_reconcile(kind text, life integer, tick bigint) RETURNS text
+CREATE FUNCTION casq.why_reconcile(kind text, timeline integer, tick bigint) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce((
         SELECT format('; reconcile %s, %s, will look at it', q.id,
@@ -154,7 +154,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         WHERE q.finished_at IS NULL AND NOT q.dry_run
           AND (q.kind IS NULL OR q.kind = why_reconcile.kind)
           AND (q.beyond_tick IS NULL OR why_reconcile.tick IS NULL
-               OR (why_reconcile.life, why_reconcile.tick) > (q.beyond_life, q.beyond_tick))
+               OR (why_reconcile.timeline, why_reconcile.tick) > (q.beyond_timeline, q.beyond_tick))
         ORDER BY q.id LIMIT 1), '')
 $$;
 
@@ -187,7 +187,7 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
     ) AS f
 $$;
 
--- Answers, in words, what a thing waits for. Never NULL.
+-- Answers, in words, what a resource waits for. Never NULL.
 -- The sentence is the same in every session, but for the time zone.
 CREATE FUNCTION casq.why(kind text, key text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -215,13 +215,13 @@ BEGIN
     END IF;
     SELECT * INTO s FROM casq.registry_status AS t WHERE t.kind = why.kind AND t.resource_id = why.key;
 
-    answer := format('%s %s is %s: version %s was asked for %s ago by event %s of life %s (tick %s)',
+    answer := format('%s %s is %s: version %s was asked for %s ago by event %s of timeline %s (tick %s)',
         r.kind, quote_literal(r.resource_id), s.status, r.version,
-        date_trunc('second', clock_timestamp() - r.queued_at), r.event_id, r.life, r.tick);
+        date_trunc('second', clock_timestamp() - r.queued_at), r.event_id, r.timeline, r.tick);
     IF s.status IN ('synced', 'removed') THEN
         RETURN answer || CASE s.status WHEN 'synced' THEN ' and is in place' ELSE ' and is gone' END
             || coalesce(' since ' || r.verified_at, '') || casq.why_selection(r.kind, r) || casq.why_events(r.kind, r.resource_id)
-            || casq.why_reconcile(r.kind, r.life, r.tick);
+            || casq.why_reconcile(r.kind, r.timeline, r.tick);
     END IF;
     answer := answer || CASE WHEN r.synced_version IS NULL THEN '; nothing is in place'
                              ELSE format('; in place is version %s', r.synced_version) END;
@@ -280,20 +280,20 @@ BEGIN
         answer := answer || '; no worker is running that could go on with it';
     END IF;
     RETURN answer || casq.why_selection(r.kind, r) || casq.why_events(r.kind, r.resource_id)
-        || casq.why_reconcile(r.kind, r.life, r.tick);
+        || casq.why_reconcile(r.kind, r.timeline, r.tick);
 END $$;
 
 ---- create above / drop below ----
 
--- Lock: casq.lives, for a moment. Deploy: with no worker running. What runs have
+-- Lock: casq.timelines, for a moment. Deploy: with no worker running. What runs have
 -- found is lost.
 DROP FUNCTION casq.why(text, text);
 DROP FUNCTION casq.why_in_front(text, smallint, timestamptz, bigint);
 DROP FUNCTION casq.why_reconcile(text, integer, bigint);
 DROP FUNCTION casq.why_events(text, text);
 DROP FUNCTION casq.why_selection(text, casq.registry);
-DROP TRIGGER on_life ON casq.lives;
-DROP FUNCTION casq.on_life();
+DROP TRIGGER on_timeline ON casq.timelines;
+DROP FUNCTION casq.on_timeline();
 DROP VIEW casq.reconcile_report;
 DROP TABLE casq.reconcile_orphans;
 DROP TABLE casq.reconcile_counts;

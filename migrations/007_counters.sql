@@ -23,16 +23,16 @@ CREATE TABLE casq.counter_shards (
     shard integer PRIMARY KEY CHECK (shard >= 0),
     epoch bigint NOT NULL DEFAULT 0,
     system_identifier bigint NOT NULL,
-    life integer NOT NULL,
-    life_id uuid NOT NULL,
+    timeline integer NOT NULL,
+    timeline_id uuid NOT NULL,
     tick bigint NOT NULL,
-    mark uuid NOT NULL,
+    nonce uuid NOT NULL,
     to_tick bigint NOT NULL DEFAULT 0,
-    to_mark uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    to_nonce uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
     page bigint NOT NULL DEFAULT 0,
     moved_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT counter_shards_page_belongs_to_a_step CHECK (
-        to_tick = 0 AND page = 0 AND to_mark = '00000000-0000-0000-0000-000000000000'
+        to_tick = 0 AND page = 0 AND to_nonce = '00000000-0000-0000-0000-000000000000'
         OR to_tick > tick AND page > 0)
 ) WITH (fillfactor = 50);
 
@@ -65,7 +65,7 @@ LEFT JOIN casq.counter_kinds AS k USING (kind);
 -- every few minutes, and nothing is behind: lag and ticks_behind count from the
 -- first tick that shows such an event.
 CREATE VIEW casq.counter_status AS
-SELECT s.shard, s.epoch, s.life, s.tick, s.page, s.moved_at,
+SELECT s.shard, s.epoch, s.timeline, s.tick, s.page, s.moved_at,
        coalesce(newest.id - first.id + 1, 0) AS ticks_behind,
        coalesce(greatest(clock_timestamp() - first.taken_at, interval '0'), interval '0') AS lag,
        coalesce(greatest(clock_timestamp() - oldest.occurred_at, interval '0'), interval '0') AS buffer_age
@@ -137,7 +137,7 @@ CREATE TABLE casq.scans (
     requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- The newest tick when it was asked for, and then when its run began: the scan
     -- sees it, so events beyond it are kept until the recount is over.
-    floor_life integer NOT NULL,
+    floor_timeline integer NOT NULL,
     floor_tick bigint NOT NULL,
     token uuid,
     process uuid,
@@ -149,9 +149,9 @@ CREATE TABLE casq.scans (
     -- events beyond that tick.
     generation integer,
     host text,
-    life integer,
+    timeline integer,
     tick bigint,
-    mark uuid,
+    nonce uuid,
     xids xid8[],
     scanned_rows bigint,
     scanned_at timestamptz,
@@ -202,7 +202,7 @@ CREATE VIEW casq.refresh_status AS
 SELECT r.id, r.kind, r.scope_id, r.state, s.compare, r.requested_at, r.started_at, r.finalizing_at, r.finished_at,
        s.job AS scan_job, r.finalize_job, s.flush_job, r.flush_epoch, s.host, s.scanned_rows, s.tries,
        r.old_size, r.new_size, r.old_items, r.new_items, r.drift_size, r.drift_items,
-       s.floor_tick, s.life AS scan_life, s.tick AS scan_tick, s.mark AS scan_mark, s.xids AS scan_xids, r.reason, r.scan,
+       s.floor_tick, s.timeline AS scan_timeline, s.tick AS scan_tick, s.nonce AS scan_nonce, s.xids AS scan_xids, r.reason, r.scan,
        s.part_of
 FROM casq.refreshes AS r
 JOIN casq.scans AS s ON s.id = r.scan;
@@ -231,10 +231,10 @@ END $$;
 CREATE FUNCTION casq.ask_recount(kind text) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     WITH asked AS (
-        INSERT INTO casq.scans (kind, whole, compare, floor_life, floor_tick)
-        SELECT t.kind, true, false, coalesce(newest.life, 1), coalesce(newest.id, 0)
+        INSERT INTO casq.scans (kind, whole, compare, floor_timeline, floor_tick)
+        SELECT t.kind, true, false, coalesce(newest.timeline, 1), coalesce(newest.id, 0)
         FROM casq.tracked AS t
-        LEFT JOIN LATERAL (SELECT k.life, k.id FROM casq.ticks AS k ORDER BY k.id DESC LIMIT 1) AS newest ON true
+        LEFT JOIN LATERAL (SELECT k.timeline, k.id FROM casq.ticks AS k ORDER BY k.id DESC LIMIT 1) AS newest ON true
         WHERE t.kind = ask_recount.kind AND t.scope_column IS NOT NULL
           AND NOT EXISTS (SELECT FROM casq.scans AS s
                           WHERE s.kind = t.kind AND s.whole AND NOT s.compare AND s.part IS NULL
@@ -257,7 +257,7 @@ BEGIN
     UPDATE casq.counter_kinds AS k SET complete = false, generation = generation + 1, since = clock_timestamp() WHERE k.kind = t.kind;
     PERFORM casq.ask_recount(t.kind);
     INSERT INTO casq.reconcile_runs (kind, reason)
-    SELECT t.kind, 'asked' FROM casq.cursors AS c JOIN casq.lives AS l ON l.life = c.life AND l.id = c.life_id WHERE c.name = 'registry';
+    SELECT t.kind, 'asked' FROM casq.cursors AS c JOIN casq.timelines AS l ON l.timeline = c.timeline AND l.id = c.timeline_id WHERE c.name = 'registry';
     RETURN format('casq: a column of %s that kind %s tells of got new values without an event;'
         ' it is recounted and compared here, other sites need enqueue reconcile --kind %s', t.relation, t.kind, t.kind);
 END $$;

@@ -7,7 +7,7 @@ CREATE TABLE casq.followers (
     name text COLLATE "C" PRIMARY KEY
         CONSTRAINT followers_name_length CHECK (octet_length(name) BETWEEN 1 AND 200),
     tick bigint NOT NULL,
-    mark uuid NOT NULL,
+    nonce uuid NOT NULL,
     reported_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
@@ -15,7 +15,7 @@ CREATE TABLE casq.followers (
 -- long as it reports now and then. Returns false when this log does not have the
 -- tick; such a report holds nothing back. A role that may report can make up
 -- names, but not any number of them.
-CREATE FUNCTION casq.report_follower(name text, tick bigint, mark uuid) RETURNS boolean
+CREATE FUNCTION casq.report_follower(name text, tick bigint, nonce uuid) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM casq.followers AS f WHERE f.name = report_follower.name)
@@ -25,12 +25,12 @@ BEGIN
             USING ERRCODE = 'configuration_limit_exceeded',
                   HINT = 'SELECT * FROM casq.followers; those that do not come back: SELECT casq.forget_follower(''...'').';
     END IF;
-    INSERT INTO casq.followers AS f (name, tick, mark)
-    VALUES (report_follower.name, report_follower.tick, report_follower.mark)
+    INSERT INTO casq.followers AS f (name, tick, nonce)
+    VALUES (report_follower.name, report_follower.tick, report_follower.nonce)
     ON CONFLICT ON CONSTRAINT followers_pkey DO UPDATE
-    SET tick = excluded.tick, mark = excluded.mark, reported_at = excluded.reported_at;
+    SET tick = excluded.tick, nonce = excluded.nonce, reported_at = excluded.reported_at;
     RETURN EXISTS (SELECT FROM casq.ticks AS t
-                   WHERE t.id = report_follower.tick AND t.mark = report_follower.mark);
+                   WHERE t.id = report_follower.tick AND t.nonce = report_follower.nonce);
 END $$;
 
 -- Forgets a follower that does not come back; false when there is none of that
@@ -44,7 +44,7 @@ END $$;
 
 -- The oldest tick that somebody goes on from; the newest one when nobody does.
 -- A cursor that follows another log, or has not noticed yet that its tick was
--- lost, has a mark that is not here, and holds nothing back. Inside a step it is
+-- lost, has a nonce that is not here, and holds nothing back. Inside a step it is
 -- the tick that the step began with which is needed. Counters go on from the
 -- positions of their shards, and recounts from the newest tick at the beginning of
 -- their run, as long as there is something to count: without, nobody ends one. A
@@ -55,12 +55,12 @@ CREATE FUNCTION casq.oldest_needed_tick(retention interval) RETURNS bigint
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     SELECT least(
         (SELECT min(t.id) FROM casq.cursors AS c
-         JOIN casq.ticks AS t ON t.id = c.tick AND t.mark = c.mark),
+         JOIN casq.ticks AS t ON t.id = c.tick AND t.nonce = c.nonce),
         (SELECT min(t.id) FROM casq.followers AS f
-         JOIN casq.ticks AS t ON t.id = f.tick AND t.mark = f.mark
+         JOIN casq.ticks AS t ON t.id = f.tick AND t.nonce = f.nonce
          WHERE f.reported_at > clock_timestamp() - oldest_needed_tick.retention),
         (SELECT min(t.id) FROM casq.counter_shards AS s
-         JOIN casq.ticks AS t ON t.id = s.tick AND t.mark = s.mark
+         JOIN casq.ticks AS t ON t.id = s.tick AND t.nonce = s.nonce
          WHERE EXISTS (SELECT FROM casq.tracked WHERE scope_column IS NOT NULL)),
         (SELECT min(s.floor_tick) FROM casq.scans AS s
          WHERE s.finished_at IS NULL AND s.token IS NOT NULL

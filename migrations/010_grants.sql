@@ -23,8 +23,8 @@ CREATE TABLE casq.grants (
 CREATE FUNCTION casq.privileges() RETURNS TABLE (what text, privilege text)
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     VALUES ('follower', 'USAGE ON SCHEMA casq'),
-           ('follower', 'SELECT ON casq.events, casq.ticks, casq.lives, casq.kinds, casq.migration_version'),
-           ('follower', 'EXECUTE ON FUNCTION casq.things, casq.things_of, casq.things_missing, casq.check_scopes, casq.report_follower'),
+           ('follower', 'SELECT ON casq.events, casq.ticks, casq.timelines, casq.kinds, casq.migration_version'),
+           ('follower', 'EXECUTE ON FUNCTION casq.resources, casq.resources_of, casq.resources_missing, casq.check_scopes, casq.report_follower'),
            ('application', 'USAGE ON SCHEMA casq'),
            ('application', 'SELECT ON casq.kinds, casq.statistics, casq.counter_status'),
            ('application', 'SELECT (id) ON casq.events'),
@@ -37,7 +37,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
                ' casq.reconcile_runs, casq.reconcile_counts, casq.reconcile_orphans, casq.selections,'
                ' casq.counter_shards, casq.counters, casq.scans, casq.refreshes'),
            ('operator', 'INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA river'),
-           ('operator', 'INSERT ON casq.ticks, casq.lives'),
+           ('operator', 'INSERT ON casq.ticks, casq.timelines'),
            ('operator', 'EXECUTE ON ALL FUNCTIONS IN SCHEMA casq, river')
 $$;
 

@@ -56,7 +56,7 @@ func Lost(ctx context.Context, conn *pgx.Conn, version int32) (Loss, error) {
 	for _, t := range tables {
 		var there bool // else it is a migration's that is not applied
 		if err := conn.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", t.Name).Scan(&there); err != nil {
-			return loss, fmt.Errorf("look for %s: %w", t.Name, err)
+			return loss, fmt.Errorf("find %s: %w", t.Name, err)
 		}
 		if !there || t.Name == "casq.installation" { // whose row the migration has written
 			continue
@@ -154,14 +154,14 @@ func inUse(ctx context.Context, conn *pgx.Conn) error {
 			WHERE datname = current_database() AND application_name IN ('casq worker', 'casq follower')),
 		to_regclass('casq.processes') IS NOT NULL`).Scan(&connected, &known)
 	if err != nil {
-		return fmt.Errorf("look for workers: %w", err)
+		return fmt.Errorf("find workers: %w", err)
 	}
 	processes := 0
 	if known {
 		err := conn.QueryRow(ctx, `SELECT count(*) FROM casq.processes
 			WHERE dead_at IS NULL AND beat_at > clock_timestamp() - interval '1 minute'`).Scan(&processes)
 		if err != nil {
-			return fmt.Errorf("look for workers: %w", err)
+			return fmt.Errorf("find workers: %w", err)
 		}
 	}
 	switch {

@@ -110,7 +110,7 @@ func owned(ctx context.Context, conn *pgx.Conn) error {
 	err := conn.QueryRow(ctx, `SELECT nspowner::regrole::text, current_user::regrole::text
 		FROM pg_namespace WHERE nspname = 'casq'`).Scan(&owner, &me)
 	if err != nil {
-		return fmt.Errorf("look for the schema's owner: %w", err)
+		return fmt.Errorf("find the schema's owner: %w", err)
 	}
 	if owner != me {
 		return fmt.Errorf("%w: it belongs to %s, and this is %s; migrate as %[2]s,"+
@@ -161,7 +161,7 @@ func Down(ctx context.Context, databaseURL string, version int32, logger *slog.L
 func remove(ctx context.Context, conn *pgx.Conn, databaseURL string, logger *slog.Logger) error {
 	var present bool
 	if err := conn.QueryRow(ctx, "SELECT to_regclass('river.river_migration') IS NOT NULL").Scan(&present); err != nil {
-		return fmt.Errorf("look for river's migrations: %w", err)
+		return fmt.Errorf("find river's migrations: %w", err)
 	}
 	if present {
 		if err := river(ctx, databaseURL, rivermigrate.DirectionDown, logger); err != nil {
@@ -217,7 +217,7 @@ func version(ctx context.Context, db Queryer) (int32, error) {
 		Scan(&present, &earlier)
 	switch {
 	case err != nil:
-		return 0, fmt.Errorf("look for the schema version: %w", err)
+		return 0, fmt.Errorf("find the schema version: %w", err)
 	case earlier && !present:
 		return 0, fmt.Errorf("%w: run that checkout's `worker migrate down --to 0`,"+
 			" or in SQL DROP SCHEMA casq, river CASCADE; then run `worker migrate up`", ErrEarlier)

@@ -174,7 +174,7 @@ func TestDownWithATrackedTable(t *testing.T) {
 	db := testdb.Empty(t)
 	pool := db.Pool(t)
 	for _, sql := range []string{
-		"CREATE TABLE things (name text PRIMARY KEY)",
+		"CREATE TABLE resources (name text PRIMARY KEY)",
 		"CREATE TABLE parts (name text PRIMARY KEY) PARTITION BY LIST (name)",
 		"CREATE TABLE part_a PARTITION OF parts FOR VALUES IN ('a')",
 	} {
@@ -184,9 +184,9 @@ func TestDownWithATrackedTable(t *testing.T) {
 	before := catalog(t, pool)
 	must(t, migrations.Up(t.Context(), db.URL, quiet))
 	for _, sql := range []string{
-		"SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'name')",
+		"SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'name')",
 		"SELECT casq.track('parts', kind => 'part', transfer => 'none', key_column => 'name')",
-		"INSERT INTO things VALUES ('one')",
+		"INSERT INTO resources VALUES ('one')",
 		"INSERT INTO part_a VALUES ('a')",
 	} {
 		_, err := pool.Exec(t.Context(), sql)
@@ -195,7 +195,7 @@ func TestDownWithATrackedTable(t *testing.T) {
 	must(t, migrations.Down(t.Context(), db.URL, 0, quiet))
 	same(t, "down to nothing", catalog(t, pool), before)
 	var n int
-	must(t, pool.QueryRow(t.Context(), "SELECT (SELECT count(*) FROM things) + (SELECT count(*) FROM parts)").Scan(&n))
+	must(t, pool.QueryRow(t.Context(), "SELECT (SELECT count(*) FROM resources) + (SELECT count(*) FROM parts)").Scan(&n))
 	if n != 2 {
 		t.Errorf("%d rows of the user's are left, want 2", n)
 	}
@@ -208,23 +208,23 @@ func TestDownAndUpAboveATrackedTable(t *testing.T) {
 	db := testdb.New(t)
 	pool := db.Pool(t)
 	for _, sql := range []string{
-		"CREATE TABLE things (name text PRIMARY KEY, scope text)",
-		"SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'name', scope_column => 'scope')",
+		"CREATE TABLE resources (name text PRIMARY KEY, scope text)",
+		"SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'name', scope_column => 'scope')",
 	} {
 		_, err := pool.Exec(t.Context(), sql)
 		must(t, err)
 	}
 	const tracking = 3
 	must(t, migrations.Down(t.Context(), db.URL, tracking, quiet))
-	_, err := pool.Exec(t.Context(), "INSERT INTO things VALUES ('one', 'a')")
+	_, err := pool.Exec(t.Context(), "INSERT INTO resources VALUES ('one', 'a')")
 	must(t, err)
 	must(t, migrations.Up(t.Context(), db.URL, quiet))
-	_, err = pool.Exec(t.Context(), "INSERT INTO things VALUES ('two', 'a')")
+	_, err = pool.Exec(t.Context(), "INSERT INTO resources VALUES ('two', 'a')")
 	must(t, err)
 	var events int
 	var complete bool
 	must(t, pool.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM casq.events),
-		(SELECT complete FROM casq.counter_kinds WHERE kind = 'thing')`).Scan(&events, &complete))
+		(SELECT complete FROM casq.counter_kinds WHERE kind = 'resource')`).Scan(&events, &complete))
 	if events != 2 || complete {
 		t.Errorf("%d events, want 2; counters are complete: %t, want false", events, complete)
 	}
@@ -401,11 +401,11 @@ func TestOrdinaryRole(t *testing.T) {
 	role := testdb.Pool(t, url)
 	must(t, migrations.Check(t.Context(), role))
 	for _, sql := range []string{
-		"CREATE TABLE things (name text PRIMARY KEY)",
-		"SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'name')",
-		"INSERT INTO things VALUES ('one')",
-		"SELECT casq.untrack('things')",
-		"DROP TABLE things",
+		"CREATE TABLE resources (name text PRIMARY KEY)",
+		"SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'name')",
+		"INSERT INTO resources VALUES ('one')",
+		"SELECT casq.untrack('resources')",
+		"DROP TABLE resources",
 	} {
 		_, err := role.Exec(t.Context(), sql)
 		must(t, err)

@@ -36,16 +36,16 @@ CREATE TABLE casq.counter_shards (
     shard integer NOT NULL,
     epoch bigint NOT NULL DEFAULT 0,
     system_identifier bigint NOT NULL,
-    life integer NOT NULL,
-    life_id uuid NOT NULL,
+    timeline integer NOT NULL,
+    timeline_id uuid NOT NULL,
     tick bigint NOT NULL,
-    mark uuid NOT NULL,
+    nonce uuid NOT NULL,
     to_tick bigint NOT NULL DEFAULT 0,
-    to_mark uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000'::uuid,
+    to_nonce uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000'::uuid,
     page bigint NOT NULL DEFAULT 0,
     moved_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT counter_shards_pkey PRIMARY KEY (shard),
-    CONSTRAINT counter_shards_page_belongs_to_a_step CHECK ((((to_tick = 0) AND (page = 0) AND (to_mark = '00000000-0000-0000-0000-000000000000'::uuid)) OR ((to_tick > tick) AND (page > 0)))),
+    CONSTRAINT counter_shards_page_belongs_to_a_step CHECK ((((to_tick = 0) AND (page = 0) AND (to_nonce = '00000000-0000-0000-0000-000000000000'::uuid)) OR ((to_tick > tick) AND (page > 0)))),
     CONSTRAINT counter_shards_shard_check CHECK ((shard >= 0))
 ) WITH (fillfactor=50);
 
@@ -64,12 +64,12 @@ CREATE TABLE casq.counters (
 CREATE TABLE casq.cursors (
     name text COLLATE "C" NOT NULL,
     system_identifier bigint NOT NULL,
-    life integer NOT NULL,
-    life_id uuid NOT NULL,
+    timeline integer NOT NULL,
+    timeline_id uuid NOT NULL,
     tick bigint NOT NULL,
-    mark uuid NOT NULL,
+    nonce uuid NOT NULL,
     to_tick bigint NOT NULL DEFAULT 0,
-    to_mark uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000'::uuid,
+    to_nonce uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000'::uuid,
     page bigint NOT NULL DEFAULT 0,
     epoch bigint NOT NULL DEFAULT 0,
     holder text,
@@ -81,12 +81,12 @@ CREATE TABLE casq.cursors (
     caught_up_to timestamp with time zone,
     last_error text,
     CONSTRAINT cursors_pkey PRIMARY KEY (name),
-    CONSTRAINT cursors_page_belongs_to_a_step CHECK ((((to_tick = 0) AND (page = 0) AND (to_mark = '00000000-0000-0000-0000-000000000000'::uuid)) OR ((to_tick > tick) AND (page > 0))))
+    CONSTRAINT cursors_page_belongs_to_a_step CHECK ((((to_tick = 0) AND (page = 0) AND (to_nonce = '00000000-0000-0000-0000-000000000000'::uuid)) OR ((to_tick > tick) AND (page > 0))))
 );
 
 CREATE TABLE casq.event_failures (
     cursor text COLLATE "C" NOT NULL,
-    life integer NOT NULL,
+    timeline integer NOT NULL,
     event_id bigint NOT NULL,
     tick bigint NOT NULL,
     kind text COLLATE "C" NOT NULL,
@@ -100,13 +100,13 @@ CREATE TABLE casq.event_failures (
     tries integer NOT NULL,
     failed_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
     replayed_at timestamp with time zone,
-    CONSTRAINT event_failures_pkey PRIMARY KEY (cursor, life, event_id)
+    CONSTRAINT event_failures_pkey PRIMARY KEY (cursor, timeline, event_id)
 );
-COMMENT ON TABLE casq.event_failures IS 'Events that could not be applied and were put aside. Open while replayed_at is null: enqueue replay looks at the things in the source again.';
+COMMENT ON TABLE casq.event_failures IS 'Events that could not be applied and were dead-lettered. Open while replayed_at is null: enqueue replay looks at the resources in the source again.';
 COMMENT ON COLUMN casq.event_failures.cursor IS 'whose consumer has refused it; what is bad for one is not for another';
 COMMENT ON COLUMN casq.event_failures.code IS 'the SQLSTATE; empty: the data could not be decoded, or its kind is not defined';
 COMMENT ON COLUMN casq.event_failures.tries IS 'how often it was tried, alone and with others';
-COMMENT ON COLUMN casq.event_failures.replayed_at IS 'when somebody has asked for the thing to be looked at again';
+COMMENT ON COLUMN casq.event_failures.replayed_at IS 'when somebody has asked for the resource to be looked at again';
 
 CREATE TABLE casq.events (
     xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
@@ -132,7 +132,7 @@ CREATE TABLE casq.events (
 CREATE TABLE casq.followers (
     name text COLLATE "C" NOT NULL,
     tick bigint NOT NULL,
-    mark uuid NOT NULL,
+    nonce uuid NOT NULL,
     reported_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT followers_pkey PRIMARY KEY (name),
     CONSTRAINT followers_name_length CHECK (((octet_length(name) >= 1) AND (octet_length(name) <= 200)))
@@ -169,18 +169,6 @@ CREATE TABLE casq.kinds (
     CONSTRAINT kinds_transfer_is_known CHECK ((transfer = ANY (ARRAY['file'::text, 'git'::text, 'none'::text])))
 );
 
-CREATE TABLE casq.lives (
-    life integer NOT NULL,
-    id uuid NOT NULL DEFAULT gen_random_uuid(),
-    system_identifier bigint NOT NULL,
-    timeline integer NOT NULL,
-    began_tick bigint NOT NULL,
-    began_lsn pg_lsn NOT NULL,
-    began_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
-    CONSTRAINT lives_pkey PRIMARY KEY (life),
-    CONSTRAINT lives_life_check CHECK ((life > 0))
-);
-
 CREATE TABLE casq.processes (
     id uuid NOT NULL,
     host text NOT NULL,
@@ -196,7 +184,7 @@ CREATE TABLE casq.reconcile_counts (
     run bigint NOT NULL,
     kind text COLLATE "C" NOT NULL,
     unlisted boolean NOT NULL DEFAULT false,
-    looked_at bigint NOT NULL DEFAULT 0,
+    examined bigint NOT NULL DEFAULT 0,
     created bigint NOT NULL DEFAULT 0,
     adopted bigint NOT NULL DEFAULT 0,
     changed bigint NOT NULL DEFAULT 0,
@@ -230,9 +218,9 @@ CREATE TABLE casq.reconcile_runs (
     remove_orphans boolean NOT NULL DEFAULT false,
     lost_since timestamp with time zone,
     allow_remove bigint NOT NULL DEFAULT 0,
-    beyond_life integer,
+    beyond_timeline integer,
     beyond_tick bigint,
-    at_life integer,
+    at_timeline integer,
     at_tick bigint,
     requested_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
     not_before timestamp with time zone,
@@ -240,11 +228,11 @@ CREATE TABLE casq.reconcile_runs (
     finished_at timestamp with time zone,
     process uuid,
     waiting text,
-    phase text NOT NULL DEFAULT 'things'::text,
+    phase text NOT NULL DEFAULT 'resources'::text,
     at_kind text COLLATE "C",
     after_key text COLLATE "C",
     CONSTRAINT reconcile_runs_pkey PRIMARY KEY (id),
-    CONSTRAINT reconcile_phase_is_known CHECK ((phase = ANY (ARRAY['things'::text, 'rows'::text, 'staging'::text, 'walk'::text]))),
+    CONSTRAINT reconcile_phase_is_known CHECK ((phase = ANY (ARRAY['resources'::text, 'rows'::text, 'staging'::text, 'walk'::text]))),
     CONSTRAINT reconcile_progress_is_whole CHECK (((after_key IS NULL) OR (at_kind IS NOT NULL))),
     CONSTRAINT reconcile_reason_is_known CHECK ((reason = ANY (ARRAY['asked'::text, 'scheduled'::text, 'lost'::text, 'pruned'::text, 'failover'::text, 'selected'::text])))
 );
@@ -284,7 +272,7 @@ CREATE TABLE casq.registry (
     kind text COLLATE "C" NOT NULL,
     resource_id text COLLATE "C" NOT NULL,
     version bigint NOT NULL DEFAULT nextval('casq.registry_version'::regclass),
-    life integer NOT NULL,
+    timeline integer NOT NULL,
     event_id bigint NOT NULL,
     tick bigint NOT NULL,
     deleted_at timestamp with time zone,
@@ -319,7 +307,7 @@ CREATE TABLE casq.registry (
 
 CREATE TABLE casq.registry_floors (
     kind text COLLATE "C" NOT NULL,
-    life integer NOT NULL,
+    timeline integer NOT NULL,
     tick bigint NOT NULL,
     CONSTRAINT registry_floors_pkey PRIMARY KEY (kind)
 );
@@ -336,7 +324,7 @@ CREATE TABLE casq.scans (
     last_scope text COLLATE "C",
     scope_order text,
     requested_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
-    floor_life integer NOT NULL,
+    floor_timeline integer NOT NULL,
     floor_tick bigint NOT NULL,
     token uuid,
     process uuid,
@@ -346,9 +334,9 @@ CREATE TABLE casq.scans (
     started_at timestamp with time zone,
     generation integer,
     host text,
-    life integer,
+    timeline integer,
     tick bigint,
-    mark uuid,
+    nonce uuid,
     xids xid8[],
     scanned_rows bigint,
     scanned_at timestamp with time zone,
@@ -389,16 +377,28 @@ CREATE TABLE casq.targets (
 
 CREATE TABLE casq.ticks (
     id bigint NOT NULL,
-    mark uuid NOT NULL DEFAULT gen_random_uuid(),
-    life integer NOT NULL,
+    nonce uuid NOT NULL DEFAULT gen_random_uuid(),
+    timeline integer NOT NULL,
     snapshot pg_snapshot NOT NULL,
     low_id bigint NOT NULL,
     high_id bigint NOT NULL,
     lsn pg_lsn NOT NULL,
     taken_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT ticks_pkey PRIMARY KEY (id),
-    CONSTRAINT ticks_life_fkey FOREIGN KEY (life) REFERENCES casq.lives(life),
+    CONSTRAINT ticks_timeline_fkey FOREIGN KEY (timeline) REFERENCES casq.timelines(timeline),
     CONSTRAINT ticks_id_check CHECK ((id >= 0))
+);
+
+CREATE TABLE casq.timelines (
+    timeline integer NOT NULL,
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    system_identifier bigint NOT NULL,
+    server_timeline integer NOT NULL,
+    began_tick bigint NOT NULL,
+    began_lsn pg_lsn NOT NULL,
+    began_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT timelines_pkey PRIMARY KEY (timeline),
+    CONSTRAINT timelines_timeline_check CHECK ((timeline > 0))
 );
 
 CREATE TABLE casq.tracked (
@@ -444,7 +444,7 @@ CREATE INDEX scans_parts ON casq.scans USING btree (part_of) WHERE (part_of IS N
 CREATE VIEW casq.counter_status AS
  SELECT s.shard,
     s.epoch,
-    s.life,
+    s.timeline,
     s.tick,
     s.page,
     s.moved_at,
@@ -499,8 +499,8 @@ CREATE VIEW casq.cursor_status AS
             a.state_change
            FROM pg_stat_get_activity(COALESCE(c.backend_pid, 0)) a(datid, pid, usesysid, application_name, state, query, wait_event_type, wait_event, xact_start, query_start, backend_start, state_change, client_addr, client_hostname, client_port, backend_xid, backend_xmin, backend_type, ssl, sslversion, sslcipher, sslbits, ssl_client_dn, ssl_client_serial, ssl_issuer_dn, gss_auth, gss_princ, gss_enc, leader_pid, query_id)
           WHERE ((a.backend_start = c.backend_start) OR (a.backend_start IS NULL))) session ON (true))
-     LEFT JOIN casq.ticks at ON (((at.id = c.tick) AND (at.mark = c.mark))))
-     LEFT JOIN casq.ticks target ON (((target.id = c.to_tick) AND (target.mark = c.to_mark))))
+     LEFT JOIN casq.ticks at ON (((at.id = c.tick) AND (at.nonce = c.nonce))))
+     LEFT JOIN casq.ticks target ON (((target.id = c.to_tick) AND (target.nonce = c.to_nonce))))
      LEFT JOIN LATERAL ( SELECT count(*) AS events,
             min(e.occurred_at) AS oldest
            FROM casq.events e
@@ -526,7 +526,7 @@ CREATE VIEW casq.reconcile_report AS
     r.finished_at,
     c.kind,
     c.unlisted,
-    c.looked_at,
+    c.examined,
     c.created,
     c.adopted,
     c.changed,
@@ -565,9 +565,9 @@ CREATE VIEW casq.refresh_status AS
     r.drift_size,
     r.drift_items,
     s.floor_tick,
-    s.life AS scan_life,
+    s.timeline AS scan_timeline,
     s.tick AS scan_tick,
-    s.mark AS scan_mark,
+    s.nonce AS scan_nonce,
     s.xids AS scan_xids,
     r.reason,
     r.scan,
@@ -637,8 +637,8 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('casq.tick', 0));
     DELETE FROM casq.ticks;
     DELETE FROM casq.events;
-    INSERT INTO casq.lives (life, system_identifier, timeline, began_tick, began_lsn)
-    SELECT coalesce((SELECT max(l.life) FROM casq.lives AS l), 0) + 1, c.system_identifier,
+    INSERT INTO casq.timelines (timeline, system_identifier, server_timeline, began_tick, began_lsn)
+    SELECT coalesce((SELECT max(l.timeline) FROM casq.timelines AS l), 0) + 1, c.system_identifier,
            ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer,
            0, pg_current_wal_insert_lsn()
     FROM pg_control_system() AS c;
@@ -732,10 +732,10 @@ CREATE OR REPLACE FUNCTION casq.ask_recount(kind text)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     WITH asked AS (
-        INSERT INTO casq.scans (kind, whole, compare, floor_life, floor_tick)
-        SELECT t.kind, true, false, coalesce(newest.life, 1), coalesce(newest.id, 0)
+        INSERT INTO casq.scans (kind, whole, compare, floor_timeline, floor_tick)
+        SELECT t.kind, true, false, coalesce(newest.timeline, 1), coalesce(newest.id, 0)
         FROM casq.tracked AS t
-        LEFT JOIN LATERAL (SELECT k.life, k.id FROM casq.ticks AS k ORDER BY k.id DESC LIMIT 1) AS newest ON true
+        LEFT JOIN LATERAL (SELECT k.timeline, k.id FROM casq.ticks AS k ORDER BY k.id DESC LIMIT 1) AS newest ON true
         WHERE t.kind = ask_recount.kind AND t.scope_column IS NOT NULL
           AND NOT EXISTS (SELECT FROM casq.scans AS s
                           WHERE s.kind = t.kind AND s.whole AND NOT s.compare AND s.part IS NULL
@@ -1076,7 +1076,7 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Track its table with casq.track(...).';
     END IF;
     IF cardinality(scopes) > 0 AND t.scope_column IS NULL THEN
-        RAISE EXCEPTION 'casq: kind % has no scope column, its things cannot be told apart by scope', quote_literal(kind)
+        RAISE EXCEPTION 'casq: kind % has no scope column, its resources cannot be told apart by scope', quote_literal(kind)
             USING ERRCODE = 'invalid_parameter_value',
                   HINT = 'Track the table again with scope_column => ''...'', or select all or none of the kind.';
     END IF;
@@ -1206,8 +1206,8 @@ BEGIN
     END IF;
     SELECT count(*) INTO unread
     FROM casq.cursors AS c
-    JOIN casq.ticks AS at ON at.id = c.tick AND at.mark = c.mark
-    LEFT JOIN casq.ticks AS target ON target.id = c.to_tick AND target.mark = c.to_mark
+    JOIN casq.ticks AS at ON at.id = c.tick AND at.nonce = c.nonce
+    LEFT JOIN casq.ticks AS target ON target.id = c.to_tick AND target.nonce = c.to_nonce
     JOIN casq.events AS e ON e.kind = drop_kind.kind
         AND (e.xid >= pg_snapshot_xmax(at.snapshot) OR e.xid = ANY (ARRAY(SELECT pg_snapshot_xip(at.snapshot))))
         AND (target.id IS NULL OR e.id > c.page OR NOT pg_visible_in_snapshot(e.xid, target.snapshot))
@@ -1479,10 +1479,10 @@ BEGIN
     END IF;
     -- What is forgotten here nothing else tells from what is new: a page of the source
     -- that is older than this is not to be believed if the kind should be defined again.
-    INSERT INTO casq.registry_floors AS f (kind, life, tick)
-    SELECT OLD.kind, c.life, greatest(c.tick, c.to_tick) FROM casq.cursors AS c WHERE c.name = 'registry'
-    ON CONFLICT ON CONSTRAINT registry_floors_pkey DO UPDATE SET life = excluded.life, tick = excluded.tick
-    WHERE (f.life, f.tick) < (excluded.life, excluded.tick);
+    INSERT INTO casq.registry_floors AS f (kind, timeline, tick)
+    SELECT OLD.kind, c.timeline, greatest(c.tick, c.to_tick) FROM casq.cursors AS c WHERE c.name = 'registry'
+    ON CONFLICT ON CONSTRAINT registry_floors_pkey DO UPDATE SET timeline = excluded.timeline, tick = excluded.tick
+    WHERE (f.timeline, f.tick) < (excluded.timeline, excluded.tick);
     DELETE FROM casq.registry AS t WHERE t.kind = OLD.kind;
     DELETE FROM casq.selections AS s WHERE s.kind = OLD.kind;
     DELETE FROM casq.event_failures AS e WHERE e.kind = OLD.kind;
@@ -1735,7 +1735,7 @@ AS $function$
     SELECT members.relation UNION SELECT relid FROM pg_partition_tree(members.relation)
 $function$;
 
-CREATE OR REPLACE FUNCTION casq.newest_tick(OUT life integer, OUT life_id uuid, OUT tick bigint)
+CREATE OR REPLACE FUNCTION casq.newest_tick(OUT timeline integer, OUT timeline_id uuid, OUT tick bigint)
  RETURNS record
  LANGUAGE sql
  STABLE
@@ -1743,7 +1743,7 @@ CREATE OR REPLACE FUNCTION casq.newest_tick(OUT life integer, OUT life_id uuid, 
  SET enable_seqscan TO 'off'
  SET enable_sort TO 'off'
 AS $function$
-    SELECT l.life, l.id, t.id FROM casq.ticks AS t JOIN casq.lives AS l ON l.life = t.life
+    SELECT l.timeline, l.id, t.id FROM casq.ticks AS t JOIN casq.timelines AS l ON l.timeline = t.timeline
     ORDER BY t.id DESC LIMIT 1
 $function$;
 
@@ -1759,7 +1759,7 @@ BEGIN
     UPDATE casq.counter_kinds AS k SET complete = false, generation = generation + 1, since = clock_timestamp() WHERE k.kind = t.kind;
     PERFORM casq.ask_recount(t.kind);
     INSERT INTO casq.reconcile_runs (kind, reason)
-    SELECT t.kind, 'asked' FROM casq.cursors AS c JOIN casq.lives AS l ON l.life = c.life AND l.id = c.life_id WHERE c.name = 'registry';
+    SELECT t.kind, 'asked' FROM casq.cursors AS c JOIN casq.timelines AS l ON l.timeline = c.timeline AND l.id = c.timeline_id WHERE c.name = 'registry';
     RETURN format('casq: a column of %s that kind %s tells of got new values without an event;'
         ' it is recounted and compared here, other sites need enqueue reconcile --kind %s', t.relation, t.kind, t.kind);
 END $function$;
@@ -1771,12 +1771,12 @@ CREATE OR REPLACE FUNCTION casq.oldest_needed_tick(retention interval)
 AS $function$
     SELECT least(
         (SELECT min(t.id) FROM casq.cursors AS c
-         JOIN casq.ticks AS t ON t.id = c.tick AND t.mark = c.mark),
+         JOIN casq.ticks AS t ON t.id = c.tick AND t.nonce = c.nonce),
         (SELECT min(t.id) FROM casq.followers AS f
-         JOIN casq.ticks AS t ON t.id = f.tick AND t.mark = f.mark
+         JOIN casq.ticks AS t ON t.id = f.tick AND t.nonce = f.nonce
          WHERE f.reported_at > clock_timestamp() - oldest_needed_tick.retention),
         (SELECT min(t.id) FROM casq.counter_shards AS s
-         JOIN casq.ticks AS t ON t.id = s.tick AND t.mark = s.mark
+         JOIN casq.ticks AS t ON t.id = s.tick AND t.nonce = s.nonce
          WHERE EXISTS (SELECT FROM casq.tracked WHERE scope_column IS NOT NULL)),
         (SELECT min(s.floor_tick) FROM casq.scans AS s
          WHERE s.finished_at IS NULL AND s.token IS NOT NULL
@@ -1862,24 +1862,6 @@ BEGIN
     ) AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation);
 END $function$;
 
-CREATE OR REPLACE FUNCTION casq.on_life()
- RETURNS trigger
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-BEGIN
-    IF EXISTS (SELECT FROM casq.cursors AS c JOIN casq.lives AS l ON l.life = c.life AND l.id = c.life_id
-               WHERE c.name = 'registry' AND l.life < NEW.life)
-    THEN
-        INSERT INTO casq.reconcile_runs (reason, walk, lost_since, at_life, at_tick)
-        -- A tick that is there was committed before all that was lost.
-        SELECT 'failover', true, coalesce((SELECT t.taken_at FROM casq.ticks AS t ORDER BY t.id DESC LIMIT 1), to_timestamp(0)),
-               NEW.life, NEW.began_tick;
-    END IF;
-    RETURN NULL;
-END $function$;
-
 CREATE OR REPLACE FUNCTION casq.on_rewrite()
  RETURNS event_trigger
  LANGUAGE plpgsql
@@ -1902,6 +1884,24 @@ BEGIN
                   ' Then enqueue reconcile --kind %s, here and at each site that follows. Alter other columns by a command of their own.', t.relation, t.kind);
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.on_timeline()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF EXISTS (SELECT FROM casq.cursors AS c JOIN casq.timelines AS l ON l.timeline = c.timeline AND l.id = c.timeline_id
+               WHERE c.name = 'registry' AND l.timeline < NEW.timeline)
+    THEN
+        INSERT INTO casq.reconcile_runs (reason, walk, lost_since, at_timeline, at_tick)
+        -- A tick that is there was committed before all that was lost.
+        SELECT 'failover', true, coalesce((SELECT t.taken_at FROM casq.ticks AS t ORDER BY t.id DESC LIMIT 1), to_timestamp(0)),
+               NEW.timeline, NEW.began_tick;
+    END IF;
+    RETURN NULL;
+END $function$;
+
 CREATE OR REPLACE FUNCTION casq.owner()
  RETURNS oid
  LANGUAGE sql
@@ -1918,8 +1918,8 @@ CREATE OR REPLACE FUNCTION casq.privileges()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     VALUES ('follower', 'USAGE ON SCHEMA casq'),
-           ('follower', 'SELECT ON casq.events, casq.ticks, casq.lives, casq.kinds, casq.migration_version'),
-           ('follower', 'EXECUTE ON FUNCTION casq.things, casq.things_of, casq.things_missing, casq.check_scopes, casq.report_follower'),
+           ('follower', 'SELECT ON casq.events, casq.ticks, casq.timelines, casq.kinds, casq.migration_version'),
+           ('follower', 'EXECUTE ON FUNCTION casq.resources, casq.resources_of, casq.resources_missing, casq.check_scopes, casq.report_follower'),
            ('application', 'USAGE ON SCHEMA casq'),
            ('application', 'SELECT ON casq.kinds, casq.statistics, casq.counter_status'),
            ('application', 'SELECT (id) ON casq.events'),
@@ -1932,7 +1932,7 @@ AS $function$
                ' casq.reconcile_runs, casq.reconcile_counts, casq.reconcile_orphans, casq.selections,'
                ' casq.counter_shards, casq.counters, casq.scans, casq.refreshes'),
            ('operator', 'INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA river'),
-           ('operator', 'INSERT ON casq.ticks, casq.lives'),
+           ('operator', 'INSERT ON casq.ticks, casq.timelines'),
            ('operator', 'EXECUTE ON ALL FUNCTIONS IN SCHEMA casq, river')
 $function$;
 
@@ -2173,7 +2173,7 @@ AS $function$
     ORDER BY t.kind
 $function$;
 
-CREATE OR REPLACE FUNCTION casq.report_follower(name text, tick bigint, mark uuid)
+CREATE OR REPLACE FUNCTION casq.report_follower(name text, tick bigint, nonce uuid)
  RETURNS boolean
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -2187,12 +2187,146 @@ BEGIN
             USING ERRCODE = 'configuration_limit_exceeded',
                   HINT = 'SELECT * FROM casq.followers; those that do not come back: SELECT casq.forget_follower(''...'').';
     END IF;
-    INSERT INTO casq.followers AS f (name, tick, mark)
-    VALUES (report_follower.name, report_follower.tick, report_follower.mark)
+    INSERT INTO casq.followers AS f (name, tick, nonce)
+    VALUES (report_follower.name, report_follower.tick, report_follower.nonce)
     ON CONFLICT ON CONSTRAINT followers_pkey DO UPDATE
-    SET tick = excluded.tick, mark = excluded.mark, reported_at = excluded.reported_at;
+    SET tick = excluded.tick, nonce = excluded.nonce, reported_at = excluded.reported_at;
     RETURN EXISTS (SELECT FROM casq.ticks AS t
-                   WHERE t.id = report_follower.tick AND t.mark = report_follower.mark);
+                   WHERE t.id = report_follower.tick AND t.nonce = report_follower.nonce);
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.resources(kind text, after text, page_size integer, selected text[], most_bytes bigint DEFAULT 4194304, OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT last_key text, OUT timeline integer, OUT timeline_id uuid, OUT tick bigint)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET row_security TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+ SET jit TO 'off'
+ SET "TimeZone" TO 'UTC'
+ SET "DateStyle" TO 'ISO'
+ SET "IntervalStyle" TO 'postgres'
+ SET bytea_output TO 'hex'
+ SET extra_float_digits TO '1'
+ SET lc_monetary TO 'C'
+AS $function$
+DECLARE
+    t casq.tracked;
+    s casq.track_sql;
+    k record;
+    w record;
+    bytes bigint := 0;
+BEGIN
+    SELECT n.timeline, n.timeline_id, n.tick INTO timeline, timeline_id, tick FROM casq.newest_tick() AS n;
+    SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = resources.kind;
+    listed := FOUND OR selected IS NOT DISTINCT FROM '{}';
+    IF NOT listed OR selected = '{}' THEN
+        RETURN;
+    END IF;
+    s := casq.track_sql(t);
+    k := casq.key_sql(t, s);
+    FOR w IN EXECUTE format('SELECT w.key, w.scope, w.wanted, CASE WHEN w.wanted THEN w.payload END AS payload'
+        ' FROM (SELECT %s::text AS key, (%s)::text AS payload, %s AS scope, coalesce(%s, false) AS wanted FROM %s AS r WHERE %s ORDER BY %s LIMIT $2) AS w',
+        s.key, s.payload, s.scope, casq.scope_condition(t, s, selected, '$3'), s.root,
+        CASE WHEN after IS NULL THEN 'true' ELSE k.beyond END, k.ordered)
+    USING after, page_size, selected LOOP
+        last_key := w.key;
+        CONTINUE WHEN NOT w.wanted;
+        keys := array_append(keys, w.key);
+        payloads := array_append(payloads, w.payload);
+        scopes := array_append(scopes, w.scope);
+        bytes := bytes + octet_length(w.key) + octet_length(w.payload);
+        EXIT WHEN bytes >= most_bytes;
+    END LOOP;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.resources_missing(kind text, asked text[], selected text[], OUT listed boolean, OUT keys text[], OUT timeline integer, OUT timeline_id uuid, OUT tick bigint)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET row_security TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+DECLARE
+    t casq.tracked;
+    s casq.track_sql;
+    k record;
+BEGIN
+    SELECT n.timeline, n.timeline_id, n.tick INTO timeline, timeline_id, tick FROM casq.newest_tick() AS n;
+    IF selected = '{}' THEN
+        listed := true;
+        keys := asked;
+        RETURN;
+    END IF;
+    SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = resources_missing.kind;
+    listed := FOUND;
+    IF NOT listed THEN
+        RETURN;
+    END IF;
+    s := casq.track_sql(t);
+    k := casq.key_sql(t, s);
+    EXECUTE format('SELECT array_agg(w.key) FROM unnest($1) AS w (key)'
+        ' CROSS JOIN LATERAL (SELECT %s AS key) AS c'
+        ' LEFT JOIN LATERAL (SELECT %s AS wanted FROM %s AS r WHERE %s LIMIT 1) AS found ON true'
+        ' WHERE found.wanted IS NOT TRUE',
+        k.typed, casq.scope_condition(t, s, selected, '$2'), s.root, k.present)
+    INTO keys USING asked, selected;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.resources_of(kind text, asked text[], selected text[], most_bytes bigint DEFAULT 4194304, OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT looked integer, OUT timeline integer, OUT timeline_id uuid, OUT tick bigint)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET row_security TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
+ SET "TimeZone" TO 'UTC'
+ SET "DateStyle" TO 'ISO'
+ SET "IntervalStyle" TO 'postgres'
+ SET bytea_output TO 'hex'
+ SET extra_float_digits TO '1'
+ SET lc_monetary TO 'C'
+AS $function$
+DECLARE
+    t casq.tracked;
+    s casq.track_sql;
+    k record;
+    w record;
+    bytes bigint := 0;
+BEGIN
+    SELECT n.timeline, n.timeline_id, n.tick INTO timeline, timeline_id, tick FROM casq.newest_tick() AS n;
+    looked := coalesce(cardinality(asked), 0);
+    SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = resources_of.kind;
+    listed := FOUND OR selected IS NOT DISTINCT FROM '{}';
+    IF NOT listed OR selected = '{}' THEN
+        RETURN;
+    END IF;
+    s := casq.track_sql(t);
+    k := casq.key_sql(t, s);
+    -- LIMIT keeps the planner from turning the look-ups into a join over all: they are
+    -- made key by key, in the order of the keys.
+    FOR w IN EXECUTE format('SELECT w.n, w.key, found.payload, found.scope FROM unnest($1) WITH ORDINALITY AS w (key, n)'
+        ' CROSS JOIN LATERAL (SELECT %s AS key) AS c'
+        ' CROSS JOIN LATERAL (SELECT (%s)::text AS payload, %s AS scope, %s AS wanted FROM %s AS r WHERE %s LIMIT 1) AS found'
+        ' WHERE found.wanted',
+        k.typed, s.payload, s.scope, casq.scope_condition(t, s, selected, '$2'), s.root, k.present)
+    USING asked, selected LOOP
+        keys := array_append(keys, w.key);
+        payloads := array_append(payloads, w.payload);
+        scopes := array_append(scopes, w.scope);
+        bytes := bytes + octet_length(w.key) + octet_length(w.payload);
+        IF bytes >= most_bytes THEN
+            looked := w.n;
+            EXIT;
+        END IF;
+    END LOOP;
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.revoke_from(role regrole, what text)
@@ -2411,140 +2545,6 @@ AS $function$
     FROM casq.base_type(type) AS b
 $function$;
 
-CREATE OR REPLACE FUNCTION casq.things(kind text, after text, page_size integer, selected text[], most_bytes bigint DEFAULT 4194304, OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT last_key text, OUT life integer, OUT life_id uuid, OUT tick bigint)
- RETURNS record
- LANGUAGE plpgsql
- STABLE SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
- SET row_security TO 'off'
- SET enable_seqscan TO 'off'
- SET enable_bitmapscan TO 'off'
- SET enable_sort TO 'off'
- SET jit TO 'off'
- SET "TimeZone" TO 'UTC'
- SET "DateStyle" TO 'ISO'
- SET "IntervalStyle" TO 'postgres'
- SET bytea_output TO 'hex'
- SET extra_float_digits TO '1'
- SET lc_monetary TO 'C'
-AS $function$
-DECLARE
-    t casq.tracked;
-    s casq.track_sql;
-    k record;
-    w record;
-    bytes bigint := 0;
-BEGIN
-    SELECT n.life, n.life_id, n.tick INTO life, life_id, tick FROM casq.newest_tick() AS n;
-    SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = things.kind;
-    listed := FOUND OR selected IS NOT DISTINCT FROM '{}';
-    IF NOT listed OR selected = '{}' THEN
-        RETURN;
-    END IF;
-    s := casq.track_sql(t);
-    k := casq.key_sql(t, s);
-    FOR w IN EXECUTE format('SELECT w.key, w.scope, w.wanted, CASE WHEN w.wanted THEN w.payload END AS payload'
-        ' FROM (SELECT %s::text AS key, (%s)::text AS payload, %s AS scope, coalesce(%s, false) AS wanted FROM %s AS r WHERE %s ORDER BY %s LIMIT $2) AS w',
-        s.key, s.payload, s.scope, casq.scope_condition(t, s, selected, '$3'), s.root,
-        CASE WHEN after IS NULL THEN 'true' ELSE k.beyond END, k.ordered)
-    USING after, page_size, selected LOOP
-        last_key := w.key;
-        CONTINUE WHEN NOT w.wanted;
-        keys := array_append(keys, w.key);
-        payloads := array_append(payloads, w.payload);
-        scopes := array_append(scopes, w.scope);
-        bytes := bytes + octet_length(w.key) + octet_length(w.payload);
-        EXIT WHEN bytes >= most_bytes;
-    END LOOP;
-END $function$;
-
-CREATE OR REPLACE FUNCTION casq.things_missing(kind text, asked text[], selected text[], OUT listed boolean, OUT keys text[], OUT life integer, OUT life_id uuid, OUT tick bigint)
- RETURNS record
- LANGUAGE plpgsql
- STABLE SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
- SET row_security TO 'off'
- SET enable_seqscan TO 'off'
- SET enable_bitmapscan TO 'off'
- SET jit TO 'off'
-AS $function$
-DECLARE
-    t casq.tracked;
-    s casq.track_sql;
-    k record;
-BEGIN
-    SELECT n.life, n.life_id, n.tick INTO life, life_id, tick FROM casq.newest_tick() AS n;
-    IF selected = '{}' THEN
-        listed := true;
-        keys := asked;
-        RETURN;
-    END IF;
-    SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = things_missing.kind;
-    listed := FOUND;
-    IF NOT listed THEN
-        RETURN;
-    END IF;
-    s := casq.track_sql(t);
-    k := casq.key_sql(t, s);
-    EXECUTE format('SELECT array_agg(w.key) FROM unnest($1) AS w (key)'
-        ' CROSS JOIN LATERAL (SELECT %s AS key) AS c'
-        ' LEFT JOIN LATERAL (SELECT %s AS wanted FROM %s AS r WHERE %s LIMIT 1) AS found ON true'
-        ' WHERE found.wanted IS NOT TRUE',
-        k.typed, casq.scope_condition(t, s, selected, '$2'), s.root, k.present)
-    INTO keys USING asked, selected;
-END $function$;
-
-CREATE OR REPLACE FUNCTION casq.things_of(kind text, asked text[], selected text[], most_bytes bigint DEFAULT 4194304, OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT looked integer, OUT life integer, OUT life_id uuid, OUT tick bigint)
- RETURNS record
- LANGUAGE plpgsql
- STABLE SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
- SET row_security TO 'off'
- SET enable_seqscan TO 'off'
- SET enable_bitmapscan TO 'off'
- SET jit TO 'off'
- SET "TimeZone" TO 'UTC'
- SET "DateStyle" TO 'ISO'
- SET "IntervalStyle" TO 'postgres'
- SET bytea_output TO 'hex'
- SET extra_float_digits TO '1'
- SET lc_monetary TO 'C'
-AS $function$
-DECLARE
-    t casq.tracked;
-    s casq.track_sql;
-    k record;
-    w record;
-    bytes bigint := 0;
-BEGIN
-    SELECT n.life, n.life_id, n.tick INTO life, life_id, tick FROM casq.newest_tick() AS n;
-    looked := coalesce(cardinality(asked), 0);
-    SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = things_of.kind;
-    listed := FOUND OR selected IS NOT DISTINCT FROM '{}';
-    IF NOT listed OR selected = '{}' THEN
-        RETURN;
-    END IF;
-    s := casq.track_sql(t);
-    k := casq.key_sql(t, s);
-    -- LIMIT keeps the planner from turning the look-ups into a join over all: they are
-    -- made key by key, in the order of the keys.
-    FOR w IN EXECUTE format('SELECT w.n, w.key, found.payload, found.scope FROM unnest($1) WITH ORDINALITY AS w (key, n)'
-        ' CROSS JOIN LATERAL (SELECT %s AS key) AS c'
-        ' CROSS JOIN LATERAL (SELECT (%s)::text AS payload, %s AS scope, %s AS wanted FROM %s AS r WHERE %s LIMIT 1) AS found'
-        ' WHERE found.wanted',
-        k.typed, s.payload, s.scope, casq.scope_condition(t, s, selected, '$2'), s.root, k.present)
-    USING asked, selected LOOP
-        keys := array_append(keys, w.key);
-        payloads := array_append(payloads, w.payload);
-        scopes := array_append(scopes, w.scope);
-        bytes := bytes + octet_length(w.key) + octet_length(w.payload);
-        IF bytes >= most_bytes THEN
-            looked := w.n;
-            EXIT;
-        END IF;
-    END LOOP;
-END $function$;
-
 CREATE OR REPLACE FUNCTION casq.tick(force boolean DEFAULT false)
  RETURNS bigint
  LANGUAGE plpgsql
@@ -2552,7 +2552,7 @@ CREATE OR REPLACE FUNCTION casq.tick(force boolean DEFAULT false)
 AS $function$
 DECLARE
     last casq.ticks;
-    newest casq.lives;
+    newest casq.timelines;
     present pg_snapshot;
     present_lsn pg_lsn;
     high bigint;
@@ -2589,9 +2589,9 @@ BEGIN
     SELECT system_identifier INTO cluster FROM pg_control_system();
     -- pg_control_checkpoint() shows a promotion only after the next checkpoint.
     line := ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer;
-    SELECT * INTO newest FROM casq.lives ORDER BY life DESC LIMIT 1;
-    begins := newest.life IS NULL
-        OR (newest.system_identifier, newest.timeline) IS DISTINCT FROM (cluster, line);
+    SELECT * INTO newest FROM casq.timelines ORDER BY timeline DESC LIMIT 1;
+    begins := newest.timeline IS NULL
+        OR (newest.system_identifier, newest.server_timeline) IS DISTINCT FROM (cluster, line);
 
     -- Visible events of transactions to come can only be restored ones.
     IF pg_snapshot_xmin(present) < pg_snapshot_xmin(last.snapshot)
@@ -2615,18 +2615,18 @@ BEGIN
     -- A tick that was seen must not be lost by a crash of this server.
     PERFORM set_config('synchronous_commit', 'on', true);
     IF begins THEN
-        INSERT INTO casq.lives (life, system_identifier, timeline, began_tick, began_lsn)
-        VALUES (coalesce(newest.life, 0) + 1, cluster, line, coalesce(last.id + 1, 0), present_lsn)
+        INSERT INTO casq.timelines (timeline, system_identifier, server_timeline, began_tick, began_lsn)
+        VALUES (coalesce(newest.timeline, 0) + 1, cluster, line, coalesce(last.id + 1, 0), present_lsn)
         RETURNING * INTO newest;
     END IF;
     IF last.id IS NULL THEN
         -- The first tick shows nothing: a reader that starts there reads all.
-        INSERT INTO casq.ticks (id, life, snapshot, low_id, high_id, lsn)
-        VALUES (0, newest.life, '1:1:', 0, 0, '0/0')
+        INSERT INTO casq.ticks (id, timeline, snapshot, low_id, high_id, lsn)
+        VALUES (0, newest.timeline, '1:1:', 0, 0, '0/0')
         RETURNING * INTO last;
     END IF;
-    INSERT INTO casq.ticks (id, life, snapshot, low_id, high_id, lsn)
-    VALUES (last.id + 1, newest.life, present, last.high_id, high, present_lsn);
+    INSERT INTO casq.ticks (id, timeline, snapshot, low_id, high_id, lsn)
+    VALUES (last.id + 1, newest.timeline, present, last.high_id, high, present_lsn);
     RETURN last.id + 1;
 END $function$;
 
@@ -2796,7 +2796,7 @@ BEGIN
     PERFORM casq.check_trusted(t.relation);
     s.root := casq.full_name(t.relation);
     IF base IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype) THEN
-        -- Things are told apart by bytes, whatever the column's collation says.
+        -- Resources are told apart by bytes, whatever the column's collation says.
         SELECT c.* INTO key_collation FROM pg_collation AS c
         WHERE c.oid = (casq.key_index(t.relation, a.attnum)).indcollation[0];
         s.key := format('r.%I::text COLLATE "C"', a.attname);
@@ -3099,13 +3099,13 @@ BEGIN
     END IF;
     SELECT * INTO s FROM casq.registry_status AS t WHERE t.kind = why.kind AND t.resource_id = why.key;
 
-    answer := format('%s %s is %s: version %s was asked for %s ago by event %s of life %s (tick %s)',
+    answer := format('%s %s is %s: version %s was asked for %s ago by event %s of timeline %s (tick %s)',
         r.kind, quote_literal(r.resource_id), s.status, r.version,
-        date_trunc('second', clock_timestamp() - r.queued_at), r.event_id, r.life, r.tick);
+        date_trunc('second', clock_timestamp() - r.queued_at), r.event_id, r.timeline, r.tick);
     IF s.status IN ('synced', 'removed') THEN
         RETURN answer || CASE s.status WHEN 'synced' THEN ' and is in place' ELSE ' and is gone' END
             || coalesce(' since ' || r.verified_at, '') || casq.why_selection(r.kind, r) || casq.why_events(r.kind, r.resource_id)
-            || casq.why_reconcile(r.kind, r.life, r.tick);
+            || casq.why_reconcile(r.kind, r.timeline, r.tick);
     END IF;
     answer := answer || CASE WHEN r.synced_version IS NULL THEN '; nothing is in place'
                              ELSE format('; in place is version %s', r.synced_version) END;
@@ -3164,7 +3164,7 @@ BEGIN
         answer := answer || '; no worker is running that could go on with it';
     END IF;
     RETURN answer || casq.why_selection(r.kind, r) || casq.why_events(r.kind, r.resource_id)
-        || casq.why_reconcile(r.kind, r.life, r.tick);
+        || casq.why_reconcile(r.kind, r.timeline, r.tick);
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.why_events(kind text, key text)
@@ -3174,13 +3174,13 @@ CREATE OR REPLACE FUNCTION casq.why_events(kind text, key text)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     SELECT coalesce((
-        SELECT format('; event %s of life %s could not be applied: %s (enqueue replay looks at the source again)%s',
-            f.event_id, f.life, f.reason, CASE WHEN f.more > 0 THEN format('; and %s more', f.more) END)
+        SELECT format('; event %s of timeline %s could not be applied: %s (enqueue replay looks at the source again)%s',
+            f.event_id, f.timeline, f.reason, CASE WHEN f.more > 0 THEN format('; and %s more', f.more) END)
         FROM (
-            SELECT e.life, e.event_id, e.reason, count(*) OVER () - 1 AS more
+            SELECT e.timeline, e.event_id, e.reason, count(*) OVER () - 1 AS more
             FROM casq.event_failures AS e
             WHERE e.kind = why_events.kind AND e.resource_id = why_events.key AND e.replayed_at IS NULL
-            ORDER BY e.life DESC, e.event_id DESC LIMIT 1
+            ORDER BY e.timeline DESC, e.event_id DESC LIMIT 1
         ) AS f), '')
 $function$;
 
@@ -3213,7 +3213,7 @@ AS $function$
     ) AS f
 $function$;
 
-CREATE OR REPLACE FUNCTION casq.why_reconcile(kind text, life integer, tick bigint)
+CREATE OR REPLACE FUNCTION casq.why_reconcile(kind text, timeline integer, tick bigint)
  RETURNS text
  LANGUAGE sql
  STABLE
@@ -3226,7 +3226,7 @@ AS $function$
         WHERE q.finished_at IS NULL AND NOT q.dry_run
           AND (q.kind IS NULL OR q.kind = why_reconcile.kind)
           AND (q.beyond_tick IS NULL OR why_reconcile.tick IS NULL
-               OR (why_reconcile.life, why_reconcile.tick) > (q.beyond_life, q.beyond_tick))
+               OR (why_reconcile.timeline, why_reconcile.tick) > (q.beyond_timeline, q.beyond_tick))
         ORDER BY q.id LIMIT 1), '')
 $function$;
 
@@ -3264,7 +3264,7 @@ CREATE TRIGGER check_kind BEFORE INSERT OR UPDATE ON casq.kinds FOR EACH ROW EXE
 
 CREATE TRIGGER guard_kind BEFORE DELETE OR UPDATE ON casq.kinds FOR EACH ROW EXECUTE FUNCTION casq.guard_kind();
 
-CREATE TRIGGER on_life AFTER INSERT ON casq.lives FOR EACH ROW EXECUTE FUNCTION casq.on_life();
+CREATE TRIGGER on_timeline AFTER INSERT ON casq.timelines FOR EACH ROW EXECUTE FUNCTION casq.on_timeline();
 
 CREATE TRIGGER counting_begins AFTER INSERT OR DELETE OR UPDATE ON casq.tracked FOR EACH ROW EXECUTE FUNCTION casq.begin_counting();
 
@@ -3305,23 +3305,23 @@ REVOKE ALL ON FUNCTION casq.on_ddl() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.on_drop() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION casq.on_life() FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION casq.on_rewrite() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION casq.report_follower(name text, tick bigint, mark uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION casq.on_timeline() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.report_follower(name text, tick bigint, nonce uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.resources(kind text, after text, page_size integer, selected text[], most_bytes bigint, OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT last_key text, OUT timeline integer, OUT timeline_id uuid, OUT tick bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.resources_missing(kind text, asked text[], selected text[], OUT listed boolean, OUT keys text[], OUT timeline integer, OUT timeline_id uuid, OUT tick bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.resources_of(kind text, asked text[], selected text[], most_bytes bigint, OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT looked integer, OUT timeline integer, OUT timeline_id uuid, OUT tick bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.scopes_of(kind text, parent text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.sum_beyond(kind text, after_scope text, most integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.sum_by_scope(kind text, scopes text[]) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION casq.things(kind text, after text, page_size integer, selected text[], most_bytes bigint, OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT last_key text, OUT life integer, OUT life_id uuid, OUT tick bigint) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION casq.things_missing(kind text, asked text[], selected text[], OUT listed boolean, OUT keys text[], OUT life integer, OUT life_id uuid, OUT tick bigint) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION casq.things_of(kind text, asked text[], selected text[], most_bytes bigint, OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT looked integer, OUT life integer, OUT life_id uuid, OUT tick bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.total(INOUT kind text, parent text, OUT parent_id text, OUT size numeric, OUT items bigint, OUT scopes bigint, OUT exact boolean, OUT as_of_tick bigint, OUT as_of timestamp with time zone) FROM PUBLIC;
 

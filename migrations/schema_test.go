@@ -79,7 +79,7 @@ func schema(t *testing.T) (major int, text string) {
 	var section, definition, last string
 	_, err = pgx.ForEachRow(rows, []any{&section, &definition}, func() error {
 		if section != last {
-			fmt.Fprintf(&out, "\n%s%s\n", sectionMark, section)
+			fmt.Fprintf(&out, "\n%s%s\n", sectionNonce, section)
 			last = section
 		}
 		fmt.Fprintf(&out, "\n%s\n", definition)
@@ -89,13 +89,13 @@ func schema(t *testing.T) (major int, text string) {
 	return major, out.String()
 }
 
-const sectionMark = "---- "
+const sectionNonce = "---- "
 
 // sections splits a schema at its headings; "" is what comes before the first.
 func sections(text string) map[string]string {
 	found, name := make(map[string]string), ""
 	for line := range strings.Lines(text) {
-		if heading, is := strings.CutPrefix(line, sectionMark); is {
+		if heading, is := strings.CutPrefix(line, sectionNonce); is {
 			name = strings.TrimSpace(heading)
 		}
 		found[name] += line

@@ -140,8 +140,8 @@ type counts interface {
 	live(t *testing.T, project int64) int64
 }
 
-// settle brings all to an end, and checks what everybody sees.
-func settle(t *testing.T, r counts, want map[int64]int64) {
+// quiesce brings all to an end, and checks what everybody sees.
+func quiesce(t *testing.T, r counts, want map[int64]int64) {
 	t.Helper()
 	r.arrive(t)
 	for _, project := range slices.Sorted(maps.Keys(want)) {
@@ -439,21 +439,21 @@ func (o *ours) live(t *testing.T, project int64) int64 {
 	return v.Size.Int64()
 }
 
-// settleReal is settleValues, and no recount has failed or is left.
-func (o *ours) settleReal(t *testing.T, projects ...int64) {
+// quiesceReal is quiesceValues, and no recount has failed or is left.
+func (o *ours) quiesceReal(t *testing.T, projects ...int64) {
 	t.Helper()
-	o.settleValues(t, projects...)
+	o.quiesceValues(t, projects...)
 	o.wantDone(t)
 }
 
-// settleValues is settle with what the table says.
-func (o *ours) settleValues(t *testing.T, projects ...int64) {
+// quiesceValues is quiesce with what the table says.
+func (o *ours) quiesceValues(t *testing.T, projects ...int64) {
 	t.Helper()
 	want := map[int64]int64{}
 	for _, project := range projects {
 		want[project] = o.real(t, project)
 	}
-	settle(t, o, want)
+	quiesce(t, o, want)
 	for _, project := range projects {
 		items := o.count(t, "SELECT count(*) FROM artifacts WHERE project = $1", project)
 		got := o.count(t, "SELECT coalesce(sum(items), 0)::bigint FROM casq.statistics WHERE scope_id = $1", strconv.FormatInt(project, 10))

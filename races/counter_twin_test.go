@@ -168,7 +168,7 @@ func (c countRace) run(t *testing.T) {
 			for _, project := range c.projects {
 				want[project] = s.real(t, project)
 			}
-			settle(t, twin, want)
+			quiesce(t, twin, want)
 		})
 	}
 	t.Run(ours, func(t *testing.T) {
@@ -176,7 +176,7 @@ func (c countRace) run(t *testing.T) {
 		s := newCounterSite(t)
 		o := s.ours(t)
 		c.play(t, s, o)
-		o.settleReal(t, c.projects...)
+		o.quiesceReal(t, c.projects...)
 	})
 }
 
@@ -184,7 +184,7 @@ func (c countRace) run(t *testing.T) {
 func (c countRace) wrong(t *testing.T, s *counterSite, twin *published, values map[int64]int64) {
 	t.Helper()
 	c.play(t, s, twin)
-	settle(t, twin, values)
+	quiesce(t, twin, values)
 	for project, value := range values {
 		if value == s.real(t, project) {
 			t.Errorf("project %d: %d is what there is", project, value)

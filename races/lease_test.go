@@ -59,10 +59,10 @@ func (s *leaseSite) leased(t *testing.T, lease time.Duration) cursor.Config {
 	return cfg
 }
 
-// put commits an event for each thing, and has a tick show them.
-func (s *leaseSite) put(t *testing.T, things ...string) {
+// put commits an event for each resource, and has a tick show them.
+func (s *leaseSite) put(t *testing.T, resources ...string) {
 	t.Helper()
-	s.write(t, things...)
+	s.write(t, resources...)
 	s.tick(t)
 }
 
@@ -216,7 +216,7 @@ func (s *leaseSite) naiveHolder(t *testing.T) *naiveHolder {
 func (n *naiveHolder) batch(t *testing.T) {
 	t.Helper()
 	p := n.s.logSite.start(t)
-	if err := n.s.pool.QueryRow(t.Context(), "SELECT c.tick, t.mark FROM naive_cursor AS c JOIN casq.ticks AS t ON t.id = c.tick").Scan(&p.Tick, &p.Mark); err != nil {
+	if err := n.s.pool.QueryRow(t.Context(), "SELECT c.tick, t.nonce FROM naive_cursor AS c JOIN casq.ticks AS t ON t.id = c.tick").Scan(&p.Tick, &p.Nonce); err != nil {
 		t.Fatal(err)
 	}
 	batch, err := eventlog.NewReader(n.s.pool, 0).Next(t.Context(), p)

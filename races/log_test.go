@@ -42,21 +42,21 @@ func logSiteAt(t *testing.T, databaseURL string) *logSite {
 	query.Set("pool_max_conns", "30") // for the transactions that stay open
 	u.RawQuery = query.Encode()
 	s := &logSite{url: databaseURL, pool: testdb.Pool(t, u.String())}
-	execute(t, s.pool, `SELECT casq.define_kind('thing', 'none');
-		CREATE TABLE applied (n bigint GENERATED ALWAYS AS IDENTITY, id bigint, thing text)`)
+	execute(t, s.pool, `SELECT casq.define_kind('resource', 'none');
+		CREATE TABLE applied (n bigint GENERATED ALWAYS AS IDENTITY, id bigint, resource text)`)
 	return s
 }
 
-// begin opens a transaction that has appended an event for each thing.
-func (s *logSite) begin(t *testing.T, things ...string) pgx.Tx {
+// begin opens a transaction that has appended an event for each resource.
+func (s *logSite) begin(t *testing.T, resources ...string) pgx.Tx {
 	t.Helper()
 	tx, err := s.pool.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { tx.Rollback(context.Background()) })
-	for _, thing := range things {
-		_, err := eventlog.Append(t.Context(), tx, eventlog.Event{Kind: "thing", ResourceID: thing, Op: eventlog.Updated})
+	for _, resource := range resources {
+		_, err := eventlog.Append(t.Context(), tx, eventlog.Event{Kind: "resource", ResourceID: resource, Op: eventlog.Updated})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -71,10 +71,10 @@ func (s *logSite) commit(t *testing.T, tx pgx.Tx) {
 	}
 }
 
-// write commits an event for each thing, in one transaction.
-func (s *logSite) write(t *testing.T, things ...string) {
+// write commits an event for each resource, in one transaction.
+func (s *logSite) write(t *testing.T, resources ...string) {
 	t.Helper()
-	s.commit(t, s.begin(t, things...))
+	s.commit(t, s.begin(t, resources...))
 }
 
 // tick takes a tick in any case.
@@ -133,44 +133,44 @@ func (applier) Apply(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) error
 }
 
 func writeDown(ctx context.Context, tx pgx.Tx, events []eventlog.Event) error {
-	ids, things := make([]int64, len(events)), make([]string, len(events))
+	ids, resources := make([]int64, len(events)), make([]string, len(events))
 	for i, e := range events {
-		ids[i], things[i] = e.ID, e.ResourceID
+		ids[i], resources[i] = e.ID, e.ResourceID
 	}
-	_, err := tx.Exec(ctx, "INSERT INTO applied (id, thing) SELECT * FROM unnest($1::bigint[], $2::text[])", ids, things)
+	_, err := tx.Exec(ctx, "INSERT INTO applied (id, resource) SELECT * FROM unnest($1::bigint[], $2::text[])", ids, resources)
 	return err
 }
 
 // applied is what took effect so far, in order.
 func (s *logSite) applied(t *testing.T) []string {
 	t.Helper()
-	rows, err := s.pool.Query(t.Context(), "SELECT thing FROM applied ORDER BY n")
+	rows, err := s.pool.Query(t.Context(), "SELECT resource FROM applied ORDER BY n")
 	if err != nil {
 		t.Fatal(err)
 	}
-	things, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	resources, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		t.Fatal(err)
 	}
-	return things
+	return resources
 }
 
-// wantApplied waits for as many effects as there are things, and compares them.
-func (s *logSite) wantApplied(t *testing.T, things ...string) {
+// wantApplied waits for as many effects as there are resources, and compares them.
+func (s *logSite) wantApplied(t *testing.T, resources ...string) {
 	t.Helper()
-	s.until(t, fmt.Sprintf("SELECT count(*) >= %d FROM applied", len(things)))
-	wantThings(t, s.applied(t), things...)
+	s.until(t, fmt.Sprintf("SELECT count(*) >= %d FROM applied", len(resources)))
+	wantResources(t, s.applied(t), resources...)
 }
 
-// wantAppliedInAnyOrder is wantApplied for things that several ticks may have
+// wantAppliedInAnyOrder is wantApplied for resources that several ticks may have
 // shown, or one.
-func (s *logSite) wantAppliedInAnyOrder(t *testing.T, things ...string) {
+func (s *logSite) wantAppliedInAnyOrder(t *testing.T, resources ...string) {
 	t.Helper()
-	s.until(t, fmt.Sprintf("SELECT count(*) >= %d FROM applied", len(things)))
-	wantThings(t, slices.Sorted(slices.Values(s.applied(t))), slices.Sorted(slices.Values(things))...)
+	s.until(t, fmt.Sprintf("SELECT count(*) >= %d FROM applied", len(resources)))
+	wantResources(t, slices.Sorted(slices.Values(s.applied(t))), slices.Sorted(slices.Values(resources))...)
 }
 
-func wantThings(t *testing.T, got []string, want ...string) {
+func wantResources(t *testing.T, got []string, want ...string) {
 	t.Helper()
 	if !slices.Equal(got, want) {
 		t.Fatalf("applied [%s], want [%s]", strings.Join(got, " "), strings.Join(want, " "))
@@ -191,18 +191,18 @@ func (s *logSite) until(t *testing.T, condition string) {
 	}
 }
 
-// thingsOf reads the things of the events that a twin has chosen.
-func thingsOf(t *testing.T, db eventlog.DB, sql string, args ...any) []string {
+// resourcesOf reads the resources of the events that a twin has chosen.
+func resourcesOf(t *testing.T, db eventlog.DB, sql string, args ...any) []string {
 	t.Helper()
 	rows, err := db.Query(t.Context(), sql, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	things, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	resources, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		t.Fatalf("%s: %v", sql, err)
 	}
-	return things
+	return resources
 }
 
 // idPoller is the twin that remembers the highest event id it has seen.
@@ -217,33 +217,33 @@ func (p *idPoller) poll(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var things []string
-	var thing string
-	_, err = pgx.ForEachRow(rows, []any{&p.last, &thing}, func() error {
-		things = append(things, thing)
+	var resources []string
+	var resource string
+	_, err = pgx.ForEachRow(rows, []any{&p.last, &resource}, func() error {
+		resources = append(resources, resource)
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return things
+	return resources
 }
 
 // readOn reads from p to the newest tick in pages of that size.
 func readOn(t *testing.T, db eventlog.DB, p eventlog.Position, pageSize int) ([]string, eventlog.Position) {
 	t.Helper()
 	reader := eventlog.NewReader(db, pageSize)
-	var things []string
+	var resources []string
 	for {
 		batch, err := reader.Next(t.Context(), p)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, e := range batch.Events {
-			things = append(things, e.ResourceID)
+			resources = append(resources, e.ResourceID)
 		}
 		if batch.Next == p {
-			return things, p
+			return resources, p
 		}
 		p = batch.Next
 	}

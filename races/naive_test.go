@@ -17,7 +17,7 @@ func (s *registrySite) naive(t *testing.T) *naive {
 	return &naive{s}
 }
 
-// event is the log's: the thing is to be copied.
+// event is the log's: the resource is to be copied.
 func (n *naive) event(t *testing.T) {
 	t.Helper()
 	execute(t, n.pool, `INSERT INTO naive VALUES ('`+key+`', 'pending') ON CONFLICT (key) DO UPDATE SET status = 'pending'`)

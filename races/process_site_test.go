@@ -232,7 +232,7 @@ func (s *site) until(t *testing.T, what string, met func() bool) {
 	}
 }
 
-// untilSynced waits until a thing's newest version is in place, and says why
+// untilSynced waits until a resource's newest version is in place, and says why
 // it is not.
 func (s *site) untilSynced(t *testing.T, kind, key string) {
 	t.Helper()
@@ -261,7 +261,7 @@ func (s *site) version(t *testing.T, kind, key string) int64 {
 	return s.count(t, "SELECT coalesce(max(version), 0) FROM casq.registry WHERE kind = $1 AND resource_id = $2", kind, key)
 }
 
-// changed does something that raises a thing's version, and returns when the
+// changed does something that raises a resource's version, and returns when the
 // registry has the new one.
 func (s *site) changed(t *testing.T, kind, key string, change func()) {
 	t.Helper()

@@ -7,10 +7,10 @@ import (
 	"casq/registry"
 )
 
-// TestR01UpdateUpdate: a thing changes while a job copies it for long. The job
+// TestR01UpdateUpdate: a resource changes while a job copies it for long. The job
 // ends with the old bytes and knows nothing of the change. If its end says
 // "synced", nobody copies the new bytes: their own job has come and gone, since
-// the thing was being worked on, or it finds the thing synced. The row has to
+// the resource was being worked on, or it finds the resource synced. The row has to
 // stay unsynced until the newer version's own job has committed, and that job
 // has to come by itself, not after a time-out.
 func TestR01UpdateUpdate(t *testing.T) {
@@ -73,6 +73,6 @@ func TestR01UpdateUpdate(t *testing.T) {
 			t.Errorf("before the second job has copied: %+v with %q", row, s.inPlace(t))
 		}
 		claimed.release()
-		s.settles(t, "synced", "second")
+		s.reaches(t, "synced", "second")
 	})
 }

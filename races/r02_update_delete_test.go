@@ -6,7 +6,7 @@ import (
 	"casq/transfer"
 )
 
-// TestR02UpdateDelete: a thing is deleted while a job copies it. The job ends
+// TestR02UpdateDelete: a resource is deleted while a job copies it. The job ends
 // after the deletion was carried out: if it writes what it has, the row comes
 // back, or the file comes back under a row that says it is gone, and nobody will
 // ever look at it again. So the deletion is a version like any other, and the
@@ -63,9 +63,9 @@ func TestR02UpdateDelete(t *testing.T) {
 			t.Errorf("status is %s", got)
 		}
 		copied.release()
-		s.settles(t, "removed", "")
+		s.reaches(t, "removed", "")
 		if n := points.count("publish:before-rename"); n != 0 {
-			t.Errorf("the deleted thing was put in place %d times", n)
+			t.Errorf("the deleted resource was put in place %d times", n)
 		}
 	})
 	t.Run("ours/at the rename", func(t *testing.T) {
@@ -82,6 +82,6 @@ func TestR02UpdateDelete(t *testing.T) {
 				WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%INTO casq.registry%'`) == "1"
 		})
 		renamed.release()
-		s.settles(t, "removed", "")
+		s.reaches(t, "removed", "")
 	})
 }

@@ -13,11 +13,11 @@ import (
 
 // TestR03DeleteRecreate: a file is deleted and created again under a frozen job.
 //
-// A worker has copied the first life's bytes to its staging and is stopped. The
+// A worker has copied the first incarnation's bytes to its staging and is stopped. The
 // row is deleted and another one is inserted under the same path, once in two
 // batches of the log and once in one, where the delete is never carried out.
-// Another worker copies the second life. When the first goes on, it holds a
-// good copy of a thing that does not exist any more, and must not publish it.
+// Another worker copies the second incarnation. When the first goes on, it holds a
+// good copy of a resource that does not exist any more, and must not publish it.
 func TestR03DeleteRecreate(t *testing.T) {
 	t.Parallel()
 	t.Run("twin/staging_left_alone", func(t *testing.T) {
@@ -42,7 +42,7 @@ func playRecreatedFile(t *testing.T, oneBatch bool) {
 	const key = "a/file"
 	s := newSite(t)
 	stop := s.follow(t)
-	s.put(t, key, "first life")
+	s.put(t, key, "first incarnation")
 	frozen := startWorker(t, s.spec("copy:staged", syscall.SIGSTOP))
 	frozen.frozen(t)
 
@@ -56,7 +56,7 @@ func playRecreatedFile(t *testing.T, oneBatch bool) {
 	}
 }
 
-// recreate deletes a thing and creates another one under its key, so that the
+// recreate deletes a resource and creates another one under its key, so that the
 // log is read between the two, or only after both.
 func (s *site) recreate(t *testing.T, stopFollowing func(), oneBatch bool, kind, key string, remove, create func()) {
 	t.Helper()
@@ -91,20 +91,20 @@ func twinRecreatedFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = files.Close() })
-	s.put(t, "a", "first life")
+	s.put(t, "a", "first incarnation")
 	first := beginAndCopy(t, files.Begin)
 	s.remove(t, "a")
 	s.put(t, "a", "second")
 	publishRun(t, beginAndCopy(t, files.Begin))
 	publishRun(t, first)
-	if got := s.file(t, "a"); got != "first life" {
+	if got := s.file(t, "a"); got != "first incarnation" {
 		t.Errorf("in place is %q: the late run did no harm", got)
 	}
 }
 
 type beginFunc func(context.Context, transfer.Place) (transfer.Run, error)
 
-// beginAndCopy begins a run on "a" that knows of no earlier life.
+// beginAndCopy begins a run on "a" that knows of no earlier incarnation.
 func beginAndCopy(t *testing.T, begin beginFunc) transfer.Run {
 	t.Helper()
 	run, err := begin(t.Context(), transfer.Place{Key: "a", Claim: uuid.NewString()})
@@ -128,7 +128,7 @@ func publishRun(t *testing.T, run transfer.Run) {
 // TestR03DeleteRecreateRepository: the same happens to a repository that is in place.
 //
 // Here the place itself remembers: a fetch into what is there would make the
-// second life's refs right and leave the first life's objects, deleted by
+// second incarnation's refs right and leave the first incarnation's objects, deleted by
 // their owner, readable below them. The row's incarnation tells that what is
 // in place is another repository, also when the delete was never carried out,
 // and the copy is a new clone that is exchanged for it.
@@ -144,14 +144,14 @@ func TestR03DeleteRecreateRepository(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = repositories.Close() })
-		old := s.push(t, "a", "first life", "")
+		old := s.push(t, "a", "first incarnation", "")
 		publishRun(t, beginAndCopy(t, repositories.Begin))
 		s.drop(t, "a")
-		s.push(t, "a", "second life", "")
+		s.push(t, "a", "second incarnation", "")
 		publishRun(t, beginAndCopy(t, repositories.Begin))
 		s.wantRepository(t, "a")
 		if !s.hasObject(t, "a", old) {
-			t.Error("the first life's commit is gone: the fetch into its repository did no harm")
+			t.Error("the first incarnation's commit is gone: the fetch into its repository did no harm")
 		}
 	})
 	t.Run("ours", func(t *testing.T) {
@@ -172,21 +172,21 @@ func playRecreatedRepository(t *testing.T, oneBatch bool) {
 	const key = "a/repo"
 	s := newSite(t)
 	stop := s.follow(t)
-	old := s.push(t, key, "first life", "")
+	old := s.push(t, key, "first incarnation", "")
 	s.takeOver(t, false, func() { s.untilSynced(t, repositoryKind, key) })
 	var older string
-	s.changed(t, repositoryKind, key, func() { older = s.push(t, key, "first life goes on", "") })
+	s.changed(t, repositoryKind, key, func() { older = s.push(t, key, "first incarnation goes on", "") })
 	frozen := startWorker(t, s.spec("copy:staged", syscall.SIGSTOP))
 	frozen.frozen(t)
 
-	s.recreate(t, stop, oneBatch, repositoryKind, key, func() { s.drop(t, key) }, func() { s.push(t, key, "second life", "") })
+	s.recreate(t, stop, oneBatch, repositoryKind, key, func() { s.drop(t, key) }, func() { s.push(t, key, "second incarnation", "") })
 	s.takeOver(t, false, func() { s.untilSynced(t, repositoryKind, key) })
 	frozen.thaw(t)
 	frozen.stop(t)
 	s.wantRepository(t, key)
 	for _, commit := range []string{old, older} {
 		if s.hasObject(t, key, commit) {
-			t.Errorf("commit %s of the first life is in the second one's repository", commit)
+			t.Errorf("commit %s of the first incarnation is in the second one's repository", commit)
 		}
 	}
 	wantNoStaging(t, s.repositoryTarget)

@@ -13,7 +13,7 @@ import (
 // TestR04TwoRunsOneToken: the same job runs twice at once. River takes a job for
 // stuck and gives it to another worker, while the first run lives. Both have the
 // same version and the same job id, so neither tells them apart. One of them may
-// have an effect, and the thing must not depend on River's view of the job: that
+// have an effect, and the resource must not depend on River's view of the job: that
 // is completed by whichever run ends first.
 func TestR04TwoRunsOneToken(t *testing.T) {
 	t.Parallel()
@@ -81,7 +81,7 @@ func TestR04TwoRunsOneToken(t *testing.T) {
 			t.Errorf("the second run left a trace: %+v", row)
 		}
 		copied.release()
-		s.settles(t, "synced", "first")
+		s.reaches(t, "synced", "first")
 		if n := a.count("copy:staged") + b.count("copy:staged"); n != 1 {
 			t.Errorf("copied %d times, want once", n)
 		}
@@ -105,13 +105,13 @@ func TestR04TwoRunsOneToken(t *testing.T) {
 		begun.release()
 		s.until(t, "the failure", func() bool { return s.row(t).Failed != nil })
 		s.write(t, "first")
-		s.settles(t, "synced", "first")
+		s.reaches(t, "synced", "first")
 	})
 	// The first run's process is taken for dead, and the same job claims again.
 	t.Run("ours/fenced", func(t *testing.T) {
 		t.Parallel()
 		s, a := newRegistrySite(t), newPoints()
-		copied, ended := a.stopAt("copy:staged"), a.stopAt("settle:committed")
+		copied, ended := a.stopAt("copy:staged"), a.stopAt("complete:committed")
 		s.work(t, a, slow)
 		s.put(t, "first")
 		copied.wait(t)

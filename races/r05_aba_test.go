@@ -66,7 +66,7 @@ func TestR05ABA(t *testing.T) {
 	t.Run("ours", func(t *testing.T) {
 		t.Parallel()
 		s, a, b := newRegistrySite(t), newPoints(), newPoints()
-		copied, ended := a.stopAt("copy:staged"), a.stopAt("settle:committed")
+		copied, ended := a.stopAt("copy:staged"), a.stopAt("complete:committed")
 		s.work(t, a, slow)
 		s.put(t, "first")
 		copied.wait(t)
@@ -89,7 +89,7 @@ func TestR05ABA(t *testing.T) {
 		}
 		ended.release()
 		claimed.release()
-		s.settles(t, "synced", "second")
+		s.reaches(t, "synced", "second")
 	})
 }
 
@@ -146,6 +146,6 @@ func TestR05ABALateBegin(t *testing.T) {
 			t.Errorf("the late run ended with %v", err)
 		}
 		copied.release()
-		s.settles(t, "synced", "second")
+		s.reaches(t, "synced", "second")
 	})
 }

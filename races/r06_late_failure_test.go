@@ -6,7 +6,7 @@ import (
 
 // TestR06LateFailure: a job of an old version fails after a newer one came.
 // Perhaps for the very reason that the source has changed. If its failure is
-// written to the row, the newer version begins its life as failed, waits for the
+// written to the row, the newer version begins as failed, waits for the
 // back-off of a copy that nobody wants any more, and has used up attempts that it
 // never made.
 func TestR06LateFailure(t *testing.T) {
@@ -52,7 +52,7 @@ func TestR06LateFailure(t *testing.T) {
 			t.Errorf("the first job has copied after all")
 		}
 		claimed.release()
-		s.settles(t, "synced", "second")
+		s.reaches(t, "synced", "second")
 		if got := lines(t, s.pool, `SELECT count(*)::text FROM river.river_job WHERE errors IS NOT NULL`); got != "0" {
 			t.Errorf("%s jobs are tried again", got)
 		}

@@ -15,10 +15,10 @@ import (
 // in place. Reading takes hours, and what it says then is about bytes that are
 // gone. Its success written down anyway says that version 2 was compared, which
 // nobody has done; its mismatch has the newest bytes copied once more, and for a
-// thing that changes as fast as it is verified, for ever.
+// resource that changes as fast as it is verified, for ever.
 func TestR07VerifyOfOldContent(t *testing.T) {
 	t.Parallel()
-	// replaced is a thing of which version 1 was read, and version 2 is in place.
+	// replaced is a resource of which version 1 was read, and version 2 is in place.
 	// What the reading found is returned.
 	replaced := func(t *testing.T, h *hand, corrupt bool) (found error) {
 		t.Helper()
@@ -81,7 +81,7 @@ func TestR07VerifyOfOldContent(t *testing.T) {
 			s, points := newRegistrySite(t), newPoints()
 			s.work(t, points)
 			s.put(t, "first")
-			s.settles(t, "synced", "first")
+			s.reaches(t, "synced", "first")
 			if corrupt {
 				s.overwrite(t, "FIRST")
 			}
@@ -89,7 +89,7 @@ func TestR07VerifyOfOldContent(t *testing.T) {
 			s.verify(t)
 			read.wait(t)
 			s.put(t, "second")
-			s.settles(t, "synced", "second")
+			s.reaches(t, "synced", "second")
 			before := s.row(t)
 			execute(t, s.pool, `UPDATE casq.registry SET verified_at = '2000-01-01'`)
 			read.release()
@@ -100,7 +100,7 @@ func TestR07VerifyOfOldContent(t *testing.T) {
 			if lines(t, s.pool, verified) != "false" {
 				t.Error("version 2 passes for verified, and nobody has read it")
 			}
-			s.settles(t, "synced", "second")
+			s.reaches(t, "synced", "second")
 		})
 	}
 }

@@ -23,21 +23,21 @@ func TestR08LatePage(t *testing.T) {
 		t.Parallel()
 		r := newR08(t)
 		r.created(t)
-		wantThings(t, r.naivelyRemoved(t), "young") // which is there
+		wantResources(t, r.naivelyRemoved(t), "young") // which is there
 	})
 	t.Run("twin/a tombstone is no row", func(t *testing.T) {
 		t.Parallel()
 		r := newR08(t)
 		r.deleted(t)
-		wantThings(t, r.naivelyCreated(t, "deleted_at IS NULL"), "old") // which is gone
+		wantResources(t, r.naivelyCreated(t, "deleted_at IS NULL"), "old") // which is gone
 	})
 	t.Run("twin/no floor", func(t *testing.T) {
 		t.Parallel()
 		r := newR08(t)
 		r.deleted(t)
-		wantThings(t, r.naivelyCreated(t, "true")) // the tombstone tells
+		wantResources(t, r.naivelyCreated(t, "true")) // the tombstone tells
 		r.purge(t)
-		wantThings(t, r.naivelyCreated(t, "true"), "old") // which is gone
+		wantResources(t, r.naivelyCreated(t, "true"), "old") // which is gone
 	})
 	t.Run("ours/created", func(t *testing.T) {
 		t.Parallel()
@@ -66,7 +66,7 @@ func TestR08LatePage(t *testing.T) {
 		r.reconcile(t, r.late, newPoints())
 		r.until(t, "the wait for another host", reconcileWaiting, "true")
 		r.wantIs(t, "", "")
-		execute(t, r.source, "INSERT INTO things VALUES ('next')")
+		execute(t, r.source, "INSERT INTO resources VALUES ('next')")
 		r.tick(t)
 		r.catchUp(t)
 		r.until(t, "the run", reconcileFinished, "finished")
@@ -80,7 +80,7 @@ type r08 struct {
 	late            *pgxpool.Pool
 }
 
-// newR08 has one thing, which is synced, and a standby that has seen no more
+// newR08 has one resource, which is synced, and a standby that has seen no more
 // than that.
 func newR08(t *testing.T) *r08 {
 	t.Helper()
@@ -90,9 +90,9 @@ func newR08(t *testing.T) *r08 {
 		primary:       cluster.Primary, server: cluster.Standbys[0], late: testdb.Pool(t, cluster.StandbyURL(0)),
 	}
 	r.follow(t, newPoints())
-	execute(t, r.source, "INSERT INTO things VALUES ('old')")
+	execute(t, r.source, "INSERT INTO resources VALUES ('old')")
 	r.tick(t)
-	r.until(t, "the first thing", reconcileRows, "old pending")
+	r.until(t, "the first resource", reconcileRows, "old pending")
 	r.done(t)
 	if err := r.server.WaitReplayed(t.Context(), r.primary); err != nil {
 		t.Fatal(err)
@@ -111,14 +111,14 @@ func (r *r08) done(t *testing.T) {
 
 func (r *r08) created(t *testing.T) {
 	t.Helper()
-	execute(t, r.source, "INSERT INTO things VALUES ('young')")
+	execute(t, r.source, "INSERT INTO resources VALUES ('young')")
 	r.tick(t)
 	r.until(t, "the create", reconcileRows, "old synced\nyoung pending")
 }
 
 func (r *r08) deleted(t *testing.T) {
 	t.Helper()
-	execute(t, r.source, "DELETE FROM things")
+	execute(t, r.source, "DELETE FROM resources")
 	r.tick(t)
 	r.until(t, "the delete", reconcileRows, "old removing")
 	r.done(t)
@@ -144,19 +144,19 @@ func (r *r08) catchUp(t *testing.T) {
 	}
 }
 
-// naivelyRemoved are the rows whose things the late page does not show.
+// naivelyRemoved are the rows whose resources the late page does not show.
 func (r *r08) naivelyRemoved(t *testing.T) []string {
 	t.Helper()
-	shown := thingsOf(t, r.late, "SELECT key FROM things ORDER BY key")
-	return thingsOf(t, r.home, "SELECT resource_id FROM casq.registry WHERE deleted_at IS NULL AND resource_id <> ALL ($1) ORDER BY 1", shown)
+	shown := resourcesOf(t, r.late, "SELECT key FROM resources ORDER BY key")
+	return resourcesOf(t, r.home, "SELECT resource_id FROM casq.registry WHERE deleted_at IS NULL AND resource_id <> ALL ($1) ORDER BY 1", shown)
 }
 
-// naivelyCreated are the things of the late page that have no row which meets a
+// naivelyCreated are the resources of the late page that have no row which meets a
 // condition.
 func (r *r08) naivelyCreated(t *testing.T, condition string) []string {
 	t.Helper()
-	shown := thingsOf(t, r.late, "SELECT key FROM things ORDER BY key")
-	return thingsOf(t, r.home, "SELECT key FROM unnest($1::text[]) AS key WHERE NOT EXISTS (SELECT FROM casq.registry WHERE resource_id = key AND "+condition+")", shown)
+	shown := resourcesOf(t, r.late, "SELECT key FROM resources ORDER BY key")
+	return resourcesOf(t, r.home, "SELECT key FROM unnest($1::text[]) AS key WHERE NOT EXISTS (SELECT FROM casq.registry WHERE resource_id = key AND "+condition+")", shown)
 }
 
 func (r *r08) wantIs(t *testing.T, rows, counts string) {

@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// TestR09ReconcileAgainstEvent: a comparison finds a thing without a row, and is
+// TestR09ReconcileAgainstEvent: a comparison finds a resource without a row, and is
 // about to insert it exactly while the cursor inserts it, for its event has just
 // come. One of the two waits for the other's row. It must not fail on it, for
 // then the rest of its page, or of its batch, would be lost; and it must not
@@ -100,18 +100,18 @@ type r09 struct {
 	page, batch *points
 }
 
-// newR09 has things of which the log has never told: what it has on its way is left
+// newR09 has resources of which the log has never told: what it has on its way is left
 // to it.
 func newR09(t *testing.T) *r09 {
 	t.Helper()
 	r := &r09{newReconcileSite(t, testdb.New(t).URL, ""), newPoints(), newPoints()}
-	execute(t, r.source, `SELECT casq.untrack('things'); INSERT INTO things VALUES ('before'), ('both'), ('other');
-		SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'key')`)
+	execute(t, r.source, `SELECT casq.untrack('resources'); INSERT INTO resources VALUES ('before'), ('both'), ('other');
+		SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'key')`)
 	r.follow(t, r.batch)
 	t.Cleanup(r.batch.releaseAll)
 	r.tick(t)
 	r.until(t, "the cursor's start", `SELECT (count(*) = 1)::text FROM casq.cursors WHERE tick >= 0`, "true")
-	execute(t, r.source, `SELECT casq.append_event('thing', 'before', 'created')`)
+	execute(t, r.source, `SELECT casq.append_event('resource', 'before', 'created')`)
 	r.tick(t)
 	r.until(t, "the log's reading", reconcileRows, "before pending")
 	return r
@@ -120,7 +120,7 @@ func newR09(t *testing.T) *r09 {
 // change has the log tell of two of them, from now on.
 func (r *r09) change(t *testing.T) {
 	t.Helper()
-	execute(t, r.source, `SELECT casq.append_event('thing', key, 'updated') FROM things WHERE key < 'other'`)
+	execute(t, r.source, `SELECT casq.append_event('resource', key, 'updated') FROM resources WHERE key < 'other'`)
 	r.tick(t)
 }
 

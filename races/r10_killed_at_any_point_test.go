@@ -14,24 +14,24 @@ import (
 // point has done all that comes before it and nothing that comes after.
 var (
 	filePoints = []string{
-		"work:fetched", // River says that the job runs; nobody has claimed the thing
+		"work:fetched", // River says that the job runs; nobody has claimed the resource
 		"work:claimed",
 		"begin:made", // the staging folder is there
 		"copy:staged",
-		"settle:locked",
+		"complete:locked",
 		"publish:before-rename",
 		"publish:renamed", // in place, and the row does not say so
-		"settle:published",
-		"settle:committed", // the row says so, and River does not
+		"complete:published",
+		"complete:committed", // the row says so, and River does not
 	}
 	removalPoints = []string{
-		"work:fetched", "work:claimed", "begin:made", "settle:locked",
-		"remove:before-rename", "remove:renamed", "settle:published", "settle:committed",
+		"work:fetched", "work:claimed", "begin:made", "complete:locked",
+		"remove:before-rename", "remove:renamed", "complete:published", "complete:committed",
 	}
 	// The steps that repositories do in their own way.
-	clonePoints   = []string{"copy:staged", "publish:before-rename", "publish:renamed", "settle:committed"}
-	updatePoints  = []string{"copy:staged", "git:before-update-ref", "settle:published", "settle:committed"}
-	unclonePoints = []string{"remove:before-rename", "remove:renamed", "settle:published", "settle:committed"}
+	clonePoints   = []string{"copy:staged", "publish:before-rename", "publish:renamed", "complete:committed"}
+	updatePoints  = []string{"copy:staged", "git:before-update-ref", "complete:published", "complete:committed"}
+	unclonePoints = []string{"remove:before-rename", "remove:renamed", "complete:published", "complete:committed"}
 )
 
 // TestR10KilledWithFile: killed at each step of copying and removing a file.
@@ -93,7 +93,7 @@ func playKilledWithFile(t *testing.T) {
 	s.wantFiles(t, want)
 }
 
-// killWith changes a thing and starts a worker that kills itself at the point
+// killWith changes a resource and starts a worker that kills itself at the point
 // where it works on that.
 func (s *site) killWith(t *testing.T, point, kind, key string, change func()) {
 	t.Helper()
@@ -102,9 +102,9 @@ func (s *site) killWith(t *testing.T, point, kind, key string, change func()) {
 }
 
 // afterRestart starts a worker, waits until everything is done, and looks
-// whether it was done once. Of the things that dead workers had in hand, so
+// whether it was done once. Of the resources that dead workers had in hand, so
 // many were committed and need nothing any more.
-func (s *site) afterRestart(t *testing.T, kind string, things, committed int64) {
+func (s *site) afterRestart(t *testing.T, kind string, resources, committed int64) {
 	t.Helper()
 	started := time.Now()
 	worker := startLocal(t, s.config(t, "restarted"))
@@ -112,13 +112,13 @@ func (s *site) afterRestart(t *testing.T, kind string, things, committed int64) 
 		return s.count(t, `SELECT count(*) FROM casq.registry_status WHERE kind = $1 AND status NOT IN ('synced', 'removed')`, kind) == 0 &&
 			s.count(t, "SELECT count(*) FROM casq.processes") == 1
 	})
-	t.Logf("done %s after the restart, with a claim's life of %s", time.Since(started).Round(time.Millisecond), claimTTL)
+	t.Logf("done %s after the restart, with a claim's time-out of %s", time.Since(started).Round(time.Millisecond), claimTTL)
 	worker.stop(t)
-	if got, want := worker.times("work:claimed"), things-committed; got != want {
-		t.Errorf("%d runs after the restart, want %d: one for each thing that was not committed", got, want)
+	if got, want := worker.times("work:claimed"), resources-committed; got != want {
+		t.Errorf("%d runs after the restart, want %d: one for each resource that was not committed", got, want)
 	}
 	if n := s.count(t, `SELECT count(*) FROM casq.registry WHERE claim IS NOT NULL OR attempts > 2`); n != 0 {
-		t.Errorf("%d things are claimed still, or were tried too often", n)
+		t.Errorf("%d resources are claimed still, or were tried too often", n)
 	}
 	if n := s.count(t, `SELECT count(*) FROM river.river_job WHERE state IN ('available', 'scheduled', 'retryable', 'pending')`); n != 0 {
 		t.Errorf("%d jobs are left", n)
@@ -138,7 +138,7 @@ func twinNoSweep(t *testing.T) {
 	s.untilSynced(t, fileKind, "b")
 	waiting := s.count(t, `SELECT count(*) FROM river.river_job WHERE args ->> 'resource_id' = 'a' AND state <> 'running'`)
 	if status := s.status(t, fileKind, "a"); status != "started" || waiting != 0 {
-		t.Errorf("the thing is %s and %d jobs wait for it: it is not stuck", status, waiting)
+		t.Errorf("the resource is %s and %d jobs wait for it: it is not stuck", status, waiting)
 	}
 }
 

@@ -30,8 +30,8 @@ func TestR110Leaving(t *testing.T) {
 	})
 	t.Run("twin/a page is applied as it was read", func(t *testing.T) {
 		t.Parallel()
-		pool := database(t, naiveSelection, `INSERT INTO selection VALUES (7), (8); INSERT INTO things VALUES ('young', 7)`)
-		page := lines(t, pool, `SELECT key FROM things WHERE scope IN (SELECT scope FROM selection)`)
+		pool := database(t, naiveSelection, `INSERT INTO selection VALUES (7), (8); INSERT INTO resources VALUES ('young', 7)`)
+		page := lines(t, pool, `SELECT key FROM resources WHERE scope IN (SELECT scope FROM selection)`)
 		execute(t, pool, `DELETE FROM selection WHERE scope = 7;
 			DELETE FROM here WHERE scope NOT IN (SELECT scope FROM selection)`)
 		execute(t, pool, `INSERT INTO here VALUES ('`+page+`', 7)`)
@@ -44,7 +44,7 @@ func TestR110Leaving(t *testing.T) {
 		s := newSelectiveSite(t, "7", "8")
 		s.reconciler(t, s.source, newPoints())
 		applied := s.batch.stopAt("batch:applied")
-		execute(t, s.source, `INSERT INTO things VALUES ('young', 7)`)
+		execute(t, s.source, `INSERT INTO resources VALUES ('young', 7)`)
 		s.tick(t)
 		applied.wait(t)
 		changed := s.selecting(t, "8")
@@ -63,7 +63,7 @@ func TestR110Leaving(t *testing.T) {
 		goOn := s.stopSelecting(t)
 		changed := s.selecting(t, "8")
 		s.waiting(t, "1")
-		execute(t, s.source, `INSERT INTO things VALUES ('young', 7), ('young8', 8)`)
+		execute(t, s.source, `INSERT INTO resources VALUES ('young', 7), ('young8', 8)`)
 		s.tick(t)
 		s.waiting(t, "2")
 		goOn()
@@ -108,10 +108,10 @@ func TestR110Leaving(t *testing.T) {
 	})
 }
 
-// untold puts a thing there of which the log does not tell.
+// untold puts a resource there of which the log does not tell.
 func (s *selectiveSite) untold(t *testing.T, key, scope string) {
 	t.Helper()
-	execute(t, s.source, `SELECT casq.untrack('things'); INSERT INTO things VALUES ('`+key+`', `+scope+`);
-		SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'key', scope_column => 'scope')`)
+	execute(t, s.source, `SELECT casq.untrack('resources'); INSERT INTO resources VALUES ('`+key+`', `+scope+`);
+		SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'key', scope_column => 'scope')`)
 	s.tick(t)
 }

@@ -21,12 +21,12 @@ func TestR111Entering(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		execute(t, late, `SELECT FROM things`)
-		execute(t, pool, `INSERT INTO things VALUES ('young', 7)`)
+		execute(t, late, `SELECT FROM resources`)
+		execute(t, pool, `INSERT INTO resources VALUES ('young', 7)`)
 		// Its event.
 		execute(t, pool, `INSERT INTO here SELECT 'young', scope FROM selection WHERE scope = 7`)
 		execute(t, pool, `INSERT INTO selection VALUES (7)`)
-		execute(t, late, `INSERT INTO here SELECT t.key, t.scope FROM things AS t JOIN selection USING (scope)`)
+		execute(t, late, `INSERT INTO here SELECT t.key, t.scope FROM resources AS t JOIN selection USING (scope)`)
 		if err := late.Commit(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -36,10 +36,10 @@ func TestR111Entering(t *testing.T) {
 	})
 	t.Run("twin/a removal is applied as it was read", func(t *testing.T) {
 		t.Parallel()
-		pool := database(t, naiveSelection, `INSERT INTO selection VALUES (8); INSERT INTO things VALUES ('old7', 7); INSERT INTO here VALUES ('old7', 7)`)
+		pool := database(t, naiveSelection, `INSERT INTO selection VALUES (8); INSERT INTO resources VALUES ('old7', 7); INSERT INTO here VALUES ('old7', 7)`)
 		page := lines(t, pool, `SELECT key FROM here WHERE scope NOT IN (SELECT scope FROM selection)`)
 		execute(t, pool, `INSERT INTO selection VALUES (7);
-			INSERT INTO here SELECT key, scope FROM things JOIN selection USING (scope) WHERE key NOT IN (SELECT key FROM here)`)
+			INSERT INTO here SELECT key, scope FROM resources JOIN selection USING (scope) WHERE key NOT IN (SELECT key FROM here)`)
 		execute(t, pool, `DELETE FROM here WHERE key = '`+page+`'`)
 		if got := lines(t, pool, `SELECT key FROM here`); got != "" {
 			t.Errorf("here is %q; want nothing, for that is what goes wrong", got)
@@ -49,7 +49,7 @@ func TestR111Entering(t *testing.T) {
 		t.Parallel()
 		s := newSelectiveSite(t, "8")
 		host := s.newLateHost(t)
-		execute(t, s.source, `INSERT INTO things VALUES ('young', 7), ('young8', 8)`)
+		execute(t, s.source, `INSERT INTO resources VALUES ('young', 7), ('young8', 8)`)
 		s.read(t)
 		s.selects(t, "7", "8")
 		s.entersOnce(t, host)
@@ -59,7 +59,7 @@ func TestR111Entering(t *testing.T) {
 		s := newSelectiveSite(t, "8")
 		host := s.newLateHost(t)
 		applied := s.batch.stopAt("batch:applied")
-		execute(t, s.source, `INSERT INTO things VALUES ('young', 7), ('young8', 8)`)
+		execute(t, s.source, `INSERT INTO resources VALUES ('young', 7), ('young8', 8)`)
 		s.tick(t)
 		applied.wait(t)
 		changed := s.selecting(t, "7", "8")
@@ -77,7 +77,7 @@ func TestR111Entering(t *testing.T) {
 		goOn := s.stopSelecting(t)
 		changed := s.selecting(t, "7", "8")
 		s.waiting(t, "1")
-		execute(t, s.source, `INSERT INTO things VALUES ('young', 7), ('young8', 8)`)
+		execute(t, s.source, `INSERT INTO resources VALUES ('young', 7), ('young8', 8)`)
 		s.tick(t)
 		s.waiting(t, "2")
 		goOn()
@@ -113,7 +113,7 @@ func TestR111Entering(t *testing.T) {
 		read := frozen.stopAt("missing:read")
 		s.selects(t, "8")
 		s.reconciler(t, &lateHost{DB: s.source, asked: func(sql string) {
-			if strings.Contains(sql, "casq.things_missing") {
+			if strings.Contains(sql, "casq.resources_missing") {
 				frozen.hook("missing:read")
 			}
 		}}, frozen)

@@ -20,7 +20,7 @@ const (
 		FROM casq.events`
 )
 
-// TestR11BulkDelete: one statement deletes 100,000 things. A program that tells
+// TestR11BulkDelete: one statement deletes 100,000 resources. A program that tells
 // of them after its commit, from what the statement returned, may die on the
 // way: the rows are gone, and nobody knows any more which of them still need an
 // event. The files of the rest stay on the second site for ever. So the events

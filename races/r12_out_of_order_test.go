@@ -11,7 +11,7 @@ import (
 // TestR12OutOfOrder: a deletion is applied before the creation it follows. The
 // creation is logged by a transaction that stays open, the deletion by another
 // that commits at once, and the log delivers what is committed. A registry that
-// does whatever came last copies the thing back, under a row that nothing will
+// does whatever came last copies the resource back, under a row that nothing will
 // ever delete again.
 func TestR12OutOfOrder(t *testing.T) {
 	t.Parallel()
@@ -34,7 +34,7 @@ func TestR12OutOfOrder(t *testing.T) {
 			n.end(t)
 		}
 		if n.status(t) != "synced" || s.inPlace(t) != "first" {
-			t.Errorf("%s with %q; want the deleted thing back, for that is what goes wrong", n.status(t), s.inPlace(t))
+			t.Errorf("%s with %q; want the deleted resource back, for that is what goes wrong", n.status(t), s.inPlace(t))
 		}
 	})
 	t.Run("ours", func(t *testing.T) {
@@ -58,7 +58,7 @@ func TestR12OutOfOrder(t *testing.T) {
 		if got := lines(t, s.pool, `SELECT string_agg(kind, ' ') FROM river.river_job`); got != "casq_remove" {
 			t.Errorf("the jobs are %q", got)
 		}
-		s.settles(t, "removed", "")
+		s.reaches(t, "removed", "")
 	})
 }
 

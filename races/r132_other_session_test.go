@@ -41,20 +41,20 @@ func TestR132OtherSession(t *testing.T) {
 		t.Parallel()
 		db := testdb.New(t)
 		r, points := newReconcileSite(t, db.URL, ""), newPoints()
-		execute(t, r.source, `SELECT casq.untrack('things'); DROP TABLE things; CREATE TABLE things (key text PRIMARY KEY, `+columns+`);
-			SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'key',
+		execute(t, r.source, `SELECT casq.untrack('resources'); DROP TABLE resources; CREATE TABLE resources (key text PRIMARY KEY, `+columns+`);
+			SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'key',
 				payload_columns => ARRAY['at', 'took', 'f', 'raw', 'during'])`)
 		r.follow(t, points)
 		r.tick(t)
 		r.until(t, "the cursor's start", `SELECT (count(*) = 1)::text FROM casq.cursors WHERE tick >= 0`, "true")
-		execute(t, application(t, db.URL), `INSERT INTO things (key) VALUES ('a')`)
-		execute(t, r.source, `INSERT INTO things (key) VALUES ('b')`)
+		execute(t, application(t, db.URL), `INSERT INTO resources (key) VALUES ('a')`)
+		execute(t, r.source, `INSERT INTO resources (key) VALUES ('b')`)
 		r.tick(t)
 		r.until(t, "the log's reading", reconcileRows, "a pending\nb pending")
 		r.reconcile(t, r.source, points)
 		r.until(t, "the comparison", reconcileFinished, "finished")
-		if got := lines(t, r.home, `SELECT format('looked at %s, created %s, changed %s, removed %s', looked_at, created, changed, removed)
-			FROM casq.reconcile_report WHERE kind = 'thing'`); got != "looked at 4, created 0, changed 0, removed 0" {
+		if got := lines(t, r.home, `SELECT format('looked at %s, created %s, changed %s, removed %s', examined, created, changed, removed)
+			FROM casq.reconcile_report WHERE kind = 'resource'`); got != "looked at 4, created 0, changed 0, removed 0" {
 			t.Errorf("the comparison says: %s", got)
 		}
 	})

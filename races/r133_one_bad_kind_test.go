@@ -46,7 +46,7 @@ func TestR133OneBadKind(t *testing.T) {
 			r := newR133(t, fault)
 			r.reconcile(t, r.source, newPoints())
 			r.until(t, "the run", `SELECT state FROM casq.reconcile_report WHERE run = 1 LIMIT 1`, "finished")
-			if got := lines(t, r.home, r133Compared); got != "good\nthing" {
+			if got := lines(t, r.home, r133Compared); got != "good\nresource" {
 				t.Errorf("compared are %q", got)
 			}
 			named := lines(t, r.home, `SELECT kind || ' ' || waiting FROM casq.reconcile_runs WHERE finished_at IS NULL`)
@@ -59,7 +59,7 @@ func TestR133OneBadKind(t *testing.T) {
 			execute(t, r.source, fault.mend)
 			execute(t, r.home, `UPDATE casq.reconcile_runs SET not_before = NULL`)
 			r.until(t, "the end of all", `SELECT count(*)::text FROM casq.reconcile_runs WHERE finished_at IS NULL`, "0")
-			if got := lines(t, r.home, r133Compared); got != "bad\ngood\nthing" {
+			if got := lines(t, r.home, r133Compared); got != "bad\ngood\nresource" {
 				t.Errorf("in the end compared are %q", got)
 			}
 		})
@@ -95,10 +95,10 @@ type r133 struct{ *reconcileSite }
 func newR133(t *testing.T, fault r133Fault) *r133 {
 	t.Helper()
 	r := &r133{newReconcileSite(t, testdb.New(t).URL, "")}
-	execute(t, r.source, `DROP EVENT TRIGGER casq_ddl; DROP EVENT TRIGGER casq_drop; SELECT casq.untrack('things');
+	execute(t, r.source, `DROP EVENT TRIGGER casq_ddl; DROP EVENT TRIGGER casq_drop; SELECT casq.untrack('resources');
 		CREATE TABLE bad (key text PRIMARY KEY, scope text); CREATE TABLE good (key text PRIMARY KEY);
-		INSERT INTO things VALUES ('x'); INSERT INTO bad VALUES ('x', 'a'); INSERT INTO good VALUES ('x');
-		SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'key');
+		INSERT INTO resources VALUES ('x'); INSERT INTO bad VALUES ('x', 'a'); INSERT INTO good VALUES ('x');
+		SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'key');
 		SELECT casq.track('good', kind => 'good', transfer => 'none', key_column => 'key');`+r133Track)
 	r.tick(t)
 	r.follow(t, newPoints())
@@ -111,7 +111,7 @@ func newR133(t *testing.T, fault r133Fault) *r133 {
 // returns which kinds it has compared, and the one at which it stopped.
 func (r *r133) naively(t *testing.T) (compared, stopped string) {
 	t.Helper()
-	for _, kind := range []string{"bad", "good", "thing"} {
+	for _, kind := range []string{"bad", "good", "resource"} {
 		err := pgx.BeginFunc(t.Context(), r.home, func(tx pgx.Tx) error { return r133Page(t, r.source, tx, kind) })
 		if err != nil {
 			return strings.TrimSpace(compared), kind
@@ -124,10 +124,10 @@ func (r *r133) naively(t *testing.T) (compared, stopped string) {
 func r133Page(t *testing.T, source *pgxpool.Pool, tx pgx.Tx, kind string) error {
 	t.Helper()
 	var keys []string
-	if err := source.QueryRow(t.Context(), `SELECT keys FROM casq.things($1, NULL, 100, NULL)`, kind).Scan(&keys); err != nil {
+	if err := source.QueryRow(t.Context(), `SELECT keys FROM casq.resources($1, NULL, 100, NULL)`, kind).Scan(&keys); err != nil {
 		return err
 	}
-	_, err := tx.Exec(t.Context(), `INSERT INTO casq.registry (kind, resource_id, life, event_id, tick, payload)
+	_, err := tx.Exec(t.Context(), `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload)
 		SELECT $1, key, 1, 0, 1, '{}' FROM unnest($2::text[]) AS key ON CONFLICT DO NOTHING`, kind, keys)
 	return err
 }

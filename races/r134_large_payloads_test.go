@@ -61,7 +61,7 @@ func TestR134LargePayloads(t *testing.T) {
 		if peak := r.holder(t, 0); peak > r134Memory {
 			t.Errorf("a holder needed %d bytes, more than %d", peak, r134Memory)
 		}
-		r.until(t, "the end of all", r134Done, "other 1\nthing 300")
+		r.until(t, "the end of all", r134Done, "other 1\nresource 300")
 	})
 	t.Run("ours/slow link", func(t *testing.T) {
 		t.Parallel()
@@ -75,7 +75,7 @@ func TestR134LargePayloads(t *testing.T) {
 			Name: "registry", Source: r.source, Home: home, Consumer: &registry.Transposer{Jobs: queue}, Logger: raceLog(t),
 			Interval: time.Millisecond, Wait: 20 * time.Millisecond,
 		})
-		r.until(t, "the end of all", r134Done, "other 1\nthing 60")
+		r.until(t, "the end of all", r134Done, "other 1\nresource 60")
 	})
 }
 
@@ -94,7 +94,7 @@ func newR134(t *testing.T, events, bytes int) *r134 {
 	r := &r134{newReconcileSite(t, url, ""), url}
 	execute(t, r.source, fmt.Sprintf(`SELECT casq.define_kind('other', 'none');
 		INSERT INTO casq.events (kind, resource_id, op, payload)
-		SELECT 'thing', i::text, 'updated', jsonb_build_object('v', repeat(md5(i::text), %d)) FROM generate_series(1, %d) AS i;
+		SELECT 'resource', i::text, 'updated', jsonb_build_object('v', repeat(md5(i::text), %d)) FROM generate_series(1, %d) AS i;
 		SELECT casq.append_event('other', 'small', 'updated')`, bytes/32, events))
 	r.tick(t)
 	return r

@@ -54,7 +54,7 @@ func TestR135ClocksApart(t *testing.T) {
 					AND scheduled_at - shifted.now() BETWEEN interval '1 s' AND interval '18 s'`) == 1
 			})
 			s.put(t, "newer content")
-			s.settles(t, "synced", "newer content")
+			s.reaches(t, "synced", "newer content")
 		})
 	}
 	t.Run("ours/asked by who does not work", func(t *testing.T) {
@@ -64,7 +64,7 @@ func TestR135ClocksApart(t *testing.T) {
 		s.pool.Reset() // sessions that began before have the machine's clock
 		s.work(t, newPoints())
 		s.put(t, "content")
-		s.settles(t, "synced", "content")
+		s.reaches(t, "synced", "content")
 		s.overwrite(t, "other bytes")
 		s.verify(t)
 		s.until(t, "the repair", func() bool { return s.files(t)[key] == "content" })

@@ -13,8 +13,8 @@ import (
 	"casq/registry"
 )
 
-// r13Things is how many things are resynced at once.
-const r13Things = 20
+// r13Resources is how many resources are resynced at once.
+const r13Resources = 20
 
 // TestR13ResyncWhileRunning: an operator resyncs everything while jobs run. He
 // has a reason: what is copied now may be what he wants replaced. Whoever is
@@ -80,31 +80,31 @@ func TestR13ResyncWhileRunning(t *testing.T) {
 		open := sync.OnceFunc(func() { close(gate) })
 		defer open()
 		s.putMany(t, "broken..")
-		s.until(t, "all runs", func() bool { return begun.Load() == r13Things })
-		for i := range r13Things {
+		s.until(t, "all runs", func() bool { return begun.Load() == r13Resources })
+		for i := range r13Resources {
 			s.writeAs(t, r13Key(i), "repaired")
 		}
 		execute(t, s.pool, `UPDATE artifacts SET sha256 = encode(sha256('repaired'), 'hex')`)
-		s.until(t, "the repair's jobs", func() bool { return s.asked(t) == r13Things })
+		s.until(t, "the repair's jobs", func() bool { return s.asked(t) == r13Resources })
 		s.resyncAll(t)
-		s.until(t, "the operator's jobs", func() bool { return s.underWay(t) == r13Things })
-		if n := begun.Load(); n != r13Things {
-			t.Errorf("%d runs have begun, want %d: a place has two", n, r13Things)
+		s.until(t, "the operator's jobs", func() bool { return s.underWay(t) == r13Resources })
+		if n := begun.Load(); n != r13Resources {
+			t.Errorf("%d runs have begun, want %d: a place has two", n, r13Resources)
 		}
 		open()
 		s.until(t, "all in place", func() bool {
 			if staged := s.doubles(t); staged != "" {
 				t.Errorf("two copies at once into %s", staged)
 			}
-			return lines(t, s.pool, `SELECT count(*)::text FROM casq.registry WHERE synced_version = version`) == fmt.Sprint(r13Things)
+			return lines(t, s.pool, `SELECT count(*)::text FROM casq.registry WHERE synced_version = version`) == fmt.Sprint(r13Resources)
 		})
-		for i := range r13Things {
+		for i := range r13Resources {
 			if got := s.files(t)[r13Key(i)]; got != "repaired" {
 				t.Errorf("%s is %q", r13Key(i), got)
 			}
 		}
 		// The first runs have found that the source is another, and copied nothing.
-		if n := begun.Load(); n != 2*r13Things || copied.Load() != r13Things {
+		if n := begun.Load(); n != 2*r13Resources || copied.Load() != r13Resources {
 			t.Errorf("%d runs, %d copies; want each to run again once", n, copied.Load())
 		}
 	})
@@ -126,11 +126,11 @@ func (s *registrySite) writeAs(t *testing.T, path, content string) {
 // putMany makes many files with one content, and their rows.
 func (s *registrySite) putMany(t *testing.T, content string) {
 	t.Helper()
-	for i := range r13Things {
+	for i := range r13Resources {
 		s.writeAs(t, r13Key(i), content)
 	}
 	_, err := s.pool.Exec(t.Context(), `INSERT INTO artifacts (path, size, sha256)
-		SELECT 'many/' || i, length($1), encode(sha256($1::text::bytea), 'hex') FROM generate_series(0, $2::int - 1) AS i`, content, r13Things)
+		SELECT 'many/' || i, length($1), encode(sha256($1::text::bytea), 'hex') FROM generate_series(0, $2::int - 1) AS i`, content, r13Resources)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +166,7 @@ func (s *registrySite) resyncAll(t *testing.T) {
 	}
 }
 
-// doubles returns a thing that two runs have staged bytes for; "" if there is
+// doubles returns a resource that two runs have staged bytes for; "" if there is
 // none.
 func (s *registrySite) doubles(t *testing.T) string {
 	t.Helper()
@@ -176,11 +176,11 @@ func (s *registrySite) doubles(t *testing.T) string {
 	}
 	seen := map[string]bool{}
 	for _, path := range staged {
-		thing := filepath.Dir(filepath.Dir(path))
-		if seen[thing] {
-			return thing
+		resource := filepath.Dir(filepath.Dir(path))
+		if seen[resource] {
+			return resource
 		}
-		seen[thing] = true
+		seen[resource] = true
 	}
 	return ""
 }

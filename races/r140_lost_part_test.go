@@ -44,13 +44,13 @@ func TestR140LostPart(t *testing.T) {
 			if state, reason := r.state(t, later); state != "done" {
 				t.Errorf("the later recount is %s, %s", state, reason)
 			}
-			r.settleReal(t, 1, 2, 3, 4)
+			r.quiesceReal(t, 1, 2, 3, 4)
 			if n := r.count(t, "SELECT count(*) FROM casq.scans WHERE finished_at IS NULL"); n > 0 {
 				t.Errorf("%d scans are not over", n)
 			}
 			if r.thaw != nil {
 				r.thaw()
-				r.settleReal(t, 1, 2, 3, 4)
+				r.quiesceReal(t, 1, 2, 3, 4)
 			}
 		})
 	}

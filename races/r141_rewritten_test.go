@@ -53,7 +53,7 @@ func TestR141Rewritten(t *testing.T) {
 		s.remove(t, 1)
 		o.arrive(t)
 		o.flush(t)
-		o.settleReal(t, 1)
+		o.quiesceReal(t, 1)
 	})
 	t.Run("ours/found", func(t *testing.T) {
 		t.Parallel()
@@ -70,7 +70,7 @@ func TestR141Rewritten(t *testing.T) {
 			t.Fatal(err)
 		}
 		o.end(t)
-		o.settleReal(t, 1)
+		o.quiesceReal(t, 1)
 		if s.count(t, exact) != 1 {
 			t.Error("it is not exact after its recount")
 		}

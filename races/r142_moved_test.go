@@ -56,7 +56,7 @@ func TestR142Moved(t *testing.T) {
 		}
 		synced(t, h, claim, h.begin(t, claim)) // where it was at the start
 	})
-	for _, at := range []string{"begin:made", "copy:staged", "publish:before-rename", "settle:published"} {
+	for _, at := range []string{"begin:made", "copy:staged", "publish:before-rename", "complete:published"} {
 		t.Run("ours/moved/"+at, func(t *testing.T) {
 			t.Parallel()
 			s, worker := frozenR142(t, at)
@@ -82,7 +82,7 @@ func TestR142Moved(t *testing.T) {
 			if got := s.file(t, "later"); got != "(nothing)" {
 				t.Errorf("the worker still copies to the old place: %q", got)
 			}
-			if got := s.file(t, "new"); got != "(nothing)" && at != "publish:before-rename" && at != "settle:published" {
+			if got := s.file(t, "new"); got != "(nothing)" && at != "publish:before-rename" && at != "complete:published" {
 				t.Errorf("the run has published to the old place: %q", got)
 			}
 			worker.stop(t)

@@ -93,7 +93,7 @@ func TestR15FrozenRemoval(t *testing.T) {
 	t.Run("ours", func(t *testing.T) {
 		t.Parallel()
 		s := playFrozenRemoval(t, false)
-		s.wantFiles(t, map[string]string{"a/file": "second life"})
+		s.wantFiles(t, map[string]string{"a/file": "second incarnation"})
 	})
 }
 
@@ -102,7 +102,7 @@ func playFrozenRemoval(t *testing.T, unfenced bool) *site {
 	const key = "a/file"
 	s := newSite(t)
 	s.follow(t)
-	s.put(t, key, "first life")
+	s.put(t, key, "first incarnation")
 	s.takeOver(t, unfenced, func() { s.untilSynced(t, fileKind, key) })
 
 	s.changed(t, fileKind, key, func() { s.remove(t, key) })
@@ -112,10 +112,10 @@ func playFrozenRemoval(t *testing.T, unfenced bool) *site {
 	frozen.frozen(t)
 	s.endSessions(t)
 
-	s.changed(t, fileKind, key, func() { s.put(t, key, "second life") })
+	s.changed(t, fileKind, key, func() { s.put(t, key, "second incarnation") })
 	s.takeOver(t, unfenced, func() {
 		s.untilSynced(t, fileKind, key)
-		if got := s.file(t, key); got != "second life" {
+		if got := s.file(t, key); got != "second incarnation" {
 			t.Fatalf("in place is %q before the thaw", got)
 		}
 	})

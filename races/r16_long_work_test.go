@@ -17,15 +17,15 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 )
 
-// shortLife is a claim's life in this race, which has to see several of them.
-const shortLife = time.Second
+// shortTTL is a claim's time-out in this race, which has to see several of them.
+const shortTTL = time.Second
 
 // TestR16LongWork: a copy outlasts time-out, claim and an outage.
 //
 // One worker is in the middle of a copy, another one is idle and watches it.
 // The copy outlives River's own limit for a job (set to a tenth of a second
-// here, a minute otherwise) and three lives of a claim. Then the database is
-// killed, and stays away for longer than a claim lives: nobody can beat, and
+// here, a minute otherwise) and three times a claim's time-out. Then the database is
+// killed, and stays away for longer than a claim's time-out: nobody can beat, and
 // nobody may conclude anything from that. When the copy ends at last it has
 // been made once, by the worker that began it.
 func TestR16LongWork(t *testing.T) {
@@ -54,7 +54,7 @@ func playLongWork(t *testing.T) {
 	letGo := sync.OnceFunc(func() { close(release) })
 	defer letGo()
 	cfg := s.config(t, "long")
-	cfg.ClaimTTL, cfg.TestJobTimeout = shortLife, 100*time.Millisecond
+	cfg.ClaimTTL, cfg.TestJobTimeout = shortTTL, 100*time.Millisecond
 	cfg.Hook = func(point string) {
 		if point == "begin:made" {
 			begin()
@@ -68,9 +68,9 @@ func playLongWork(t *testing.T) {
 	cfg.Hook = nil
 	cfg.Logger = logTo(t, "idle")
 	idle := startLocal(t, cfg)
-	s.untilBeats(t, 2, 9) // each is a third of a life
+	s.untilBeats(t, 2, 9) // each is a third of a time-out
 	processes := s.processes(t)
-	outage(t, cluster, shortLife*3/2)
+	outage(t, cluster, shortTTL*3/2)
 	s.untilBeats(t, 2, 9+6)
 	letGo()
 
@@ -183,13 +183,13 @@ func twinLeaseInTheRow(t *testing.T) {
 	if _, err := pool.Exec(t.Context(), "CREATE TABLE naive (holder text, until timestamptz)"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pool.Exec(t.Context(), "INSERT INTO naive VALUES ('long', clock_timestamp() + $1)", shortLife); err != nil {
+	if _, err := pool.Exec(t.Context(), "INSERT INTO naive VALUES ('long', clock_timestamp() + $1)", shortTTL); err != nil {
 		t.Fatal(err)
 	}
 	if takeLease(t, pool) {
 		t.Fatal("the lease was free at once")
 	}
-	outage(t, cluster, shortLife*3/2)
+	outage(t, cluster, shortTTL*3/2)
 	if !takeLease(t, pool) {
 		t.Error("the lease is still the first one's: there is no second copy")
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // TestR17ResyncOfWhatIsSynced: the bytes in place are damaged, and the row says
-// "synced". An operator asks for the thing again, and once more while that runs,
+// "synced". An operator asks for the resource again, and once more while that runs,
 // since the damage was found to go on. If "synced" means that there is nothing to
 // do, or a job under way means that none is needed, his wish is dropped without
 // a word. It has to be a version like any other.
@@ -66,7 +66,7 @@ func TestR17ResyncOfWhatIsSynced(t *testing.T) {
 		s, points := newRegistrySite(t), newPoints()
 		s.work(t, points)
 		s.put(t, "first")
-		s.settles(t, "synced", "first")
+		s.reaches(t, "synced", "first")
 		first := s.row(t)
 
 		s.damage(t)
@@ -82,7 +82,7 @@ func TestR17ResyncOfWhatIsSynced(t *testing.T) {
 		})
 		renamed.release()
 		newest := <-third
-		s.settles(t, "synced", "first")
+		s.reaches(t, "synced", "first")
 		row := s.row(t)
 		if first.Version >= second || second >= newest || row.Version != newest || *row.Synced != newest {
 			t.Errorf("versions %d, %d, %d; the row is %+v", first.Version, second, newest, row)
@@ -96,7 +96,7 @@ func TestR17ResyncOfWhatIsSynced(t *testing.T) {
 		s, points := newRegistrySite(t), newPoints()
 		s.work(t, points)
 		s.put(t, "first")
-		s.settles(t, "synced", "first")
+		s.reaches(t, "synced", "first")
 		s.damage(t)
 		copied := points.stopAt("copy:staged")
 		s.resync(t)
@@ -104,7 +104,7 @@ func TestR17ResyncOfWhatIsSynced(t *testing.T) {
 		newest := s.resync(t)
 		s.until(t, "the second wish's job", func() bool { return s.row(t).Asked })
 		copied.release()
-		s.settles(t, "synced", "first")
+		s.reaches(t, "synced", "first")
 		if row := s.row(t); row.Version != newest || points.count("copy:staged") != 3 {
 			t.Errorf("copied %d times, want 3; the row is %+v", points.count("copy:staged"), row)
 		}
@@ -132,7 +132,7 @@ func (s *registrySite) resync(t *testing.T) int64 {
 	return version
 }
 
-// uniqueArgs are those of a job that is inserted once per thing.
+// uniqueArgs are those of a job that is inserted once per resource.
 type uniqueArgs struct {
 	Key string `json:"key"`
 }

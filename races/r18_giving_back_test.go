@@ -11,7 +11,7 @@ import (
 )
 
 // TestR18GivingBack: a claim is given back while another run asks for it. The
-// one who asks finds the thing taken and leaves; the other has looked for
+// one who asks finds the resource taken and leaves; the other has looked for
 // somebody who waits, a moment before. If both go, nobody comes any more. One of
 // the two always has to continue the work, and no time-out may be the reason.
 func TestR18GivingBack(t *testing.T) {
@@ -72,7 +72,7 @@ var givings = map[string]func(*registry.Registry, *registry.Claim) error{
 	"released": func(r *registry.Registry, c *registry.Claim) error { return r.Release(c) },
 }
 
-// twoVersions makes a thing, claims it, and gives it a newer version, whose
+// twoVersions makes a resource, claims it, and gives it a newer version, whose
 // job's token is returned.
 func (s *registrySite) twoVersions(t *testing.T) (h *hand, claim *registry.Claim, newer registry.Token) {
 	t.Helper()

@@ -27,7 +27,7 @@ func TestR25FlushInFlight(t *testing.T) {
 		s := newCounterSite(t)
 		twin := s.refreshkey(t)
 		play(t, s, twin, "flush:frozen")
-		settle(t, twin, map[int64]int64{1: 1200})
+		quiesce(t, twin, map[int64]int64{1: 1200})
 	})
 	for _, at := range []string{"flush:frozen", "flush:committed"} {
 		t.Run("ours/"+at, func(t *testing.T) {
@@ -35,7 +35,7 @@ func TestR25FlushInFlight(t *testing.T) {
 			s := newCounterSite(t)
 			o := s.ours(t)
 			play(t, s, o, at)
-			o.settleReal(t, 1)
+			o.quiesceReal(t, 1)
 		})
 	}
 }

@@ -31,7 +31,7 @@ func TestR26SecondRecount(t *testing.T) {
 		s := newCounterSite(t)
 		twin := s.refreshkey(t)
 		justEnded(t, s, twin)
-		settle(t, twin, map[int64]int64{1: 0})
+		quiesce(t, twin, map[int64]int64{1: 0})
 	})
 	t.Run("twin/refreshkey cleaned up/wins", func(t *testing.T) {
 		t.Parallel()
@@ -45,7 +45,7 @@ func TestR26SecondRecount(t *testing.T) {
 			twin.end(t)
 			twin.cleanUp(t)
 		}
-		settle(t, twin, map[int64]int64{1: 600})
+		quiesce(t, twin, map[int64]int64{1: 600})
 	})
 	t.Run("twin/refreshkey while one runs", func(t *testing.T) {
 		t.Parallel()
@@ -65,7 +65,7 @@ func TestR26SecondRecount(t *testing.T) {
 		if found, err := twin.Scan(t.Context()); found || err != nil {
 			t.Errorf("a second recount was found: %v", err)
 		}
-		settle(t, twin, map[int64]int64{1: 605})
+		quiesce(t, twin, map[int64]int64{1: 605})
 	})
 	t.Run("ours/just ended", func(t *testing.T) {
 		t.Parallel()
@@ -74,7 +74,7 @@ func TestR26SecondRecount(t *testing.T) {
 		justEnded(t, s, o)
 		s.exec(t, "UPDATE casq.counters SET size = 5")
 		o.recount(t, 1)
-		o.settleReal(t, 1)
+		o.quiesceReal(t, 1)
 	})
 	t.Run("ours/while one runs", func(t *testing.T) {
 		t.Parallel()
@@ -98,6 +98,6 @@ func TestR26SecondRecount(t *testing.T) {
 		if state, _ := o.state(t, second); state != "done" {
 			t.Errorf("the second recount is %s", state)
 		}
-		o.settleReal(t, 1)
+		o.quiesceReal(t, 1)
 	})
 }

@@ -28,9 +28,9 @@ func TestR27FrozenScanner(t *testing.T) {
 		twin.run(t)
 		twin.scan(t)
 		twin.end(t)
-		settle(t, twin, map[int64]int64{1: 600})
+		quiesce(t, twin, map[int64]int64{1: 600})
 		goOn(frozen)
-		settle(t, twin, map[int64]int64{1: 1200})
+		quiesce(t, twin, map[int64]int64{1: 1200})
 	})
 	for _, at := range []string{"scan:started", "scan:snapshot", "scan:summed"} {
 		t.Run("ours/"+at, func(t *testing.T) {
@@ -43,10 +43,10 @@ func TestR27FrozenScanner(t *testing.T) {
 			s.put(t, 2, 1, 50)
 			must(t, o.worker.Scan(t.Context(), scan, 3, o.process))
 			o.end(t)
-			o.settleReal(t, 1)
+			o.quiesceReal(t, 1)
 			s.put(t, 3, 1, 7)
 			goOn(frozen)
-			o.settleReal(t, 1)
+			o.quiesceReal(t, 1)
 		})
 	}
 	t.Run("ours/finalize:locked", func(t *testing.T) {
@@ -59,10 +59,10 @@ func TestR27FrozenScanner(t *testing.T) {
 		// It holds the shard's lock until the server ends its session.
 		frozen := s.child(t, countingSpec{Job: "finalize", At: "finalize:locked", Scan: f.Scan, Token: f.Token, Process: process})
 		o.swap(t, f)
-		o.settleReal(t, 1)
+		o.quiesceReal(t, 1)
 		s.put(t, 3, 1, 7)
 		goOn(frozen)
-		o.settleReal(t, 1)
+		o.quiesceReal(t, 1)
 	})
 }
 

@@ -27,7 +27,7 @@ func TestR28SlowFlush(t *testing.T) {
 				return err == nil && len(locks) == 0
 			})
 		})
-		settle(t, twin, map[int64]int64{1: 205})
+		quiesce(t, twin, map[int64]int64{1: 205})
 	})
 	t.Run("ours", func(t *testing.T) {
 		t.Parallel()
@@ -35,7 +35,7 @@ func TestR28SlowFlush(t *testing.T) {
 		o := s.ours(t)
 		flush := func(ctx context.Context) error { _, err := o.worker.Flush(ctx); return err }
 		r28(t, s, o, "SELECT FROM casq.counter_shards FOR UPDATE", flush, func() {})
-		o.settleReal(t, 1)
+		o.quiesceReal(t, 1)
 	})
 }
 

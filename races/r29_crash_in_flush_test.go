@@ -17,7 +17,7 @@ func TestR29CrashInFlush(t *testing.T) {
 		twin.arrive(t)
 		s.child(t, countingSpec{Twin: true, Job: "flush", At: "flush:dropped"}).Kill()
 		s.expire(t)
-		settle(t, twin, map[int64]int64{1: 0})
+		quiesce(t, twin, map[int64]int64{1: 0})
 	})
 	t.Run("twin/refreshkey after the freeze/wins", func(t *testing.T) {
 		t.Parallel()
@@ -28,7 +28,7 @@ func TestR29CrashInFlush(t *testing.T) {
 		s.child(t, countingSpec{Twin: true, Job: "flush", At: "flush:frozen"}).Kill()
 		s.expire(t)
 		twin.flush(t)
-		settle(t, twin, map[int64]int64{1: 100})
+		quiesce(t, twin, map[int64]int64{1: 100})
 	})
 	for _, at := range []string{"flush:frozen", "flush:locked", "flush:committed"} {
 		t.Run("ours/"+at, func(t *testing.T) {
@@ -41,9 +41,9 @@ func TestR29CrashInFlush(t *testing.T) {
 			o.arrive(t)
 			s.child(t, countingSpec{Job: "flush", At: at}).Kill()
 			s.put(t, 100, 1, 5)
-			o.settleReal(t, 0, 1, 2, 3, 4, 5, 6, 7)
+			o.quiesceReal(t, 0, 1, 2, 3, 4, 5, 6, 7)
 			s.put(t, 101, 2, 7)
-			o.settleReal(t, 0, 1, 2, 3, 4, 5, 6, 7)
+			o.quiesceReal(t, 0, 1, 2, 3, 4, 5, 6, 7)
 		})
 	}
 }

@@ -72,11 +72,11 @@ func TestR30RedisWiped(t *testing.T) {
 			goOn := o.heldFlush(t, at)
 			s.wipe(t)
 			if at != "flush:locked" { // else the others wait for it
-				o.settleReal(t, 1)
+				o.quiesceReal(t, 1)
 			}
 			s.put(t, 2, 1, 5)
 			goOn()
-			o.settleReal(t, 1)
+			o.quiesceReal(t, 1)
 		})
 	}
 	t.Run("ours/mid-page", r30MidPage)
@@ -111,7 +111,7 @@ func r30MidPage(t *testing.T) {
 	}
 	s.wipe(t)
 	o.reads.pass() // for what had been read before
-	o.settleReal(t, 0, 1, 2)
+	o.quiesceReal(t, 0, 1, 2)
 }
 
 // r30Load wipes Redis again and again while rows change, flushes and recounts
@@ -133,7 +133,7 @@ func r30Load(t *testing.T) {
 	}
 	stop()
 	group.Wait()
-	o.settleReal(t, 1, 2, 3)
+	o.quiesceReal(t, 1, 2, 3)
 }
 
 // load changes artifacts of projects 1 to 3 in all ways, and ticks, until ctx is

@@ -35,7 +35,7 @@ func TestR31Reads(t *testing.T) {
 			}
 			p.scan(t)
 			p.end(t)
-			settle(t, p, map[int64]int64{1: 600})
+			quiesce(t, p, map[int64]int64{1: 600})
 		})
 	}
 	t.Run("ours", func(t *testing.T) {
@@ -65,7 +65,7 @@ func TestR31Reads(t *testing.T) {
 		stop()
 		group.Wait()
 		reads.explained(t, o)
-		o.settleReal(t, 1, 2, 3)
+		o.quiesceReal(t, 1, 2, 3)
 	})
 }
 

@@ -38,7 +38,7 @@ func TestR32Moved(t *testing.T) {
 				move()
 			}
 			o.end(t)
-			o.settleReal(t, 1, 2)
+			o.quiesceReal(t, 1, 2)
 		})
 	}
 }

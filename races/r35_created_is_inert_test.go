@@ -15,7 +15,7 @@ import (
 )
 
 // TestR35CreatedIsInert: a recount is asked for and nobody carries it out, while
-// things are created, changed and deleted. The request writes its own rows and
+// resources are created, changed and deleted. The request writes its own rows and
 // its job, and nothing else; the values that readers see stay right for as long
 // as it waits, and it ends well when somebody comes.
 func TestR35CreatedIsInert(t *testing.T) {
@@ -47,7 +47,7 @@ func TestR35CreatedIsInert(t *testing.T) {
 			s.put(t, 10+n, 1, 7)
 			s.resize(t, 2, 50+n)
 			s.remove(t, 9+n)
-			o.settleValues(t, 1, 2)
+			o.quiesceValues(t, 1, 2)
 			if state, _ := o.state(t, refresh); state != "created" {
 				t.Errorf("state %s", state)
 			}
@@ -58,7 +58,7 @@ func TestR35CreatedIsInert(t *testing.T) {
 		must(t, s.pool.QueryRow(t.Context(), "SELECT id, token FROM casq.scans").Scan(&f.Scan, &token))
 		f.Token = token
 		o.swap(t, f)
-		o.settleReal(t, 1, 2)
+		o.quiesceReal(t, 1, 2)
 	})
 }
 

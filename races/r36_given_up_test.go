@@ -20,13 +20,13 @@ func TestR36GivenUp(t *testing.T) {
 				r := newR36(t, state)
 				giveUp(r, t)
 				r.put(t, 2, 1, 50)
-				r.settleValues(t, 1)
+				r.quiesceValues(t, 1)
 				if is, reason := r.state(t, r.refresh); is != name || reason == "" {
 					t.Errorf("recount is %s because of %q, want %s", is, reason, name)
 				}
 				r.exec(t, "UPDATE casq.counters SET size = 5")
 				r.recount(t, 1)
-				r.settleValues(t, 1)
+				r.quiesceValues(t, 1)
 			})
 		}
 	}

@@ -52,7 +52,7 @@ func TestR37CommitSeenEarly(t *testing.T) {
 		}
 		commit()
 		o.swap(t, f)
-		o.settleReal(t, 1)
+		o.quiesceReal(t, 1)
 	})
 }
 

@@ -49,9 +49,9 @@ func TestR38OneKeyEvicted(t *testing.T) {
 				}
 				s.evict(t, key)
 				goOn()
-				o.settleReal(t, 1)
+				o.quiesceReal(t, 1)
 				s.put(t, 4, 1, 2)
-				o.settleReal(t, 1)
+				o.quiesceReal(t, 1)
 			})
 		}
 	}

@@ -45,7 +45,7 @@ func TestR39PrunedUnderARecount(t *testing.T) {
 		o.scan(t)
 		r.pruneUnder(t, o)
 		o.end(t)
-		o.settleReal(t, 1)
+		o.quiesceReal(t, 1)
 		r.prune(t) // the recount is over
 		r.wantHost(t, r.pool)
 	})
@@ -59,7 +59,7 @@ func TestR39PrunedUnderARecount(t *testing.T) {
 		o.scan(t)
 		r.pruneUnder(t, o)
 		o.end(t)
-		o.settleReal(t, 1)
+		o.quiesceReal(t, 1)
 		r.prune(t)
 		r.wantHost(t, r.standby)
 	})

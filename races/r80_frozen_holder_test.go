@@ -41,7 +41,7 @@ func TestR80FrozenHolder(t *testing.T) {
 		two.save(t)
 		one.apply(t)
 		one.save(t)
-		wantThings(t, s.applied(t), "a", "a")
+		wantResources(t, s.applied(t), "a", "a")
 	})
 	for point, name := range map[string]string{
 		"batch:read":    "ours/before the transaction",

@@ -19,8 +19,8 @@ func TestR83Backwards(t *testing.T) {
 		s.put(t, "a")
 		one.batch(t)
 		one.apply(t) // its position is not saved yet
-		for _, thing := range []string{"b", "c"} {
-			s.put(t, thing)
+		for _, resource := range []string{"b", "c"} {
+			s.put(t, resource)
 			two.batch(t)
 			two.apply(t)
 			two.save(t)
@@ -28,7 +28,7 @@ func TestR83Backwards(t *testing.T) {
 		one.save(t)
 		two.batch(t)
 		two.apply(t)
-		wantThings(t, s.applied(t), "a", "a", "b", "c", "b", "c")
+		wantResources(t, s.applied(t), "a", "a", "b", "c", "b", "c")
 	})
 	t.Run("ours", func(t *testing.T) {
 		t.Parallel()

@@ -33,7 +33,7 @@ func TestR84RedisGone(t *testing.T) {
 			twin.apply(t)
 			_ = held.Release(t.Context())
 		}
-		wantThings(t, s.applied(t)) // and never "a"
+		wantResources(t, s.applied(t)) // and never "a"
 	})
 	t.Run("ours/killed", func(t *testing.T) {
 		t.Parallel()

@@ -19,14 +19,14 @@ func TestR85LateCommit(t *testing.T) {
 		twin := &idPoller{db: s.pool}
 		var got []string
 		r85(t, s, func(...string) { got = append(got, twin.poll(t)...) })
-		wantThings(t, got, "other", "other", "other") // and never "slow"
+		wantResources(t, got, "other", "other", "other") // and never "slow"
 	})
 	t.Run("twin/oldest open transaction", func(t *testing.T) {
 		t.Parallel()
 		s := newLogSite(t)
 		waited := 0
 		r85(t, s, func(want ...string) {
-			got := thingsOf(t, s.pool, `SELECT resource_id FROM casq.events
+			got := resourcesOf(t, s.pool, `SELECT resource_id FROM casq.events
 				WHERE xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY xid, id`)
 			if !slices.Contains(want, "slow") && len(got) == 0 {
 				waited++

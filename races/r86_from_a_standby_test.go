@@ -26,12 +26,12 @@ func TestR86FromAStandby(t *testing.T) {
 			if err := r.standby.QueryRow(t.Context(), "SELECT pg_current_snapshot()::text").Scan(&now); err != nil {
 				t.Fatal(err)
 			}
-			got = append(got, thingsOf(t, r.standby, `SELECT resource_id FROM casq.events
+			got = append(got, resourcesOf(t, r.standby, `SELECT resource_id FROM casq.events
 				WHERE NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
 				  AND pg_visible_in_snapshot(xid, $2::text::pg_snapshot) ORDER BY id`, seen, now)...)
 			seen = now
 		})
-		wantThings(t, got, "fast", "paused") // and never "slow"
+		wantResources(t, got, "fast", "paused") // and never "slow"
 	})
 	t.Run("twin/highest id", func(t *testing.T) {
 		t.Parallel()
@@ -39,7 +39,7 @@ func TestR86FromAStandby(t *testing.T) {
 		twin := &idPoller{db: r.standby}
 		var got []string
 		r.play(t, func(...string) { got = append(got, twin.poll(t)...) })
-		wantThings(t, got, "fast", "paused")
+		wantResources(t, got, "fast", "paused")
 	})
 	t.Run("ours", func(t *testing.T) {
 		t.Parallel()

@@ -28,7 +28,7 @@ func TestR87Poison(t *testing.T) {
 		t.Parallel()
 		r := newR87(t, r87Refuse)
 		r.naive(t, func(context.Context, eventlog.Batch, error) (bool, error) { return true, nil })
-		wantThings(t, r.site.applied(t), "d")
+		wantResources(t, r.site.applied(t), "d")
 	})
 	t.Run("twin/tries for ever", func(t *testing.T) {
 		t.Parallel()
@@ -41,7 +41,7 @@ func TestR87Poison(t *testing.T) {
 			}
 			return false, nil
 		})
-		wantThings(t, r.site.applied(t))
+		wantResources(t, r.site.applied(t))
 		t.Run("wins", func(t *testing.T) {
 			t.Parallel()
 			r := newR87(t, r87DiskFull)
@@ -53,7 +53,7 @@ func TestR87Poison(t *testing.T) {
 				}
 				return false, nil
 			})
-			wantThings(t, r.site.applied(t), "a", "poison", "b", "c", "d")
+			wantResources(t, r.site.applied(t), "a", "poison", "b", "c", "d")
 		})
 	})
 	t.Run("twin/records everything", func(t *testing.T) {
@@ -61,12 +61,12 @@ func TestR87Poison(t *testing.T) {
 		r := newR87(t, r87DiskFull)
 		r.naive(t, r.record)
 		r.freeDisk(t)
-		wantThings(t, r.site.applied(t))
+		wantResources(t, r.site.applied(t))
 		t.Run("wins", func(t *testing.T) {
 			t.Parallel()
 			r := newR87(t, r87Refuse)
 			r.naive(t, r.record)
-			wantThings(t, r.site.applied(t), "a", "b", "c", "d")
+			wantResources(t, r.site.applied(t), "a", "b", "c", "d")
 		})
 	})
 	t.Run("ours/one event", func(t *testing.T) {
@@ -76,7 +76,7 @@ func TestR87Poison(t *testing.T) {
 		cfg.PageSize = r87Page
 		follow(t, cfg)
 		r.site.wantApplied(t, "a", "b", "c", "d")
-		wantFailures(t, r.site.pool, "race thing poison 23514")
+		wantFailures(t, r.site.pool, "race resource poison 23514")
 	})
 	t.Run("ours/full disk", func(t *testing.T) {
 		t.Parallel()
@@ -97,7 +97,7 @@ func TestR87Poison(t *testing.T) {
 			}
 		}
 		wantFailures(t, r.site.pool)
-		wantThings(t, r.site.applied(t))
+		wantResources(t, r.site.applied(t))
 		r.freeDisk(t)
 		r.site.wantApplied(t, "a", "poison", "b", "c", "d")
 		wantFailures(t, r.site.pool)
@@ -110,7 +110,7 @@ func TestR87Poison(t *testing.T) {
 
 const (
 	// r87Refuse is an operator's own constraint.
-	r87Refuse = `ALTER TABLE applied ADD CONSTRAINT no_poison CHECK (thing <> 'poison')`
+	r87Refuse = `ALTER TABLE applied ADD CONSTRAINT no_poison CHECK (resource <> 'poison')`
 	// r87DiskFull raises what Postgres does: a disk of its own that can be filled
 	// takes privileges that tests do not have.
 	r87DiskFull = `CREATE TABLE disk AS SELECT true AS "full";
@@ -185,7 +185,7 @@ func (r *r87) record(ctx context.Context, batch eventlog.Batch, _ error) (bool, 
 			continue
 		}
 		_, err = r.site.pool.Exec(ctx, `INSERT INTO casq.event_failures
-			(cursor, life, event_id, tick, kind, resource_id, op, occurred_at, reason, tries)
+			(cursor, timeline, event_id, tick, kind, resource_id, op, occurred_at, reason, tries)
 			VALUES ('race', 1, $1, $2, $3, $4, $5, $6, $7, 1)`,
 			e.ID, batch.Tick, e.Kind, e.ResourceID, e.Op, e.OccurredAt, err.Error())
 		if err != nil {
@@ -195,12 +195,12 @@ func (r *r87) record(ctx context.Context, batch eventlog.Batch, _ error) (bool, 
 	return true, nil
 }
 
-// wantFailures compares what was put aside, with its SQLSTATE.
+// wantFailures compares what was dead-lettered, with its SQLSTATE.
 func wantFailures(t *testing.T, pool *pgxpool.Pool, want ...string) {
 	t.Helper()
 	got := lines(t, pool, "SELECT concat_ws(' ', cursor, kind, resource_id, code) FROM casq.event_failures ORDER BY event_id")
 	if got != strings.Join(want, "\n") {
-		t.Errorf("put aside [%s], want %q", got, want)
+		t.Errorf("dead-lettered [%s], want %q", got, want)
 	}
 }
 
@@ -211,9 +211,9 @@ func playR87Registry(t *testing.T) {
 	t.Helper()
 	source := newLogSite(t)
 	execute(t, source.pool, `SELECT casq.define_kind('artifact', 'file', prefix => ''), casq.define_kind('build', 'none');
-		SELECT casq.append_event('thing', 'a', 'created'), casq.append_event('artifact', 'b', 'created'),
+		SELECT casq.append_event('resource', 'a', 'created'), casq.append_event('artifact', 'b', 'created'),
 		       casq.append_event('build', 'c', 'created'), casq.append_event('build', 'bad', 'created'),
-		       casq.append_event('thing', 'a', 'deleted'), casq.append_event('build', 'd', 'created')`)
+		       casq.append_event('resource', 'a', 'deleted'), casq.append_event('build', 'd', 'created')`)
 	source.tick(t)
 	home := newLogSite(t)
 	execute(t, home.pool, `SELECT casq.define_kind('document', 'file', prefix => '');
@@ -228,13 +228,13 @@ func playR87Registry(t *testing.T) {
 	home.until(t, "SELECT EXISTS (SELECT FROM casq.registry WHERE resource_id = 'd')")
 	wantFailures(t, home.pool, "registry artifact b 22023", "registry build bad 23514")
 	const rows = "SELECT concat_ws(' ', kind, resource_id, status) FROM casq.registry_status ORDER BY kind, resource_id"
-	if got, want := lines(t, home.pool, rows), "build c pending\nbuild d pending\nthing a removing"; got != want {
+	if got, want := lines(t, home.pool, rows), "build c pending\nbuild d pending\nresource a removing"; got != want {
 		t.Errorf("rows are\n%s\nwant\n%s", got, want)
 	}
 	if got := lines(t, home.pool, "SELECT casq.why('build', 'bad')"); !strings.Contains(got, "no_bad_keys") {
 		t.Errorf("why says %s", got)
 	}
-	// The operator was wrong; the thing's next event comes through.
+	// The operator was wrong; the resource's next event comes through.
 	execute(t, home.pool, "ALTER TABLE casq.registry DROP CONSTRAINT no_bad_keys")
 	execute(t, source.pool, "SELECT casq.append_event('build', 'bad', 'updated')")
 	source.tick(t)

@@ -40,9 +40,9 @@ func TestR88HugeTransaction(t *testing.T) {
 		r := newR88(t, 20_000)
 		p := r.middle(t)
 		r.late(t)
-		p.ToTick, p.ToMark = r.newest(t)
-		things, _ := readOn(t, r.site.pool, p, 1000)
-		r.wantOtherHalf(t, things)
+		p.ToTick, p.ToNonce = r.newest(t)
+		resources, _ := readOn(t, r.site.pool, p, 1000)
+		r.wantOtherHalf(t, resources)
 	})
 	t.Run("twin/highest id", func(t *testing.T) {
 		t.Parallel()
@@ -97,8 +97,8 @@ func (r *r88) play(t *testing.T) {
 			t.Errorf("a holder needed %d bytes, more than %d", peak, r88Memory)
 		}
 	}
-	want := fmt.Sprintf("%d effects of %d events, %d things", r.events+2, r.events+2, 3)
-	got := lines(t, r.site.pool, `SELECT format('%s effects of %s events, %s things', count(*), count(DISTINCT id), count(DISTINCT thing)) FROM applied`)
+	want := fmt.Sprintf("%d effects of %d events, %d resources", r.events+2, r.events+2, 3)
+	got := lines(t, r.site.pool, `SELECT format('%s effects of %s events, %s resources', count(*), count(DISTINCT id), count(DISTINCT resource)) FROM applied`)
 	if got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
@@ -111,7 +111,7 @@ func newR88(t *testing.T, events int) *r88 {
 	r.site.tick(t)
 	r.slow = r.site.begin(t, "late")
 	execute(t, r.site.pool, fmt.Sprintf(`INSERT INTO casq.events (kind, resource_id, op, payload)
-		SELECT 'thing', 'huge', 'updated', jsonb_build_object('sha256', repeat('a', 64)) FROM generate_series(1, %d)`, events))
+		SELECT 'resource', 'huge', 'updated', jsonb_build_object('sha256', repeat('a', 64)) FROM generate_series(1, %d)`, events))
 	r.site.tick(t)
 	return r
 }
@@ -136,18 +136,18 @@ func (r *r88) late(t *testing.T) {
 	r.site.tick(t)
 }
 
-func (r *r88) newest(t *testing.T) (tick int64, mark [16]byte) {
+func (r *r88) newest(t *testing.T) (tick int64, nonce [16]byte) {
 	t.Helper()
-	if err := r.site.pool.QueryRow(t.Context(), "SELECT id, mark FROM casq.ticks ORDER BY id DESC LIMIT 1").Scan(&tick, &mark); err != nil {
+	if err := r.site.pool.QueryRow(t.Context(), "SELECT id, nonce FROM casq.ticks ORDER BY id DESC LIMIT 1").Scan(&tick, &nonce); err != nil {
 		t.Fatal(err)
 	}
-	return tick, mark
+	return tick, nonce
 }
 
-func (r *r88) wantOtherHalf(t *testing.T, things []string) {
+func (r *r88) wantOtherHalf(t *testing.T, resources []string) {
 	t.Helper()
-	if len(things) != r.events/2+1 || things[len(things)-1] != "later" {
-		t.Errorf("%d events; the twin should have had the other half and the later event, and never the late one", len(things))
+	if len(resources) != r.events/2+1 || resources[len(resources)-1] != "later" {
+		t.Errorf("%d events; the twin should have had the other half and the later event, and never the late one", len(resources))
 	}
 }
 

@@ -25,7 +25,7 @@ func TestR89TwoFirstStarts(t *testing.T) {
 		one.batch(t)
 		two.save(t)
 		two.batch(t)
-		wantThings(t, s.applied(t), "a", "a")
+		wantResources(t, s.applied(t), "a", "a")
 	})
 	t.Run("twin/each starts with the newest tick", func(t *testing.T) {
 		t.Parallel()
@@ -39,7 +39,7 @@ func TestR89TwoFirstStarts(t *testing.T) {
 		two.save(t)
 		one.batch(t)
 		two.batch(t)
-		wantThings(t, s.applied(t)) // and never "a"
+		wantResources(t, s.applied(t)) // and never "a"
 	})
 	t.Run("ours", func(t *testing.T) {
 		t.Parallel()
@@ -116,7 +116,7 @@ func (n *r89Naive) batch(t *testing.T) {
 				WHERE c.name = 'race' AND old.name = c.name
 				RETURNING mine.snapshot AS older, newest.snapshot AS newer
 			)
-			INSERT INTO applied (id, thing) SELECT e.id, e.resource_id FROM casq.events AS e, moved
+			INSERT INTO applied (id, resource) SELECT e.id, e.resource_id FROM casq.events AS e, moved
 			WHERE NOT pg_visible_in_snapshot(e.xid, older) AND pg_visible_in_snapshot(e.xid, newer)`)
 		return err
 	})

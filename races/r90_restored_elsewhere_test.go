@@ -31,9 +31,9 @@ func TestR90RestoredElsewhere(t *testing.T) {
 		for r.lastTick(t, r.second) <= at {
 			r.tick(t, r.second)
 		}
-		got := thingsOf(t, r.second, `SELECT resource_id FROM casq.events
+		got := resourcesOf(t, r.second, `SELECT resource_id FROM casq.events
 			WHERE NOT pg_visible_in_snapshot(xid, (SELECT snapshot FROM casq.ticks WHERE id = $1)) ORDER BY id`, at)
-		wantThings(t, got) // and never that a was deleted and e is there
+		wantResources(t, got) // and never that a was deleted and e is there
 	})
 	t.Run("ours", func(t *testing.T) {
 		t.Parallel()
@@ -63,14 +63,14 @@ func TestR90RestoredElsewhere(t *testing.T) {
 		}
 
 		w, err := cursor.StartOver(t.Context(), home, r.address, "registry", &registry.Transposer{})
-		if err != nil || w.To.Life.Ordinal < 2 {
+		if err != nil || w.To.Timeline.Ordinal < 2 {
 			t.Fatalf("started over at %v: %v", w.To, err)
 		}
-		if asked := lines(t, home, "SELECT format('%s beyond %s/%s', reason, beyond_life, beyond_tick) FROM casq.reconcile_runs"); asked != "lost beyond /" {
+		if asked := lines(t, home, "SELECT format('%s beyond %s/%s', reason, beyond_timeline, beyond_tick) FROM casq.reconcile_runs"); asked != "lost beyond /" {
 			t.Errorf("asked for %q", asked)
 		}
 		r.followAgain(t, home)
-		execute(t, r.second, "INSERT INTO things (key) VALUES ('f'); UPDATE things SET n = 7 WHERE key = 'd'")
+		execute(t, r.second, "INSERT INTO resources (key) VALUES ('f'); UPDATE resources SET n = 7 WHERE key = 'd'")
 		r.tick(t, r.second)
 		r.until(t, "the log goes on", func() bool {
 			return lines(t, home, "SELECT payload ->> 'n' FROM casq.registry WHERE resource_id IN ('d', 'f') ORDER BY resource_id") == "7\n0"
@@ -120,6 +120,6 @@ func (r *r90) restore(t *testing.T) {
 func (r *r90) adopt(t *testing.T) {
 	t.Helper()
 	execute(t, r.second, "SELECT casq.adopt_log()")
-	execute(t, r.second, "DELETE FROM things WHERE key = 'a'; INSERT INTO things (key) VALUES ('e')")
+	execute(t, r.second, "DELETE FROM resources WHERE key = 'a'; INSERT INTO resources (key) VALUES ('e')")
 	r.tick(t, r.second)
 }

@@ -33,7 +33,7 @@ func TestR92SlowBatch(t *testing.T) {
 		two.save(t)
 		one.apply(t)
 		one.save(t)
-		wantThings(t, s.applied(t), "a", "a")
+		wantResources(t, s.applied(t), "a", "a")
 	})
 	t.Run("ours/renewed", func(t *testing.T) {
 		t.Parallel()

@@ -23,9 +23,9 @@ func TestR93PrunedPast(t *testing.T) {
 		r := newR93(t)
 		away, _ := r.away(t)
 		r.prune(t)
-		got := thingsOf(t, r.primary, `SELECT resource_id FROM casq.events
+		got := resourcesOf(t, r.primary, `SELECT resource_id FROM casq.events
 			WHERE NOT pg_visible_in_snapshot(xid, (SELECT snapshot FROM casq.ticks WHERE id >= $1 ORDER BY id LIMIT 1)) ORDER BY id`, away)
-		wantThings(t, got) // and never that a was deleted and e is there
+		wantResources(t, got) // and never that a was deleted and e is there
 	})
 	t.Run("twin/events are deleted before ticks", func(t *testing.T) {
 		t.Parallel()
@@ -35,7 +35,7 @@ func TestR93PrunedPast(t *testing.T) {
 			(SELECT snapshot FROM casq.ticks ORDER BY id DESC LIMIT 1))`)
 		// A reader comes by, and finds its tick.
 		got, _ := readOn(t, r.primary, position, 2)
-		wantThings(t, got)
+		wantResources(t, got)
 	})
 	t.Run("ours/comes back", func(t *testing.T) {
 		t.Parallel()
@@ -67,7 +67,7 @@ func TestR93PrunedPast(t *testing.T) {
 		r.until(t, "the log is read", func() bool { return lines(t, home, r94Rows) == "a\nb\nc\nd" })
 		stop()
 		var p eventlog.Position
-		if err := home.QueryRow(t.Context(), "SELECT tick, mark FROM casq.cursors").Scan(&p.Tick, &p.Mark); err != nil {
+		if err := home.QueryRow(t.Context(), "SELECT tick, nonce FROM casq.cursors").Scan(&p.Tick, &p.Nonce); err != nil {
 			t.Fatal(err)
 		}
 		if known, err := eventlog.ReportFollower(t.Context(), r.primary, "second", p); err != nil || !known {
@@ -87,7 +87,7 @@ type r93 struct{ *r94 }
 
 func newR93(t *testing.T) *r93 { return &r93{newR94Alone(t)} }
 
-// away reads the log, and returns where it has come to before things change.
+// away reads the log, and returns where it has come to before resources change.
 func (r *r93) away(t *testing.T) (tick int64, at eventlog.Position) {
 	t.Helper()
 	at, err := eventlog.NewReader(r.primary, 0).Start(t.Context())
@@ -102,7 +102,7 @@ func (r *r93) away(t *testing.T) (tick int64, at eventlog.Position) {
 // change is what happens while the cursor is away.
 func (r *r93) change(t *testing.T) {
 	t.Helper()
-	execute(t, r.primary, "DELETE FROM things WHERE key = 'a'; INSERT INTO things (key) VALUES ('e')")
+	execute(t, r.primary, "DELETE FROM resources WHERE key = 'a'; INSERT INTO resources (key) VALUES ('e')")
 	r.tick(t, r.primary)
 	r.tick(t, r.primary)
 }
@@ -121,10 +121,10 @@ func (r *r93) prune(t *testing.T) {
 func (r *r93) wantStartedOver(t *testing.T, home *pgxpool.Pool) {
 	t.Helper()
 	want := strings.Join(strings.Fields(lines(t, r.primary, "SELECT 'pruned beyond / at 1/' || max(id) FROM casq.ticks")), " ")
-	if asked := lines(t, home, "SELECT format('%s beyond %s/%s at %s/%s', reason, beyond_life, beyond_tick, at_life, at_tick) FROM casq.reconcile_runs"); asked != want {
+	if asked := lines(t, home, "SELECT format('%s beyond %s/%s at %s/%s', reason, beyond_timeline, beyond_tick, at_timeline, at_tick) FROM casq.reconcile_runs"); asked != want {
 		t.Errorf("asked for %q, want %q", asked, want)
 	}
-	execute(t, r.primary, "INSERT INTO things (key) VALUES ('f')")
+	execute(t, r.primary, "INSERT INTO resources (key) VALUES ('f')")
 	r.tick(t, r.primary)
 	r.until(t, "the log goes on", func() bool { return strings.HasSuffix(lines(t, home, r94Rows), "f") })
 	r.wantReal(t, home)

@@ -20,7 +20,7 @@ import (
 // Its delete was never told, since its create is lost as well. A fetch into what
 // is in place would make the refs right, and leave the objects of a repository
 // that does not exist, and that somebody else may have owned, below them. The row
-// is of an earlier life, or, where home was lost with the source, there is none;
+// is of an earlier timeline, or, where home was lost with the source, there is none;
 // either tells that what is in place is another repository.
 func TestR94CreatedAnew(t *testing.T) {
 	t.Parallel()
@@ -118,11 +118,11 @@ func (r *r94Anew) play(t *testing.T, quiet bool) bool {
 	return r.site.hasObject(t, theRepository, lost)
 }
 
-// status is that of the repository's row, if that is of the source's life.
-func (r *r94Anew) status(t *testing.T, life int) string {
+// status is that of the repository's row, if that is of the source's timeline.
+func (r *r94Anew) status(t *testing.T, timeline int) string {
 	t.Helper()
 	return lines(t, r.home, fmt.Sprintf(`SELECT s.status FROM casq.registry AS r JOIN casq.registry_status AS s USING (kind, resource_id)
-		WHERE r.kind = 'repository' AND r.life = %d`, life))
+		WHERE r.kind = 'repository' AND r.timeline = %d`, timeline))
 }
 
 // work runs a worker until it is stopped.

@@ -24,7 +24,7 @@ func TestR94HomeLost(t *testing.T) {
 	t.Run("twin/goes on", func(t *testing.T) {
 		t.Parallel()
 		r := newR94Anew(t, true)
-		execute(t, r.primary, "DROP TRIGGER on_life ON casq.lives")
+		execute(t, r.primary, "DROP TRIGGER on_timeline ON casq.timelines")
 		r.loseFiles(t)
 		r.site.put(t, "after", "after")
 		r.until(t, "what comes afterwards is copied", func() bool { return r.placed(t)["after"] == "after" })
@@ -95,7 +95,7 @@ func (r *r94Anew) loseFiles(t *testing.T) {
 
 func (r *r94Anew) allSynced(t *testing.T) bool {
 	t.Helper()
-	return lines(t, r.home, "SELECT resource_id FROM casq.registry_status WHERE kind <> 'thing' AND status NOT IN ('synced', 'removed')") == ""
+	return lines(t, r.home, "SELECT resource_id FROM casq.registry_status WHERE kind <> 'resource' AND status NOT IN ('synced', 'removed')") == ""
 }
 
 // mirrored tells whether the mirror is in place.

@@ -14,7 +14,7 @@ import (
 
 // r94RunLost: a run has ended, and home is promoted without its end. There the
 // run has its claim again, in the name of a process that lives, and that knows of
-// no such run: nobody would ever give it back, and whoever wants the thing waits
+// no such run: nobody would ever give it back, and whoever wants the resource waits
 // for it.
 func r94RunLost(t *testing.T) {
 	t.Parallel()
@@ -32,9 +32,9 @@ func r94RunLost(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	t.Cleanup(func() { stop(); beating.Wait() })
 	beating.Go(func() { process.Run(ctx) })
-	execute(t, home, `SELECT casq.define_kind('thing', 'none')`)
-	execute(t, home, `INSERT INTO casq.registry (kind, resource_id, life, event_id, tick, payload) VALUES ('thing', 'a', 1, 1, 1, '{}')`)
-	token := registry.Token{Kind: "thing", ResourceID: "a"}
+	execute(t, home, `SELECT casq.define_kind('resource', 'none')`)
+	execute(t, home, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload) VALUES ('resource', 'a', 1, 1, 1, '{}')`)
+	token := registry.Token{Kind: "resource", ResourceID: "a"}
 	if err := home.QueryRow(t.Context(), "SELECT version FROM casq.registry").Scan(&token.Version); err != nil {
 		t.Fatal(err)
 	}

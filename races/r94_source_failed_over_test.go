@@ -43,19 +43,19 @@ func TestR94SourceFailedOver(t *testing.T) {
 		r := newR94(t)
 		var at int64
 		r.play(t, func() { at = r.lastTick(t, r.primary) }, nil)
-		got := thingsOf(t, r.second, `SELECT resource_id FROM casq.events
+		got := resourcesOf(t, r.second, `SELECT resource_id FROM casq.events
 			WHERE NOT pg_visible_in_snapshot(xid, (SELECT snapshot FROM casq.ticks WHERE id = $1))
 			  AND pg_visible_in_snapshot(xid, (SELECT snapshot FROM casq.ticks ORDER BY id DESC LIMIT 1)) ORDER BY id`, at)
 		if missed := len(r.events(t)) - len(got); missed < r94Lost {
-			t.Errorf("a reader that goes on from tick %d misses %d things of the new history, want %d at least", at, missed, r94Lost)
+			t.Errorf("a reader that goes on from tick %d misses %d resources of the new history, want %d at least", at, missed, r94Lost)
 		}
 	})
 	t.Run("twin/waits for its tick", func(t *testing.T) {
 		t.Parallel()
 		r := newR94(t)
-		var mark string
-		r.play(t, func() { mark = lines(t, r.primary, "SELECT mark::text FROM casq.ticks ORDER BY id DESC LIMIT 1") }, nil)
-		if shown := lines(t, r.second, "SELECT id::text FROM casq.ticks WHERE mark = '"+mark+"'"); shown != "" {
+		var nonce string
+		r.play(t, func() { nonce = lines(t, r.primary, "SELECT nonce::text FROM casq.ticks ORDER BY id DESC LIMIT 1") }, nil)
+		if shown := lines(t, r.second, "SELECT id::text FROM casq.ticks WHERE nonce = '"+nonce+"'"); shown != "" {
 			t.Errorf("the tick %s that it waits for has come", shown)
 		}
 	})
@@ -107,9 +107,9 @@ func (r *r94) prepare(t *testing.T, primary *pgxpool.Pool) {
 	t.Helper()
 	r.primary, r.address = primary, &r94Address{}
 	r.address.Store(r.primary)
-	execute(t, r.primary, `CREATE TABLE things (key text PRIMARY KEY, n int NOT NULL DEFAULT 0)`)
-	execute(t, r.primary, `SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'key', payload_columns => ARRAY['n'])`)
-	execute(t, r.primary, `INSERT INTO things (key) VALUES ('a'), ('b'), ('c'), ('d')`)
+	execute(t, r.primary, `CREATE TABLE resources (key text PRIMARY KEY, n int NOT NULL DEFAULT 0)`)
+	execute(t, r.primary, `SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'key', payload_columns => ARRAY['n'])`)
+	execute(t, r.primary, `INSERT INTO resources (key) VALUES ('a'), ('b'), ('c'), ('d')`)
 	r.tick(t, r.primary)
 }
 
@@ -128,11 +128,11 @@ func (r *r94) lastTick(t *testing.T, pool *pgxpool.Pool) (id int64) {
 	return id
 }
 
-// events are the things of all events of the new history, in order.
+// events are the resources of all events of the new history, in order.
 func (r *r94) events(t *testing.T) []string {
 	t.Helper()
-	return thingsOf(t, r.second, `SELECT resource_id FROM casq.events
-		WHERE xid >= pg_snapshot_xmax((SELECT snapshot FROM casq.ticks WHERE id = (SELECT began_tick - 1 FROM casq.lives WHERE life = 2))) ORDER BY id`)
+	return resourcesOf(t, r.second, `SELECT resource_id FROM casq.events
+		WHERE xid >= pg_snapshot_xmax((SELECT snapshot FROM casq.ticks WHERE id = (SELECT began_tick - 1 FROM casq.timelines WHERE timeline = 2))) ORDER BY id`)
 }
 
 // cutOff makes the standby miss what the primary writes from now on.
@@ -178,9 +178,9 @@ func (r *r94) until(t *testing.T, what string, met func() bool) {
 func (r *r94) play(t *testing.T, read, late func()) {
 	t.Helper()
 	r.cutOff(t)
-	execute(t, r.primary, "UPDATE things SET n = 1 WHERE key IN ('a', 'c'); DELETE FROM things WHERE key = 'b'")
+	execute(t, r.primary, "UPDATE resources SET n = 1 WHERE key IN ('a', 'c'); DELETE FROM resources WHERE key = 'b'")
 	for i := range r94Lost {
-		execute(t, r.primary, fmt.Sprintf("INSERT INTO things (key) VALUES ('lost%d')", i))
+		execute(t, r.primary, fmt.Sprintf("INSERT INTO resources (key) VALUES ('lost%d')", i))
 		r.tick(t, r.primary)
 	}
 	read()
@@ -189,9 +189,9 @@ func (r *r94) play(t *testing.T, read, late func()) {
 		late()
 	}
 	r.promote(t)
-	execute(t, r.second, "DELETE FROM things WHERE key = 'c'; UPDATE things SET n = 2 WHERE key = 'd'")
+	execute(t, r.second, "DELETE FROM resources WHERE key = 'c'; UPDATE resources SET n = 2 WHERE key = 'd'")
 	for i := range r94Lost + 5 {
-		execute(t, r.second, fmt.Sprintf("INSERT INTO things (key) VALUES ('new%d')", i))
+		execute(t, r.second, fmt.Sprintf("INSERT INTO resources (key) VALUES ('new%d')", i))
 		r.tick(t, r.second)
 	}
 }
@@ -267,7 +267,7 @@ func (r *r94) wantReal(t *testing.T, home *pgxpool.Pool) {
 	group.Go(func() {
 		registry.NewReconciler(registry.ReconcilerConfig{
 			Home: home, Source: r.address, Jobs: queue, Process: process, Logger: quiet,
-			LookEvery: 20 * time.Millisecond, Patience: 200 * time.Millisecond, PageSize: 9,
+			PollEvery: 20 * time.Millisecond, Patience: 200 * time.Millisecond, PageSize: 9,
 		}).Run(ctx)
 	})
 	defer group.Wait()
@@ -276,8 +276,8 @@ func (r *r94) wantReal(t *testing.T, home *pgxpool.Pool) {
 		return lines(t, home, "SELECT count(*)::text FROM casq.reconcile_runs WHERE finished_at IS NULL") == "0"
 	})
 	got := lines(t, home, `SELECT resource_id || ' ' || (payload ->> 'n') FROM casq.registry WHERE deleted_at IS NULL ORDER BY resource_id`)
-	want := lines(t, r.address.Load(), `SELECT key || ' ' || n FROM things ORDER BY key COLLATE "C"`)
-	wantThings(t, strings.Split(got, "\n"), strings.Split(want, "\n")...)
+	want := lines(t, r.address.Load(), `SELECT key || ' ' || n FROM resources ORDER BY key COLLATE "C"`)
+	wantResources(t, strings.Split(got, "\n"), strings.Split(want, "\n")...)
 }
 
 const r94Rows = "SELECT resource_id FROM casq.registry WHERE deleted_at IS NULL ORDER BY resource_id"
@@ -287,18 +287,18 @@ func r94Whole(t *testing.T) {
 	t.Parallel()
 	r := newR94(t)
 	home, log := r.follow(t)
-	execute(t, r.primary, "INSERT INTO things (key) VALUES ('e')")
+	execute(t, r.primary, "INSERT INTO resources (key) VALUES ('e')")
 	r.tick(t, r.primary)
 	r.until(t, "e is read", func() bool { return strings.Contains(lines(t, home, r94Rows), "e") })
 	r.cutOff(t)
 	r.promote(t)
-	execute(t, r.second, "INSERT INTO things (key) VALUES ('f'); DELETE FROM things WHERE key = 'a'")
+	execute(t, r.second, "INSERT INTO resources (key) VALUES ('f'); DELETE FROM resources WHERE key = 'a'")
 	r.tick(t, r.second)
 	r.until(t, "the log goes on", func() bool { return lines(t, home, r94Rows) == "b\nc\nd\ne\nf" })
 	// Each event once. A version is drawn for each, and one more where the row is
 	// there already.
 	if got := lines(t, home, "SELECT last_value::text FROM casq.registry_version"); got != "8" {
-		t.Errorf("6 things and a delete gave %s versions", got)
+		t.Errorf("6 resources and a delete gave %s versions", got)
 	}
 	if asked := lines(t, home, "SELECT reason FROM casq.reconcile_runs"); asked != "" || log.has("log does not continue, went back") {
 		t.Errorf("asked for a reconcile (%s) though nothing was lost", asked)
@@ -324,19 +324,19 @@ func r94Lacks(t *testing.T) {
 	})
 	newest := r.lastTick(t, r.second)
 	r.until(t, "the new history is read", func() bool {
-		return lines(t, home, fmt.Sprintf("SELECT 'so' FROM casq.cursors WHERE life = 2 AND tick = %d AND to_tick = 0", newest)) == "so"
+		return lines(t, home, fmt.Sprintf("SELECT 'so' FROM casq.cursors WHERE timeline = 2 AND tick = %d AND to_tick = 0", newest)) == "so"
 	})
-	if asked, want := lines(t, home, "SELECT format('%s beyond %s/%s', reason, beyond_life, beyond_tick) FROM casq.reconcile_runs"), fmt.Sprintf("lost beyond 1/%d", shared); asked != want {
+	if asked, want := lines(t, home, "SELECT format('%s beyond %s/%s', reason, beyond_timeline, beyond_tick) FROM casq.reconcile_runs"), fmt.Sprintf("lost beyond 1/%d", shared); asked != want {
 		t.Errorf("asked for %q, want %q once", asked, want)
 	}
-	if at := lines(t, home, "SELECT 'so' FROM casq.reconcile_runs WHERE at_life = 2 AND at_tick > beyond_tick"); at != "so" {
-		t.Error("the source may be looked at on a host that does not show the new life")
+	if at := lines(t, home, "SELECT 'so' FROM casq.reconcile_runs WHERE at_timeline = 2 AND at_tick > beyond_tick"); at != "so" {
+		t.Error("the source may be looked at on a host that does not show the new timeline")
 	}
 	// All of the new history was applied, over what the lost one has said.
-	for _, thing := range r.events(t) {
-		row := lines(t, home, "SELECT life || ' ' || (deleted_at IS NULL) FROM casq.registry WHERE resource_id = '"+thing+"'")
-		if want := fmt.Sprintf("2 %t", thing != "c"); row != want {
-			t.Errorf("%s is %q, want %q", thing, row, want)
+	for _, resource := range r.events(t) {
+		row := lines(t, home, "SELECT timeline || ' ' || (deleted_at IS NULL) FROM casq.registry WHERE resource_id = '"+resource+"'")
+		if want := fmt.Sprintf("2 %t", resource != "c"); row != want {
+			t.Errorf("%s is %q, want %q", resource, row, want)
 		}
 	}
 	// What is left of the lost one is what is looked at again.
@@ -345,8 +345,8 @@ func r94Lacks(t *testing.T) {
 		want = append(want, fmt.Sprintf("lost%d", i))
 	}
 	slices.Sort(want)
-	wantThings(t, strings.Split(lines(t, home, `SELECT resource_id FROM casq.registry AS r, casq.reconcile_runs AS q
-		WHERE r.life = 1 AND (r.life, r.tick) > (q.beyond_life, q.beyond_tick) ORDER BY resource_id`), "\n"), want...)
+	wantResources(t, strings.Split(lines(t, home, `SELECT resource_id FROM casq.registry AS r, casq.reconcile_runs AS q
+		WHERE r.timeline = 1 AND (r.timeline, r.tick) > (q.beyond_timeline, q.beyond_tick) ORDER BY resource_id`), "\n"), want...)
 	r.wantReal(t, home)
 }
 
@@ -356,7 +356,7 @@ func r94Lacks(t *testing.T) {
 func r94Home(t *testing.T) {
 	t.Parallel()
 	r := newR94(t)
-	execute(t, r.primary, "CREATE TABLE applied (n bigint GENERATED ALWAYS AS IDENTITY, id bigint, thing text)")
+	execute(t, r.primary, "CREATE TABLE applied (n bigint GENERATED ALWAYS AS IDENTITY, id bigint, resource text)")
 	home := r.switched(t)
 	memory := testdb.Redis(t, servers.RedisOptions{})
 	client, err := redisurl.Open(memory.URL())
@@ -370,7 +370,7 @@ func r94Home(t *testing.T) {
 			Logger: slog.New(slog.DiscardHandler), Interval: time.Millisecond, Wait: 50 * time.Millisecond, PageSize: 7,
 		})
 	}
-	applied := func(pool *pgxpool.Pool) string { return lines(t, pool, "SELECT thing FROM applied ORDER BY n") }
+	applied := func(pool *pgxpool.Pool) string { return lines(t, pool, "SELECT resource FROM applied ORDER BY n") }
 	r.until(t, "the log is followed", func() bool { return applied(r.primary) == "a\nb\nc\nd" })
 	r.play(t, func() {
 		last := fmt.Sprintf("lost%d", r94Lost-1)
@@ -381,7 +381,7 @@ func r94Home(t *testing.T) {
 	}, nil)
 	want := lines(t, r.second, "SELECT resource_id FROM casq.events ORDER BY id")
 	r.until(t, "the new history is read", func() bool { return len(applied(r.second)) >= len(want) })
-	wantThings(t, strings.Split(applied(r.second), "\n"), strings.Split(want, "\n")...)
+	wantResources(t, strings.Split(applied(r.second), "\n"), strings.Split(want, "\n")...)
 }
 
 // switched is a home that is where the source is.

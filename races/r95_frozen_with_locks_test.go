@@ -20,19 +20,19 @@ func TestR95FrozenWithLocks(t *testing.T) {
 	t.Run("twin/no idle time-out", func(t *testing.T) {
 		t.Parallel()
 		s := newLogSite(t)
-		execute(t, s.pool, "CREATE TABLE things (thing text PRIMARY KEY); INSERT INTO things VALUES ('a')")
+		execute(t, s.pool, "CREATE TABLE resources (resource text PRIMARY KEY); INSERT INTO resources VALUES ('a')")
 		frozen, err := s.pool.Begin(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer frozen.Rollback(t.Context())
-		if _, err := frozen.Exec(t.Context(), "SELECT FROM things FOR UPDATE"); err != nil {
+		if _, err := frozen.Exec(t.Context(), "SELECT FROM resources FOR UPDATE"); err != nil {
 			t.Fatal(err)
 		}
 		err = pgx.BeginFunc(t.Context(), s.pool, func(tx pgx.Tx) error {
 			_, err := tx.Exec(t.Context(), "SET LOCAL lock_timeout = '"+strconv.FormatInt((2*r95Idle).Milliseconds(), 10)+"'")
 			if err == nil {
-				_, err = tx.Exec(t.Context(), "UPDATE things SET thing = 'b'")
+				_, err = tx.Exec(t.Context(), "UPDATE resources SET resource = 'b'")
 			}
 			return err
 		})

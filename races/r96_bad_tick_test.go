@@ -17,7 +17,7 @@ import (
 // the snapshot that its transaction has.
 const r96Naive = `CREATE SEQUENCE naive_tick_id START 2;
 	CREATE FUNCTION naive_tick(present pg_snapshot DEFAULT pg_current_snapshot()) RETURNS bigint LANGUAGE sql VOLATILE AS $$
-		INSERT INTO casq.ticks (id, life, snapshot, low_id, high_id, lsn)
+		INSERT INTO casq.ticks (id, timeline, snapshot, low_id, high_id, lsn)
 		SELECT nextval('naive_tick_id'), 1, present, 0, casq.last_event_id(), pg_current_wal_insert_lsn()
 		WHERE pg_try_advisory_xact_lock(1)
 		RETURNING id $$`
@@ -44,7 +44,7 @@ func TestR96BadTick(t *testing.T) {
 		r.read(t)
 		r.naive(t, r.site.pool)
 		r.read(t)
-		wantThings(t, r.got, "a", "a")
+		wantResources(t, r.got, "a", "a")
 	})
 	t.Run("twin/snapshot before the lock", func(t *testing.T) {
 		t.Parallel()
@@ -64,7 +64,7 @@ func TestR96BadTick(t *testing.T) {
 		r.read(t)
 		r.naive(t, r.site.pool)
 		r.read(t)
-		wantThings(t, r.got, "a", "a")
+		wantResources(t, r.got, "a", "a")
 	})
 	t.Run("twin/inside an open transaction", func(t *testing.T) {
 		t.Parallel()
@@ -77,11 +77,11 @@ func TestR96BadTick(t *testing.T) {
 			t.Error("another tick was taken; it should have found the lock taken")
 		}
 		r.read(t)
-		wantThings(t, r.got) // and not "a", which has committed
+		wantResources(t, r.got) // and not "a", which has committed
 	})
 	t.Run("twin/asynchronous", func(t *testing.T) {
 		t.Parallel()
-		// By tick ids alone, without marks, the reissued tick is the old one.
+		// By tick ids alone, without nonces, the reissued tick is the old one.
 		// The WAL writer may be quicker than the crash, now and then.
 		tick := func(r *r96, t *testing.T) { r.naive(t, r.site.pool) }
 		for range 5 {
@@ -139,7 +139,7 @@ func TestR96BadTick(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			wantThings(t, r96Crash(t, tick, false), "first", "second")
+			wantResources(t, r96Crash(t, tick, false), "first", "second")
 		})
 	})
 }
@@ -192,13 +192,13 @@ func (r *r96) naive(t *testing.T, db eventlog.DB) bool {
 // read applies what the newest tick shows.
 func (r *r96) read(t *testing.T) {
 	t.Helper()
-	things, position := readOn(t, r.site.pool, r.position, 100)
-	r.got, r.position = append(r.got, things...), position
+	resources, position := readOn(t, r.site.pool, r.position, 100)
+	r.got, r.position = append(r.got, resources...), position
 }
 
 // r96Crash takes a tick with synchronous_commit off and lets the server crash
 // once the tick was read. The log goes on with another event. The reader stands
-// in another database, which lives on; without marks it knows ticks by their
+// in another database, which lives on; without nonces it knows ticks by their
 // ids.
 func r96Crash(t *testing.T, tick func(*r96, *testing.T), withoutMarks bool) []string {
 	t.Helper()
@@ -220,11 +220,11 @@ func r96Crash(t *testing.T, tick func(*r96, *testing.T), withoutMarks bool) []st
 	r.site.write(t, "second")
 	tick(r, t)
 	if withoutMarks {
-		var mark [16]byte
-		if err := r.site.pool.QueryRow(t.Context(), "SELECT mark FROM casq.ticks WHERE id = $1", r.position.Tick).Scan(&mark); err != nil {
+		var nonce [16]byte
+		if err := r.site.pool.QueryRow(t.Context(), "SELECT nonce FROM casq.ticks WHERE id = $1", r.position.Tick).Scan(&nonce); err != nil {
 			t.Fatal(err)
 		}
-		r.position.Mark = mark
+		r.position.Nonce = nonce
 	}
 	r.read(t)
 	return r.got

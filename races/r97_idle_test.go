@@ -14,14 +14,14 @@ import (
 // r97Naive is casq.tick that compares snapshots to see whether anything
 // happened. Its own transaction is what happened since the last one.
 const r97Naive = `CREATE FUNCTION naive_tick() RETURNS bigint LANGUAGE sql VOLATILE AS $$
-	INSERT INTO casq.ticks (id, life, snapshot, low_id, high_id, lsn)
-	SELECT last.id + 1, last.life, pg_current_snapshot(), last.high_id, casq.last_event_id(), pg_current_wal_insert_lsn()
+	INSERT INTO casq.ticks (id, timeline, snapshot, low_id, high_id, lsn)
+	SELECT last.id + 1, last.timeline, pg_current_snapshot(), last.high_id, casq.last_event_id(), pg_current_wal_insert_lsn()
 	FROM (SELECT * FROM casq.ticks ORDER BY id DESC LIMIT 1) AS last
 	WHERE last.snapshot::text <> pg_current_snapshot()::text
 	RETURNING id $$`
 
-// r97Looks are those of a ticker in a minute.
-const r97Looks = int(time.Minute / eventlog.DefaultTickInterval)
+// r97Polls are those of a ticker in a minute.
+const r97Polls = int(time.Minute / eventlog.DefaultTickInterval)
 
 // TestR97Idle: nothing happens for a minute. Whoever takes a tick whenever the
 // snapshot has changed sees its own last tick, and never rests: 1,200 ticks a
@@ -33,8 +33,8 @@ func TestR97Idle(t *testing.T) {
 		t.Parallel()
 		r := newR97(t)
 		execute(t, r.site.pool, r97Naive)
-		if n := r.minute(t, "SELECT naive_tick()", ""); n < r97Looks*9/10 {
-			t.Errorf("%d ticks in an idle minute; the twin should have taken one with nearly each of %d looks", n, r97Looks)
+		if n := r.minute(t, "SELECT naive_tick()", ""); n < r97Polls*9/10 {
+			t.Errorf("%d ticks in an idle minute; the twin should have taken one with nearly each of %d looks", n, r97Polls)
 		}
 	})
 	t.Run("ours", func(t *testing.T) {
@@ -77,7 +77,7 @@ func newR97(t *testing.T) *r97 {
 // making its last tick older; the twin does not ask what time it is.
 func (r *r97) minute(t *testing.T, look, later string) (ticks int) {
 	t.Helper()
-	for range r97Looks {
+	for range r97Polls {
 		if later != "" {
 			execute(t, r.site.pool, later)
 		}

@@ -26,7 +26,7 @@ func TestR99LostAnswer(t *testing.T) {
 			t.Parallel()
 			r := newR99(t, want)
 			r.naive(t, move)
-			wantThings(t, r.site.applied(t), doubled...)
+			wantResources(t, r.site.applied(t), doubled...)
 		})
 	}
 	t.Run("twin/page and condition", func(t *testing.T) {
@@ -35,7 +35,7 @@ func TestR99LostAnswer(t *testing.T) {
 			t.Parallel()
 			r := newR99(t, want)
 			r.naive(t, "UPDATE naive_cursor SET tick = $3, page = $4 WHERE tick = $1 AND page = $2")
-			wantThings(t, r.site.applied(t), want...)
+			wantResources(t, r.site.applied(t), want...)
 		})
 	})
 	t.Run("ours", func(t *testing.T) {
@@ -68,11 +68,11 @@ type r99 struct {
 }
 
 // newR99 is a log with one step.
-func newR99(t *testing.T, things []string) *r99 {
+func newR99(t *testing.T, resources []string) *r99 {
 	t.Helper()
 	r := &r99{newLogSite(t), faultproxy.New()}
 	execute(t, r.site.pool, "CREATE TABLE naive_cursor AS SELECT 0::bigint AS tick, 0::bigint AS page")
-	r.site.write(t, things...)
+	r.site.write(t, resources...)
 	r.site.tick(t)
 	return r
 }

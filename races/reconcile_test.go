@@ -15,7 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// reconcileSite is a table of things and a home that follows it. Nobody ticks
+// reconcileSite is a table of resources and a home that follows it. Nobody ticks
 // by himself, and nobody works on the jobs.
 type reconcileSite struct {
 	source *pgxpool.Pool // the primary
@@ -40,8 +40,8 @@ func newReconcileSite(t *testing.T, sourceURL, homeURL string) *reconcileSite {
 	if homeURL != "" {
 		s.home = open(homeURL)
 	}
-	execute(t, s.source, `CREATE TABLE things (key text PRIMARY KEY);
-		SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'key')`)
+	execute(t, s.source, `CREATE TABLE resources (key text PRIMARY KEY);
+		SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'key')`)
 	s.tick(t)
 	var err error
 	if s.queue, err = jobs.NewQueue(s.home, raceLog(t)); err != nil {
@@ -89,7 +89,7 @@ func (s *reconcileSite) reconciler(t *testing.T, source eventlog.DB, points *poi
 	}
 	r := registry.NewReconciler(registry.ReconcilerConfig{
 		Home: s.home, Source: source, Jobs: s.queue, Process: process, Logger: raceLog(t),
-		LookEvery: 10 * time.Millisecond, Patience: 100 * time.Millisecond, Hook: points.hook,
+		PollEvery: 10 * time.Millisecond, Patience: 100 * time.Millisecond, Hook: points.hook,
 	})
 	done := make(chan struct{})
 	go func() { defer close(done); r.Run(t.Context()) }()
@@ -119,7 +119,7 @@ const (
 	reconcileRows     = `SELECT resource_id || ' ' || status FROM casq.registry_status ORDER BY resource_id`
 	reconcileFinished = `SELECT DISTINCT state FROM casq.reconcile_report`
 	reconcileWaiting  = `SELECT (waiting IS NOT NULL)::text FROM casq.reconcile_runs`
-	reconcileCounts   = `SELECT format('created %s, changed %s, removed %s, late %s', created, changed, removed, late) FROM casq.reconcile_counts WHERE kind = 'thing'`
+	reconcileCounts   = `SELECT format('created %s, changed %s, removed %s, late %s', created, changed, removed, late) FROM casq.reconcile_counts WHERE kind = 'resource'`
 	// Jobs whose version is the row's.
 	reconcileJobs = `SELECT r.resource_id || ' ' || count(*) FROM casq.registry AS r
 		JOIN river.river_job AS j ON j.args ->> 'resource_id' = r.resource_id AND (j.args ->> 'version')::bigint = r.version

@@ -22,7 +22,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// key is the thing that the registry's races are about.
+// key is the resource that the registry's races are about.
 const key = "builds/42/out.zip"
 
 // patience is for what should take milliseconds, and never waits for a
@@ -82,7 +82,7 @@ func (s *registrySite) remove(t *testing.T) {
 	}
 }
 
-// row is the thing's row in the registry, as far as the races look at it.
+// row is the resource's row in the registry, as far as the races look at it.
 type registryRow struct {
 	Version    int64
 	Synced     *int64
@@ -115,7 +115,7 @@ func (s *registrySite) row(t *testing.T) registryRow {
 	return row
 }
 
-// until polls for a condition, and says what the thing waits for when it gives
+// until polls for a condition, and says what the resource waits for when it gives
 // up.
 func (s *registrySite) until(t *testing.T, what string, met func() bool) {
 	t.Helper()
@@ -131,9 +131,9 @@ func (s *registrySite) until(t *testing.T, what string, met func() bool) {
 	}
 }
 
-// settles waits until the thing has the status and nothing else is on disk than
+// reaches waits until the resource has the status and nothing else is on disk than
 // these bytes; "": nothing at all, also no staging.
-func (s *registrySite) settles(t *testing.T, status, content string) {
+func (s *registrySite) reaches(t *testing.T, status, content string) {
 	t.Helper()
 	want := map[string]string{}
 	if content != "" {

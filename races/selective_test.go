@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// selectiveSite is a site whose things are in scopes: old7 and old8 in 7 and 8.
+// selectiveSite is a site whose resources are in scopes: old7 and old8 in 7 and 8.
 // What is selected of them is applied already.
 type selectiveSite struct {
 	*reconcileSite
@@ -23,12 +23,12 @@ type selectiveSite struct {
 func newSelectiveSite(t *testing.T, scopes ...string) *selectiveSite {
 	t.Helper()
 	s := &selectiveSite{newReconcileSite(t, testdb.New(t).URL, ""), newPoints()}
-	execute(t, s.source, `SELECT casq.untrack('things'); ALTER TABLE things ADD COLUMN scope int;
-		SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'key', scope_column => 'scope')`)
-	execute(t, s.home, `INSERT INTO casq.selections (kind, scopes) VALUES ('thing', '{`+strings.Join(scopes, ",")+`}')`)
+	execute(t, s.source, `SELECT casq.untrack('resources'); ALTER TABLE resources ADD COLUMN scope int;
+		SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'key', scope_column => 'scope')`)
+	execute(t, s.home, `INSERT INTO casq.selections (kind, scopes) VALUES ('resource', '{`+strings.Join(scopes, ",")+`}')`)
 	s.follow(t, s.batch)
 	t.Cleanup(s.batch.releaseAll)
-	execute(t, s.source, `INSERT INTO things VALUES ('old7', 7), ('old8', 8)`)
+	execute(t, s.source, `INSERT INTO resources VALUES ('old7', 7), ('old8', 8)`)
 	s.read(t)
 	execute(t, s.home, `UPDATE casq.registry SET synced_version = version`)
 	return s
@@ -53,7 +53,7 @@ func (s *selectiveSite) selecting(t *testing.T, scopes ...string) <-chan error {
 	t.Helper()
 	done := make(chan error, 1)
 	go func() {
-		_, err := registry.Select(t.Context(), s.home, s.source, registry.Selection{Kind: "thing", Scopes: scopes})
+		_, err := registry.Select(t.Context(), s.home, s.source, registry.Selection{Kind: "resource", Scopes: scopes})
 		done <- err
 	}()
 	return done
@@ -63,7 +63,7 @@ func (s *selectiveSite) selecting(t *testing.T, scopes ...string) <-chan error {
 // taken.
 func (s *selectiveSite) stopSelecting(t *testing.T) (goOn func()) {
 	t.Helper()
-	execute(t, s.home, `INSERT INTO casq.registry_floors (kind, life, tick) VALUES ('thing', 0, 0) ON CONFLICT DO NOTHING`)
+	execute(t, s.home, `INSERT INTO casq.registry_floors (kind, timeline, tick) VALUES ('resource', 0, 0) ON CONFLICT DO NOTHING`)
 	tx, err := s.home.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -151,4 +151,4 @@ func (a answered) Scan(into ...any) error {
 }
 
 // naiveSelection is what the twins have: a selection, and what is here.
-const naiveSelection = `CREATE TABLE selection (scope int); CREATE TABLE things (key text, scope int); CREATE TABLE here (key text, scope int)`
+const naiveSelection = `CREATE TABLE selection (scope int); CREATE TABLE resources (key text, scope int); CREATE TABLE here (key text, scope int)`

@@ -19,7 +19,7 @@ import (
 )
 
 // kind is the one that most tests use.
-const kind = "thing"
+const kind = "resource"
 
 // testBundle is a home database with a queue that is a table.
 type testBundle struct {
@@ -140,10 +140,10 @@ func event(id int64, op eventlog.Op, key, payload string) eventlog.Event {
 	return eventlog.Event{ID: id, Kind: kind, ResourceID: key, Op: op, Payload: json.RawMessage(payload)}
 }
 
-// apply transposes a batch of life 1, at a tick that is the last event's id.
+// apply transposes a batch of timeline 1, at a tick that is the last event's id.
 func (b *testBundle) apply(t *testing.T, events ...eventlog.Event) {
 	t.Helper()
-	b.applyBatch(t, eventlog.Batch{Events: events, Life: eventlog.Life{Ordinal: 1}, Tick: events[len(events)-1].ID})
+	b.applyBatch(t, eventlog.Batch{Events: events, Timeline: eventlog.Timeline{Ordinal: 1}, Tick: events[len(events)-1].ID})
 }
 
 func (b *testBundle) applyBatch(t *testing.T, batch eventlog.Batch) {
@@ -156,7 +156,7 @@ func (b *testBundle) applyBatch(t *testing.T, batch eventlog.Batch) {
 	}
 }
 
-// create makes a thing and returns the token of its job.
+// create makes a resource and returns the token of its job.
 func (b *testBundle) create(t *testing.T, id int64, key string) Token {
 	t.Helper()
 	b.apply(t, event(id, eventlog.Created, key, "{}"))
@@ -167,7 +167,7 @@ func (b *testBundle) create(t *testing.T, id int64, key string) Token {
 	return jobs[0].Token
 }
 
-// update gives a thing a newer version and returns the token of its job.
+// update gives a resource a newer version and returns the token of its job.
 func (b *testBundle) update(t *testing.T, id int64, key string) Token {
 	t.Helper()
 	b.apply(t, event(id, eventlog.Updated, key, "{}"))
@@ -217,7 +217,7 @@ func claim(t *testing.T, r *Registry, token Token) *Claim {
 // row is a row of the registry, as far as the tests look at it.
 type row struct {
 	Version, EventID, Tick int64
-	Life                   int32
+	Timeline               int32
 	Deleted                bool
 	Incarnation            int64
 	Payload                string
@@ -236,7 +236,7 @@ type row struct {
 
 func (b *testBundle) row(t *testing.T, key string) row {
 	t.Helper()
-	rows, err := b.pool.Query(t.Context(), `SELECT r.version, event_id, tick, life, r.deleted_at IS NOT NULL, incarnation,
+	rows, err := b.pool.Query(t.Context(), `SELECT r.version, event_id, tick, timeline, r.deleted_at IS NOT NULL, incarnation,
 		payload::text, r.synced_version, synced_incarnation, checksum, size, claim, r.claim_process, claim_job, asked,
 		r.attempts, failed_version, r.last_error, r.retry_at, status
 		FROM casq.registry AS r JOIN casq.registry_status USING (kind, resource_id)

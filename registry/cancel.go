@@ -16,7 +16,7 @@ import (
 var cancelText string
 
 // cancelSQL has the statements of cancel.sql.
-var cancelSQL = queries.Parse[struct{ Look, Cancel string }]("registry/cancel", cancelText)
+var cancelSQL = queries.Parse[struct{ State, Cancel string }]("registry/cancel", cancelText)
 
 // ErrCancelled is what the row says of a version that an operator has given up,
 // and the cause of the end of its run's context. The row's words are what counts:
@@ -48,8 +48,8 @@ type Cancelled struct {
 	PID     int32  `json:"pid,omitempty"`
 }
 
-// Cancel gives up the version of a thing that is asked for: its jobs are ended,
-// the run that has the thing is told to stop, and the row says failed. A new
+// Cancel gives up the version of a resource that is asked for: its jobs are ended,
+// the run that has the resource is told to stop, and the row says failed. A new
 // version starts it again, by [ResyncOne] or by the next event.
 //
 // A run that is past its point of no return still publishes what it has; then the
@@ -58,7 +58,7 @@ func Cancel(ctx context.Context, pool *pgxpool.Pool, jobs Canceller, kind, resou
 	err = pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{}, func(tx pgx.Tx) error {
 		var claimed bool
 		var job int64
-		err := tx.QueryRow(ctx, cancelSQL.Look, kind, resourceID).
+		err := tx.QueryRow(ctx, cancelSQL.State, kind, resourceID).
 			Scan(&c.Version, &c.InPlace, &claimed, &job, &c.Host, &c.PID, &c.Running)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return fmt.Errorf("%w: %s %q", ErrNoRow, kind, resourceID)

@@ -1,5 +1,5 @@
--- name: Look
--- Locks a thing's row ($1, $2), and tells what is under way for it.
+-- name: State
+-- Locks a resource's row ($1, $2), and tells what is under way for it.
 SELECT r.version, r.synced_version IS NOT DISTINCT FROM r.version, r.claim IS NOT NULL,
        coalesce(r.claim_job, 0), coalesce(p.host, ''), coalesce(p.pid, 0), p.id IS NOT NULL
 FROM casq.registry AS r
@@ -10,7 +10,7 @@ FOR NO KEY UPDATE OF r
 -- name: Cancel
 -- Gives a version up ($1, $2) whose row is locked, with a reason ($3). Nobody is
 -- asked again when the run that has it ends. The claim of a dead process ($4) is
--- given back here, since the sweep would hand the thing on.
+-- given back here, since the sweep would hand the resource on.
 UPDATE casq.registry
 SET failed_version = version, last_error = $3, retry_at = NULL, missing_since = NULL, asked = false,
     claim = CASE WHEN $4 THEN NULL ELSE claim END,

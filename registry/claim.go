@@ -23,7 +23,7 @@ import (
 var claimText string
 
 // claimSQL has the statements of claim.sql.
-var claimSQL = queries.Parse[struct{ Lock, Claim, Ask, Verdict, Settle, GiveUp, Request string }]("registry/claim", claimText)
+var claimSQL = queries.Parse[struct{ Lock, Claim, Ask, Verdict, Complete, GiveUp, Request string }]("registry/claim", claimText)
 
 // kindsOfSQL reads kinds ($1) while rows of theirs are locked. Who moves a kind locks
 // them, too: he has committed, and is seen, or comes later, and takes the claim away.
@@ -34,7 +34,7 @@ FROM casq.kinds WHERE kind = ANY ($1::text[])`
 // of the rate, more than 256 gain nothing.
 const claimGroup = 256
 
-// claiming is one call of Claim on its way through the gatherer.
+// claiming is one call of Claim on its way through the batcher.
 type claiming struct {
 	token Token
 	job   int64
@@ -219,7 +219,7 @@ func compareTokens(a, b Token) int {
 	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.ResourceID, b.ResourceID), cmp.Compare(a.Version, b.Version))
 }
 
-// statementTimeout bounds one gathered transaction, so that a connection that
+// statementTimeout bounds one batched transaction, so that a connection that
 // hangs is given up.
 const statementTimeout = 15 * time.Second
 

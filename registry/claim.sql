@@ -29,14 +29,14 @@ WHERE r.kind = w.kind AND r.resource_id = w.resource_id
 RETURNING r.claim, r.payload, r.deleted_at IS NOT NULL, r.incarnation,
           -- Without a result of this incarnation: what is in place, if anything,
           -- may be an earlier one's, also when the run that put it there died
-          -- before it said so. Where the source has lost a life, and home with it,
+          -- before it said so. Where the source has lost a timeline, and home with it,
           -- no row may tell of the earlier one.
-          (r.incarnation > 1 OR r.life > 1) AND r.synced_incarnation IS DISTINCT FROM r.incarnation,
+          (r.incarnation > 1 OR r.timeline > 1) AND r.synced_incarnation IS DISTINCT FROM r.incarnation,
           r.synced_version IS NULL,
           r.attempts
 
 -- name: Ask
--- Asks the runs that have the things to put a job in the queue when they give
+-- Asks the runs that have the resources to put a job in the queue when they give
 -- their claims back. The rows are locked: either this is seen by that run, or
 -- the claim was free a moment ago and Claim took it. Several may ask for
 -- one row, and one of them may be the run that has just got it. Nobody asks for a
@@ -65,7 +65,7 @@ SELECT w.claim FROM w JOIN asked USING (kind, resource_id, version)
 SELECT w.claim,
        r.claim IS NOT DISTINCT FROM w.claim AS mine,
        r.version = w.version AS newest,
-       r.incarnation = w.incarnation AND r.deleted_at IS NULL AS same_life,
+       r.incarnation = w.incarnation AND r.deleted_at IS NULL AS same_timeline,
        r.asked,
        r.synced_version IS NOT DISTINCT FROM w.version AS synced,
        r.failed_version IS NOT DISTINCT FROM w.version AS failed,
@@ -78,7 +78,7 @@ CROSS JOIN LATERAL (
     FOR NO KEY UPDATE
 ) AS r
 
--- name: Settle
+-- name: Complete
 -- Gives claims back and says what became of their runs, all on rows that are
 -- locked already. A failure is written only under the version that failed, so
 -- that an old one never delays a new one; what was published is written even
@@ -127,6 +127,6 @@ SET claim = NULL, claim_process = NULL, claim_job = NULL, last_claim = r.claim, 
 WHERE r.kind = $1 AND r.resource_id = $2 AND r.claim = $4
 
 -- name: Request
-INSERT INTO casq.reconcile_runs (kind, reason, dry_run, beyond_life, beyond_tick, at_life, at_tick, walk, remove_orphans, allow_remove)
+INSERT INTO casq.reconcile_runs (kind, reason, dry_run, beyond_timeline, beyond_tick, at_timeline, at_tick, walk, remove_orphans, allow_remove)
 VALUES (nullif($1, ''), $2, $3, $4, $5, $6, $7, $8, $9, $10)
 RETURNING id

@@ -101,29 +101,29 @@ func TestFirst(t *testing.T) {
 	}
 }
 
-// What is in place may belong to an earlier life of the key, also when the run
+// What is in place may belong to an earlier incarnation of the key, also when the run
 // that put it there did not come to say so.
 func TestFresh(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		incarnation int
 		synced      *int
-		life        int // of the source
+		timeline    int // of the source
 		want        bool
 	}{
 		"first copy":                      {1, nil, 1, false},
-		"same life":                       {1, new(1), 1, false},
-		"same life after a delete":        {2, new(2), 1, false},
+		"same incarnation":                {1, new(1), 1, false},
+		"after a delete":                  {2, new(2), 1, false},
 		"deleted since":                   {2, new(1), 1, true},
 		"deleted since, result not known": {2, nil, 1, true},
 		"first copy after a failover":     {1, nil, 2, true},
-		"same life after a failover":      {1, new(1), 2, false},
+		"after a failover":                {1, new(1), 2, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
 			token := b.create(t, 1, "x")
-			b.exec(t, "UPDATE casq.registry SET incarnation = $1, synced_incarnation = $2, life = $3", test.incarnation, test.synced, test.life)
+			b.exec(t, "UPDATE casq.registry SET incarnation = $1, synced_incarnation = $2, timeline = $3", test.incarnation, test.synced, test.timeline)
 			c := claim(t, b.registry(t), token)
 			if !c.First {
 				t.Error("it is not the first run")
@@ -205,9 +205,9 @@ func TestBadDataIsItsOwnError(t *testing.T) {
 	}
 
 	token := b.create(t, 2, "y")
-	wrong := &settling{claim: claim(t, r, token), outcome: published, result: Result{Checksum: "a\x00b"}, done: make(chan struct{})}
-	right := &settling{claim: good[0].claim, outcome: published, done: make(chan struct{})}
-	r.settleAll([]*settling{wrong, right})
+	wrong := &completion{claim: claim(t, r, token), outcome: published, result: Result{Checksum: "a\x00b"}, done: make(chan struct{})}
+	right := &completion{claim: good[0].claim, outcome: published, done: make(chan struct{})}
+	r.completeAll([]*completion{wrong, right})
 	if right.err != nil || wrong.err == nil {
 		t.Errorf("right: %v, wrong: %v", right.err, wrong.err)
 	}

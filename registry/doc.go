@@ -1,5 +1,5 @@
 // Package registry keeps what is wanted, what was achieved and who is at it
-// for each replicated thing, and lets long-running jobs race with the log
+// for each replicated resource, and lets long-running jobs race with the log
 // without ever writing a state that is not true.
 //
 // A row of casq.registry has a version, the token. Every change of the log

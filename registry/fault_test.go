@@ -16,9 +16,9 @@ import (
 // bundle's other connections always work.
 type faultBundle struct {
 	*testBundle
-	network  *network
-	registry *Registry
-	things   int
+	network   *network
+	registry  *Registry
+	resources int
 }
 
 func setupFaults(t *testing.T) *faultBundle {
@@ -29,11 +29,11 @@ func setupFaults(t *testing.T) *faultBundle {
 	return b
 }
 
-// thing makes another thing.
-func (b *faultBundle) thing(t *testing.T) Token {
+// resource makes another resource.
+func (b *faultBundle) resource(t *testing.T) Token {
 	t.Helper()
-	b.things++
-	return b.create(t, int64(100*b.things), fmt.Sprintf("k%d", b.things))
+	b.resources++
+	return b.create(t, int64(100*b.resources), fmt.Sprintf("k%d", b.resources))
 }
 
 // warm makes the connection prepare its statements, so that each step is one
@@ -41,8 +41,8 @@ func (b *faultBundle) thing(t *testing.T) Token {
 // since a restarted worker has not prepared anything.
 func (b *faultBundle) warm(t *testing.T) {
 	t.Helper()
-	c := claim(t, b.registry, b.thing(t))
-	newer := b.update(t, int64(100*b.things+1), c.ResourceID)
+	c := claim(t, b.registry, b.resource(t))
+	newer := b.update(t, int64(100*b.resources+1), c.ResourceID)
 	if _, err := b.registry.Claim(t.Context(), newer, 8); !errors.Is(err, ErrHandedOver) {
 		t.Fatal(err)
 	}
@@ -90,9 +90,9 @@ func matrix(t *testing.T, hit func(*testing.T, *faultBundle, Token), f func(t *t
 func TestFaultsOfPublish(t *testing.T) {
 	t.Parallel()
 	matrix(t, nil, func(t *testing.T, b *faultBundle, begin func(Token)) {
-		token := b.thing(t)
+		token := b.resource(t)
 		c := claim(t, b.registry, token)
-		newer := b.update(t, int64(100*b.things+1), token.ResourceID)
+		newer := b.update(t, int64(100*b.resources+1), token.ResourceID)
 		if _, err := b.registry.Claim(t.Context(), newer, 8); !errors.Is(err, ErrHandedOver) {
 			t.Fatal(err)
 		}
@@ -114,7 +114,7 @@ func TestFaultsOfPublish(t *testing.T) {
 func TestFaultsOfFail(t *testing.T) {
 	t.Parallel()
 	matrix(t, nil, func(t *testing.T, b *faultBundle, begin func(Token)) {
-		token := b.thing(t)
+		token := b.resource(t)
 		c := claim(t, b.registry, token)
 		begin(token)
 		superseded, err := b.registry.Fail(c, errors.New("no source"), new(time.Now().Add(time.Hour)))
@@ -132,7 +132,7 @@ func TestFaultsOfFail(t *testing.T) {
 func TestFaultsOfRelease(t *testing.T) {
 	t.Parallel()
 	matrix(t, nil, func(t *testing.T, b *faultBundle, begin func(Token)) {
-		token := b.thing(t)
+		token := b.resource(t)
 		c := claim(t, b.registry, token)
 		begin(token)
 		if err := b.registry.Release(c); err != nil {
@@ -148,7 +148,7 @@ func TestFaultsOfRelease(t *testing.T) {
 func TestFaultsOfClaim(t *testing.T) {
 	t.Parallel()
 	matrix(t, nil, func(t *testing.T, b *faultBundle, begin func(Token)) {
-		token := b.thing(t)
+		token := b.resource(t)
 		begin(token)
 		c, err := b.registry.Claim(t.Context(), token, 9)
 		got := b.row(t, token.ResourceID)
@@ -163,10 +163,10 @@ func TestFaultsOfClaim(t *testing.T) {
 func TestFaultsOfClaimAndANewerVersion(t *testing.T) {
 	t.Parallel()
 	newer := func(t *testing.T, b *faultBundle, token Token) {
-		b.apply(t, event(int64(100*b.things+50), eventlog.Updated, token.ResourceID, "{}"))
+		b.apply(t, event(int64(100*b.resources+50), eventlog.Updated, token.ResourceID, "{}"))
 	}
 	matrix(t, newer, func(t *testing.T, b *faultBundle, begin func(Token)) {
-		token := b.thing(t)
+		token := b.resource(t)
 		begin(token)
 		c, err := b.registry.Claim(t.Context(), token, 9)
 		got := b.row(t, token.ResourceID)
@@ -194,7 +194,7 @@ func TestFaultsOfClaimAndDeath(t *testing.T) {
 	t.Parallel()
 	dies := func(t *testing.T, b *faultBundle, _ Token) { b.kill(t, b.registry) }
 	matrix(t, dies, func(t *testing.T, b *faultBundle, begin func(Token)) {
-		token := b.thing(t)
+		token := b.resource(t)
 		begin(token)
 		_, err := b.registry.Claim(t.Context(), token, 9)
 		lost := b.network.heal()

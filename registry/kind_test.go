@@ -21,7 +21,7 @@ func setupKind(t *testing.T) *testBundle {
 	b := setup(t)
 	b.exec(t, "SELECT casq.define_kind('doc', 'file')")
 	process := b.process(t).id
-	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, life, event_id, tick, payload, deleted_at, claim, claim_process)
+	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload, deleted_at, claim, claim_process)
 		SELECT 'doc', key, 1, n, 1, '{}', CASE WHEN key IN ('c', 'd') THEN now() END,
 			CASE WHEN key = 'b' THEN gen_random_uuid() END, CASE WHEN key = 'b' THEN $1::uuid END
 		FROM unnest(ARRAY['a', 'b', 'c', 'd']) WITH ORDINALITY AS k (key, n)`, process)
@@ -150,7 +150,7 @@ func TestKindsByHand(t *testing.T) {
 		"UPDATE casq.kinds SET queue = 'new' WHERE kind = 'doc'":                "enqueue kind drop doc",
 		"UPDATE casq.kinds SET kind = 'dok', prefix = 'dok' WHERE kind = 'doc'": "enqueue kind drop doc",
 		"SELECT casq.drop_kind('doc')":                                          "enqueue kind drop doc",
-		"SELECT casq.drop_kind('dok')":                                          "Known kinds: doc, thing",
+		"SELECT casq.drop_kind('dok')":                                          "Known kinds: doc, resource",
 		"SELECT casq.define_kind('doc', 'file', prefix => 'new')":               "enqueue kind move doc",
 		"SELECT casq.define_kind('all', 'file', prefix => 'doc/in')":            "a prefix of its own",
 		// As one who sets triggers aside.
@@ -175,12 +175,12 @@ func TestKindsByHand(t *testing.T) {
 }
 
 // A kind that is dropped takes with it what this site knows of it. What comes late
-// from the log is put aside, and brings nothing back.
+// from the log is dead-lettered, and brings nothing back.
 func TestDropKind(t *testing.T) {
 	t.Parallel()
 	b := setupKind(t)
 	b.exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ('doc', '{}')")
-	b.exec(t, `INSERT INTO casq.event_failures (cursor, life, event_id, tick, kind, resource_id, op, occurred_at, reason, tries)
+	b.exec(t, `INSERT INTO casq.event_failures (cursor, timeline, event_id, tick, kind, resource_id, op, occurred_at, reason, tries)
 		VALUES ('registry', 1, 1, 1, 'doc', 'a', 'updated', now(), 'too large', 4)`)
 	b.exec(t, `INSERT INTO river.river_job (kind, queue, args, max_attempts) VALUES
 		('casq_sync', 'doc', '{"kind": "doc", "resource_id": "a", "version": 1}', 25), ('casq_sync', 'doc', '{"kind": "other", "resource_id": "a", "version": 1}', 25)`)
@@ -198,7 +198,7 @@ func TestDropKind(t *testing.T) {
 	if _, err := DropKind(t.Context(), b.pool, "doc", true, false); !errors.Is(err, ErrKind) {
 		t.Errorf("a second time: %v", err)
 	}
-	late := eventlog.Batch{Life: eventlog.Life{Ordinal: 1}, Tick: 2, Events: []eventlog.Event{
+	late := eventlog.Batch{Timeline: eventlog.Timeline{Ordinal: 1}, Tick: 2, Events: []eventlog.Event{
 		{ID: 9, Kind: "doc", ResourceID: "a", Op: eventlog.Updated, Payload: []byte("{}")},
 	}}
 	err := pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error { return b.transposer.Apply(t.Context(), tx, late) })
@@ -210,15 +210,15 @@ func TestDropKind(t *testing.T) {
 // A kind is not dropped over the head of its table, or of the log.
 func TestDropKindRefused(t *testing.T) {
 	t.Parallel()
-	b := setupLook(t)
-	if _, err := DropKind(t.Context(), b.pool, kind, true, false); !errors.Is(err, ErrKind) || !strings.Contains(err.Error(), "casq.untrack(kind => 'thing') first") {
+	b := setupRefetch(t)
+	if _, err := DropKind(t.Context(), b.pool, kind, true, false); !errors.Is(err, ErrKind) || !strings.Contains(err.Error(), "casq.untrack(kind => 'resource') first") {
 		t.Errorf("tracked: %v", err)
 	}
 	b.tick(t)
 	b.follow(t)
 	b.put(t, "x", 1)
 	b.exec(t, "SELECT casq.untrack(kind => $1)", kind)
-	if _, err := DropKind(t.Context(), b.pool, kind, true, false); !errors.Is(err, ErrKind) || !strings.Contains(err.Error(), "1 events of kind 'thing' are still to be read") {
+	if _, err := DropKind(t.Context(), b.pool, kind, true, false); !errors.Is(err, ErrKind) || !strings.Contains(err.Error(), "1 events of kind 'resource' are still to be read") {
 		t.Errorf("behind: %v", err)
 	}
 	b.tick(t)
@@ -231,7 +231,7 @@ func TestDropKindRefused(t *testing.T) {
 // A page of the source that was read before its kind was dropped brings nothing back.
 func TestDropKindUnderAPage(t *testing.T) {
 	t.Parallel()
-	b := setupLook(t)
+	b := setupRefetch(t)
 	b.put(t, "x", 1)
 	b.tick(t)
 	b.follow(t)

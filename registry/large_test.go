@@ -12,31 +12,31 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// largeThings is a site with n things of about 15 kB each, which do not compress,
+// largeResources is a site with n resources of about 15 kB each, which do not compress,
 // and of which no event has told.
-func largeThings(t *testing.T, n int) *lookBundle {
+func largeResources(t *testing.T, n int) *refetchBundle {
 	t.Helper()
-	b := setupLook(t)
-	simple(t, b.pool, `SELECT casq.untrack('things')`, `ALTER TABLE things ADD large text`,
-		fmt.Sprintf(`INSERT INTO things SELECT to_char(i, 'FM0000'), 1, (SELECT string_agg(md5(i::text || w::text), '') FROM generate_series(1, 480) AS w) FROM generate_series(1, %d) AS i`, n),
-		`SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'key', payload_columns => ARRAY['large'])`)
+	b := setupRefetch(t)
+	simple(t, b.pool, `SELECT casq.untrack('resources')`, `ALTER TABLE resources ADD large text`,
+		fmt.Sprintf(`INSERT INTO resources SELECT to_char(i, 'FM0000'), 1, (SELECT string_agg(md5(i::text || w::text), '') FROM generate_series(1, 480) AS w) FROM generate_series(1, %d) AS i`, n),
+		`SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'key', payload_columns => ARRAY['large'])`)
 	b.tick(t)
 	b.follow(t)
 	return b
 }
 
-// However large the things are, a page of them is not, and has one at least; and
+// However large the resources are, a page of them is not, and has one at least; and
 // so has what a look is told of.
 func TestPagesOfTheSourceAreBoundedByBytes(t *testing.T) {
 	t.Parallel()
-	b := largeThings(t, 40)
+	b := largeResources(t, 40)
 	for bytes, want := range map[int64]int{1: 1, 15_000: 1, 40_000: 3, 150_000: 10, 1 << 30: 40} {
-		p, err := thingsPage(t.Context(), b.pool, Selection{Kind: kind}, nil, portion.Size{Rows: 100, Bytes: bytes})
+		p, err := resourcesPage(t.Context(), b.pool, Selection{Kind: kind}, nil, portion.Size{Rows: 100, Bytes: bytes})
 		if err != nil || len(p.keys) != want || *p.last != p.keys[want-1] || len(p.payloads) != want || len(p.scopes) != want {
-			t.Errorf("%d bytes: %d things up to %q, want %d, %v", bytes, len(p.keys), *p.last, want, err)
+			t.Errorf("%d bytes: %d resources up to %q, want %d, %v", bytes, len(p.keys), *p.last, want, err)
 		}
 		asked := []string{"0003", "none", "0002", "0001", "0005", "none, either"}
-		p, err = thingsOf(t.Context(), b.pool, Selection{Kind: kind}, asked, bytes)
+		p, err = resourcesOf(t.Context(), b.pool, Selection{Kind: kind}, asked, bytes)
 		looked := map[int64]int{1: 1, 15_000: 1, 40_000: 4}[bytes]
 		if looked == 0 {
 			looked = len(asked)
@@ -45,7 +45,7 @@ func TestPagesOfTheSourceAreBoundedByBytes(t *testing.T) {
 			t.Errorf("%d bytes: %d were looked at, want %d, %v", bytes, p.looked, looked, err)
 		}
 	}
-	if report, err := LookAgain(t.Context(), b.pool, b.pool, b.queue, kind, []string{"0001", "0002", "0003", "x"}); err != nil || report != (LookReport{Copied: 3, Unknown: 1}) {
+	if report, err := Refetch(t.Context(), b.pool, b.pool, b.queue, kind, []string{"0001", "0002", "0003", "x"}); err != nil || report != (RefetchReport{Copied: 3, Unknown: 1}) {
 		t.Errorf("%+v, %v", report, err)
 	}
 }
@@ -54,14 +54,14 @@ func TestPagesOfTheSourceAreBoundedByBytes(t *testing.T) {
 // as one, smaller pages get through; and no kind is called bad for it.
 func TestReconcileOnASlowLink(t *testing.T) {
 	t.Parallel()
-	b := largeThings(t, 40)
+	b := largeResources(t, 40)
 	network := faultproxy.New()
 	network.Narrow(100_000, time.Second)
 	home := slowHome(t, network, b.pool.Config().ConnString())
 	id := b.ask(t, Request{})
 	r := b.reconciler(t, func(c *ReconcilerConfig) { c.Home, c.PageSize = home, 100 })
 	b.round(t, r)
-	if got := b.report(t, id); got != "thing: created 40" {
+	if got := b.report(t, id); got != "resource: created 40" {
 		t.Errorf("got %q: %s", got, b.text(t, "SELECT coalesce(waiting, '') FROM casq.reconcile_runs WHERE id = $1", id))
 	}
 	if got := b.text(t, parts, id); got != "" {

@@ -58,7 +58,7 @@ func TestRunsOutliveAnOutage(t *testing.T) {
 	o := &outage{testBundle: setupAt(t, cluster.URL()), cluster: cluster}
 	r := o.registry(t, func(c *Config) { c.Hook = o.hook(t) })
 	ended := make(chan error, 1)
-	for i, point := range []string{"settle:locked", "settle:published"} {
+	for i, point := range []string{"complete:locked", "complete:published"} {
 		token := o.create(t, int64(i+1), point)
 		c := claim(t, r, token)
 		var calls atomic.Int64

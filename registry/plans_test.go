@@ -54,7 +54,7 @@ func (b *testBundle) explain(t *testing.T, sql string, args []any) (p plan, text
 func statements(process uuid.UUID) map[string]func(n int) (sql string, args []any) {
 	keys := func(n int) (kinds, ids []string, versions []int64, claims []uuid.UUID) {
 		for i := range n {
-			kinds, ids = append(kinds, kind), append(ids, fmt.Sprintf("path/to/thing-%07d", i*700))
+			kinds, ids = append(kinds, kind), append(ids, fmt.Sprintf("path/to/resource-%07d", i*700))
 			versions, claims = append(versions, int64(i+1)), append(claims, uuid.New())
 		}
 		return kinds, ids, versions, claims
@@ -81,10 +81,10 @@ func statements(process uuid.UUID) map[string]func(n int) (sql string, args []an
 			kinds, ids, versions, claims := keys(n)
 			return claimSQL.Verdict, []any{kinds, ids, versions, claims, numbers(n), ErrCancelled.Error()}
 		},
-		"settle": func(n int) (string, []any) {
+		"complete": func(n int) (string, []any) {
 			kinds, ids, versions, claims := keys(n)
 			flags := make([]bool, n)
-			return claimSQL.Settle, []any{
+			return claimSQL.Complete, []any{
 				kinds, ids, versions, claims, flags, make([]*string, n), make([]*int64, n),
 				make([]*string, n), make([]*time.Time, n), flags, flags, flags, flags,
 			}
@@ -125,21 +125,21 @@ func statements(process uuid.UUID) map[string]func(n int) (sql string, args []an
 			return reconcileRowsSQL.Compare, []any{kind, ids, slices.Repeat([]string{"{}"}, n), 1, int64(1)}
 		},
 		"reconcile, rows": func(n int) (string, []any) {
-			return reconcileRowsSQL.Rows, []any{kind, "path/to/thing-0100000", n, nil, nil, time.Now(), nil, nil}
+			return reconcileRowsSQL.Rows, []any{kind, "path/to/resource-0100000", n, nil, nil, time.Now(), nil, nil}
 		},
 		"reconcile, placed": func(n int) (string, []any) {
 			_, ids, _, _ := keys(n)
 			return reconcileWalkSQL.Placed, []any{kind, ids, make([]bool, n), time.Now()}
 		},
 		"reconcile, synced": func(n int) (string, []any) {
-			return reconcileWalkSQL.Synced, []any{kind, "path/to/thing-0100000", nil, time.Now(), n}
+			return reconcileWalkSQL.Synced, []any{kind, "path/to/resource-0100000", nil, time.Now(), n}
 		},
 		"reconcile, unwanted": func(n int) (string, []any) {
 			_, ids, versions, _ := keys(n)
 			return reconcileWalkSQL.Unwanted, []any{kind, ids, versions, 1, int64(1)}
 		},
 		"live page": func(n int) (string, []any) {
-			return reconcileRowsSQL.LivePage, []any{kind, "path/to/thing-0100000", n}
+			return reconcileRowsSQL.LivePage, []any{kind, "path/to/resource-0100000", n}
 		},
 		"reconcile, requeue": func(n int) (string, []any) {
 			_, ids, versions, _ := keys(n)
@@ -150,17 +150,17 @@ func statements(process uuid.UUID) map[string]func(n int) (sql string, args []an
 			return reconcileRowsSQL.Raise, []any{kind, ids, versions, 1, int64(1)}
 		},
 		"reconcile, claims": func(n int) (string, []any) {
-			return reconcileSQL.Claims, []any{kind, "path/to/thing-0100000", n}
+			return reconcileSQL.Claims, []any{kind, "path/to/resource-0100000", n}
 		},
 		"resync": func(n int) (string, []any) {
 			_, ids, _, _ := keys(n)
 			return resyncSQL.Resync, []any{kind, ids, false, false}
 		},
 		"resync, lock": func(n int) (string, []any) {
-			return resyncSQL.Lock, []any{kind, "path/to/thing-0100000", n}
+			return resyncSQL.Lock, []any{kind, "path/to/resource-0100000", n}
 		},
-		"resync one": func(int) (string, []any) { return resyncSQL.One, []any{kind, "path/to/thing-0100000", true} },
-		"sweep page": func(n int) (string, []any) { return sweepSQL.Page, []any{kind, "path/to/thing-0100000", n} },
+		"resync one": func(int) (string, []any) { return resyncSQL.One, []any{kind, "path/to/resource-0100000", true} },
+		"sweep page": func(n int) (string, []any) { return sweepSQL.Page, []any{kind, "path/to/resource-0100000", n} },
 	}
 }
 
@@ -172,8 +172,8 @@ func TestStatementsUseTheKey(t *testing.T) {
 	b := setup(t)
 	process := b.process(t).id
 	b.exec(t, "ALTER TABLE casq.registry SET (autovacuum_enabled = false)")
-	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, life, event_id, tick, payload)
-		SELECT $1, format('path/to/thing-%s', to_char(n, 'FM0000000')), 1, n, 1, '{"id": 1}' FROM generate_series(1, 200000) AS n`, kind)
+	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload)
+		SELECT $1, format('path/to/resource-%s', to_char(n, 'FM0000000')), 1, n, 1, '{"id": 1}' FROM generate_series(1, 200000) AS n`, kind)
 	for _, known := range []string{"not analyzed", "analyzed"} {
 		if known == "analyzed" {
 			b.exec(t, "ANALYZE casq.registry")

@@ -27,7 +27,7 @@ type ProcessConfig struct {
 	// MaxAttempts is how often a version is claimed before a run that died
 	// with it is not repeated. Defaults to 25, River's own limit.
 	MaxAttempts int
-	// Swept is called for a thing that a dead process had in hand and that no
+	// Swept is called for a resource that a dead process had in hand and that no
 	// job will work on again, with the claim that it had last, so that the
 	// staging can be removed. May be nil.
 	Swept func(ctx context.Context, kind, resourceID string, claim uuid.UUID)
@@ -77,7 +77,7 @@ func (p *Process) ID() uuid.UUID { return p.id }
 func (p *Process) Done() context.Context { return p.ctx }
 
 // Context returns a context for a claim's long work: it ends with parent, with
-// the process, and when the claim is found to be lost, or the thing deleted or
+// the process, and when the claim is found to be lost, or the resource deleted or
 // replaced, or its version cancelled. The claim is watched until stop is called.
 func (p *Process) Context(parent context.Context, c *Claim) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(parent)
@@ -197,11 +197,11 @@ func (p *Process) watchOthers(ctx context.Context) error {
 	defer cancel()
 	rows, err := p.cfg.Pool.Query(ctx, "SELECT id, beat FROM casq.processes WHERE id <> $1 AND dead_at IS NULL", p.id)
 	if err != nil {
-		return fmt.Errorf("look at the other processes: %w", err)
+		return fmt.Errorf("read the other processes: %w", err)
 	}
 	beats, err := pgx.CollectRows(rows, pgx.RowToStructByPos[beatOf])
 	if err != nil {
-		return fmt.Errorf("look at the other processes: %w", err)
+		return fmt.Errorf("read the other processes: %w", err)
 	}
 	for _, b := range p.tracker.observe(time.Now(), beats) {
 		var host string
@@ -209,7 +209,7 @@ func (p *Process) watchOthers(ctx context.Context) error {
 		err := p.cfg.Pool.QueryRow(ctx, `UPDATE casq.processes SET dead_at = clock_timestamp()
 			WHERE id = $1 AND beat = $2 AND dead_at IS NULL RETURNING host, pid`, b.ID, b.Beat).Scan(&host, &pid)
 		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-			return fmt.Errorf("mark a process as dead: %w", err)
+			return fmt.Errorf("nonce a process as dead: %w", err)
 		}
 		if err == nil {
 			// Killed, frozen or cut off: nobody here can tell.

@@ -11,9 +11,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// settled is what is written about a run that still has its claim.
-type settled struct {
-	*settling
+// completed is what is written about a run that still has its claim.
+type completed struct {
+	*completion
 	published bool
 	asked     bool
 	cancelled bool
@@ -25,7 +25,7 @@ type settled struct {
 // The publications of a group run side by side: each flushes a folder, and a
 // journal writes many of those at once. One after the other, 10,000 small files
 // took 15 s, nearly all of it in here.
-func (r *Registry) publishAll(ctx context.Context, group []*settling, verdicts map[uuid.UUID]verdict) (ended []*settling, write []settled, left []*settling) {
+func (r *Registry) publishAll(ctx context.Context, group []*completion, verdicts map[uuid.UUID]verdict) (ended []*completion, write []completed, left []*completion) {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.PublishTimeout)
 	defer cancel()
 	var publications sync.WaitGroup
@@ -48,22 +48,22 @@ func (r *Registry) publishAll(ctx context.Context, group []*settling, verdicts m
 	for _, s := range ended {
 		v := verdicts[s.claim.ID]
 		if v.judge(s) {
-			write = append(write, settled{s, v.mayPublish(s), v.asked, v.cancelled})
+			write = append(write, completed{s, v.mayPublish(s), v.asked, v.cancelled})
 		}
 	}
 	return ended, write, left
 }
 
 // mayPublish is the rule: under its own claim, a run may publish the row's
-// version; and an older one of the same life, as just that. A removal is never
-// carried out for a thing that was created again.
-func (v verdict) mayPublish(s *settling) bool {
-	return s.outcome == published && v.mine && (v.newest || v.sameLife && !s.claim.Deleted)
+// version; and an older one of the same incarnation, as just that. A removal is never
+// carried out for a resource that was created again.
+func (v verdict) mayPublish(s *completion) bool {
+	return s.outcome == published && v.mine && (v.newest || v.sameTimeline && !s.claim.Deleted)
 }
 
 // written tells whether a row that is not the run's any more says what the run
 // wanted to write: then it was written, and only the answer was lost.
-func (v verdict) written(s *settling) bool {
+func (v verdict) written(s *completion) bool {
 	switch s.outcome {
 	case published:
 		return v.synced
@@ -76,7 +76,7 @@ func (v verdict) written(s *settling) bool {
 
 // judge says what a run's caller is told, and whether its claim is to be given
 // back now. After a publication that failed the claim is kept.
-func (v verdict) judge(s *settling) (giveBack bool) {
+func (v verdict) judge(s *completion) (giveBack bool) {
 	switch {
 	case !v.mine && s.unsure && v.written(s):
 		return false
@@ -94,7 +94,7 @@ func (v verdict) judge(s *settling) (giveBack bool) {
 // publishOne ends with ctx, so that a target that hangs cannot hold row locks
 // for longer. A publication that is given up may still happen; it is the same
 // bytes under the same claim.
-func (r *Registry) publishOne(ctx context.Context, s *settling) error {
+func (r *Registry) publishOne(ctx context.Context, s *completion) error {
 	done := make(chan error, 1)
 	go func() { done <- s.publish(ctx) }()
 	select {
@@ -107,11 +107,11 @@ func (r *Registry) publishOne(ctx context.Context, s *settling) error {
 
 // write gives the claims back with what became of the runs, and queues a job
 // where somebody asked meanwhile and the version is not in place.
-func (r *Registry) write(ctx context.Context, tx pgx.Tx, runs []settled) error {
+func (r *Registry) write(ctx context.Context, tx pgx.Tx, runs []completed) error {
 	if len(runs) == 0 {
 		return nil
 	}
-	rows, err := tx.Query(ctx, claimSQL.Settle, settleColumns(runs)...)
+	rows, err := tx.Query(ctx, claimSQL.Complete, completeColumns(runs)...)
 	if err != nil {
 		return fmt.Errorf("write results: %w", err)
 	}
@@ -136,7 +136,7 @@ func (r *Registry) write(ctx context.Context, tx pgx.Tx, runs []settled) error {
 	return nil
 }
 
-func settleColumns(runs []settled) []any {
+func completeColumns(runs []completed) []any {
 	n := len(runs)
 	kinds, keys, versions, claims := make([]string, n), make([]string, n), make([]int64, n), make([]uuid.UUID, n)
 	done, checksums, sizes := make([]bool, n), make([]*string, n), make([]*int64, n)

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// claimMany makes and claims n things.
+// claimMany makes and claims n resources.
 func (b *testBundle) claimMany(t *testing.T, r *Registry, n int) []*Claim {
 	t.Helper()
 	claims := make([]*Claim, n)
@@ -42,12 +42,12 @@ func TestAGroupPublishesALimitedNumber(t *testing.T) {
 		defer atOnce.Add(-1)
 		return nil
 	}
-	var group []*settling
+	var group []*completion
 	for _, c := range b.claimMany(t, r, runs) {
-		group = append(group, &settling{claim: c, outcome: published, publish: publish, done: make(chan struct{})})
+		group = append(group, &completion{claim: c, outcome: published, publish: publish, done: make(chan struct{})})
 	}
-	released := &settling{claim: claim(t, r, b.create(t, 5000, "z")), outcome: released, done: make(chan struct{})}
-	left, err := r.trySettle(append(group, released))
+	released := &completion{claim: claim(t, r, b.create(t, 5000, "z")), outcome: released, done: make(chan struct{})}
+	left, err := r.tryComplete(append(group, released))
 	if err != nil || len(left) != 10 || calls.Load() != publishGroup {
 		t.Fatalf("%d left after %d publications: %v", len(left), calls.Load(), err)
 	}
@@ -59,7 +59,7 @@ func TestAGroupPublishesALimitedNumber(t *testing.T) {
 	if n := b.count(t, "synced"); n != publishGroup {
 		t.Errorf("%d are synced", n)
 	}
-	r.settleAll(left)
+	r.completeAll(left)
 	if n := b.count(t, "synced"); n != runs || calls.Load() != runs {
 		t.Errorf("%d are synced after %d publications", n, calls.Load())
 	}
@@ -68,7 +68,7 @@ func TestAGroupPublishesALimitedNumber(t *testing.T) {
 	}
 }
 
-// Through the gatherer, everybody gets an answer however large the rush is.
+// Through the batcher, everybody gets an answer however large the rush is.
 func TestEverybodyIsAnswered(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -99,7 +99,7 @@ func TestATargetThatHangs(t *testing.T) {
 	r := b.registry(t, func(c *Config) {
 		c.PublishTimeout = timeout
 		c.Hook = func(point string) {
-			if point == "settle:locked" {
+			if point == "complete:locked" {
 				locked <- time.Now()
 			}
 		}
@@ -111,9 +111,9 @@ func TestATargetThatHangs(t *testing.T) {
 		<-thaw
 		return nil
 	}
-	var group []*settling
+	var group []*completion
 	for i, c := range b.claimMany(t, r, 5) {
-		s := &settling{claim: c, outcome: published, publish: hang, done: make(chan struct{})}
+		s := &completion{claim: c, outcome: published, publish: hang, done: make(chan struct{})}
 		if i == 2 {
 			s.publish = func(context.Context) error { return nil }
 		} else {
@@ -121,7 +121,7 @@ func TestATargetThatHangs(t *testing.T) {
 		}
 		group = append(group, s)
 	}
-	go r.settleAll(group)
+	go r.completeAll(group)
 	since := receive(t, "the lock", locked)
 	b.exec(t, "SELECT FROM casq.registry FOR UPDATE")
 	if held := time.Since(since); held > timeout+2*time.Second {

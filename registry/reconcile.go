@@ -40,7 +40,7 @@ type ReconcilerConfig struct {
 	VerifyEvery time.Duration
 	// Staging is what this process has, to remove what nobody works with.
 	Staging []Staging
-	// InPlace tells whether something is at the place of a thing. May be nil.
+	// InPlace tells whether something is at the place of a resource. May be nil.
 	InPlace func(ctx context.Context, kind eventlog.Kind, key string) bool
 
 	// Targets are those that this process has, by transfer. Others are not walked
@@ -52,9 +52,9 @@ type ReconcilerConfig struct {
 	// WalkEvery is the time between two of these that walk through the targets.
 	// 0: only when asked for.
 	WalkEvery time.Duration
-	// LookEvery is the time between two looks for a run. Defaults to 2 s.
-	LookEvery time.Duration
-	// PageSize is the number of things of one transaction. Defaults to 5000.
+	// PollEvery is the time between two looks for a run. Defaults to 2 s.
+	PollEvery time.Duration
+	// PageSize is the number of resources of one transaction. Defaults to 5000.
 	PageSize int
 	// PageBytes is how many bytes of keys and payloads end a page. Defaults to
 	// [eventlog.DefaultPageBytes].
@@ -80,7 +80,7 @@ type Reconciler struct {
 
 // NewReconciler returns one that does nothing until [Reconciler.Run].
 func NewReconciler(cfg ReconcilerConfig) *Reconciler {
-	cfg.LookEvery = cmp.Or(cfg.LookEvery, 2*time.Second)
+	cfg.PollEvery = cmp.Or(cfg.PollEvery, 2*time.Second)
 	cfg.PageSize = cmp.Or(cfg.PageSize, 5000)
 	cfg.PageBytes = cmp.Or(cfg.PageBytes, pageBytes)
 	cfg.Margin = cmp.Or(cfg.Margin, time.Minute)
@@ -97,7 +97,7 @@ func NewReconciler(cfg ReconcilerConfig) *Reconciler {
 // Run carries out what is asked for until ctx is done. Errors are logged, and
 // the run they came from is tried again.
 func (r *Reconciler) Run(ctx context.Context) {
-	ticker := time.NewTicker(r.cfg.LookEvery)
+	ticker := time.NewTicker(r.cfg.PollEvery)
 	defer ticker.Stop()
 	for ctx.Err() == nil {
 		if err := r.round(ctx); err != nil && ctx.Err() == nil {
@@ -161,7 +161,7 @@ func (r *Reconciler) schedule(ctx context.Context) error {
 	}
 	var due bool
 	if err := r.cfg.Home.QueryRow(ctx, reconcileSQL.Due, r.cfg.Every).Scan(&due); err != nil {
-		return fmt.Errorf("look whether a reconcile is due: %w", err)
+		return fmt.Errorf("check whether a reconcile is due: %w", err)
 	}
 	if !due {
 		return nil

@@ -31,18 +31,18 @@ WITH mine AS (
     SELECT * FROM casq.reconcile_runs AS r WHERE r.id = $1 AND r.process = $2 AND r.finished_at IS NULL
 ), again AS (
     UPDATE casq.reconcile_runs AS r
-    SET phase = 'things', at_kind = NULL, after_key = NULL, requested_at = greatest(r.requested_at, m.requested_at),
+    SET phase = 'resources', at_kind = NULL, after_key = NULL, requested_at = greatest(r.requested_at, m.requested_at),
         waiting = $4, not_before = clock_timestamp() + $5::interval
     FROM mine AS m
     WHERE r.part_of IS NOT NULL AND r.kind = $3 AND r.finished_at IS NULL
-      AND (r.reason, r.dry_run, r.beyond_life, r.beyond_tick, r.at_life, r.at_tick, r.walk, r.remove_orphans, r.lost_since, r.allow_remove)
+      AND (r.reason, r.dry_run, r.beyond_timeline, r.beyond_tick, r.at_timeline, r.at_tick, r.walk, r.remove_orphans, r.lost_since, r.allow_remove)
           IS NOT DISTINCT FROM
-          (m.reason, m.dry_run, m.beyond_life, m.beyond_tick, m.at_life, m.at_tick, m.walk, m.remove_orphans, m.lost_since, m.allow_remove)
+          (m.reason, m.dry_run, m.beyond_timeline, m.beyond_tick, m.at_timeline, m.at_tick, m.walk, m.remove_orphans, m.lost_since, m.allow_remove)
     RETURNING r.id
 ), part AS (
-    INSERT INTO casq.reconcile_runs (part_of, kind, reason, dry_run, beyond_life, beyond_tick, at_life, at_tick,
+    INSERT INTO casq.reconcile_runs (part_of, kind, reason, dry_run, beyond_timeline, beyond_tick, at_timeline, at_tick,
         walk, remove_orphans, lost_since, allow_remove, requested_at, waiting, not_before, finished_at)
-    SELECT m.id, $3, m.reason, m.dry_run, m.beyond_life, m.beyond_tick, m.at_life, m.at_tick,
+    SELECT m.id, $3, m.reason, m.dry_run, m.beyond_timeline, m.beyond_tick, m.at_timeline, m.at_tick,
            m.walk, m.remove_orphans, m.lost_since, m.allow_remove, m.requested_at, $4, clock_timestamp() + $5::interval,
            CASE WHEN m.dry_run THEN clock_timestamp() END
     FROM mine AS m
@@ -65,7 +65,7 @@ WHERE r.id = (
         FOR UPDATE SKIP LOCKED
     )
   AND EXISTS (SELECT FROM casq.processes AS p WHERE p.id = $1 AND p.dead_at IS NULL)
-RETURNING r.id, coalesce(r.kind, ''), r.reason, r.dry_run, r.beyond_life, r.beyond_tick, r.at_life, r.at_tick,
+RETURNING r.id, coalesce(r.kind, ''), r.reason, r.dry_run, r.beyond_timeline, r.beyond_tick, r.at_timeline, r.at_tick,
           r.phase, r.at_kind, r.after_key, r.requested_at, r.walk, r.remove_orphans, r.lost_since, r.allow_remove
 
 -- name: Move
@@ -81,11 +81,11 @@ WITH moved AS (
       AND (r.phase, r.at_kind, r.after_key) IS NOT DISTINCT FROM ($3::text, $4::text, $5::text)
     RETURNING r.id
 )
-INSERT INTO casq.reconcile_counts AS c (run, kind, unlisted, looked_at, created, adopted, changed, removed, requeued, checks, late, staging_removed,
+INSERT INTO casq.reconcile_counts AS c (run, kind, unlisted, examined, created, adopted, changed, removed, requeued, checks, late, staging_removed,
     held_back, orphans, orphans_removed)
 SELECT id, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22 FROM moved
 ON CONFLICT (run, kind) DO UPDATE
-SET unlisted = excluded.unlisted OR c.unlisted, looked_at = c.looked_at + excluded.looked_at,
+SET unlisted = excluded.unlisted OR c.unlisted, examined = c.examined + excluded.examined,
     created = c.created + excluded.created, adopted = c.adopted + excluded.adopted,
     changed = c.changed + excluded.changed, removed = c.removed + excluded.removed,
     requeued = c.requeued + excluded.requeued, checks = c.checks + excluded.checks,
@@ -107,7 +107,7 @@ UPDATE casq.reconcile_runs SET finished_at = clock_timestamp(), waiting = NULL
 WHERE id = $1 AND process = $2 AND finished_at IS NULL
 
 -- name: Totals
-SELECT coalesce(sum(looked_at), 0)::bigint, coalesce(sum(created), 0)::bigint, coalesce(sum(adopted), 0)::bigint,
+SELECT coalesce(sum(examined), 0)::bigint, coalesce(sum(created), 0)::bigint, coalesce(sum(adopted), 0)::bigint,
        coalesce(sum(changed), 0)::bigint, coalesce(sum(removed), 0)::bigint, coalesce(sum(requeued), 0)::bigint,
        coalesce(sum(checks), 0)::bigint, coalesce(sum(late), 0)::bigint, coalesce(sum(staging_removed), 0)::bigint,
        coalesce(sum(held_back), 0)::bigint, coalesce(sum(orphans), 0)::bigint, coalesce(sum(orphans_removed), 0)::bigint
@@ -115,9 +115,9 @@ FROM casq.reconcile_counts WHERE run = $1
 
 -- name: SelectionRows
 -- The newest tick with which a row of the kind ($1) came.
-SELECT r.life, r.tick FROM casq.registry AS r
+SELECT r.timeline, r.tick FROM casq.registry AS r
 WHERE r.kind = $1
-ORDER BY r.life DESC, r.tick DESC
+ORDER BY r.timeline DESC, r.tick DESC
 LIMIT 1
 
 -- name: Claims

@@ -12,7 +12,7 @@ import (
 )
 
 // reconciler returns one of a process of its own, with small pages.
-func (b *lookBundle) reconciler(t *testing.T, change ...func(*ReconcilerConfig)) *Reconciler {
+func (b *refetchBundle) reconciler(t *testing.T, change ...func(*ReconcilerConfig)) *Reconciler {
 	t.Helper()
 	cfg := ReconcilerConfig{
 		Home: b.pool, Source: b.pool, Jobs: b.queue, Process: b.process(t).ID(), Logger: b.logger,
@@ -24,7 +24,7 @@ func (b *lookBundle) reconciler(t *testing.T, change ...func(*ReconcilerConfig))
 	return NewReconciler(cfg)
 }
 
-func (b *lookBundle) ask(t *testing.T, r Request) (id int64) {
+func (b *refetchBundle) ask(t *testing.T, r Request) (id int64) {
 	t.Helper()
 	if r.Reason == "" {
 		r.Reason = Asked
@@ -41,7 +41,7 @@ func (b *lookBundle) ask(t *testing.T, r Request) (id int64) {
 
 // reconcile asks for a run, carries it out, and returns its report: what is
 // not 0 of each kind, in words.
-func (b *lookBundle) reconcile(t *testing.T, request Request, change ...func(*ReconcilerConfig)) string {
+func (b *refetchBundle) reconcile(t *testing.T, request Request, change ...func(*ReconcilerConfig)) string {
 	t.Helper()
 	id := b.ask(t, request)
 	b.round(t, b.reconciler(t, change...))
@@ -51,7 +51,7 @@ func (b *lookBundle) reconcile(t *testing.T, request Request, change ...func(*Re
 	return b.report(t, id)
 }
 
-func (b *lookBundle) round(t *testing.T, r *Reconciler) {
+func (b *refetchBundle) round(t *testing.T, r *Reconciler) {
 	t.Helper()
 	if err := r.round(t.Context()); err != nil {
 		t.Fatal(err)
@@ -60,11 +60,11 @@ func (b *lookBundle) round(t *testing.T, r *Reconciler) {
 
 const counted = `SELECT coalesce(string_agg(c.kind || ':' || w.words, ' ' ORDER BY c.kind), '') FROM casq.reconcile_counts AS c
 	CROSS JOIN LATERAL (
-		SELECT string_agg(' ' || key || ' ' || value, '' ORDER BY key) AS words FROM jsonb_each_text(to_jsonb(c) - '{run,kind,looked_at}'::text[])
+		SELECT string_agg(' ' || key || ' ' || value, '' ORDER BY key) AS words FROM jsonb_each_text(to_jsonb(c) - '{run,kind,examined}'::text[])
 		WHERE value NOT IN ('0', 'false')
 	) AS w WHERE run = $1`
 
-func (b *lookBundle) report(t *testing.T, id int64) string {
+func (b *refetchBundle) report(t *testing.T, id int64) string {
 	t.Helper()
 	return b.text(t, counted, id)
 }
@@ -118,7 +118,7 @@ func (s *stagingList) DropStaging(_ context.Context, staged Staged) error {
 }
 
 // riverJob puts a job into River's table.
-func (b *lookBundle) riverJob(t *testing.T, queue string, age time.Duration, token Token) {
+func (b *refetchBundle) riverJob(t *testing.T, queue string, age time.Duration, token Token) {
 	t.Helper()
 	args, err := json.Marshal(map[string]any{"kind": token.Kind, "resource_id": token.ResourceID, "version": token.Version})
 	if err != nil {
@@ -129,7 +129,7 @@ func (b *lookBundle) riverJob(t *testing.T, queue string, age time.Duration, tok
 }
 
 // claimed makes a row claimed by a process.
-func (b *lookBundle) claimed(t *testing.T, key string, process uuid.UUID) (claim string) {
+func (b *refetchBundle) claimed(t *testing.T, key string, process uuid.UUID) (claim string) {
 	t.Helper()
 	return b.text(t, `UPDATE casq.registry SET claim = gen_random_uuid(), claim_process = $2 WHERE resource_id = $1 RETURNING claim::text`, key, process)
 }

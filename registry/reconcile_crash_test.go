@@ -30,7 +30,7 @@ func reconcileInChild(args []string) error {
 	passed := 0
 	NewReconciler(ReconcilerConfig{
 		Home: pool, Source: pool, Jobs: &tableQueue{pool: pool}, Process: uuid.MustParse(process),
-		Logger: slog.New(slog.DiscardHandler), PageSize: 7, LookEvery: 10 * time.Millisecond,
+		Logger: slog.New(slog.DiscardHandler), PageSize: 7, PollEvery: 10 * time.Millisecond,
 		Hook: func(at string) {
 			if at == point {
 				passed++
@@ -43,34 +43,34 @@ func reconcileInChild(args []string) error {
 	return nil
 }
 
-// halves has 50 things without a row, and 50 rows without a thing.
-func halves(t *testing.T) *lookBundle {
+// halves has 50 resources without a row, and 50 rows without a resource.
+func halves(t *testing.T) *refetchBundle {
 	t.Helper()
-	b := setupLook(t)
-	b.exec(t, "INSERT INTO things SELECT 'there/' || to_char(i, 'FM00'), i FROM generate_series(1, 50) AS i")
-	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, life, event_id, tick, payload)
+	b := setupRefetch(t)
+	b.exec(t, "INSERT INTO resources SELECT 'there/' || to_char(i, 'FM00'), i FROM generate_series(1, 50) AS i")
+	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload)
 		SELECT $1, 'gone/' || to_char(i, 'FM00'), 1, i, 1, '{}' FROM generate_series(1, 50) AS i`, kind)
 	b.tick(t)
 	b.follow(t)
 	return b
 }
 
-func (b *lookBundle) finished(t *testing.T, id int64) bool {
+func (b *refetchBundle) finished(t *testing.T, id int64) bool {
 	t.Helper()
 	return b.text(t, "SELECT (finished_at IS NOT NULL)::text FROM casq.reconcile_runs WHERE id = $1", id) == "true"
 }
 
-// wantDone fails unless each thing was done once, and counted once.
-func (b *lookBundle) wantDone(t *testing.T, id int64) {
+// wantDone fails unless each resource was done once, and counted once.
+func (b *refetchBundle) wantDone(t *testing.T, id int64) {
 	t.Helper()
 	if !b.finished(t, id) {
 		t.Error("the run is not finished")
 	}
-	if got := b.report(t, id); got != "thing: created 50 removed 50" {
+	if got := b.report(t, id); got != "resource: created 50 removed 50" {
 		t.Errorf("the report says %q", got)
 	}
-	if got := b.text(t, "SELECT (looked_at - 100)::text FROM casq.reconcile_counts WHERE run = $1 AND kind = $2", id, kind); got != "50" {
-		t.Errorf("looked at 100 and %s", got) // 50 things, and 100 rows by then
+	if got := b.text(t, "SELECT (examined - 100)::text FROM casq.reconcile_counts WHERE run = $1 AND kind = $2", id, kind); got != "50" {
+		t.Errorf("looked at 100 and %s", got) // 50 resources, and 100 rows by then
 	}
 	jobs := b.takeJobs(t)
 	seen := make(map[string]bool)
@@ -145,7 +145,7 @@ func TestReconcilersAtOnce(t *testing.T) {
 	ids := []int64{b.ask(t, Request{}), b.ask(t, Request{})}
 	var group sync.WaitGroup
 	for range 4 {
-		r := b.reconciler(t, func(c *ReconcilerConfig) { c.PageSize, c.Patience, c.LookEvery = 7, deadline, 10*time.Millisecond })
+		r := b.reconciler(t, func(c *ReconcilerConfig) { c.PageSize, c.Patience, c.PollEvery = 7, deadline, 10*time.Millisecond })
 		group.Go(func() {
 			ctx, cancel := context.WithTimeout(t.Context(), deadline)
 			defer cancel()
@@ -162,7 +162,7 @@ func TestReconcilersAtOnce(t *testing.T) {
 		})
 	}
 	group.Wait()
-	sums := b.text(t, `SELECT sum(created) || ' ' || sum(removed) || ' ' || sum(looked_at) FROM casq.reconcile_counts WHERE run = ANY ($1)`, ids)
+	sums := b.text(t, `SELECT sum(created) || ' ' || sum(removed) || ' ' || sum(examined) FROM casq.reconcile_counts WHERE run = ANY ($1)`, ids)
 	// A row that the other run has removed or made meanwhile is left to the log.
 	if want := "50 50 300"; sums != want {
 		t.Errorf("got %s, want %s", sums, want)
@@ -175,7 +175,7 @@ func TestReconcilersAtOnce(t *testing.T) {
 // What is due is asked for once, however many look.
 func TestReconcileIsScheduledOnce(t *testing.T) {
 	t.Parallel()
-	b := setupLook(t)
+	b := setupRefetch(t)
 	b.follow(t)
 	daily := func(c *ReconcilerConfig) { c.Every = 24 * time.Hour }
 	counts := func() string {
@@ -215,7 +215,7 @@ func TestReconcileIsScheduledOnce(t *testing.T) {
 // while the claims are looked at.
 func TestReconcileRemovesStaging(t *testing.T) {
 	t.Parallel()
-	b := setupLook(t)
+	b := setupRefetch(t)
 	b.follow(t)
 	p := b.process(t)
 	for _, key := range []string{"a", "b", "c"} {
@@ -247,23 +247,23 @@ func TestReconcileRemovesStaging(t *testing.T) {
 func TestReconcileOfRowsThatChangeMeanwhile(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ key, change, want string }{
-		"asked for again":        {"gone", `UPDATE casq.registry SET version = nextval('casq.registry_version')`, "thing: late 1"},
-		"deleted by the log":     {"gone", `UPDATE casq.registry SET version = nextval('casq.registry_version'), deleted_at = now()`, "thing: late 1"},
-		"asked for, idle before": {"idle", `UPDATE casq.registry SET version = nextval('casq.registry_version')`, "thing:"},
-		"done, idle before":      {"idle", `UPDATE casq.registry SET synced_version = version`, "thing:"},
-		"begun, idle before":     {"idle", `UPDATE casq.registry SET claim = gen_random_uuid(), claim_process = (SELECT id FROM casq.processes)`, "thing:"},
-		"nothing":                {"gone", `SELECT`, "thing: removed 1"},
-		"nothing, idle before":   {"idle", `SELECT`, "thing: requeued 1"},
+		"asked for again":        {"gone", `UPDATE casq.registry SET version = nextval('casq.registry_version')`, "resource: late 1"},
+		"deleted by the log":     {"gone", `UPDATE casq.registry SET version = nextval('casq.registry_version'), deleted_at = now()`, "resource: late 1"},
+		"asked for, idle before": {"idle", `UPDATE casq.registry SET version = nextval('casq.registry_version')`, "resource:"},
+		"done, idle before":      {"idle", `UPDATE casq.registry SET synced_version = version`, "resource:"},
+		"begun, idle before":     {"idle", `UPDATE casq.registry SET claim = gen_random_uuid(), claim_process = (SELECT id FROM casq.processes)`, "resource:"},
+		"nothing":                {"gone", `SELECT`, "resource: removed 1"},
+		"nothing, idle before":   {"idle", `SELECT`, "resource: requeued 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := setupLook(t)
+			b := setupRefetch(t)
 			b.put(t, "idle", 1)
 			b.know(t, c.key, 1, 1, false)
 			if c.key == "idle" {
 				b.exec(t, "UPDATE casq.registry SET synced_version = NULL, queued_at = now() - interval '2 hours'")
 			} else {
-				b.exec(t, "DELETE FROM things")
+				b.exec(t, "DELETE FROM resources")
 			}
 			b.tick(t)
 			b.follow(t)
@@ -274,7 +274,7 @@ func TestReconcileOfRowsThatChangeMeanwhile(t *testing.T) {
 					}
 				}
 			})
-			if got = strings.TrimSpace(got); got != c.want && got != strings.TrimSuffix(c.want, "thing:") {
+			if got = strings.TrimSpace(got); got != c.want && got != strings.TrimSuffix(c.want, "resource:") {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})
@@ -299,7 +299,7 @@ func TestReconcileMoveIsFenced(t *testing.T) {
 	if err != nil || kept == nil {
 		t.Fatal(kept, err)
 	}
-	there := progress{thingsPhase, new("thing"), new("x")}
+	there := progress{resourcesPhase, new("resource"), new("x")}
 	if err := lost.commit(t.Context(), there, kind, &found{created: 1}, nil); !errors.Is(err, errTakenOver) {
 		t.Errorf("got %v", err)
 	}

@@ -11,18 +11,18 @@ import (
 	"github.com/google/uuid"
 )
 
-// lostBundle is a site that has read ticks 50 and more of life 1, which the
-// source has lost: its life 2 began after tick 10.
-func lostBundle(t *testing.T) *lookBundle {
+// lostBundle is a site that has read ticks 50 and more of timeline 1, which the
+// source has lost: its timeline 2 began after tick 10.
+func lostBundle(t *testing.T) *refetchBundle {
 	t.Helper()
-	b := setupLook(t)
-	b.exec(t, `INSERT INTO casq.lives SELECT 2, gen_random_uuid(), system_identifier, timeline, 11, '0/0' FROM casq.lives`)
+	b := setupRefetch(t)
+	b.exec(t, `INSERT INTO casq.timelines SELECT 2, gen_random_uuid(), system_identifier, server_timeline, 11, '0/0' FROM casq.timelines`)
 	for _, key := range []string{"kept", "lost and there", "lost update", "lost delete", "lost, and changed since"} {
 		b.put(t, key, 2)
 	}
 	b.exec(t, `DELETE FROM casq.ticks WHERE id > 0`)
 	b.tick(t)
-	b.exec(t, `UPDATE casq.ticks SET life = 2, id = 11 WHERE id > 0`)
+	b.exec(t, `UPDATE casq.ticks SET timeline = 2, id = 11 WHERE id > 0`)
 	b.know(t, "kept", 1, 5, false)
 	b.know(t, "lost create", 9, 50, false)
 	b.know(t, "lost and there", 2, 50, false)
@@ -30,7 +30,7 @@ func lostBundle(t *testing.T) *lookBundle {
 	b.know(t, "lost delete", 9, 51, true)
 	b.know(t, "lost create and delete", 9, 51, true)
 	b.know(t, "lost, and changed since", 2, 50, false)
-	b.exec(t, `UPDATE casq.registry SET life = 2, tick = 12 WHERE resource_id = 'lost, and changed since'`)
+	b.exec(t, `UPDATE casq.registry SET timeline = 2, tick = 12 WHERE resource_id = 'lost, and changed since'`)
 	b.follow(t)
 	return b
 }
@@ -50,7 +50,7 @@ func beyond(t *testing.T, rows int, bytes int64) {
 	b := lostBundle(t)
 	kept, since := b.row(t, "kept"), b.row(t, "lost, and changed since")
 	got := b.reconcile(t, Request{Reason: Lost, Beyond: &Tick{1, 10}, At: &Tick{2, 11}}, func(c *ReconcilerConfig) { c.PageSize, c.PageBytes = rows, bytes })
-	if got != "thing: changed 3 late 1 removed 1" {
+	if got != "resource: changed 3 late 1 removed 1" {
 		t.Errorf("got %q", got)
 	}
 	jobs := b.takeJobs(t)
@@ -59,14 +59,14 @@ func beyond(t *testing.T, rows int, bytes int64) {
 		t.Errorf("jobs for %s", keys)
 	}
 	for key, want := range map[string]row{
-		"lost create":            {Life: 2, Tick: 11, EventID: 0, Deleted: true, Status: "removing"},
-		"lost and there":         {Life: 2, Tick: 11, EventID: 0, Payload: `{"v": 2}`, Status: "pending"},
-		"lost update":            {Life: 2, Tick: 11, EventID: 0, Payload: `{"v": 2}`, Status: "pending"},
-		"lost delete":            {Life: 2, Tick: 11, EventID: 0, Payload: `{"v": 2}`, Status: "pending"},
-		"lost create and delete": {Life: 1, Tick: 51, EventID: 1000, Deleted: true, Status: "removed"},
+		"lost create":            {Timeline: 2, Tick: 11, EventID: 0, Deleted: true, Status: "removing"},
+		"lost and there":         {Timeline: 2, Tick: 11, EventID: 0, Payload: `{"v": 2}`, Status: "pending"},
+		"lost update":            {Timeline: 2, Tick: 11, EventID: 0, Payload: `{"v": 2}`, Status: "pending"},
+		"lost delete":            {Timeline: 2, Tick: 11, EventID: 0, Payload: `{"v": 2}`, Status: "pending"},
+		"lost create and delete": {Timeline: 1, Tick: 51, EventID: 1000, Deleted: true, Status: "removed"},
 	} {
 		got := b.row(t, key)
-		short := row{Life: got.Life, Tick: got.Tick, EventID: got.EventID, Deleted: got.Deleted, Status: got.Status}
+		short := row{Timeline: got.Timeline, Tick: got.Tick, EventID: got.EventID, Deleted: got.Deleted, Status: got.Status}
 		if !want.Deleted {
 			short.Payload = got.Payload
 		}
@@ -74,7 +74,7 @@ func beyond(t *testing.T, rows int, bytes int64) {
 			t.Errorf("%s: got %+v, want %+v", key, short, want)
 		}
 	}
-	// Though nothing differs it may be another thing.
+	// Though nothing differs it may be another resource.
 	if got := b.row(t, "lost and there"); got.Incarnation != 2 {
 		t.Errorf("what was lost and is there has incarnation %d", got.Incarnation)
 	}
@@ -88,43 +88,43 @@ func beyond(t *testing.T, rows int, bytes int64) {
 func TestReconcileOfAKindWithoutATable(t *testing.T) {
 	t.Parallel()
 	b := lostBundle(t)
-	simple(t, b.pool, `SELECT casq.untrack('things')`)
-	if got := b.reconcile(t, Request{}); got != "thing: unlisted true" {
+	simple(t, b.pool, `SELECT casq.untrack('resources')`)
+	if got := b.reconcile(t, Request{}); got != "resource: unlisted true" {
 		t.Errorf("got %q", got)
 	}
 	b.wantJobs(t)
 	b.know(t, "lost tombstone", 1, 52, true)
 	got := b.reconcile(t, Request{Reason: Lost, Beyond: &Tick{1, 10}, At: &Tick{2, 11}})
-	if got != "thing: changed 6 late 1 unlisted true" {
+	if got != "resource: changed 6 late 1 unlisted true" {
 		t.Errorf("got %q", got)
 	}
 	if jobs := b.takeJobs(t); len(jobs) != 6 || slices.ContainsFunc(jobs, func(j Job) bool { return j.Deleted }) {
 		t.Errorf("got %v", jobs)
 	}
-	if got := b.reconcile(t, Request{Reason: Pruned, At: &Tick{2, 11}}); got != "thing: changed 7 late 1 unlisted true" {
+	if got := b.reconcile(t, Request{Reason: Pruned, At: &Tick{2, 11}}); got != "resource: changed 7 late 1 unlisted true" {
 		t.Errorf("pruned: got %q", got)
 	}
 }
 
-// A run of one kind leaves the others alone, and things of a kind that home has
+// A run of one kind leaves the others alone, and resources of a kind that home has
 // never heard of get their rows.
 func TestReconcileKinds(t *testing.T) {
 	t.Parallel()
-	source, home := setupLook(t), &lookBundle{setup(t)}
+	source, home := setupRefetch(t), &refetchBundle{setup(t)}
 	simple(t, source.pool, `CREATE TABLE others (key bigint PRIMARY KEY)`,
 		`SELECT casq.track('others', kind => 'a_other', transfer => 'file', key_column => 'key', queue => 'q')`, `INSERT INTO others VALUES (7)`)
 	source.put(t, "x", 1)
 	tick := source.tick(t)
-	var life uuid.UUID
-	if err := source.pool.QueryRow(t.Context(), "SELECT id FROM casq.lives").Scan(&life); err != nil {
+	var timeline uuid.UUID
+	if err := source.pool.QueryRow(t.Context(), "SELECT id FROM casq.timelines").Scan(&timeline); err != nil {
 		t.Fatal(err)
 	}
-	home.exec(t, `INSERT INTO casq.cursors (name, system_identifier, life, life_id, tick, mark) VALUES ('registry', 1, 1, $1, $2, $1)`, life, tick)
+	home.exec(t, `INSERT INTO casq.cursors (name, system_identifier, timeline, timeline_id, tick, nonce) VALUES ('registry', 1, 1, $1, $2, $1)`, timeline, tick)
 	from := func(c *ReconcilerConfig) { c.Source = source.pool }
 	if got := home.reconcile(t, Request{Kind: "a_other"}, from); got != "a_other: created 1" {
 		t.Errorf("got %q", got)
 	}
-	if got := home.reconcile(t, Request{}, from); got != "thing: created 1" && got != "a_other: thing: created 1" {
+	if got := home.reconcile(t, Request{}, from); got != "resource: created 1" && got != "a_other: resource: created 1" {
 		t.Errorf("got %q", got)
 	}
 	kinds, err := eventlog.Kinds(t.Context(), home.pool)
@@ -137,7 +137,7 @@ func TestReconcileKinds(t *testing.T) {
 // in what is in place: all of it is compared.
 func TestStartingOverComparesContents(t *testing.T) {
 	t.Parallel()
-	b := setupLook(t)
+	b := setupRefetch(t)
 	for _, key := range []string{"one", "two"} {
 		b.put(t, key, 1)
 		b.know(t, key, 1, 1, false)
@@ -147,7 +147,7 @@ func TestStartingOverComparesContents(t *testing.T) {
 	b.exec(t, "UPDATE casq.registry SET verified_at = now() + interval '1 hour' WHERE resource_id = 'two'")
 	tick := b.tick(t)
 	b.follow(t)
-	for reason, want := range map[Reason]string{Pruned: "thing: checks 1", Lost: "thing: checks 1", Scheduled: "", Failover: ""} {
+	for reason, want := range map[Reason]string{Pruned: "resource: checks 1", Lost: "resource: checks 1", Scheduled: "", Failover: ""} {
 		checks := &checkList{}
 		got := b.reconcile(t, Request{Reason: reason}, func(c *ReconcilerConfig) { c.Checks, c.VerifyEvery = checks, 24*time.Hour })
 		if got != want {
@@ -155,7 +155,7 @@ func TestStartingOverComparesContents(t *testing.T) {
 		}
 	}
 	got := b.reconcile(t, Request{At: &Tick{1, tick}}, func(c *ReconcilerConfig) { c.Checks, c.VerifyEvery = &checkList{}, 24*time.Hour })
-	if got != "thing: checks 1" {
+	if got != "resource: checks 1" {
 		t.Errorf("reset: got %q", got)
 	}
 }

@@ -11,10 +11,10 @@ import (
 )
 
 // severalKinds is a site with a kind before and one after that of the other
-// tests, each with a thing of which no event has told.
-func severalKinds(t *testing.T) *lookBundle {
+// tests, each with a resource of which no event has told.
+func severalKinds(t *testing.T) *refetchBundle {
 	t.Helper()
-	b := setupLook(t)
+	b := setupRefetch(t)
 	simple(t, b.pool,
 		`CREATE TABLE early (key text PRIMARY KEY, v int)`, `INSERT INTO early VALUES ('e', 1)`,
 		`CREATE TABLE zulu (key text PRIMARY KEY, v int)`, `INSERT INTO zulu VALUES ('z', 1)`,
@@ -61,7 +61,7 @@ func TestReconcileGoesOnWithoutABadKind(t *testing.T) {
 			if got := b.text(t, "SELECT max(state) FROM casq.reconcile_report WHERE run = $1", id); got != "finished" {
 				t.Fatalf("the run is %s: %s", got, b.text(t, "SELECT waiting FROM casq.reconcile_runs WHERE id = $1", id))
 			}
-			if got := b.report(t, id); got != "thing: created 1 zulu: created 1" {
+			if got := b.report(t, id); got != "resource: created 1 zulu: created 1" {
 				t.Errorf("got %q", got)
 			}
 			if got := b.text(t, parts, id); !strings.HasPrefix(got, "early waits: ") || !strings.Contains(got, test.message) {
@@ -91,18 +91,18 @@ func TestReconcileGoesOnWithoutABadKind(t *testing.T) {
 func TestReconcilePartLooksAtTheSame(t *testing.T) {
 	t.Parallel()
 	b := lostBundle(t)
-	simple(t, b.pool, noEventTriggers, `ALTER TABLE things DROP COLUMN v CASCADE`)
+	simple(t, b.pool, noEventTriggers, `ALTER TABLE resources DROP COLUMN v CASCADE`)
 	id := b.ask(t, Request{Reason: Lost, Beyond: &Tick{1, 10}, At: &Tick{2, 11}, AllowRemove: 7})
 	r := b.reconciler(t)
 	b.round(t, r)
-	const same = `SELECT (reason, beyond_life, beyond_tick, at_life, at_tick, allow_remove, requested_at, walk, dry_run)::text FROM casq.reconcile_runs WHERE id = $1`
+	const same = `SELECT (reason, beyond_timeline, beyond_tick, at_timeline, at_tick, allow_remove, requested_at, walk, dry_run)::text FROM casq.reconcile_runs WHERE id = $1`
 	if run, part := b.text(t, same, id), b.text(t, same, id+1); run != part {
 		t.Errorf("the part is %s, the run %s", part, run)
 	}
-	simple(t, b.pool, `SELECT casq.untrack('things')`, `ALTER TABLE things ADD v int DEFAULT 2`, trackThings)
+	simple(t, b.pool, `SELECT casq.untrack('resources')`, `ALTER TABLE resources ADD v int DEFAULT 2`, trackResources)
 	b.exec(t, "UPDATE casq.reconcile_runs SET not_before = NULL")
 	b.round(t, r)
-	if got := b.report(t, id+1); got != "thing: changed 3 late 1 removed 1" {
+	if got := b.report(t, id+1); got != "resource: changed 3 late 1 removed 1" {
 		t.Errorf("got %q", got)
 	}
 }

@@ -2,8 +2,8 @@ package registry
 
 import "testing"
 
-// That a thing is told otherwise than the log told it makes a new version, and
-// another incarnation only where the log has a hole: it may be another thing under
+// That a resource is told otherwise than the log told it makes a new version, and
+// another incarnation only where the log has a hole: it may be another resource under
 // the same key then. One more column that is told of never does.
 func TestReconcileOfAnotherPayload(t *testing.T) {
 	t.Parallel()
@@ -21,7 +21,7 @@ func TestReconcileOfAnotherPayload(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			b := setupLook(t)
+			b := setupRefetch(t)
 			b.put(t, "a", 2)
 			now := b.tick(t)
 			b.know(t, "a", 2, now, false)

@@ -22,7 +22,7 @@ var reconcileRowsSQL = queries.Parse[struct{ Rows, Oldest, VerifyAsked, Requeue,
 
 // The flags of reconcileRowsSQL.Rows.
 const (
-	wantsThing = 1 << iota
+	wantsResource = 1 << iota
 	isBeyond
 	isIdle
 	isDue
@@ -79,10 +79,10 @@ func (s *rowSet) only(keys []string) map[string]int64 {
 // rowsToDo is what is to be done for a page of rows.
 type rowsToDo struct {
 	shown    *page            // what the source shows, or does not
-	gone     map[string]int64 // rows whose things are not there
+	gone     map[string]int64 // rows whose resources are not there
 	heldBack int              // as many are left alone
 	coming   int              // as many are left to the log, which will tell
-	there    *page            // things that are copied again; may be nil
+	there    *page            // resources that are copied again; may be nil
 	raise    rowSet           // rows that are copied again unseen
 	requeue  rowSet
 	checks   rowSet
@@ -102,7 +102,7 @@ func (run *reconcileRun) rows(ctx context.Context, kind eventlog.Kind, after *st
 	var waiting oldestWaiting
 	err := run.cfg.Home.QueryRow(ctx, reconcileRowsSQL.Oldest, kind.Queue, run.cfg.Margin, VerifyQueue(kind.Transfer)).Scan(&waiting.jobs, &waiting.checks)
 	if err != nil {
-		return fmt.Errorf("look for the oldest job of queue %s: %w", kind.Queue, err)
+		return fmt.Errorf("find the oldest job of queue %s: %w", kind.Queue, err)
 	}
 	for {
 		p, err := run.readRows(ctx, kind, after, waiting)
@@ -134,8 +134,8 @@ func (run *reconcileRun) readRows(ctx context.Context, kind eventlog.Kind, after
 			verifyBefore, waiting.checks = &run.requestedAt, run.requestedAt
 		}
 	}
-	life, tick := run.beyond.columns()
-	err := run.cfg.Home.QueryRow(ctx, reconcileRowsSQL.Rows, kind.Name, from, run.portion.Size().Rows, life, tick, waiting.jobs, verifyBefore, waiting.checks).
+	timeline, tick := run.beyond.columns()
+	err := run.cfg.Home.QueryRow(ctx, reconcileRowsSQL.Rows, kind.Name, from, run.portion.Size().Rows, timeline, tick, waiting.jobs, verifyBefore, waiting.checks).
 		Scan(&p.keys, &p.versions, &p.flags)
 	if err != nil {
 		return nil, fmt.Errorf("read rows of kind %s: %w", kind.Name, err)
@@ -143,7 +143,7 @@ func (run *reconcileRun) readRows(ctx context.Context, kind eventlog.Kind, after
 	return p, nil
 }
 
-// rowsPage looks at a page's things in the source, after the rows were read, so
+// rowsPage looks at a page's resources in the source, after the rows were read, so
 // that a row that changes meanwhile has another version.
 func (run *reconcileRun) rowsPage(ctx context.Context, p *rowsPage) error {
 	do, err := run.judge(ctx, p)
@@ -172,11 +172,11 @@ func (run *reconcileRun) rowsPage(ctx context.Context, p *rowsPage) error {
 	return run.commit(ctx, to, p.kind.Name, &f, effects)
 }
 
-// judge decides what is to be done for the page, which it cuts where its things have
+// judge decides what is to be done for the page, which it cuts where its resources have
 // too many bytes.
 func (run *reconcileRun) judge(ctx context.Context, p *rowsPage) (*rowsToDo, error) {
 	do := &rowsToDo{requeue: p.with(isBeyond | isIdle), checks: p.with(isDue)}
-	ask := p.with(wantsThing | isBeyond)
+	ask := p.with(wantsResource | isBeyond)
 	wanted, err := readSelection(ctx, run.cfg.Home, p.kind.Name)
 	if err != nil {
 		return nil, err
@@ -184,13 +184,13 @@ func (run *reconcileRun) judge(ctx context.Context, p *rowsPage) (*rowsToDo, err
 	if run.beyond != nil {
 		// Also tombstones: their deletes may be lost.
 		ask = p.with(isBeyond)
-		do.shown, err = thingsOf(ctx, run.cfg.Source, wanted, ask.keys, run.portion.Size().Bytes)
+		do.shown, err = resourcesOf(ctx, run.cfg.Source, wanted, ask.keys, run.portion.Size().Bytes)
 		if err == nil && do.shown.looked < len(ask.keys) {
 			p.cut(ask.keys[do.shown.looked])
 			return run.judge(ctx, p)
 		}
 	} else {
-		do.shown, err = thingsMissing(ctx, run.cfg.Source, wanted, ask.keys)
+		do.shown, err = resourcesMissing(ctx, run.cfg.Source, wanted, ask.keys)
 	}
 	if err == nil {
 		err = run.fit(ctx, do.shown)
@@ -203,20 +203,20 @@ func (run *reconcileRun) judge(ctx context.Context, p *rowsPage) (*rowsToDo, err
 	case !do.shown.listed:
 	case run.beyond != nil:
 		do.there = do.shown
-		live := p.with(wantsThing | isBeyond)
+		live := p.with(wantsResource | isBeyond)
 		do.gone = live.only(live.keys)
 		for _, key := range do.there.keys {
 			delete(do.gone, key)
 		}
 	default:
 		do.gone = ask.only(do.shown.keys)
-		err = run.brake(ctx, do)
+		err = run.limitRemovals(ctx, do)
 	}
 	return do, err
 }
 
-// brake leaves rows alone where too many of them would be removed.
-func (run *reconcileRun) brake(ctx context.Context, do *rowsToDo) error {
+// limitRemovals leaves rows alone where too many of them would be removed.
+func (run *reconcileRun) limitRemovals(ctx context.Context, do *rowsToDo) error {
 	if len(do.gone) == 0 {
 		return nil
 	}
@@ -228,7 +228,7 @@ func (run *reconcileRun) brake(ctx context.Context, do *rowsToDo) error {
 }
 
 // skipsEvents tells whether the run was asked for since events were lost, or
-// will not be read: then also things that cannot be listed are copied again. When
+// will not be read: then also resources that cannot be listed are copied again. When
 // home fails over with its own log, what it did is lost with the events.
 func (run *reconcileRun) skipsEvents() bool {
 	return run.reason != Failover && run.reason != Selected &&
@@ -253,14 +253,14 @@ func (run *reconcileRun) applyRows(ctx context.Context, tx pgx.Tx, do *rowsToDo,
 	}
 	f.removed, f.late = len(jobs), do.coming+len(do.gone)-len(jobs)
 	if do.there != nil {
-		again, err := applyThings(ctx, tx, do.there, true, true)
+		again, err := applyResources(ctx, tx, do.there, true, true)
 		if err != nil {
 			return err
 		}
 		f.changed, f.late = len(again), f.late+len(do.there.keys)-len(again)
 		jobs = append(jobs, again...)
 	}
-	raised, err := writeRows(ctx, tx, reconcileRowsSQL.Raise, do.raise, do.shown.life, do.shown.tick)
+	raised, err := writeRows(ctx, tx, reconcileRowsSQL.Raise, do.raise, do.shown.timeline, do.shown.tick)
 	if err != nil {
 		return err
 	}
@@ -301,11 +301,11 @@ func writeRows(ctx context.Context, tx pgx.Tx, sql string, s rowSet, more ...any
 	}
 	rows, err := tx.Query(ctx, sql, append([]any{s.kind, s.keys, s.versions}, more...)...)
 	if err != nil {
-		return nil, fmt.Errorf("ask again for %d things: %w", len(s.keys), err)
+		return nil, fmt.Errorf("ask again for %d resources: %w", len(s.keys), err)
 	}
 	jobs, err := collectJobs(rows)
 	if err != nil {
-		return nil, fmt.Errorf("ask again for %d things: %w", len(s.keys), err)
+		return nil, fmt.Errorf("ask again for %d resources: %w", len(s.keys), err)
 	}
 	return jobs, nil
 }

@@ -1,14 +1,14 @@
 -- name: Rows
 -- A page of the rows of a kind ($1) beyond a key ($2), of $3 at most, with what
--- may be to be done for each: 1 it wants its thing to be there; 2 its intent came
--- with a tick beyond (life $4, tick $5; NULL: any); 4 it has work to do that
+-- may be to be done for each: 1 it wants its resource to be there; 2 its intent came
+-- with a tick beyond (timeline $4, tick $5; NULL: any); 4 it has work to do that
 -- nobody has in hand, since before $6; 8 it is in place, and was not compared
 -- since $7 (NULL: never mind), nor asked since $8 to be.
 SELECT array_agg(page.resource_id), array_agg(page.version), array_agg(page.flags)
 FROM (
     SELECT r.resource_id, r.version,
            CASE WHEN r.deleted_at IS NULL THEN 1 ELSE 0 END
-           + CASE WHEN $4::integer IS NULL OR (r.life, r.tick) > ($4::integer, $5::bigint) THEN 2 ELSE 0 END
+           + CASE WHEN $4::integer IS NULL OR (r.timeline, r.tick) > ($4::integer, $5::bigint) THEN 2 ELSE 0 END
            + CASE WHEN r.synced_version IS DISTINCT FROM r.version
                        AND greatest(r.queued_at, r.retry_at) < $6::timestamptz
                        -- Failed for good: an operator has to ask.
@@ -69,28 +69,28 @@ RETURNING r.kind, r.resource_id, r.version, r.deleted_at IS NOT NULL
 
 -- name: Raise
 -- New versions for rows ($1 kind, $2 keys, $3 versions, locked already) whose
--- things the source cannot be asked for, as of life $4 and tick $5: they are
+-- resources the source cannot be asked for, as of timeline $4 and tick $5: they are
 -- copied again, and what is not there any more shows as missing.
 UPDATE casq.registry AS r
 SET version = nextval('casq.registry_version'),
-    event_id = CASE WHEN r.life = $4 THEN r.event_id ELSE 0 END,
-    life = $4, tick = $5,
+    event_id = CASE WHEN r.timeline = $4 THEN r.event_id ELSE 0 END,
+    timeline = $4, tick = $5,
     deleted_at = NULL,
     incarnation = r.incarnation + 1,
     queued_at = clock_timestamp(),
     attempts = 0, last_error = NULL, retry_at = NULL
 FROM unnest(array_fill($1::text, ARRAY[cardinality($2::text[])]), $2::text[], $3::bigint[]) AS w (kind, key, version)
 WHERE r.kind = w.kind AND r.resource_id = w.key AND r.version = w.version
-  AND (r.life, r.tick) <= ($4, $5)
+  AND (r.timeline, r.tick) <= ($4, $5)
 RETURNING r.kind, r.resource_id, r.version, false
 
 -- name: Compare
--- What is to be done for things that the source shows ($1 kind, $2 keys, $3
--- payloads, life $4, tick $5), by their place in the page; only where something
+-- What is to be done for resources that the source shows ($1 kind, $2 keys, $3
+-- payloads, timeline $4, tick $5), by their place in the page; only where something
 -- is. Nothing is locked: Apply of refetch.sql decides again.
 SELECT w.n::integer,
        CASE WHEN r.kind IS NULL THEN 'created'
-            WHEN (r.life, r.tick) > ($4::integer, $5::bigint) THEN 'late'
+            WHEN (r.timeline, r.tick) > ($4::integer, $5::bigint) THEN 'late'
             WHEN r.deleted_at IS NOT NULL THEN 'created'
             ELSE 'changed' END
 FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS w (key, payload, n)
@@ -101,7 +101,7 @@ WHERE r.kind IS NULL OR r.deleted_at IS NOT NULL OR r.payload <> w.payload::json
 
 -- name: LivePage
 -- A page of the rows of a kind ($1) beyond a key ($2), of $3 at most, that want
--- their thing to be there.
+-- their resource to be there.
 SELECT array_agg(page.resource_id)
 FROM (
     SELECT r.resource_id FROM casq.registry AS r

@@ -21,10 +21,10 @@ var (
 
 // The phases of a run, in order.
 const (
-	thingsPhase  = "things"  // what the source has, and the registry may not
-	rowsPhase    = "rows"    // what the registry has, and the source may not
-	stagingPhase = "staging" // what no run works with
-	walkPhase    = "walk"    // what is in place, and what the registry says of it
+	resourcesPhase = "resources" // what the source has, and the registry may not
+	rowsPhase      = "rows"      // what the registry has, and the source may not
+	stagingPhase   = "staging"   // what no run works with
+	walkPhase      = "walk"      // what is in place, and what the registry says of it
 )
 
 // progress is where a run goes on: after a key of a kind, in a phase.
@@ -67,10 +67,10 @@ type found struct {
 // take makes a run this process's; nil when there is none.
 func (r *Reconciler) take(ctx context.Context) (*reconcileRun, error) {
 	run := &reconcileRun{Reconciler: r, held: make(map[string]bool), apart: make(map[string]bool)}
-	var beyondLife, atLife *int32
+	var beyondTimeline, atTimeline *int32
 	var beyondTick, atTick *int64
 	err := r.cfg.Home.QueryRow(ctx, reconcileSQL.Take, r.cfg.Process).Scan(&run.id, &run.kind, &run.reason, &run.dry,
-		&beyondLife, &beyondTick, &atLife, &atTick, &run.reached.phase, &run.reached.kind, &run.reached.after,
+		&beyondTimeline, &beyondTick, &atTimeline, &atTick, &run.reached.phase, &run.reached.kind, &run.reached.after,
 		&run.requestedAt, &run.walks, &run.removeOrphans, &run.lostSince, &run.allowRemove)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil //nolint:nilnil // there is nothing to do, which is no error
@@ -78,15 +78,15 @@ func (r *Reconciler) take(ctx context.Context) (*reconcileRun, error) {
 	if err != nil {
 		return nil, fmt.Errorf("take a reconcile: %w", err)
 	}
-	run.beyond, run.at = tickFrom(beyondLife, beyondTick), tickFrom(atLife, atTick)
+	run.beyond, run.at = tickFrom(beyondTimeline, beyondTick), tickFrom(atTimeline, atTick)
 	return run, nil
 }
 
-func tickFrom(life *int32, id *int64) *Tick {
-	if life == nil || id == nil {
+func tickFrom(timeline *int32, id *int64) *Tick {
+	if timeline == nil || id == nil {
 		return nil
 	}
-	return &Tick{Life: *life, ID: *id}
+	return &Tick{Timeline: *timeline, ID: *id}
 }
 
 // carryOut goes on with the run to its end. Dying anywhere leaves the pages that
@@ -106,12 +106,12 @@ func (run *reconcileRun) carryOut(ctx context.Context) error {
 	}
 	// Rows beyond a tick are looked at by themselves; what is new comes by the
 	// log, which goes on from there.
-	if run.reached.phase == thingsPhase && run.beyond == nil {
-		if err := run.eachKind(ctx, kinds, thingsPhase, run.things); err != nil {
+	if run.reached.phase == resourcesPhase && run.beyond == nil {
+		if err := run.eachKind(ctx, kinds, resourcesPhase, run.resources); err != nil {
 			return err
 		}
 	}
-	if run.reached.phase == thingsPhase || run.reached.phase == rowsPhase {
+	if run.reached.phase == resourcesPhase || run.reached.phase == rowsPhase {
 		if err := run.eachKind(ctx, kinds, rowsPhase, run.rows); err != nil {
 			return err
 		}
@@ -157,14 +157,14 @@ func (run *reconcileRun) learn(ctx context.Context) error {
 // of before, and tells no more.
 func (run *reconcileRun) afterRows(ctx context.Context) error {
 	var newest Tick
-	err := run.cfg.Home.QueryRow(ctx, reconcileSQL.SelectionRows, run.kind).Scan(&newest.Life, &newest.ID)
+	err := run.cfg.Home.QueryRow(ctx, reconcileSQL.SelectionRows, run.kind).Scan(&newest.Timeline, &newest.ID)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil
 	case err != nil:
-		return fmt.Errorf("look for the newest row of kind %s: %w", run.kind, err)
+		return fmt.Errorf("find the newest row of kind %s: %w", run.kind, err)
 	}
-	if at := run.at; at == nil || newest.Life > at.Life || newest.Life == at.Life && newest.ID > at.ID {
+	if at := run.at; at == nil || newest.Timeline > at.Timeline || newest.Timeline == at.Timeline && newest.ID > at.ID {
 		run.at = &newest
 	}
 	return nil
@@ -303,8 +303,8 @@ func (run *reconcileRun) queue(ctx context.Context, tx pgx.Tx, wanted []Job) err
 // fit returns an error for a page of a host that does not show what the run was
 // asked to look at, or not the history that home follows.
 func (run *reconcileRun) fit(ctx context.Context, p *page) error {
-	if at := run.at; at != nil && (p.life < at.Life || p.life == at.Life && p.tick < at.ID) {
-		return fmt.Errorf("%w: it shows tick %d of life %d, the run needs %d of %d", ErrLateSource, p.tick, p.life, at.ID, at.Life)
+	if at := run.at; at != nil && (p.timeline < at.Timeline || p.timeline == at.Timeline && p.tick < at.ID) {
+		return fmt.Errorf("%w: it shows tick %d of timeline %d, the run needs %d of %d", ErrLateSource, p.tick, p.timeline, at.ID, at.Timeline)
 	}
 	cursor, err := readCursor(ctx, run.cfg.Home)
 	if err != nil {
@@ -332,7 +332,7 @@ func (run *reconcileRun) passed(ctx context.Context, p *page) (waited bool, err 
 		case <-ctx.Done():
 			return waited, ctx.Err()
 		case <-deadline.C:
-			return waited, fmt.Errorf("%w: tick %d of life %d; home's cursor stands at %d of %d", errCursorBehind, p.tick, p.life, cursor.tick, cursor.life)
+			return waited, fmt.Errorf("%w: tick %d of timeline %d; home's cursor stands at %d of %d", errCursorBehind, p.tick, p.timeline, cursor.tick, cursor.timeline)
 		case <-poll.C:
 		}
 	}
@@ -354,9 +354,9 @@ func (run *reconcileRun) finish(ctx context.Context) error {
 		return fmt.Errorf("read the report: %w", err)
 	}
 	if n := orphans - f.orphansRemoved; n > 0 {
-		run.log.WarnContext(ctx, "target has things that are nobody's, see casq.reconcile_orphans", "run", run.id, "orphans", n)
+		run.log.WarnContext(ctx, "target has resources that are nobody's, see casq.reconcile_orphans", "run", run.id, "orphans", n)
 	}
-	run.log.InfoContext(ctx, "reconcile finished", "run", run.id, "reason", run.reason, "dry_run", run.dry, "looked_at", f.looked,
+	run.log.InfoContext(ctx, "reconcile finished", "run", run.id, "reason", run.reason, "dry_run", run.dry, "examined", f.looked,
 		"created", f.created, "adopted", f.adopted, "changed", f.changed, "removed", f.removed, "requeued", f.requeued,
 		"checks", f.checks, "late", f.late, "staging_removed", f.staging, "held_back", f.heldBack,
 		"orphans", orphans, "orphans_removed", f.orphansRemoved)

@@ -93,7 +93,7 @@ func (run *reconcileRun) keepClaimed(ctx context.Context, staged map[string]Stag
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("look at claims: %w", err)
+			return fmt.Errorf("read claims: %w", err)
 		}
 		for _, claim := range claims {
 			delete(staged, claim)

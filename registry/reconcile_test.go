@@ -15,15 +15,15 @@ import (
 
 const dump = `SELECT coalesce(string_agg(to_jsonb(r)::text, E'\n' ORDER BY kind, resource_id), '') FROM casq.registry AS r`
 
-// bothWays has things and rows that differ in each way.
-func bothWays(t *testing.T) *lookBundle {
+// bothWays has resources and rows that differ in each way.
+func bothWays(t *testing.T) *refetchBundle {
 	t.Helper()
-	b := setupLook(t)
+	b := setupRefetch(t)
 	for _, key := range []string{"d new", "c same", "e changed", "a back", "i in place", "g newer in the log", "k tombstone of later"} {
 		b.put(t, key, 2)
 	}
 	// No event of it can be appended.
-	simple(t, b.pool, `SELECT casq.untrack('things')`, `INSERT INTO things VALUES (repeat('long', 300), 2)`, trackThings)
+	simple(t, b.pool, `SELECT casq.untrack('resources')`, `INSERT INTO resources VALUES (repeat('long', 300), 2)`, trackResources)
 	now := b.tick(t)
 	b.follow(t)
 	b.know(t, "c same", 2, now, false)
@@ -49,7 +49,7 @@ func TestReconcileBothWays(t *testing.T) {
 					return k.Name == kind && key == "i in place"
 				}
 			}
-			const want = "thing: adopted 1 changed 1 created 2 late 3 removed 1"
+			const want = "resource: adopted 1 changed 1 created 2 late 3 removed 1"
 			before := b.text(t, dump)
 			if got := b.reconcile(t, Request{DryRun: true}, small); got != want+" :" && got != want {
 				t.Errorf("dry run: got %q, want %q", got, want)
@@ -72,7 +72,7 @@ func TestReconcileBothWays(t *testing.T) {
 				}
 			}
 			// The late ones are what the log was to bring.
-			if got := b.reconcile(t, Request{}, small); got != "thing: late 3" {
+			if got := b.reconcile(t, Request{}, small); got != "resource: late 3" {
 				t.Errorf("the next run: got %q", got)
 			}
 			b.wantJobs(t)
@@ -84,8 +84,8 @@ func TestReconcileBothWays(t *testing.T) {
 // no tick has delivered yet, some of a transaction that was open at the last one.
 func TestReconcileLeavesToTheLogWhatIsOnItsWay(t *testing.T) {
 	t.Parallel()
-	b := setupLook(t)
-	simple(t, b.pool, `SELECT casq.untrack('things')`, `INSERT INTO things VALUES ('really new', 1)`, trackThings)
+	b := setupRefetch(t)
+	simple(t, b.pool, `SELECT casq.untrack('resources')`, `INSERT INTO resources VALUES ('really new', 1)`, trackResources)
 	for _, key := range []string{"changed", "gone", "changed late", "gone late", "same"} {
 		b.put(t, key, 1)
 	}
@@ -98,7 +98,7 @@ func TestReconcileLeavesToTheLogWhatIsOnItsWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer slow.Rollback(context.WithoutCancel(t.Context())) // committed below
-	for _, sql := range []string{`INSERT INTO things VALUES ('created late', 2)`, `UPDATE things SET v = 2 WHERE key = 'changed late'`, `DELETE FROM things WHERE key = 'gone late'`} {
+	for _, sql := range []string{`INSERT INTO resources VALUES ('created late', 2)`, `UPDATE resources SET v = 2 WHERE key = 'changed late'`, `DELETE FROM resources WHERE key = 'gone late'`} {
 		if _, err := slow.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
 		}
@@ -107,12 +107,12 @@ func TestReconcileLeavesToTheLogWhatIsOnItsWay(t *testing.T) {
 	b.follow(t)
 	b.put(t, "created", 2)
 	b.put(t, "changed", 2)
-	b.exec(t, "DELETE FROM things WHERE key = 'gone'")
+	b.exec(t, "DELETE FROM resources WHERE key = 'gone'")
 	if err := slow.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	b.know(t, "really gone", 1, tick, false)
-	if got := b.reconcile(t, Request{}); got != "thing: created 1 late 6 removed 1" {
+	if got := b.reconcile(t, Request{}); got != "resource: created 1 late 6 removed 1" {
 		t.Errorf("got %q", got)
 	}
 	if keys := keysOf(b.takeJobs(t)); keys != "really new, really gone" {
@@ -120,58 +120,58 @@ func TestReconcileLeavesToTheLogWhatIsOnItsWay(t *testing.T) {
 	}
 }
 
-// Ticks go on without events, and a promotion begins a life without any: the
+// Ticks go on without events, and a promotion begins a timeline without any: the
 // cursor's row stays where it is, and nobody waits for it.
 func TestReconcileOnAnIdleLog(t *testing.T) {
 	t.Parallel()
 	for name, idle := range map[string]string{
 		"ticks": "SELECT casq.tick(true)",
-		"a life": `WITH life AS (INSERT INTO casq.lives SELECT 2, gen_random_uuid(), system_identifier, timeline, 100, '0/0' FROM casq.lives)
+		"a timeline": `WITH timeline AS (INSERT INTO casq.timelines SELECT 2, gen_random_uuid(), system_identifier, server_timeline, 100, '0/0' FROM casq.timelines)
 			INSERT INTO casq.ticks SELECT 100, gen_random_uuid(), 2, snapshot, low_id, high_id, lsn, taken_at FROM casq.ticks ORDER BY id DESC LIMIT 1`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := setupLook(t)
+			b := setupRefetch(t)
 			b.put(t, "x", 1)
 			b.tick(t)
 			b.follow(t)
 			b.exec(t, idle)
-			b.exec(t, "DELETE FROM casq.reconcile_runs") // what a new life asks for
-			if got := b.reconcile(t, Request{}); got != "thing: created 1" {
+			b.exec(t, "DELETE FROM casq.reconcile_runs") // what a new timeline asks for
+			if got := b.reconcile(t, Request{}); got != "resource: created 1" {
 				t.Errorf("got %q", got)
 			}
 		})
 	}
 }
 
-// A page waits until the log has brought what it brings: else all things of a
+// A page waits until the log has brought what it brings: else all resources of a
 // backlog would be copied twice.
 func TestReconcileWaitsForTheLog(t *testing.T) {
 	t.Parallel()
-	for name, hinder := range map[string]func(t *testing.T, b *lookBundle) (pass func()){
-		"the cursor is behind": func(t *testing.T, b *lookBundle) func() {
+	for name, hinder := range map[string]func(t *testing.T, b *refetchBundle) (pass func()){
+		"the cursor is behind": func(t *testing.T, b *refetchBundle) func() {
 			b.put(t, "x", 2)
 			b.tick(t)
 			return func() { b.follow(t) }
 		},
-		"no cursor has begun": func(t *testing.T, b *lookBundle) func() {
+		"no cursor has begun": func(t *testing.T, b *refetchBundle) func() {
 			b.exec(t, "DELETE FROM casq.cursors")
 			return func() { b.follow(t) }
 		},
-		"the cursor's tick is not the source's": func(t *testing.T, b *lookBundle) func() {
+		"the cursor's tick is not the source's": func(t *testing.T, b *refetchBundle) func() {
 			b.tick(t)
-			b.exec(t, "UPDATE casq.cursors SET mark = $1", uuid.New())
+			b.exec(t, "UPDATE casq.cursors SET nonce = $1", uuid.New())
 			return func() { b.follow(t) }
 		},
-		"the source is in another life": func(t *testing.T, b *lookBundle) func() {
-			b.exec(t, "UPDATE casq.cursors SET life_id = $1", uuid.New())
+		"the source is in another timeline": func(t *testing.T, b *refetchBundle) func() {
+			b.exec(t, "UPDATE casq.cursors SET timeline_id = $1", uuid.New())
 			return func() { b.follow(t) }
 		},
-		"the host is a life behind": func(t *testing.T, b *lookBundle) func() {
-			b.exec(t, "UPDATE casq.cursors SET life = 2, life_id = $1", uuid.New())
+		"the host is a timeline behind": func(t *testing.T, b *refetchBundle) func() {
+			b.exec(t, "UPDATE casq.cursors SET timeline = 2, timeline_id = $1", uuid.New())
 			return func() { b.follow(t) }
 		},
-		"tombstones beyond the page are gone": func(t *testing.T, b *lookBundle) func() {
+		"tombstones beyond the page are gone": func(t *testing.T, b *refetchBundle) func() {
 			b.exec(t, "INSERT INTO casq.registry_floors VALUES ($1, 1, $2)", kind, 1000)
 			return func() {
 				b.exec(t, "UPDATE casq.ticks SET id = 1000 WHERE id = (SELECT max(id) FROM casq.ticks)")
@@ -181,7 +181,7 @@ func TestReconcileWaitsForTheLog(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := setupLook(t)
+			b := setupRefetch(t)
 			b.put(t, "x", 1)
 			b.tick(t)
 			b.follow(t)
@@ -189,14 +189,14 @@ func TestReconcileWaitsForTheLog(t *testing.T) {
 			id := b.ask(t, Request{})
 			r := b.reconciler(t)
 			b.round(t, r)
-			if got := b.text(t, `SELECT state || '/' || phase || '/' || coalesce(waiting, '') FROM casq.reconcile_report`); !strings.HasPrefix(got, "waiting/things/") || len(got) < 30 {
+			if got := b.text(t, `SELECT state || '/' || phase || '/' || coalesce(waiting, '') FROM casq.reconcile_report`); !strings.HasPrefix(got, "waiting/resources/") || len(got) < 30 {
 				t.Errorf("the run is %s", got)
 			}
 			b.wantJobs(t)
 			pass()
 			b.exec(t, "UPDATE casq.reconcile_runs SET not_before = NULL")
 			b.round(t, r)
-			if got := b.report(t, id); got != "thing: created 1" {
+			if got := b.report(t, id); got != "resource: created 1" {
 				t.Errorf("got %q", got)
 			}
 			b.wantJobs(t, jobFor("x", b.row(t, "x").Version, false))
@@ -206,7 +206,7 @@ func TestReconcileWaitsForTheLog(t *testing.T) {
 
 func TestReconcileAtATick(t *testing.T) {
 	t.Parallel()
-	b := setupLook(t)
+	b := setupRefetch(t)
 	b.put(t, "x", 1)
 	now := b.tick(t)
 	b.follow(t)
@@ -226,7 +226,7 @@ func TestReconcileAtATick(t *testing.T) {
 // Work that nobody will do gets a job, and nothing else does.
 func TestReconcileRequeues(t *testing.T) {
 	t.Parallel()
-	b := setupLook(t)
+	b := setupRefetch(t)
 	live, dead := b.process(t), b.process(t)
 	for key, change := range map[string]string{
 		"lost":                         ``,
@@ -249,14 +249,14 @@ func TestReconcileRequeues(t *testing.T) {
 			b.exec(t, "UPDATE casq.registry SET "+change+" WHERE resource_id = $1", key)
 		}
 	}
-	b.exec(t, "DELETE FROM things WHERE key = 'lost removal'")
+	b.exec(t, "DELETE FROM resources WHERE key = 'lost removal'")
 	b.exec(t, "UPDATE casq.processes SET dead_at = now() WHERE id = $1", dead.ID())
 	b.tick(t)
 	b.follow(t)
 	versions := b.text(t, "SELECT string_agg(version::text, ' ' ORDER BY resource_id) FROM casq.registry")
 	b.riverJob(t, "other", 100*time.Hour, Token{})
 	b.riverJob(t, kind, time.Minute, Token{})
-	if got := b.reconcile(t, Request{}); got != "thing: requeued 5" {
+	if got := b.reconcile(t, Request{}); got != "resource: requeued 5" {
 		t.Errorf("got %q", got)
 	}
 	keys := keysOf(slices.SortedFunc(slices.Values(b.takeJobs(t)), func(x, y Job) int { return compareTokens(x.Token, y.Token) }))
@@ -266,7 +266,7 @@ func TestReconcileRequeues(t *testing.T) {
 	if got := b.text(t, "SELECT string_agg(version::text, ' ' ORDER BY resource_id) FROM casq.registry"); got != versions {
 		t.Errorf("versions %s, want %s as before", got, versions)
 	}
-	if got := b.reconcile(t, Request{}); got != "" && got != "thing:" {
+	if got := b.reconcile(t, Request{}); got != "" && got != "resource:" {
 		t.Errorf("again: got %q", got)
 	}
 }
@@ -274,7 +274,7 @@ func TestReconcileRequeues(t *testing.T) {
 // In a long queue what was queued since the oldest job waits in it.
 func TestReconcileLeavesALongQueueAlone(t *testing.T) {
 	t.Parallel()
-	b := setupLook(t)
+	b := setupRefetch(t)
 	b.put(t, "x", 1)
 	b.tick(t)
 	b.follow(t)
@@ -293,13 +293,13 @@ func TestReconcileLeavesALongQueueAlone(t *testing.T) {
 
 func TestReconcileAsksForChecks(t *testing.T) {
 	t.Parallel()
-	b := setupLook(t)
+	b := setupRefetch(t)
 	simple(t, b.pool, `CREATE TABLE files (path text PRIMARY KEY)`,
 		`SELECT casq.track('files', kind => 'file', transfer => 'file', key_column => 'path')`,
 		`INSERT INTO files VALUES ('old'), ('new'), ('pending')`)
 	b.tick(t)
 	b.follow(t)
-	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, life, event_id, tick, payload) SELECT 'file', path, 1, 1, 1, '{}' FROM files`)
+	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload) SELECT 'file', path, 1, 1, 1, '{}' FROM files`)
 	b.exec(t, `UPDATE casq.registry SET synced_version = version, verified_at = now() - interval '2 days' WHERE resource_id <> 'pending'`)
 	b.exec(t, `UPDATE casq.registry SET verified_at = now() WHERE resource_id = 'new'`)
 	b.know(t, "no bytes", 1, 1, false)

@@ -19,7 +19,7 @@ var reconcileWalkText string
 // reconcileWalkSQL has the statements of reconcile_walk.sql.
 var reconcileWalkSQL = queries.Parse[struct{ Placed, Synced, Unwanted, Orphans string }]("registry/reconcile_walk", reconcileWalkText)
 
-// Placed is a thing that is in place at a target.
+// Placed is a resource that is in place at a target.
 type Placed struct {
 	Key     string
 	Changed time.Time // by the target's clock
@@ -49,7 +49,7 @@ const (
 // removed and is back, is unwanted; what is not there, or came in a time of which
 // home may have lost the end, is compared by content.
 //
-// A run puts things in place after its row has come, and the rows are looked at
+// A run puts resources in place after its row has come, and the rows are looked at
 // after the listing: what is there without one is nobody's.
 func (run *reconcileRun) walk(ctx context.Context, kind eventlog.Kind, after *string) error {
 	target := run.cfg.Targets[kind.Transfer]
@@ -121,8 +121,8 @@ func (w *walkOf) page(ctx context.Context, upTo *string) error {
 	return nil
 }
 
-// absentPages looks for rows without a thing. Where there are many between two
-// things that are in place, as after another target was mounted, all but the last
+// absentPages looks for rows without a resource. Where there are many between two
+// resources that are in place, as after another target was mounted, all but the last
 // page of them are committed here. Until that one the walk does not move: they
 // may be checked twice, which does no harm.
 func (w *walkOf) absentPages(ctx context.Context, upTo *string, todo *unwanted) error {
@@ -155,14 +155,14 @@ func (u *unwanted) empty() bool {
 	return len(u.orphans) == 0 && len(u.remove.keys) == 0 && len(u.checks.keys) == 0
 }
 
-// judge looks at the rows of what was named, and asks the source for those things
+// judge looks at the rows of what was named, and asks the source for those resources
 // that seem to be unwanted: the log may not have told of them yet.
 func (w *walkOf) judge(ctx context.Context) (*unwanted, error) {
 	u := &unwanted{looked: len(w.keys), next: w.from}
 	u.remove.kind, u.checks.kind = w.kind.Name, w.kind.Name
 	rows, err := w.cfg.Home.Query(ctx, reconcileWalkSQL.Placed, w.kind.Name, w.keys, w.since, w.requestedAt)
 	if err != nil {
-		return nil, fmt.Errorf("look at the rows of what is in place: %w", err)
+		return nil, fmt.Errorf("read the rows of what is in place: %w", err)
 	}
 	var suspects rowSet
 	var key, verdict string
@@ -177,7 +177,7 @@ func (w *walkOf) judge(ctx context.Context) (*unwanted, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("look at the rows of what is in place: %w", err)
+		return nil, fmt.Errorf("read the rows of what is in place: %w", err)
 	}
 	return u, w.ask(ctx, u, suspects)
 }
@@ -190,7 +190,7 @@ func (w *walkOf) ask(ctx context.Context, u *unwanted, suspects rowSet) error {
 	if err != nil {
 		return err
 	}
-	if u.shown, err = thingsMissing(ctx, w.cfg.Source, wanted, suspects.keys); err != nil {
+	if u.shown, err = resourcesMissing(ctx, w.cfg.Source, wanted, suspects.keys); err != nil {
 		return err
 	}
 	if err := w.fit(ctx, u.shown); err != nil {
@@ -202,7 +202,7 @@ func (w *walkOf) ask(ctx context.Context, u *unwanted, suspects rowSet) error {
 	slices.Sort(u.shown.keys)
 	for i, key := range suspects.keys {
 		if _, missing := slices.BinarySearch(u.shown.keys, key); u.shown.listed && !missing {
-			continue // the log, or the phase of things, brings its row
+			continue // the log, or the phase of resources, brings its row
 		}
 		orphan := suspects.versions[i] == 0
 		if orphan {
@@ -216,13 +216,13 @@ func (w *walkOf) ask(ctx context.Context, u *unwanted, suspects rowSet) error {
 	return nil
 }
 
-// absent adds checks for a page of rows whose things were not named, and tells
+// absent adds checks for a page of rows whose resources were not named, and tells
 // whether there may be more.
 func (w *walkOf) absent(ctx context.Context, upTo *string, u *unwanted) (full bool, err error) {
 	most := w.portion.Size().Rows
 	rows, err := w.cfg.Home.Query(ctx, reconcileWalkSQL.Synced, w.kind.Name, u.next, upTo, w.requestedAt, most)
 	if err != nil {
-		return false, fmt.Errorf("look for rows without a thing: %w", err)
+		return false, fmt.Errorf("find rows without a resource: %w", err)
 	}
 	n := 0
 	var version int64
@@ -235,7 +235,7 @@ func (w *walkOf) absent(ctx context.Context, upTo *string, u *unwanted) (full bo
 		return nil
 	})
 	if err != nil {
-		return false, fmt.Errorf("look for rows without a thing: %w", err)
+		return false, fmt.Errorf("find rows without a resource: %w", err)
 	}
 	return n == most, nil
 }
@@ -255,7 +255,7 @@ func (w *walkOf) effects(ctx context.Context, tx pgx.Tx, u *unwanted, f *found) 
 		if err := holdSelection(ctx, tx, u.shown); err != nil {
 			return err
 		}
-		jobs, err := writeRows(ctx, tx, reconcileWalkSQL.Unwanted, u.remove, u.shown.life, u.shown.tick)
+		jobs, err := writeRows(ctx, tx, reconcileWalkSQL.Unwanted, u.remove, u.shown.timeline, u.shown.tick)
 		if err != nil {
 			return err
 		}

@@ -11,7 +11,7 @@ import (
 	"casq/eventlog"
 )
 
-// inPlace is a target: when its things were put there last.
+// inPlace is a target: when its resources were put there last.
 type inPlace map[string]time.Time
 
 func (p inPlace) Walk(_ context.Context, _, after string, each func(Placed) error) error {
@@ -26,16 +26,16 @@ func (p inPlace) Walk(_ context.Context, _, after string, each func(Placed) erro
 	return nil
 }
 
-// walkBundle is a site whose registry and whose target say different things.
+// walkBundle is a site whose registry and whose target say different resources.
 type walkBundle struct {
-	*lookBundle
+	*refetchBundle
 	target inPlace
 	checks *checkList
 }
 
 func setupWalk(t *testing.T) *walkBundle {
 	t.Helper()
-	b := &walkBundle{setupLook(t), inPlace{}, &checkList{}}
+	b := &walkBundle{setupRefetch(t), inPlace{}, &checkList{}}
 	long := time.Now().Add(-48 * time.Hour)
 	for _, key := range []string{"absent", "fine", "new", "recent", "verified since", "z absent"} {
 		b.put(t, key, 1)
@@ -81,7 +81,7 @@ func TestReconcileWalks(t *testing.T) {
 			if got := b.reconcile(t, Request{}, b.configure(size)); got != "" || b.checked() != "" {
 				t.Errorf("without a walk: %q", got)
 			}
-			if got := b.reconcile(t, Request{Walk: true, RemoveOrphans: true, DryRun: true}, b.configure(size)); got != "thing: checks 2 orphans 2 orphans_removed 2 removed 1" {
+			if got := b.reconcile(t, Request{Walk: true, RemoveOrphans: true, DryRun: true}, b.configure(size)); got != "resource: checks 2 orphans 2 orphans_removed 2 removed 1" {
 				t.Errorf("dry: got %q", got)
 			}
 			b.wantJobs(t)
@@ -92,18 +92,18 @@ func TestReconcileWalks(t *testing.T) {
 				t.Errorf("dry: named %s", got)
 			}
 			// Orphans stay where they are: the folder may not be casq's alone.
-			if got := b.reconcile(t, Request{Walk: true}, b.configure(size)); got != "thing: checks 2 orphans 2 removed 1" {
+			if got := b.reconcile(t, Request{Walk: true}, b.configure(size)); got != "resource: checks 2 orphans 2 removed 1" {
 				t.Errorf("got %q", got)
 			}
 			if got := b.checked(); got != "absent, z absent, " {
 				t.Errorf("checked %s", got)
 			}
 			b.wantJobs(t, jobFor("back", b.row(t, "back").Version, true))
-			if got := b.reconcile(t, Request{Walk: true, RemoveOrphans: true}, b.configure(size)); got != "thing: checks 2 orphans 2 orphans_removed 2" {
+			if got := b.reconcile(t, Request{Walk: true, RemoveOrphans: true}, b.configure(size)); got != "resource: checks 2 orphans 2 orphans_removed 2" {
 				t.Errorf("got %q", got)
 			}
 			b.wantJobs(t, jobFor("b orphan", b.row(t, "b orphan").Version, true), jobFor("orphan", b.row(t, "orphan").Version, true))
-			if got := b.row(t, "orphan"); !got.Deleted || got.Status != "removing" || got.EventID != 0 || got.Life != 1 {
+			if got := b.row(t, "orphan"); !got.Deleted || got.Status != "removing" || got.EventID != 0 || got.Timeline != 1 {
 				t.Errorf("the orphan's row is %+v", got)
 			}
 		})
@@ -121,7 +121,7 @@ func TestWalkAfterHomesFailover(t *testing.T) {
 		})
 	}
 	b.exec(t, "ALTER TABLE casq.reconcile_runs ALTER lost_since SET DEFAULT now()")
-	if got := ask(); got != "thing: checks 3 orphans 2 removed 1" {
+	if got := ask(); got != "resource: checks 3 orphans 2 removed 1" {
 		t.Errorf("got %q", got)
 	}
 	if got := b.checked(); got != "absent, recent, z absent, " {
@@ -134,7 +134,7 @@ func TestWalkAfterHomesFailover(t *testing.T) {
 	}
 }
 
-// The thing is created, or its create is read, at any point of the walk.
+// The resource is created, or its create is read, at any point of the walk.
 func TestWalkWhileItIsCreated(t *testing.T) {
 	t.Parallel()
 	created := func(t *testing.T, b *walkBundle) {
@@ -152,10 +152,10 @@ func TestWalkWhileItIsCreated(t *testing.T) {
 			t.Helper()
 			b.put(t, "orphan", 1)
 			b.put(t, "back", 1)
-		}, "thing: checks 2 orphans 1 orphans_removed 1", false},
-		"read before the look":        {"reconcile:walked", created, "thing: checks 2 orphans 1 orphans_removed 1", true},
-		"read after the look":         {"reconcile:judged", created, "thing: checks 2 late 2 orphans 2 orphans_removed 1", true},
-		"read after it was asked for": {"", nil, "thing: checks 2 orphans 2 orphans_removed 2 removed 1", true},
+		}, "resource: checks 2 orphans 1 orphans_removed 1", false},
+		"read before the look":        {"reconcile:walked", created, "resource: checks 2 orphans 1 orphans_removed 1", true},
+		"read after the look":         {"reconcile:judged", created, "resource: checks 2 late 2 orphans 2 orphans_removed 1", true},
+		"read after it was asked for": {"", nil, "resource: checks 2 orphans 2 orphans_removed 2 removed 1", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -195,13 +195,13 @@ func TestWalkWhileItIsCreated(t *testing.T) {
 func TestWalkThroughAKindWithoutATable(t *testing.T) {
 	t.Parallel()
 	b := setupWalk(t)
-	simple(t, b.pool, `SELECT casq.untrack('things')`)
-	if got := b.reconcile(t, Request{Walk: true, RemoveOrphans: true}, b.configure(2)); got != "thing: checks 2 orphans 2 removed 1 unlisted true" {
+	simple(t, b.pool, `SELECT casq.untrack('resources')`)
+	if got := b.reconcile(t, Request{Walk: true, RemoveOrphans: true}, b.configure(2)); got != "resource: checks 2 orphans 2 removed 1 unlisted true" {
 		t.Errorf("got %q", got)
 	}
 }
 
-// A walk that is interrupted goes on where it was, and counts each thing once.
+// A walk that is interrupted goes on where it was, and counts each resource once.
 func TestWalkIsTakenOver(t *testing.T) {
 	t.Parallel()
 	b := setupWalk(t)
@@ -225,7 +225,7 @@ func TestWalkIsTakenOver(t *testing.T) {
 			t.Fatal("it does not come to its end")
 		}
 	}
-	if got := b.report(t, id); got != "thing: checks 2 orphans 2 orphans_removed 2 removed 1" {
+	if got := b.report(t, id); got != "resource: checks 2 orphans 2 orphans_removed 2 removed 1" {
 		t.Errorf("got %q", got)
 	}
 }

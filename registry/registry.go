@@ -19,34 +19,34 @@ var (
 	// that the version is in place already: there is nothing to do.
 	ErrSuperseded = errors.New("superseded")
 
-	// ErrHandedOver says that another run has the thing. That run has been
+	// ErrHandedOver says that another run has the resource. That run has been
 	// told, and puts a job in the queue when it gives its claim back.
 	ErrHandedOver = errors.New("handed over to the run that has it")
 
 	// ErrFenced says that the claim was taken over: nothing was written.
 	ErrFenced = errors.New("fenced: the claim was taken over")
 
-	// ErrReplaced says that the thing was deleted, or replaced by another one
+	// ErrReplaced says that the resource was deleted, or replaced by another one
 	// under its key, while a run worked on it. It is the cause of the end of the
 	// run's context; who then ends the run, in whatever way, finds it superseded.
-	ErrReplaced = errors.New("the thing was deleted or replaced meanwhile")
+	ErrReplaced = errors.New("the resource was deleted or replaced meanwhile")
 
 	// ErrProcessLost says that this process was taken for dead, or that home has
 	// failed over.
 	ErrProcessLost = errors.New("this process was taken for dead")
 )
 
-// Token names a version of a thing. It is what a job carries.
+// Token names a version of a resource. It is what a job carries.
 type Token struct {
 	Kind       string
 	ResourceID string
 	Version    int64
 }
 
-// Job is work to be queued: bring the thing to the token's version.
+// Job is work to be queued: bring the resource to the token's version.
 type Job struct {
 	Token
-	Deleted bool // the thing is to be removed
+	Deleted bool // the resource is to be removed
 	Urgency Urgency
 }
 
@@ -95,13 +95,13 @@ type Config struct {
 }
 
 // Registry is the registry of one home database. It is safe for concurrent
-// use; claims and results of concurrent jobs are gathered into few
+// use; claims and results of concurrent jobs are batched into few
 // transactions.
 type Registry struct {
 	cfg     Config
 	process *Process
-	claims  gatherer[*claiming]
-	results gatherer[*settling]
+	claims  batcher[*claiming]
+	results batcher[*completion]
 }
 
 // New returns the registry for the runs of process.
@@ -111,19 +111,19 @@ func New(cfg Config, process *Process) *Registry {
 		cfg.Hook = func(string) {}
 	}
 	r := &Registry{cfg: cfg, process: process}
-	r.claims = gatherer[*claiming]{limit: claimGroup, run: r.claimAll}
-	r.results = gatherer[*settling]{limit: settleGroup, run: r.settleAll}
+	r.claims = batcher[*claiming]{limit: claimGroup, run: r.claimAll}
+	r.results = batcher[*completion]{limit: completeGroup, run: r.completeAll}
 	return r
 }
 
-// Claim is one run's right to work on one version of a thing.
+// Claim is one run's right to work on one version of a resource.
 type Claim struct {
 	Token
 	ID          uuid.UUID
 	Payload     []byte // a JSON object, as of the token's version
 	Deleted     bool   // remove it
 	Incarnation int64
-	Fresh       bool // nothing of what is in place may be used: it is of an earlier life of the key, or damaged
+	Fresh       bool // nothing of what is in place may be used: it is of an earlier incarnation of the key, or damaged
 	First       bool // no run of any version has put anything in place yet, as far as the row tells
 	Attempts    int  // runs of this version so far, this one included
 

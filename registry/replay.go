@@ -33,17 +33,17 @@ type ReplayOptions struct {
 // ReplayReport counts what came of a [Replay].
 type ReplayReport struct {
 	Failures int64 // that were closed
-	LookReport
+	RefetchReport
 }
 
-// failure is an event that the registry has put aside.
+// failure is an event that the registry has dead-lettered.
 type failure struct {
 	Kind, ResourceID string
-	Life             int32
+	Timeline         int32
 	EventID          int64
 }
 
-// Replay looks at the things of which the registry has put events aside in the
+// Replay looks at the resources of which the registry has put events aside in the
 // source as it is now, and closes the failures. The events themselves are not
 // applied: what they told may have changed since. If it ends between the look
 // and the closing, the next one looks again, which costs a needless copy.
@@ -90,7 +90,7 @@ func Replay(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs Jo
 
 func replayPage(ctx context.Context, db eventlog.DB, opts ReplayOptions, last failure) ([]failure, error) {
 	rows, err := db.Query(ctx, replaySQL.Page, nullable(opts.Kind), nullable(opts.ResourceID),
-		last.Kind, last.ResourceID, last.Life, last.EventID, cmp.Or(opts.PageSize, 1000))
+		last.Kind, last.ResourceID, last.Timeline, last.EventID, cmp.Or(opts.PageSize, 1000))
 	if err != nil {
 		return nil, fmt.Errorf("list failures: %w", err)
 	}
@@ -108,20 +108,20 @@ func nullable(s string) *string {
 	return &s
 }
 
-// replay looks at the things of failures of one kind, then closes those.
+// replay looks at the resources of failures of one kind, then closes those.
 func (r *ReplayReport) replay(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs Jobs, page []failure) error {
 	var keys []string
-	var lives []int32
+	var timelines []int32
 	var events []int64
 	for _, f := range page {
-		keys, lives, events = append(keys, f.ResourceID), append(lives, f.Life), append(events, f.EventID)
+		keys, timelines, events = append(keys, f.ResourceID), append(timelines, f.Timeline), append(events, f.EventID)
 	}
-	look, err := LookAgain(ctx, home, source, jobs, page[0].Kind, keys)
+	look, err := Refetch(ctx, home, source, jobs, page[0].Kind, keys)
 	r.Copied, r.Removed, r.Late, r.Unknown = r.Copied+look.Copied, r.Removed+look.Removed, r.Late+look.Late, r.Unknown+look.Unknown
 	if err != nil {
 		return err
 	}
-	closed, err := home.Exec(ctx, replaySQL.Done, lives, events)
+	closed, err := home.Exec(ctx, replaySQL.Done, timelines, events)
 	if err != nil {
 		return fmt.Errorf("close %d failures: %w", len(page), err)
 	}

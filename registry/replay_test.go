@@ -7,14 +7,14 @@ import (
 )
 
 // aside puts an event of each key aside, as the registry's cursor does.
-func (b *lookBundle) aside(t *testing.T, kind string, keys ...string) {
+func (b *refetchBundle) aside(t *testing.T, kind string, keys ...string) {
 	t.Helper()
-	b.exec(t, `INSERT INTO casq.event_failures (cursor, life, event_id, tick, kind, resource_id, op, occurred_at, reason, tries)
+	b.exec(t, `INSERT INTO casq.event_failures (cursor, timeline, event_id, tick, kind, resource_id, op, occurred_at, reason, tries)
 		SELECT c, 1, (SELECT count(*) FROM casq.event_failures) + n, 1, $1, key, 'updated', now(), 'refused', 4
 		FROM unnest($2::text[]) WITH ORDINALITY AS k (key, n), unnest(ARRAY['registry', 'another']) AS c`, kind, keys)
 }
 
-func (b *lookBundle) wantOpen(t *testing.T, want int) {
+func (b *refetchBundle) wantOpen(t *testing.T, want int) {
 	t.Helper()
 	var open, closed int
 	err := b.pool.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE cursor = 'registry' AND replayed_at IS NULL),
@@ -27,12 +27,12 @@ func (b *lookBundle) wantOpen(t *testing.T, want int) {
 	}
 }
 
-// Page by page, several events of a thing, things that are there and gone, and
+// Page by page, several events of a resource, resources that are there and gone, and
 // kinds that cannot be listed, which stay open and stop nobody else.
 func TestReplay(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{1, 2, 1000} {
-		b := setupLook(t)
+		b := setupRefetch(t)
 		b.follow(t)
 		b.put(t, "there", 1)
 		b.put(t, "there, too", 1)
@@ -45,7 +45,7 @@ func TestReplay(t *testing.T) {
 		if !errors.Is(err, ErrUnlisted) || !strings.Contains(err.Error(), "by_hand") {
 			t.Errorf("error is %v", err)
 		}
-		// One page of one failure looks at a thing twice.
+		// One page of one failure looks at a resource twice.
 		if report.Failures != 5 || report.Copied+report.Late < 2 || report.Removed != 1 || report.Unknown != 1 {
 			t.Errorf("by %d: %+v", size, report)
 		}
@@ -54,10 +54,10 @@ func TestReplay(t *testing.T) {
 }
 
 // The closing fails, as when the process dies before it: the next replay looks
-// again. And what is put aside while the source is looked at stays open.
+// again. And what is dead-lettered while the source is looked at stays open.
 func TestReplayThatIsCutOff(t *testing.T) {
 	t.Parallel()
-	b := setupLook(t)
+	b := setupRefetch(t)
 	b.follow(t)
 	b.put(t, "x", 1)
 	b.aside(t, kind, "x")
@@ -72,8 +72,8 @@ func TestReplayThatIsCutOff(t *testing.T) {
 	b.exec(t, "DROP TRIGGER cut_off ON casq.event_failures")
 	// The look writes the row: that is when another failure comes.
 	b.exec(t, `CREATE FUNCTION meanwhile() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-		INSERT INTO casq.event_failures (cursor, life, event_id, tick, kind, resource_id, op, occurred_at, reason, tries)
-		VALUES ('registry', 1, 77, 1, 'thing', 'x', 'updated', now(), 'refused', 4) ON CONFLICT DO NOTHING; RETURN NULL; END $$`)
+		INSERT INTO casq.event_failures (cursor, timeline, event_id, tick, kind, resource_id, op, occurred_at, reason, tries)
+		VALUES ('registry', 1, 77, 1, 'resource', 'x', 'updated', now(), 'refused', 4) ON CONFLICT DO NOTHING; RETURN NULL; END $$`)
 	b.exec(t, "CREATE TRIGGER meanwhile AFTER UPDATE ON casq.registry FOR EACH ROW EXECUTE FUNCTION meanwhile()")
 	page, err := replayPage(t.Context(), b.pool, ReplayOptions{}, failure{})
 	if err != nil || len(page) != 1 {

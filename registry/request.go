@@ -31,7 +31,7 @@ type Request struct {
 	// Walk has what is in place compared with the registry in the end.
 	Walk bool
 	// RemoveOrphans has a walk remove what is in place of no row. Otherwise it is
-	// only told of: the folder may have other things than casq's.
+	// only told of: the folder may have other resources than casq's.
 	RemoveOrphans bool
 	// AllowRemove is how many rows of a kind may be removed though that is most of
 	// them; see [TooMany].
@@ -40,16 +40,16 @@ type Request struct {
 
 // Tick is a tick of the source, in the terms of casq.ticks.
 type Tick struct {
-	Life int32
-	ID   int64
+	Timeline int32
+	ID       int64
 }
 
 // Ask stores a request in tx and returns its id in casq.reconcile_runs. A worker
 // takes it up once tx has committed.
 func Ask(ctx context.Context, tx pgx.Tx, r Request) (id int64, err error) {
-	beyondLife, beyondTick := r.Beyond.columns()
-	atLife, atTick := r.At.columns()
-	err = tx.QueryRow(ctx, claimSQL.Request, r.Kind, r.Reason, r.DryRun, beyondLife, beyondTick, atLife, atTick,
+	beyondTimeline, beyondTick := r.Beyond.columns()
+	atTimeline, atTick := r.At.columns()
+	err = tx.QueryRow(ctx, claimSQL.Request, r.Kind, r.Reason, r.DryRun, beyondTimeline, beyondTick, atTimeline, atTick,
 		r.Walk, r.RemoveOrphans, r.AllowRemove).Scan(&id)
 	if err != nil {
 		return 0, fmt.Errorf("ask for a reconcile: %w", err)
@@ -57,9 +57,9 @@ func Ask(ctx context.Context, tx pgx.Tx, r Request) (id int64, err error) {
 	return id, nil
 }
 
-func (t *Tick) columns() (life *int32, id *int64) {
+func (t *Tick) columns() (timeline *int32, id *int64) {
 	if t == nil {
 		return nil, nil
 	}
-	return &t.Life, &t.ID
+	return &t.Timeline, &t.ID
 }

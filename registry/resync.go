@@ -21,7 +21,7 @@ var resyncText string
 var resyncSQL = queries.Parse[struct{ Lock, Resync, One, Count string }]("registry/resync", resyncText)
 
 // ErrNoRow says that the registry has no row of that name.
-var ErrNoRow = errors.New("no such thing in the registry")
+var ErrNoRow = errors.New("no such resource in the registry")
 
 // ResyncOptions narrow and watch a [ResyncKind].
 type ResyncOptions struct {
@@ -43,8 +43,8 @@ type Resynced struct {
 // Asked is what will be copied, or removed.
 func (r Resynced) Asked() int { return r.Raised + r.Waiting }
 
-// ResyncOne asks for one thing to be copied, or removed, again, and returns
-// the new version. Also a thing that is in place already: a resync is a new
+// ResyncOne asks for one resource to be copied, or removed, again, and returns
+// the new version. Also a resource that is in place already: a resync is a new
 // version like any other.
 //
 // fresh says that nothing of what is in place may be used: see [Claim.Fresh].
@@ -67,7 +67,7 @@ func ResyncOne(ctx context.Context, pool *pgxpool.Pool, jobs Jobs, kind, resourc
 	return version, nil
 }
 
-// ResyncKind asks for all things of a kind again, page by page in key order.
+// ResyncKind asks for all resources of a kind again, page by page in key order.
 // Tombstones whose removal is done are left alone.
 func ResyncKind(ctx context.Context, pool *pgxpool.Pool, jobs Jobs, kind string, opts ResyncOptions) (Resynced, error) {
 	pageSize := cmp.Or(opts.PageSize, 1000)
@@ -100,7 +100,7 @@ func ResyncKind(ctx context.Context, pool *pgxpool.Pool, jobs Jobs, kind string,
 	}
 }
 
-// CountResync returns how many things [ResyncKind] would ask for again, those
+// CountResync returns how many resources [ResyncKind] would ask for again, those
 // that wait included.
 func CountResync(ctx context.Context, pool *pgxpool.Pool, kind string, failedOnly bool) (n int64, err error) {
 	if err := pool.QueryRow(ctx, resyncSQL.Count, kind, failedOnly).Scan(&n); err != nil {

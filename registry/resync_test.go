@@ -65,7 +65,7 @@ func TestResyncFresh(t *testing.T) {
 	}
 }
 
-// resyncBundle has a thing in each state, by name.
+// resyncBundle has a resource in each state, by name.
 func resyncBundle(t *testing.T) *testBundle {
 	t.Helper()
 	b := setup(t)
@@ -160,9 +160,9 @@ func TestResyncKind(t *testing.T) {
 func TestResyncIsOfOneKind(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	for i, k := range []string{"thin", kind, "things"} {
+	for i, k := range []string{"thin", kind, "resources"} {
 		b.exec(t, "SELECT casq.define_kind($1, 'none')", k)
-		b.exec(t, "INSERT INTO casq.registry (kind, resource_id, life, event_id, tick, payload) VALUES ($1, 'x', 1, $2, 1, '{}')", k, i)
+		b.exec(t, "INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload) VALUES ($1, 'x', 1, $2, 1, '{}')", k, i)
 	}
 	n, err := ResyncKind(t.Context(), b.pool, b.queue, kind, ResyncOptions{PageSize: 2})
 	if err != nil || n.Raised != 1 {

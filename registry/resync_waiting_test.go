@@ -22,24 +22,24 @@ func TestResyncLeavesWhatWaitsUntouched(t *testing.T) {
 		opts     ResyncOptions
 		want     Urgency
 	}{
-		"waits":               {job: "available", want: waits},
-		"waits since a bulk":  {job: "available", set: "UPDATE river.river_job SET priority = 3", want: waits},
-		"is to be removed":    {job: "available", set: "UPDATE casq.registry SET deleted_at = now()", want: waits},
-		"fresh":               {job: "available", opts: ResyncOptions{Fresh: true}, want: Prompt},
-		"its job is lost":     {want: Bulk},
-		"its job was ended":   {job: "completed", want: Bulk},
-		"an older one's job":  {job: "available", set: "UPDATE casq.registry SET version = nextval('casq.registry_version')", want: Bulk},
-		"another thing's job": {job: "available", set: `UPDATE river.river_job SET args = args || '{"resource_id": "y"}'`, want: Bulk},
-		"a verification":      {job: "available", set: "UPDATE river.river_job SET kind = 'casq_verify'", want: Bulk},
-		"was fetched":         {job: "running", want: Prompt},
-		"was fetched before":  {job: "available", set: "UPDATE river.river_job SET attempt = 1", want: Prompt},
-		"will be tried again": {job: "retryable", set: "UPDATE casq.registry SET attempts = 1", want: Prompt},
-		"of a bulk, tried":    {job: "retryable", set: "UPDATE river.river_job SET priority = 3", want: Bulk},
-		"was tried":           {job: "available", set: "UPDATE casq.registry SET attempts = 1", want: Prompt},
-		"is claimed":          {job: "available", set: claimed, want: Prompt},
-		"has failed":          {job: "available", set: "UPDATE casq.registry SET failed_version = version", want: Prompt},
-		"failed, job is gone": {set: "UPDATE casq.registry SET failed_version = version", opts: ResyncOptions{FailedOnly: true}, want: Bulk},
-		"is in place":         {job: "available", set: "UPDATE casq.registry SET synced_version = version", want: Bulk},
+		"waits":                  {job: "available", want: waits},
+		"waits since a bulk":     {job: "available", set: "UPDATE river.river_job SET priority = 3", want: waits},
+		"is to be removed":       {job: "available", set: "UPDATE casq.registry SET deleted_at = now()", want: waits},
+		"fresh":                  {job: "available", opts: ResyncOptions{Fresh: true}, want: Prompt},
+		"its job is lost":        {want: Bulk},
+		"its job was ended":      {job: "completed", want: Bulk},
+		"an older one's job":     {job: "available", set: "UPDATE casq.registry SET version = nextval('casq.registry_version')", want: Bulk},
+		"another resource's job": {job: "available", set: `UPDATE river.river_job SET args = args || '{"resource_id": "y"}'`, want: Bulk},
+		"a verification":         {job: "available", set: "UPDATE river.river_job SET kind = 'casq_verify'", want: Bulk},
+		"was fetched":            {job: "running", want: Prompt},
+		"was fetched before":     {job: "available", set: "UPDATE river.river_job SET attempt = 1", want: Prompt},
+		"will be tried again":    {job: "retryable", set: "UPDATE casq.registry SET attempts = 1", want: Prompt},
+		"of a bulk, tried":       {job: "retryable", set: "UPDATE river.river_job SET priority = 3", want: Bulk},
+		"was tried":              {job: "available", set: "UPDATE casq.registry SET attempts = 1", want: Prompt},
+		"is claimed":             {job: "available", set: claimed, want: Prompt},
+		"has failed":             {job: "available", set: "UPDATE casq.registry SET failed_version = version", want: Prompt},
+		"failed, job is gone":    {set: "UPDATE casq.registry SET failed_version = version", opts: ResyncOptions{FailedOnly: true}, want: Bulk},
+		"is in place":            {job: "available", set: "UPDATE casq.registry SET synced_version = version", want: Bulk},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -128,7 +128,7 @@ func TestAResyncSeesTheJobOfAnEventThatItHasWaitedFor(t *testing.T) {
 }
 
 func eventBatch(id int64, op eventlog.Op, key string) eventlog.Batch {
-	return eventlog.Batch{Events: []eventlog.Event{event(id, op, key, "{}")}, Life: eventlog.Life{Ordinal: 1}, Tick: id}
+	return eventlog.Batch{Events: []eventlog.Event{event(id, op, key, "{}")}, Timeline: eventlog.Timeline{Ordinal: 1}, Tick: id}
 }
 
 func (b *testBundle) begin(t *testing.T) pgx.Tx {

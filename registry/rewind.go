@@ -34,8 +34,8 @@ func (t *Transposer) Rewound(ctx context.Context, tx pgx.Tx, w eventlog.Rewind) 
 		// A row that came with a lost tick may have been purged since: then it
 		// cannot be found by its tick.
 		var purged bool
-		if err := tx.QueryRow(ctx, rewindSQL.Purged, w.To.Life.Ordinal, w.To.Tick).Scan(&purged); err != nil {
-			return fmt.Errorf("look for purged tombstones: %w", err)
+		if err := tx.QueryRow(ctx, rewindSQL.Purged, w.To.Timeline.Ordinal, w.To.Tick).Scan(&purged); err != nil {
+			return fmt.Errorf("find purged tombstones: %w", err)
 		}
 		if !purged {
 			request.Beyond = tickOf(w.To)
@@ -61,12 +61,12 @@ func reasonOf(cause error) Reason {
 	}
 }
 
-func tickOf(p eventlog.Position) *Tick { return &Tick{Life: p.Life.Ordinal, ID: p.Tick} }
+func tickOf(p eventlog.Position) *Tick { return &Tick{Timeline: p.Timeline.Ordinal, ID: p.Tick} }
 
-// forget drops what the registry knows of lives from this one on, under whose
+// forget drops what the registry knows of timelines from this one on, under whose
 // numbers other events will come: they would pass for older ones, and would be
 // ignored on a tombstone; and pages of the source would pass for older ones than
-// the floors. Where lives go on, what comes is above every floor, and a page that
+// the floors. Where timelines go on, what comes is above every floor, and a page that
 // is still there from the lost time is not. It writes to every row that has come since; this is
 // rare (a server of another cluster, or one promoted beside the one that was
 // read), and half of it done would be wrong.
@@ -75,14 +75,14 @@ func forget(ctx context.Context, tx pgx.Tx, now eventlog.Position) error {
 	if _, err := tx.Exec(ctx, "SELECT FROM casq.registry_floors ORDER BY kind FOR UPDATE"); err != nil {
 		return fmt.Errorf("lock the floors: %w", err)
 	}
-	if _, err := tx.Exec(ctx, "UPDATE casq.registry_floors SET life = 0, tick = 0"); err != nil {
-		return fmt.Errorf("forget the lives of floors: %w", err)
+	if _, err := tx.Exec(ctx, "UPDATE casq.registry_floors SET timeline = 0, tick = 0"); err != nil {
+		return fmt.Errorf("forget the timelines of floors: %w", err)
 	}
-	if _, err := tx.Exec(ctx, rewindSQL.Rows, now.Life.Ordinal); err != nil {
-		return fmt.Errorf("forget the lives of rows: %w", err)
+	if _, err := tx.Exec(ctx, rewindSQL.Rows, now.Timeline.Ordinal); err != nil {
+		return fmt.Errorf("forget the timelines of rows: %w", err)
 	}
-	if _, err := tx.Exec(ctx, rewindSQL.Requests, now.Life.Ordinal, now.Tick); err != nil {
-		return fmt.Errorf("forget the lives of requests: %w", err)
+	if _, err := tx.Exec(ctx, rewindSQL.Requests, now.Timeline.Ordinal, now.Tick); err != nil {
+		return fmt.Errorf("forget the timelines of requests: %w", err)
 	}
 	return nil
 }

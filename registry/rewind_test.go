@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-func at(life int32, tick int64) eventlog.Position {
-	return eventlog.Position{System: 7, Life: eventlog.Life{Ordinal: life}, Tick: tick}
+func at(timeline int32, tick int64) eventlog.Position {
+	return eventlog.Position{System: 7, Timeline: eventlog.Timeline{Ordinal: timeline}, Tick: tick}
 }
 
 func (b *testBundle) rewound(t *testing.T, w eventlog.Rewind) {
@@ -26,7 +26,7 @@ func (b *testBundle) rewound(t *testing.T, w eventlog.Rewind) {
 func (b *testBundle) wantRequest(t *testing.T, want string) {
 	t.Helper()
 	var got string
-	err := b.pool.QueryRow(t.Context(), `SELECT format('%s beyond %s/%s at %s/%s', reason, beyond_life, beyond_tick, at_life, at_tick)
+	err := b.pool.QueryRow(t.Context(), `SELECT format('%s beyond %s/%s at %s/%s', reason, beyond_timeline, beyond_tick, at_timeline, at_tick)
 		FROM casq.reconcile_runs ORDER BY id DESC LIMIT 1`).Scan(&got)
 	if err != nil || got != want {
 		t.Errorf("asked for %q, want %q; %v", got, want, err)
@@ -42,7 +42,7 @@ func TestWhatIsAskedForAfterALoss(t *testing.T) {
 	pruned.Cause = eventlog.ErrPruned
 	tests := []struct {
 		name  string
-		floor int64 // tick of life 2 up to which tombstones are gone
+		floor int64 // tick of timeline 2 up to which tombstones are gone
 		w     eventlog.Rewind
 		want  string
 	}{
@@ -56,7 +56,7 @@ func TestWhatIsAskedForAfterALoss(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			b.exec(t, "INSERT INTO casq.registry_floors (kind, life, tick) VALUES ($1, 2, $2)", kind, test.floor)
+			b.exec(t, "INSERT INTO casq.registry_floors (kind, timeline, tick) VALUES ($1, 2, $2)", kind, test.floor)
 			b.rewound(t, test.w)
 			b.wantRequest(t, test.want)
 		})
@@ -64,24 +64,24 @@ func TestWhatIsAskedForAfterALoss(t *testing.T) {
 }
 
 // A page of the source that was read before the loss may be applied after it: what
-// was purged must still be known to it. Where the numbers of lives begin again,
+// was purged must still be known to it. Where the numbers of timelines begin again,
 // floors would refuse everything.
 func TestFloorsOutliveALoss(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		incomparable bool
 		want         string
-	}{"lives go on": {false, "2/61"}, "lives begin again": {true, "0/0"}} {
+	}{"timelines go on": {false, "2/61"}, "timelines begin again": {true, "0/0"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			b.exec(t, "INSERT INTO casq.registry_floors (kind, life, tick) VALUES ($1, 2, 61)", kind)
+			b.exec(t, "INSERT INTO casq.registry_floors (kind, timeline, tick) VALUES ($1, 2, 61)", kind)
 			b.rewound(t, eventlog.Rewind{
 				Cause: eventlog.ErrLost, From: at(2, 90), To: at(2, 60), Newest: at(3, 70),
 				Everything: test.incomparable, Incomparable: test.incomparable,
 			})
 			var got string
-			err := b.pool.QueryRow(t.Context(), "SELECT format('%s/%s', life, tick) FROM casq.registry_floors").Scan(&got)
+			err := b.pool.QueryRow(t.Context(), "SELECT format('%s/%s', timeline, tick) FROM casq.registry_floors").Scan(&got)
 			if err != nil || got != test.want {
 				t.Errorf("the floor is %s, want %s; %v", got, test.want, err)
 			}
@@ -89,14 +89,14 @@ func TestFloorsOutliveALoss(t *testing.T) {
 	}
 }
 
-// The source's life 2 is another one than the life 2 that was read, which had a
-// tombstone and a live thing; both were told of by events with higher ids than
+// The source's timeline 2 is another one than the timeline 2 that was read, which had a
+// tombstone and a live resource; both were told of by events with higher ids than
 // those that come now.
-func TestEventsOfAnIncomparableLifeCount(t *testing.T) {
+func TestEventsOfAnIncomparableTimelineCount(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, `INSERT INTO casq.reconcile_runs (reason, at_life, at_tick) VALUES ('lost', 2, 900)`)
-	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, life, event_id, tick, payload, deleted_at, version) VALUES
+	b.exec(t, `INSERT INTO casq.reconcile_runs (reason, at_timeline, at_tick) VALUES ('lost', 2, 900)`)
+	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload, deleted_at, version) VALUES
 		($1, 'old', 1, 500, 90, '{"n": 0}', NULL, 101),
 		($1, 'live', 2, 500, 90, '{"n": 0}', NULL, 102),
 		($1, 'another', 2, 505, 90, '{"n": 1}', NULL, 105),
@@ -111,17 +111,17 @@ func TestEventsOfAnIncomparableLifeCount(t *testing.T) {
 	if err := b.pool.QueryRow(t.Context(), "SELECT count(*) FROM casq.reconcile_runs WHERE at_tick > 20").Scan(&waiting); err != nil || waiting > 0 {
 		t.Errorf("%d requests wait for a tick that no host shows; %v", waiting, err)
 	}
-	b.applyBatch(t, eventlog.Batch{Life: eventlog.Life{Ordinal: 2}, Tick: 21, Events: []eventlog.Event{
+	b.applyBatch(t, eventlog.Batch{Timeline: eventlog.Timeline{Ordinal: 2}, Tick: 21, Events: []eventlog.Event{
 		event(10, eventlog.Created, "gone", `{"n": 1}`), event(11, eventlog.Created, "later", `{"n": 1}`),
 		event(12, eventlog.Deleted, "live", `{}`), event(13, eventlog.Updated, "old", `{"n": 1}`),
 		event(14, eventlog.Created, "another", `{"n": 1}`),
 	}})
 	if got := b.row(t, "another").Incarnation; got != 2 {
-		t.Errorf("what was created in the other life has incarnation %d", got)
+		t.Errorf("what was created in the other timeline has incarnation %d", got)
 	}
 	for key, deleted := range map[string]bool{"old": false, "live": true, "gone": false, "later": false} {
 		r := b.row(t, key)
-		if r.Deleted != deleted || r.Life != 2 || r.Tick != 21 || !deleted && r.Payload != `{"n": 1}` {
+		if r.Deleted != deleted || r.Timeline != 2 || r.Tick != 21 || !deleted && r.Payload != `{"n": 1}` {
 			t.Errorf("%s: %+v", key, r)
 		}
 	}

@@ -217,12 +217,12 @@ func changeSelection(ctx context.Context, tx pgx.Tx, want Selection) (run int64,
 		return run, err
 	}
 	request := Request{Kind: want.Kind, Reason: Selected}
-	var life int32
+	var timeline int32
 	var tick int64
-	err = tx.QueryRow(ctx, selectionSQL.Floor, want.Kind).Scan(&life, &tick)
+	err = tx.QueryRow(ctx, selectionSQL.Floor, want.Kind).Scan(&timeline, &tick)
 	switch {
 	case err == nil:
-		request.At = &Tick{Life: life, ID: tick}
+		request.At = &Tick{Timeline: timeline, ID: tick}
 	case !errors.Is(err, pgx.ErrNoRows): // nothing was read yet
 		return 0, fmt.Errorf("raise the floor: %w", err)
 	}

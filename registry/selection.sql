@@ -10,14 +10,14 @@ WHERE $1::text IS NULL OR s.kind = $1
 -- bring back what they had seen leave.
 WITH reached AS (
     -- Inside a step everything up to its end may be applied.
-    SELECT c.life, greatest(c.tick, c.to_tick) AS tick FROM casq.cursors AS c WHERE c.name = 'registry'
+    SELECT c.timeline, greatest(c.tick, c.to_tick) AS tick FROM casq.cursors AS c WHERE c.name = 'registry'
 ), raised AS (
-    INSERT INTO casq.registry_floors AS f (kind, life, tick)
-    SELECT $1, life, tick FROM reached
-    ON CONFLICT (kind) DO UPDATE SET life = excluded.life, tick = excluded.tick
-    WHERE (f.life, f.tick) < (excluded.life, excluded.tick)
+    INSERT INTO casq.registry_floors AS f (kind, timeline, tick)
+    SELECT $1, timeline, tick FROM reached
+    ON CONFLICT (kind) DO UPDATE SET timeline = excluded.timeline, tick = excluded.tick
+    WHERE (f.timeline, f.tick) < (excluded.timeline, excluded.tick)
 )
-SELECT life, tick FROM reached
+SELECT timeline, tick FROM reached
 
 -- name: Change
 -- Stores a selection ($1 kind, $2 scopes); no row when it is that already.
@@ -34,7 +34,7 @@ SELECT coalesce(max(r.id), 0) FROM casq.reconcile_runs AS r
 WHERE r.kind = $1 AND r.reason = 'selected' AND r.finished_at IS NULL
 
 -- name: Enter
--- How many of these things ($1 kind, $2 keys) have no live row.
+-- How many of these resources ($1 kind, $2 keys) have no live row.
 SELECT count(*) FROM unnest($2::text[]) AS w (key)
 LEFT JOIN LATERAL (
     SELECT true AS live FROM casq.registry AS r WHERE r.kind = $1 AND r.resource_id = w.key AND r.deleted_at IS NULL LIMIT 1

@@ -14,7 +14,7 @@ import (
 // far that has come; and a batch waits for a change.
 func TestChangesAndBatchesTakeTurns(t *testing.T) {
 	t.Parallel()
-	b := setupLook(t)
+	b := setupRefetch(t)
 	b.follow(t)
 	tx, err := b.pool.Begin(t.Context())
 	if err != nil {
@@ -22,7 +22,7 @@ func TestChangesAndBatchesTakeTurns(t *testing.T) {
 	}
 	defer func() { _ = tx.Rollback(t.Context()) }()
 	if err := b.transposer.Apply(t.Context(), tx, eventlog.Batch{
-		Events: []eventlog.Event{scoped(1, eventlog.Created, "k", "7", 1)}, Life: eventlog.Life{Ordinal: 1}, Tick: 60,
+		Events: []eventlog.Event{scoped(1, eventlog.Created, "k", "7", 1)}, Timeline: eventlog.Timeline{Ordinal: 1}, Tick: 60,
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func TestChangesAndBatchesTakeTurns(t *testing.T) {
 	if err := receive(t, "the change", selected); err != nil {
 		t.Fatal(err)
 	}
-	if got := b.text(t, "SELECT at_life || '/' || at_tick FROM casq.reconcile_runs"); got != "1/60" {
+	if got := b.text(t, "SELECT at_timeline || '/' || at_tick FROM casq.reconcile_runs"); got != "1/60" {
 		t.Errorf("the run looks at %s, want what the batch had read", got)
 	}
 }
@@ -68,7 +68,7 @@ func TestGoingBackWaitsForAChange(t *testing.T) {
 		})
 	}()
 	until(t, "the wait", func() bool { return b.oneText(t, advisoryWaits) == "1" })
-	if _, err := change.Exec(t.Context(), "INSERT INTO casq.reconcile_runs (reason, at_life, at_tick) VALUES ('selected', 7, 900)"); err != nil {
+	if _, err := change.Exec(t.Context(), "INSERT INTO casq.reconcile_runs (reason, at_timeline, at_tick) VALUES ('selected', 7, 900)"); err != nil {
 		t.Fatal(err)
 	}
 	if err := change.Commit(t.Context()); err != nil {
@@ -77,7 +77,7 @@ func TestGoingBackWaitsForAChange(t *testing.T) {
 	if err := receive(t, "going back", back); err != nil {
 		t.Fatal(err)
 	}
-	if got := b.oneText(t, "SELECT string_agg(DISTINCT at_life || '/' || at_tick, ' ') FROM casq.reconcile_runs"); got != "1/5" {
+	if got := b.oneText(t, "SELECT string_agg(DISTINCT at_timeline || '/' || at_tick, ' ') FROM casq.reconcile_runs"); got != "1/5" {
 		t.Errorf("runs look at %s", got)
 	}
 }
@@ -91,7 +91,7 @@ const advisoryWaits = `SELECT count(*)::text FROM pg_locks WHERE locktype = 'adv
 // what is not.
 func TestALookUnderAnotherSelection(t *testing.T) {
 	t.Parallel()
-	b := setupLook(t)
+	b := setupRefetch(t)
 	b.put(t, "k1", 1)
 	b.put(t, "k2", 2)
 	now := b.tick(t)
@@ -105,8 +105,8 @@ func TestALookUnderAnotherSelection(t *testing.T) {
 			b.selects(t, []string{"2"})
 		}
 	}}
-	report, err := LookAgain(t.Context(), b.pool, source, b.queue, kind, []string{"k1", "k2"})
-	if err != nil || report != (LookReport{Copied: 1, Unknown: 1}) || !changed {
+	report, err := Refetch(t.Context(), b.pool, source, b.queue, kind, []string{"k1", "k2"})
+	if err != nil || report != (RefetchReport{Copied: 1, Unknown: 1}) || !changed {
 		t.Errorf("%+v; %v", report, err)
 	}
 	b.wantHere(t, "k2")
@@ -119,8 +119,8 @@ func TestALookUnderAnotherSelection(t *testing.T) {
 		}
 	}}
 	b.exec(t, "UPDATE casq.selections SET scopes = '{1}', generation = generation + 1")
-	report, err = LookAgain(t.Context(), b.pool, source, b.queue, kind, []string{"k2"})
-	if err != nil || report != (LookReport{Copied: 1}) || !changed {
+	report, err = Refetch(t.Context(), b.pool, source, b.queue, kind, []string{"k2"})
+	if err != nil || report != (RefetchReport{Copied: 1}) || !changed {
 		t.Errorf("%+v; %v", report, err)
 	}
 	b.wantHere(t, "k2")
@@ -138,7 +138,7 @@ func TestAPageOfAnotherSelection(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := setupLook(t)
+			b := setupRefetch(t)
 			b.put(t, "k1", 1)
 			b.put(t, "k2", 2)
 			now := b.tick(t)
@@ -156,7 +156,7 @@ func TestAPageOfAnotherSelection(t *testing.T) {
 					if changed || name == "leaving" && sql != refetchSQL.Missing {
 						return
 					}
-					if name == "entering" && sql != refetchSQL.Things {
+					if name == "entering" && sql != refetchSQL.Resources {
 						return
 					}
 					changed = true
@@ -201,9 +201,9 @@ func (r changedRow) Scan(into ...any) error {
 // selection may change in between.
 func TestARemovalOfAnotherSelection(t *testing.T) {
 	t.Parallel()
-	b := setupLook(t)
+	b := setupRefetch(t)
 	b.know(t, "k", 2, 1, false)
-	found := &page{kind: kind, listed: true, life: 1, tick: 5, selection: Selection{Kind: kind, Scopes: []string{"1"}, Generation: 1}}
+	found := &page{kind: kind, listed: true, timeline: 1, tick: 5, selection: Selection{Kind: kind, Scopes: []string{"1"}, Generation: 1}}
 	versions := map[string]int64{"k": b.row(t, "k").Version}
 	n, err := removeAlone(t.Context(), b.pool, b.queue, found, versions)
 	if !errors.Is(err, errSelectionChanged) || n != 0 {

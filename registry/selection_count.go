@@ -11,13 +11,13 @@ import (
 
 // SelectionCount is what a selection would change.
 type SelectionCount struct {
-	Added   int64 // things that would be copied
-	Removed int64 // things that would be removed
+	Added   int64 // resources that would be copied
+	Removed int64 // resources that would be removed
 }
 
-// CountSelection returns what [Select] would change, as things are now. It walks
+// CountSelection returns what [Select] would change, as resources are now. It walks
 // through the source's table and through the registry, page by page; progress,
-// which may be nil, is told how many things it has looked at. Errors:
+// which may be nil, is told how many resources it has looked at. Errors:
 // [ErrSelection].
 func CountSelection(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, want Selection, progress func(looked int64)) (n SelectionCount, err error) {
 	if err := prepareSelection(ctx, home, source, &want); err != nil {
@@ -39,14 +39,14 @@ func CountSelection(ctx context.Context, home *pgxpool.Pool, source eventlog.DB,
 func (n *SelectionCount) countAdded(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, want Selection, progress func(int64)) (looked int64, err error) {
 	var after *string
 	for {
-		p, err := thingsPage(ctx, source, want, after, wholePage)
+		p, err := resourcesPage(ctx, source, want, after, wholePage)
 		if err != nil || p.last == nil {
 			return looked, err
 		}
 		after = p.last
 		var added int64
 		if err := home.QueryRow(ctx, selectionSQL.Enter, want.Kind, p.usable().keys).Scan(&added); err != nil {
-			return looked, fmt.Errorf("look for rows: %w", err)
+			return looked, fmt.Errorf("find rows: %w", err)
 		}
 		n.Added += added
 		looked += int64(len(p.keys))
@@ -58,13 +58,13 @@ func (n *SelectionCount) countRemoved(ctx context.Context, home *pgxpool.Pool, s
 	var looked int64
 	for after := ""; ; {
 		var keys []string
-		if err := home.QueryRow(ctx, reconcileRowsSQL.LivePage, want.Kind, after, brakePage).Scan(&keys); err != nil {
+		if err := home.QueryRow(ctx, reconcileRowsSQL.LivePage, want.Kind, after, livePage).Scan(&keys); err != nil {
 			return fmt.Errorf("read rows: %w", err)
 		}
 		if len(keys) == 0 {
 			return nil
 		}
-		p, err := thingsMissing(ctx, source, want, keys)
+		p, err := resourcesMissing(ctx, source, want, keys)
 		if err != nil {
 			return err
 		}

@@ -10,7 +10,7 @@ import (
 	"casq/eventlog"
 )
 
-func (b *lookBundle) selects(t *testing.T, scopes []string) (run int64) {
+func (b *refetchBundle) selects(t *testing.T, scopes []string) (run int64) {
 	t.Helper()
 	run, err := Select(t.Context(), b.pool, b.pool, Selection{Kind: kind, Scopes: scopes})
 	if err != nil {
@@ -20,7 +20,7 @@ func (b *lookBundle) selects(t *testing.T, scopes []string) (run int64) {
 }
 
 // applySelection selects, and has the run that applies it carried out.
-func (b *lookBundle) applySelection(t *testing.T, scopes []string) (report string) {
+func (b *refetchBundle) applySelection(t *testing.T, scopes []string) (report string) {
 	t.Helper()
 	id := b.selects(t, scopes)
 	b.round(t, b.reconciler(t))
@@ -31,12 +31,12 @@ func (b *lookBundle) applySelection(t *testing.T, scopes []string) (report strin
 }
 
 // here are the keys of live rows.
-func (b *lookBundle) here(t *testing.T) string {
+func (b *refetchBundle) here(t *testing.T) string {
 	t.Helper()
 	return b.text(t, "SELECT coalesce(string_agg(resource_id, ' ' ORDER BY resource_id), '') FROM casq.registry WHERE deleted_at IS NULL")
 }
 
-func (b *lookBundle) wantHere(t *testing.T, want string) {
+func (b *refetchBundle) wantHere(t *testing.T, want string) {
 	t.Helper()
 	if got := b.here(t); got != want {
 		t.Errorf("here are %q, want %q", got, want)
@@ -128,7 +128,7 @@ func (b *testBundle) oneText(t *testing.T, sql string, args ...any) (s string) {
 	return s
 }
 
-// What leaves is another thing when it comes back: a copy that is under way may
+// What leaves is another resource when it comes back: a copy that is under way may
 // not be published for it.
 func TestLeavingEndsTheIncarnation(t *testing.T) {
 	t.Parallel()
@@ -200,18 +200,18 @@ func TestNothingOfAKind(t *testing.T) {
 
 func TestSelect(t *testing.T) {
 	t.Parallel()
-	b := setupLook(t)
+	b := setupRefetch(t)
 	for i := range 12 {
 		b.put(t, fmt.Sprintf("k%02d", i), i%3)
 	}
-	b.exec(t, "INSERT INTO things VALUES ('none', NULL)")
+	b.exec(t, "INSERT INTO resources VALUES ('none', NULL)")
 	b.tick(t)
 	b.follow(t)
-	if got := b.reconcile(t, Request{}); got != "thing: created 13" {
+	if got := b.reconcile(t, Request{}); got != "resource: created 13" {
 		t.Fatalf("at first: %s", got)
 	}
 	b.takeJobs(t)
-	if got := b.applySelection(t, []string{"2", "1", "1", "77"}); got != "thing: removed 5" {
+	if got := b.applySelection(t, []string{"2", "1", "1", "77"}); got != "resource: removed 5" {
 		t.Errorf("leaving 0 and what has none: %s", got)
 	}
 	b.wantHere(t, "k01 k02 k04 k05 k07 k08 k10 k11")
@@ -222,18 +222,18 @@ func TestSelect(t *testing.T) {
 	if run := b.selects(t, []string{"1", "2", "77"}); run != 0 {
 		t.Errorf("the same selection is run %d", run)
 	}
-	if got := b.applySelection(t, []string{"0", "2"}); got != "thing: created 4 removed 4" {
+	if got := b.applySelection(t, []string{"0", "2"}); got != "resource: created 4 removed 4" {
 		t.Errorf("1 for 0: %s", got)
 	}
 	b.wantHere(t, "k00 k02 k03 k05 k06 k08 k09 k11")
 	if got := b.text(t, "SELECT scope_id FROM casq.registry WHERE resource_id = 'k00'"); got != "0" {
 		t.Errorf("k00 is in scope %s", got)
 	}
-	if got := b.applySelection(t, []string{}); got != "thing: removed 8" {
+	if got := b.applySelection(t, []string{}); got != "resource: removed 8" {
 		t.Errorf("nothing: %s", got)
 	}
 	b.wantHere(t, "")
-	if got := b.applySelection(t, nil); got != "thing: created 13" {
+	if got := b.applySelection(t, nil); got != "resource: created 13" {
 		t.Errorf("all: %s", got)
 	}
 }
@@ -241,7 +241,7 @@ func TestSelect(t *testing.T) {
 // Whoever looks at the source sees only what is selected.
 func TestLooksSeeTheSelection(t *testing.T) {
 	t.Parallel()
-	b := setupLook(t)
+	b := setupRefetch(t)
 	for i := range 6 {
 		b.put(t, fmt.Sprintf("k%d", i), i%2)
 	}
@@ -251,19 +251,19 @@ func TestLooksSeeTheSelection(t *testing.T) {
 	b.know(t, "k1", 1, now, false)
 	b.exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ($1, '{1}')", kind)
 
-	report := b.lookAgain(t, "k0", "k1", "k2", "k3", "never")
-	if report != (LookReport{Copied: 2, Removed: 1, Unknown: 2}) {
+	report := b.refetch(t, "k0", "k1", "k2", "k3", "never")
+	if report != (RefetchReport{Copied: 2, Removed: 1, Unknown: 2}) {
 		t.Errorf("look again: %+v", report)
 	}
 	b.wantHere(t, "k1 k3")
-	if got := b.reconcile(t, Request{}); got != "thing: created 1" {
+	if got := b.reconcile(t, Request{}); got != "resource: created 1" {
 		t.Errorf("reconcile: %s", got)
 	}
 	b.wantHere(t, "k1 k3 k5")
 	// Rows of lost ticks, a tombstone of what is not selected among them.
 	b.exec(t, "UPDATE casq.registry SET tick = $1, payload = '{}' WHERE resource_id IN ('k0', 'k1')", now-1)
 	b.know(t, "k4", 0, now-1, false)
-	if got := b.reconcile(t, Request{Reason: Lost, Beyond: &Tick{Life: 1, ID: now - 2}, At: &Tick{Life: 1, ID: now}}); got != "thing: changed 3 removed 1" {
+	if got := b.reconcile(t, Request{Reason: Lost, Beyond: &Tick{Timeline: 1, ID: now - 2}, At: &Tick{Timeline: 1, ID: now}}); got != "resource: changed 3 removed 1" {
 		t.Errorf("what came with lost ticks: %s", got)
 	}
 	b.wantHere(t, "k1 k3 k5")
@@ -277,18 +277,18 @@ func TestLooksSeeTheSelection(t *testing.T) {
 // back by a run that copies unseen.
 func TestNothingOfAKindWithoutATable(t *testing.T) {
 	t.Parallel()
-	b := setupLook(t)
+	b := setupRefetch(t)
 	now := b.tick(t)
 	b.follow(t)
-	simple(t, b.pool, `SELECT casq.untrack('things')`)
+	simple(t, b.pool, `SELECT casq.untrack('resources')`)
 	b.know(t, "here", 0, now, false)
 	b.know(t, "gone", 0, now, true)
 	b.exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ($1, '{}')", kind)
-	if got := b.reconcile(t, Request{Reason: Pruned, At: &Tick{Life: 1, ID: now}}); got != "thing: removed 1" {
+	if got := b.reconcile(t, Request{Reason: Pruned, At: &Tick{Timeline: 1, ID: now}}); got != "resource: removed 1" {
 		t.Errorf("got %s", got)
 	}
 	b.know(t, "again", 0, now, false)
-	if report := b.lookAgain(t, "again"); report != (LookReport{Removed: 1}) {
+	if report := b.refetch(t, "again"); report != (RefetchReport{Removed: 1}) {
 		t.Errorf("look again: %+v", report)
 	}
 	b.wantHere(t, "")
@@ -299,11 +299,11 @@ func TestNothingOfAKindWithoutATable(t *testing.T) {
 func TestLeavingIsNotHeldBack(t *testing.T) {
 	t.Parallel()
 	b := many(t, 150, 150)
-	if got := b.applySelection(t, []string{}); got != "thing: removed 150" {
+	if got := b.applySelection(t, []string{}); got != "resource: removed 150" {
 		t.Errorf("got %q", got)
 	}
 	b = many(t, 150, 20)
-	if got := b.applySelection(t, []string{"150"}); got != "thing: held_back 149" {
+	if got := b.applySelection(t, []string{"150"}); got != "resource: held_back 149" {
 		t.Errorf("got %q", got)
 	}
 }
@@ -331,14 +331,14 @@ func TestAWalkSeesTheSelection(t *testing.T) {
 // A changed selection says nothing of what cannot be listed.
 func TestASelectionLeavesWhatCannotBeListed(t *testing.T) {
 	t.Parallel()
-	b := setupLook(t)
+	b := setupRefetch(t)
 	now := b.tick(t)
 	b.follow(t)
 	b.know(t, "k", 0, now, false)
 	b.exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ($1, '{1}')", kind)
-	simple(t, b.pool, `SELECT casq.untrack('things')`)
+	simple(t, b.pool, `SELECT casq.untrack('resources')`)
 	before := b.row(t, "k").Version
-	if got := b.applySelection(t, nil); got != "thing: unlisted true" {
+	if got := b.applySelection(t, nil); got != "resource: unlisted true" {
 		t.Errorf("got %s", got)
 	}
 	if got := b.row(t, "k"); got.Deleted || got.Version != before {
@@ -349,14 +349,14 @@ func TestASelectionLeavesWhatCannotBeListed(t *testing.T) {
 // A table that has lost its scope column must not look empty.
 func TestALostScopeColumnRemovesNothing(t *testing.T) {
 	t.Parallel()
-	b := setupLook(t)
+	b := setupRefetch(t)
 	b.put(t, "k", 1)
 	b.tick(t)
 	b.follow(t)
 	b.reconcile(t, Request{})
 	b.applySelection(t, []string{"1"})
-	simple(t, b.pool, `SELECT casq.untrack('things')`,
-		`SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'key', payload_columns => ARRAY['v'])`)
+	simple(t, b.pool, `SELECT casq.untrack('resources')`,
+		`SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'key', payload_columns => ARRAY['v'])`)
 	b.tick(t)
 	b.follow(t)
 	id := b.ask(t, Request{})
@@ -373,12 +373,12 @@ func TestASelectionWaitsForItsHost(t *testing.T) {
 	t.Parallel()
 	for what, change := range map[string]string{
 		"of the cursor": `UPDATE casq.cursors SET tick = tick + 1`,
-		"of its step":   `UPDATE casq.cursors SET to_tick = tick + 1, to_mark = gen_random_uuid(), page = 1`,
+		"of its step":   `UPDATE casq.cursors SET to_tick = tick + 1, to_nonce = gen_random_uuid(), page = 1`,
 		"of a row":      `UPDATE casq.registry SET tick = tick + 1`,
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			b := setupLook(t)
+			b := setupRefetch(t)
 			b.put(t, "k", 1)
 			now := b.tick(t)
 			b.follow(t)
@@ -392,7 +392,7 @@ func TestASelectionWaitsForItsHost(t *testing.T) {
 			}
 			b.wantHere(t, "k")
 			b.tick(t)
-			b.exec(t, "UPDATE casq.cursors SET to_tick = 0, to_mark = '00000000-0000-0000-0000-000000000000', page = 0")
+			b.exec(t, "UPDATE casq.cursors SET to_tick = 0, to_nonce = '00000000-0000-0000-0000-000000000000', page = 0")
 			b.follow(t)
 			b.exec(t, "UPDATE casq.reconcile_runs SET not_before = NULL")
 			b.round(t, reconciler)
@@ -405,35 +405,35 @@ func TestASelectionWaitsForItsHost(t *testing.T) {
 // and left no tombstone of.
 func TestASelectionRaisesTheFloor(t *testing.T) {
 	t.Parallel()
-	b := setupLook(t)
+	b := setupRefetch(t)
 	b.follow(t)
 	b.exec(t, "UPDATE casq.cursors SET tick = 50")
 	b.selects(t, []string{"1"})
-	if got := b.text(t, "SELECT life || '/' || tick FROM casq.registry_floors"); got != "1/50" {
+	if got := b.text(t, "SELECT timeline || '/' || tick FROM casq.registry_floors"); got != "1/50" {
 		t.Errorf("the floor is %s", got)
 	}
 	b.exec(t, "UPDATE casq.cursors SET tick = 40")
 	b.selects(t, []string{"2"})
-	if got := b.text(t, "SELECT life || '/' || tick FROM casq.registry_floors"); got != "1/50" {
+	if got := b.text(t, "SELECT timeline || '/' || tick FROM casq.registry_floors"); got != "1/50" {
 		t.Errorf("the floor is %s", got)
 	}
 	b.exec(t, "UPDATE casq.cursors SET tick = 60")
 	b.selects(t, []string{"3"})
-	if got := b.text(t, "SELECT life || '/' || tick FROM casq.registry_floors"); got != "1/60" {
+	if got := b.text(t, "SELECT timeline || '/' || tick FROM casq.registry_floors"); got != "1/60" {
 		t.Errorf("the floor is %s", got)
 	}
 }
 
 func TestSelectRefuses(t *testing.T) {
 	t.Parallel()
-	b := setupLook(t)
+	b := setupRefetch(t)
 	simple(t, b.pool, `CREATE TABLE plain (key text PRIMARY KEY)`, `SELECT casq.track('plain', kind => 'plain', transfer => 'none', key_column => 'key')`,
 		`SELECT casq.define_kind('by_hand', 'none')`)
 	for name, test := range map[string]struct {
 		want Selection
 		err  string
 	}{
-		"unknown":     {Selection{Kind: "thong", Scopes: []string{"1"}}, `unknown kind "thong"; known: by_hand, plain, thing`},
+		"unknown":     {Selection{Kind: "thong", Scopes: []string{"1"}}, `unknown kind "thong"; known: by_hand, plain, resource`},
 		"no table":    {Selection{Kind: "by_hand", Scopes: []string{}}, "no tracked table at the source"},
 		"no scope":    {Selection{Kind: "plain", Scopes: []string{"1"}}, "no scope column"},
 		"no number":   {Selection{Kind: kind, Scopes: []string{"1", "x"}}, "'x' is no scope"},
@@ -457,8 +457,8 @@ func TestSelectRefuses(t *testing.T) {
 	if err != nil || len(all) != 2 {
 		t.Fatalf("%+v; %v", all, err)
 	}
-	plain, things := all["plain"], all[kind]
-	if !plain.Nothing() || plain.All() || things.Nothing() || things.Generation != 1 || things.ChangedAt.IsZero() {
+	plain, resources := all["plain"], all[kind]
+	if !plain.Nothing() || plain.All() || resources.Nothing() || resources.Generation != 1 || resources.ChangedAt.IsZero() {
 		t.Errorf("%+v", all)
 	}
 }

@@ -27,12 +27,12 @@ func TestStatusAndWhy(t *testing.T) {
 		why    []string // what it has to say
 		not    string   // and what not
 	}{
-		"pending":                     {nil, "available", "pending", []string{"nothing is in place", "is available in queue thing"}, "enqueue"},
+		"pending":                     {nil, "available", "pending", []string{"nothing is in place", "is available in queue resource"}, "enqueue"},
 		"pending, job retries":        {nil, "retryable", "pending", []string{"is retryable in queue"}, "enqueue"},
 		"pending, job runs":           {nil, "running", "pending", []string{"is running in queue"}, "enqueue"},
 		"pending, an older copy":      {[]string{older}, "available", "pending", []string{"in place is version"}, "nothing is in place"},
 		"pending, an older failure":   {[]string{"failed_version = version - 1, last_error = 'old'"}, "available", "pending", nil, "old"},
-		"pending, no job":             {nil, "", "pending", []string{"no job is there for it (a reconcile, or enqueue resync, asks again)"}, "queue thing"},
+		"pending, no job":             {nil, "", "pending", []string{"no job is there for it (a reconcile, or enqueue resync, asks again)"}, "queue resource"},
 		"pending, job is over":        {nil, "completed", "pending", []string{"no job is there"}, "completed"},
 		"pending, dead claim":         {[]string{dead}, "", "pending", []string{"died with it and the sweep will hand it on"}, "no job"},
 		"pending, unknown process":    {[]string{nobody}, "", "pending", []string{"died with it"}, "no job"},
@@ -121,7 +121,7 @@ func (b *testBundle) why(t *testing.T, kind, key any) string {
 	return *why
 }
 
-// What concerns a thing and is not in its row.
+// What concerns a resource and is not in its row.
 func TestWhyOfEventsAndReconciles(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -143,7 +143,7 @@ func TestWhyOfEventsAndReconciles(t *testing.T) {
 	b.exec(t, "INSERT INTO casq.reconcile_runs (reason, finished_at) VALUES ('asked', now())")
 	fail := func(cursor string, id int64, key, reason string) {
 		t.Helper()
-		b.exec(t, `INSERT INTO casq.event_failures (cursor, life, event_id, tick, kind, resource_id, op, occurred_at, reason, tries)
+		b.exec(t, `INSERT INTO casq.event_failures (cursor, timeline, event_id, tick, kind, resource_id, op, occurred_at, reason, tries)
 			VALUES ($1, 1, $2, 1, $3, $4, 'updated', now(), $5, 3)`, cursor, id, kind, key, reason)
 	}
 	for _, key := range keys {
@@ -156,10 +156,10 @@ func TestWhyOfEventsAndReconciles(t *testing.T) {
 		fail(key, 6, key, "bad sum")
 		fail(key, 7, key, "worse sum")
 	}
-	says(keys, "event 7 of life 1 could not be applied: worse sum (enqueue replay looks at the source again); and 1 more", true)
+	says(keys, "event 7 of timeline 1 could not be applied: worse sum (enqueue replay looks at the source again); and 1 more", true)
 	says([]string{"another"}, failed, false)
 
-	b.exec(t, "INSERT INTO casq.reconcile_runs (reason, kind, beyond_life, beyond_tick) VALUES ('lost', $1, 1, 15)", kind)
+	b.exec(t, "INSERT INTO casq.reconcile_runs (reason, kind, beyond_timeline, beyond_tick) VALUES ('lost', $1, 1, 15)", kind)
 	says([]string{"in place", "no row"}, ", asked for at ", true)
 	says([]string{"x"}, compared, false)
 	b.exec(t, "INSERT INTO casq.reconcile_runs (reason, started_at) VALUES ('asked', now())")
@@ -190,15 +190,15 @@ func TestWhyWithoutAWorker(t *testing.T) {
 func TestWhyOfWhatIsNotThere(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	const noRow, noKind = "has no row: no event of it has been applied; the cursor stands at", "is not a known kind here; known: thing"
+	const noRow, noKind = "has no row: no event of it has been applied; the cursor stands at", "is not a known kind here; known: resource"
 	for _, test := range []struct {
 		kind, key any
 		want      string
 	}{
-		{kind, "x", "thing 'x' " + noRow + " nothing yet"},
-		{kind, nil, "thing NULL " + noRow},
-		{kind, "", "thing '' " + noRow},
-		{kind, "a'b\n%s", "thing 'a''b\n%s' " + noRow},
+		{kind, "x", "resource 'x' " + noRow + " nothing yet"},
+		{kind, nil, "resource NULL " + noRow},
+		{kind, "", "resource '' " + noRow},
+		{kind, "a'b\n%s", "resource 'a''b\n%s' " + noRow},
 		{"other", "x", "'other' " + noKind},
 		{"", "x", "'' " + noKind},
 		{nil, "x", "NULL " + noKind},
@@ -219,7 +219,7 @@ func TestWhyOfAPausedQueue(t *testing.T) {
 	b := setup(t)
 	b.riverJob(t, b.create(t, 1, "x"), "available")
 	b.exec(t, "INSERT INTO river.river_queue (name, updated_at, paused_at) VALUES ($1, now(), clock_timestamp())", kind)
-	if why := b.why(t, kind, "x"); !strings.Contains(why, "in queue thing, which is paused;") {
+	if why := b.why(t, kind, "x"); !strings.Contains(why, "in queue resource, which is paused;") {
 		t.Error(why)
 	}
 }

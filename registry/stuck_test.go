@@ -234,7 +234,7 @@ func (s *site) seen() bool {
 }
 
 // unrest lets everything happen at once for a while. Processes still die when
-// nothing else comes that would ask for the same things again.
+// nothing else comes that would ask for the same resources again.
 func (s *site) unrest(t *testing.T, d time.Duration) {
 	dusk, night := make(chan struct{}), make(chan struct{})
 	began := time.Now()

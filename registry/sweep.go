@@ -54,7 +54,7 @@ func (p *Process) sweepDead(ctx context.Context) error {
 	return nil
 }
 
-// sweepJobs hands on the things of the jobs that were running, and only then
+// sweepJobs hands on the resources of the jobs that were running, and only then
 // writes the jobs off: dying in between repeats the first half.
 func (p *Process) sweepJobs(ctx context.Context) error {
 	for {
@@ -62,7 +62,7 @@ func (p *Process) sweepJobs(ctx context.Context) error {
 		if err != nil || len(jobs) == 0 {
 			return err
 		}
-		kinds, keys, newest := things(tokens, jobs)
+		kinds, keys, newest := resources(tokens, jobs)
 		if err := p.sweepRows(ctx, kinds, keys, newest); err != nil {
 			return fmt.Errorf("hand on jobs of dead processes: %w", err)
 		}
@@ -88,9 +88,9 @@ func (p *Process) HandOn(ctx context.Context, token Token, job int64) error {
 	return p.sweepRows(ctx, []string{token.Kind}, []string{token.ResourceID}, []*int64{&job})
 }
 
-// things returns the things that jobs are for, in key order, each with its
+// resources returns the resources that jobs are for, in key order, each with its
 // newest job.
-func things(tokens []Token, jobs []int64) (kinds, keys []string, newest []*int64) {
+func resources(tokens []Token, jobs []int64) (kinds, keys []string, newest []*int64) {
 	order := make([]int, len(tokens))
 	for i := range order {
 		order[i] = i
@@ -112,7 +112,7 @@ func (p *Process) sweepClaims(ctx context.Context) error {
 	for {
 		kinds, keys, next, err := p.claimedPage(ctx, kind, key)
 		if err != nil {
-			return fmt.Errorf("look for claims of dead processes: %w", err)
+			return fmt.Errorf("find claims of dead processes: %w", err)
 		}
 		if len(kinds) > 0 {
 			if err := p.sweepRows(ctx, kinds, keys, make([]*int64, len(keys))); err != nil {
@@ -145,9 +145,9 @@ func (p *Process) claimedPage(ctx context.Context, kind, key string) (kinds, key
 	return kinds, keys, last, err
 }
 
-// sweepRows hands on things of the dead, and removes the staging of those that
+// sweepRows hands on resources of the dead, and removes the staging of those that
 // no run will begin again. The others lose it to their next run. orphans are the
-// jobs that led to the things; nil: a claim did.
+// jobs that led to the resources; nil: a claim did.
 func (p *Process) sweepRows(ctx context.Context, kinds, keys []string, orphans []*int64) error {
 	err := pgx.BeginTxFunc(ctx, p.cfg.Pool, pgx.TxOptions{}, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, claimSQL.Lock, kinds, keys); err != nil {
@@ -185,11 +185,11 @@ func (p *Process) sweepStaging(ctx context.Context, kinds, keys []string) error 
 	if err != nil {
 		return err
 	}
-	type thing struct {
+	type resource struct {
 		Kind, ResourceID string
 		Claim            uuid.UUID
 	}
-	over, err := pgx.CollectRows(rows, pgx.RowToStructByPos[thing])
+	over, err := pgx.CollectRows(rows, pgx.RowToStructByPos[resource])
 	if err != nil {
 		return err
 	}

@@ -71,10 +71,10 @@ WHERE r.kind = w.kind AND r.resource_id = w.resource_id
   AND EXISTS (SELECT FROM casq.processes AS p WHERE p.id = r.claim_process AND p.dead_at IS NULL)
 
 -- name: Over
--- Of the things ($1, $2) that somebody dead had in hand, those that no run will
+-- Of the resources ($1, $2) that somebody dead had in hand, those that no run will
 -- begin again, with the claim that they had last. Whoever had it may have died
 -- after his commit and before he removed his staging, which may hold all bytes of
--- a thing that was removed.
+-- a resource that was removed.
 SELECT r.kind, r.resource_id, r.last_claim
 FROM unnest($1::text[], $2::text[]) AS w (kind, resource_id)
 CROSS JOIN LATERAL (
@@ -87,7 +87,7 @@ CROSS JOIN LATERAL (
 -- name: Lost
 -- Of the runs ($1 to $6: kind, key, token, claim, incarnation, whether it is a
 -- removal), those that work for nothing, and why: the claim is another's, or the
--- row is gone; or what they make may not be published any more, as the thing was
+-- row is gone; or what they make may not be published any more, as the resource was
 -- deleted or replaced (see mayPublish); or an operator has cancelled what is asked
 -- for ($7 is what Cancel of cancel.sql writes).
 SELECT w.claim,

@@ -130,7 +130,7 @@ func TestSweepIsPaged(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	dead, sweeper := b.process(t), b.process(t)
-	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, life, event_id, tick, payload, claim, claim_process)
+	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload, claim, claim_process)
 		SELECT $1, 'k' || n, 1, n, 1, '{}', CASE WHEN n % 5 = 0 THEN gen_random_uuid() END, CASE WHEN n % 5 = 0 THEN $2::uuid END
 		FROM generate_series(1, $3::integer) AS n`, kind, dead.id, 2*sweepPage+7)
 	b.exec(t, "UPDATE casq.processes SET dead_at = now() WHERE id = $1", dead.id)
@@ -141,7 +141,7 @@ func TestSweepIsPaged(t *testing.T) {
 }
 
 // Several sweep at once, each with the list that it has read before the others
-// were done: one job for each thing, all the same.
+// were done: one job for each resource, all the same.
 func TestSweepersDoNotMultiply(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -157,7 +157,7 @@ func TestSweepersDoNotMultiply(t *testing.T) {
 	if err != nil || len(tokens) != 3 {
 		t.Fatal(tokens, err)
 	}
-	kinds, keys, newest := things(tokens, jobs)
+	kinds, keys, newest := resources(tokens, jobs)
 	for range 3 {
 		sweeper := b.process(t)
 		if err := sweeper.sweepRows(t.Context(), kinds, keys, newest); err != nil {
@@ -187,10 +187,10 @@ func TestSweepersDoNotMultiply(t *testing.T) {
 	b.wantJobs(t, Job{Token: fetched})
 }
 
-func TestThingsOfJobs(t *testing.T) {
+func TestResourcesOfJobs(t *testing.T) {
 	t.Parallel()
 	token := func(kind, key string) Token { return Token{Kind: kind, ResourceID: key} }
-	kinds, keys, newest := things([]Token{token("b", "x"), token("a", "y"), token("a", "x"), token("a", "y")}, []int64{1, 2, 3, 4})
+	kinds, keys, newest := resources([]Token{token("b", "x"), token("a", "y"), token("a", "x"), token("a", "y")}, []int64{1, 2, 3, 4})
 	var jobs []int64
 	for _, job := range newest {
 		jobs = append(jobs, *job)
@@ -273,7 +273,7 @@ func TestSweepAtTheLimit(t *testing.T) {
 }
 
 // A process that died between its commit and the removal of its staging leaves
-// no claim; its job leads to the thing, and the thing to the claim it had last.
+// no claim; its job leads to the resource, and the resource to the claim it had last.
 func TestSweepOfWhatWasCommitted(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -29,7 +29,7 @@ type Transposer struct {
 	AllowRemove int64
 }
 
-// Apply collapses the batch to one intent per thing, writes the rows in key
+// Apply collapses the batch to one intent per resource, writes the rows in key
 // order under new versions, and queues one job for each row that changed, all
 // in the transaction that moves the cursor.
 func (t *Transposer) Apply(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) error {
@@ -43,11 +43,11 @@ func (t *Transposer) Apply(ctx context.Context, tx pgx.Tx, batch eventlog.Batch)
 	intents := collapse(batch.Events, selections)
 	rows, err := tx.Query(ctx, transposeSQL.Transpose, columns(intents, batch)...)
 	if err != nil {
-		return fmt.Errorf("transpose %d things: %w", len(intents), err)
+		return fmt.Errorf("transpose %d resources: %w", len(intents), err)
 	}
 	jobs, err := collectJobs(rows)
 	if err != nil {
-		return fmt.Errorf("transpose %d things: %w", len(intents), err)
+		return fmt.Errorf("transpose %d resources: %w", len(intents), err)
 	}
 	if len(jobs) == 0 {
 		return nil
@@ -82,13 +82,13 @@ func yield(ctx context.Context, tx pgx.Tx, jobs []Job, intents []intent) error {
 	}
 	rows, err := tx.Query(ctx, transposeSQL.Prompt, kinds, keys)
 	if err != nil {
-		return fmt.Errorf("look for jobs in whose place a backfill comes: %w", err)
+		return fmt.Errorf("find jobs in whose place a backfill comes: %w", err)
 	}
 	prompt := make(map[[2]string]bool)
 	var kind, key string
 	_, err = pgx.ForEachRow(rows, []any{&kind, &key}, func() error { prompt[[2]string{kind, key}] = true; return nil })
 	if err != nil {
-		return fmt.Errorf("look for jobs in whose place a backfill comes: %w", err)
+		return fmt.Errorf("find jobs in whose place a backfill comes: %w", err)
 	}
 	for i := range jobs {
 		if prompt[[2]string{jobs[i].Kind, jobs[i].ResourceID}] {
@@ -106,7 +106,7 @@ func collectJobs(rows pgx.Rows) ([]Job, error) {
 	})
 }
 
-// intent is what a batch wants of one thing.
+// intent is what a batch wants of one resource.
 type intent struct {
 	kind, resourceID string
 	eventID          int64
@@ -116,12 +116,12 @@ type intent struct {
 	bulk             bool  // nothing but a backfill tells of it
 	payload          json.RawMessage
 	scope            *string // as of the newest event
-	placed           bool    // an event tells where the thing is, not where it was
+	placed           bool    // an event tells where the resource is, not where it was
 	near             bool    // an event names a scope that is selected
 	quiet            bool    // a delete of what was never selected, as far as the batch tells
 }
 
-// collapse keeps the last event of each thing and counts its deletes: a thing
+// collapse keeps the last event of each resource and counts its deletes: a resource
 // that was deleted and created again is another one, though only the create is
 // carried out.
 //
@@ -156,7 +156,7 @@ func collapse(events []eventlog.Event, selections map[string]Selection) []intent
 	return intents
 }
 
-// place notes the event's scope. A thing that changes its scope has an event that
+// place notes the event's scope. A resource that changes its scope has an event that
 // takes it away from the one, and then one that brings it to the other. Appended
 // by hand they may come the other way round; and a page may end between the two.
 func (in *intent) place(e eventlog.Event, selections map[string]Selection) {
@@ -171,7 +171,7 @@ func (in *intent) place(e eventlog.Event, selections map[string]Selection) {
 }
 
 // limit makes what is not selected a delete. It is quiet where the batch has
-// nothing that is: without a live row nothing is written then. Where the thing
+// nothing that is: without a live row nothing is written then. Where the resource
 // was in the selection, a tombstone is needed, as after any delete: an older event
 // that is still to come, or an older page of the source, would bring it back.
 func (in *intent) limit(selections map[string]Selection) {
@@ -195,7 +195,7 @@ func columns(intents []intent, batch eventlog.Batch) []any {
 		deleted[i], deletes[i], payloads[i] = in.deleted, in.deletes, string(in.payload)
 		created[i], scopes[i], quiet[i] = in.created, in.scope, in.quiet
 	}
-	return []any{kinds, ids, events, deleted, deletes, payloads, batch.Life.Ordinal, batch.Tick, created, scopes, quiet}
+	return []any{kinds, ids, events, deleted, deletes, payloads, batch.Timeline.Ordinal, batch.Tick, created, scopes, quiet}
 }
 
 // learn makes the source's kinds known at home, as they come, so that whoever

@@ -1,10 +1,10 @@
 -- name: Transpose
--- One intent per thing, in key order ($1 to $6: kind, key, event id, deleted,
--- number of deletes, payload; $7 life, $8 tick; $9 whether it was created, $10
+-- One intent per resource, in key order ($1 to $6: kind, key, event id, deleted,
+-- number of deletes, payload; $7 timeline, $8 tick; $9 whether it was created, $10
 -- scope, $11 whether it only ends what is there). An event that is not newer than
 -- the row's is ignored on a tombstone. On a live row it raises the version and
 -- leaves the intent alone: a needless copy, never a lost one.
-INSERT INTO casq.registry AS r (kind, resource_id, life, event_id, tick, deleted_at, incarnation, payload, scope_id, synced_incarnation)
+INSERT INTO casq.registry AS r (kind, resource_id, timeline, event_id, tick, deleted_at, incarnation, payload, scope_id, synced_incarnation)
 SELECT i.kind, i.resource_id, $7, i.event_id, $8,
        CASE WHEN i.deleted THEN clock_timestamp() END, 1 + i.deletes, i.payload::jsonb, i.scope_id,
        -- No incarnation is 0: to a new row it is as good as NULL. It tells the
@@ -17,25 +17,25 @@ WHERE NOT i.quiet
 ORDER BY i.kind COLLATE "C", i.resource_id COLLATE "C"
 ON CONFLICT (kind, resource_id) DO UPDATE
 SET version = nextval('casq.registry_version'),
-    life = CASE WHEN (excluded.life, excluded.event_id) > (r.life, r.event_id) THEN excluded.life ELSE r.life END,
-    event_id = CASE WHEN (excluded.life, excluded.event_id) > (r.life, r.event_id) THEN excluded.event_id ELSE r.event_id END,
-    -- Ticks of a newer life may have lower numbers.
-    tick = CASE WHEN excluded.life = r.life THEN greatest(excluded.tick, r.tick)
-                WHEN excluded.life > r.life THEN excluded.tick ELSE r.tick END,
-    deleted_at = CASE WHEN (excluded.life, excluded.event_id) > (r.life, r.event_id) THEN excluded.deleted_at ELSE r.deleted_at END,
+    timeline = CASE WHEN (excluded.timeline, excluded.event_id) > (r.timeline, r.event_id) THEN excluded.timeline ELSE r.timeline END,
+    event_id = CASE WHEN (excluded.timeline, excluded.event_id) > (r.timeline, r.event_id) THEN excluded.event_id ELSE r.event_id END,
+    -- Ticks of a newer timeline may have lower numbers.
+    tick = CASE WHEN excluded.timeline = r.timeline THEN greatest(excluded.tick, r.tick)
+                WHEN excluded.timeline > r.timeline THEN excluded.tick ELSE r.tick END,
+    deleted_at = CASE WHEN (excluded.timeline, excluded.event_id) > (r.timeline, r.event_id) THEN excluded.deleted_at ELSE r.deleted_at END,
     -- Also for a delete that comes late: what is in place may be from before it.
-    -- And for a create of what is there already, from an earlier life of the
-    -- source: that thing was lost, this is another one. (The same life tells a
+    -- And for a create of what is there already, from an earlier timeline of the
+    -- source: that resource was lost, this is another one. (The same timeline tells a
     -- create of what was found by a look before.)
     incarnation = r.incarnation + excluded.incarnation - 1
-                  + CASE WHEN excluded.synced_incarnation = 0 AND excluded.life > r.life AND r.deleted_at IS NULL THEN 1 ELSE 0 END,
-    -- A delete says nothing about the thing; what a cleaner may need stays.
-    payload = CASE WHEN (excluded.life, excluded.event_id) > (r.life, r.event_id) AND excluded.deleted_at IS NULL
+                  + CASE WHEN excluded.synced_incarnation = 0 AND excluded.timeline > r.timeline AND r.deleted_at IS NULL THEN 1 ELSE 0 END,
+    -- A delete says nothing about the resource; what a cleaner may need stays.
+    payload = CASE WHEN (excluded.timeline, excluded.event_id) > (r.timeline, r.event_id) AND excluded.deleted_at IS NULL
                    THEN excluded.payload ELSE r.payload END,
-    scope_id = CASE WHEN (excluded.life, excluded.event_id) > (r.life, r.event_id) THEN excluded.scope_id ELSE r.scope_id END,
+    scope_id = CASE WHEN (excluded.timeline, excluded.event_id) > (r.timeline, r.event_id) THEN excluded.scope_id ELSE r.scope_id END,
     queued_at = clock_timestamp(),
     attempts = 0, last_error = NULL, retry_at = NULL
-WHERE r.deleted_at IS NULL OR (excluded.life, excluded.event_id) > (r.life, r.event_id)
+WHERE r.deleted_at IS NULL OR (excluded.timeline, excluded.event_id) > (r.timeline, r.event_id)
 RETURNING kind, resource_id, version, deleted_at IS NOT NULL
 
 -- name: Prompt

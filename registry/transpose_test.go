@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-func TestABatchIsOneIntentPerThing(t *testing.T) {
+func TestABatchIsOneIntentPerResource(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.apply(t,
@@ -24,7 +24,7 @@ func TestABatchIsOneIntentPerThing(t *testing.T) {
 		event(6, eventlog.Created, "Z", `{"n": 6}`))
 	a, other, c, z := b.row(t, "a"), b.row(t, "b"), b.row(t, "c"), b.row(t, "Z")
 	b.wantJobs(t, jobFor("Z", z.Version, false), jobFor("a", a.Version, false), jobFor("b", other.Version, false), jobFor("c", c.Version, true))
-	if other.EventID != 3 || other.Payload != `{"n": 3}` || other.Tick != 6 || other.Life != 1 || other.Incarnation != 1 {
+	if other.EventID != 3 || other.Payload != `{"n": 3}` || other.Tick != 6 || other.Timeline != 1 || other.Incarnation != 1 {
 		t.Errorf("b is not its last event: %+v", other)
 	}
 	if !c.Deleted || c.Incarnation != 2 || c.Status != "removing" {
@@ -111,27 +111,27 @@ func TestEventsOutOfOrder(t *testing.T) {
 	}
 }
 
-// After a failover that lost events, the numbers of a newer life begin below
+// After a failover that lost events, the numbers of a newer timeline begin below
 // those of the older one.
-func TestANewerLifeHasLowerNumbers(t *testing.T) {
+func TestANewerTimelineHasLowerNumbers(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	batch := func(life int32, tick, id int64, op eventlog.Op, payload string) {
+	batch := func(timeline int32, tick, id int64, op eventlog.Op, payload string) {
 		b.applyBatch(t, eventlog.Batch{
-			Events: []eventlog.Event{event(id, op, "x", payload)},
-			Life:   eventlog.Life{Ordinal: life}, Tick: tick,
+			Events:   []eventlog.Event{event(id, op, "x", payload)},
+			Timeline: eventlog.Timeline{Ordinal: timeline}, Tick: tick,
 		})
 	}
 	batch(1, 100, 900, eventlog.Deleted, `{}`)
 	batch(2, 61, 601, eventlog.Created, `{"n": 601}`)
 	got := b.row(t, "x")
-	if got.Deleted || got.Life != 2 || got.Tick != 61 || got.EventID != 601 || got.Payload != `{"n": 601}` {
-		t.Fatalf("the newer life's event did not win: %+v", got)
+	if got.Deleted || got.Timeline != 2 || got.Tick != 61 || got.EventID != 601 || got.Payload != `{"n": 601}` {
+		t.Fatalf("the newer timeline's event did not win: %+v", got)
 	}
 	batch(1, 101, 950, eventlog.Updated, `{"n": 950}`)
 	after := b.row(t, "x")
-	if after.Version <= got.Version || after.Life != 2 || after.Tick != 61 || after.EventID != 601 || after.Payload != `{"n": 601}` {
-		t.Fatalf("the older life's event left a trace: %+v", after)
+	if after.Version <= got.Version || after.Timeline != 2 || after.Tick != 61 || after.EventID != 601 || after.Payload != `{"n": 601}` {
+		t.Fatalf("the older timeline's event left a trace: %+v", after)
 	}
 }
 
@@ -207,7 +207,7 @@ func TestKindsThatAreRefused(t *testing.T) {
 
 // learning is a batch with an event of each kind, of a source that has a few.
 func learning(kinds ...string) eventlog.Batch {
-	batch := eventlog.Batch{Life: eventlog.Life{Ordinal: 1}, Tick: 1, Kinds: map[string]eventlog.Kind{
+	batch := eventlog.Batch{Timeline: eventlog.Timeline{Ordinal: 1}, Tick: 1, Kinds: map[string]eventlog.Kind{
 		"artifact": {Name: "artifact", Transfer: eventlog.TransferFile, Queue: "files", Prefix: "a"},
 		"event":    {Name: "event", Transfer: eventlog.TransferNone, Queue: "event"},
 	}}
@@ -241,10 +241,10 @@ func TestKeysAreInOrderOfBytes(t *testing.T) {
 	}
 }
 
-// A create of what an earlier life of the source has told of is of another thing;
-// in the same life it is of one that a look has found before. A new row has no
+// A create of what an earlier timeline of the source has told of is of another resource;
+// in the same timeline it is of one that a look has found before. A new row has no
 // incarnation behind it.
-func TestACreateOfALaterLifeIsOfAnotherThing(t *testing.T) {
+func TestACreateOfALaterTimelineIsOfAnotherResource(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.apply(t, event(1, eventlog.Created, "created", `{}`), event(2, eventlog.Created, "updated", `{}`),
@@ -255,9 +255,9 @@ func TestACreateOfALaterLifeIsOfAnotherThing(t *testing.T) {
 		event(5, eventlog.Created, "gone", `{}`), event(6, eventlog.Created, "new", `{}`),
 	}
 	for range 2 {
-		b.applyBatch(t, eventlog.Batch{Life: eventlog.Life{Ordinal: 2}, Tick: 1, Events: again})
+		b.applyBatch(t, eventlog.Batch{Timeline: eventlog.Timeline{Ordinal: 2}, Tick: 1, Events: again})
 		for key, want := range map[string]int64{"created": 2, "updated": 1, "both": 2, "gone": 2, "new": 1} {
-			if got := b.row(t, key); got.Incarnation != want || got.Life != 2 || got.Deleted {
+			if got := b.row(t, key); got.Incarnation != want || got.Timeline != 2 || got.Deleted {
 				t.Errorf("%s: %+v, want incarnation %d", key, got, want)
 			}
 		}

@@ -17,10 +17,10 @@ import (
 var verifyText string
 
 // verifySQL has the statements of verify.sql.
-var verifySQL = queries.Parse[struct{ Look, Done, Repair, One, Page string }]("registry/verify", verifyText)
+var verifySQL = queries.Parse[struct{ State, Done, Repair, One, Page string }]("registry/verify", verifyText)
 
 // ErrNotInPlace says that a version is not in place, so that there is nothing
-// to verify: it is still to be copied, or the thing was removed.
+// to verify: it is still to be copied, or the resource was removed.
 var ErrNotInPlace = errors.New("not in place")
 
 // AnyVersion is a token's version that stands for the row's present one.
@@ -45,14 +45,14 @@ type InPlace struct {
 func (r *Registry) InPlace(ctx context.Context, t Token) (InPlace, error) {
 	var p InPlace
 	var synced bool
-	err := r.cfg.Pool.QueryRow(ctx, verifySQL.Look, t.Kind, t.ResourceID, t.Version).
+	err := r.cfg.Pool.QueryRow(ctx, verifySQL.State, t.Kind, t.ResourceID, t.Version).
 		Scan(&p.Version, &p.Payload, &p.Checksum, &p.Removed, &synced, &p.VerifiedAt, &p.Now,
 			&p.Of.Name, &p.Of.Transfer, &p.Of.Queue, &p.Of.Prefix, &p.Of.SourcePrefix)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return p, ErrSuperseded
 	case err != nil:
-		return p, fmt.Errorf("look at %s %q: %w", t.Kind, t.ResourceID, err)
+		return p, fmt.Errorf("read %s %q: %w", t.Kind, t.ResourceID, err)
 	case !synced:
 		return p, ErrNotInPlace
 	}
@@ -75,7 +75,7 @@ func (r *Registry) Verified(ctx context.Context, t Token, began time.Time) error
 
 // Repair asks for a new version of what is not as it should be, and returns it.
 // fresh says that an update would not mend it: the copy uses nothing of what is in
-// place, as for another incarnation of the thing. [ErrSuperseded] says that the token
+// place, as for another incarnation of the resource. [ErrSuperseded] says that the token
 // is not the row's any more: nothing was written.
 func (r *Registry) Repair(ctx context.Context, t Token, fresh bool) (version int64, err error) {
 	err = pgx.BeginFunc(ctx, r.cfg.Pool, func(tx pgx.Tx) error {

@@ -1,4 +1,4 @@
--- name: Look
+-- name: State
 -- What a verification of the token ($1 to $3: kind, key, version; 0: whichever
 -- it is) needs. No row: something else is wanted by now. Without a checksum there
 -- is nothing to compare with but the source. The place is that of the row's version:

@@ -21,7 +21,7 @@ func (c checks) InsertChecks(ctx context.Context, tx pgx.Tx, tokens []Token) err
 	return c.Insert(ctx, tx, jobs, false)
 }
 
-// synced makes a thing whose first version is in place.
+// synced makes a resource whose first version is in place.
 func (b *testBundle) synced(t *testing.T, r *Registry, id int64, key string) Token {
 	t.Helper()
 	token := b.create(t, id, key)

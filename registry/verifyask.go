@@ -29,7 +29,7 @@ type VerifyOptions struct {
 	DryRun    bool            // count, and ask for nothing
 }
 
-// VerifyOne asks for one thing to be compared with what it should be, and
+// VerifyOne asks for one resource to be compared with what it should be, and
 // returns the version that will be. [ErrNoRow] or [ErrNotInPlace] say why not.
 func VerifyOne(ctx context.Context, pool *pgxpool.Pool, checks Checks, kind, resourceID string) (version int64, err error) {
 	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
@@ -51,7 +51,7 @@ func VerifyOne(ctx context.Context, pool *pgxpool.Pool, checks Checks, kind, res
 	return version, nil
 }
 
-// VerifyKind asks for all things of a kind that are in place, page by page in
+// VerifyKind asks for all resources of a kind that are in place, page by page in
 // key order, and returns how many. Asked twice they are read twice, which is
 // harmless.
 func VerifyKind(ctx context.Context, pool *pgxpool.Pool, checks Checks, kind string, opts VerifyOptions) (asked int, err error) {

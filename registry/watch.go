@@ -30,7 +30,7 @@ type held struct {
 }
 
 // watchClaims cancels work that is for nothing: single claims that were taken
-// over, and things that were deleted or replaced. That only saves work, and lets
+// over, and resources that were deleted or replaced. That only saves work, and lets
 // the removal begin soon: neither could be written. A run that an operator has
 // cancelled hears of it here when River's notice has not reached this process: a
 // notice is lost while nobody listens, as after a failover, and River itself asks
@@ -38,7 +38,7 @@ type held struct {
 func (p *Process) watchClaims(ctx context.Context) error {
 	for page := range slices.Chunk(p.longHeld(), watchPage) {
 		if err := p.watchPage(ctx, page); err != nil {
-			return fmt.Errorf("look at held claims: %w", err)
+			return fmt.Errorf("read held claims: %w", err)
 		}
 	}
 	return nil

@@ -56,7 +56,7 @@ redis_major() {
 # at_least is true for a number that is there and not below another.
 at_least() { [ -n "$1" ] && [ "$1" -ge "$2" ]; }
 
-# look sets packages to what Debian calls the missing things, and missing to what
+# look sets packages to what Debian calls the missing resources, and missing to what
 # people call them.
 look() {
 	missing='' packages=''

@@ -50,9 +50,9 @@ type placedFile struct {
 	bytes int64
 }
 
-func (f *placedFile) size() int64                   { return f.bytes }
-func (f *placedFile) attributes() attributes        { return attributes{} }
-func (f *placedFile) settled(context.Context) error { return nil }
+func (f *placedFile) size() int64                     { return f.bytes }
+func (f *placedFile) attributes() attributes          { return attributes{} }
+func (f *placedFile) unchanged(context.Context) error { return nil }
 
 // linkPlace gives what is in place a name in the staging; nil if it cannot be
 // had, or is not as a run of ours would have made it. Begin has fenced everybody

@@ -64,7 +64,7 @@ func (a attributes) give(dir, file *os.File, name string) error {
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
-		return fmt.Errorf("look at %s: %w", file.Name(), err)
+		return fmt.Errorf("read %s: %w", file.Name(), err)
 	}
 	if err := unix.Fchmod(int(file.Fd()), a.modeFor(st.Gid)); err != nil {
 		return fmt.Errorf("set the mode of %s: %w", file.Name(), err)

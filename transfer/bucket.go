@@ -100,7 +100,7 @@ func (b *bucket) put(ctx context.Context, key string) error {
 func (b *bucket) has(ctx context.Context, key string) (bool, error) {
 	there, err := b.Exists(ctx, key)
 	if err != nil {
-		return false, fmt.Errorf("look at %s in the bucket: %w", key, err)
+		return false, fmt.Errorf("read %s in the bucket: %w", key, err)
 	}
 	return there, nil
 }

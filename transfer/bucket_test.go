@@ -62,7 +62,7 @@ func TestBucketPublishAndRemove(t *testing.T) {
 		t.Run("prefix="+prefix, func(t *testing.T) {
 			t.Parallel()
 			b := setupBucket(t, prefix)
-			if !b.Weak() {
+			if !b.Unfenced() {
 				t.Error("a bucket passes for a target that can be fenced")
 			}
 			want := map[string]string{}
@@ -204,7 +204,7 @@ func TestAnUnansweredWriteLeavesItsMark(t *testing.T) {
 			b := setupBucket(t, "")
 			run := b.copied(t, "x", "old")
 			if run.Contested() {
-				t.Error("a first run is disputed")
+				t.Error("a first run is contested")
 			}
 			b.server.Put("x", "what was there")
 			held := b.server.HoldNext("x")

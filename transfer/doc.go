@@ -1,4 +1,4 @@
-// Package transfer moves the bytes of one thing, a file or a git repository,
+// Package transfer moves the bytes of one resource, a file or a git repository,
 // from a source to the same path below a target folder. It knows nothing of
 // versions, rows or databases: whoever calls it decides what may be published,
 // and transfer makes sure that a caller who is no longer entitled to publish
@@ -31,7 +31,7 @@
 // leases, or row locks.
 //
 // A bucket as the target of files keeps less: what its server was told before may
-// still be carried out. See [Files.Weak], and DESIGN.md.
+// still be carried out. See [Files.Unfenced], and DESIGN.md.
 //
 // # Failures
 //
@@ -39,7 +39,7 @@
 // in between, and at most a staging folder, which the next Begin of that place or
 // [Files.Sweep] and [Repositories.Sweep] remove. A repository that is updated in
 // place is the one exception: git applies a ref transaction ref by ref, so a
-// power cut can leave some refs new and some old; the next run settles them.
+// power cut can leave some refs new and some old; the next run completes them.
 //
 // DESIGN.md has the steps with what is true after each of them, the meanings of
 // ENOENT, and what was rejected.

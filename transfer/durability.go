@@ -70,9 +70,9 @@ func syncFolder(dir *os.File, components []string) error {
 	return errors.Join(current.Sync(), current.Close())
 }
 
-// settle makes what a fetch has brought durable, packs by git and their folder
+// persist makes what a fetch has brought durable, packs by git and their folder
 // by us, and returns the size of all objects in bytes.
-func (m *mirror) settle(ctx context.Context) (int64, error) {
+func (m *mirror) persist(ctx context.Context) (int64, error) {
 	for _, folder := range []string{"objects/pack", "objects"} {
 		if err := syncFolder(m.dir, strings.Split(folder, "/")); err != nil {
 			return 0, err

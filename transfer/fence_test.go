@@ -90,7 +90,7 @@ func TestFrozenFileRemoval(t *testing.T) {
 				Source: b.source, Target: b.target, Unfenced: twin.unfenced, Removal: true,
 				Place: Place{Key: "a/k", Claim: claim()}, At: pointBeforeRemove,
 			})
-			write(t, b.source, "a/k", "the recreated thing")
+			write(t, b.source, "a/k", "the recreated resource")
 			_, err = b.sync(t, "a/k", "")
 			must(t, err)
 			said := late.thaw(t)
@@ -101,7 +101,7 @@ func TestFrozenFileRemoval(t *testing.T) {
 			if said != "fenced" {
 				t.Fatalf("late process says %q", said)
 			}
-			wantContent(t, b.target, "a/k", "the recreated thing")
+			wantContent(t, b.target, "a/k", "the recreated resource")
 			wantNoStaging(t, b.target)
 		})
 	}
@@ -258,9 +258,9 @@ func TestFrozenRepositoryRemoval(t *testing.T) {
 	}
 }
 
-// A ref update of the first life, frozen while the thing is deleted and made
+// A ref update of the first incarnation, frozen while the resource is deleted and made
 // again under the same path.
-func TestFrozenRefUpdateOfAnEarlierLife(t *testing.T) {
+func TestFrozenRefUpdateOfAnEarlierTimeline(t *testing.T) {
 	t.Parallel()
 	b := setupRepositories(t)
 	dir := b.newSource(t, "r.git")
@@ -281,7 +281,7 @@ func TestFrozenRefUpdateOfAnEarlierLife(t *testing.T) {
 	b.wantSame(t, "r.git")
 }
 
-// Killed between each pair of durable steps: the next run puts things right
+// Killed between each pair of durable steps: the next run puts resources right
 // and leaves nothing behind.
 func TestKilledFileRun(t *testing.T) {
 	t.Parallel()

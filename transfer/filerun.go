@@ -108,7 +108,7 @@ func (r *fileRun) create() (*os.File, error) {
 // sum that the event names are right, whatever happened to the source since.
 func compare(ctx context.Context, want expectation, in object, sum []byte) error {
 	if want.sha256 == nil {
-		return in.settled(ctx)
+		return in.unchanged(ctx)
 	}
 	if !bytes.Equal(want.sha256, sum) {
 		return fmt.Errorf("%w: SHA-256 is %x there, %x expected", ErrChanged, sum, want.sha256)
@@ -206,7 +206,7 @@ func (t *tree) mirrorAbove(rel string) (string, error) {
 			continue
 		}
 		if err != nil {
-			return "", fmt.Errorf("look for a mirror: %w", err)
+			return "", fmt.Errorf("find a mirror: %w", err)
 		}
 		if is, err := isMirror(t.root, above); is || err != nil {
 			return t.name + "/" + above, err
@@ -216,7 +216,7 @@ func (t *tree) mirrorAbove(rel string) (string, error) {
 }
 
 // prepareFile makes way for a file. A file is replaced by the rename itself. A
-// folder that is empty goes by rmdir. One that is not holds other things of this
+// folder that is empty goes by rmdir. One that is not holds other resources of this
 // target (key "a/b", while we are "a"), and is not ours to take away: what is below
 // it goes when its own removal is done. RENAME_EXCHANGE would take it along, and
 // whatever is renamed into it meanwhile.
@@ -224,7 +224,7 @@ func prepareFile(parent *os.File, base string) (uint, error) {
 	kind, err := leafKind(int(parent.Fd()), base)
 	switch {
 	case err != nil:
-		return 0, fmt.Errorf("look at the place: %w", err)
+		return 0, fmt.Errorf("read the place: %w", err)
 	case kind == kindLink || kind == kindOther:
 		return 0, kind.inTheWay(parent.Name() + "/" + base)
 	case kind == kindDir:
@@ -250,11 +250,11 @@ func (r *fileRun) isFile(parent *os.File, base string) (bool, error) {
 	return isFile(parent, base)
 }
 
-// isFile is false for a folder, too: it is one of other things.
+// isFile is false for a folder, too: it is one of other resources.
 func isFile(parent *os.File, base string) (bool, error) {
 	kind, err := leafKind(int(parent.Fd()), base)
 	if err != nil {
-		return false, fmt.Errorf("look at the place: %w", err)
+		return false, fmt.Errorf("read the place: %w", err)
 	}
 	if kind == kindLink || kind == kindOther {
 		return false, kind.inTheWay(parent.Name() + "/" + base)

@@ -184,9 +184,9 @@ func (f *Files) begin(ctx context.Context, path, from string, place Place) (Run,
 	return &fileRun{files: f, path: path, from: from, stage: stage, mayAdopt: place.Adopt, limit: limit(place.MaxSize)}, nil
 }
 
-// Weak tells whether the target is a bucket: a write of an earlier run that was
+// Unfenced tells whether the target is a bucket: a write of an earlier run that was
 // on its way when Begin returned may still reach the place. See DESIGN.md.
-func (f *Files) Weak() bool { return f.bucket != nil }
+func (f *Files) Unfenced() bool { return f.bucket != nil }
 
 // beginStage makes the own staging and then deletes that of others, in this
 // order: the own folder keeps the shared one from being removed.

@@ -329,12 +329,12 @@ func TestFileFolderInPlace(t *testing.T) {
 	wantContent(t, b.target, "a", "file")
 
 	must(t, b.remove(t, "a"))
-	write(t, b.target, "a/b", "another thing's")
+	write(t, b.target, "a/b", "another resource's")
 	_, err = b.sync(t, "a", "")
 	wantError(t, err, ErrOccupied)
-	wantContent(t, b.target, "a/b", "another thing's")
+	wantContent(t, b.target, "a/b", "another resource's")
 	must(t, b.remove(t, "a")) // the file "a" is not there
-	wantContent(t, b.target, "a/b", "another thing's")
+	wantContent(t, b.target, "a/b", "another resource's")
 	must(t, b.remove(t, "a/b"))
 	_, err = b.sync(t, "a", "")
 	must(t, err)
@@ -346,14 +346,14 @@ func TestFileInPlaceOfFolder(t *testing.T) {
 	t.Parallel()
 	b := setupFiles(t)
 	write(t, b.source, "a/b/c", "file")
-	write(t, b.target, "a", "another thing's")
+	write(t, b.target, "a", "another resource's")
 	_, err := b.sync(t, "a/b/c", "")
 	wantError(t, err, ErrOccupied)
 	if !strings.Contains(err.Error(), b.target+"/a is a file") {
 		t.Fatalf("%v does not say where", err)
 	}
 	must(t, b.remove(t, "a/b/c"))
-	wantContent(t, b.target, "a", "another thing's")
+	wantContent(t, b.target, "a", "another resource's")
 	wantNoStaging(t, b.target)
 }
 

@@ -49,8 +49,8 @@ func (f *follower) follow(ctx context.Context) error {
 	}
 	f.want, f.scratch, f.shown = maps.Clone(f.have), refs{}, map[string]bool{}
 	for round := range rounds {
-		settled, err := f.round(ctx, round)
-		if settled || err != nil {
+		done, err := f.round(ctx, round)
+		if done || err != nil {
 			return err
 		}
 	}

@@ -116,14 +116,6 @@ func (s *childSpec) hook(point string) {
 	s.once.Do(func() { child.SignalSelf(syscall.Signal(s.Signal)) })
 }
 
-// awaitExec returns when no process that another test starts is between fork and
-// exec: until then it has a copy of each descriptor, of those too that are closed
-// here meanwhile. Files stay open for writing by that, and locks stay taken.
-func awaitExec() {
-	syscall.ForkLock.Lock()   // whoever forks has it until exec
-	syscall.ForkLock.Unlock() //nolint:gocritic,staticcheck // having had it is all
-}
-
 // process is a child that runs a childSpec.
 type process struct {
 	*child.Process

@@ -173,7 +173,10 @@ func TestRepositoryLeavesAHeldMirror(t *testing.T) {
 		t.Fatal("the mirror was used although a process holds on to it")
 	}
 	must(t, holder.Close())
-	awaitExec()
+	again, err := os.Open(filepath.Join(place, guardName))
+	must(t, err)
+	awaitRelease(t, func() error { return unix.Flock(int(again.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
+	must(t, again.Close())
 	before = inode(t, place)
 	b.mustSync(t, "r.git")
 	if inode(t, place) != before {

@@ -61,7 +61,7 @@ func (r *root) apart(other *root) error {
 func disjoint(a, b *tree) error {
 	inside, err := overlap(a, b)
 	if err != nil {
-		return fmt.Errorf("look whether %s and %s overlap: %w", a.name, b.name, err)
+		return fmt.Errorf("check whether %s and %s overlap: %w", a.name, b.name, err)
 	}
 	if inside {
 		return fmt.Errorf("%s and %s are one folder, or lie inside each other; use separate folders", a.name, b.name)

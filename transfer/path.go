@@ -14,7 +14,7 @@ const (
 	maxPath      = 1024
 	maxComponent = 255
 
-	// stagingRoot is the folder of the target that no thing may live in.
+	// stagingRoot is the folder of the target that no resource may live in.
 	stagingRoot = ".casq"
 )
 

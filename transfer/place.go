@@ -28,7 +28,7 @@ func (s *stage) putInPlace(ctx context.Context, name string, prepare prepareFunc
 type prepareFunc func(parent *os.File, base string) (flags uint, err error)
 
 // tryPutInPlace answers true if a folder on the way was removed, or put in
-// place, by another thing's run meanwhile.
+// place, by another resource's run meanwhile.
 func (s *stage) tryPutInPlace(
 	ctx context.Context, name string, prepare prepareFunc, hook func(string),
 ) (again bool, err error) {
@@ -84,7 +84,7 @@ func (s *stage) stillStaged(name string) (bool, error) {
 }
 
 // takeAway renames the place into the own staging, as name. mine is asked
-// whether what stands there is the thing, and not a folder of other things: only
+// whether what stands there is the resource, and not a folder of other resources: only
 // a run on this very key can turn one into the other between the question and
 // the rename, and that run would have fenced us.
 func (s *stage) takeAway(ctx context.Context, name string, mine mineFunc, hook func(string)) error {

@@ -34,7 +34,7 @@ func (r *repositoryRun) update(ctx context.Context, remote *remote) (Result, err
 			return Result{}, err
 		}
 	}
-	size, err := r.place.settle(ctx)
+	size, err := r.place.persist(ctx)
 	if err != nil {
 		return Result{}, err
 	}

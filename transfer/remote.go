@@ -213,8 +213,8 @@ func (r *remote) close() {
 	}
 }
 
-// settled returns ErrChanged if another folder has the source's name by now.
-func (r *remote) settled() error {
+// unchanged returns ErrChanged if another folder has the source's name by now.
+func (r *remote) unchanged() error {
 	if r.tree == nil {
 		return nil
 	}

@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -219,4 +220,17 @@ func wait(t *testing.T, condition func() bool) {
 		}
 	}
 	t.Fatal("waited for 10 s in vain")
+}
+
+// awaitRelease returns when what a closed descriptor kept busy is free. A process
+// that another test starts has a copy of each descriptor until its exec has closed
+// them, which is a moment after the fork has returned here.
+func awaitRelease(t *testing.T, try func() error) {
+	t.Helper()
+	var err error
+	wait(t, func() bool {
+		err = try()
+		return !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.EWOULDBLOCK)
+	})
+	must(t, err)
 }

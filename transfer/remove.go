@@ -88,7 +88,7 @@ func removeEmpty(parent *os.File, name string) error {
 			return err
 		}
 		if kind != kindDir && kind != kindAbsent {
-			return fmt.Errorf("%w: %s is a folder that holds %s; things below it have to be removed first",
+			return fmt.Errorf("%w: %s is a folder that holds %s; resources below it have to be removed first",
 				ErrOccupied, dir.Name(), entry)
 		}
 		if err := removeEmpty(dir, entry); err != nil && !errors.Is(err, unix.ENOENT) {

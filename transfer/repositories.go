@@ -244,7 +244,7 @@ func (r *Repositories) sweepRefs(ctx context.Context, tree *tree, path, claim st
 }
 
 // isRepository is true for a folder that is a bare repository, or what is left
-// of one, and false for one that holds other things.
+// of one, and false for one that holds other resources.
 func isRepository(dir *os.File) (bool, error) {
 	kinds := map[string]kind{}
 	for _, name := range []string{"HEAD", "config", "packed-refs", "objects", "refs"} {

@@ -83,7 +83,7 @@ func (r *repositoryRun) copy(ctx context.Context, payload json.RawMessage) (Resu
 	if err != nil {
 		return Result{}, err
 	}
-	return result, remote.settled()
+	return result, remote.unchanged()
 }
 
 func (r *repositoryRun) copyFrom(ctx context.Context, remote *remote) (Result, error) {
@@ -153,7 +153,7 @@ func (r *repositoryRun) Remove(ctx context.Context) error {
 	return nil
 }
 
-// isRepositoryAt is false for a file and for a folder of other things: the
+// isRepositoryAt is false for a file and for a folder of other resources: the
 // repository is not there, then.
 func isRepositoryAt(parent *os.File, base string) (bool, error) {
 	kind, err := leafKind(int(parent.Fd()), base)

@@ -143,7 +143,7 @@ func (t *tree) here() error {
 func (t *tree) named() (bool, error) {
 	var st unix.Stat_t
 	if err := eintr(func() error { return unix.Stat(t.name, &st) }); err != nil {
-		return false, fmt.Errorf("%w: look at %s: %w", ErrElsewhere, t.name, err)
+		return false, fmt.Errorf("%w: read %s: %w", ErrElsewhere, t.name, err)
 	}
 	return st.Dev == t.dev && st.Ino == t.ino, nil
 }

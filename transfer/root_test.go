@@ -231,9 +231,9 @@ func TestRepositoriesInReplacedFolders(t *testing.T) {
 
 	remote, err := b.Repositories.source.remote("r.git")
 	must(t, err)
-	must(t, remote.settled())
+	must(t, remote.unchanged())
 	swap(t, b.source, false)
-	wantError(t, remote.settled(), ErrChanged)
+	wantError(t, remote.unchanged(), ErrChanged)
 	remote.close()
 	_, err = b.sync(t, b.place("r.git"))
 	wantError(t, err, ErrMissing)

@@ -27,8 +27,8 @@ type object interface {
 	// size is what the source said before the first read.
 	size() int64
 	attributes() attributes
-	// settled returns ErrChanged if the source no longer has what was opened.
-	settled(ctx context.Context) error
+	// unchanged returns ErrChanged if the source no longer has what was opened.
+	unchanged(ctx context.Context) error
 }
 
 // folderSource reads plain files. Not through fileblob, which escapes the names
@@ -120,18 +120,18 @@ func (o *fileObject) Close() error {
 func (o *fileObject) stat(file *os.File) (unix.Stat_t, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
-		return st, fmt.Errorf("look at %s: %w", file.Name(), err)
+		return st, fmt.Errorf("read %s: %w", file.Name(), err)
 	}
 	return st, nil
 }
 
-// settled looks twice: at the file that was read, for a write into it, and at
+// unchanged looks twice: at the file that was read, for a write into it, and at
 // its path, for another file put there, or another folder put in the source's
 // place. The change time catches a writer that
 // sets the modification time back. A write within the clock's tick (4 ms
 // before Linux 6.13) of the first look can escape; a sha256 in the payload
 // catches that too.
-func (o *fileObject) settled(context.Context) error {
+func (o *fileObject) unchanged(context.Context) error {
 	after, err := o.stat(o.File)
 	if err != nil {
 		return err
@@ -195,7 +195,7 @@ type bucketObject struct {
 func (o *bucketObject) size() int64            { return o.before.Size }
 func (o *bucketObject) attributes() attributes { return bucketAttributes }
 
-func (o *bucketObject) settled(ctx context.Context) error {
+func (o *bucketObject) unchanged(ctx context.Context) error {
 	after, err := o.bucket.Attributes(ctx, o.path)
 	if gcerrors.Code(err) == gcerrors.NotFound {
 		return fmt.Errorf("%w: %s vanished while it was read", ErrChanged, o.path)

@@ -59,7 +59,7 @@ func inspectPart(ctx context.Context, folder *os.File, name string, want kind, n
 	kind, err := leafKind(int(folder.Fd()), name)
 	switch {
 	case err != nil:
-		return fmt.Errorf("look at %s: %w", at, err)
+		return fmt.Errorf("read %s: %w", at, err)
 	case kind == kindAbsent && needed:
 		return fmt.Errorf("%w: %s is not a git repository (no %s)", ErrMissing, folder.Name(), name)
 	case kind == kindAbsent:

@@ -43,7 +43,7 @@ func (h *holes) skip(ctx context.Context, offset int64, sum hash.Hash) (int64, e
 		return 0, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("look for holes at the source: %w", err)
+		return 0, fmt.Errorf("find holes at the source: %w", err)
 	}
 	data = min(data, h.size)
 	if err := h.nextData(data); err != nil || data == offset {
@@ -68,14 +68,14 @@ func (h *holes) nextData(data int64) error {
 	if data < h.size {
 		end, err := h.in.Seek(data, unix.SEEK_HOLE)
 		if err != nil && !errors.Is(err, unix.ENXIO) {
-			return fmt.Errorf("look for holes at the source: %w", err)
+			return fmt.Errorf("find holes at the source: %w", err)
 		}
 		if err == nil {
 			h.dataEnd = end
 		}
 	}
 	if _, err := h.in.Seek(data, io.SeekStart); err != nil {
-		return fmt.Errorf("look for holes at the source: %w", err)
+		return fmt.Errorf("find holes at the source: %w", err)
 	}
 	return nil
 }

@@ -154,7 +154,7 @@ func (s *stage) check() error {
 	}
 	var own unix.Stat_t
 	if err := unix.Fstat(int(s.dir.Fd()), &own); err != nil {
-		return fmt.Errorf("look at own staging: %w", err)
+		return fmt.Errorf("read own staging: %w", err)
 	}
 	if own.Ino != now.Ino || own.Dev != now.Dev {
 		return s.fenced(unix.ENOENT)

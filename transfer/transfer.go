@@ -11,11 +11,11 @@ type Place struct {
 	// Prefix is the kind's folder below the target, SourcePrefix that below the
 	// source; "" is the top.
 	Prefix, SourcePrefix string
-	// Key is the thing's path inside either.
+	// Key is the resource's path inside either.
 	Key string
 	// Claim is the random id (a UUID in its usual lower-case form) of the run.
 	Claim string
-	// Fresh says that nothing of what is in place is used: it belongs to a thing
+	// Fresh says that nothing of what is in place is used: it belongs to a resource
 	// that was deleted, or is damaged. A file is always copied anew; a repository is
 	// cloned and exchanged.
 	Fresh bool
@@ -42,13 +42,13 @@ type Result struct {
 // Run is what one claim does to one place: either Copy and then Publish, or
 // Remove; Close in any case. A Run is not safe for concurrent use.
 type Run interface {
-	// Copy copies the thing to the claim's own staging. It may take hours, it
+	// Copy copies the resource to the claim's own staging. It may take hours, it
 	// ends soon after ctx does, and it may be called again after an error.
 	Copy(ctx context.Context, payload json.RawMessage) (Result, error)
 	// Publish puts what was copied in place and makes it durable. Called again
 	// after it has succeeded it does nothing.
 	Publish(ctx context.Context) error
-	// Remove takes the thing away from its place and makes that durable. A thing
+	// Remove takes the resource away from its place and makes that durable. A resource
 	// that is not there is removed.
 	Remove(ctx context.Context) error
 	// Close deletes the claim's staging. It is called after the end of the
@@ -63,7 +63,7 @@ var (
 	// older claim, which came late to its Begin: who still has the claim after this
 	// error gives it back and tries again.
 	ErrFenced = errors.New("another run took over this place")
-	// ErrMissing says that the source does not have the thing.
+	// ErrMissing says that the source does not have the resource.
 	ErrMissing = errors.New("not found at the source")
 	// ErrChanged says that the source has something else than the payload says,
 	// or that it changed while it was read.
@@ -79,16 +79,16 @@ var (
 	// ErrBadPayload says that the payload is not what this transfer needs.
 	// Permanent.
 	ErrBadPayload = errors.New("unacceptable payload")
-	// ErrTooLarge says that the thing is larger than it may be. Permanent.
+	// ErrTooLarge says that the resource is larger than it may be. Permanent.
 	ErrTooLarge = errors.New("too large")
 	// ErrUnsafe says that a symbolic link, or something that is neither file nor
 	// folder, stands in the way, in the target or in a source folder; the
 	// message says where. Nothing was written through it.
 	ErrUnsafe = errors.New("unsafe path")
-	// ErrOccupied says that another thing stands in the way: a file where a
+	// ErrOccupied says that another resource stands in the way: a file where a
 	// folder is needed, a folder that is not empty where a file is needed, a
-	// repository inside a repository. It goes away when that thing is removed.
-	ErrOccupied = errors.New("place is occupied by another thing")
+	// repository inside a repository. It goes away when that resource is removed.
+	ErrOccupied = errors.New("place is occupied by another resource")
 )
 
 // Points at which Config.TestHook is called.

@@ -16,7 +16,7 @@ import (
 // that has one, and with checksum, which is the [Result]'s of the copy or "". If
 // neither is known it is compared with the source's bytes. It returns nil,
 // [ErrMismatch], [ErrMissing] if it had to read the source and that lacks the
-// thing, or why it could not tell. It writes nothing and needs no claim: whoever
+// resource, or why it could not tell. It writes nothing and needs no claim: whoever
 // asks has to look whether the answer still matters.
 func (f *Files) Verify(ctx context.Context, place Place, payload json.RawMessage, checksum string) error {
 	path, from, err := place.unclaimed()
@@ -110,7 +110,7 @@ func (f *Files) sumInPlace(ctx context.Context, path string) ([]byte, error) {
 	defer in.Close()
 	info, err := in.Stat()
 	if err != nil {
-		return nil, fmt.Errorf("look at the place: %w", err)
+		return nil, fmt.Errorf("read the place: %w", err)
 	}
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%w: %s is not a regular file", ErrMismatch, in.Name())

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Placed is a thing that is in place in the target.
+// Placed is a resource that is in place in the target.
 type Placed struct {
 	Key string // below the prefix
 	// Changed is when it was put there last, by the clock of the machine or
@@ -59,18 +59,18 @@ func (r *root) walk(ctx context.Context, prefix string, w *walk) error {
 	return tree.here()
 }
 
-// walk goes through folders depth first. In a folder things are ordered by their
-// name, and folders of things by their name and a slash: that is the order of the
+// walk goes through folders depth first. In a folder resources are ordered by their
+// name, and folders of resources by their name and a slash: that is the order of the
 // keys.
 type walk struct {
 	tree  *tree
 	after string
 	most  int
 	each  func(Placed) error
-	// sort says what an entry of a folder is: its name for a thing, with a slash
-	// for a folder of things, "" for what is neither.
+	// sort says what an entry of a folder is: its name for a resource, with a slash
+	// for a folder of resources, "" for what is neither.
 	sort  func(dir *os.File, entry os.DirEntry) (string, error)
-	parts []string // what shows that a thing has changed
+	parts []string // what shows that a resource has changed
 }
 
 func (w *walk) run(ctx context.Context, prefix string) error {
@@ -159,7 +159,7 @@ func (w *walk) name(dir *os.File, at string, entry os.DirEntry) (string, error) 
 func (w *walk) entry(ctx context.Context, dir *os.File, at, name string) error {
 	folder, isFolder := strings.CutSuffix(name, "/")
 	if !isFolder {
-		return w.thing(dir, at, name)
+		return w.resource(dir, at, name)
 	}
 	child, err := openChild(dir, folder)
 	if gone(err) || err == nil && !w.tree.sameDevice(int(child.Fd())) {
@@ -175,8 +175,8 @@ func (w *walk) entry(ctx context.Context, dir *os.File, at, name string) error {
 	return w.folder(ctx, child, at+name)
 }
 
-// thing names one that is still there.
-func (w *walk) thing(dir *os.File, at, name string) error {
+// resource names one that is still there.
+func (w *walk) resource(dir *os.File, at, name string) error {
 	if at+name <= w.after {
 		return nil
 	}

@@ -26,7 +26,7 @@ func answer(cmd *cobra.Command, v any, text string) error {
 	return out.Encode(v)
 }
 
-// plural is a number of things.
+// plural is a number with its noun.
 func plural(n int64, one, many string) string {
 	if n == 1 {
 		return "1 " + one

@@ -22,7 +22,7 @@ func backfillCommand() *cobra.Command {
 		Short: "Log the rows that were there before their table was tracked",
 		Long: `Backfill appends an event for each row of a kind's tracked table, page by page in
 the order of the keys, while the table is in use. Run it at the database that has
-the table. Running it again is harmless: it costs a needless copy of each thing.`,
+the table. Running it again is harmless: it costs a needless copy of each resource.`,
 		Example: `  enqueue backfill --kind artifact
   enqueue backfill --kind artifact --after builds/42/out.zip     # go on`,
 		Args: cobra.NoArgs,

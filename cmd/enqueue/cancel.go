@@ -19,11 +19,11 @@ func cancelCommand() *cobra.Command {
 	var p patience
 	cmd := &cobra.Command{
 		Use:   "cancel --kind KIND --key KEY",
-		Short: "Stop the copy of a thing, and what waits for it",
-		Long: `Cancel gives up the version of a thing that is asked for: its jobs are ended, a
-running copy is told to stop, and the thing's status is failed, "cancelled by an
+		Short: "Stop the copy of a resource, and what waits for it",
+		Long: `Cancel gives up the version of a resource that is asked for: its jobs are ended, a
+running copy is told to stop, and the resource's status is failed, "cancelled by an
 operator". What is in place stays there. enqueue resync starts it again, and so
-does the thing's next event.
+does the resource's next event.
 
 The process that runs the copy hears of it at once as a rule. A copy that is
 being put in place at that moment, or whose process does not hear of it, still
@@ -33,7 +33,7 @@ is, and then the status says so.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if kind == "" || key == "" {
-				return cli.Usage(cmd, "--kind and --key are required: the thing")
+				return cli.Usage(cmd, "--kind and --key are required: the resource")
 			}
 			if err := p.check(cmd); err != nil {
 				return err
@@ -46,8 +46,8 @@ is, and then the status says so.`,
 			})
 		},
 	}
-	cmd.Flags().StringVar(&kind, "kind", "", "the kind of the thing")
-	cmd.Flags().StringVar(&key, "key", "", "the thing")
+	cmd.Flags().StringVar(&kind, "kind", "", "the kind of the resource")
+	cmd.Flags().StringVar(&key, "key", "", "the resource")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what is under way, and change nothing")
 	p.add(cmd, "return when the running copy has stopped")
 	addJSON(cmd)
@@ -87,7 +87,7 @@ func (h *home) cancel(ctx context.Context, cmd *cobra.Command, kind, key string,
 	return answer(cmd, c, c.text())
 }
 
-// readStatus returns a thing's status, and whether a run has it.
+// readStatus returns a resource's status, and whether a run has it.
 func (h *home) readStatus(ctx context.Context, kind, key string) (status string, running bool, err error) {
 	err = h.QueryRow(ctx, `SELECT status, claim_process IS NOT NULL FROM casq.registry_status
 		WHERE kind = $1 AND resource_id = $2`, kind, key).Scan(&status, &running)
@@ -97,7 +97,7 @@ func (h *home) readStatus(ctx context.Context, kind, key string) (status string,
 	return status, running, nil
 }
 
-// awaitStop returns a thing's status once no run has it. Which worker's run it
+// awaitStop returns a resource's status once no run has it. Which worker's run it
 // is waits for no queue.
 func (h *home) awaitStop(ctx context.Context, cmd *cobra.Command, p patience, kind, key string) (string, error) {
 	progress := cli.NewProgress(cmd.ErrOrStderr(), "cancel "+kind, 0)
@@ -120,15 +120,15 @@ func (h *home) awaitStop(ctx context.Context, cmd *cobra.Command, p patience, ki
 }
 
 func (c cancelled) text() string {
-	thing := fmt.Sprintf("%s %q, version %d", c.Kind, c.ResourceID, c.Version)
+	resource := fmt.Sprintf("%s %q, version %d", c.Kind, c.ResourceID, c.Version)
 	if c.InPlace {
-		return fmt.Sprintf("nothing to cancel: %s is %s", thing, c.Status)
+		return fmt.Sprintf("nothing to cancel: %s is %s", resource, c.Status)
 	}
 	verb := "cancelled"
 	if c.DryRun {
 		verb = "would cancel"
 	}
-	text := fmt.Sprintf("%s %s: %s", verb, thing, plural(int64(c.Jobs), "job", "jobs"))
+	text := fmt.Sprintf("%s %s: %s", verb, resource, plural(int64(c.Jobs), "job", "jobs"))
 	if !c.Running {
 		return text + ", no run had it; now " + c.Status
 	}

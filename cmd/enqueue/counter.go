@@ -73,7 +73,7 @@ to a parent, by the table that casq.group_scopes has named.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if k.Kind == "" {
-				return cli.Usage(cmd, "--kind is required: the kind of the things")
+				return cli.Usage(cmd, "--kind is required: the kind of the resources")
 			}
 			if (k.ScopeID == "") == (parent == "") {
 				return cli.Usage(cmd, "want one of --scope and --parent: which counter, or whose total")
@@ -89,7 +89,7 @@ to a parent, by the table that casq.group_scopes has named.`,
 			})
 		},
 	}
-	cmd.Flags().StringVar(&k.Kind, "kind", "", "the kind of the things")
+	cmd.Flags().StringVar(&k.Kind, "kind", "", "the kind of the resources")
 	cmd.Flags().StringVar(&k.ScopeID, "scope", "", "what they are counted under")
 	cmd.Flags().StringVar(&parent, "parent", "", "what the scopes belong to")
 	addJSON(cmd)

@@ -48,7 +48,7 @@ SOURCE_DATABASE_URL as for the worker.
 
 What is here and not in the source is removed. --dry-run counts it. When the source
 lacks more than half of what is here of a kind, the reset is refused: it is probably
-the wrong one. --remove N says that up to N things of each kind may go.`,
+the wrong one. --remove N says that up to N resources of each kind may go.`,
 		Example: `  enqueue cursor reset registry --dry-run
   enqueue cursor reset registry --yes
   enqueue cursor reset registry --yes --remove 1200`,
@@ -64,15 +64,15 @@ the wrong one. --remove N says that up to N things of each kind may go.`,
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "do it")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say where it would go on, and what would be removed, and change nothing")
-	cmd.Flags().Int64Var(&remove, "remove", 0, "allow up to so many things of each kind to be removed")
+	cmd.Flags().Int64Var(&remove, "remove", 0, "allow up to so many resources of each kind to be removed")
 	addJSON(cmd)
 	return cmd
 }
 
 // place is a position as it is shown.
 type place struct {
-	Life int32 `json:"life"`
-	Tick int64 `json:"tick"`
+	Timeline int32 `json:"timeline"`
+	Tick     int64 `json:"tick"`
 }
 
 // startedOver is the answer to enqueue cursor reset.
@@ -113,9 +113,9 @@ func (h *home) resetCursor(ctx context.Context, cmd *cobra.Command, name string,
 	case err != nil && !errors.Is(err, errUnwilling):
 		return err
 	}
-	result.To = place{w.To.Life.Ordinal, w.To.Tick}
+	result.To = place{w.To.Timeline.Ordinal, w.To.Tick}
 	if w.From != (eventlog.Position{}) {
-		result.From = &place{w.From.Life.Ordinal, w.From.Tick}
+		result.From = &place{w.From.Timeline.Ordinal, w.From.Tick}
 	}
 	return answer(cmd, result, result.text())
 }
@@ -137,7 +137,7 @@ func (h *home) startOver(ctx context.Context, source *pgxpool.Pool, consumer fol
 	case r.DryRun:
 		consumer = unwilling{}
 	case worst.Gone() > remove:
-		return eventlog.Rewind{}, fmt.Errorf("%w: of %d things of kind %s here it has %d, the others would be removed; nothing is changed: "+
+		return eventlog.Rewind{}, fmt.Errorf("%w: of %d resources of kind %s here it has %d, the others would be removed; nothing is changed: "+
 			"look at SOURCE_DATABASE_URL, and at --dry-run; if it is right, say --remove %d", errWrongSource, worst.Here, worst.Kind, worst.Common, worst.Gone())
 	}
 	return follow.StartOver(ctx, h.Pool, source, r.Name, consumer)
@@ -165,14 +165,14 @@ func (h *home) unknownCursor(ctx context.Context, name string) error {
 func (s startedOver) text() string {
 	from := "nowhere (it has never run)"
 	if s.From != nil {
-		from = fmt.Sprintf("tick %d of life %d", s.From.Tick, s.From.Life)
+		from = fmt.Sprintf("tick %d of timeline %d", s.From.Tick, s.From.Timeline)
 	}
-	format := "moved cursor %s from %s to tick %d of life %d; everything is compared with the source"
+	format := "moved cursor %s from %s to tick %d of timeline %d; everything is compared with the source"
 	if s.DryRun {
-		format = "would move cursor %s from %s to tick %d of life %d, and compare everything with the source"
+		format = "would move cursor %s from %s to tick %d of timeline %d, and compare everything with the source"
 	}
 	var out strings.Builder
-	fmt.Fprintf(&out, format+"\n", s.Name, from, s.To.Tick, s.To.Life)
+	fmt.Fprintf(&out, format+"\n", s.Name, from, s.To.Tick, s.To.Timeline)
 	table := tabwriter.NewWriter(&out, 0, 8, 2, ' ', 0)
 	if len(s.Kinds) > 0 {
 		fmt.Fprintln(table, "KIND\tHERE\tTHERE\tIN COMMON\tTO BE REMOVED")

@@ -277,7 +277,7 @@ func (h *home) kindState(ctx context.Context, kind string) (live int64, tracked 
 	err = h.QueryRow(ctx, `SELECT (SELECT count(*) FROM casq.registry AS r WHERE r.kind = $1 AND r.deleted_at IS NULL),
 		(SELECT t.name FROM casq.tracked AS t WHERE t.kind = $1)`, kind).Scan(&live, &tracked)
 	if err != nil {
-		return 0, nil, fmt.Errorf("look for what there is of kind %s: %w", kind, err)
+		return 0, nil, fmt.Errorf("find what there is of kind %s: %w", kind, err)
 	}
 	return live, tracked, nil
 }

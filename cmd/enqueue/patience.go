@@ -107,7 +107,7 @@ func (w *waiting) hindrance(ctx context.Context) (string, error) {
 	var silent float64
 	var paused, known []string
 	if err := w.QueryRow(ctx, statusSQL.Hindrance, w.queues).Scan(&alive, &silent, &paused, &known); err != nil {
-		return "", fmt.Errorf("look for workers: %w", err)
+		return "", fmt.Errorf("find workers: %w", err)
 	}
 	silence := time.Duration(silent * float64(time.Second)).Round(time.Second)
 	unknown := slices.DeleteFunc(slices.Clone(w.queues), func(q string) bool { return slices.Contains(known, q) })

@@ -32,32 +32,32 @@ func reconcileCommand() *cobra.Command {
 		Use:   "reconcile [--kind KIND]",
 		Short: "Compare the registry with the source",
 		Long: `Reconcile asks a worker to compare the registry with the source's tables, both ways:
-things without a row get one, rows without a thing are removed, what is to be done and
+resources without a row get one, rows without a resource are removed, what is to be done and
 has no job gets one, and staging that nobody needs goes. Nothing is copied again that
 is in place. Workers do it now and then by themselves.
 
 With --walk it also looks at what is in place in the targets. What is there and of no
 row is nobody's: it is counted and named (casq.reconcile_orphans), and removed only
-with --remove-orphans, since the folder may have other things than casq's. What was
+with --remove-orphans, since the folder may have other resources than casq's. What was
 removed and is back is removed again, what is not there is copied again.
 
 A kind that cannot be compared, as its table is gone, say, gets a run of its own, which
 tries again until it can be; the others are compared meanwhile.
 
-When more than half of the rows of a kind, and more than 100, have no thing in the
+When more than half of the rows of a kind, and more than 100, have no resource in the
 source, none of them is removed; --remove N allows up to N of each kind.
 
 With --dry-run the worker reports what it would do. With --wait the report is shown
 when it is complete; it stays in casq.reconcile_report. Its columns count, by kind:
 
-  LOOKED AT        things of the source and rows of the registry, together
-  CREATED          things that had no row and got one: they are copied
+  LOOKED AT        resources of the source and rows of the registry, together
+  CREATED          resources that had no row and got one: they are copied
   ADOPTED          those of them where something is in place already: it is compared
                    first, and copied only where it differs
   CHANGED          rows that wanted something else than the source has
-  REMOVED          rows whose thing the source has not: what is in place is removed
+  REMOVED          rows whose resource the source has not: what is in place is removed
   REQUEUED         rows that waited for a job that was not there
-  CHECKS           things in place whose content is compared, since that was long ago
+  CHECKS           resources in place whose content is compared, since that was long ago
   LATE             differences that the log is still to tell of: left to it
   STAGING REMOVED  what dead runs have left behind in the target
   HELD BACK        rows that would have been removed, and were too many (--remove)
@@ -85,11 +85,11 @@ when it is complete; it stays in casq.reconcile_report. Its columns count, by ki
 			})
 		},
 	}
-	cmd.Flags().StringVar(&request.Kind, "kind", "", "one kind of things; all by default")
+	cmd.Flags().StringVar(&request.Kind, "kind", "", "one kind of resources; all by default")
 	cmd.Flags().BoolVar(&request.DryRun, "dry-run", false, "report what would be done, and do nothing")
 	cmd.Flags().BoolVar(&request.Walk, "walk", false, "also compare what is in place in the targets with the registry")
 	cmd.Flags().BoolVar(&request.RemoveOrphans, "remove-orphans", false, "remove what is in place and nobody's")
-	cmd.Flags().Int64Var(&request.AllowRemove, "remove", 0, "allow up to so many things of each kind to be removed")
+	cmd.Flags().Int64Var(&request.AllowRemove, "remove", 0, "allow up to so many resources of each kind to be removed")
 	p.add(cmd, "return when the report is complete, and show it")
 	addJSON(cmd)
 	return cmd
@@ -130,7 +130,7 @@ type orphan struct {
 type kindReport struct {
 	Kind           string `json:"kind"`
 	Unlisted       bool   `json:"unlisted"` // the source has no table of it
-	LookedAt       int64  `json:"looked_at"`
+	Examined       int64  `json:"examined"`
 	Created        int64  `json:"created"`
 	Adopted        int64  `json:"adopted"`
 	Changed        int64  `json:"changed"`
@@ -186,16 +186,16 @@ func (h *home) awaitReport(ctx context.Context, cmd *cobra.Command, p patience, 
 		if r.State == "finished" {
 			return nil
 		}
-		progress.Set(r.lookedAt())
+		progress.Set(r.examined())
 		if err := waits.pause(ctx, time.Since(began)); err != nil {
 			return fmt.Errorf("wait for run %d, which is %s: %w", r.Run, r.state(), waits.failed(ctx, err))
 		}
 	}
 }
 
-func (r reconciled) lookedAt() (n int64) {
+func (r reconciled) examined() (n int64) {
 	for _, k := range r.Report {
-		n += k.LookedAt
+		n += k.Examined
 	}
 	return n
 }
@@ -234,7 +234,7 @@ func (r reconciled) text() string {
 			name += " (no table)"
 		}
 		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", name,
-			k.LookedAt, k.Created, k.Adopted, k.Changed, k.Removed, k.Requeued, k.Checks, k.Late, k.StagingRemoved,
+			k.Examined, k.Created, k.Adopted, k.Changed, k.Removed, k.Requeued, k.Checks, k.Late, k.StagingRemoved,
 			k.HeldBack, k.Orphans, k.OrphansRemoved)
 	}
 	_ = table.Flush()

@@ -28,7 +28,7 @@ func refreshCommand() *cobra.Command {
 	var r refresh
 	cmd := &cobra.Command{
 		Use:   "refresh --kind KIND (--scope SCOPE... | --all)",
-		Short: "Recount counters while things change",
+		Short: "Recount counters while resources change",
 		Long: `Refresh sums a table up again, by scope, and swaps the exact values in. Creates,
 deletes and changes go on meanwhile; until the swap the old values stay, and stay
 readable. SELECT * FROM casq.refresh_status tells how far it is.
@@ -40,7 +40,7 @@ table, and exits with 1 when they do.`,
   enqueue refresh cancel 42`,
 		Args: cobra.NoArgs,
 	}
-	cmd.Flags().StringVar(&r.kind, "kind", "", "the kind of the things")
+	cmd.Flags().StringVar(&r.kind, "kind", "", "the kind of the resources")
 	cmd.Flags().StringArrayVar(&r.scopes, "scope", nil, "one scope; give it again for more")
 	cmd.Flags().BoolVar(&r.all, "all", false, "all scopes of the kind, in one pass over the table")
 	cmd.Flags().BoolVar(&r.check, "check", false, "compare, and change nothing")
@@ -49,7 +49,7 @@ table, and exits with 1 when they do.`,
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		switch {
 		case r.kind == "":
-			return cli.Usage(cmd, "--kind is required: the kind of the things")
+			return cli.Usage(cmd, "--kind is required: the kind of the resources")
 		case r.all == (len(r.scopes) > 0):
 			return cli.Usage(cmd, "want one of --scope and --all")
 		}
@@ -145,7 +145,7 @@ func (h *home) awaitRecount(ctx context.Context, cmd *cobra.Command, r refresh, 
 		err := h.QueryRow(ctx, reportSQL.RefreshState, scan).
 			Scan(&s.Open, &s.Total, &s.Done, &s.Failed, &s.Differ, &s.Reason, &s.Host, &s.Rows, &s.Tick, &s.Took)
 		if err != nil {
-			return s, fmt.Errorf("look how far the recount is: %w", waits.failed(ctx, err))
+			return s, fmt.Errorf("read how far the recount is: %w", waits.failed(ctx, err))
 		}
 		progress.Set(s.Done)
 		if s.Open == 0 {

@@ -21,8 +21,8 @@ func replayCommand() *cobra.Command {
 	var r replay
 	cmd := &cobra.Command{
 		Use:   "replay (--kind KIND [--key KEY] | --all)",
-		Short: "Look again at things whose events could not be applied",
-		Long: `Replay looks at the things of which events were put aside (casq.event_failures) in
+		Short: "Look again at resources whose events could not be applied",
+		Long: `Replay looks at the resources of which events were dead-lettered (casq.event_failures) in
 the source as it is now: what is there is copied as it is, what is not there is
 removed. Do it when the reason is gone, else it is refused again. Running it twice
 is harmless. When the log is another site's, set SOURCE_DATABASE_URL as for the
@@ -32,9 +32,9 @@ worker.`,
 		Args: cobra.NoArgs,
 	}
 	cmd.Flags().StringVar(&r.cursor, "cursor", replayable, "whose failures; only the registry's can be replayed")
-	cmd.Flags().StringVar(&r.kind, "kind", "", "the kind of the things")
-	cmd.Flags().StringVar(&r.key, "key", "", "one thing")
-	cmd.Flags().BoolVar(&r.all, "all", false, "all things of all kinds")
+	cmd.Flags().StringVar(&r.kind, "kind", "", "the kind of the resources")
+	cmd.Flags().StringVar(&r.key, "key", "", "one resource")
+	cmd.Flags().BoolVar(&r.all, "all", false, "all resources of all kinds")
 	cmd.Flags().BoolVar(&r.dryRun, "dry-run", false, "say how many there are, and change nothing")
 	addJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -42,9 +42,9 @@ worker.`,
 		case r.all == (r.kind != ""):
 			return cli.Usage(cmd, "want one of --kind and --all")
 		case r.key != "" && r.kind == "":
-			return cli.Usage(cmd, "--key needs --kind: the kind of the thing")
+			return cli.Usage(cmd, "--key needs --kind: the kind of the resource")
 		case r.cursor != replayable:
-			return cli.Usage(cmd, "--cursor may be %s: of other consumers there is no thing to look at", replayable)
+			return cli.Usage(cmd, "--cursor may be %s: of other consumers there is no resource to look at", replayable)
 		}
 		return withHome(cmd, func(ctx context.Context, h *home) error { return h.replay(ctx, cmd, r) })
 	}
@@ -117,7 +117,7 @@ func (h *home) replay(ctx context.Context, cmd *cobra.Command, r replay) error {
 	progress.Close()
 	result := replayed{Failures: report.Failures, Copied: report.Copied, Removed: report.Removed, Late: report.Late, Unknown: report.Unknown}
 	if errors.Is(err, registry.ErrUnlisted) {
-		err = fmt.Errorf("%w\nappend a new event of each such thing instead (casq.append_event)", err)
+		err = fmt.Errorf("%w\nappend a new event of each such resource instead (casq.append_event)", err)
 	}
 	return errors.Join(answer(cmd, result, result.text()), err)
 }
@@ -140,6 +140,6 @@ func (h *home) openFailures(ctx context.Context, r replay) (open int64, err erro
 }
 
 func (r replayed) text() string {
-	return fmt.Sprintf("replayed %s: %d things are there and asked for, %d are not there and to be removed, %d are left to newer events, %d are neither here nor there",
+	return fmt.Sprintf("replayed %s: %d resources are there and asked for, %d are not there and to be removed, %d are left to newer events, %d are neither here nor there",
 		plural(r.Failures, "failure", "failures"), r.Copied, r.Removed, r.Late, r.Unknown)
 }

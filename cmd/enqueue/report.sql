@@ -3,7 +3,7 @@
 -- to be nobody's; and the kinds that have a run of their own, as they could not be
 -- compared, while these have not ended.
 SELECT r.state, r.phase, coalesce(r.waiting, ''), coalesce(json_agg(json_build_object(
-           'kind', r.kind, 'unlisted', r.unlisted, 'looked_at', r.looked_at, 'created', r.created, 'adopted', r.adopted,
+           'kind', r.kind, 'unlisted', r.unlisted, 'examined', r.examined, 'created', r.created, 'adopted', r.adopted,
            'changed', r.changed, 'removed', r.removed, 'requeued', r.requeued, 'checks', r.checks, 'late', r.late,
            'staging_removed', r.staging_removed, 'held_back', r.held_back, 'orphans', r.orphans,
            'orphans_removed', r.orphans_removed) ORDER BY r.kind) FILTER (WHERE r.kind IS NOT NULL), '[]'),
@@ -82,7 +82,7 @@ WHERE r.kind = $1 AND r.synced_version IS DISTINCT FROM r.version
 -- name: Verified
 -- What became of the verifications of a kind ($1) that were queued after the job
 -- $2 and not after $3: those that have not ended, those that found what they
--- should, those whose thing has another version by now, and those that could not
+-- should, those whose resource has another version by now, and those that could not
 -- be carried out, of which the first $4 are named.
 WITH job AS MATERIALIZED (
     SELECT j.args ->> 'resource_id' AS resource_id, (j.args ->> 'version')::bigint AS version,

@@ -19,8 +19,8 @@ func resyncCommand() *cobra.Command {
 	var r resync
 	cmd := &cobra.Command{
 		Use:   "resync --kind KIND (--key KEY | --all | --failed)",
-		Short: "Ask for things to be copied again",
-		Long: `Resync gives things a new version, also those that are in place already, and
+		Short: "Ask for resources to be copied again",
+		Long: `Resync gives resources a new version, also those that are in place already, and
 queues a job for each: workers copy them, or remove them, again. Work that is under
 way for an older version is superseded.
 
@@ -40,17 +40,17 @@ place or has failed, and exits with 1 when any has failed.`,
   enqueue resync --kind artifact --all --dry-run`,
 		Args: cobra.NoArgs,
 	}
-	cmd.Flags().StringVar(&r.kind, "kind", "", "the kind of the things")
-	cmd.Flags().StringVar(&r.key, "key", "", "one thing")
-	cmd.Flags().BoolVar(&r.all, "all", false, "all things of the kind")
-	cmd.Flags().BoolVar(&r.failed, "failed", false, "all things whose newest version has failed")
+	cmd.Flags().StringVar(&r.kind, "kind", "", "the kind of the resources")
+	cmd.Flags().StringVar(&r.key, "key", "", "one resource")
+	cmd.Flags().BoolVar(&r.all, "all", false, "all resources of the kind")
+	cmd.Flags().BoolVar(&r.failed, "failed", false, "all resources whose newest version has failed")
 	cmd.Flags().BoolVar(&r.fresh, "fresh", false, "use nothing of what is in place: repositories are cloned anew")
 	cmd.Flags().BoolVar(&r.dryRun, "dry-run", false, "say how many there are, and change nothing")
 	r.patience.add(cmd, "return when they are in place, or have failed")
 	addJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if r.kind == "" {
-			return cli.Usage(cmd, "--kind is required: the kind of the things")
+			return cli.Usage(cmd, "--kind is required: the kind of the resources")
 		}
 		r.one = cmd.Flags().Changed("key")
 		if count(r.one, r.all, r.failed) != 1 {
@@ -84,7 +84,7 @@ type resync struct {
 type resynced struct {
 	Kind    string   `json:"kind"`
 	Asked   int64    `json:"asked"`
-	Version int64    `json:"version,omitempty"` // of one thing
+	Version int64    `json:"version,omitempty"` // of one resource
 	DryRun  bool     `json:"dry_run"`
 	Waiting int64    `json:"waiting"`           // of these, that wait untouched since an earlier request
 	Outcome *outcome `json:"outcome,omitempty"` // with --wait
@@ -191,7 +191,7 @@ func (h *home) checkKey(ctx context.Context, kind, key string) error {
 	var there bool
 	err := h.QueryRow(ctx, "SELECT EXISTS (SELECT FROM casq.registry WHERE kind = $1 AND resource_id = $2)", kind, key).Scan(&there)
 	if err != nil {
-		return fmt.Errorf("look for %s %q: %w", kind, key, err)
+		return fmt.Errorf("find %s %q: %w", kind, key, err)
 	}
 	if there {
 		return nil
@@ -203,11 +203,11 @@ func (h *home) checkKey(ctx context.Context, kind, key string) error {
 func (h *home) nearest(ctx context.Context, kind, key string) error {
 	rows, err := h.Query(ctx, statusSQL.Near, kind, key)
 	if err != nil {
-		return fmt.Errorf("look for keys near it: %w", err)
+		return fmt.Errorf("find keys near it: %w", err)
 	}
 	keys, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return fmt.Errorf("look for keys near it: %w", err)
+		return fmt.Errorf("find keys near it: %w", err)
 	}
 	if len(keys) == 0 {
 		return fmt.Errorf("there is no %s at all", kind)

@@ -31,7 +31,7 @@ Other sites, the source and counters are not affected. When the log is another
 site's, set SOURCE_DATABASE_URL as for the worker. Without --kind it shows what is
 selected; casq.selections has the same.
 
-A worker does the work. With --wait the command returns when each thing that enters
+A worker does the work. With --wait the command returns when each resource that enters
 is in place and each that leaves is gone, or has failed, and exits with 1 when any
 has failed.`,
 		Example: `  enqueue select --kind artifact --scope 7 --scope 8 --dry-run
@@ -41,11 +41,11 @@ has failed.`,
   enqueue select`,
 		Args: cobra.NoArgs,
 	}
-	cmd.Flags().StringVar(&s.kind, "kind", "", "the kind of the things")
+	cmd.Flags().StringVar(&s.kind, "kind", "", "the kind of the resources")
 	cmd.Flags().StringArrayVar(&s.scopes, "scope", nil, "only what is in this scope, and in others that are named")
 	cmd.Flags().BoolVar(&s.none, "none", false, "nothing of the kind")
 	cmd.Flags().BoolVar(&s.all, "all", false, "all of the kind")
-	cmd.Flags().BoolVar(&s.dryRun, "dry-run", false, "say how many things would be added and removed, and change nothing")
+	cmd.Flags().BoolVar(&s.dryRun, "dry-run", false, "say how many resources would be added and removed, and change nothing")
 	s.patience.add(cmd, "return when it is done, or has failed")
 	addJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -78,7 +78,7 @@ func (s *selecting) check(cmd *cobra.Command) error {
 	case s.given > 1:
 		return cli.Usage(cmd, "want one of --scope, --none and --all")
 	case s.given == 1 && s.kind == "":
-		return cli.Usage(cmd, "--kind is required: the kind of the things")
+		return cli.Usage(cmd, "--kind is required: the kind of the resources")
 	case s.given == 0 && (s.dryRun || s.wait):
 		return cli.Usage(cmd, "want one of --scope, --none and --all: else nothing changes")
 	case s.dryRun && s.wait:
@@ -103,7 +103,7 @@ type selectedKind struct {
 	Kind      string     `json:"kind"`
 	Scopes    []string   `json:"scopes"` // null: all; empty: nothing
 	ChangedAt *time.Time `json:"changed_at"`
-	Things    int64      `json:"things"`        // that this site has, or is to have
+	Resources int64      `json:"resources"`     // that this site has, or is to have
 	Run       int64      `json:"run,omitempty"` // that applies a change, while it has not ended
 }
 
@@ -145,7 +145,7 @@ func (h *home) showSelections(ctx context.Context, cmd *cobra.Command, kind stri
 		if k.Run != 0 {
 			run = fmt.Sprintf("%d, not finished", k.Run)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\n", k.Kind, scopesText(k.Scopes), k.Things, since, run)
+		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\n", k.Kind, scopesText(k.Scopes), k.Resources, since, run)
 	}
 	_ = table.Flush()
 	return answer(cmd, struct {
@@ -185,7 +185,7 @@ func (h *home) selectKind(ctx context.Context, cmd *cobra.Command, s selecting) 
 			return err
 		}
 		result.Added, result.Removed = &n.Added, &n.Removed
-		return answer(cmd, result, fmt.Sprintf("would select %s: %s added, %d removed", what, plural(n.Added, "thing", "things"), n.Removed))
+		return answer(cmd, result, fmt.Sprintf("would select %s: %s added, %d removed", what, plural(n.Added, "resource", "resources"), n.Removed))
 	}
 	if result.Run, err = registry.Select(ctx, h.Pool, source, want); err != nil {
 		return err
@@ -215,7 +215,7 @@ func (h *home) awaitSelection(ctx context.Context, cmd *cobra.Command, p patienc
 			added, removed = added+k.Created+k.Adopted, removed+k.Removed
 		}
 		result.Added, result.Removed = &added, &removed
-		text = fmt.Sprintf("\n%s added, %d removed", plural(added, "thing", "things"), removed)
+		text = fmt.Sprintf("\n%s added, %d removed", plural(added, "resource", "resources"), removed)
 	}
 	w, err := h.newWaiter(ctx)
 	if err != nil {

@@ -28,7 +28,7 @@ const mostLag = 10_000
 
 // status is what enqueue status shows; --json prints it as it is.
 type status struct {
-	Things    []things          `json:"things"`
+	Resources []resources       `json:"resources"`
 	Log       logStatus         `json:"log"`
 	Cursors   []*cursor         `json:"cursors"`
 	Processes []process         `json:"processes"`
@@ -69,10 +69,10 @@ type openRun struct {
 	State       string    `json:"state"`
 	Waiting     string    `json:"waiting,omitempty"`
 	RequestedAt time.Time `json:"requested_at"`
-	LookedAt    int64     `json:"looked_at"`
+	Examined    int64     `json:"examined"`
 }
 
-type things struct {
+type resources struct {
 	Kind   string    `json:"kind"`
 	Status string    `json:"status"`
 	Count  int64     `json:"count"`
@@ -82,26 +82,26 @@ type things struct {
 // logStatus is of the database that the events are in. Tick is nil where none
 // was taken, Error set where it cannot be asked.
 type logStatus struct {
-	Tick    *int64     `json:"tick"`
-	Life    *int32     `json:"life"`
-	TakenAt *time.Time `json:"taken_at"`
-	Age     float64    `json:"age_seconds"` // of the tick, by the host that was asked
+	Tick     *int64     `json:"tick"`
+	Timeline *int32     `json:"timeline"`
+	TakenAt  *time.Time `json:"taken_at"`
+	Age      float64    `json:"age_seconds"` // of the tick, by the host that was asked
 	// Stale says that nobody seems to take ticks: what happens is not seen.
 	Stale bool   `json:"stale"`
 	Error string `json:"error,omitempty"`
 }
 
 type cursor struct {
-	Name    string    `json:"name"`
-	Life    int32     `json:"life"`
-	Tick    int64     `json:"tick"`
-	Mark    uuid.UUID `json:"-"`
-	ToTick  int64     `json:"to_tick,omitempty"` // inside a step that is read in pages
-	Page    int64     `json:"page,omitempty"`
-	Holder  string    `json:"holder"` // the last one; none: its session is over
-	Beat    time.Time `json:"last_beat"`
-	Error   string    `json:"last_error,omitempty"`
-	MovedAt time.Time `json:"moved_at"`
+	Name     string    `json:"name"`
+	Timeline int32     `json:"timeline"`
+	Tick     int64     `json:"tick"`
+	Nonce    uuid.UUID `json:"-"`
+	ToTick   int64     `json:"to_tick,omitempty"` // inside a step that is read in pages
+	Page     int64     `json:"page,omitempty"`
+	Holder   string    `json:"holder"` // the last one; none: its session is over
+	Beat     time.Time `json:"last_beat"`
+	Error    string    `json:"last_error,omitempty"`
+	MovedAt  time.Time `json:"moved_at"`
 	// Behind is how many events lie beyond it, at most mostLag; nil: not known.
 	Behind *int64 `json:"events_behind"`
 	// More says that there may be more of them.
@@ -121,7 +121,7 @@ func statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show how far everything is",
-		Long: `Status shows how many things are in which state, how far the log is and how far
+		Long: `Status shows how many resources are in which state, how far the log is and how far
 its cursors, and which processes are at work. When the log is another site's, set
 SOURCE_DATABASE_URL as for the worker.`,
 		Example: `  enqueue status
@@ -142,7 +142,7 @@ SOURCE_DATABASE_URL as for the worker.`,
 }
 
 func (h *home) status(ctx context.Context) (s status, err error) {
-	s.Things, err = list[things](ctx, h, "SELECT kind, status, count, oldest FROM casq.registry_summary ORDER BY kind, status")
+	s.Resources, err = list[resources](ctx, h, "SELECT kind, status, count, oldest FROM casq.registry_summary ORDER BY kind, status")
 	if err != nil {
 		return s, fmt.Errorf("read the registry's summary: %w", err)
 	}
@@ -151,7 +151,7 @@ func (h *home) status(ctx context.Context) (s status, err error) {
 	if err != nil {
 		return s, fmt.Errorf("read the processes: %w", err)
 	}
-	s.Cursors, err = listPointers[cursor](ctx, h, `SELECT c.name, c.life, c.tick, c.mark, c.to_tick, c.page, coalesce(s.holder, ''),
+	s.Cursors, err = listPointers[cursor](ctx, h, `SELECT c.name, c.timeline, c.tick, c.nonce, c.to_tick, c.page, coalesce(s.holder, ''),
 		s.last_beat, coalesce(s.last_error, ''), c.moved_at, NULL::bigint, false
 		FROM casq.cursors AS c JOIN casq.cursor_status AS s USING (name) ORDER BY c.name`)
 	if err != nil {
@@ -205,8 +205,8 @@ func (h *home) logStatus(ctx context.Context, s *status) error {
 		return err
 	}
 	defer closeSource()
-	err = source.QueryRow(ctx, `SELECT id, life, taken_at, greatest(0, extract(epoch FROM clock_timestamp() - taken_at))::float8
-		FROM casq.ticks ORDER BY id DESC LIMIT 1`).Scan(&s.Log.Tick, &s.Log.Life, &s.Log.TakenAt, &s.Log.Age)
+	err = source.QueryRow(ctx, `SELECT id, timeline, taken_at, greatest(0, extract(epoch FROM clock_timestamp() - taken_at))::float8
+		FROM casq.ticks ORDER BY id DESC LIMIT 1`).Scan(&s.Log.Tick, &s.Log.Timeline, &s.Log.TakenAt, &s.Log.Age)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("read the newest tick: %w", err)
 	}
@@ -220,7 +220,7 @@ func (h *home) logStatus(ctx context.Context, s *status) error {
 }
 
 func (c *cursor) measure(ctx context.Context, source *pgxpool.Pool) error {
-	err := source.QueryRow(ctx, statusSQL.Lag, c.Tick, c.Mark, c.Page, mostLag).Scan(&c.Behind)
+	err := source.QueryRow(ctx, statusSQL.Lag, c.Tick, c.Nonce, c.Page, mostLag).Scan(&c.Behind)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("count the events beyond cursor %s: %w", c.Name, err)
 	}

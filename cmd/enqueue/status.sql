@@ -1,5 +1,5 @@
 -- name: Lag
--- The events beyond a position (tick $1 with mark $2, and page $3 in a step
+-- The events beyond a position (tick $1 with nonce $2, and page $3 in a step
 -- that is read in pages), counted up to $4; no row when the tick is gone. The
 -- two parts are those of a page that is read: what was open in the tick's
 -- snapshot, and what began after it.
@@ -15,12 +15,12 @@ SELECT (
     ) AS beyond
 )
 FROM casq.ticks AS mine
-WHERE mine.id = $1 AND mine.mark = $2
+WHERE mine.id = $1 AND mine.nonce = $2
 
 -- name: OpenRuns
 -- Reconcile runs that have not ended, and how much they have looked at.
 SELECT r.run, coalesce((SELECT a.kind FROM casq.reconcile_runs AS a WHERE a.id = r.run), ''), r.reason, r.dry_run, r.state,
-       coalesce(r.waiting, ''), r.requested_at, coalesce(sum(r.looked_at), 0)::bigint
+       coalesce(r.waiting, ''), r.requested_at, coalesce(sum(r.examined), 0)::bigint
 FROM casq.reconcile_report AS r
 WHERE r.finished_at IS NULL
 GROUP BY r.run, r.reason, r.dry_run, r.state, r.waiting, r.requested_at
@@ -58,8 +58,8 @@ FROM (
 ) AS q
 
 -- name: Waited
--- Takes the things that need no more waiting out of the list, and says which of
--- them have failed. A thing is done when the version that was asked for is in
+-- Takes the resources that need no more waiting out of the list, and says which of
+-- them have failed. A resource is done when the version that was asked for is in
 -- place, or a newer one; when its newest one has failed; or when it is gone.
 DELETE FROM pg_temp.asked AS a
 WHERE NOT EXISTS (
@@ -79,7 +79,7 @@ RETURNING a.resource_id, (
 )
 
 -- name: Why
--- What a thing (kind $1, key $2) waits for, and its row, if it has one.
+-- What a resource (kind $1, key $2) waits for, and its row, if it has one.
 SELECT casq.why($1, $2), s.status, s.version, s.synced_version, s.attempts, s.last_error, s.retry_at, s.deleted_at
 FROM (VALUES ($1::text, $2::text)) AS asked (kind, key)
 LEFT JOIN casq.registry_status AS s ON s.kind = asked.kind AND s.resource_id = asked.key

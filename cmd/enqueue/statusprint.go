@@ -19,10 +19,10 @@ func (s status) text(now time.Time) string {
 	ago := func(t time.Time) string { return max(now.Sub(t), 0).Round(time.Second).String() }
 
 	fmt.Fprintln(table, "KIND\tSTATUS\tCOUNT\tOLDEST")
-	for _, t := range s.Things {
+	for _, t := range s.Resources {
 		fmt.Fprintf(table, "%s\t%s\t%d\t%s ago\n", t.Kind, t.Status, t.Count, ago(t.Oldest))
 	}
-	if len(s.Things) == 0 {
+	if len(s.Resources) == 0 {
 		fmt.Fprintln(table, "(none)")
 	}
 	fmt.Fprintf(table, "\nLOG\t%s\n", s.Log.describe(ago))
@@ -45,7 +45,7 @@ func (s status) text(now time.Time) string {
 	if len(s.Processes) == 0 {
 		fmt.Fprintln(table, "(none)")
 	}
-	s.printTrouble(table, ago)
+	s.printProblems(table, ago)
 	_ = table.Flush()
 	return out.String()
 }
@@ -67,8 +67,8 @@ func (s status) printCounters(out io.Writer, ago func(time.Time) string) {
 	}
 }
 
-// printTrouble adds what is only there when something needs a look.
-func (s status) printTrouble(out io.Writer, ago func(time.Time) string) {
+// printProblems adds what is only there when something needs a look.
+func (s status) printProblems(out io.Writer, ago func(time.Time) string) {
 	for _, c := range s.Cursors {
 		if c.Error != "" {
 			fmt.Fprintf(out, "\nCURSOR %s FAILED\t%s\n", cli.Name(c.Name), cli.Line(c.Error))
@@ -89,7 +89,7 @@ func (s status) printTrouble(out io.Writer, ago func(time.Time) string) {
 		if r.Waiting != "" {
 			state += ": " + cli.Line(r.Waiting)
 		}
-		fmt.Fprintf(out, "%d\t%s\t%s ago\t%d\t%s\n", r.Run, r.Reason, ago(r.RequestedAt), r.LookedAt, state)
+		fmt.Fprintf(out, "%d\t%s\t%s ago\t%d\t%s\n", r.Run, r.Reason, ago(r.RequestedAt), r.Examined, state)
 	}
 }
 
@@ -117,10 +117,10 @@ func (l logStatus) describe(ago func(time.Time) string) string {
 	case l.Tick == nil:
 		return "no tick yet; when the log is another site's, set SOURCE_DATABASE_URL"
 	case l.Stale:
-		return fmt.Sprintf("WARNING: tick %d of life %d was taken %v ago and none since: no worker takes ticks on its primary, or this host is a standby that is not replicated to",
-			*l.Tick, *l.Life, time.Duration(l.Age*float64(time.Second)).Round(time.Second))
+		return fmt.Sprintf("WARNING: tick %d of timeline %d was taken %v ago and none since: no worker takes ticks on its primary, or this host is a standby that is not replicated to",
+			*l.Tick, *l.Timeline, time.Duration(l.Age*float64(time.Second)).Round(time.Second))
 	default:
-		return fmt.Sprintf("tick %d of life %d, taken %s ago", *l.Tick, *l.Life, ago(*l.TakenAt))
+		return fmt.Sprintf("tick %d of timeline %d, taken %s ago", *l.Tick, *l.Timeline, ago(*l.TakenAt))
 	}
 }
 

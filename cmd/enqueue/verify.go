@@ -20,8 +20,8 @@ func verifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify --kind KIND (--key KEY | --all)",
 		Short: "Compare what is in place with what it should be",
-		Long: `Verify queues a job for each thing that is in place: workers read it, compare it by
-content, and have it copied again, as a new version, when it differs. Things that
+		Long: `Verify queues a job for each resource that is in place: workers read it, compare it by
+content, and have it copied again, as a new version, when it differs. Resources that
 are not in place are left to their copy.
 
 With --wait it returns when all have been compared, and exits with 1 when some could
@@ -31,9 +31,9 @@ not be.`,
   enqueue verify --kind artifact --all --dry-run`,
 		Args: cobra.NoArgs,
 	}
-	cmd.Flags().StringVar(&v.kind, "kind", "", "the kind of the things")
-	cmd.Flags().StringVar(&v.key, "key", "", "one thing")
-	cmd.Flags().BoolVar(&v.all, "all", false, "all things of the kind that are in place")
+	cmd.Flags().StringVar(&v.kind, "kind", "", "the kind of the resources")
+	cmd.Flags().StringVar(&v.key, "key", "", "one resource")
+	cmd.Flags().BoolVar(&v.all, "all", false, "all resources of the kind that are in place")
 	cli.DurationVar(cmd, &v.olderThan, "older-than", "leave out what was copied or compared within this time")
 	cmd.Flags().BoolVar(&v.dryRun, "dry-run", false, "say how many there are, and change nothing")
 	v.patience.add(cmd, "return when they have been compared")
@@ -42,7 +42,7 @@ not be.`,
 		v.one = cmd.Flags().Changed("key")
 		switch {
 		case v.kind == "":
-			return cli.Usage(cmd, "--kind is required: the kind of the things")
+			return cli.Usage(cmd, "--kind is required: the kind of the resources")
 		case v.one == v.all:
 			return cli.Usage(cmd, "want one of --key and --all")
 		case v.olderThan < 0 || v.one && v.olderThan != 0:
@@ -86,7 +86,7 @@ type verification struct {
 	Same   int64        `json:"same"`
 	Again  int64        `json:"asked_for_again"` // found different, or changed meanwhile
 	Failed int64        `json:"failed"`
-	Named  []failedItem `json:"failed_things"` // the first of those that could not be compared
+	Named  []failedItem `json:"failed_resources"` // the first of those that could not be compared
 }
 
 func (h *home) verify(ctx context.Context, cmd *cobra.Command, v verify) error {
@@ -167,7 +167,7 @@ func (h *home) awaitVerified(ctx context.Context, cmd *cobra.Command, p patience
 		began := time.Now()
 		err := h.QueryRow(ctx, reportSQL.Verified, kind, after, newest, mostNamed).Scan(&v.Open, &v.Same, &v.Again, &v.Failed, &v.Named)
 		if err != nil {
-			return v, fmt.Errorf("look what became of the verifications: %w", waits.failed(ctx, err))
+			return v, fmt.Errorf("read what became of the verifications: %w", waits.failed(ctx, err))
 		}
 		progress.Set(v.Same + v.Again + v.Failed)
 		if v.Open == 0 {

@@ -15,12 +15,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// mostNamed bounds the things that are named.
+// mostNamed bounds the resources that are named.
 const mostNamed = 20
 
-// errFailed makes the program exit with 1 when it has waited for things and
+// errFailed makes the program exit with 1 when it has waited for resources and
 // some of them failed.
-var errFailed = errors.New("some things failed")
+var errFailed = errors.New("some resources failed")
 
 // waiter waits for versions that were asked for. It keeps them in a temporary
 // table of its own session, so that a million of them need no memory here.
@@ -33,7 +33,7 @@ type waiter struct {
 type outcome struct {
 	Asked  int64        `json:"asked"`
 	Failed int64        `json:"failed"`
-	Named  []failedItem `json:"failed_things"` // the first of those that failed
+	Named  []failedItem `json:"failed_resources"` // the first of those that failed
 }
 
 type failedItem struct {
@@ -76,7 +76,7 @@ func (w *waiter) add(ctx context.Context, jobs []registry.Job) error {
 	return nil
 }
 
-// wait returns when nothing is left on the list of things of a kind.
+// wait returns when nothing is left on the list of resources of a kind.
 func (w *waiter) wait(ctx context.Context, cmd *cobra.Command, p patience, h *home, what, kind string) (o outcome, err error) {
 	o = outcome{Asked: w.total, Named: []failedItem{}}
 	if _, err := w.conn.Exec(ctx, "ANALYZE pg_temp.asked"); err != nil {
@@ -92,7 +92,7 @@ func (w *waiter) wait(ctx context.Context, cmd *cobra.Command, p patience, h *ho
 	defer waits.stop()
 	for done := int64(0); ; {
 		began := time.Now()
-		n, err := w.look(ctx, &o)
+		n, err := w.poll(ctx, &o)
 		done += n
 		progress.Set(done)
 		if err == nil && done < w.total {
@@ -108,7 +108,7 @@ func (w *waiter) wait(ctx context.Context, cmd *cobra.Command, p patience, h *ho
 }
 
 // look takes what is done off the list, and returns how much that was.
-func (w *waiter) look(ctx context.Context, o *outcome) (done int64, err error) {
+func (w *waiter) poll(ctx context.Context, o *outcome) (done int64, err error) {
 	rows, err := w.conn.Query(ctx, statusSQL.Waited)
 	if err != nil {
 		return 0, err

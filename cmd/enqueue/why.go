@@ -13,8 +13,8 @@ import (
 func whyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "why KIND KEY",
-		Short: "Tell what a thing waits for",
-		Long: `Why tells, in words, what is wanted of a thing, which event asked for it, which
+		Short: "Tell what a resource waits for",
+		Long: `Why tells, in words, what is wanted of a resource, which event asked for it, which
 job and process has it, and what it waits for. It is SELECT casq.why(KIND, KEY).`,
 		Example: "  enqueue why artifact builds/42/out.zip",
 		Args:    cobra.ExactArgs(2),

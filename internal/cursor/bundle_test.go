@@ -32,8 +32,8 @@ func setup(t *testing.T) *testBundle {
 func newBundle(t *testing.T, url string) *testBundle {
 	t.Helper()
 	b := &testBundle{url: url, pool: testdb.Pool(t, url)}
-	b.exec(t, "SELECT casq.define_kind('thing', 'none')")
-	b.exec(t, "CREATE TABLE effects (n bigint GENERATED ALWAYS AS IDENTITY, thing text, tick bigint)")
+	b.exec(t, "SELECT casq.define_kind('resource', 'none')")
+	b.exec(t, "CREATE TABLE effects (n bigint GENERATED ALWAYS AS IDENTITY, resource text, tick bigint)")
 	return b
 }
 
@@ -44,10 +44,10 @@ func (b *testBundle) exec(t *testing.T, sql string, args ...any) {
 	}
 }
 
-// write commits an event for each thing in one transaction, and takes a tick.
-func (b *testBundle) write(t *testing.T, things ...string) {
+// write commits an event for each resource in one transaction, and takes a tick.
+func (b *testBundle) write(t *testing.T, resources ...string) {
 	t.Helper()
-	b.exec(t, "SELECT casq.append_event('thing', thing, 'updated') FROM unnest($1::text[]) AS thing", things)
+	b.exec(t, "SELECT casq.append_event('resource', resource, 'updated') FROM unnest($1::text[]) AS resource", resources)
 	b.tick(t)
 }
 
@@ -74,17 +74,17 @@ func (b *testBundle) until(t *testing.T, condition string) {
 	}
 }
 
-// untilEffects waits for as many effects as there are things, and compares them
+// untilEffects waits for as many effects as there are resources, and compares them
 // in order.
-func (b *testBundle) untilEffects(t *testing.T, things ...string) {
+func (b *testBundle) untilEffects(t *testing.T, resources ...string) {
 	t.Helper()
-	b.until(t, fmt.Sprintf("SELECT count(*) >= %d FROM effects", len(things)))
-	b.wantEffects(t, things...)
+	b.until(t, fmt.Sprintf("SELECT count(*) >= %d FROM effects", len(resources)))
+	b.wantEffects(t, resources...)
 }
 
-func (b *testBundle) wantEffects(t *testing.T, things ...string) {
+func (b *testBundle) wantEffects(t *testing.T, resources ...string) {
 	t.Helper()
-	rows, err := b.pool.Query(t.Context(), "SELECT thing FROM effects ORDER BY n")
+	rows, err := b.pool.Query(t.Context(), "SELECT resource FROM effects ORDER BY n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,8 +92,8 @@ func (b *testBundle) wantEffects(t *testing.T, things ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(got, things) {
-		t.Fatalf("effects [%s], want [%s]", strings.Join(got, " "), strings.Join(things, " "))
+	if !slices.Equal(got, resources) {
+		t.Fatalf("effects [%s], want [%s]", strings.Join(got, " "), strings.Join(resources, " "))
 	}
 }
 
@@ -104,18 +104,18 @@ type writer struct {
 }
 
 func (w writer) Apply(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) error {
-	things := make([]string, len(batch.Events))
+	resources := make([]string, len(batch.Events))
 	for i, e := range batch.Events {
-		things[i] = e.ResourceID
+		resources[i] = e.ResourceID
 	}
-	_, err := tx.Exec(ctx, "INSERT INTO effects (thing, tick) SELECT thing, $2 FROM unnest($1::text[]) AS thing", things, batch.Tick)
+	_, err := tx.Exec(ctx, "INSERT INTO effects (resource, tick) SELECT resource, $2 FROM unnest($1::text[]) AS resource", resources, batch.Tick)
 	if err == nil && w.fail != nil {
 		err = w.fail(batch)
 	}
 	return err
 }
 
-// config of a cursor that is quick to notice things.
+// config of a cursor that is quick to notice resources.
 func (b *testBundle) config(t *testing.T) Config {
 	t.Helper()
 	home, err := database.Open(t.Context(), b.url, database.Options{SearchPath: "public"})

@@ -13,10 +13,10 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// trouble is what a cursor remembers of a batch that does not succeed. It does
+// retryState is what a cursor remembers of a batch that does not succeed. It does
 // not outlive the process, and another one that takes over counts by itself: a
 // batch is tried a few times more then.
-type trouble struct {
+type retryState struct {
 	at    eventlog.Position // where the batch begins
 	begun int               // how often it was begun
 	tries int               // of these, how many ended with an error of its data
@@ -26,19 +26,19 @@ type trouble struct {
 // and after its fence. An error rolls back the batch, its position included.
 //
 // A batch whose data the consumer has refused for Config.Tries times is applied
-// in ever smaller parts, and events that are refused alone are put aside; all
+// in ever smaller parts, and events that are refused alone are dead-lettered; all
 // that in the same transaction, too.
 func (h *holder) consume(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) error {
 	if len(batch.Events) == 0 {
 		return nil
 	}
-	if h.trouble.at != h.stored {
-		h.trouble = trouble{at: h.stored}
+	if h.retries.at != h.stored {
+		h.retries = retryState{at: h.stored}
 	}
-	t := &h.trouble
+	t := &h.retries
 	t.begun++
 	if t.tries >= h.cfg.Tries {
-		p := parting{holder: h, tx: tx, batch: batch}
+		p := bisection{holder: h, tx: tx, batch: batch}
 		return p.run(ctx)
 	}
 	err := h.cfg.Consumer.Apply(ctx, tx, batch)

@@ -25,7 +25,7 @@ var cursorText string
 
 // cursorSQL has the statements of cursor.sql.
 var cursorSQL = queries.Parse[struct {
-	Begin, Look, End, Take, Check, Move, Beat, Lasterror, Fail, Reset, Lag string
+	Begin, Row, End, Take, Check, Move, Beat, LastError, Fail, Reset, Lag string
 }]("cursor", cursorText)
 
 // A Consumer applies batches of events. Apply writes in tx and nowhere else:
@@ -60,7 +60,7 @@ type Config struct {
 	// Defaults to 5 minutes.
 	MoveEvery time.Duration
 	// Tries is how often a batch may fail because of its data before its events
-	// are tried one by one, and what still fails is put aside. Defaults to 3.
+	// are tried one by one, and what still fails is dead-lettered. Defaults to 3.
 	Tries int
 	// Hook is called at named points, for tests that stop there. May be nil.
 	Hook func(point string)
@@ -82,7 +82,7 @@ type Cursor struct {
 	denied   *slog.Logger // says lease, and leaves the holder to the record
 	leaseLog *slog.Logger // says lease, and the holder, which is this one
 
-	trouble trouble          // with the batch that is tried now
+	retries retryState       // with the batch that is tried now
 	portion *portion.Portion // of the log that a batch has
 }
 

@@ -1,17 +1,17 @@
 -- name: Begin
 -- The first start of a cursor. Of two at once one inserts, both go on with it.
-INSERT INTO casq.cursors (name, system_identifier, life, life_id, tick, mark)
+INSERT INTO casq.cursors (name, system_identifier, timeline, timeline_id, tick, nonce)
 VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (name) DO NOTHING
 
--- name: Look
+-- name: Row
 -- What is to be seen of a cursor's holder. A session of another role hides its
 -- start: it is taken for the holder's, that is, alive.
 SELECT c.epoch, c.beat, coalesce(c.holder, ''), c.backend_pid, c.backend_start,
        c.backend_pid IS NOT NULL AND EXISTS (
            SELECT FROM pg_stat_get_activity(c.backend_pid) AS session
            WHERE session.backend_start = c.backend_start OR session.backend_start IS NULL),
-       c.system_identifier, c.life, c.life_id, c.tick, c.mark, c.to_tick, c.to_mark, c.page
+       c.system_identifier, c.timeline, c.timeline_id, c.tick, c.nonce, c.to_tick, c.to_nonce, c.page
 FROM casq.cursors AS c
 WHERE c.name = $1
 
@@ -29,13 +29,13 @@ SET epoch = epoch + 1, beat = beat + 1, holder = $2, backend_pid = pg_backend_pi
     backend_start = (SELECT backend_start FROM pg_stat_get_activity(pg_backend_pid())),
     beat_at = clock_timestamp(), caught_up_to = coalesce(caught_up_to, greatest(moved_at, beat_at))
 WHERE name = $1 AND epoch = $3
-RETURNING epoch, system_identifier, life, life_id, tick, mark, to_tick, to_mark, page
+RETURNING epoch, system_identifier, timeline, timeline_id, tick, nonce, to_tick, to_nonce, page
 
 -- name: Check
 -- The fence, looked at before the batch's work; Move is the fence itself.
 SELECT epoch,
-       life = $2 AND life_id = $3 AND tick = $4 AND mark = $5
-       AND to_tick = $6 AND to_mark = $7 AND page = $8
+       timeline = $2 AND timeline_id = $3 AND tick = $4 AND nonce = $5
+       AND to_tick = $6 AND to_nonce = $7 AND page = $8
 FROM casq.cursors
 WHERE name = $1
 
@@ -43,12 +43,12 @@ WHERE name = $1
 -- The fence. The page is part of the position: else a batch whose commit
 -- succeeded while its answer was lost would be applied twice.
 UPDATE casq.cursors
-SET life = $9, life_id = $10, tick = $11, mark = $12, to_tick = $13, to_mark = $14, page = $15,
+SET timeline = $9, timeline_id = $10, tick = $11, nonce = $12, to_tick = $13, to_nonce = $14, page = $15,
     beat = beat + 1, moved_at = clock_timestamp(), last_error = NULL,
     caught_up_to = CASE WHEN $17::timestamptz IS NULL THEN caught_up_to ELSE least(clock_timestamp(), $17) END
 WHERE name = $1 AND epoch = $2
-  AND life = $3 AND life_id = $4 AND tick = $5 AND mark = $6
-  AND to_tick = $7 AND to_mark = $16 AND page = $8
+  AND timeline = $3 AND timeline_id = $4 AND tick = $5 AND nonce = $6
+  AND to_tick = $7 AND to_nonce = $16 AND page = $8
 
 -- name: Beat
 -- The holder is alive, in the middle of a batch that takes long.
@@ -56,7 +56,7 @@ UPDATE casq.cursors
 SET beat = beat + 1, beat_at = clock_timestamp()
 WHERE name = $1 AND epoch = $2
 
--- name: Lasterror
+-- name: LastError
 UPDATE casq.cursors
 SET last_error = $3
 WHERE name = $1 AND epoch = $2
@@ -64,10 +64,10 @@ WHERE name = $1 AND epoch = $2
 -- name: Fail
 -- Puts an event aside. There may be a row of it: a cursor that starts over, or
 -- goes back, reads events again. Then it has failed again, and is open again.
-INSERT INTO casq.event_failures AS f (cursor, life, event_id, tick, kind, resource_id, scope_id, op, payload,
+INSERT INTO casq.event_failures AS f (cursor, timeline, event_id, tick, kind, resource_id, scope_id, op, payload,
                                       occurred_at, reason, code, tries)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::text::jsonb, $10, $11, $12, $13)
-ON CONFLICT (cursor, life, event_id) DO UPDATE
+ON CONFLICT (cursor, timeline, event_id) DO UPDATE
 SET tick = excluded.tick, reason = excluded.reason, code = excluded.code,
     tries = f.tries + excluded.tries, failed_at = excluded.failed_at, replayed_at = NULL
 
@@ -75,7 +75,7 @@ SET tick = excluded.tick, reason = excluded.reason, code = excluded.code,
 -- Locks a cursor that is about to be moved by an operator, under a new epoch:
 -- the active one's batches no longer commit.
 UPDATE casq.cursors SET epoch = epoch + 1, moved_at = clock_timestamp() WHERE name = $1
-RETURNING system_identifier, life, life_id, tick, mark, to_tick, to_mark, page
+RETURNING system_identifier, timeline, timeline_id, tick, nonce, to_tick, to_nonce, page
 
 -- name: Lag
 UPDATE casq.cursors

@@ -26,9 +26,9 @@ func (r *recorder) QueryRow(ctx context.Context, sql string, args ...any) pgx.Ro
 	return r.DB.QueryRow(ctx, sql, args...)
 }
 
-// untilLooked waits until two looks were begun: the second began after the
+// untilRead waits until two looks were begun: the second began after the
 // call, and the first is over.
-func (r *recorder) untilLooked(t *testing.T) {
+func (r *recorder) untilRead(t *testing.T) {
 	t.Helper()
 	deadline := time.NewTimer(30 * time.Second)
 	defer deadline.Stop()
@@ -65,7 +65,7 @@ func TestEmptyTicksWriteNothing(t *testing.T) {
 	before := row()
 	for range 20 {
 		b.tick(t)
-		source.untilLooked(t)
+		source.untilRead(t)
 	}
 	if after := row(); after != before {
 		t.Errorf("the row was written: %s, then %s", before, after)
@@ -98,7 +98,7 @@ func TestStepIsGoneOnWithInTheMiddle(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer slow.Rollback(context.Background())
-	if _, err := slow.Exec(t.Context(), "SELECT casq.append_event('thing', 'slow', 'updated')"); err != nil {
+	if _, err := slow.Exec(t.Context(), "SELECT casq.append_event('resource', 'slow', 'updated')"); err != nil {
 		t.Fatal(err)
 	}
 	b.write(t, "a", "b", "c", "d", "e")
@@ -213,7 +213,7 @@ func TestCursorStopsWhereTheLogDoesNotContinue(t *testing.T) {
 		name, change string
 		want         error
 	}{
-		{"lost", "UPDATE casq.ticks SET mark = gen_random_uuid()", eventlog.ErrLost},
+		{"lost", "UPDATE casq.ticks SET nonce = gen_random_uuid()", eventlog.ErrLost},
 		{"foreign", "UPDATE casq.cursors SET system_identifier = 1", eventlog.ErrForeign},
 		{"pruned", "DELETE FROM casq.ticks WHERE id < (SELECT max(id) FROM casq.ticks)", eventlog.ErrPruned},
 	} {
@@ -248,8 +248,8 @@ func TestCursorGoesBackOverLostEmptyTicks(t *testing.T) {
 	run(t, cfg)
 	b.untilEffects(t, "a")
 	tick := b.tick(t)
-	source.untilLooked(t)
-	b.exec(t, "UPDATE casq.ticks SET mark = gen_random_uuid() WHERE id = $1", tick)
+	source.untilRead(t)
+	b.exec(t, "UPDATE casq.ticks SET nonce = gen_random_uuid() WHERE id = $1", tick)
 	log.until(t, "lost ticks without events")
 	b.write(t, "b")
 	b.untilEffects(t, "a", "b")

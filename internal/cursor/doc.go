@@ -13,7 +13,7 @@
 // which the batch began. When that row says something else, nothing of the
 // batch takes effect. Whoever becomes the active cursor raises the epoch first.
 //
-// Which cursor is active is settled by a lease in Redis, or without Redis by
+// Which cursor is active is decided by a lease in Redis, or without Redis by
 // what the holder's row shows. Neither protects anything. DESIGN.md has the
 // states, and what happens when a holder is killed, frozen or cut off.
 //
@@ -27,7 +27,7 @@
 //  2. The position was pruned: likewise, at the newest tick.
 //  3. Home itself fails over and has lost positions, and epochs, which are
 //     issued again: a holder of before names a position that is not there, down
-//     to the tick's random mark, and is fenced by it. Where it has the epoch and
+//     to the tick's random nonce, and is fenced by it. Where it has the epoch and
 //     the position of one of now, whichever moves first fences the other.
 //
 // # Events that cannot be applied
@@ -37,7 +37,7 @@
 // kind, it is applied in ever smaller parts, each in a savepoint, all in the one
 // transaction that moves the cursor. Order is kept, and what fails only together
 // with others is applied. A single event that is still refused goes to
-// casq.event_failures, with the reason; later events of the same thing go on.
+// casq.event_failures, with the reason; later events of the same resource go on.
 // 1,000 such events in one batch took 0.5 s, so 5,000, all of a batch, take some
 // seconds.
 //

@@ -46,7 +46,7 @@ func (h *holder) enter(ctx context.Context, tx pgx.Tx) error {
 	var batch pgx.Batch
 	batch.Queue(lockBatchSQL, h.cfg.Name)
 	p := &h.stored
-	batch.Queue(cursorSQL.Check, h.cfg.Name, p.Life.Ordinal, p.Life.ID, p.Tick, p.Mark, p.ToTick, p.ToMark, p.Page)
+	batch.Queue(cursorSQL.Check, h.cfg.Name, p.Timeline.Ordinal, p.Timeline.ID, p.Tick, p.Nonce, p.ToTick, p.ToNonce, p.Page)
 	results := tx.SendBatch(ctx, &batch)
 	defer results.Close()
 	if _, err := results.Exec(); err != nil {
@@ -55,7 +55,7 @@ func (h *holder) enter(ctx context.Context, tx pgx.Tx) error {
 	var epoch int64
 	var same bool
 	if err := results.QueryRow().Scan(&epoch, &same); err != nil {
-		return fmt.Errorf("look at the fence: %w", err)
+		return fmt.Errorf("read the fence: %w", err)
 	}
 	if epoch != h.epoch || !same {
 		return &FencedError{Mine: h.epoch, New: epoch, Position: h.stored}
@@ -72,8 +72,8 @@ func (h *holder) move(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) erro
 		newest = batch.Events[n-1].OccurredAt
 	}
 	moved, err := tx.Exec(ctx, cursorSQL.Move, h.cfg.Name, h.epoch,
-		p.Life.Ordinal, p.Life.ID, p.Tick, p.Mark, p.ToTick, p.Page,
-		to.Life.Ordinal, to.Life.ID, to.Tick, to.Mark, to.ToTick, to.ToMark, to.Page, p.ToMark, newest)
+		p.Timeline.Ordinal, p.Timeline.ID, p.Tick, p.Nonce, p.ToTick, p.Page,
+		to.Timeline.Ordinal, to.Timeline.ID, to.Tick, to.Nonce, to.ToTick, to.ToNonce, to.Page, p.ToNonce, newest)
 	if err != nil {
 		return fmt.Errorf("move cursor: %w", err)
 	}
@@ -82,7 +82,7 @@ func (h *holder) move(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) erro
 	}
 	fenced := &FencedError{Mine: h.epoch, Position: h.stored}
 	if err := tx.QueryRow(ctx, epochSQL, h.cfg.Name).Scan(&fenced.New); err != nil {
-		fenced.Cause = fmt.Errorf("look at the fence: %w", err)
+		fenced.Cause = fmt.Errorf("read the fence: %w", err)
 	}
 	return fenced
 }
@@ -91,7 +91,7 @@ func (h *holder) move(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) erro
 func (h *holder) same(ctx context.Context, db eventlog.DB, cause error) error {
 	var epoch int64
 	if err := db.QueryRow(ctx, epochSQL, h.cfg.Name).Scan(&epoch); err != nil {
-		return fmt.Errorf("look at the epoch: %w", err)
+		return fmt.Errorf("read the epoch: %w", err)
 	}
 	if epoch != h.epoch {
 		return &FencedError{Mine: h.epoch, New: epoch, Position: h.stored, Cause: cause}

@@ -62,8 +62,8 @@ func TestBatchBeginsWhereThePositionIs(t *testing.T) {
 	b := setup(t)
 	b.write(t, "a", "b", "c")
 	for _, moved := range []string{
-		"life = life + 1", "life_id = gen_random_uuid()", "tick = tick - 1", "mark = gen_random_uuid()",
-		"to_tick = to_tick + 1", "to_mark = gen_random_uuid()", "page = page + 1",
+		"timeline = timeline + 1", "timeline_id = gen_random_uuid()", "tick = tick - 1", "nonce = gen_random_uuid()",
+		"to_tick = to_tick + 1", "to_nonce = gen_random_uuid()", "page = page + 1",
 	} {
 		t.Run(moved, func(t *testing.T) {
 			t.Parallel()

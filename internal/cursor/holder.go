@@ -112,7 +112,7 @@ func (h *holder) say(ctx context.Context, why error) {
 	if why != nil {
 		text = new(strings.ReplaceAll(strings.ToValidUTF8(database.Explain(why), "?"), "\x00", "?"))
 	}
-	if _, err := h.cfg.Home.Exec(ctx, cursorSQL.Lasterror, h.cfg.Name, h.epoch, text); err != nil {
+	if _, err := h.cfg.Home.Exec(ctx, cursorSQL.LastError, h.cfg.Name, h.epoch, text); err != nil {
 		h.log.DebugContext(ctx, "cannot store the error", "err", err)
 	}
 }
@@ -145,7 +145,7 @@ func (h *holder) step(ctx context.Context) (more bool, err error) {
 		h.late = false
 		h.say(ctx, nil)
 	}
-	h.newest.saw(batch.Life, batch.Tick, time.Now())
+	h.newest.saw(batch.Timeline, batch.Tick, time.Now())
 	// Inside a step even an empty page is stored: it ends the step.
 	if len(batch.Events) == 0 && !h.read.InStep() {
 		h.read = batch.Next

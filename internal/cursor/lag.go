@@ -12,22 +12,22 @@ import (
 // those of the source's hosts may be apart. A log that nobody takes ticks of looks
 // like one in which nothing happens, and nothing that happens in it is seen.
 type freshness struct {
-	life  eventlog.Life
-	tick  int64
-	since time.Time // when the tick was seen to be a new one; zero: not by us
-	told  bool      // the row says that all is applied up to now
+	timeline eventlog.Timeline
+	tick     int64
+	since    time.Time // when the tick was seen to be a new one; zero: not by us
+	told     bool      // the row says that all is applied up to now
 }
 
 // saw takes the newest tick that the source has shown. The first one may be of
 // any age.
-func (f *freshness) saw(life eventlog.Life, tick int64, now time.Time) {
-	if life == f.life && tick == f.tick {
+func (f *freshness) saw(timeline eventlog.Timeline, tick int64, now time.Time) {
+	if timeline == f.timeline && tick == f.tick {
 		return
 	}
-	if f.life != (eventlog.Life{}) {
+	if f.timeline != (eventlog.Timeline{}) {
 		f.since = now
 	}
-	f.life, f.tick = life, tick
+	f.timeline, f.tick = timeline, tick
 }
 
 // fresh tells whether the log has moved within the time in which it always does

@@ -63,24 +63,24 @@ func TestLagOfALogElsewhere(t *testing.T) {
 func TestFreshness(t *testing.T) {
 	t.Parallel()
 	const stale = 30 * time.Second
-	life := eventlog.Life{Ordinal: 1, ID: uuid.New()}
+	timeline := eventlog.Timeline{Ordinal: 1, ID: uuid.New()}
 	now := time.Now()
 	var f freshness
 	for i, step := range []struct {
-		life  eventlog.Life
-		tick  int64
-		after time.Duration
-		want  bool
+		timeline eventlog.Timeline
+		tick     int64
+		after    time.Duration
+		want     bool
 	}{
-		{life, 7, 0, false},
-		{life, 7, 10 * time.Second, false},
-		{life, 8, 10 * time.Second, true},
-		{life, 8, 29 * time.Second, true},
-		{life, 8, time.Second, false},
-		{eventlog.Life{Ordinal: 2, ID: uuid.New()}, 8, time.Second, true},
+		{timeline, 7, 0, false},
+		{timeline, 7, 10 * time.Second, false},
+		{timeline, 8, 10 * time.Second, true},
+		{timeline, 8, 29 * time.Second, true},
+		{timeline, 8, time.Second, false},
+		{eventlog.Timeline{Ordinal: 2, ID: uuid.New()}, 8, time.Second, true},
 	} {
 		now = now.Add(step.after)
-		f.saw(step.life, step.tick, now)
+		f.saw(step.timeline, step.tick, now)
 		if got := f.fresh(now, stale); got != step.want {
 			t.Errorf("step %d: fresh is %v, want %v", i, got, step.want)
 		}

@@ -35,7 +35,7 @@ func TestPagesBecomeSmallerOnASlowLink(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.exec(t, `INSERT INTO casq.events (kind, resource_id, op, payload)
-		SELECT 'thing', i::text, 'updated', jsonb_build_object('v', (SELECT string_agg(md5(i::text || w::text), '') FROM generate_series(1, 300) AS w))
+		SELECT 'resource', i::text, 'updated', jsonb_build_object('v', (SELECT string_agg(md5(i::text || w::text), '') FROM generate_series(1, 300) AS w))
 		FROM generate_series(1, 200) AS i`)
 	b.tick(t)
 	network := faultproxy.New()
@@ -58,7 +58,7 @@ func TestPagesBecomeSmallerOnASlowLink(t *testing.T) {
 		t.Error(err)
 	}
 	var n, distinct int
-	if err := b.pool.QueryRow(t.Context(), "SELECT count(*), count(DISTINCT thing) FROM effects").Scan(&n, &distinct); err != nil || n != distinct {
+	if err := b.pool.QueryRow(t.Context(), "SELECT count(*), count(DISTINCT resource) FROM effects").Scan(&n, &distinct); err != nil || n != distinct {
 		t.Errorf("%d effects of %d events, %v", n, distinct, err)
 	}
 }

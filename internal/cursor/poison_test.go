@@ -18,7 +18,7 @@ import (
 )
 
 // picky is a consumer like writer that refuses the batches in which it finds
-// the thing "poison", after it has written.
+// the resource "poison", after it has written.
 func picky(err error) writer {
 	return writer{fail: func(batch eventlog.Batch) error {
 		for _, e := range batch.Events {
@@ -30,7 +30,7 @@ func picky(err error) writer {
 	}}
 }
 
-// failures are what was put aside, a row a line.
+// failures are what was dead-lettered, a row a line.
 func (b *testBundle) failures(t *testing.T) string {
 	t.Helper()
 	rows, err := b.pool.Query(t.Context(), `SELECT concat_ws(' ', cursor, kind, resource_id, op, code, tries, reason)
@@ -45,13 +45,13 @@ func (b *testBundle) failures(t *testing.T) string {
 	return strings.Join(got, "\n")
 }
 
-// Of a batch the one event that is refused is put aside, and the others take
+// Of a batch the one event that is refused is dead-lettered, and the others take
 // effect in their order. What a constraint refuses only at the commit, too.
-func TestAnEventThatCannotBeAppliedIsPutAside(t *testing.T) {
+func TestAnEventThatCannotBeAppliedIsDeadLettered(t *testing.T) {
 	t.Parallel()
 	syntax := json.Unmarshal([]byte("{"), new(any))
 	deferred := "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN" +
-		" IF NEW.thing = 'poison' THEN RAISE check_violation USING MESSAGE = 'not at the end'; END IF; RETURN NULL; END $$;" +
+		" IF NEW.resource = 'poison' THEN RAISE check_violation USING MESSAGE = 'not at the end'; END IF; RETURN NULL; END $$;" +
 		" CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON effects DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()"
 	for name, test := range map[string]struct {
 		consumer Consumer
@@ -59,9 +59,9 @@ func TestAnEventThatCannotBeAppliedIsPutAside(t *testing.T) {
 		want     string
 		failed   int // batches, before
 	}{
-		"constraint":          {writer{}, "ALTER TABLE effects ADD CONSTRAINT no_poison CHECK (thing <> 'poison')", "23514 4 ERROR: new row", 3},
+		"constraint":          {writer{}, "ALTER TABLE effects ADD CONSTRAINT no_poison CHECK (resource <> 'poison')", "23514 4 ERROR: new row", 3},
 		"deferred constraint": {writer{}, deferred, "23514 4 ERROR: not at the end", 6},
-		"overflow":            {writer{}, "ALTER TABLE effects ADD n2 int GENERATED ALWAYS AS (repeat('9', CASE thing WHEN 'poison' THEN 12 ELSE 1 END)::int) STORED", "22003 4 ERROR: value", 3},
+		"overflow":            {writer{}, "ALTER TABLE effects ADD n2 int GENERATED ALWAYS AS (repeat('9', CASE resource WHEN 'poison' THEN 12 ELSE 1 END)::int) STORED", "22003 4 ERROR: value", 3},
 		"decoding":            {picky(syntax), "", " 4 unexpected end of JSON input", 3},
 		"unknown kind":        {picky(eventlog.ErrUnknownKind), "", " 4 unknown kind", 3},
 	} {
@@ -77,10 +77,10 @@ func TestAnEventThatCannotBeAppliedIsPutAside(t *testing.T) {
 			cfg.Consumer, cfg.Logger = test.consumer, slog.New(log)
 			run(t, cfg)
 			b.untilEffects(t, "a", "b", "c", "a", "d", "e")
-			if got := b.failures(t); !strings.Contains(got, test.want) || !strings.HasPrefix(got, "test thing poison updated ") || strings.Contains(got, "\n") {
-				t.Errorf("put aside: %s", got)
+			if got := b.failures(t); !strings.Contains(got, test.want) || !strings.HasPrefix(got, "test resource poison updated ") || strings.Contains(got, "\n") {
+				t.Errorf("dead-lettered: %s", got)
 			}
-			log.until(t, "event could not be applied, put aside")
+			log.until(t, "event could not be applied, dead-lettered")
 			if n := log.count("batch failed"); n != test.failed {
 				t.Errorf("%d batches failed, want %d", n, test.failed)
 			}
@@ -91,9 +91,9 @@ func TestAnEventThatCannotBeAppliedIsPutAside(t *testing.T) {
 }
 
 // What says nothing about the events is tried again until it is over, and
-// nothing is put aside for it, also when it comes in the middle of a batch that
+// nothing is dead-lettered for it, also when it comes in the middle of a batch that
 // has data which is refused, too.
-func TestNothingIsPutAsideForTheSystem(t *testing.T) {
+func TestNothingIsDeadLetteredForTheSystem(t *testing.T) {
 	t.Parallel()
 	for _, code := range []string{"53100", "53200", "42501", "40001", "40P01", "57014", "55P03", "P0001", "XX000", "08006", "25P03"} {
 		t.Run(code, func(t *testing.T) {
@@ -101,9 +101,9 @@ func TestNothingIsPutAsideForTheSystem(t *testing.T) {
 			b := setup(t)
 			b.exec(t, "CREATE TABLE broken AS SELECT true AS broken")
 			b.exec(t, fmt.Sprintf(`CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-				IF NEW.thing = 'c' AND (SELECT broken FROM broken) THEN RAISE 'not now' USING ERRCODE = '%s'; END IF; RETURN NEW; END $$`, code))
+				IF NEW.resource = 'c' AND (SELECT broken FROM broken) THEN RAISE 'not now' USING ERRCODE = '%s'; END IF; RETURN NEW; END $$`, code))
 			b.exec(t, "CREATE TRIGGER fail BEFORE INSERT ON effects FOR EACH ROW EXECUTE FUNCTION fail()")
-			b.exec(t, "ALTER TABLE effects ADD CONSTRAINT no_poison CHECK (thing <> 'poison')")
+			b.exec(t, "ALTER TABLE effects ADD CONSTRAINT no_poison CHECK (resource <> 'poison')")
 			b.write(t, "a", "poison", "b", "c", "d")
 			log := &logged{}
 			cfg := b.config(t)
@@ -111,13 +111,13 @@ func TestNothingIsPutAsideForTheSystem(t *testing.T) {
 			run(t, cfg)
 			log.untilCount(t, "batch failed", 8)
 			if got := b.failures(t); got != "" {
-				t.Fatalf("put aside: %s", got)
+				t.Fatalf("dead-lettered: %s", got)
 			}
 			b.wantEffects(t)
 			b.exec(t, "UPDATE broken SET broken = false")
 			b.untilEffects(t, "a", "b", "c", "d")
 			if got := b.failures(t); !strings.Contains(got, "poison") || strings.Contains(got, "\n") {
-				t.Errorf("put aside: %s", got)
+				t.Errorf("dead-lettered: %s", got)
 			}
 		})
 	}
@@ -138,16 +138,16 @@ func TestEventsThatFailOnlyTogether(t *testing.T) {
 	run(t, cfg)
 	b.untilEffects(t, "a", "b", "c", "d", "b")
 	if got := b.failures(t); got != "" {
-		t.Errorf("put aside: %s", got)
+		t.Errorf("dead-lettered: %s", got)
 	}
 }
 
 // The answer to the commit that has moved past the event is lost: it is recorded
 // once. Read again, it is open again.
-func TestPutAsideOnce(t *testing.T) {
+func TestDeadLetteredOnce(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, "ALTER TABLE effects ADD CONSTRAINT no_poison CHECK (thing <> 'poison')")
+	b.exec(t, "ALTER TABLE effects ADD CONSTRAINT no_poison CHECK (resource <> 'poison')")
 	b.write(t, "a", "poison", "b")
 	network := faultproxy.New()
 	cfg := b.config(t)
@@ -163,7 +163,7 @@ func TestPutAsideOnce(t *testing.T) {
 	b.write(t, "c")
 	b.untilEffects(t, "a", "b", "c")
 	if got := b.failures(t); strings.Count(got, "23514 4 ") != 1 || strings.Contains(got, "\n") {
-		t.Errorf("put aside: %s", got)
+		t.Errorf("dead-lettered: %s", got)
 	}
 	if err := first.stop(); err != nil {
 		t.Fatal(err)
@@ -214,7 +214,7 @@ func TestABatchOfNothingElse(t *testing.T) {
 	t.Parallel()
 	const events = 1000
 	b := setup(t)
-	b.exec(t, "SELECT casq.append_event('thing', 'poison' || n, 'updated') FROM generate_series(1, $1) AS n", events)
+	b.exec(t, "SELECT casq.append_event('resource', 'poison' || n, 'updated') FROM generate_series(1, $1) AS n", events)
 	b.write(t, "a")
 	log := &logged{}
 	cfg := b.config(t)
@@ -240,8 +240,8 @@ func TestAFailureThatCannotBeStored(t *testing.T) {
 	cfg.Consumer = picky(fmt.Errorf("\x00\xff ü %s%w", strings.Repeat("x", mostReason), &json.SyntaxError{}))
 	run(t, cfg)
 	b.untilEffects(t, "a")
-	if got := b.failures(t); !strings.HasPrefix(got, `test thing poison \u00fc updated  4 ?? \u00fc xxx`) || len(got) > mostReason+100 {
-		t.Errorf("put aside: %s", got)
+	if got := b.failures(t); !strings.HasPrefix(got, `test resource poison \u00fc updated  4 ?? \u00fc xxx`) || len(got) > mostReason+100 {
+		t.Errorf("dead-lettered: %s", got)
 	}
 }
 
@@ -267,6 +267,6 @@ func TestStoppedWhileApplyingParts(t *testing.T) {
 	}
 	b.wantEffects(t)
 	if got := b.failures(t); got != "" {
-		t.Errorf("put aside: %s", got)
+		t.Errorf("dead-lettered: %s", got)
 	}
 }

@@ -63,7 +63,7 @@ func (h *holder) beginOver(ctx context.Context, rewinder Rewinder) error {
 
 // begin stores the first position, unless another has done so.
 func begin(ctx context.Context, db execer, name string, at eventlog.Position) (inserted bool, err error) {
-	tag, err := db.Exec(ctx, cursorSQL.Begin, name, at.System, at.Life.Ordinal, at.Life.ID, at.Tick, at.Mark)
+	tag, err := db.Exec(ctx, cursorSQL.Begin, name, at.System, at.Timeline.Ordinal, at.Timeline.ID, at.Tick, at.Nonce)
 	if err != nil {
 		return false, fmt.Errorf("store the first position of cursor %s: %w", name, err)
 	}
@@ -101,7 +101,7 @@ func (h *holder) astray(ctx context.Context, cause error) error {
 		return fmt.Errorf("go back to %s: %w", w.To, err)
 	}
 	h.log.WarnContext(ctx, "log does not continue, went back", "err", w.Cause,
-		"from_life", w.From.Life.Ordinal, "from_tick", w.From.Tick, "life", w.To.Life.Ordinal, "tick", w.To.Tick, "everything", w.Everything)
+		"from_timeline", w.From.Timeline.Ordinal, "from_tick", w.From.Tick, "timeline", w.To.Timeline.Ordinal, "tick", w.To.Tick, "everything", w.Everything)
 	now := time.Now()
 	h.stored, h.read, h.movedAt, h.seenAt = w.To, w.To, now, now
 	h.place.tick.Store(h.stored.Tick)
@@ -153,7 +153,7 @@ func reset(ctx context.Context, tx pgx.Tx, source eventlog.DB, name string) (eve
 	}
 	var p eventlog.Position
 	err := tx.QueryRow(ctx, cursorSQL.Reset, name).Scan(
-		&p.System, &p.Life.Ordinal, &p.Life.ID, &p.Tick, &p.Mark, &p.ToTick, &p.ToMark, &p.Page)
+		&p.System, &p.Timeline.Ordinal, &p.Timeline.ID, &p.Tick, &p.Nonce, &p.ToTick, &p.ToNonce, &p.Page)
 	if errors.Is(err, pgx.ErrNoRows) {
 		w, err := reader.StartOver(ctx, nil)
 		if err == nil {
@@ -169,9 +169,9 @@ func reset(ctx context.Context, tx pgx.Tx, source eventlog.DB, name string) (eve
 		return w, err
 	}
 	to := w.To
-	_, err = tx.Exec(ctx, `UPDATE casq.cursors SET system_identifier = $2, life = $3, life_id = $4, tick = $5, mark = $6,
-		to_tick = 0, to_mark = $7, page = 0 WHERE name = $1`,
-		name, to.System, to.Life.Ordinal, to.Life.ID, to.Tick, to.Mark, to.ToMark)
+	_, err = tx.Exec(ctx, `UPDATE casq.cursors SET system_identifier = $2, timeline = $3, timeline_id = $4, tick = $5, nonce = $6,
+		to_tick = 0, to_nonce = $7, page = 0 WHERE name = $1`,
+		name, to.System, to.Timeline.Ordinal, to.Timeline.ID, to.Tick, to.Nonce, to.ToNonce)
 	if err != nil {
 		return w, fmt.Errorf("move to %s: %w", to, err)
 	}

@@ -20,7 +20,7 @@ type rewriter struct {
 }
 
 func (r rewriter) Rewound(ctx context.Context, tx pgx.Tx, w eventlog.Rewind) error {
-	_, err := tx.Exec(ctx, "INSERT INTO effects (thing, tick) VALUES ($1, $2)",
+	_, err := tx.Exec(ctx, "INSERT INTO effects (resource, tick) VALUES ($1, $2)",
 		fmt.Sprintf("rewound everything=%t incomparable=%t", w.Everything, w.Incomparable), w.To.Tick)
 	if err == nil && r.failRewind != nil {
 		err = r.failRewind()
@@ -35,12 +35,12 @@ const (
 )
 
 // lose does to the log what a promotion does that has lost all beyond a tick:
-// what is gone is gone, the ids are issued again, and a new life begins.
+// what is gone is gone, the ids are issued again, and a new timeline begins.
 func (b *testBundle) lose(t *testing.T, beyond int64) {
 	t.Helper()
 	b.exec(t, "DELETE FROM casq.events WHERE NOT pg_visible_in_snapshot(xid, (SELECT snapshot FROM casq.ticks WHERE id = $1))", beyond)
 	b.exec(t, "DELETE FROM casq.ticks WHERE id > $1", beyond)
-	b.exec(t, "UPDATE casq.lives SET timeline = timeline - 1")
+	b.exec(t, "UPDATE casq.timelines SET server_timeline = server_timeline - 1")
 	b.exec(t, "SELECT setval('casq.events_id_seq', (SELECT high_id + 1 FROM casq.ticks WHERE id = $1), false)", beyond)
 	b.tick(t)
 }
@@ -224,7 +224,7 @@ func TestEpochsThatAreIssuedAgain(t *testing.T) {
 
 	// Home as it was.
 	b.exec(t, "DELETE FROM casq.cursors; INSERT INTO casq.cursors SELECT * FROM image")
-	b.exec(t, "DELETE FROM effects WHERE thing = 'lost'")
+	b.exec(t, "DELETE FROM effects WHERE resource = 'lost'")
 	b.lose(t, kept)
 	now := hold()
 	for now.epoch < before.epoch {
@@ -315,7 +315,7 @@ func TestStartOver(t *testing.T) {
 	}{
 		{"same log", "SELECT", startedOver},
 		{"another system", "UPDATE casq.cursors SET system_identifier = 1", fellOut},
-		{"another life of this number", "UPDATE casq.lives SET id = gen_random_uuid()", fellOut},
+		{"another timeline of this number", "UPDATE casq.timelines SET id = gen_random_uuid()", fellOut},
 		{"set back", "DELETE FROM casq.events; DELETE FROM casq.ticks WHERE id > 1", fellOut},
 		{"adopted", "SELECT casq.adopt_log()", fellOut},
 	}

@@ -38,12 +38,12 @@ func (c *Cursor) hold(ctx context.Context, held *lease.Lease, epoch int64) (*hol
 // no batch of an earlier holder commits. It may be repeated: the answer that
 // was lost leaves a row whose session is over, which anybody may take.
 func (h *holder) take(ctx context.Context, epoch int64) (ok bool, err error) {
-	before, err := h.look(ctx, h.conn)
+	before, err := h.readRow(ctx, h.conn)
 	if errors.Is(err, pgx.ErrNoRows) {
 		if err := h.begin(ctx); err != nil {
 			return false, err
 		}
-		before, err = h.look(ctx, h.conn)
+		before, err = h.readRow(ctx, h.conn)
 	}
 	if err != nil {
 		return false, err
@@ -55,7 +55,7 @@ func (h *holder) take(ctx context.Context, epoch int64) (ok bool, err error) {
 	h.cfg.Hook("take:ended")
 	p := &h.stored
 	err = h.conn.QueryRow(ctx, cursorSQL.Take, h.cfg.Name, h.leaser.ID(), before.epoch).Scan(&h.epoch,
-		&p.System, &p.Life.Ordinal, &p.Life.ID, &p.Tick, &p.Mark, &p.ToTick, &p.ToMark, &p.Page)
+		&p.System, &p.Timeline.Ordinal, &p.Timeline.ID, &p.Tick, &p.Nonce, &p.ToTick, &p.ToNonce, &p.Page)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil
 	}
@@ -71,7 +71,7 @@ func (h *holder) take(ctx context.Context, epoch int64) (ok bool, err error) {
 // end ends a holder's session, so that a process that is frozen in a
 // transaction, or in the middle of COPY, holds no locks any more. Where it may
 // not, the sessions' idle time-out is what is left.
-func (h *holder) end(ctx context.Context, before sight) {
+func (h *holder) end(ctx context.Context, before cursorRow) {
 	if !before.alive || before.started == nil {
 		return
 	}

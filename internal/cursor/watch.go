@@ -13,8 +13,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// sight is what another cursor's row says.
-type sight struct {
+// cursorRow is what another cursor's row says.
+type cursorRow struct {
 	epoch, beat int64
 	holder      string
 	pid         *int32
@@ -23,13 +23,13 @@ type sight struct {
 	position    eventlog.Position
 }
 
-func (c *Cursor) look(ctx context.Context, db eventlog.DB) (sight, error) {
-	var s sight
+func (c *Cursor) readRow(ctx context.Context, db eventlog.DB) (cursorRow, error) {
+	var s cursorRow
 	p := &s.position
-	err := db.QueryRow(ctx, cursorSQL.Look, c.cfg.Name).Scan(&s.epoch, &s.beat, &s.holder, &s.pid, &s.started, &s.alive,
-		&p.System, &p.Life.Ordinal, &p.Life.ID, &p.Tick, &p.Mark, &p.ToTick, &p.ToMark, &p.Page)
+	err := db.QueryRow(ctx, cursorSQL.Row, c.cfg.Name).Scan(&s.epoch, &s.beat, &s.holder, &s.pid, &s.started, &s.alive,
+		&p.System, &p.Timeline.Ordinal, &p.Timeline.ID, &p.Tick, &p.Nonce, &p.ToTick, &p.ToNonce, &p.Page)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return s, fmt.Errorf("look at cursor %s: %w", c.cfg.Name, err)
+		return s, fmt.Errorf("read cursor %s: %w", c.cfg.Name, err)
 	}
 	return s, err
 }
@@ -40,7 +40,7 @@ func (c *Cursor) look(ctx context.Context, db eventlog.DB) (sight, error) {
 // something to apply.
 func (c *Cursor) watch(ctx context.Context) (epoch int64, ok bool, err error) {
 	began := time.Now()
-	s, err := c.look(ctx, c.cfg.Home)
+	s, err := c.readRow(ctx, c.cfg.Home)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return 0, true, nil // the very first start
 	}
@@ -81,7 +81,7 @@ type watcher struct {
 
 // observe takes a look that began and ended then, and returns the time that the
 // holder has left.
-func (w *watcher) observe(began, ended time.Time, s sight, pending bool) time.Duration {
+func (w *watcher) observe(began, ended time.Time, s cursorRow, pending bool) time.Duration {
 	// What is pending now, and was not, came after the look before.
 	fresh := s.epoch != w.epoch || s.beat != w.beat || ended.Sub(w.last) > w.gap || !pending || !w.pending
 	if fresh {

@@ -9,16 +9,16 @@ import (
 )
 
 // The watcher's rules, one by one. Each look takes no time; the lease is 30 s,
-// and more than 15 s between two looks are an outage.
+// and more than 15 s between two readings are an outage.
 func TestWatcher(t *testing.T) {
 	t.Parallel()
-	type look struct {
+	type reading struct {
 		after       int // seconds since the look before
 		epoch, beat int64
 		pending     bool
 		remaining   int // seconds
 	}
-	for name, looks := range map[string][]look{
+	for name, readings := range map[string][]reading{
 		"stands still":   {{0, 1, 1, true, 30}, {10, 1, 1, true, 20}, {10, 1, 1, true, 10}, {10, 1, 1, true, 0}},
 		"beats":          {{0, 1, 1, true, 30}, {10, 1, 1, true, 20}, {10, 1, 2, true, 30}, {10, 1, 2, true, 20}},
 		"another holder": {{0, 1, 1, true, 30}, {15, 1, 1, true, 15}, {15, 2, 1, true, 30}},
@@ -30,9 +30,9 @@ func TestWatcher(t *testing.T) {
 			t.Parallel()
 			w := watcher{lease: 30 * time.Second, gap: 15 * time.Second}
 			now := time.Now()
-			for i, l := range looks {
+			for i, l := range readings {
 				now = now.Add(time.Duration(l.after) * time.Second)
-				got := w.observe(now, now, sight{epoch: l.epoch, beat: l.beat}, l.pending)
+				got := w.observe(now, now, cursorRow{epoch: l.epoch, beat: l.beat}, l.pending)
 				if got != time.Duration(l.remaining)*time.Second {
 					t.Errorf("look %d leaves %s, want %d s", i, got, l.remaining)
 				}
@@ -47,12 +47,12 @@ func TestLookThatTakesLong(t *testing.T) {
 	t.Parallel()
 	w := watcher{lease: 30 * time.Second, gap: 15 * time.Second}
 	now := time.Now()
-	w.observe(now, now.Add(3*time.Second), sight{}, true)
-	if got := w.observe(now.Add(10*time.Second), now.Add(14*time.Second), sight{}, true); got != 23*time.Second {
+	w.observe(now, now.Add(3*time.Second), cursorRow{}, true)
+	if got := w.observe(now.Add(10*time.Second), now.Add(14*time.Second), cursorRow{}, true); got != 23*time.Second {
 		t.Errorf("the holder has %s left, want 23 s", got)
 	}
-	w.observe(now.Add(20*time.Second), now.Add(40*time.Second), sight{}, true)
-	if got := w.observe(now.Add(40*time.Second), now.Add(40*time.Second), sight{}, true); got != 30*time.Second {
+	w.observe(now.Add(20*time.Second), now.Add(40*time.Second), cursorRow{}, true)
+	if got := w.observe(now.Add(40*time.Second), now.Add(40*time.Second), cursorRow{}, true); got != 30*time.Second {
 		t.Errorf("the holder has %s left after an outage, want 30 s", got)
 	}
 }
@@ -84,6 +84,6 @@ func TestStatus(t *testing.T) {
 	run(t, cfg)
 	b.until(t, `SELECT lag_events = 1 AND page > 0 AND last_error IS NOT DISTINCT FROM 'apply 1 events: fail as told: ?' FROM casq.cursor_status`)
 	// A log that is not home's: what is known is what the last batch told.
-	b.exec(t, "UPDATE casq.ticks SET mark = gen_random_uuid()")
+	b.exec(t, "UPDATE casq.ticks SET nonce = gen_random_uuid()")
 	b.until(t, "SELECT lag_events IS NULL AND lag_seconds >= 0 FROM casq.cursor_status")
 }

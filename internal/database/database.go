@@ -166,7 +166,7 @@ func Wait(ctx context.Context, pool *pgxpool.Pool, name string, logger *slog.Log
 		if ctx.Err() != nil {
 			return fmt.Errorf("wait for the database %s: %w", name, ctx.Err())
 		}
-		logger.WarnContext(ctx, trouble(err), "database", name, "err", err) //nolint:sloglint // one of four
+		logger.WarnContext(ctx, problem(err), "database", name, "err", err) //nolint:sloglint // one of four
 		select {
 		case <-ctx.Done():
 		case <-time.After(time.Second):
@@ -179,7 +179,7 @@ func Wait(ctx context.Context, pool *pgxpool.Pool, name string, logger *slog.Log
 // another.
 func Identity(ctx context.Context, pool *pgxpool.Pool) (name string, err error) {
 	if err := pool.QueryRow(ctx, databaseSQL.Identity).Scan(&name); err != nil {
-		return "", fmt.Errorf("look which database this is: %w", err)
+		return "", fmt.Errorf("find out which database this is: %w", err)
 	}
 	return name, nil
 }
@@ -209,8 +209,8 @@ func Explain(err error) string {
 	return text
 }
 
-// trouble says what is wrong with a database that does not let one in.
-func trouble(err error) string {
+// problem says what is wrong with a database that does not let one in.
+func problem(err error) string {
 	switch code := Code(err); {
 	case strings.HasPrefix(code, "28"), code == "42501":
 		return "database refuses the login, trying again"

@@ -85,7 +85,7 @@ func (f *failover) play(t *testing.T, kill func(*servers.Redis) error) {
 	f.wantKeys(ctx, t, f.replica, 0)
 	must(f.replica.Mend(ctx))
 	must(f.promote(ctx))
-	f.settle(ctx, t, first, two)
+	f.decide(ctx, t, first, two)
 }
 
 func (f *failover) wantKeys(ctx context.Context, t *testing.T, r *servers.Redis, want int64) {
@@ -95,8 +95,8 @@ func (f *failover) wantKeys(ctx context.Context, t *testing.T, r *servers.Redis,
 	}
 }
 
-// settle waits until one of two has the lease, and the other knows.
-func (f *failover) settle(ctx context.Context, t *testing.T, first *Lease, two *Leaser) {
+// decide waits until one of two has the lease, and the other knows.
+func (f *failover) decide(ctx context.Context, t *testing.T, first *Lease, two *Leaser) {
 	t.Helper()
 	var second *Lease
 	until(t, "somebody has the lease", func() (known bool) {

@@ -1,9 +1,9 @@
 // Package retention deletes what was kept for long enough: events and ticks
-// that nobody needs any more, tombstones of things that are gone, old reports.
+// that nobody needs any more, tombstones of resources that are gone, old reports.
 //
 // Any number of processes may do it at once, and each may stop anywhere: every
 // transaction deletes a bounded number, and leaves what it found true. What has
-// to be kept, and in which order things go, is said in casq/eventlog for the
+// to be kept, and in which order it goes, is said in casq/eventlog for the
 // log, and in retentionSQL.Purge for tombstones.
 package retention
 
@@ -49,7 +49,7 @@ type Config struct {
 	Logger *slog.Logger
 
 	Events     time.Duration // ticks and their events; see casq.prune_ticks
-	Tombstones time.Duration // rows of things that are gone
+	Tombstones time.Duration // rows of resources that are gone
 	Reports    time.Duration // of reconciles, and of events that were replayed
 	// Recounts is how long recounts are kept, with the certificates of counters that
 	// were asked for, or differed. Those that a recount of all scopes has found as

@@ -1,6 +1,6 @@
 -- name: Tombstones
 -- The oldest tombstones that may go ($1: how long they are kept), at most $2:
--- the thing was removed, and nobody is at it.
+-- the resource was removed, and nobody is at it.
 SELECT kind, resource_id FROM casq.registry
 WHERE deleted_at < clock_timestamp() - $1::interval
   AND synced_version = version AND claim IS NULL
@@ -11,7 +11,7 @@ LIMIT $2
 -- Without a row there would be nothing that a reconcile's page and a purge could
 -- wait for each other with. In order: of two that insert, neither waits for the
 -- other.
-INSERT INTO casq.registry_floors (kind, life, tick)
+INSERT INTO casq.registry_floors (kind, timeline, tick)
 SELECT DISTINCT kind COLLATE "C", 0, 0 FROM unnest($1::text[]) AS kind ORDER BY 1
 ON CONFLICT (kind) DO NOTHING
 
@@ -38,11 +38,11 @@ WITH free AS (
 ), gone AS (
     DELETE FROM casq.registry AS r USING free AS l
     WHERE r.kind = l.kind AND r.resource_id = l.resource_id
-    RETURNING r.kind, r.life, r.tick
+    RETURNING r.kind, r.timeline, r.tick
 ), raised AS (
-    UPDATE casq.registry_floors AS f SET life = newest.life, tick = newest.tick
-    FROM (SELECT DISTINCT ON (kind) kind, life, tick FROM gone ORDER BY kind, life DESC, tick DESC) AS newest
-    WHERE f.kind = newest.kind AND (f.life, f.tick) < (newest.life, newest.tick)
+    UPDATE casq.registry_floors AS f SET timeline = newest.timeline, tick = newest.tick
+    FROM (SELECT DISTINCT ON (kind) kind, timeline, tick FROM gone ORDER BY kind, timeline DESC, tick DESC) AS newest
+    WHERE f.kind = newest.kind AND (f.timeline, f.tick) < (newest.timeline, newest.tick)
 )
 SELECT count(*) FROM gone
 
@@ -58,10 +58,10 @@ DELETE FROM casq.reconcile_runs WHERE id IN (
 -- name: Failures
 -- Events that could not be applied and were replayed long ago ($1), at most $2.
 -- Those that were not replayed stay until somebody has seen to them.
-DELETE FROM casq.event_failures WHERE (cursor, life, event_id) IN (
-    SELECT cursor, life, event_id FROM casq.event_failures
+DELETE FROM casq.event_failures WHERE (cursor, timeline, event_id) IN (
+    SELECT cursor, timeline, event_id FROM casq.event_failures
     WHERE replayed_at < clock_timestamp() - $1::interval
-    ORDER BY cursor, life, event_id LIMIT $2
+    ORDER BY cursor, timeline, event_id LIMIT $2
     FOR UPDATE SKIP LOCKED
 )
 

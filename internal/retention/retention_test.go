@@ -49,11 +49,11 @@ func (b *testBundle) want(t *testing.T, what, sql, want string) {
 	}
 }
 
-// row adds a row that was removed some hours ago, with a tick of life 2.
+// row adds a row that was removed some hours ago, with a tick of timeline 2.
 func (b *testBundle) row(t *testing.T, kind, key string, hours int, tick int64, change string) {
 	t.Helper()
 	b.exec(t, "SELECT casq.define_kind($1, 'none')", kind)
-	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, version, life, event_id, tick, payload, deleted_at, synced_version)
+	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, version, timeline, event_id, tick, payload, deleted_at, synced_version)
 		VALUES ($1, $2, 7, 2, 1, $3, '{}', clock_timestamp() - $4 * interval '1 hour', 7)`, kind, key, tick, hours)
 	if change != "" {
 		b.exec(t, "UPDATE casq.registry SET "+change+" WHERE kind = $1 AND resource_id = $2", kind, key)
@@ -72,12 +72,12 @@ func TestOldTombstonesArePurged(t *testing.T) {
 	b.row(t, "a", "live", 0, 91, "deleted_at = NULL")
 	b.row(t, "a", "removing", 30, 92, "synced_version = NULL")
 	b.row(t, "a", "claimed", 30, 93, "claim = gen_random_uuid(), claim_process = gen_random_uuid()")
-	b.row(t, "b", "old", 30, 5, "life = 1")
+	b.row(t, "b", "old", 30, 5, "timeline = 1")
 	b.row(t, "c", "old", 30, 5, "")
 	b.exec(t, "INSERT INTO casq.registry_floors VALUES ('c', 2, 50)")
 	b.round(t)
 	b.want(t, "left", left, "a/claimed a/live a/removing a/young")
-	b.want(t, "floors", "SELECT string_agg(format('%s %s/%s', kind, life, tick), ', ' ORDER BY kind) FROM casq.registry_floors", "a 2/30, b 1/5, c 2/50")
+	b.want(t, "floors", "SELECT string_agg(format('%s %s/%s', kind, timeline, tick), ', ' ORDER BY kind) FROM casq.registry_floors", "a 2/30, b 1/5, c 2/50")
 }
 
 // A page that a reconcile is applying is waited for, so that it does not bring
@@ -137,7 +137,7 @@ func TestOldReportsAreDropped(t *testing.T) {
 	b := setup(t)
 	b.exec(t, `INSERT INTO casq.reconcile_runs (reason, finished_at)
 		SELECT 'asked', clock_timestamp() - hours * interval '1 hour' FROM unnest(ARRAY[30, 40, 50, 20, NULL]) AS hours`)
-	b.exec(t, `INSERT INTO casq.event_failures (cursor, life, event_id, tick, kind, resource_id, op, occurred_at, reason, tries, replayed_at)
+	b.exec(t, `INSERT INTO casq.event_failures (cursor, timeline, event_id, tick, kind, resource_id, op, occurred_at, reason, tries, replayed_at)
 		SELECT 'registry', 1, id, 1, 'a', 'x', 'created', now(), '', 3, clock_timestamp() - hours * interval '1 hour'
 		FROM unnest(ARRAY[30, 40, 50, 20, NULL]) WITH ORDINALITY AS f (hours, id)`)
 	b.round(t)
@@ -146,13 +146,13 @@ func TestOldReportsAreDropped(t *testing.T) {
 }
 
 // Rounds of many workers at once, as an ordinary role that owns its database
-// has them, while things are written.
+// has them, while resources are written.
 func TestManyAtOnce(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, "SELECT casq.define_kind('thing', 'none')")
+	b.exec(t, "SELECT casq.define_kind('resource', 'none')")
 	for i := range 10 {
-		b.exec(t, "SELECT casq.append_event('thing', $1, 'created')", fmt.Sprint("thing", i))
+		b.exec(t, "SELECT casq.append_event('resource', $1, 'created')", fmt.Sprint("resource", i))
 		b.exec(t, "SELECT casq.tick(force => true)")
 		b.row(t, "a", fmt.Sprint("old", i), 30, int64(i), "")
 	}
@@ -176,7 +176,7 @@ func TestManyAtOnce(t *testing.T) {
 func TestRecountsGo(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, `INSERT INTO casq.scans (kind, whole, compare, floor_life, floor_tick, finished_at)
+	b.exec(t, `INSERT INTO casq.scans (kind, whole, compare, floor_timeline, floor_tick, finished_at)
 		SELECT 'artifact', true, false, 1, 1, CASE WHEN n < 5 THEN clock_timestamp() - n * interval '10 hours' END
 		FROM generate_series(1, 5) AS n`)
 	b.exec(t, `INSERT INTO casq.refreshes (scan, kind, scope_id, shard)
@@ -192,10 +192,10 @@ func TestRecountsGo(t *testing.T) {
 func TestCertificatesOfWhatWasRightGoSoon(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, `INSERT INTO casq.scans (kind, whole, in_parts, compare, floor_life, floor_tick, finished_at)
+	b.exec(t, `INSERT INTO casq.scans (kind, whole, in_parts, compare, floor_timeline, floor_tick, finished_at)
 		SELECT 'artifact', whole, in_parts, false, 1, 1, clock_timestamp() - minutes * interval '1 minute'
 		FROM (VALUES (true, false, 70), (true, false, 50), (false, false, 70), (true, true, NULL), (true, true, 70)) AS s (whole, in_parts, minutes)`)
-	b.exec(t, `INSERT INTO casq.scans (whole, kind, compare, part, part_of, floor_life, floor_tick, finished_at)
+	b.exec(t, `INSERT INTO casq.scans (whole, kind, compare, part, part_of, floor_timeline, floor_tick, finished_at)
 		SELECT false, 'artifact', false, 'table', w.id, 1, 1, clock_timestamp() - interval '70 minutes'
 		FROM casq.scans AS w WHERE w.in_parts ORDER BY w.id`)
 	b.exec(t, `INSERT INTO casq.refreshes (scan, kind, scope_id, shard, state, finished_at, old_size, new_size, old_items, new_items)
@@ -211,9 +211,9 @@ func TestCertificatesOfWhatWasRightGoSoon(t *testing.T) {
 func TestPartsOfARecountThatIsUnderWayStay(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, `INSERT INTO casq.scans (whole, kind, in_parts, compare, floor_life, floor_tick, finished_at)
+	b.exec(t, `INSERT INTO casq.scans (whole, kind, in_parts, compare, floor_timeline, floor_tick, finished_at)
 		VALUES (true, 'artifact', true, false, 1, 1, NULL), (true, 'artifact', true, false, 1, 1, clock_timestamp() - interval '50 hours')`)
-	b.exec(t, `INSERT INTO casq.scans (whole, kind, compare, part, part_of, floor_life, floor_tick, finished_at)
+	b.exec(t, `INSERT INTO casq.scans (whole, kind, compare, part, part_of, floor_timeline, floor_tick, finished_at)
 		SELECT false, 'artifact', false, 'table', w.id, 1, 1, clock_timestamp() - interval '60 hours' FROM casq.scans AS w ORDER BY w.id`)
 	b.exec(t, `INSERT INTO casq.refreshes (scan, kind, scope_id, shard, state, finished_at, old_size, new_size, old_items, new_items)
 		SELECT s.id, 'artifact', 'wrong', 0, 'done', now(), 1, 2, 1, 1 FROM casq.scans AS s`)

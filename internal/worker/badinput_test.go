@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// Each bad thing fails with a reason that says what is wrong, leaves nothing
+// Each bad resource fails with a reason that says what is wrong, leaves nothing
 // in place, and the good one beside it is copied.
-func TestBadThingsFailAndTheRestGoesOn(t *testing.T) {
+func TestBadResourcesFailAndTheRestGoesOn(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	outside := t.TempDir()

@@ -12,7 +12,7 @@ import (
 	_ "gocloud.dev/blob/s3blob" // s3://
 )
 
-// bucketKey is the thing that these tests are about.
+// bucketKey is the resource that these tests are about.
 const bucketKey = "builds/42/out.zip"
 
 type bucketBundle struct {
@@ -26,9 +26,9 @@ func setupBucket(t *testing.T) *bucketBundle {
 	return &bucketBundle{setup(t, func(cfg *Config) { cfg.ArtifactTarget = server.URL("") }), server}
 }
 
-// settles waits until the thing has the status and nothing else is in the
+// reaches waits until the resource has the status and nothing else is in the
 // bucket than the mark and these bytes; "": nothing else at all, also no staging.
-func (b *bucketBundle) settles(t *testing.T, status, content string) {
+func (b *bucketBundle) reaches(t *testing.T, status, content string) {
 	t.Helper()
 	const key = bucketKey
 	want := map[string]string{}
@@ -54,12 +54,12 @@ func TestABucketFollowsItsRows(t *testing.T) {
 	const key = bucketKey
 	for _, content := range []string{"first", "second, longer", "third"} {
 		b.put(t, key, content)
-		b.settles(t, "synced", content)
+		b.reaches(t, "synced", content)
 	}
 	b.remove(t, key)
-	b.settles(t, "removed", "")
+	b.reaches(t, "removed", "")
 	b.put(t, key, "again")
-	b.settles(t, "synced", "again")
+	b.reaches(t, "synced", "again")
 	if n := b.checks(t); n != 0 {
 		t.Errorf("%d checks of what nobody disputes", n)
 	}
@@ -67,7 +67,7 @@ func TestABucketFollowsItsRows(t *testing.T) {
 	b.server.Put(key, "AGAIN")
 	b.verifyAll(t, "artifact")
 	b.until(t, key, func() bool { return b.log.has("verification found a mismatch") })
-	b.settles(t, "synced", "again")
+	b.reaches(t, "synced", "again")
 }
 
 // checks is how many verifications wait or run.
@@ -82,7 +82,7 @@ func (b *bucketBundle) checks(t *testing.T) (n int) {
 
 // A bucket cannot be fenced, and this is its promise in place of that: what the
 // server was told before a later run began may land over the later run's bytes, or
-// take them away; and the thing is right again after the next of the checks that
+// take them away; and the resource is right again after the next of the checks that
 // the later run has queued. Without them it stays wrong.
 func TestALateWriteToABucketIsRepaired(t *testing.T) {
 	t.Parallel()
@@ -108,7 +108,7 @@ func TestALateWriteToABucketIsRepaired(t *testing.T) {
 				t.Parallel()
 				b := setupBucket(t)
 				b.put(t, key, "first")
-				b.settles(t, "synced", "first")
+				b.reaches(t, "synced", "first")
 				held := b.server.HoldNext(key)
 				test.late(t, b)
 				var late *s3test.Write
@@ -121,7 +121,7 @@ func TestALateWriteToABucketIsRepaired(t *testing.T) {
 				// takes over when there is something newer.
 				b.exec(t, "UPDATE casq.processes SET dead_at = now()")
 				test.newer(t, b)
-				b.settles(t, test.status, test.content)
+				b.reaches(t, test.status, test.content)
 				if n := b.checks(t); n == 0 {
 					t.Fatal("nobody will look again")
 				}
@@ -142,7 +142,7 @@ func TestALateWriteToABucketIsRepaired(t *testing.T) {
 				}
 				// The next check, which is ten minutes away if the first was too early.
 				b.exec(t, "UPDATE river.river_job SET scheduled_at = now() WHERE kind = 'casq_verify' AND state = 'scheduled'")
-				b.settles(t, test.status, test.content)
+				b.reaches(t, test.status, test.content)
 			})
 		}
 	}

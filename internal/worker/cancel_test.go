@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// A copy that would take a day is cancelled when its thing is deleted, or
+// A copy that would take a day is cancelled when its resource is deleted, or
 // replaced: the removal, or the next copy, begins soon. The process lives on.
 func TestACopyOfWhatWasDeletedIsCancelled(t *testing.T) {
 	t.Parallel()

@@ -71,7 +71,7 @@ func (c *crowd) enter(limit int) {
 func TestRunsOfAKindAreLimited(t *testing.T) {
 	t.Parallel()
 	c := &crowd{full: make(chan struct{}), open: make(chan struct{})}
-	const limit, things = 3, 30
+	const limit, resources = 3, 30
 	b := setup(t, func(cfg *Config) {
 		cfg.KindConcurrency = map[string]int{"artifact": limit}
 		cfg.Hook = func(point string) {
@@ -82,18 +82,18 @@ func TestRunsOfAKindAreLimited(t *testing.T) {
 	})
 	open := sync.OnceFunc(func() { close(c.open) })
 	t.Cleanup(open)
-	for i := range things {
+	for i := range resources {
 		b.put(t, strconv.Itoa(i), "x")
 	}
 	<-c.full
 	b.exec(t, "SELECT casq.define_kind('fact', 'none')")
-	for i := range things {
+	for i := range resources {
 		b.exec(t, "SELECT casq.append_event('fact', $1, 'created')", strconv.Itoa(i))
 	}
-	b.until(t, "0", func() bool { return b.count(t, "kind = 'fact' AND synced_version = version") == things })
+	b.until(t, "0", func() bool { return b.count(t, "kind = 'fact' AND synced_version = version") == resources })
 	// Those that wait have had the time of all of them to get in.
 	open()
-	b.until(t, "0", func() bool { return b.count(t, "kind = 'artifact' AND synced_version = version") == things })
+	b.until(t, "0", func() bool { return b.count(t, "kind = 'artifact' AND synced_version = version") == resources })
 	if c.most != limit {
 		t.Errorf("%d runs at once, want %d", c.most, limit)
 	}

@@ -47,7 +47,7 @@ type Config struct {
 	CounterCheckInterval time.Duration // see counter.Config; 1 hour
 
 	Timeouts map[string]time.Duration // of one run, by kind; none
-	// SizeLimits are how many bytes a thing may have, by kind; none.
+	// SizeLimits are how many bytes a resource may have, by kind; none.
 	SizeLimits map[string]int64
 
 	PublishTimeout time.Duration // see registry.Config; 3 s

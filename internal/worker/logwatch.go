@@ -22,7 +22,7 @@ const staleEvery = 2 * time.Second
 func (w *worker) watchLog(ctx context.Context) {
 	watch := &logWatch{moved: time.Now()}
 	every(ctx, staleEvery, func() error {
-		warning := watch.look(w.newestTick(ctx))
+		warning := watch.observe(w.newestTick(ctx))
 		if (warning != "") != watch.warned {
 			watch.warned = warning != ""
 			if watch.warned {
@@ -36,15 +36,15 @@ func (w *worker) watchLog(ctx context.Context) {
 	}, w.log)
 }
 
-// newestTick is the mark of the newest tick; none: no tick was taken yet.
-func (w *worker) newestTick(ctx context.Context) (mark uuid.UUID, err error) {
+// newestTick is the nonce of the newest tick; none: no tick was taken yet.
+func (w *worker) newestTick(ctx context.Context) (nonce uuid.UUID, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	err = w.source.QueryRow(ctx, "SELECT mark FROM casq.ticks ORDER BY id DESC LIMIT 1").Scan(&mark)
+	err = w.source.QueryRow(ctx, "SELECT nonce FROM casq.ticks ORDER BY id DESC LIMIT 1").Scan(&nonce)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return uuid.Nil, nil
 	}
-	return mark, err
+	return nonce, err
 }
 
 // logWatch is what was seen of the log's newest tick.
@@ -55,7 +55,7 @@ type logWatch struct {
 }
 
 // look returns why the log is taken not to move; "" if it does.
-func (l *logWatch) look(newest uuid.UUID, err error) string {
+func (l *logWatch) observe(newest uuid.UUID, err error) string {
 	if err == nil && newest != l.newest {
 		l.newest, l.moved = newest, time.Now()
 	}

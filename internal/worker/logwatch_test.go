@@ -40,7 +40,7 @@ func TestLogWatch(t *testing.T) {
 		if step.before != nil {
 			step.before()
 		}
-		if got := l.look(step.tick, step.err); !strings.Contains(got, step.want) || (got == "") != (step.want == "") {
+		if got := l.observe(step.tick, step.err); !strings.Contains(got, step.want) || (got == "") != (step.want == "") {
 			t.Errorf("%s: got %q, want %q", step.what, got, step.want)
 		}
 	}

@@ -88,7 +88,7 @@ func (w *worker) watchFolders(ctx context.Context) error {
 	}
 	if err != nil {
 		w.roles.set(foldersRole, false, err.Error())
-		return fmt.Errorf("look at sources and targets: %w", err)
+		return fmt.Errorf("read sources and targets: %w", err)
 	}
 	w.roles.drop(foldersRole)
 	return nil
@@ -115,7 +115,7 @@ func (m *movers) close() error {
 	return errors.Join(errs...)
 }
 
-// handles tells whether this worker can work on things of the kind.
+// handles tells whether this worker can work on resources of the kind.
 func (m *movers) handles(k eventlog.Kind) bool {
 	return k.Transfer == eventlog.TransferNone || m.byTransfer[k.Transfer] != nil
 }

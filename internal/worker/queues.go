@@ -118,11 +118,11 @@ func (q *queues) serveNeglected(ctx context.Context) error {
 	}
 	rows, err := q.home.Query(ctx, workerSQL.Neglected, still, neglectedAfter)
 	if err != nil {
-		return fmt.Errorf("look for queues that nobody serves: %w", err)
+		return fmt.Errorf("find queues that nobody serves: %w", err)
 	}
 	neglected, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return fmt.Errorf("look for queues that nobody serves: %w", err)
+		return fmt.Errorf("find queues that nobody serves: %w", err)
 	}
 	var errs []error
 	for _, queue := range neglected {

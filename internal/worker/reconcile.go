@@ -79,7 +79,7 @@ func (t target) Walk(ctx context.Context, prefix, after string, each func(regist
 	return t.walker.Walk(ctx, prefix, after, func(p transfer.Placed) error { return each(registry.Placed(p)) })
 }
 
-// inPlace tells whether something is at the place of a thing, where the target
+// inPlace tells whether something is at the place of a resource, where the target
 // is a folder. It is only for the report, and opens nothing.
 func (w *worker) inPlace(_ context.Context, kind eventlog.Kind, key string) bool {
 	target := map[string]string{

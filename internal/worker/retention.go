@@ -33,7 +33,7 @@ func (w *worker) retain(ctx context.Context) {
 // cursor's first start.
 func (w *worker) position(ctx context.Context) (p eventlog.Position, err error) {
 	err = w.home.QueryRow(ctx, workerSQL.Position).Scan(
-		&p.System, &p.Life.Ordinal, &p.Life.ID, &p.Tick, &p.Mark, &p.ToTick, &p.ToMark, &p.Page)
+		&p.System, &p.Timeline.Ordinal, &p.Timeline.ID, &p.Tick, &p.Nonce, &p.ToTick, &p.ToNonce, &p.Page)
 	if err != nil {
 		err = fmt.Errorf("read the stored position: %w", err)
 	}

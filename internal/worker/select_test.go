@@ -9,7 +9,7 @@ import (
 	"casq/registry"
 )
 
-// A site with running workers is limited, things move in and out, and then it has
+// A site with running workers is limited, resources move in and out, and then it has
 // all again: on disk is what is selected, and counters do not notice.
 func TestWorkerSelects(t *testing.T) {
 	t.Parallel()

@@ -49,7 +49,7 @@ func (w *worker) sessionRole() string {
 	return "jobs"
 }
 
-// session is the life of one registered process and its River client.
+// session is the time of one registered process and its River client.
 func (w *worker) session(ctx context.Context) error {
 	var work *jobs.Worker
 	process := registry.NewProcess(registry.ProcessConfig{

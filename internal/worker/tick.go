@@ -54,7 +54,7 @@ func (w *worker) tickWhile(ctx context.Context) {
 		t := eventlog.Ticker{
 			Pool: w.home, Logger: w.log, Told: func(err error) { w.roles.end("ticker", err) },
 			Pace:   func() eventlog.Pace { return eventlog.Pace(pace.Load()) },
-			Looked: func(pace eventlog.Pace) { w.cfg.Hook(tickPoints[pace]) },
+			Polled: func(pace eventlog.Pace) { w.cfg.Hook(tickPoints[pace]) },
 		}
 		t.Run(ctx)
 	})
@@ -122,7 +122,7 @@ const (
 	tickWait = 500 * time.Millisecond
 )
 
-// contend settles with the other workers' tickers by a lease which of them looks
+// contend decides with the other workers' tickers by a lease which of them looks
 // often: each look costs the primary a little. The lease protects nothing. Who
 // had it when Redis went away goes on.
 func (w *worker) contend(ctx context.Context, pace *atomic.Int64) {
@@ -142,7 +142,7 @@ func (w *worker) contend(ctx context.Context, pace *atomic.Int64) {
 		switch {
 		case err == nil:
 			pace.Store(int64(eventlog.Often))
-			lookOften(ctx, held)
+			pollOften(ctx, held)
 		case errors.Is(err, lease.ErrHeld):
 			pace.Store(int64(eventlog.Standby))
 		default:
@@ -155,8 +155,8 @@ func (w *worker) contend(ctx context.Context, pace *atomic.Int64) {
 	}
 }
 
-// lookOften returns when the lease is another's, or given back.
-func lookOften(ctx context.Context, held *lease.Lease) {
+// pollOften returns when the lease is another's, or given back.
+func pollOften(ctx context.Context, held *lease.Lease) {
 	select {
 	case <-ctx.Done():
 	case <-held.Lost():

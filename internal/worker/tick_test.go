@@ -97,7 +97,7 @@ func alone(t *testing.T, one, two *ticking) (often, other *ticking) {
 func wantTick(t *testing.T, pool *pgxpool.Pool) {
 	t.Helper()
 	var id, shown int64
-	if err := pool.QueryRow(t.Context(), "SELECT casq.append_event('thing', 'a', 'updated')").Scan(&id); err != nil {
+	if err := pool.QueryRow(t.Context(), "SELECT casq.append_event('resource', 'a', 'updated')").Scan(&id); err != nil {
 		t.Fatal(err)
 	}
 	await(t, "a tick that shows an event", func() bool {
@@ -112,7 +112,7 @@ func TestOneTickerLooksOften(t *testing.T) {
 	t.Parallel()
 	db, redis := testdb.New(t), testredis.Start(t)
 	pool := db.Pool(t)
-	if _, err := pool.Exec(t.Context(), "SELECT casq.define_kind('thing', 'none')"); err != nil {
+	if _, err := pool.Exec(t.Context(), "SELECT casq.define_kind('resource', 'none')"); err != nil {
 		t.Fatal(err)
 	}
 	often, other := alone(t, startTicking(t, db.URL, redis.URL()), startTicking(t, db.URL, redis.URL()))

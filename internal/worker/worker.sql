@@ -22,7 +22,7 @@ WHERE next.scheduled_at < now() - $2::interval
 
 -- name: Position
 -- Where home has come to in the log that it follows.
-SELECT system_identifier, life, life_id, tick, mark, to_tick, to_mark, page
+SELECT system_identifier, timeline, timeline_id, tick, nonce, to_tick, to_nonce, page
 FROM casq.cursors WHERE name = 'registry'
 
 -- name: Follower

@@ -118,7 +118,7 @@ func (b *testBundle) put(t *testing.T, path, content string) {
 		path, len(content), hex.EncodeToString(sum[:]))
 }
 
-// until polls for a condition, and says why a thing is not there yet when it
+// until polls for a condition, and says why a resource is not there yet when it
 // gives up.
 func (b *testBundle) until(t *testing.T, key string, met func() bool) {
 	t.Helper()

@@ -131,10 +131,10 @@ func (c *Counters) Finalize(ctx context.Context) (projects []int64, err error) {
 	rows, err := c.cfg.DB.Query(ctx, "SELECT project FROM published_refreshes WHERE state = 'finalizing' AND updated_at <= clock_timestamp() - $1::interval",
 		c.cfg.FinalizeDelay)
 	if err != nil {
-		return nil, fmt.Errorf("look for recounts to finalize: %w", err)
+		return nil, fmt.Errorf("find recounts to finalize: %w", err)
 	}
 	if projects, err = pgx.CollectRows(rows, pgx.RowTo[int64]); err != nil {
-		return nil, fmt.Errorf("look for recounts to finalize: %w", err)
+		return nil, fmt.Errorf("find recounts to finalize: %w", err)
 	}
 	for _, project := range projects {
 		if err := c.finalize(ctx, project); err != nil {

@@ -85,8 +85,8 @@ func TestErrorsAreToldWithoutTerminalCommands(t *testing.T) {
 	var out bytes.Buffer
 	root := &cobra.Command{Use: "program"}
 	root.SetErr(&out)
-	report(root, errors.New("no such thing\n"+unseen))
-	if want := "program: no such thing\n  " + unseenEscaped + "\n"; out.String() != want {
+	report(root, errors.New("no such resource\n"+unseen))
+	if want := "program: no such resource\n  " + unseenEscaped + "\n"; out.String() != want {
 		t.Errorf("got %q, want %q", out.String(), want)
 	}
 }

@@ -75,7 +75,7 @@ type failoverSite struct {
 // play plays all rounds while events are committed, and counts.
 func (f *failoverSite) play(ctx context.Context) error {
 	for _, name := range []string{"one", "two", "three"} {
-		if err := f.startSettled(ctx, name); err != nil {
+		if err := f.startLearnt(ctx, name); err != nil {
 			return err
 		}
 	}
@@ -126,7 +126,7 @@ func (f *failoverSite) round(ctx context.Context) error {
 		}
 		if failure.with != workers.Fail {
 			_ = f.Ended(ctx, before.Name) // as it was told
-			if err := f.startSettled(ctx, before.Name); err != nil {
+			if err := f.startLearnt(ctx, before.Name); err != nil {
 				return err
 			}
 		}
@@ -134,14 +134,14 @@ func (f *failoverSite) round(ctx context.Context) error {
 	return nil
 }
 
-func (f *failoverSite) startSettled(ctx context.Context, name string) error {
+func (f *failoverSite) startLearnt(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	began := time.Now()
 	if err := f.Start(name); err != nil {
 		return err
 	}
-	return f.Settled(ctx, name, began)
+	return f.Learnt(ctx, name, began)
 }
 
 // steady returns when one process has followed the log for a while, which is

@@ -66,8 +66,8 @@ type incrementBench struct {
 }
 
 func (b *incrementBench) tables(ctx context.Context) error {
-	_, err := b.pool.Exec(ctx, `CREATE TABLE things (id bigint PRIMARY KEY, scope bigint, size bigint);
-		SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'id', scope_column => 'scope', size_column => 'size');
+	_, err := b.pool.Exec(ctx, `CREATE TABLE resources (id bigint PRIMARY KEY, scope bigint, size bigint);
+		SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'id', scope_column => 'scope', size_column => 'size');
 		CREATE TABLE artifacts (id bigint PRIMARY KEY, project bigint, size bigint)`)
 	if err != nil {
 		return err
@@ -170,7 +170,7 @@ func (b *incrementBench) ours(ctx context.Context, recounting bool) (took time.D
 		return 0, err
 	}
 	if recounting {
-		if _, _, err := work.counters.Refresh(ctx, counter.Request{Kind: "thing", All: true}); err != nil {
+		if _, _, err := work.counters.Refresh(ctx, counter.Request{Kind: "resource", All: true}); err != nil {
 			return 0, err
 		}
 	}
@@ -192,7 +192,7 @@ func (b *incrementBench) untilCounted(ctx context.Context, c *counter.Counters) 
 		return err
 	}
 	for {
-		v, err := c.Get(ctx, counter.Key{Kind: "thing", ScopeID: "0"})
+		v, err := c.Get(ctx, counter.Key{Kind: "resource", ScopeID: "0"})
 		if err != nil && !errors.Is(err, counter.ErrNotStarted) && !errors.Is(err, eventlog.ErrNoTicks) {
 			return err
 		}

@@ -51,9 +51,9 @@ func latency(ctx context.Context) (_ []result, err error) {
 	})
 	var ours, reference []float64
 	for i := range latencyCount {
-		key := fmt.Sprintf("things/%d", i)
+		key := fmt.Sprintf("resources/%d", i)
 		took, err := starts.measure(ctx, key, func() error {
-			_, err := s.pool.Exec(ctx, "SELECT casq.append_event('thing', $1, 'created')", key)
+			_, err := s.pool.Exec(ctx, "SELECT casq.append_event('resource', $1, 'created')", key)
 			return err
 		})
 		if err != nil {
@@ -62,7 +62,7 @@ func latency(ctx context.Context) (_ []result, err error) {
 		ours = append(ours, took)
 		key = "bare/" + key
 		took, err = starts.measure(ctx, key, func() error {
-			_, err := client.Insert(ctx, bareArgs{jobs.SyncArgs{ResourceKind: "thing", ResourceID: key}}, &river.InsertOpts{Queue: "thing"})
+			_, err := client.Insert(ctx, bareArgs{jobs.SyncArgs{ResourceKind: "resource", ResourceID: key}}, &river.InsertOpts{Queue: "resource"})
 			return err
 		})
 		if err != nil {

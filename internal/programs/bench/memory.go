@@ -44,7 +44,7 @@ func (s *site) peak(ctx context.Context, n int) (float64, error) {
 		return 0, err
 	}
 	_, err := s.pool.Exec(ctx, `INSERT INTO casq.events (kind, resource_id, op, payload)
-		SELECT 'thing', 'big/' || i, 'created', jsonb_build_object('id', i) FROM generate_series(1, $1::int) AS i`, n/2)
+		SELECT 'resource', 'big/' || i, 'created', jsonb_build_object('id', i) FROM generate_series(1, $1::int) AS i`, n/2)
 	if err != nil {
 		return 0, err
 	}

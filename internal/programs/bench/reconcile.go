@@ -18,11 +18,11 @@ import (
 const reconcileCount = 1_000_000
 
 // benchJoin asks at once what a reconcile asks page by page.
-const benchJoin = `SELECT count(*) FROM bench_things AS t
+const benchJoin = `SELECT count(*) FROM bench_resources AS t
 	FULL JOIN (SELECT * FROM casq.registry WHERE kind = 'bench') AS r ON r.resource_id = t.path COLLATE "C"
 	WHERE r.resource_id IS NULL OR t.path IS NULL OR r.payload <> jsonb_build_object('id', t.id, 'sha256', t.sha256)`
 
-// reconcile: things a second through a comparison in both directions that finds
+// reconcile: resources a second through a comparison in both directions that finds
 // nothing, against the FULL JOIN of the same two tables.
 func reconcile(ctx context.Context) (_ []result, err error) {
 	s, err := newSite(ctx)
@@ -30,17 +30,17 @@ func reconcile(ctx context.Context) (_ []result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	if _, err := s.pool.Exec(ctx, "CREATE TABLE bench_things (id bigint, path text PRIMARY KEY, sha256 text)"); err != nil {
+	if _, err := s.pool.Exec(ctx, "CREATE TABLE bench_resources (id bigint, path text PRIMARY KEY, sha256 text)"); err != nil {
 		return nil, err
 	}
-	if err := s.addThings(ctx, reconcileCount/10); err != nil {
+	if err := s.addResources(ctx, reconcileCount/10); err != nil {
 		return nil, err
 	}
 	_, smallPeak, err := s.reconcileRound(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.addThings(ctx, reconcileCount); err != nil {
+	if err := s.addResources(ctx, reconcileCount); err != nil {
 		return nil, err
 	}
 	const rounds = 3
@@ -60,27 +60,27 @@ func reconcile(ctx context.Context) (_ []result, err error) {
 		reference = append(reference, reconcileCount/time.Since(start).Seconds())
 	}
 	return []result{{
-		Bench: "reconcile", Ours: median(ours), Reference: median(reference), Unit: "things/s",
-		Note: fmt.Sprintf("%d things with as many rows, compared in both directions, in pages that hold no lock and no snapshot; peak heap %d MiB, with a tenth of the things %d MiB; reference: one FULL JOIN; medians of %d",
+		Bench: "reconcile", Ours: median(ours), Reference: median(reference), Unit: "resources/s",
+		Note: fmt.Sprintf("%d resources with as many rows, compared in both directions, in pages that hold no lock and no snapshot; peak heap %d MiB, with a tenth of the resources %d MiB; reference: one FULL JOIN; medians of %d",
 			reconcileCount, peak>>20, smallPeak>>20, rounds),
 	}}, nil
 }
 
-// addThings brings the number of things, and of rows that are synced, to n.
-func (s *site) addThings(ctx context.Context, n int) error {
+// addResources brings the number of resources, and of rows that are synced, to n.
+func (s *site) addResources(ctx context.Context, n int) error {
 	for _, sql := range []string{
 		"DO $$ BEGIN PERFORM casq.untrack(relation) FROM casq.tracked; END $$",
 		"SELECT casq.define_kind('bench', 'file')",
-		fmt.Sprintf(`INSERT INTO bench_things SELECT i, 'builds/' || i %% 1000 || '/' || md5(i::text) || '.zip', md5(i::text) || md5(i::text)
-			FROM generate_series(1 + (SELECT count(*) FROM bench_things), %d) AS i`, n),
-		`INSERT INTO casq.registry (kind, resource_id, life, event_id, tick, payload, version, synced_version, verified_at)
-			SELECT 'bench', path, 1, id, 1, jsonb_build_object('id', id, 'sha256', sha256), id AS version, id AS synced, now() FROM bench_things
+		fmt.Sprintf(`INSERT INTO bench_resources SELECT i, 'builds/' || i %% 1000 || '/' || md5(i::text) || '.zip', md5(i::text) || md5(i::text)
+			FROM generate_series(1 + (SELECT count(*) FROM bench_resources), %d) AS i`, n),
+		`INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload, version, synced_version, verified_at)
+			SELECT 'bench', path, 1, id, 1, jsonb_build_object('id', id, 'sha256', sha256), id AS version, id AS synced, now() FROM bench_resources
 			ON CONFLICT DO NOTHING`,
-		`SELECT casq.track('bench_things', kind => 'bench', transfer => 'file', key_column => 'path', payload_columns => ARRAY['id', 'sha256'])`,
-		"VACUUM ANALYZE bench_things, casq.registry", "CHECKPOINT",
+		`SELECT casq.track('bench_resources', kind => 'bench', transfer => 'file', key_column => 'path', payload_columns => ARRAY['id', 'sha256'])`,
+		"VACUUM ANALYZE bench_resources, casq.registry", "CHECKPOINT",
 	} {
 		if _, err := s.pool.Exec(ctx, sql); err != nil {
-			return fmt.Errorf("prepare %d things: %w", n, err)
+			return fmt.Errorf("prepare %d resources: %w", n, err)
 		}
 	}
 	return nil
@@ -95,9 +95,9 @@ func (s *site) reconcileRound(ctx context.Context) (took time.Duration, peak uin
 	if _, err := eventlog.Tick(ctx, s.pool, true); err != nil {
 		return 0, 0, err
 	}
-	_, err = s.pool.Exec(ctx, `INSERT INTO casq.cursors (name, system_identifier, life, life_id, tick, mark)
-		SELECT 'registry', l.system_identifier, l.life, l.id, t.id, t.mark FROM casq.ticks AS t JOIN casq.lives AS l USING (life)
-		ORDER BY t.id DESC LIMIT 1 ON CONFLICT (name) DO UPDATE SET tick = excluded.tick, mark = excluded.mark`)
+	_, err = s.pool.Exec(ctx, `INSERT INTO casq.cursors (name, system_identifier, timeline, timeline_id, tick, nonce)
+		SELECT 'registry', l.system_identifier, l.timeline, l.id, t.id, t.nonce FROM casq.ticks AS t JOIN casq.timelines AS l USING (timeline)
+		ORDER BY t.id DESC LIMIT 1 ON CONFLICT (name) DO UPDATE SET tick = excluded.tick, nonce = excluded.nonce`)
 	if err != nil {
 		return 0, 0, err
 	}

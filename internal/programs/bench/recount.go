@@ -29,19 +29,19 @@ var recountText string
 var recountSQL = queries.Parse[struct{ Table, Same string }]("bench/recount", recountText)
 
 const (
-	recountThings = 5_000_000
-	recountChange = 100 // rows that one transaction changes
-	recountEvery  = 50 * time.Millisecond
-	recountRounds = 3
+	recountResources = 5_000_000
+	recountChange    = 100 // rows that one transaction changes
+	recountEvery     = 50 * time.Millisecond
+	recountRounds    = 3
 )
 
 // recountBench is a table that is recounted by a worker while it changes.
 type recountBench struct {
 	*site
-	redis    *redis.Client
-	counters *counter.Counters
-	things   int
-	keys     int64 // of Redis, during the last recount
+	redis     *redis.Client
+	counters  *counter.Counters
+	resources int
+	keys      int64 // of Redis, during the last recount
 }
 
 // recount: seconds that a recount takes from the request to the swap, with 2,000
@@ -50,7 +50,7 @@ type recountBench struct {
 // and the latter against the published way. In the end each counter has to be what
 // the table says.
 func recount(ctx context.Context) (_ []result, err error) {
-	b := &recountBench{things: recountThings}
+	b := &recountBench{resources: recountResources}
 	if b.site, err = newSite(ctx); err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func recount(ctx context.Context) (_ []result, err error) {
 	b.redis = redis.NewClient(options)
 	defer b.redis.Close()
 	// Utility statements take no parameters.
-	table := strings.ReplaceAll(recountSQL.Table, "$1", strconv.Itoa(b.things))
+	table := strings.ReplaceAll(recountSQL.Table, "$1", strconv.Itoa(b.resources))
 	for _, sql := range []string{
 		table, "ALTER TABLE artifacts ADD PRIMARY KEY (id)", "CREATE INDEX ON artifacts (project, id)", "VACUUM ANALYZE artifacts", "CHECKPOINT",
 		"SELECT casq.track('artifacts', kind => 'artifact', transfer => 'none', key_column => 'id', scope_column => 'project', size_column => 'size')",
@@ -111,7 +111,7 @@ func (b *recountBench) measure(ctx context.Context, redisURL string) ([]result, 
 	}
 	note := func(m measured) string {
 		return fmt.Sprintf("of %d artifacts, 2,000 changes a second; reference: the bare query, idle, before each (%.2f s while changes go on); medians of %d; %d keys in Redis during it, two for each of 16 shards as at any time",
-			b.things, median(m.busy), recountRounds, b.keys)
+			b.resources, median(m.busy), recountRounds, b.keys)
 	}
 	return []result{
 		{Bench: "recount/all", Ours: median(all.ours), Reference: median(all.bare), Unit: "s", Note: "all scopes " + note(all)},
@@ -202,7 +202,7 @@ func (b *recountBench) change(ctx context.Context, changing <-chan bool) error {
 		}
 		ids := make([]int64, recountChange)
 		for i := range ids {
-			ids[i] = rand.Int64N(int64(b.things)) + 1
+			ids[i] = rand.Int64N(int64(b.resources)) + 1
 		}
 		_, err := b.pool.Exec(ctx, "UPDATE artifacts SET size = size + 1, project = CASE WHEN id % 10 = 0 THEN project + 1 ELSE project END WHERE id = ANY($1)", ids)
 		if err != nil && ctx.Err() == nil {

@@ -57,7 +57,7 @@ func (s *site) prepare(ctx context.Context) error {
 	if s.queue, err = jobs.NewQueue(s.pool, s.log); err != nil {
 		return err
 	}
-	_, err = s.pool.Exec(ctx, "SELECT casq.define_kind('thing', 'none')")
+	_, err = s.pool.Exec(ctx, "SELECT casq.define_kind('resource', 'none')")
 	return err
 }
 
@@ -74,7 +74,7 @@ func (s *site) close() error {
 // flushed on the time of the next measurement.
 func (s *site) empty(ctx context.Context) error {
 	for _, sql := range []string{
-		"TRUNCATE river.river_job, casq.registry, casq.events, casq.ticks, casq.lives, casq.cursors",
+		"TRUNCATE river.river_job, casq.registry, casq.events, casq.ticks, casq.timelines, casq.cursors",
 		"VACUUM ANALYZE", "CHECKPOINT",
 	} {
 		if _, err := s.pool.Exec(ctx, sql); err != nil {
@@ -84,14 +84,14 @@ func (s *site) empty(ctx context.Context) error {
 	return nil
 }
 
-// append commits n events of n things in transactions of 1000, and ticks.
+// append commits n events of n resources in transactions of 1000, and ticks.
 func (s *site) append(ctx context.Context, n int) error {
 	if _, err := eventlog.Tick(ctx, s.pool, true); err != nil {
 		return err
 	}
 	for done := 0; done < n; done += 1000 {
 		_, err := s.pool.Exec(ctx, `INSERT INTO casq.events (kind, resource_id, op, scope_id, size_delta, item_delta, payload)
-			SELECT 'thing', 'things/' || i, 'created', (i % 100)::text, 4096, 1, jsonb_build_object('id', i)
+			SELECT 'resource', 'resources/' || i, 'created', (i % 100)::text, 4096, 1, jsonb_build_object('id', i)
 			FROM generate_series($1::int, $2::int) AS i`, done+1, min(done+1000, n))
 		if err != nil {
 			return fmt.Errorf("append events: %w", err)

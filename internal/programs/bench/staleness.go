@@ -74,12 +74,12 @@ func (b *incrementBench) probe(ctx context.Context, redisURL string) (waits []fl
 	})
 	group.Go(func() error { return b.press(inner) })
 	for i := range int64(staleProbes + 1) {
-		if _, err := b.pool.Exec(ctx, "INSERT INTO things VALUES (-$1::bigint, -1, 1)", i+1); err != nil {
+		if _, err := b.pool.Exec(ctx, "INSERT INTO resources VALUES (-$1::bigint, -1, 1)", i+1); err != nil {
 			return nil, err
 		}
 		start := time.Now()
 		for {
-			v, err := counters.Get(ctx, counter.Key{Kind: "thing", ScopeID: "-1"})
+			v, err := counters.Get(ctx, counter.Key{Kind: "resource", ScopeID: "-1"})
 			if err == nil && v.Items == i+1 {
 				break
 			}
@@ -107,7 +107,7 @@ func (b *incrementBench) press(ctx context.Context) error {
 			return nil
 		case <-next.C:
 		}
-		_, err := b.pool.Exec(ctx, "INSERT INTO things SELECT n, n % 100, 10 FROM generate_series($1::bigint, $2) AS n", id, id+staleRows-1)
+		_, err := b.pool.Exec(ctx, "INSERT INTO resources SELECT n, n % 100, 10 FROM generate_series($1::bigint, $2) AS n", id, id+staleRows-1)
 		if err != nil && ctx.Err() == nil {
 			return err
 		}
@@ -126,7 +126,7 @@ func (b *incrementBench) weigh(ctx context.Context) (bytes float64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	_, err = b.pool.Exec(ctx, "INSERT INTO things SELECT n + 1000000000, n, 10 FROM generate_series(1, $1::bigint) AS n", redisCount)
+	_, err = b.pool.Exec(ctx, "INSERT INTO resources SELECT n + 1000000000, n, 10 FROM generate_series(1, $1::bigint) AS n", redisCount)
 	if err == nil {
 		_, err = eventlog.Tick(ctx, b.pool, true)
 	}

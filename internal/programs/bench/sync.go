@@ -71,8 +71,8 @@ func (s *site) workBare(ctx context.Context, n int) (time.Duration, error) {
 	for done := 0; done < n; done += batch {
 		params := make([]river.InsertManyParams, 0, batch)
 		for i := done; i < done+batch; i++ {
-			args := bareArgs{jobs.SyncArgs{ResourceKind: "thing", ResourceID: fmt.Sprintf("things/%d", i), Version: int64(i + 1)}}
-			params = append(params, river.InsertManyParams{Args: args, InsertOpts: &river.InsertOpts{Queue: "thing"}})
+			args := bareArgs{jobs.SyncArgs{ResourceKind: "resource", ResourceID: fmt.Sprintf("resources/%d", i), Version: int64(i + 1)}}
+			params = append(params, river.InsertManyParams{Args: args, InsertOpts: &river.InsertOpts{Queue: "resource"}})
 		}
 		if _, err := client.InsertManyFast(ctx, params); err != nil {
 			return 0, err
@@ -118,7 +118,7 @@ func (s *site) workSync(ctx context.Context, n int) (took time.Duration, err err
 func (s *site) client(id string, workers *river.Workers) (*river.Client[pgx.Tx], error) {
 	return river.NewClient(riverpgxv5.New(s.pool), &river.Config{
 		ID: id, Schema: jobs.Schema, Logger: s.log, Workers: workers,
-		Queues:        map[string]river.QueueConfig{"thing": {MaxWorkers: syncWorkers}},
+		Queues:        map[string]river.QueueConfig{"resource": {MaxWorkers: syncWorkers}},
 		FetchCooldown: 2 * time.Millisecond, FetchPollInterval: 20 * time.Millisecond,
 	})
 }

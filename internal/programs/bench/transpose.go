@@ -54,7 +54,7 @@ func transpose(ctx context.Context) (_ []result, err error) {
 	}
 	return []result{{
 		Bench: "transpose", Ours: median(ours), Reference: median(reference), Unit: "events/s",
-		Note: fmt.Sprintf("%d events of as many things, batches of %d; reference: InsertManyFast of as many jobs; medians of %d", transposeCount, batch, rounds),
+		Note: fmt.Sprintf("%d events of as many resources, batches of %d; reference: InsertManyFast of as many jobs; medians of %d", transposeCount, batch, rounds),
 	}}, nil
 }
 
@@ -64,8 +64,8 @@ func insertBare(ctx context.Context, client *river.Client[pgx.Tx], n int) (time.
 		params := make([]river.InsertManyParams, 0, batch)
 		for i := done; i < done+batch; i++ {
 			params = append(params, river.InsertManyParams{
-				Args:       jobs.SyncArgs{ResourceKind: "thing", ResourceID: fmt.Sprintf("things/%d", i), Version: int64(i + 1)},
-				InsertOpts: &river.InsertOpts{Queue: "thing"},
+				Args:       jobs.SyncArgs{ResourceKind: "resource", ResourceID: fmt.Sprintf("resources/%d", i), Version: int64(i + 1)},
+				InsertOpts: &river.InsertOpts{Queue: "resource"},
 			})
 		}
 		if _, err := client.InsertManyFast(ctx, params); err != nil {

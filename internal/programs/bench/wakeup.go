@@ -24,7 +24,7 @@ const (
 	wakeupPause = 10 * time.Millisecond // between updates
 )
 
-// wakeup: one thing is updated 100 times a second, far faster than it can be
+// wakeup: one resource is updated 100 times a second, far faster than it can be
 // copied. How many copies are made meanwhile, and how long after the last update
 // its version is in place; against the bare time of one copy.
 func wakeup(ctx context.Context) (_ []result, err error) {
@@ -123,7 +123,7 @@ func (w *wakeupSite) bareCopy(ctx context.Context, target string) (_ time.Durati
 	return time.Since(start), nil
 }
 
-// round is a worker's life: updates, the last of which brings new bytes.
+// round is what a worker goes through: updates, the last of which brings new bytes.
 func (w *wakeupSite) round(ctx context.Context, content byte) (r wakeupRound, err error) {
 	if err := w.empty(ctx); err != nil {
 		return r, err
@@ -194,7 +194,7 @@ func (w *wakeupSite) storm(ctx context.Context, start time.Time) (updates int, e
 	return updates, nil
 }
 
-// update commits an event of the thing, and returns its id.
+// update commits an event of the resource, and returns its id.
 func (w *wakeupSite) update(ctx context.Context) (id int64, err error) {
 	err = w.pool.QueryRow(ctx, `INSERT INTO casq.events (kind, resource_id, op, payload)
 		VALUES ('artifact', $1, 'updated', '{}') RETURNING id`, wakeupKey).Scan(&id)

@@ -137,7 +137,7 @@ func (w *writer) pushIn(ctx context.Context, tx pgx.Tx, r *rand.Rand, path strin
 	if _, err := tx.Exec(ctx, pushSQL, ids[path], path, text); err != nil {
 		return err
 	}
-	return w.repos.settle(ctx, path, refs)
+	return w.repos.restore(ctx, path, refs)
 }
 
 func (w *writer) dropIn(ctx context.Context, tx pgx.Tx, path string) error {

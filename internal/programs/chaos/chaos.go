@@ -16,12 +16,12 @@ var errViolations = errors.New("what is promised does not hold")
 
 // chaos is one run.
 type chaos struct {
-	cfg      config
-	work     *workspace
-	timeline *timeline
-	site     *site
-	writer   *writer
-	workers  map[string]*process
+	cfg     config
+	work    *workspace
+	journal *journal
+	site    *site
+	writer  *writer
+	workers map[string]*process
 
 	resources resources
 	broken    complaints
@@ -59,10 +59,10 @@ func play(ctx context.Context, cfg config) error {
 
 // playIn is play in a folder that is there. It ends all that it starts.
 func (c *chaos) playIn(ctx context.Context) (found []violation, err error) {
-	if c.timeline, err = openTimeline(c.cfg.out, c.work.path("timeline.txt")); err != nil {
+	if c.journal, err = openTimeline(c.cfg.out, c.work.path("journal.txt")); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, c.timeline.close()) }()
+	defer func() { err = errors.Join(err, c.journal.close()) }()
 	if err := c.start(ctx); err != nil {
 		return nil, errors.Join(err, c.close(ctx))
 	}
@@ -82,24 +82,24 @@ func (c *chaos) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.site, err = startSite(ctx, c.work, c.cfg.world, c.timeline); err != nil {
+	if c.site, err = startSite(ctx, c.work, c.cfg.world, c.journal); err != nil {
 		return err
 	}
-	repos, err := newDepot(ctx, c.work, path)
+	repos, err := newRepoStore(ctx, c.work, path)
 	if err != nil {
 		return err
 	}
-	c.writer = &writer{db: c.site.db, files: newShelf(c.work.path(sourceFiles), c.work.path(incoming)), repos: repos}
+	c.writer = &writer{db: c.site.db, files: newFileStore(c.work.path(sourceFiles), c.work.path(incoming)), repos: repos}
 	for _, s := range c.specs(path) {
 		if c.workers[s.Name], err = newProcess(c, s); err != nil {
 			return err
 		}
 	}
-	c.timeline.say("seed %d: a primary, its standby, home, Redis, %d workers, in %s", c.cfg.seed, len(c.workers), c.work.dir)
+	c.journal.say("seed %d: a primary, its standby, home, Redis, %d workers, in %s", c.cfg.seed, len(c.workers), c.work.dir)
 	if c.cfg.world.watched {
-		c.timeline.say("event triggers: yes; artifacts is partitioned")
+		c.journal.say("event triggers: yes; artifacts is partitioned")
 	}
-	c.timeline.say("clocks: the source's %s, home's %s ahead", c.cfg.world.sourceClock, c.cfg.world.homeClock)
+	c.journal.say("clocks: the source's %s, home's %s ahead", c.cfg.world.sourceClock, c.cfg.world.homeClock)
 	return nil
 }
 
@@ -147,9 +147,9 @@ func (c *chaos) injectAll(ctx context.Context) error {
 
 // judge waits until nothing is left to do, stops the workers, and compares.
 func (c *chaos) judge(ctx context.Context) ([]violation, error) {
-	c.timeline.say("%d operations committed, %d rolled back, %d with an answer that was lost; %d faults; waiting until nothing is left to do",
+	c.journal.say("%d operations committed, %d rolled back, %d with an answer that was lost; %d faults; waiting until nothing is left to do",
 		c.writer.committed.Load(), c.writer.rolledBack.Load(), c.writer.uncertain.Load(), c.injected.Load())
-	found, err := c.settle(ctx)
+	found, err := c.quiesce(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +158,7 @@ func (c *chaos) judge(ctx context.Context) ([]violation, error) {
 		return nil, err
 	}
 	found = slices.Concat(c.broken.all, found, more, c.stopWorkers())
-	c.timeline.say("comparing")
+	c.journal.say("comparing")
 	for _, k := range checks {
 		more, err := k.run(ctx, c)
 		if err != nil {

@@ -20,7 +20,7 @@ var checkSQL = queries.Parse[struct {
 // violation is something that does not hold.
 type violation struct {
 	text string
-	// kind and key are the thing that it is about, if it is about one.
+	// kind and key are the resource that it is about, if it is about one.
 	kind, key string
 }
 

@@ -1,17 +1,17 @@
 -- name: SourceEvents
--- The source's events, each with the first life of which a tick shows it.
+-- The source's events, each with the first timeline of which a tick shows it.
 WITH last AS MATERIALIZED (
-    SELECT DISTINCT ON (life) life, snapshot FROM casq.ticks ORDER BY life, id DESC
+    SELECT DISTINCT ON (timeline) timeline, snapshot FROM casq.ticks ORDER BY timeline, id DESC
 )
 SELECT e.id, e.kind, e.resource_id,
-       coalesce((SELECT min(l.life) FROM last AS l WHERE pg_visible_in_snapshot(e.xid, l.snapshot)), 0)
+       coalesce((SELECT min(l.timeline) FROM last AS l WHERE pg_visible_in_snapshot(e.xid, l.snapshot)), 0)
 FROM casq.events AS e
 
 -- name: RecordedEvents
 -- How often each event was recorded, by the tick that delivered it.
-SELECT life_id, tick, mark, event_id, count(*), min(kind), min(resource_id)
+SELECT timeline_id, tick, nonce, event_id, count(*), min(kind), min(resource_id)
 FROM recorded
-GROUP BY life_id, tick, mark, event_id
+GROUP BY timeline_id, tick, nonce, event_id
 ORDER BY event_id, tick
 
 -- name: Rows
@@ -36,9 +36,9 @@ WHERE j.state IN ('available', 'pending')
 ORDER BY j.id
 
 -- name: Failures
-SELECT kind, resource_id, format('event %s of life %s for cursor %s: %s', event_id, life, cursor, reason)
+SELECT kind, resource_id, format('event %s of timeline %s for cursor %s: %s', event_id, timeline, cursor, reason)
 FROM casq.event_failures
-ORDER BY cursor, life, event_id
+ORDER BY cursor, timeline, event_id
 
 -- name: OpenCounters
 -- How many counters are not what the table says, and how many recounts are not

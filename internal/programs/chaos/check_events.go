@@ -10,25 +10,25 @@ import (
 
 // sourceLog is the log as the source has it at the end.
 type sourceLog struct {
-	events map[int64]*sourceEvent
-	marks  map[int64]uuid.UUID // of ticks
-	lives  map[uuid.UUID]int32 // ordinals
+	events    map[int64]*sourceEvent
+	nonces    map[int64]uuid.UUID // of ticks
+	timelines map[uuid.UUID]int32 // ordinals
 }
 
 // sourceEvent is an event that has to be applied exactly once.
 type sourceEvent struct {
 	kind, key string
-	life      int32 // the first one of which a tick shows it
+	timeline  int32 // the first one of which a tick shows it
 	applied   bool  // by a tick that the source has
 	before    bool  // by one that it has lost, before the place gone back to
 }
 
 // delivery is one event that was recorded, with the tick that delivered it.
 type delivery struct {
-	life, mark   uuid.UUID
-	tick         int64
-	event, times int64
-	kind, key    string
+	timeline, nonce uuid.UUID
+	tick            int64
+	event, times    int64
+	kind, key       string
 }
 
 // checkEvents looks whether each event was applied exactly once.
@@ -37,7 +37,7 @@ type delivery struct {
 // has, an event came once, and nothing came that the source does not have.
 // What came by a tick that the source has lost may come again: it is only asked
 // for once by that tick. It need not come again when the newest tick that is
-// left of that life, which is gone back to, shows it.
+// left of that timeline, which is gone back to, shows it.
 func checkEvents(ctx context.Context, c *chaos) (found []violation, err error) {
 	log, err := c.sourceLog(ctx)
 	if err != nil {
@@ -49,8 +49,8 @@ func checkEvents(ctx context.Context, c *chaos) (found []violation, err error) {
 	}
 	var d delivery
 	lost := 0
-	_, err = pgx.ForEachRow(rows, []any{&d.life, &d.tick, &d.mark, &d.event, &d.times, &d.kind, &d.key}, func() error {
-		if log.marks[d.tick] != d.mark {
+	_, err = pgx.ForEachRow(rows, []any{&d.timeline, &d.tick, &d.nonce, &d.event, &d.times, &d.kind, &d.key}, func() error {
+		if log.nonces[d.tick] != d.nonce {
 			lost++
 		}
 		if text := log.judge(d); text != "" {
@@ -68,8 +68,8 @@ func checkEvents(ctx context.Context, c *chaos) (found []violation, err error) {
 	}
 	var rewound int
 	err = c.site.h.QueryRow(ctx, "SELECT count(*) FROM rewound").Scan(&rewound)
-	c.timeline.say("%d events and %d lives at the source; %d deliveries by ticks that were lost, %d times gone back",
-		len(log.events), len(log.lives), lost, rewound)
+	c.journal.say("%d events and %d timelines at the source; %d deliveries by ticks that were lost, %d times gone back",
+		len(log.events), len(log.timelines), lost, rewound)
 	return found, err
 }
 
@@ -79,8 +79,8 @@ func (l *sourceLog) judge(d delivery) string {
 		return fmt.Sprintf("applied %d times", d.times)
 	}
 	e := l.events[d.event]
-	if l.marks[d.tick] != d.mark {
-		if ordinal, there := l.lives[d.life]; there && e != nil && e.life <= ordinal {
+	if l.nonces[d.tick] != d.nonce {
+		if ordinal, there := l.timelines[d.timeline]; there && e != nil && e.timeline <= ordinal {
 			e.before = true
 		}
 		return ""
@@ -96,9 +96,9 @@ func (l *sourceLog) judge(d delivery) string {
 }
 
 func (c *chaos) sourceLog(ctx context.Context) (*sourceLog, error) {
-	l := &sourceLog{events: make(map[int64]*sourceEvent), marks: make(map[int64]uuid.UUID), lives: make(map[uuid.UUID]int32)}
+	l := &sourceLog{events: make(map[int64]*sourceEvent), nonces: make(map[int64]uuid.UUID), timelines: make(map[uuid.UUID]int32)}
 	var id int64
-	var mark, life uuid.UUID
+	var nonce, timeline uuid.UUID
 	var ordinal int32
 	var kind, key string
 	for _, part := range []struct {
@@ -106,9 +106,9 @@ func (c *chaos) sourceLog(ctx context.Context) (*sourceLog, error) {
 		into []any
 		keep func()
 	}{
-		{checkSQL.SourceEvents, []any{&id, &kind, &key, &ordinal}, func() { l.events[id] = &sourceEvent{kind: kind, key: key, life: ordinal} }},
-		{"SELECT id, mark FROM casq.ticks", []any{&id, &mark}, func() { l.marks[id] = mark }},
-		{"SELECT id, life FROM casq.lives", []any{&life, &ordinal}, func() { l.lives[life] = ordinal }},
+		{checkSQL.SourceEvents, []any{&id, &kind, &key, &ordinal}, func() { l.events[id] = &sourceEvent{kind: kind, key: key, timeline: ordinal} }},
+		{"SELECT id, nonce FROM casq.ticks", []any{&id, &nonce}, func() { l.nonces[id] = nonce }},
+		{"SELECT id, timeline FROM casq.timelines", []any{&timeline, &ordinal}, func() { l.timelines[timeline] = ordinal }},
 	} {
 		rows, err := c.site.db.Query(ctx, part.sql)
 		if err != nil {

@@ -40,13 +40,13 @@ func checkRows(ctx context.Context, c *chaos) (found []violation, err error) {
 		}
 		return nil
 	})
-	for thing := range wanted {
-		found = append(found, violation{fmt.Sprintf("%s %s has no row", thing[0], thing[1]), thing[0], thing[1]})
+	for resource := range wanted {
+		found = append(found, violation{fmt.Sprintf("%s %s has no row", resource[0], resource[1]), resource[0], resource[1]})
 	}
 	return found, err
 }
 
-// judge says what is wrong with a row of a thing that is there, or is not.
+// judge says what is wrong with a row of a resource that is there, or is not.
 func (r row) judge(sum string, there bool) string {
 	switch {
 	case r.claimed:
@@ -54,7 +54,7 @@ func (r row) judge(sum string, there bool) string {
 	case there && r.status != "synced":
 		return "is " + r.status + ", want synced"
 	case !there && r.status != "removed":
-		return "is " + r.status + ", and the source has no such thing"
+		return "is " + r.status + ", and the source has no such resource"
 	case there && r.kind == kindArtifact && r.checksum != "sha256:"+sum:
 		return fmt.Sprintf("says that %.19s is in place, the source has %.12s", r.checksum, sum)
 	}
@@ -66,9 +66,9 @@ func checkJobs(ctx context.Context, c *chaos) ([]violation, error) {
 	return c.each(ctx, checkSQL.Jobs, "job is left over: %s")
 }
 
-// checkFailures looks for events that were put aside.
+// checkFailures looks for events that were dead-lettered.
 func checkFailures(ctx context.Context, c *chaos) ([]violation, error) {
-	return c.each(ctx, checkSQL.Failures, "event was put aside: %s")
+	return c.each(ctx, checkSQL.Failures, "event was dead-lettered: %s")
 }
 
 // each makes a violation of each row: kind, key and text.

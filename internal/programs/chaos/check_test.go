@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// The things that are damaged.
+// The resources that are damaged.
 var (
 	damagedFile       = single(0)
 	damagedRepository = repositoryPath(0)
@@ -82,13 +82,13 @@ var damages = []damage{
 	}},
 	{check: "rows", want: "is pending", sql: "UPDATE casq.registry SET synced_version = NULL WHERE resource_id = 'singles/0/file 00'"},
 	{check: "rows", want: "says that", sql: "UPDATE casq.registry SET synced_version = version, checksum = 'sha256:0' WHERE resource_id = 'singles/0/file 00'"},
-	{check: "rows", want: "no such thing", sql: "UPDATE casq.registry SET resource_id = 'other' WHERE resource_id = 'singles/0/file 00'"},
+	{check: "rows", want: "no such resource", sql: "UPDATE casq.registry SET resource_id = 'other' WHERE resource_id = 'singles/0/file 00'"},
 	{check: "rows", want: "has no row"},
 	{check: "jobs", want: "available", sql: `INSERT INTO river.river_job (state, queue, kind, args, max_attempts) VALUES ('available', 'q', 'k', '{}', 1)`},
-	{check: "failures", want: "bad data", sql: `INSERT INTO casq.event_failures (cursor, life, event_id, tick, kind, resource_id, op, occurred_at, reason, tries)
+	{check: "failures", want: "bad data", sql: `INSERT INTO casq.event_failures (cursor, timeline, event_id, tick, kind, resource_id, op, occurred_at, reason, tries)
 		VALUES ('registry', 1, 1, 1, 'artifact', 'a', 'created', now(), 'bad data', 1)`},
 	{check: "events", want: "applied 2 times", sql: "INSERT INTO recorded SELECT * FROM recorded ORDER BY event_id LIMIT 1"},
-	{check: "events", want: "by another tick", sql: `INSERT INTO recorded SELECT r.life, r.life_id, o.tick, o.mark, r.event_id, r.kind, r.resource_id, r.op, r.worker, r.epoch
+	{check: "events", want: "by another tick", sql: `INSERT INTO recorded SELECT r.timeline, r.timeline_id, o.tick, o.nonce, r.event_id, r.kind, r.resource_id, r.op, r.worker, r.epoch
 		FROM (SELECT * FROM recorded ORDER BY event_id OFFSET 3 LIMIT 1) AS r, (SELECT * FROM recorded ORDER BY event_id DESC LIMIT 1) AS o`},
 	{check: "events", want: "never applied", sql: "DELETE FROM recorded WHERE event_id = (SELECT max(event_id) FROM recorded)"},
 	{check: "events", want: "no such event", sql: "UPDATE recorded SET event_id = 1000000 WHERE event_id = (SELECT max(event_id) FROM recorded)"},
@@ -100,7 +100,7 @@ var damages = []damage{
 	{check: "counters", want: "found a difference of 5", do: func(t *testing.T, c *chaos) {
 		t.Helper()
 		_, err := c.site.db.Exec(t.Context(), `WITH s AS (
-				INSERT INTO casq.scans (kind, whole, compare, floor_life, floor_tick) VALUES ('artifact', false, true, 1, 1) RETURNING id)
+				INSERT INTO casq.scans (kind, whole, compare, floor_timeline, floor_tick) VALUES ('artifact', false, true, 1, 1) RETURNING id)
 			INSERT INTO casq.refreshes (scan, kind, scope_id, shard, state, finished_at, old_size, new_size, old_items, new_items)
 			SELECT id, 'artifact', '0', 0, 'done', now(), 1, 6, 1, 1 FROM s`)
 		must(t, err)
@@ -108,7 +108,7 @@ var damages = []damage{
 }
 
 // TestChecksFindWhatIsWrong plays a run without faults, in which nothing may be
-// found, and then breaks one thing after the other.
+// found, and then breaks one part after the other.
 func TestChecksFindWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -150,11 +150,11 @@ func quietRun(t *testing.T) *chaos {
 	var err error
 	c.work, err = openWorkspace(c.cfg.temporary)
 	must(t, err)
-	c.timeline, err = openTimeline(&out, c.work.path("timeline.txt"))
+	c.journal, err = openTimeline(&out, c.work.path("journal.txt"))
 	must(t, err)
 	t.Cleanup(func() {
 		must(t, c.close(context.WithoutCancel(t.Context())))
-		must(t, c.timeline.close())
+		must(t, c.journal.close())
 		t.Log("\n" + out.String())
 	})
 	must(t, c.start(t.Context()))
@@ -166,7 +166,7 @@ func quietRun(t *testing.T) *chaos {
 		}
 		return c.writer.pushIn(t.Context(), tx, r, damagedRepository)
 	}))
-	found, err := c.settle(t.Context())
+	found, err := c.quiesce(t.Context())
 	must(t, err)
 	if found = append(found, c.stopWorkers()...); len(found) > 0 {
 		t.Fatalf("not quiet: %v", found)
@@ -211,7 +211,7 @@ func countedAnew(t *testing.T, c *chaos) {
 	}
 	recount := func(at string) {
 		t.Helper()
-		exec(`WITH s AS (INSERT INTO casq.scans (kind, whole, compare, floor_life, floor_tick) VALUES ('artifact', false, true, 1, 1) RETURNING id)
+		exec(`WITH s AS (INSERT INTO casq.scans (kind, whole, compare, floor_timeline, floor_tick) VALUES ('artifact', false, true, 1, 1) RETURNING id)
 			INSERT INTO casq.refreshes (scan, kind, scope_id, shard, state, requested_at, started_at, finalizing_at, finished_at, old_size, new_size, old_items, new_items)
 			SELECT id, 'artifact', '0', 0, 'done', ` + at + `, ` + at + `, ` + at + `, ` + at + `, 0, 7, 0, 1 FROM s`)
 	}

@@ -63,6 +63,6 @@ func checkCounters(ctx context.Context, c *chaos) (found []violation, err error)
 	var scans, parts, counters int
 	err = c.site.db.QueryRow(ctx, `SELECT count(DISTINCT scan), count(DISTINCT scan) FILTER (WHERE part_of IS NOT NULL), count(*)
 		FROM casq.refresh_status WHERE state = 'done' AND scope_id IS NOT NULL`).Scan(&scans, &parts, &counters)
-	c.timeline.say("%d scans, %d of them parts of a recount, of %d counters", scans, parts, counters)
+	c.journal.say("%d scans, %d of them parts of a recount, of %d counters", scans, parts, counters)
 	return found, err
 }

@@ -8,9 +8,9 @@
 //	chaos: OK seed=n operations=n faults=n violations=0
 //
 // and the exit status 0. Otherwise it begins with "chaos: FAILED", each
-// violation is listed before it with what casq.why says of the thing and what
+// violation is listed before it with what casq.why says of the resource and what
 // the workers logged of it last, and the folder of the run is kept: both sites'
-// files, the workers' logs, the faults with their times (timeline.txt), and the
+// files, the workers' logs, the faults with their times (journal.txt), and the
 // tables of both sites as CSV (evidence).
 //
 // # The set-up
@@ -23,7 +23,7 @@
 // claims are good for 3 s, so that they run out while a process is frozen. Files
 // are read at 5 MB/s at most, so that copies are under way when a fault comes.
 //
-// The application does what an honest one does. It has few things, so that all
+// The application does what an honest one does. It has few resources, so that all
 // of them are created, changed, moved, deleted and created again under the same
 // ids and paths many times: one by one, by bulk statements, by a cascade, by two
 // connections at once, in transactions that stay open for seconds and commit
@@ -100,9 +100,9 @@
 //   - nothing else is at the second site: no empty folder, no staging, no ref of
 //     casq's own
 //   - every row of the registry is synced, with the checksum of what is there,
-//     or removed; a thing without a row, and a row without a thing, is found
+//     or removed; a resource without a row, and a row without a resource, is found
 //   - no claim, and no job that waits or runs with nobody at it
-//   - no event was put aside
+//   - no event was dead-lettered
 //   - each event of the source's log was applied exactly once. This is counted
 //     by a consumer that follows the log in the worker processes, under a cursor
 //     of its own, and inserts a row for each event, in the transaction that moves
@@ -121,6 +121,6 @@
 // Power cuts: the servers do not flush. Networks that lose packets: everything
 // is on sockets of one machine. Clocks that jump under a server that runs. Disks
 // that are full. Reads by others from the second site while a run is at work. A
-// life that is lost as a whole, with all of its ticks: a reader starts over then,
+// timeline that is lost as a whole, with all of its ticks: a reader starts over then,
 // and what is counted here ends with it.
 package main

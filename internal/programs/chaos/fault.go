@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// fault is a kind of thing that goes wrong.
+// fault is something that goes wrong.
 type fault struct {
 	name string
 	// draw decides all that is left to chance, when the schedule is made.
@@ -94,7 +94,7 @@ func (c *chaos) inject(ctx context.Context, p planned) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	c.timeline.say("fault  %s", p.what)
+	c.journal.say("fault  %s", p.what)
 	if err := p.run(ctx, c); err != nil {
 		return fmt.Errorf("inject a fault (%s): %w", p.what, err)
 	}

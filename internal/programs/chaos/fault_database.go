@@ -145,7 +145,7 @@ func (c *chaos) compare(ctx context.Context) error {
 		return err
 	})
 	if err != nil && lostConnection(err) {
-		c.timeline.say("       it was not asked for: %v", err)
+		c.journal.say("       it was not asked for: %v", err)
 		return nil
 	}
 	return err

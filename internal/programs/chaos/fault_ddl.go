@@ -46,7 +46,7 @@ func alterTable(r *rand.Rand, _ config) injection {
 				return err
 			}
 			if err != nil {
-				c.timeline.say("       it did not come about: %v", err)
+				c.journal.say("       it did not come about: %v", err)
 				return nil
 			}
 			if err := wait(ctx, kept); err != nil {
@@ -64,7 +64,7 @@ func (c *chaos) insist(ctx context.Context, sql string) error {
 		if err == nil || !mayRepeat(err) {
 			return err
 		}
-		if err := wait(ctx, settlePause); err != nil {
+		if err := wait(ctx, retryPause); err != nil {
 			return err
 		}
 	}
@@ -86,7 +86,7 @@ func vacuumFull(r *rand.Rand, _ config) injection {
 		run: func(ctx context.Context, c *chaos) error {
 			_, err := c.site.db.Exec(ctx, "VACUUM FULL "+table)
 			if err != nil && mayRepeat(err) {
-				c.timeline.say("       it did not come about: %v", err)
+				c.journal.say("       it did not come about: %v", err)
 				return nil
 			}
 			return err
@@ -134,7 +134,7 @@ func refuse(r *rand.Rand, _ config) injection {
 			case done && rows > 0:
 				c.complain("not refused: %s", sql)
 			case done || mayRepeat(err):
-				c.timeline.say("       it was not tried: %d rows, %v", rows, err)
+				c.journal.say("       it was not tried: %d rows, %v", rows, err)
 			default:
 				return err
 			}

@@ -59,13 +59,13 @@ func (c *chaos) awaitBeyond(ctx context.Context, server *servers.Postgres) error
 		var beyond []string
 		err := c.site.h.QueryRow(ctx, "SELECT array_agg(name) FROM casq.cursors WHERE greatest(tick, to_tick) > $1", shown).Scan(&beyond)
 		if err == nil && len(beyond) > 0 {
-			c.timeline.say("       read beyond tick %d, which is lost: %s", shown, strings.Join(beyond, ", "))
+			c.journal.say("       read beyond tick %d, which is lost: %s", shown, strings.Join(beyond, ", "))
 			return nil
 		}
-		if err := wait(ctx, settlePause); err != nil {
+		if err := wait(ctx, retryPause); err != nil {
 			return err
 		}
 	}
-	c.timeline.say("       no cursor has read beyond tick %d", shown)
+	c.journal.say("       no cursor has read beyond tick %d", shown)
 	return nil
 }

@@ -20,7 +20,7 @@ var points = []string{
 	"work:fetched", "work:claimed",
 	"begin:made", "copy:staged", "publish:before-rename", "publish:renamed", "remove:before-rename", "remove:renamed",
 	"git:before-update-ref",
-	"settle:locked", "settle:published", "settle:committed",
+	"complete:locked", "complete:published", "complete:committed",
 }
 
 // target is a worker and a point that it will come to.
@@ -57,7 +57,7 @@ func (t target) process(ctx context.Context, c *chaos) *process {
 			return p
 		}
 	}
-	c.timeline.say("       nobody holds the cursor (%v)", err)
+	c.journal.say("       nobody holds the cursor (%v)", err)
 	return nil
 }
 
@@ -105,7 +105,7 @@ func freezeAtPoint(r *rand.Rand, cfg config) injection {
 			err := p.obey(ctx, order(t.point, syscall.SIGSTOP), p.frozen)
 			if p.frozen() {
 				err = errors.Join(err, wait(ctx, frozen))
-				c.timeline.say("       %s goes on", p.name)
+				c.journal.say("       %s goes on", p.name)
 			}
 			p.signal(syscall.SIGCONT)
 			return err
@@ -129,7 +129,7 @@ func (p *process) obey(ctx context.Context, text string, done func() bool) error
 		if time.Since(began) > pointPatience {
 			err := os.Remove(p.orderFile)
 			if !errors.Is(err, fs.ErrNotExist) {
-				p.timeline.say("       %s did not come to it", p.name)
+				p.journal.say("       %s did not come to it", p.name)
 				return err
 			}
 		}
@@ -139,7 +139,7 @@ func (p *process) obey(ctx context.Context, text string, done func() bool) error
 			return ignoreAbsent(os.Remove(p.orderFile))
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-time.After(settlePause):
+		case <-time.After(retryPause):
 		}
 	}
 	return nil

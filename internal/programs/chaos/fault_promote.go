@@ -78,7 +78,7 @@ func (c *chaos) promote(ctx context.Context) error {
 	if err := c.site.addStandby(ctx); err != nil {
 		return err
 	}
-	c.timeline.say("       %s was promoted, a new standby follows", c.site.primary.Dir())
+	c.journal.say("       %s was promoted, a new standby follows", c.site.primary.Dir())
 	if err := c.follow(ctx, c.site.standby); err != nil {
 		return err
 	}
@@ -95,8 +95,8 @@ func (c *chaos) follow(ctx context.Context, server *servers.Postgres) error {
 	return c.endSessionsAtSource(ctx)
 }
 
-// tick takes a tick at the primary, so that the life that has begun is known to
-// whoever is built from it: a life that is lost as a whole, with all of its
+// tick takes a tick at the primary, so that the timeline that has begun is known to
+// whoever is built from it: a timeline that is lost as a whole, with all of its
 // ticks, would make readers start over, and what is counted here ends with it.
 func (c *chaos) tick(ctx context.Context) error {
 	for {
@@ -107,7 +107,7 @@ func (c *chaos) tick(ctx context.Context) error {
 		if err != nil && !lostConnection(err) {
 			return err
 		}
-		if err := wait(ctx, settlePause); err != nil {
+		if err := wait(ctx, retryPause); err != nil {
 			return err
 		}
 	}

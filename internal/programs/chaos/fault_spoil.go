@@ -100,7 +100,7 @@ func spoilMirror(r *rand.Rand, _ config) injection {
 			}
 			all = slices.DeleteFunc(all, func(name string) bool { return !holdsObjects(filepath.Base(name)) })
 			if len(all) == 0 {
-				c.timeline.say("       there is none")
+				c.journal.say("       there is none")
 				return nil
 			}
 			file := all[which%len(all)]
@@ -126,17 +126,17 @@ func (c *chaos) spoil(ctx context.Context, how spoil, file string, at float64, o
 	if err != nil {
 		return fmt.Errorf("spoil %s: %w", file, err)
 	}
-	c.timeline.say("       %s %s", how.what, strings.TrimPrefix(file, c.work.dir+"/"))
+	c.journal.say("       %s %s", how.what, strings.TrimPrefix(file, c.work.dir+"/"))
 	c.spoiled.add(of)
 	for began := time.Now(); time.Since(began) < verifyPatience; {
 		if asked, err := c.verify(ctx, of); asked || err != nil {
 			return err
 		}
-		if err := wait(ctx, settlePause); err != nil {
+		if err := wait(ctx, retryPause); err != nil {
 			return err
 		}
 	}
-	c.timeline.say("       %s is not in place, it is verified at the end", of.key)
+	c.journal.say("       %s is not in place, it is verified at the end", of.key)
 	return nil
 }
 
@@ -194,6 +194,6 @@ func (c *chaos) verifySpoiled(ctx context.Context) ([]violation, error) {
 			inPlace++
 		}
 	}
-	c.timeline.say("%d resources were damaged, verifying %d that are in place", len(c.spoiled.all), inPlace)
-	return c.settle(ctx)
+	c.journal.say("%d resources were damaged, verifying %d that are in place", len(c.spoiled.all), inPlace)
+	return c.quiesce(ctx)
 }

@@ -62,7 +62,7 @@ func swapFolder(r *rand.Rand, folders []string, resource string, enter func(*cha
 			defer enter(c)()
 			name, away := c.work.path(folder), c.newName()
 			if !usedBefore(folder, name) {
-				c.timeline.say("       %s has no mark yet", folder)
+				c.journal.say("       %s has no mark yet", folder)
 				return nil
 			}
 			if err := os.Rename(name, away); err != nil {

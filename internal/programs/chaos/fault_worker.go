@@ -73,14 +73,14 @@ func freezeWorker(r *rand.Rand, cfg config) injection {
 		run: func(ctx context.Context, c *chaos) error {
 			p := c.workers[name]
 			if !p.signal(syscall.SIGSTOP) {
-				c.timeline.say("       %s was not there to be frozen", name)
+				c.journal.say("       %s was not there to be frozen", name)
 				return nil
 			}
 			err := wait(ctx, frozen)
 			if !p.signal(syscall.SIGCONT) {
 				err = errors.Join(err, fmt.Errorf("thaw %s: it is gone", name))
 			}
-			c.timeline.say("       %s goes on", name)
+			c.journal.say("       %s goes on", name)
 			return err
 		},
 	}

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// operation is one thing that the application does, chosen by weight.
+// operation is something that the application does, chosen by weight.
 type operation struct {
 	name   string
 	weight int
@@ -170,7 +170,7 @@ func duel(ctx context.Context, w *writer, r *rand.Rand) error {
 		if err := group.Wait(); err != nil {
 			return err
 		}
-		return w.settle(ctx, paths, nil)
+		return w.restore(ctx, paths, nil)
 	})
 }
 

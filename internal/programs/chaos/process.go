@@ -21,7 +21,7 @@ import (
 type process struct {
 	name, program, specFile, logFile, path string
 	orderFile                              string
-	timeline                               *timeline
+	journal                                *journal
 
 	mu      sync.Mutex
 	running *child.Process // nil: none
@@ -31,7 +31,7 @@ type process struct {
 
 func newProcess(c *chaos, s spec) (*process, error) {
 	p := &process{
-		name: s.Name, program: c.cfg.worker, path: s.Path, timeline: c.timeline,
+		name: s.Name, program: c.cfg.worker, path: s.Path, journal: c.journal,
 		specFile: c.work.path(s.Name + ".json"), logFile: c.work.path(logs, s.Name+".log"),
 		orderFile: s.Orders,
 	}
@@ -88,7 +88,7 @@ func (p *process) attend(running *child.Process) {
 	again := p.wanted
 	p.mu.Unlock()
 	if again {
-		p.timeline.say("%s ended by itself (%v) and is started again", p.name, err)
+		p.journal.say("%s ended by itself (%v) and is started again", p.name, err)
 		time.Sleep(restartPause)
 		p.restart()
 	}
@@ -100,7 +100,7 @@ func (p *process) restart() {
 	defer p.mu.Unlock()
 	if p.wanted {
 		if err := p.launch(); err != nil {
-			p.timeline.say("cannot start %s again: %v", p.name, err)
+			p.journal.say("cannot start %s again: %v", p.name, err)
 		}
 	}
 }

@@ -14,31 +14,31 @@ import (
 // state is what the second site has left to do, as far as it says so itself.
 // It decides when to compare, never what is right.
 type state struct {
-	tick     int64 // that all cursors have come to; -1: one is inside a step, or not there
-	position string
-	things   int // neither synced nor removed
-	claims   int
-	jobs     int // available, running or pending
-	runs     int // of reconcile, not finished
-	staging  int // entries in the staging of both targets
-	counters int // of the first site, that are not what its table says, or are recounted
-	retryIn  time.Duration
+	tick      int64 // that all cursors have come to; -1: one is inside a step, or not there
+	position  string
+	resources int // neither synced nor removed
+	claims    int
+	jobs      int // available, running or pending
+	runs      int // of reconcile, not finished
+	staging   int // entries in the staging of both targets
+	counters  int // of the first site, that are not what its table says, or are recounted
+	retryIn   time.Duration
 }
 
 func (s state) String() string {
-	return fmt.Sprintf("%s; things %d, claims %d, jobs %d, reconcile runs %d, staging %d, counters %d",
-		s.position, s.things, s.claims, s.jobs, s.runs, s.staging, s.counters)
+	return fmt.Sprintf("%s; resources %d, claims %d, jobs %d, reconcile runs %d, staging %d, counters %d",
+		s.position, s.resources, s.claims, s.jobs, s.runs, s.staging, s.counters)
 }
 
 func (s state) quiet(needed int64) bool {
-	return s.tick >= needed && s.things+s.claims+s.jobs+s.runs+s.staging+s.counters == 0
+	return s.tick >= needed && s.resources+s.claims+s.jobs+s.runs+s.staging+s.counters == 0
 }
 
 func (c *chaos) state(ctx context.Context) (state, error) {
 	var s state
 	var retry float64
 	err := c.site.h.QueryRow(ctx, checkSQL.State, []string{"registry", recorderName}).Scan(
-		&s.tick, &s.position, &s.things, &s.claims, &s.jobs, &s.runs, &retry)
+		&s.tick, &s.position, &s.resources, &s.claims, &s.jobs, &s.runs, &retry)
 	if err != nil {
 		return s, fmt.Errorf("ask home what is left to do: %w", err)
 	}
@@ -57,13 +57,13 @@ func (c *chaos) state(ctx context.Context) (state, error) {
 }
 
 const (
-	lookEvery = 200 * time.Millisecond
+	pollEvery = 200 * time.Millisecond
 	tellEvery = 5 * time.Second
 )
 
-// settle waits until nothing is left to do. It is a violation when nothing has
+// quiesce waits until nothing is left to do. It is a violation when nothing has
 // moved for too long; a try that is due later is waited for.
-func (c *chaos) settle(ctx context.Context) ([]violation, error) {
+func (c *chaos) quiesce(ctx context.Context) ([]violation, error) {
 	needed, err := c.needed(ctx)
 	if err != nil {
 		return nil, err
@@ -77,21 +77,21 @@ func (c *chaos) settle(ctx context.Context) ([]violation, error) {
 			return nil, err
 		}
 		if err == nil && s.quiet(needed) {
-			c.timeline.say("quiet after %.1f s: %s", time.Since(began).Seconds(), s)
+			c.journal.say("quiet after %.1f s: %s", time.Since(began).Seconds(), s)
 			return nil, nil
 		}
 		if s.String() != last || s.retryIn > 0 {
 			last, moved = s.String(), time.Now()
 		}
 		if time.Since(told) > tellEvery {
-			c.timeline.say("waiting: tick %d is needed; %s; next try in %.0f s", needed, s, s.retryIn.Seconds())
+			c.journal.say("waiting: tick %d is needed; %s; next try in %.0f s", needed, s, s.retryIn.Seconds())
 			told = time.Now()
 		}
 		if time.Since(moved) > c.cfg.stall || time.Since(began) > c.cfg.patience {
 			text := fmt.Sprintf("not quiet %.0f s after the last fault: tick %d is needed; %s", time.Since(began).Seconds(), needed, s)
 			return []violation{{text: text}}, nil
 		}
-		if err := wait(ctx, lookEvery); err != nil {
+		if err := wait(ctx, pollEvery); err != nil {
 			return nil, err
 		}
 	}
@@ -109,7 +109,7 @@ func (c *chaos) needed(ctx context.Context) (needed int64, err error) {
 		if err != nil && !lostConnection(err) {
 			return 0, err
 		}
-		if err := wait(ctx, settlePause); err != nil {
+		if err := wait(ctx, retryPause); err != nil {
 			return 0, err
 		}
 	}

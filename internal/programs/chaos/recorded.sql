@@ -1,10 +1,10 @@
 -- What the consumer that records has been given, at home. Nothing here keeps a
 -- delivery from being recorded twice: that is what is looked for.
 CREATE TABLE recorded (
-    life integer NOT NULL,
-    life_id uuid NOT NULL,
+    timeline integer NOT NULL,
+    timeline_id uuid NOT NULL,
     tick bigint NOT NULL,
-    mark uuid NOT NULL, -- of the tick that delivered the event
+    nonce uuid NOT NULL, -- of the tick that delivered the event
     event_id bigint NOT NULL,
     kind text NOT NULL,
     resource_id text NOT NULL,
@@ -16,9 +16,9 @@ CREATE TABLE recorded (
 
 -- When it was told that the source has lost what it was given.
 CREATE TABLE rewound (
-    from_life integer NOT NULL,
+    from_timeline integer NOT NULL,
     from_tick bigint NOT NULL,
-    to_life integer NOT NULL,
+    to_timeline integer NOT NULL,
     to_tick bigint NOT NULL,
     everything boolean NOT NULL,
     worker text NOT NULL,

@@ -26,9 +26,9 @@ type recorder struct{ worker string }
 
 // Apply implements [cursor.Consumer].
 func (r recorder) Apply(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) error {
-	mark := batch.Next.Mark
+	nonce := batch.Next.Nonce
 	if batch.Next.InStep() {
-		mark = batch.Next.ToMark
+		nonce = batch.Next.ToNonce
 	}
 	var ids []int64
 	var kinds, keys, ops []string
@@ -37,7 +37,7 @@ func (r recorder) Apply(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) er
 		ids, kinds = append(ids, e.ID), append(kinds, e.Kind)
 		keys, ops = append(keys, e.ResourceID), append(ops, string(e.Op))
 	}
-	_, err := tx.Exec(ctx, recorderSQL.Record, batch.Life.Ordinal, batch.Life.ID, batch.Tick, mark, ids, kinds, keys, ops, r.worker, recorderName)
+	_, err := tx.Exec(ctx, recorderSQL.Record, batch.Timeline.Ordinal, batch.Timeline.ID, batch.Tick, nonce, ids, kinds, keys, ops, r.worker, recorderName)
 	if err != nil {
 		return fmt.Errorf("record %d events: %w", len(ids), err)
 	}
@@ -47,7 +47,7 @@ func (r recorder) Apply(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) er
 // Rewound implements [cursor.Rewinder]: what is counted needs nothing made good
 // for.
 func (r recorder) Rewound(ctx context.Context, tx pgx.Tx, w eventlog.Rewind) error {
-	_, err := tx.Exec(ctx, recorderSQL.Rewound, w.From.Life.Ordinal, w.From.Tick, w.To.Life.Ordinal, w.To.Tick, w.Everything, r.worker)
+	_, err := tx.Exec(ctx, recorderSQL.Rewound, w.From.Timeline.Ordinal, w.From.Tick, w.To.Timeline.Ordinal, w.To.Tick, w.Everything, r.worker)
 	if err != nil {
 		return fmt.Errorf("record the way back: %w", err)
 	}

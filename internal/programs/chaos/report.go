@@ -17,7 +17,7 @@ const (
 	shownLines      = 12
 )
 
-// report prints what was found, each with what the registry says of the thing
+// report prints what was found, each with what the registry says of the resource
 // and what the workers logged of it last.
 func (c *chaos) report(ctx context.Context, found []violation) error {
 	for i, v := range found {
@@ -41,7 +41,7 @@ func (c *chaos) report(ctx context.Context, found []violation) error {
 	return nil
 }
 
-// logged returns the last lines about a thing in each worker's log.
+// logged returns the last lines about a resource in each worker's log.
 func (c *chaos) logged(key string) (last []string) {
 	files, err := filepath.Glob(c.work.path(logs, "*.log"))
 	if err != nil {
@@ -82,7 +82,7 @@ func (c *chaos) preserve(ctx context.Context) error {
 		pool   *pgxpool.Pool
 		tables []string
 	}{
-		{"source", c.site.db, []string{"casq.events", "casq.ticks", "casq.lives", "artifacts", "repositories"}},
+		{"source", c.site.db, []string{"casq.events", "casq.ticks", "casq.timelines", "artifacts", "repositories"}},
 		{"home", c.site.h, []string{
 			"casq.registry", "casq.registry_status", "casq.cursors", "casq.processes", "casq.event_failures",
 			"casq.reconcile_runs", "river.river_job", "recorded", "rewound",

@@ -45,9 +45,9 @@ const (
 // site has the servers of both sites. Whoever replaces one has the resource
 // "source"; see resources.
 type site struct {
-	work     *workspace
-	world    world
-	timeline *timeline
+	work    *workspace
+	world   world
+	journal *journal
 
 	primary, standby *servers.Postgres
 	standbys         int
@@ -58,8 +58,8 @@ type site struct {
 	h  *pgxpool.Pool // home's, to look at
 }
 
-func startSite(ctx context.Context, work *workspace, world world, timeline *timeline) (*site, error) {
-	s := &site{work: work, world: world, timeline: timeline}
+func startSite(ctx context.Context, work *workspace, world world, journal *journal) (*site, error) {
+	s := &site{work: work, world: world, journal: journal}
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.startPrimary(groupCtx) })
 	group.Go(func() error { return s.startHome(groupCtx) })

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// The things that there may be. They are few, so that all are created, changed,
+// The resources that there may be. They are few, so that all are created, changed,
 // deleted and created again many times.
 const (
 	singles      = 24 // files changed one by one, and moved

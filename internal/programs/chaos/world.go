@@ -38,11 +38,11 @@ func (s *site) startStandby(ctx context.Context, name string) (*servers.Postgres
 	clock := anyClock(s.world.standbys)
 	standby, err := s.primary.Standby(ctx, servers.StandbyOptions{ApplicationName: name, ClockAhead: clock})
 	if errors.Is(err, servers.ErrNotInstalled) {
-		s.timeline.say("left out: a clock %s off (%v)", clock, err)
+		s.journal.say("left out: a clock %s off (%v)", clock, err)
 		return s.primary.Standby(ctx, servers.StandbyOptions{ApplicationName: name})
 	}
 	if err == nil && clock != 0 {
-		s.timeline.say("       the clock of %s is %s ahead of its primary's", standby.Dir(), clock)
+		s.journal.say("       the clock of %s is %s ahead of its primary's", standby.Dir(), clock)
 	}
 	return standby, err
 }
@@ -52,7 +52,7 @@ func (s *site) startStandby(ctx context.Context, name string) (*servers.Postgres
 func (s *site) startPostgres(ctx context.Context, clock time.Duration) (*servers.Postgres, error) {
 	server, err := servers.StartPostgres(ctx, servers.PostgresOptions{Clock: clock})
 	if errors.Is(err, servers.ErrNotInstalled) && clock != 0 {
-		s.timeline.say("left out: a clock %s off (%v)", clock, err)
+		s.journal.say("left out: a clock %s off (%v)", clock, err)
 		return servers.StartPostgres(ctx, servers.PostgresOptions{})
 	}
 	return server, err

@@ -32,8 +32,8 @@ import (
 // the row's checksum does.
 type writer struct {
 	db    *pgxpool.Pool
-	files *shelf
-	repos *depot
+	files *fileStore
+	repos *repoStore
 
 	// gate is held for reading by each operation, and for writing by rebuild.
 	gate  sync.RWMutex
@@ -86,13 +86,13 @@ func (w *writer) operate(ctx context.Context, r *rand.Rand, o operation) error {
 func (w *writer) rebuild(ctx context.Context) error {
 	w.gate.Lock()
 	defer w.gate.Unlock()
-	if err := w.settle(ctx, allFiles(), allRepositories()); err != nil {
+	if err := w.restore(ctx, allFiles(), allRepositories()); err != nil {
 		return err
 	}
 	return w.tell(ctx, allRepositories())
 }
 
-// change is one transaction on things whose units the caller holds, and what
+// change is one transaction on resources whose units the caller holds, and what
 // an honest application does after it, whatever became of it.
 func (w *writer) change(ctx context.Context, files, repos []string, f func(tx pgx.Tx) error) error {
 	err := pgx.BeginFunc(ctx, w.db, f)
@@ -107,7 +107,7 @@ func (w *writer) change(ctx context.Context, files, repos []string, f func(tx pg
 		return err
 	}
 	undone := err != nil
-	if err := w.settle(ctx, files, repos); err != nil || !undone {
+	if err := w.restore(ctx, files, repos); err != nil || !undone {
 		return err
 	}
 	return w.tell(ctx, repos)
@@ -127,7 +127,7 @@ func (w *writer) tell(ctx context.Context, repos []string) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-time.After(settlePause):
+		case <-time.After(retryPause):
 		}
 	}
 	return nil
@@ -147,11 +147,11 @@ func lostConnection(err error) bool {
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
 }
 
-// settlePause is between two tries to ask a server that is not there.
-const settlePause = 50 * time.Millisecond
+// retryPause is between two tries to ask a server that is not there.
+const retryPause = 50 * time.Millisecond
 
-// settle makes things on disk what their rows say. It waits for the database.
-func (w *writer) settle(ctx context.Context, files, repos []string) error {
+// restore makes resources on disk what their rows say. It waits for the database.
+func (w *writer) restore(ctx context.Context, files, repos []string) error {
 	for {
 		sums, refs, err := w.rows(ctx, files, repos)
 		if err == nil {
@@ -163,7 +163,7 @@ func (w *writer) settle(ctx context.Context, files, repos []string) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-time.After(settlePause):
+		case <-time.After(retryPause):
 		}
 	}
 }
@@ -192,7 +192,7 @@ func (w *writer) rows(ctx context.Context, files, repos []string) (sums map[stri
 	return sums, refs, err
 }
 
-// place is settle when the rows are known. What goes, goes first: it may be in
+// place is restore when the rows are known. What goes, goes first: it may be in
 // the way of what comes. Of a flip the inside goes before the place itself.
 func (w *writer) place(ctx context.Context, files, repos []string, sums map[string]string, refs map[string]map[string]string) error {
 	files = slices.Clone(files)
@@ -202,20 +202,20 @@ func (w *writer) place(ctx context.Context, files, repos []string, sums map[stri
 			if (sums[path] == "") != gone {
 				continue
 			}
-			if err := w.files.settle(path, sums[path]); err != nil {
-				return fmt.Errorf("settle file %s: %w", path, err)
+			if err := w.files.restore(path, sums[path]); err != nil {
+				return fmt.Errorf("restore file %s: %w", path, err)
 			}
 		}
 	}
 	for _, path := range repos {
-		if err := w.repos.settle(ctx, path, refs[path]); err != nil {
-			return fmt.Errorf("settle repository %s: %w", path, err)
+		if err := w.repos.restore(ctx, path, refs[path]); err != nil {
+			return fmt.Errorf("restore repository %s: %w", path, err)
 		}
 	}
 	return nil
 }
 
-// pick locks n things of those that f names, any that nobody else works on,
+// pick locks n resources of those that f names, any that nobody else works on,
 // and returns them; fewer when too many are busy.
 func (w *writer) pick(r *rand.Rand, n, of int, f func(int) string, toUnit func(string) string) (picked []string, release func()) {
 	var releases []func()

@@ -25,14 +25,14 @@ const (
 // churner is an application that works while the second site follows. Files
 // are written before their rows are committed, and removed after.
 type churner struct {
-	db       *pgx.Conn // one of its own
-	shelf    *shelf
-	catalog  *catalog
-	projects map[string]int64
-	folder   string // a name that nothing at the source has
-	rng      *rand.Rand
-	made     int
-	counts   map[string]int
+	db        *pgx.Conn // one of its own
+	fileStore *fileStore
+	catalog   *catalog
+	projects  map[string]int64
+	folder    string // a name that nothing at the source has
+	rng       *rand.Rand
+	made      int
+	counts    map[string]int
 }
 
 // changes are chosen at random, as often as they are in the list.
@@ -50,7 +50,7 @@ func (c *churner) changes() []change {
 
 type change struct {
 	name string
-	do   func(ctx context.Context) (things int, err error)
+	do   func(ctx context.Context) (resources int, err error)
 }
 
 // run makes changes until enough tells that the second site has caught up with
@@ -66,11 +66,11 @@ func (c *churner) run(ctx context.Context, files int, enough func() bool) error 
 		if n >= fewestChanges {
 			chosen = changes[c.rng.IntN(len(changes))]
 		}
-		things, err := chosen.do(ctx)
+		resources, err := chosen.do(ctx)
 		if err != nil {
 			return fmt.Errorf("change artifacts (%s): %w", chosen.name, err)
 		}
-		c.counts[chosen.name] += things
+		c.counts[chosen.name] += resources
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -111,7 +111,7 @@ func (c *churner) noise() []byte {
 }
 
 func (c *churner) put(path string, text []byte) (artifact, error) {
-	got, err := c.shelf.put(path, bytes.NewReader(text))
+	got, err := c.fileStore.put(path, bytes.NewReader(text))
 	return artifact{path, got}, err
 }
 
@@ -141,7 +141,7 @@ func (c *churner) rewrite(ctx context.Context, edit func(old []byte) []byte) (in
 	if len(some) == 0 {
 		return 0, nil
 	}
-	old, err := os.ReadFile(c.shelf.path(some[0].path))
+	old, err := os.ReadFile(c.fileStore.path(some[0].path))
 	if err != nil {
 		return 0, err
 	}
@@ -178,7 +178,7 @@ func (c *churner) delete(ctx context.Context) (int, error) {
 	var errs []error
 	for _, path := range paths {
 		c.catalog.remove(path)
-		errs = append(errs, c.shelf.remove(path))
+		errs = append(errs, c.fileStore.remove(path))
 	}
 	return len(paths), errors.Join(errs...)
 }
@@ -218,7 +218,7 @@ func (c *churner) recreate(ctx context.Context) (int, error) {
 	if _, err := c.db.Exec(ctx, "DELETE FROM artifacts WHERE path = $1", path); err != nil {
 		return 0, err
 	}
-	if err := c.shelf.remove(path); err != nil {
+	if err := c.fileStore.remove(path); err != nil {
 		return 0, err
 	}
 	a, err := c.put(path, c.noise())
@@ -248,7 +248,7 @@ func (c *churner) rollBack(ctx context.Context) (int, error) {
 	if err == nil || !errors.Is(err, errRolledBack) {
 		return 0, err
 	}
-	return 1, c.shelf.remove(path)
+	return 1, c.fileStore.remove(path)
 }
 
 // late inserts an artifact in a transaction that stays open until done is

@@ -49,7 +49,7 @@ type config struct {
 const (
 	pointScanned   = "scanned"   // the source's list is made, nothing is copied
 	pointFollowing = "following" // both workers run, the first rows are in
-	pointSettled   = "settled"   // nothing is left to do, nothing is compared
+	pointQuiescent = "quiescent" // nothing is left to do, nothing is compared
 )
 
 func (c config) withDefaults(ctx context.Context) (config, error) {

@@ -46,7 +46,7 @@ func (d *demo) awaitCounters(ctx context.Context) error {
 		err := d.sites.p.QueryRow(ctx, `SELECT state, coalesce(extract(epoch FROM finished_at - requested_at), 0)::float8
 			FROM casq.refreshes WHERE scan = $1 AND scope_id IS NULL`, d.recount.scan).Scan(&d.recount.state, &took)
 		if err != nil {
-			return fmt.Errorf("look for the recount: %w", err)
+			return fmt.Errorf("find the recount: %w", err)
 		}
 		d.recount.took = time.Duration(took * float64(time.Second))
 		differences, err := d.compareCounters(ctx)

@@ -30,7 +30,7 @@ type demo struct {
 
 	own          string // the git folder of this repository; "" if there is none
 	scan         *scan
-	shelf        *shelf
+	fileStore    *fileStore
 	catalog      *catalog
 	loader       *loader
 	churner      *churner
@@ -113,7 +113,7 @@ func (d *demo) fill() error {
 		secondFiles:         mkdir("second", "files"),
 		secondRepositories:  mkdir("second", "repositories"),
 	}
-	d.shelf = &shelf{root: d.places.primaryFiles, incoming: mkdir("primary", "incoming")}
+	d.fileStore = &fileStore{root: d.places.primaryFiles, incoming: mkdir("primary", "incoming")}
 	mkdir("clones")
 	var err error
 	d.git, err = newGit(d.work, d.path)

@@ -7,7 +7,7 @@ JOIN casq.ticks AS last ON last.id = $1
 WHERE t.id <= last.id AND NOT casq.events_between(t.snapshot, last.snapshot)
 
 -- name: State
--- What a site that follows has done and has left to do: things per kind and
+-- What a site that follows has done and has left to do: resources per kind and
 -- status, where its cursor stands, and jobs that are about to run.
 SELECT coalesce((SELECT tick FROM casq.cursors WHERE name = 'registry' AND to_tick = 0), -1),
        coalesce((SELECT tick || '/' || page FROM casq.cursors WHERE name = 'registry'), 'none'),
@@ -17,7 +17,7 @@ SELECT coalesce((SELECT tick FROM casq.cursors WHERE name = 'registry' AND to_ti
        (SELECT count(*) FROM river.river_job WHERE state IN ('available', 'running', 'pending'))
 
 -- name: Unfinished
--- Why some things that are not done are not: the ones that wait longest.
+-- Why some resources that are not done are not: the ones that wait longest.
 SELECT casq.why(kind, resource_id)
 FROM casq.registry_status
 WHERE status NOT IN ('synced', 'removed')

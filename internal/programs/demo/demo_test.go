@@ -78,9 +78,9 @@ func TestDifferencesAreFoundAndNamed(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	var planted []string
-	b.at(pointSettled, func(d *demo) {
+	b.at(pointQuiescent, func(d *demo) {
 		second, repositories := d.places.secondFiles, d.places.secondRepositories
-		// What the changes left alone is not known, so things of our own are
+		// What the changes left alone is not known, so resources of our own are
 		// taken: those that the demo has at the end.
 		live := d.catalog.live
 		missing, other := live[0].path, live[1].path

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// replicate loads the source, changes things while the second site follows,
+// replicate loads the source, changes resources while the second site follows,
 // and waits until nothing is left to do. Both workers are stopped at its end.
 func (d *demo) replicate(ctx context.Context, fail context.CancelCauseFunc) error {
 	if err := d.makeActors(ctx); err != nil {
@@ -31,7 +31,7 @@ func (d *demo) replicate(ctx context.Context, fail context.CancelCauseFunc) erro
 		if err := d.act(groupCtx, w); err != nil {
 			return err
 		}
-		return w.settle(groupCtx, d.sites.p)
+		return w.quiesce(groupCtx, d.sites.p)
 	})
 	if err := group.Wait(); err != nil {
 		return err
@@ -42,7 +42,7 @@ func (d *demo) replicate(ctx context.Context, fail context.CancelCauseFunc) erro
 	}
 	stop()
 	d.out.endProgress()
-	d.cfg.hook(pointSettled, d)
+	d.cfg.hook(pointQuiescent, d)
 	return d.stopWorkers()
 }
 

@@ -58,7 +58,7 @@ func (d *demo) keeper() (string, error) {
 	}
 	info, err := os.Stat(d.sites.primary.Dir())
 	if err != nil {
-		return "", fmt.Errorf("look at the servers' folder: %w", err)
+		return "", fmt.Errorf("read the servers' folder: %w", err)
 	}
 	owner := os.Geteuid()
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {

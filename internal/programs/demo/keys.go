@@ -13,7 +13,7 @@ const (
 	targetMark = "target"
 )
 
-// badKey says why a path cannot be the key of a thing; "" if it can.
+// badKey says why a path cannot be the key of a resource; "" if it can.
 func badKey(path string) string {
 	first, _, _ := strings.Cut(path, "/")
 	switch {

@@ -23,11 +23,11 @@ const (
 
 // loader copies the source to the primary site and makes the rows.
 type loader struct {
-	scan     *scan
-	shelf    *shelf
-	db       *pgxpool.Pool
-	catalog  *catalog
-	projects map[string]int64
+	scan      *scan
+	fileStore *fileStore
+	db        *pgxpool.Pool
+	catalog   *catalog
+	projects  map[string]int64
 
 	// mu guards before: what was read at the source.
 	mu     sync.Mutex
@@ -108,7 +108,7 @@ func (l *loader) copy(path string) (content, bool, error) {
 	if err == nil {
 		defer file.Close()
 		var c content
-		if c, err = l.shelf.put(path, file); err == nil {
+		if c, err = l.fileStore.put(path, file); err == nil {
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			l.before[path] = c

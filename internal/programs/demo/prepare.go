@@ -22,7 +22,7 @@ func within(path, dir string) bool {
 func (d *demo) prepare(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.sites.start(ctx, d.work, d.cfg.Keep, d.cfg.Logger) })
-	group.Go(func() error { return d.look(ctx) })
+	group.Go(func() error { return d.inspect(ctx) })
 	if err := group.Wait(); err != nil {
 		return err
 	}
@@ -34,7 +34,7 @@ func (d *demo) prepare(ctx context.Context) error {
 }
 
 // look reads what there is to be replicated.
-func (d *demo) look(ctx context.Context) error {
+func (d *demo) inspect(ctx context.Context) error {
 	var err error
 	d.own, err = d.git.findRepository(ctx, d.cfg.Repository)
 	switch {
@@ -57,14 +57,14 @@ func (d *demo) look(ctx context.Context) error {
 	return d.enoughSpace()
 }
 
-// serversNeed is what the databases and their logs take beside the things.
+// serversNeed is what the databases and their logs take beside the resources.
 const serversNeed = 512 << 20
 
 // enoughSpace fails before the disk is full and not after.
 func (d *demo) enoughSpace() error {
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(d.work.dir, &fs); err != nil {
-		return fmt.Errorf("look for free space in %s: %w", d.work.dir, err)
+		return fmt.Errorf("find free space in %s: %w", d.work.dir, err)
 	}
 	free := int64(fs.Bavail) * fs.Bsize
 	need := d.scan.bytes/10*22 + serversNeed
@@ -107,13 +107,13 @@ func (d *demo) startWorkers(ctx context.Context, fail context.CancelCauseFunc) e
 // makeActors makes those who load, change and push.
 func (d *demo) makeActors(ctx context.Context) error {
 	d.catalog = newCatalog()
-	d.loader = &loader{scan: d.scan, shelf: d.shelf, db: d.sites.p, catalog: d.catalog}
+	d.loader = &loader{scan: d.scan, fileStore: d.fileStore, db: d.sites.p, catalog: d.catalog}
 	if err := d.loader.makeProjects(ctx); err != nil {
 		return err
 	}
 	seed := uint64(time.Now().UnixNano())
 	d.churner = &churner{
-		shelf: d.shelf, catalog: d.catalog, projects: d.loader.projects,
+		fileStore: d.fileStore, catalog: d.catalog, projects: d.loader.projects,
 		folder: d.scan.unusedName("casq-demo"), rng: rand.New(rand.NewPCG(seed, seed)),
 	}
 	d.pusher = &pusher{git: d.git, dir: d.work.path("clones")}

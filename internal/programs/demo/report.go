@@ -58,7 +58,7 @@ func (d *demo) report(differences []string) {
 	var b strings.Builder
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	row := func(name, value, note string) { fmt.Fprintf(table, "  %s\t%s\t%s\n", name, value, note) }
-	row("things", thousands(f.files+f.repositories), fmt.Sprintf("%s files, %d repositories with %d refs", thousands(f.files), f.repositories, f.refs))
+	row("resources", thousands(f.files+f.repositories), fmt.Sprintf("%s files, %d repositories with %d refs", thousands(f.files), f.repositories, f.refs))
 	row("bytes", thousands(f.bytes+f.repositoryBytes), fmt.Sprintf("%s of files, %s of repositories", bytesText(f.bytes), bytesText(f.repositoryBytes)))
 	row("events", thousands(f.events), d.changeText())
 	row("ticks", thousands(f.ticks), "")
@@ -77,7 +77,7 @@ func (d *demo) report(differences []string) {
 	for _, line := range d.scan.skipped.lines() {
 		d.out.line("skipped     %s", line)
 	}
-	d.lookText()
+	d.inspectText()
 }
 
 func supersededText(n int64) string {
@@ -110,8 +110,8 @@ var questions = []struct {
 	{true, "SELECT casq.why(kind, resource_id) FROM casq.registry ORDER BY version DESC LIMIT 5"},
 }
 
-// lookText prints how to look for oneself.
-func (d *demo) lookText() {
+// inspectText prints how to look for oneself.
+func (d *demo) inspectText() {
 	if !d.kept {
 		d.out.line("To look for yourself, keep both sites (make demo KEEP=1), which prints commands like these:")
 	} else {

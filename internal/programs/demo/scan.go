@@ -26,7 +26,7 @@ type scan struct {
 }
 
 // scanSource lists what is below root. Links are not followed, and what cannot
-// be a thing is skipped with a reason.
+// be a resource is skipped with a reason.
 func scanSource(ctx context.Context, root string) (*scan, error) {
 	s := &scan{root: root, names: make(map[string]bool)}
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {

@@ -90,7 +90,7 @@ func compareContents(primary, second map[string]content, format string) (differe
 func withStaging(differences []string, target string) ([]string, error) {
 	entries, err := os.ReadDir(filepath.Join(target, staging))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("look at the second site's staging: %w", err)
+		return nil, fmt.Errorf("read the second site's staging: %w", err)
 	}
 	for _, entry := range entries {
 		if entry.Name() == targetMark {

@@ -18,37 +18,37 @@ import (
 const (
 	kindArtifact   = "artifact"
 	kindRepository = "repository"
-	// watchEvery is how often progress is looked at, settleEvery once nothing
+	// watchEvery is how often progress is looked at, quietEvery once nothing
 	// is written any more. A look at 10,000 rows takes 15 ms; one that takes
-	// long is followed by a pause of lookShare times as much, for it takes the
+	// long is followed by a pause of pollShare times as much, for it takes the
 	// time from those who work.
-	watchEvery  = 250 * time.Millisecond
-	settleEvery = 50 * time.Millisecond
-	lookShare   = 5
+	watchEvery = 250 * time.Millisecond
+	quietEvery = 50 * time.Millisecond
+	pollShare  = 5
 )
 
 // state is what the second site says of itself. It decides when to compare,
 // never what is equal.
 type state struct {
-	tick     int64 // -1: none, or inside a step
-	position string
-	things   map[string]map[string]int // by kind and status
-	jobs     int
+	tick      int64 // -1: none, or inside a step
+	position  string
+	resources map[string]map[string]int // by kind and status
+	jobs      int
 }
 
 func readState(ctx context.Context, db *pgxpool.Pool) (state, error) {
 	var s state
-	err := db.QueryRow(ctx, demoSQL.State).Scan(&s.tick, &s.position, &s.things, &s.jobs)
+	err := db.QueryRow(ctx, demoSQL.State).Scan(&s.tick, &s.position, &s.resources, &s.jobs)
 	if err != nil {
 		return s, fmt.Errorf("ask the second site for its state: %w", err)
 	}
 	return s, nil
 }
 
-// done returns how many things of a kind are in place, or gone as they should
+// done returns how many resources of a kind are in place, or gone as they should
 // be, of how many that are known.
 func (s state) done(kind string) (done, known int) {
-	for status, n := range s.things[kind] {
+	for status, n := range s.resources[kind] {
 		known += n
 		if status == "synced" || status == "removed" {
 			done += n
@@ -59,7 +59,7 @@ func (s state) done(kind string) (done, known int) {
 
 // idle tells whether nothing is left to do for what was read up to tick.
 func (s state) idle(tick int64) bool {
-	for kind := range s.things {
+	for kind := range s.resources {
 		if done, known := s.done(kind); done < known {
 			return false
 		}
@@ -88,11 +88,11 @@ func newWatcher(d *demo) *watcher { return &watcher{demo: d, needed: -1} }
 func (w *watcher) run(ctx context.Context) error {
 	for {
 		began := time.Now()
-		if err := w.look(ctx); err != nil && ctx.Err() == nil {
+		if err := w.poll(ctx); err != nil && ctx.Err() == nil {
 			w.demo.cfg.Logger.WarnContext(ctx, "cannot read the second site's state", "err", err)
 		}
-		settled, stalled, pause := w.judge()
-		if settled {
+		quiescent, stalled, pause := w.judge()
+		if quiescent {
 			return nil
 		}
 		if stalled {
@@ -101,24 +101,24 @@ func (w *watcher) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-time.After(max(pause, lookShare*time.Since(began))):
+		case <-time.After(max(pause, pollShare*time.Since(began))):
 		}
 	}
 }
 
 // judge says what the last look means, and when the next one is due.
-func (w *watcher) judge() (settled, stalled bool, pause time.Duration) {
+func (w *watcher) judge() (quiescent, stalled bool, pause time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.needed < 0 {
 		return false, false, watchEvery
 	}
-	return w.last.idle(w.needed), time.Since(w.moved) > w.demo.cfg.stall, settleEvery
+	return w.last.idle(w.needed), time.Since(w.moved) > w.demo.cfg.stall, quietEvery
 }
 
-// settle lets run end: the second site has to read all that a tick after the
-// last write shows, and every thing has to be in place or gone.
-func (w *watcher) settle(ctx context.Context, p *pgxpool.Pool) error {
+// quiesce lets run end: the second site has to read all that a tick after the
+// last write shows, and every resource has to be in place or gone.
+func (w *watcher) quiesce(ctx context.Context, p *pgxpool.Pool) error {
 	needed, err := lastTick(ctx, p)
 	if err != nil {
 		return err
@@ -130,7 +130,7 @@ func (w *watcher) settle(ctx context.Context, p *pgxpool.Pool) error {
 }
 
 // look reads the state and draws it.
-func (w *watcher) look(ctx context.Context) error {
+func (w *watcher) poll(ctx context.Context) error {
 	s, err := readState(ctx, w.demo.sites.h)
 	if err != nil {
 		return err
@@ -145,7 +145,7 @@ func (w *watcher) look(ctx context.Context) error {
 	return nil
 }
 
-// note remembers the state. A large thing that is being copied moves, too.
+// note remembers the state. A large resource that is being copied moves, too.
 func (w *watcher) note(s state, staged int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -177,7 +177,7 @@ func bytesBelow(dir string) (bytes int64) {
 	return bytes
 }
 
-// expected is how many things there are to be seen.
+// expected is how many resources there are to be seen.
 func (w *watcher) expected(kind string) int {
 	if kind == kindRepository {
 		return 0
@@ -185,7 +185,7 @@ func (w *watcher) expected(kind string) int {
 	return max(w.demo.catalog.known(), len(w.demo.scan.files))
 }
 
-// caughtUp tells whether nine of ten things that were loaded are in place.
+// caughtUp tells whether nine of ten resources that were loaded are in place.
 func (w *watcher) caughtUp() bool {
 	w.mu.Lock()
 	done, _ := w.last.done(kindArtifact)
@@ -195,7 +195,7 @@ func (w *watcher) caughtUp() bool {
 
 // lastTick forces a tick and returns the first one that shows as much.
 func lastTick(ctx context.Context, p *pgxpool.Pool) (int64, error) {
-	ticker := time.NewTicker(settleEvery)
+	ticker := time.NewTicker(quietEvery)
 	defer ticker.Stop()
 	for {
 		forced, err := eventlog.Tick(ctx, p, true)
@@ -223,8 +223,8 @@ func (w *watcher) explain(ctx context.Context) error {
 	w.mu.Lock()
 	last, needed := w.last, w.needed
 	w.mu.Unlock()
-	text := fmt.Sprintf("the second site stood still for %s: its cursor is at tick %s, %d is needed; things: %v; jobs: %d",
-		w.demo.cfg.stall, last.position, needed, last.things, last.jobs)
+	text := fmt.Sprintf("the second site stood still for %s: its cursor is at tick %s, %d is needed; resources: %v; jobs: %d",
+		w.demo.cfg.stall, last.position, needed, last.resources, last.jobs)
 	rows, err := w.demo.sites.h.Query(ctx, demoSQL.Unfinished, shown)
 	if err == nil {
 		var why []string

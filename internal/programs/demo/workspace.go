@@ -68,7 +68,7 @@ func (w *workspace) take(dir string, keep bool) (err error) {
 func removeDead(base string) error {
 	dirs, err := filepath.Glob(filepath.Join(base, dirPrefix+"*"))
 	if err != nil {
-		return fmt.Errorf("look for left-overs in %s: %w", base, err)
+		return fmt.Errorf("find left-overs in %s: %w", base, err)
 	}
 	for _, dir := range dirs {
 		if !isDead(dir) {

@@ -28,7 +28,7 @@ func (f *failover) startAll(ctx context.Context) error {
 		}
 	}
 	for _, name := range names {
-		if err := f.settled(ctx, name, began); err != nil {
+		if err := f.learnt(ctx, name, began); err != nil {
 			return err
 		}
 	}
@@ -69,7 +69,7 @@ func (f *failover) freezeHolder(ctx context.Context) error {
 	if err := f.workers.Signal(before.Name, syscall.SIGCONT); err != nil {
 		return err
 	}
-	return f.settled(ctx, before.Name, thawed)
+	return f.learnt(ctx, before.Name, thawed)
 }
 
 // replace signals the holder and returns when another has committed a batch.
@@ -102,7 +102,7 @@ func (f *failover) startAgain(ctx context.Context, name string) error {
 	if err := f.workers.Start(name); err != nil {
 		return err
 	}
-	return f.settled(ctx, name, began)
+	return f.learnt(ctx, name, began)
 }
 
 // stopAll stops who waits first, so that nobody takes over any more.
@@ -135,10 +135,10 @@ func (f *failover) ended(ctx context.Context, name string) {
 	}
 }
 
-func (f *failover) settled(ctx context.Context, name string, since time.Time) error {
+func (f *failover) learnt(ctx context.Context, name string, since time.Time) error {
 	ctx, cancel := f.patient(ctx)
 	defer cancel()
-	return f.workers.Settled(ctx, name, since)
+	return f.workers.Learnt(ctx, name, since)
 }
 
 func (f *failover) takenOver(ctx context.Context, epoch int64) (string, error) {

@@ -12,7 +12,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// rule is one habit. check returns the problems of a tree, and how many things
+// rule is one habit. check returns the problems of a tree, and how many places
 // it looked at: files, functions, rows.
 type rule struct {
 	name  string

@@ -91,7 +91,7 @@ func (m *machine) store() {
 // deps runs the script and returns its exit code and output.
 func (m *machine) deps(args ...string) (code int, out string) {
 	m.t.Helper()
-	script, err := filepath.Abs("../../scripts/deps.sh")
+	script, err := filepath.Abs("../../../scripts/deps.sh")
 	must(m.t, err)
 	cmd := exec.CommandContext(limit(m.t), script, args...)
 	cmd.Env = []string{"PATH=" + m.bin, "DEPS_ROOT=" + m.root, "BIN=" + m.bin}

@@ -53,7 +53,7 @@ the user's cache folder, one per version.
     its own, kills what works in the folders and removes them. That took 92 ms
     on a busy machine.
  3. A server was frozen, or a backend is busy in a loop that never looks whether
-    its postmaster lives. The watchdog finds processes by their working
+    its postmaster timelines. The watchdog finds processes by their working
     directory, not by their parent or process group: Postgres' backends lead
     sessions of their own, and an orphan's parent is process 1.
  4. The process dies between fork and exec of a server. The child has the pipe's

@@ -118,7 +118,7 @@ func newPostgres(ctx context.Context, options PostgresOptions, b Binaries) (*Pos
 func (p *Postgres) create(ctx context.Context) error {
 	there, err := p.place.hasData()
 	if err != nil {
-		return fmt.Errorf("look for data in %s: %w", p.place.dir, err)
+		return fmt.Errorf("find data in %s: %w", p.place.dir, err)
 	}
 	if there {
 		p.binaries, err = matching(p.place.data(), p.binaries)

@@ -100,7 +100,7 @@ func stopAll(ctx context.Context, servers []*Redis) error {
 // form introduces the servers to each other and hands out slots and masters.
 func (c *RedisCluster) form(ctx context.Context) error {
 	for i, r := range c.Nodes() {
-		// Else all begin with the same epoch, and settle that first.
+		// Else all begin with the same epoch, and agree on that first.
 		if _, err := r.Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1); err != nil {
 			return err
 		}

@@ -20,15 +20,15 @@ func (s *sharedServer) sweep(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list what other runs left: %w", err)
 	}
-	type thing struct {
+	type resource struct {
 		Name     string
 		Database bool
 	}
-	things, err := pgx.CollectRows(rows, pgx.RowToStructByPos[thing])
+	resources, err := pgx.CollectRows(rows, pgx.RowToStructByPos[resource])
 	if err != nil {
 		return fmt.Errorf("list what other runs left: %w", err)
 	}
-	for _, t := range things {
+	for _, t := range resources {
 		match := ownName.FindStringSubmatch(t.Name)
 		if match == nil {
 			continue
@@ -40,7 +40,7 @@ func (s *sharedServer) sweep(ctx context.Context) error {
 	return nil
 }
 
-// dropDead drops one thing when the run that made it is over. The lock is of
+// dropDead drops what was made when the run that made it is over. The lock is of
 // the transaction's connection, so it ends with it.
 func (s *sharedServer) dropDead(ctx context.Context, id, name string, database bool) error {
 	number, err := strconv.ParseUint(id, 16, 32)

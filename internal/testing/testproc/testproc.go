@@ -2,7 +2,7 @@
 // freeze, thaw and kill: what happens to a goroutine is no proof of what happens
 // to a process.
 //
-// A package that uses it calls [Child] first thing in its TestMain:
+// A package that uses it calls [Child] at the very beginning of its TestMain:
 //
 //	if code, child := testproc.Child(map[string]func(args []string) error{"holder": holder}); child {
 //		os.Exit(code)

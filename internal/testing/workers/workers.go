@@ -148,7 +148,7 @@ func (c *Group) Holder(ctx context.Context) (h Holder, err error) {
 	var id string
 	err = c.cfg.DB.QueryRow(ctx, "SELECT holder, epoch FROM casq.cursors WHERE name = $1", cursorName).Scan(&id, &h.Epoch)
 	if err != nil {
-		return h, fmt.Errorf("look who follows the log: %w", err)
+		return h, fmt.Errorf("find out who follows the log: %w", err)
 	}
 	h.Name = c.Name(id)
 	return h, nil
@@ -164,8 +164,8 @@ func (c *Group) TakenOver(ctx context.Context, epoch int64) (name string, err er
 	return name, err
 }
 
-// Settled returns when a worker has learnt, after since, whose the log is.
-func (c *Group) Settled(ctx context.Context, name string, since time.Time) error {
+// Learnt returns when a worker has learnt, after since, whose the log is.
+func (c *Group) Learnt(ctx context.Context, name string, since time.Time) error {
 	return poll(ctx, name+" knows who follows the log", func() (bool, error) {
 		c.mu.Lock()
 		defer c.mu.Unlock()

@@ -47,8 +47,8 @@ func (c *Group) change(ctx context.Context, resource int) error {
 	return err
 }
 
-// lateThing is none of the others': they would wait for it.
-const lateThing = 20
+// lateResource is none of the others': they would wait for it.
+const lateResource = 20
 
 func (c *Group) changeLate(ctx context.Context, stop <-chan struct{}) error {
 	tx, err := c.cfg.DB.Begin(ctx)
@@ -56,7 +56,7 @@ func (c *Group) changeLate(ctx context.Context, stop <-chan struct{}) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback(ctx) }() // a no-op after the commit
-	if _, err := tx.Exec(ctx, changeSQL, lateThing); err != nil {
+	if _, err := tx.Exec(ctx, changeSQL, lateResource); err != nil {
 		return err
 	}
 	closed(ctx, stop, late)

@@ -24,7 +24,7 @@ type Overlap struct {
 	Kind     string `json:"kind"`
 	Unlisted bool   `json:"unlisted"` // the source has no table of it: nothing is removed
 	Here     int64  `json:"here"`     // live rows at home
-	There    int64  `json:"there"`    // things in the source
+	There    int64  `json:"there"`    // resources in the source
 	Common   int64  `json:"common"`
 
 	// Error says why the kind could not be compared; nothing is removed then.
@@ -67,7 +67,7 @@ func Overlaps(ctx context.Context, home, source eventlog.DB) ([]Overlap, error) 
 // count counts what the source has.
 func (o *Overlap) count(ctx context.Context, source eventlog.DB) error {
 	for after := (*string)(nil); ; {
-		p, err := thingsPage(ctx, source, Selection{Kind: o.Kind}, after, wholePage)
+		p, err := resourcesPage(ctx, source, Selection{Kind: o.Kind}, after, wholePage)
 		if err != nil || p.last == nil {
 			return err
 		}
@@ -75,9 +75,9 @@ func (o *Overlap) count(ctx context.Context, source eventlog.DB) error {
 	}
 }
 
-const brakePage = 5000
+const livePage = 5000
 
-var wholePage = portion.Size{Rows: brakePage, Bytes: pageBytes}
+var wholePage = portion.Size{Rows: livePage, Bytes: pageBytes}
 
 // liveAndGone counts the rows of a kind, and those that the source has, whatever is
 // selected of it: what goes by a selection tells nothing about the source.
@@ -85,10 +85,10 @@ func liveAndGone(ctx context.Context, home, source eventlog.DB, kind string) (Ov
 	o := Overlap{Kind: kind}
 	for after := ""; ; {
 		var keys []string
-		if err := home.QueryRow(ctx, reconcileRowsSQL.LivePage, kind, after, brakePage).Scan(&keys); err != nil {
+		if err := home.QueryRow(ctx, reconcileRowsSQL.LivePage, kind, after, livePage).Scan(&keys); err != nil {
 			return o, fmt.Errorf("read live rows: %w", err)
 		}
-		missing, err := thingsMissing(ctx, source, Selection{Kind: kind}, keys)
+		missing, err := resourcesMissing(ctx, source, Selection{Kind: kind}, keys)
 		if err != nil {
 			return o, err
 		}
@@ -97,7 +97,7 @@ func liveAndGone(ctx context.Context, home, source eventlog.DB, kind string) (Ov
 		if missing.listed {
 			o.Common += int64(len(keys) - len(missing.keys))
 		}
-		if len(keys) < brakePage {
+		if len(keys) < livePage {
 			return o, nil
 		}
 		after = keys[len(keys)-1]

@@ -23,13 +23,13 @@ func (m *bucketMover) Begin(ctx context.Context, place transfer.Place) (transfer
 	_, err := m.mover.Begin(ctx, place)
 	return m, err
 }
-func (m *bucketMover) Weak() bool      { return true }
+func (m *bucketMover) Unfenced() bool  { return true }
 func (m *bucketMover) Contested() bool { return m.contested }
 func (m *bucketMover) VerifyAbsent(context.Context, transfer.Place) error {
 	return m.absent
 }
 
-func setupWeak(t *testing.T, m *bucketMover) *workBundle {
+func setupUnfenced(t *testing.T, m *bucketMover) *workBundle {
 	t.Helper()
 	b := setupWork(t, &m.mover)
 	b.worker.cfg.Transfers[eventlog.TransferFile] = m
@@ -67,7 +67,7 @@ func TestContestedPlacesAreLookedAtAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := setupWeak(t, test.mover)
+			b := setupUnfenced(t, test.mover)
 			b.exec(t, "UPDATE casq.registry SET attempts = $1", test.attempts)
 			_ = b.work(t.Context(), 1)
 			if got := b.state(t); got.claimed || got.status != test.status {
@@ -85,7 +85,7 @@ func TestContestedPlacesAreLookedAtAgain(t *testing.T) {
 func TestChecksAreQueuedBeforeTheWrite(t *testing.T) {
 	t.Parallel()
 	m := &bucketMover{contested: true}
-	b := setupWeak(t, m)
+	b := setupUnfenced(t, m)
 	m.publish = func(context.Context) error {
 		if scheduled, _ := b.checks(t); scheduled != 2 {
 			t.Errorf("%d checks wait", scheduled)
@@ -101,7 +101,7 @@ func TestChecksAreQueuedBeforeTheWrite(t *testing.T) {
 func TestAContestedCheckLooksAtTheNewestVersion(t *testing.T) {
 	t.Parallel()
 	m := &bucketMover{absent: transfer.ErrMismatch}
-	b := setupWeak(t, m)
+	b := setupUnfenced(t, m)
 	old := VerifyArgs{b.token.Kind, b.token.ResourceID, b.token.Version, true}
 	b.token = b.event(t, 2, eventlog.Updated)
 	if err := b.verify(t.Context(), old); !errors.Is(err, &rivertype.JobSnoozeError{}) {

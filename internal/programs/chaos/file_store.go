@@ -16,11 +16,11 @@ import (
 	"syscall"
 )
 
-// shelf is the source folder of files. Contents follow from a number, so that
+// fileStore is the source folder of files. Contents follow from a number, so that
 // any of them can be made again when the database says that it is to be there.
 //
 // mu guards made.
-type shelf struct {
+type fileStore struct {
 	root, incoming string
 	names          atomic.Int64
 
@@ -34,8 +34,8 @@ type recipe struct {
 	size   int64
 }
 
-func newShelf(root, incoming string) *shelf {
-	return &shelf{root: root, incoming: incoming, made: make(map[string]recipe)}
+func newFileStore(root, incoming string) *fileStore {
+	return &fileStore{root: root, incoming: incoming, made: make(map[string]recipe)}
 }
 
 // Sizes of files: most are small, one in thirty takes a while to copy.
@@ -46,7 +46,7 @@ const (
 )
 
 // invent chooses a content that was never there.
-func (s *shelf) invent(r *rand.Rand) (sum string, size int64) {
+func (s *fileStore) invent(r *rand.Rand) (sum string, size int64) {
 	made := recipe{number: r.Uint64(), size: r.Int64N(smallFile)}
 	if r.IntN(largeOne) == 0 {
 		made.size = r.Int64N(largeFile)
@@ -68,7 +68,7 @@ func (m recipe) bytes() []byte {
 }
 
 // put makes a file what its row says, in one step.
-func (s *shelf) put(path, sum string) error {
+func (s *fileStore) put(path, sum string) error {
 	s.mu.Lock()
 	made, known := s.made[sum]
 	s.mu.Unlock()
@@ -86,9 +86,9 @@ func (s *shelf) put(path, sum string) error {
 	return os.Rename(fresh, place)
 }
 
-// settle makes a file what its row says; an empty sum: not there. The folder
+// restore makes a file what its row says; an empty sum: not there. The folder
 // that a flip leaves empty goes with it.
-func (s *shelf) settle(path, sum string) error {
+func (s *fileStore) restore(path, sum string) error {
 	place := filepath.Join(s.root, path)
 	if sum == "" {
 		if err := os.Remove(place); err != nil && !absent(err) {

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// timeline tells what happens, with seconds since the start: to whoever
+// journal tells what happens, with seconds since the start: to whoever
 // watches, and to a file.
 //
 // mu guards the writers.
-type timeline struct {
+type journal struct {
 	began time.Time
 
 	mu   sync.Mutex
@@ -21,15 +21,15 @@ type timeline struct {
 	file *os.File
 }
 
-func openTimeline(out io.Writer, path string) (*timeline, error) {
+func openTimeline(out io.Writer, path string) (*journal, error) {
 	file, err := os.Create(path)
 	if err != nil {
 		return nil, fmt.Errorf("keep a log of the faults: %w", err)
 	}
-	return &timeline{began: time.Now(), out: out, file: file}, nil
+	return &journal{began: time.Now(), out: out, file: file}, nil
 }
 
-func (t *timeline) say(format string, args ...any) {
+func (t *journal) say(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	text := fmt.Sprintf("%7.2f s  %s\n", time.Since(t.began).Seconds(), fmt.Sprintf(format, args...))
@@ -37,7 +37,7 @@ func (t *timeline) say(format string, args ...any) {
 	fmt.Fprint(t.file, text)
 }
 
-func (t *timeline) close() error {
+func (t *journal) close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := t.file.Close(); err != nil && !errors.Is(err, os.ErrClosed) {

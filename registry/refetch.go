@@ -22,7 +22,7 @@ var refetchText string
 
 // refetchSQL has the statements of refetch.sql.
 var refetchSQL = queries.Parse[struct {
-	Apply, Remove, Floor, Versions, Cursor, Reached, Things, Of, Coming, Missing string
+	Apply, Remove, Floor, Versions, Cursor, Reached, Resources, Of, Coming, Missing string
 }]("registry/refetch", refetchText)
 
 var (
@@ -34,31 +34,31 @@ var (
 	ErrLateSource = errors.New("host of the source is behind")
 )
 
-// LookReport counts what came of a [LookAgain].
-type LookReport struct {
+// RefetchReport counts what came of a [Refetch].
+type RefetchReport struct {
 	Copied  int // there: a new version was asked for
 	Removed int // not there: a delete was asked for
 	Late    int // left alone: the log has told something newer than the look
 	Unknown int // neither there nor in the registry
 }
 
-// lookGroup is the number of keys of one look.
-const lookGroup = 1000
+// refetchGroup is the number of keys of one look.
+const refetchGroup = 1000
 
-// LookAgain looks at things in the source as it is now: what is there gets a
+// Refetch looks at resources in the source as it is now: what is there gets a
 // new version with its present payload, and a row if it has none; what is not
 // there, or not selected, gets a delete intent. A row that the log has changed
 // since the look is left alone. Errors: [ErrUnlisted]; [ErrLateSource], when another host or a
 // moment may help; [eventlog.ErrNoTicks]. Groups before the error stay done.
-func LookAgain(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs Jobs, kind string, keys []string) (LookReport, error) {
-	var report LookReport
+func Refetch(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs Jobs, kind string, keys []string) (RefetchReport, error) {
+	var report RefetchReport
 	refused, err := learnKinds(ctx, home, source)
 	if err = cmp.Or(err, refused[kind]); err != nil {
 		return report, fmt.Errorf("look again: %w", err)
 	}
 	keys = slices.Compact(slices.Sorted(slices.Values(keys)))
 	for len(keys) > 0 {
-		looked, err := report.look(ctx, home, source, jobs, kind, keys[:min(len(keys), lookGroup)])
+		looked, err := report.refetch(ctx, home, source, jobs, kind, keys[:min(len(keys), refetchGroup)])
 		if err != nil && !errors.Is(err, errSelectionChanged) {
 			return report, fmt.Errorf("look again: %w", err)
 		}
@@ -68,7 +68,7 @@ func LookAgain(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs
 }
 
 // look looks at the first of the keys, and returns how many these are.
-func (r *LookReport) look(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs Jobs, kind string, keys []string) (looked int, err error) {
+func (r *RefetchReport) refetch(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs Jobs, kind string, keys []string) (looked int, err error) {
 	// Before the source is asked: a row that changes meanwhile has another one.
 	versions, err := liveVersions(ctx, home, kind, keys)
 	if err != nil {
@@ -78,7 +78,7 @@ func (r *LookReport) look(ctx context.Context, home *pgxpool.Pool, source eventl
 	if err != nil {
 		return 0, err
 	}
-	found, err := thingsOf(ctx, source, wanted, keys, pageBytes)
+	found, err := resourcesOf(ctx, source, wanted, keys, pageBytes)
 	if err != nil {
 		return 0, err
 	}
@@ -120,7 +120,7 @@ func applyAlone(ctx context.Context, home *pgxpool.Pool, jobs Jobs, found *page)
 		if err := lockFloor(ctx, tx, found); err != nil {
 			return err
 		}
-		wanted, err := applyThings(ctx, tx, found, true, true)
+		wanted, err := applyResources(ctx, tx, found, true, true)
 		if err != nil {
 			return err
 		}
@@ -145,7 +145,7 @@ func removeAlone(ctx context.Context, home *pgxpool.Pool, jobs Jobs, found *page
 	return n, err
 }
 
-// liveVersions are those of rows that want their thing to be there.
+// liveVersions are those of rows that want their resource to be there.
 func liveVersions(ctx context.Context, db eventlog.DB, kind string, keys []string) (map[string]int64, error) {
 	rows, err := db.Query(ctx, refetchSQL.Versions, kind, keys)
 	if err != nil {
@@ -167,15 +167,15 @@ func liveVersions(ctx context.Context, db eventlog.DB, kind string, keys []strin
 // homeCursor is how far home has read the log; the zero value before its first
 // start.
 type homeCursor struct {
-	life   int32
-	lifeID uuid.UUID
-	tick   int64
-	mark   uuid.UUID
+	timeline   int32
+	timelineID uuid.UUID
+	tick       int64
+	nonce      uuid.UUID
 }
 
 func readCursor(ctx context.Context, home eventlog.DB) (homeCursor, error) {
 	var c homeCursor
-	err := home.QueryRow(ctx, refetchSQL.Cursor).Scan(&c.life, &c.lifeID, &c.tick, &c.mark)
+	err := home.QueryRow(ctx, refetchSQL.Cursor).Scan(&c.timeline, &c.timelineID, &c.tick, &c.nonce)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return c, fmt.Errorf("read the cursor: %w", err)
 	}
@@ -183,14 +183,14 @@ func readCursor(ctx context.Context, home eventlog.DB) (homeCursor, error) {
 }
 
 // knows returns an error for a page of a history that is not the one which home
-// follows: an older life, or another one of the same ordinal. To act on it could
+// follows: an older timeline, or another one of the same ordinal. To act on it could
 // remove everything.
 func (c homeCursor) knows(p *page) error {
 	switch {
-	case c.life > p.life:
-		return fmt.Errorf("%w: it shows life %d, the cursor is in life %d", ErrLateSource, p.life, c.life)
-	case c.life == p.life && c.lifeID != p.lifeID:
-		return fmt.Errorf("%w: its life %d is another one than the cursor's; SOURCE_DATABASE_URL may name another database", ErrLateSource, p.life)
+	case c.timeline > p.timeline:
+		return fmt.Errorf("%w: it shows timeline %d, the cursor is in timeline %d", ErrLateSource, p.timeline, c.timeline)
+	case c.timeline == p.timeline && c.timelineID != p.timelineID:
+		return fmt.Errorf("%w: its timeline %d is another one than the cursor's; SOURCE_DATABASE_URL may name another database", ErrLateSource, p.timeline)
 	}
 	return nil
 }
@@ -199,13 +199,13 @@ func (c homeCursor) knows(p *page) error {
 // an idle log the source is asked: ticks go on there, and the cursor's row does
 // not for minutes.
 func (c homeCursor) passed(ctx context.Context, source eventlog.DB, p *page) (bool, error) {
-	if c.life == p.life && c.lifeID == p.lifeID && c.tick >= p.tick {
+	if c.timeline == p.timeline && c.timelineID == p.timelineID && c.tick >= p.tick {
 		return true, nil
 	}
 	var reached bool
 	if c.knows(p) == nil {
-		if err := source.QueryRow(ctx, refetchSQL.Reached, c.tick, c.mark, p.tick, p.life).Scan(&reached); err != nil {
-			return false, fmt.Errorf("look for events beyond the cursor: %w", err)
+		if err := source.QueryRow(ctx, refetchSQL.Reached, c.tick, c.nonce, p.tick, p.timeline).Scan(&reached); err != nil {
+			return false, fmt.Errorf("find events beyond the cursor: %w", err)
 		}
 	}
 	return reached, nil
@@ -220,11 +220,11 @@ func lockFloor(ctx context.Context, tx pgx.Tx, p *page) error {
 	}
 	for range 2 {
 		var above bool
-		err := tx.QueryRow(ctx, refetchSQL.Floor, p.kind, p.life, p.tick).Scan(&above)
+		err := tx.QueryRow(ctx, refetchSQL.Floor, p.kind, p.timeline, p.tick).Scan(&above)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):
 			// Without a row there is nothing that a purge would wait for.
-			_, err = tx.Exec(ctx, "INSERT INTO casq.registry_floors (kind, life, tick) VALUES ($1, 0, 0) ON CONFLICT DO NOTHING", p.kind)
+			_, err = tx.Exec(ctx, "INSERT INTO casq.registry_floors (kind, timeline, tick) VALUES ($1, 0, 0) ON CONFLICT DO NOTHING", p.kind)
 			if err != nil {
 				return fmt.Errorf("make a floor: %w", err)
 			}
@@ -239,19 +239,19 @@ func lockFloor(ctx context.Context, tx pgx.Tx, p *page) error {
 	return fmt.Errorf("lock the floor of %s: it is not there", p.kind)
 }
 
-// applyThings asks for what the page shows and the rows do not say; see
+// applyResources asks for what the page shows and the rows do not say; see
 // refetchSQL.Apply.
-func applyThings(ctx context.Context, tx pgx.Tx, p *page, again, holes bool) ([]Job, error) {
+func applyResources(ctx context.Context, tx pgx.Tx, p *page, again, holes bool) ([]Job, error) {
 	if len(p.keys) == 0 {
 		return nil, nil
 	}
-	rows, err := tx.Query(ctx, refetchSQL.Apply, p.kind, p.keys, p.payloads, p.life, p.tick, again, p.scopes, holes)
+	rows, err := tx.Query(ctx, refetchSQL.Apply, p.kind, p.keys, p.payloads, p.timeline, p.tick, again, p.scopes, holes)
 	if err != nil {
-		return nil, fmt.Errorf("ask for %d things: %w", len(p.keys), err)
+		return nil, fmt.Errorf("ask for %d resources: %w", len(p.keys), err)
 	}
 	jobs, err := collectJobs(rows)
 	if err != nil {
-		return nil, fmt.Errorf("ask for %d things: %w", len(p.keys), err)
+		return nil, fmt.Errorf("ask for %d resources: %w", len(p.keys), err)
 	}
 	return jobs, nil
 }
@@ -274,13 +274,13 @@ func removeRows(ctx context.Context, tx pgx.Tx, p *page, versions map[string]int
 	if _, err := tx.Exec(ctx, claimSQL.Lock, slices.Repeat([]string{p.kind}, len(keys)), keys); err != nil {
 		return nil, fmt.Errorf("lock %d rows: %w", len(keys), err)
 	}
-	rows, err := tx.Query(ctx, refetchSQL.Remove, p.kind, keys, under, p.life, p.tick)
+	rows, err := tx.Query(ctx, refetchSQL.Remove, p.kind, keys, under, p.timeline, p.tick)
 	if err != nil {
-		return nil, fmt.Errorf("ask for the removal of %d things: %w", len(keys), err)
+		return nil, fmt.Errorf("ask for the removal of %d resources: %w", len(keys), err)
 	}
 	jobs, err := collectJobs(rows)
 	if err != nil {
-		return nil, fmt.Errorf("ask for the removal of %d things: %w", len(keys), err)
+		return nil, fmt.Errorf("ask for the removal of %d resources: %w", len(keys), err)
 	}
 	return jobs, nil
 }
@@ -297,7 +297,7 @@ func insertJobs(ctx context.Context, tx pgx.Tx, jobs Jobs, wanted []Job) error {
 }
 
 // learnKinds makes the source's kinds known at home: of a kind there may be
-// things, and never have been an event. A kind that home refuses to have, for its
+// resources, and never have been an event. A kind that home refuses to have, for its
 // place is another's, say, is no reason not to learn the others.
 func learnKinds(ctx context.Context, home *pgxpool.Pool, source eventlog.DB) (refused map[string]error, err error) {
 	there, err := eventlog.Kinds(ctx, source)

@@ -11,20 +11,20 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// page is what the source shows of some things of a kind, and when. It is
+// page is what the source shows of some resources of a kind, and when. It is
 // never older than the tick; it may be a little newer.
 type page struct {
 	kind     string
 	listed   bool // the kind has a table there
 	keys     []string
 	payloads []string  // of keys; nil where they were not asked for
-	scopes   []*string // likewise; nil of a thing in none
+	scopes   []*string // likewise; nil of a resource in none
 	last     *string   // where the next page begins; nil: this is the end
 	looked   int       // of the keys that were asked for, from the first one on
 
-	life   int32
-	lifeID uuid.UUID
-	tick   int64
+	timeline   int32
+	timelineID uuid.UUID
+	tick       int64
 
 	selection Selection // what is outside of it is not shown
 }
@@ -33,22 +33,22 @@ type page struct {
 // otherwise.
 const pageBytes = eventlog.DefaultPageBytes
 
-// thingsPage reads the page beyond a key; nil is the first one.
-func thingsPage(ctx context.Context, source eventlog.DB, wanted Selection, after *string, size portion.Size) (*page, error) {
+// resourcesPage reads the page beyond a key; nil is the first one.
+func resourcesPage(ctx context.Context, source eventlog.DB, wanted Selection, after *string, size portion.Size) (*page, error) {
 	p := &page{kind: wanted.Kind, selection: wanted}
-	err := p.scan(source.QueryRow(ctx, refetchSQL.Things, p.kind, after, size.Rows, wanted.Scopes, size.Bytes), &p.listed, &p.keys, &p.payloads, &p.scopes, &p.last)
+	err := p.scan(source.QueryRow(ctx, refetchSQL.Resources, p.kind, after, size.Rows, wanted.Scopes, size.Bytes), &p.listed, &p.keys, &p.payloads, &p.scopes, &p.last)
 	return p, err
 }
 
-// thingsOf reads those of the keys that are there, until they have so many bytes.
-func thingsOf(ctx context.Context, source eventlog.DB, wanted Selection, keys []string, bytes int64) (*page, error) {
+// resourcesOf reads those of the keys that are there, until they have so many bytes.
+func resourcesOf(ctx context.Context, source eventlog.DB, wanted Selection, keys []string, bytes int64) (*page, error) {
 	p := &page{kind: wanted.Kind, selection: wanted}
 	err := p.scan(source.QueryRow(ctx, refetchSQL.Of, p.kind, keys, wanted.Scopes, bytes), &p.listed, &p.keys, &p.payloads, &p.scopes, &p.looked)
 	return p, err
 }
 
-// thingsMissing reads those of the keys that are not there.
-func thingsMissing(ctx context.Context, source eventlog.DB, wanted Selection, keys []string) (*page, error) {
+// resourcesMissing reads those of the keys that are not there.
+func resourcesMissing(ctx context.Context, source eventlog.DB, wanted Selection, keys []string) (*page, error) {
 	p := &page{kind: wanted.Kind, selection: wanted}
 	err := p.scan(source.QueryRow(ctx, refetchSQL.Missing, p.kind, keys, wanted.Scopes), &p.listed, &p.keys)
 	return p, err
@@ -63,8 +63,8 @@ func (p *page) coming(ctx context.Context, source eventlog.DB, keys []string) (m
 		return nil, nil //nolint:nilnil // none is coming
 	}
 	var coming []string
-	if err := source.QueryRow(ctx, refetchSQL.Coming, p.kind, keys, p.tick, p.life).Scan(&coming); err != nil {
-		return nil, fmt.Errorf("look for events of kind %s that no tick has delivered: %w", p.kind, err)
+	if err := source.QueryRow(ctx, refetchSQL.Coming, p.kind, keys, p.tick, p.timeline).Scan(&coming); err != nil {
+		return nil, fmt.Errorf("find events of kind %s that no tick has delivered: %w", p.kind, err)
 	}
 	is := make(map[string]bool, len(coming))
 	for _, key := range coming {
@@ -74,20 +74,20 @@ func (p *page) coming(ctx context.Context, source eventlog.DB, keys []string) (m
 }
 
 func (p *page) scan(row pgx.Row, into ...any) error {
-	var life *int32
-	var lifeID *uuid.UUID
+	var timeline *int32
+	var timelineID *uuid.UUID
 	var tick *int64
-	if err := row.Scan(append(into, &life, &lifeID, &tick)...); err != nil {
-		return fmt.Errorf("look at things of kind %s in the source: %w", p.kind, err)
+	if err := row.Scan(append(into, &timeline, &timelineID, &tick)...); err != nil {
+		return fmt.Errorf("read resources of kind %s in the source: %w", p.kind, err)
 	}
 	if tick == nil {
 		return eventlog.ErrNoTicks
 	}
-	p.life, p.lifeID, p.tick = *life, *lifeID, *tick
+	p.timeline, p.timelineID, p.tick = *timeline, *timelineID, *tick
 	return nil
 }
 
-// only returns the page with fewer things, given by index.
+// only returns the page with fewer resources, given by index.
 func (p *page) only(indexes []int) *page {
 	some := *p
 	some.keys, some.payloads, some.scopes = make([]string, len(indexes)), make([]string, len(indexes)), make([]*string, len(indexes))

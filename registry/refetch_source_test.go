@@ -27,14 +27,14 @@ func simple(t *testing.T, pool *pgxpool.Pool, statements ...string) {
 	}
 }
 
-const trackThings = `SELECT casq.track('things', kind => 'thing', transfer => 'none', key_column => 'key', scope_column => 'v', payload_columns => ARRAY['v'])`
+const trackResources = `SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'key', scope_column => 'v', payload_columns => ARRAY['v'])`
 
-// allThings are the keys and payloads of all pages, in their order.
-func allThings(t *testing.T, source eventlog.DB, size int) (keys []string, lines []string) {
+// allResources are the keys and payloads of all pages, in their order.
+func allResources(t *testing.T, source eventlog.DB, size int) (keys []string, lines []string) {
 	t.Helper()
 	var after *string
 	for {
-		p, err := thingsPage(t.Context(), source, Selection{Kind: kind}, after, portion.Size{Rows: size, Bytes: pageBytes})
+		p, err := resourcesPage(t.Context(), source, Selection{Kind: kind}, after, portion.Size{Rows: size, Bytes: pageBytes})
 		if err != nil || !p.listed || p.tick == 0 {
 			t.Fatalf("%+v: %v", p, err)
 		}
@@ -42,7 +42,7 @@ func allThings(t *testing.T, source eventlog.DB, size int) (keys []string, lines
 			return keys, lines
 		}
 		if len(p.keys) > size || len(keys) > 1000 {
-			t.Fatalf("a page of %d has %d things", size, len(p.keys))
+			t.Fatalf("a page of %d has %d resources", size, len(p.keys))
 		}
 		for i, key := range p.keys {
 			keys, lines = append(keys, key), append(lines, key+" "+p.payloads[i])
@@ -52,7 +52,7 @@ func allThings(t *testing.T, source eventlog.DB, size int) (keys []string, lines
 
 // Keys of each type: pages in the column's own order, payloads as events have
 // them, and look-ups of keys that are there, that were, and that cannot be.
-func TestThingsOfEachKeyType(t *testing.T) {
+func TestResourcesOfEachKeyType(t *testing.T) {
 	t.Parallel()
 	garbage := []string{"", "x", "007", "1 ", "+1", "99999999999999999999", "-9223372036854775809", "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11",
 		"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "' OR true --", strings.Repeat("k", 3000)}
@@ -66,37 +66,37 @@ func TestThingsOfEachKeyType(t *testing.T) {
 		{"padded text", "char(9) PRIMARY KEY", "'k' || i", ""},
 		{"short text", "varchar(9) PRIMARY KEY", "'k' || i", ""},
 		{"domain", "small PRIMARY KEY", "i", ""},
-		{"partitioned", "bigint PRIMARY KEY", "i", `PARTITION BY HASH (key); CREATE TABLE p0 PARTITION OF things FOR VALUES WITH (MODULUS 2, REMAINDER 0);
-			CREATE TABLE p1 (v int, key bigint PRIMARY KEY); ALTER TABLE things ATTACH PARTITION p1 FOR VALUES WITH (MODULUS 2, REMAINDER 1)`},
+		{"partitioned", "bigint PRIMARY KEY", "i", `PARTITION BY HASH (key); CREATE TABLE p0 PARTITION OF resources FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+			CREATE TABLE p1 (v int, key bigint PRIMARY KEY); ALTER TABLE resources ATTACH PARTITION p1 FOR VALUES WITH (MODULUS 2, REMAINDER 1)`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			pool := testdb.New(t).Pool(t)
 			simple(t, pool, `CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false); CREATE DOMAIN small AS int`,
 				followPartitions(t, c.suffix),
-				`CREATE TABLE things (key `+c.key+`, v int) `+c.suffix, trackThings,
-				`INSERT INTO things SELECT `+c.value+`, i FROM generate_series(1, 25) AS i`, `SELECT casq.tick(true)`)
+				`CREATE TABLE resources (key `+c.key+`, v int) `+c.suffix, trackResources,
+				`INSERT INTO resources SELECT `+c.value+`, i FROM generate_series(1, 25) AS i`, `SELECT casq.tick(true)`)
 			var want []string
 			err := pool.QueryRow(t.Context(), `SELECT array_agg(e.resource_id || ' ' || e.payload ORDER BY t.key)
-				FROM things AS t JOIN casq.events AS e ON e.resource_id = t.key::text COLLATE "C"`).Scan(&want)
+				FROM resources AS t JOIN casq.events AS e ON e.resource_id = t.key::text COLLATE "C"`).Scan(&want)
 			if err != nil {
 				t.Fatal(err)
 			}
 			for _, size := range []int{1, 10, 25, 100} {
-				if _, got := allThings(t, pool, size); !slices.Equal(got, want) {
+				if _, got := allResources(t, pool, size); !slices.Equal(got, want) {
 					t.Errorf("pages of %d: %q; want %q", size, got, want)
 				}
 			}
-			keys, _ := allThings(t, pool, 100)
-			simple(t, pool, `DELETE FROM things WHERE v % 2 = 0`)
-			there, _ := allThings(t, pool, 100)
+			keys, _ := allResources(t, pool, 100)
+			simple(t, pool, `DELETE FROM resources WHERE v % 2 = 0`)
+			there, _ := allResources(t, pool, 100)
 			asked := slices.Concat(garbage, keys)
-			found, err := thingsOf(t.Context(), pool, Selection{Kind: kind}, asked, pageBytes)
+			found, err := resourcesOf(t.Context(), pool, Selection{Kind: kind}, asked, pageBytes)
 			if err != nil {
 				t.Fatal(err)
 			}
 			gone := slices.DeleteFunc(slices.Clone(asked), func(key string) bool { return slices.Contains(there, key) })
-			missing, err := thingsMissing(t.Context(), pool, Selection{Kind: kind}, asked)
+			missing, err := resourcesMissing(t.Context(), pool, Selection{Kind: kind}, asked)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -115,39 +115,39 @@ func TestThingsOfEachKeyType(t *testing.T) {
 	}
 }
 
-func TestThingsOfAKindWithoutATable(t *testing.T) {
+func TestResourcesOfAKindWithoutATable(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	if _, err := thingsPage(t.Context(), b.pool, Selection{Kind: kind}, nil, portion.Size{Rows: 10, Bytes: pageBytes}); !errors.Is(err, eventlog.ErrNoTicks) {
+	if _, err := resourcesPage(t.Context(), b.pool, Selection{Kind: kind}, nil, portion.Size{Rows: 10, Bytes: pageBytes}); !errors.Is(err, eventlog.ErrNoTicks) {
 		t.Errorf("got %v", err)
 	}
 	b.exec(t, "SELECT casq.tick(true)")
-	p, err := thingsPage(t.Context(), b.pool, Selection{Kind: kind}, nil, portion.Size{Rows: 10, Bytes: pageBytes})
+	p, err := resourcesPage(t.Context(), b.pool, Selection{Kind: kind}, nil, portion.Size{Rows: 10, Bytes: pageBytes})
 	if err != nil || p.listed || p.last != nil || p.tick == 0 {
 		t.Errorf("%+v: %v", p, err)
 	}
-	if p, err = thingsOf(t.Context(), b.pool, Selection{Kind: "unheard of"}, []string{"x"}, pageBytes); err != nil || p.listed {
+	if p, err = resourcesOf(t.Context(), b.pool, Selection{Kind: "unheard of"}, []string{"x"}, pageBytes); err != nil || p.listed {
 		t.Errorf("%+v: %v", p, err)
 	}
 }
 
 // Who follows the log may read what it tells of, and nobody else.
-func TestThingsForARoleWithoutRightsToTheTable(t *testing.T) {
+func TestResourcesForARoleWithoutRightsToTheTable(t *testing.T) {
 	t.Parallel()
 	db := testdb.New(t)
 	super := db.Pool(t)
 	url := db.RoleURL(t)
 	role := testdb.RoleName(t, url)
-	simple(t, super, `CREATE TABLE things (key text PRIMARY KEY, v int)`, trackThings, `INSERT INTO things VALUES ('x', 1)`, `SELECT casq.tick(true)`,
-		`ALTER TABLE things ENABLE ROW LEVEL SECURITY`, `GRANT USAGE ON SCHEMA casq TO `+role)
+	simple(t, super, `CREATE TABLE resources (key text PRIMARY KEY, v int)`, trackResources, `INSERT INTO resources VALUES ('x', 1)`, `SELECT casq.tick(true)`,
+		`ALTER TABLE resources ENABLE ROW LEVEL SECURITY`, `GRANT USAGE ON SCHEMA casq TO `+role)
 	reader := testdb.Pool(t, url)
-	_, err := thingsPage(t.Context(), reader, Selection{Kind: kind}, nil, portion.Size{Rows: 10, Bytes: pageBytes})
+	_, err := resourcesPage(t.Context(), reader, Selection{Kind: kind}, nil, portion.Size{Rows: 10, Bytes: pageBytes})
 	var refused *pgconn.PgError
 	if !errors.As(err, &refused) || refused.Code != "42501" {
 		t.Errorf("got %v", err)
 	}
 	simple(t, super, `SELECT casq.grant_to('`+role+`', 'follower')`)
-	if p, err := thingsPage(t.Context(), reader, Selection{Kind: kind}, nil, portion.Size{Rows: 10, Bytes: pageBytes}); err != nil || len(p.keys) != 1 {
+	if p, err := resourcesPage(t.Context(), reader, Selection{Kind: kind}, nil, portion.Size{Rows: 10, Bytes: pageBytes}); err != nil || len(p.keys) != 1 {
 		t.Errorf("%+v: %v", p, err)
 	}
 }
@@ -163,30 +163,30 @@ func followPartitions(t *testing.T, table string) string {
 }
 
 // A page costs what the page has, whatever ANALYZE knows, and wherever it is.
-func TestPagesOfThingsAreCheap(t *testing.T) {
+func TestPagesOfResourcesAreCheap(t *testing.T) {
 	t.Parallel()
 	for _, analyzed := range []string{"never", "when it was small", "after"} {
 		for _, table := range []string{"(key text PRIMARY KEY, v int, filler text)",
-			`(key text PRIMARY KEY, v int, filler text) PARTITION BY RANGE (key); CREATE TABLE low PARTITION OF things FOR VALUES FROM (MINVALUE) TO ('k/010000');
-			CREATE TABLE high PARTITION OF things FOR VALUES FROM ('k/010000') TO (MAXVALUE)`} {
+			`(key text PRIMARY KEY, v int, filler text) PARTITION BY RANGE (key); CREATE TABLE low PARTITION OF resources FOR VALUES FROM (MINVALUE) TO ('k/010000');
+			CREATE TABLE high PARTITION OF resources FOR VALUES FROM ('k/010000') TO (MAXVALUE)`} {
 			t.Run(fmt.Sprintf("analyzed %s, partitioned %v", analyzed, strings.Contains(table, "PARTITION")), func(t *testing.T) {
 				t.Parallel()
 				pool := testdb.New(t).Pool(t)
-				fill := `INSERT INTO things SELECT 'k/' || to_char(i, 'FM000000'), i, repeat('x', 200) FROM generate_series(%d, %d) AS i ORDER BY md5(i::text)`
-				simple(t, pool, followPartitions(t, table), `CREATE TABLE things `+table)
-				for _, part := range []string{"things", "low", "high"} {
+				fill := `INSERT INTO resources SELECT 'k/' || to_char(i, 'FM000000'), i, repeat('x', 200) FROM generate_series(%d, %d) AS i ORDER BY md5(i::text)`
+				simple(t, pool, followPartitions(t, table), `CREATE TABLE resources `+table)
+				for _, part := range []string{"resources", "low", "high"} {
 					simple(t, pool, `DO $$ BEGIN ALTER TABLE `+part+` SET (autovacuum_enabled = off); EXCEPTION WHEN OTHERS THEN END $$`)
 				}
-				simple(t, pool, fmt.Sprintf(fill, 0, 9), `ANALYZE things`)
+				simple(t, pool, fmt.Sprintf(fill, 0, 9), `ANALYZE resources`)
 				if analyzed == "never" {
 					testdb.NeedsSuperuser(t)
-					simple(t, pool, `DELETE FROM pg_statistic WHERE starelid = 'things'::regclass`)
+					simple(t, pool, `DELETE FROM pg_statistic WHERE starelid = 'resources'::regclass`)
 				}
 				simple(t, pool, fmt.Sprintf(fill, 10, 20_000))
 				if analyzed == "after" {
-					simple(t, pool, `ANALYZE things`)
+					simple(t, pool, `ANALYZE resources`)
 				}
-				simple(t, pool, trackThings, `SELECT casq.tick(true)`)
+				simple(t, pool, trackResources, `SELECT casq.tick(true)`)
 				var keys []string
 				for i := range 20 {
 					keys = append(keys, fmt.Sprintf("k/%06d", i*900))
@@ -194,7 +194,7 @@ func TestPagesOfThingsAreCheap(t *testing.T) {
 				after := "k/012000"
 				// Before it reads a table, each asks the catalogs whose code that could
 				// run, which costs the same however large the table is.
-				trust := "SELECT casq.check_trusted('things')"
+				trust := "SELECT casq.check_trusted('resources')"
 				if _, err := pool.Exec(t.Context(), trust); err != nil {
 					t.Fatal(err)
 				}
@@ -206,14 +206,14 @@ func TestPagesOfThingsAreCheap(t *testing.T) {
 					sql  string
 					args []any
 				}{
-					"the first page": {refetchSQL.Things, []any{kind, nil, 20, nil, pageBytes}},
-					"a later page":   {refetchSQL.Things, []any{kind, &after, 20, nil, pageBytes}},
-					"some things":    {refetchSQL.Of, []any{kind, keys, nil, pageBytes}},
-					"missing things": {refetchSQL.Missing, []any{kind, keys, nil}},
+					"the first page":    {refetchSQL.Resources, []any{kind, nil, 20, nil, pageBytes}},
+					"a later page":      {refetchSQL.Resources, []any{kind, &after, 20, nil, pageBytes}},
+					"some resources":    {refetchSQL.Of, []any{kind, keys, nil, pageBytes}},
+					"missing resources": {refetchSQL.Missing, []any{kind, keys, nil}},
 
-					"a page of a scope":        {refetchSQL.Things, []any{kind, &after, 20, []string{"12"}, pageBytes}},
-					"things of a scope":        {refetchSQL.Of, []any{kind, keys, []string{"900"}, pageBytes}},
-					"things not in that scope": {refetchSQL.Missing, []any{kind, keys, []string{"900"}}},
+					"a page of a scope":           {refetchSQL.Resources, []any{kind, &after, 20, []string{"12"}, pageBytes}},
+					"resources of a scope":        {refetchSQL.Of, []any{kind, keys, []string{"900"}, pageBytes}},
+					"resources not in that scope": {refetchSQL.Missing, []any{kind, keys, []string{"900"}}},
 				} {
 					// Once for the catalogs. Twenty rows in random order have twenty
 					// buffers, and two levels of an index each; the table has 690.

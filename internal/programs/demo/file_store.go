@@ -28,19 +28,19 @@ type artifact struct {
 	content
 }
 
-// shelf is the primary site's folder of files. A file appears, and changes, by
+// fileStore is the primary site's folder of files. A file appears, and changes, by
 // one rename: whoever reads it sees the old bytes or the new ones.
-type shelf struct {
+type fileStore struct {
 	root     string
 	incoming string
 	made     sync.Map // folders that are there
 	last     atomic.Int64
 }
 
-func (s *shelf) path(key string) string { return filepath.Join(s.root, filepath.FromSlash(key)) }
+func (s *fileStore) path(key string) string { return filepath.Join(s.root, filepath.FromSlash(key)) }
 
 // put makes from's bytes the content of key.
-func (s *shelf) put(key string, from io.Reader) (content, error) {
+func (s *fileStore) put(key string, from io.Reader) (content, error) {
 	temporary := filepath.Join(s.incoming, strconv.FormatInt(s.last.Add(1), 10))
 	got, err := write(temporary, from)
 	if err == nil {
@@ -57,7 +57,7 @@ func (s *shelf) put(key string, from io.Reader) (content, error) {
 	return got, nil
 }
 
-func (s *shelf) makeParent(key string) error {
+func (s *fileStore) makeParent(key string) error {
 	parent := filepath.Dir(s.path(key))
 	if _, made := s.made.Load(parent); made {
 		return nil
@@ -69,7 +69,7 @@ func (s *shelf) makeParent(key string) error {
 	return nil
 }
 
-func (s *shelf) remove(key string) error { return os.Remove(s.path(key)) }
+func (s *fileStore) remove(key string) error { return os.Remove(s.path(key)) }
 
 // bufferSize is that of one copy: larger ones gain nothing.
 const bufferSize = 128 << 10

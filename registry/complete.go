@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	settleGroup  = 256
-	publishGroup = 64 // publications that share a transaction
+	completeGroup = 256
+	publishGroup  = 64 // publications that share a transaction
 )
 
 // Result is what a run put in place.
@@ -33,14 +33,14 @@ type Result struct {
 // it may be called again when its transaction did not commit, and must then
 // find that its work is done.
 //
-// When a newer version of the same life is asked for meanwhile, what was
-// copied is published as the older version that it is, so that a thing that
+// When a newer version of the same incarnation is asked for meanwhile, what was
+// copied is published as the older version that it is, so that a resource that
 // changes faster than it can be copied still makes progress. [ErrSuperseded]
-// says that nothing was published, since the thing was deleted or replaced;
+// says that nothing was published, since the resource was deleted or replaced;
 // [ErrFenced] that the claim was lost. After any other error the claim is
 // still held.
 func (r *Registry) Publish(c *Claim, result Result, publish func(context.Context) error) error {
-	return r.settle(&settling{claim: c, outcome: published, result: result, publish: publish})
+	return r.complete(&completion{claim: c, outcome: published, result: result, publish: publish})
 }
 
 // Fail ends the run with an error, which is written to the row only while the
@@ -48,19 +48,19 @@ func (r *Registry) Publish(c *Claim, result Result, publish func(context.Context
 // nobody will try again by himself. After an error the claim is given back,
 // too, unless the process is lost.
 func (r *Registry) Fail(c *Claim, cause error, retryAt *time.Time) (superseded bool, err error) {
-	return r.fail(&settling{claim: c, cause: clean(cause.Error()), retryAt: retryAt})
+	return r.fail(&completion{claim: c, cause: clean(cause.Error()), retryAt: retryAt})
 }
 
-// Missing is [Registry.Fail] for a thing that the source does not have: the row
+// Missing is [Registry.Fail] for a resource that the source does not have: the row
 // says since when.
 func (r *Registry) Missing(c *Claim, cause error, retryAt time.Time) (superseded bool, err error) {
 	text := clean("missing at the source: " + cause.Error())
-	return r.fail(&settling{claim: c, cause: text, retryAt: &retryAt, missing: true})
+	return r.fail(&completion{claim: c, cause: text, retryAt: &retryAt, missing: true})
 }
 
-func (r *Registry) fail(s *settling) (superseded bool, err error) {
+func (r *Registry) fail(s *completion) (superseded bool, err error) {
 	s.outcome = failed
-	err = r.settle(s)
+	err = r.complete(s)
 	if errors.Is(err, ErrSuperseded) {
 		return true, nil
 	}
@@ -70,7 +70,7 @@ func (r *Registry) fail(s *settling) (superseded bool, err error) {
 // Release gives the claim back unfinished, as a worker does that stops, and
 // queues a job for the row's version.
 func (r *Registry) Release(c *Claim) error {
-	err := r.settle(&settling{claim: c, outcome: released})
+	err := r.complete(&completion{claim: c, outcome: released})
 	if errors.Is(err, ErrSuperseded) {
 		return nil
 	}
@@ -85,9 +85,9 @@ const (
 	released
 )
 
-// settling is one call of Publish, Fail or Release on its way through the
-// gatherer.
-type settling struct {
+// completion is one call of Publish, Fail or Release on its way through the
+// batcher.
+type completion struct {
 	claim   *Claim
 	outcome outcome
 	result  Result
@@ -103,38 +103,38 @@ type settling struct {
 
 // verdict is what a run may still do, read under the row's lock.
 type verdict struct {
-	mine     bool // the claim is still this run's
-	newest   bool // the token is the row's version
-	sameLife bool // the thing was neither deleted nor replaced
-	asked    bool // another run was handed over to this one
-	synced   bool // what is in place is of the token's version
-	failed   bool // the failure that the row tells of is of the token's version
+	mine         bool // the claim is still this run's
+	newest       bool // the token is the row's version
+	sameTimeline bool // the resource was neither deleted nor replaced
+	asked        bool // another run was handed over to this one
+	synced       bool // what is in place is of the token's version
+	failed       bool // the failure that the row tells of is of the token's version
 	// An operator has given the version up, maybe since the run judged its own
 	// failure: it is not tried again.
 	cancelled bool
 }
 
-func (r *Registry) settle(s *settling) error {
+func (r *Registry) complete(s *completion) error {
 	s.done = make(chan struct{})
 	r.results.add(s)
 	<-s.done
 	return s.err
 }
 
-// settleAll ends a group of runs in one transaction, again and again until the
+// completeAll ends a group of runs in one transaction, again and again until the
 // database answers: the result of an hour's copy is not thrown away because
 // the database restarts. Publishing again is harmless, see Publish.
-func (r *Registry) settleAll(group []*settling) {
-	slices.SortFunc(group, func(a, b *settling) int { return compareTokens(a.claim.Token, b.claim.Token) })
+func (r *Registry) completeAll(group []*completion) {
+	slices.SortFunc(group, func(a, b *completion) int { return compareTokens(a.claim.Token, b.claim.Token) })
 	for try := 0; ; try++ {
-		left, err := r.trySettle(group)
+		left, err := r.tryComplete(group)
 		if err == nil {
 			r.results.add(left...)
 			return
 		}
 		r.cfg.Logger.Warn("cannot end runs, trying again", "runs", len(group), "err", err)
 		if permanent(err) && len(group) > 1 {
-			each(group, r.settleAll)
+			each(group, r.completeAll)
 			return
 		}
 		if permanent(err) && group[0].outcome != published {
@@ -155,7 +155,7 @@ func (r *Registry) settleAll(group []*settling) {
 
 // giveUp gives the claim of a run back whose end the database refuses for good:
 // nobody else would, for as long as this process lives. It returns the refusal.
-func (r *Registry) giveUp(s *settling, refusal error) error {
+func (r *Registry) giveUp(s *completion, refusal error) error {
 	c, reason := s.claim, clean("the database refused the result: "+refusal.Error())
 	for try := 0; ; try++ {
 		ctx, cancel := context.WithTimeout(r.process.ctx, statementTimeout)
@@ -171,39 +171,39 @@ func (r *Registry) giveUp(s *settling, refusal error) error {
 	}
 }
 
-// trySettle is one transaction. It answers the runs that were ended, and
+// tryComplete is one transaction. It answers the runs that were ended, and
 // returns those that did not fit in.
 //
 // If the process dies before the commit, what was renamed is in place under a
 // row that does not say so; the claim is swept and the next run puts the same
 // bytes there again. If it is stopped here and its session ended, its staging
 // folder is gone by the time that another run publishes: its late rename fails.
-func (r *Registry) trySettle(group []*settling) (left []*settling, err error) {
+func (r *Registry) tryComplete(group []*completion) (left []*completion, err error) {
 	ctx, cancel := context.WithTimeout(r.process.ctx, statementTimeout)
 	defer cancel()
-	var ended []*settling
+	var ended []*completion
 	err = pgx.BeginTxFunc(ctx, r.cfg.Pool, pgx.TxOptions{}, func(tx pgx.Tx) error {
 		verdicts, err := r.verdicts(ctx, tx, group)
 		if err != nil {
 			return err
 		}
-		r.cfg.Hook("settle:locked")
-		var write []settled
+		r.cfg.Hook("complete:locked")
+		var write []completed
 		ended, write, left = r.publishAll(ctx, group, verdicts)
-		r.cfg.Hook("settle:published")
+		r.cfg.Hook("complete:published")
 		return r.write(ctx, tx, write)
 	})
 	if err != nil {
 		return nil, err
 	}
-	r.cfg.Hook("settle:committed")
+	r.cfg.Hook("complete:committed")
 	for _, s := range ended {
 		close(s.done)
 	}
 	return left, nil
 }
 
-func (r *Registry) verdicts(ctx context.Context, tx pgx.Tx, group []*settling) (map[uuid.UUID]verdict, error) {
+func (r *Registry) verdicts(ctx context.Context, tx pgx.Tx, group []*completion) (map[uuid.UUID]verdict, error) {
 	var kinds, keys []string
 	var versions, incarnations []int64
 	var claims []uuid.UUID
@@ -219,7 +219,7 @@ func (r *Registry) verdicts(ctx context.Context, tx pgx.Tx, group []*settling) (
 	verdicts := make(map[uuid.UUID]verdict, len(group))
 	var id uuid.UUID
 	var v verdict
-	_, err = pgx.ForEachRow(rows, []any{&id, &v.mine, &v.newest, &v.sameLife, &v.asked, &v.synced, &v.failed, &v.cancelled}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&id, &v.mine, &v.newest, &v.sameTimeline, &v.asked, &v.synced, &v.failed, &v.cancelled}, func() error {
 		verdicts[id] = v
 		return nil
 	})

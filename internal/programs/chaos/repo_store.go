@@ -16,9 +16,9 @@ import (
 	"syscall"
 )
 
-// depot is the source folder of repositories, and the one that has all commits
+// repoStore is the source folder of repositories, and the one that has all commits
 // that there may be. The others borrow its objects.
-type depot struct {
+type repoStore struct {
 	root, incoming, store string
 	env                   []string
 	commits               []string
@@ -33,8 +33,8 @@ const pool = "pool.git"
 // that many go back.
 const depotCommits = 60
 
-func newDepot(ctx context.Context, work *workspace, searchPath string) (*depot, error) {
-	d := &depot{
+func newRepoStore(ctx context.Context, work *workspace, searchPath string) (*repoStore, error) {
+	d := &repoStore{
 		root: work.path(sourceRepositories), incoming: work.path(incoming), store: work.path(sourceRepositories, pool),
 		env: []string{
 			"PATH=" + searchPath, "HOME=/nonexistent", "LC_ALL=C", "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null",
@@ -59,7 +59,7 @@ func newDepot(ctx context.Context, work *workspace, searchPath string) (*depot, 
 }
 
 // git runs a command to its end; what ends the run does not end it.
-func (d *depot) git(ctx context.Context, stdin string, args ...string) (string, error) {
+func (d *repoStore) git(ctx context.Context, stdin string, args ...string) (string, error) {
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), "git", args...)
 	cmd.Env, cmd.Dir, cmd.Stdin = d.env, d.root, strings.NewReader(stdin)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -73,7 +73,7 @@ func (d *depot) git(ctx context.Context, stdin string, args ...string) (string, 
 
 // invent chooses refs. A name that is a folder in one choice is a file in
 // another.
-func (d *depot) invent(r *rand.Rand) map[string]string {
+func (d *repoStore) invent(r *rand.Rand) map[string]string {
 	names := []string{"refs/heads/main"}
 	switch r.IntN(3) {
 	case 0:
@@ -88,8 +88,8 @@ func (d *depot) invent(r *rand.Rand) map[string]string {
 	return refs
 }
 
-// settle makes a repository what its row says; nil: not there.
-func (d *depot) settle(ctx context.Context, path string, want map[string]string) error {
+// restore makes a repository what its row says; nil: not there.
+func (d *repoStore) restore(ctx context.Context, path string, want map[string]string) error {
 	place := filepath.Join(d.root, path)
 	_, err := os.Stat(place)
 	there := err == nil
@@ -110,12 +110,12 @@ func (d *depot) settle(ctx context.Context, path string, want map[string]string)
 	return d.update(ctx, place, want)
 }
 
-func (d *depot) newName() string {
+func (d *repoStore) newName() string {
 	return filepath.Join(d.incoming, "repository-"+strconv.FormatInt(d.names.Add(1), 10))
 }
 
 // create makes a whole repository and puts it in place in one step.
-func (d *depot) create(ctx context.Context, place string, want map[string]string) error {
+func (d *repoStore) create(ctx context.Context, place string, want map[string]string) error {
 	fresh := d.newName()
 	if _, err := d.git(ctx, "", "init", "--quiet", "--bare", "--initial-branch=main", fresh); err != nil {
 		return err
@@ -135,7 +135,7 @@ func (d *depot) create(ctx context.Context, place string, want map[string]string
 
 // update changes refs: those that go first, since one may be in the way of
 // another.
-func (d *depot) update(ctx context.Context, place string, want map[string]string) error {
+func (d *repoStore) update(ctx context.Context, place string, want map[string]string) error {
 	have, err := d.refs(ctx, place)
 	if err != nil {
 		return err
@@ -163,7 +163,7 @@ func (d *depot) update(ctx context.Context, place string, want map[string]string
 }
 
 // refs lists the refs of a repository.
-func (d *depot) refs(ctx context.Context, place string) (map[string]string, error) {
+func (d *repoStore) refs(ctx context.Context, place string) (map[string]string, error) {
 	out, err := d.git(ctx, "", "--git-dir="+place, "for-each-ref", "--format=%(refname) %(objectname)")
 	refs := make(map[string]string)
 	for line := range strings.Lines(out) {

@@ -8,7 +8,7 @@ import (
 
 // The statement that writes results compares the claim itself: whatever decided
 // that the run may write, a run without the claim writes nothing.
-func TestSettleStatementComparesTheClaim(t *testing.T) {
+func TestCompleteStatementComparesTheClaim(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	r := b.registry(t)
@@ -20,8 +20,8 @@ func TestSettleStatementComparesTheClaim(t *testing.T) {
 	}{{uuid.New(), 0}, {c.ID, 1}} {
 		stranger := *c
 		stranger.ID = try.id
-		run := settled{settling: &settling{claim: &stranger, outcome: published}, published: true}
-		tag, err := b.pool.Exec(t.Context(), claimSQL.Settle, settleColumns([]settled{run})...)
+		run := completed{completion: &completion{claim: &stranger, outcome: published}, published: true}
+		tag, err := b.pool.Exec(t.Context(), claimSQL.Complete, completeColumns([]completed{run})...)
 		if err != nil {
 			t.Fatal(err)
 		}

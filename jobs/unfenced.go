@@ -12,17 +12,17 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// weak is a [Transfer] whose target cannot be fenced: a write of an earlier run
+// unfenced is a [Transfer] whose target cannot be fenced: a write of an earlier run
 // that was already on its way may still land after a later one's.
-type weak interface {
-	// Weak says whether this one's is such a target.
-	Weak() bool
+type unfenced interface {
+	// Unfenced says whether this one's is such a target.
+	Unfenced() bool
 	// VerifyAbsent returns [transfer.ErrMismatch] if there is something in place.
 	VerifyAbsent(ctx context.Context, place transfer.Place) error
 }
 
-// disputed is a run on such a target.
-type disputed interface {
+// contested is a run on such a target.
+type contested interface {
 	// Contested says whether an earlier run was found that had not come to its end.
 	Contested() bool
 }
@@ -37,10 +37,10 @@ const lateCheck = 10 * time.Minute
 // the write comes first. What may land late is looked for afterwards, by checks that
 // are queued before the write, so that they cannot be lost with this process.
 func (w *Worker) put(ctx context.Context, claim *registry.Claim, result registry.Result, mover Transfer, run *guarded, write func(context.Context) error) error {
-	if target, ok := mover.(weak); !ok || !target.Weak() {
+	if target, ok := mover.(unfenced); !ok || !target.Unfenced() {
 		return w.cfg.Registry.Publish(claim, result, run.do(write))
 	}
-	if d, ok := run.run.(disputed); ok && (d.Contested() || claim.Attempts > 1) {
+	if d, ok := run.run.(contested); ok && (d.Contested() || claim.Attempts > 1) {
 		if err := w.checkLater(ctx, claim.Token, w.cfg.ClaimTTL, lateCheck); err != nil {
 			return err
 		}
@@ -63,7 +63,7 @@ func (w *Worker) fencedTooLate(ctx context.Context, claim *registry.Claim, cause
 	return errors.Join(cause, w.checkLater(ctx, claim.Token, 0))
 }
 
-// checkLater queues contested checks of a thing, after each of the times; 0 is
+// checkLater queues contested checks of a resource, after each of the times; 0 is
 // at once.
 func (w *Worker) checkLater(ctx context.Context, token registry.Token, after ...time.Duration) error {
 	err := pgx.BeginFunc(ctx, w.cfg.Queue.pool, func(tx pgx.Tx) error {
@@ -79,7 +79,7 @@ func (w *Worker) checkLater(ctx context.Context, token registry.Token, after ...
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("queue a later look at %s %q: %w", token.Kind, token.ResourceID, err)
+		return fmt.Errorf("queue a later read %s %q: %w", token.Kind, token.ResourceID, err)
 	}
 	return nil
 }
@@ -87,7 +87,7 @@ func (w *Worker) checkLater(ctx context.Context, token registry.Token, after ...
 // absent compares the place of a tombstone. Where the place is fenced nothing
 // can have come back.
 func absent(ctx context.Context, mover Transfer, place transfer.Place) error {
-	if target, ok := mover.(weak); ok && target.Weak() {
+	if target, ok := mover.(unfenced); ok && target.Unfenced() {
 		return target.VerifyAbsent(ctx, place)
 	}
 	return nil

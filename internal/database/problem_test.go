@@ -10,7 +10,7 @@ import (
 )
 
 // A server that answers is not one that cannot be reached.
-func TestTrouble(t *testing.T) {
+func TestProblem(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		err  error
@@ -22,7 +22,7 @@ func TestTrouble(t *testing.T) {
 		{&pgconn.PgError{Code: "57P03"}, "does not take connections"},
 		{errors.New("connection refused"), "not reachable"},
 	} {
-		if got := trouble(test.err); !strings.Contains(got, test.want) {
+		if got := problem(test.err); !strings.Contains(got, test.want) {
 			t.Errorf("%v: %q, want %q", test.err, got, test.want)
 		}
 	}
@@ -37,11 +37,11 @@ func TestExplainSaysWhatToGrant(t *testing.T) {
 		want string
 		not  string
 	}{
-		{&pgconn.PgError{Code: "42501", Message: "permission denied for function things"}, "SELECT casq.grant_to('role', 'follower')", ""},
+		{&pgconn.PgError{Code: "42501", Message: "permission denied for function resources"}, "SELECT casq.grant_to('role', 'follower')", ""},
 		{&pgconn.PgError{Code: "42501", Message: "permission denied for schema casq", Hint: "Ask somebody."}, "; HINT: Ask somebody.", "grant_to"},
-		{&pgconn.PgError{Code: "42501", Message: "must be owner of function things"}, "must be owner", "HINT"},
+		{&pgconn.PgError{Code: "42501", Message: "must be owner of function resources"}, "must be owner", "HINT"},
 	} {
-		got := Explain(fmt.Errorf("list things: %w", test.err))
+		got := Explain(fmt.Errorf("list resources: %w", test.err))
 		if !strings.Contains(got, test.want) || test.not != "" && strings.Contains(got, test.not) {
 			t.Errorf("%s: %q; want %q in it, and not %q", test.err.Message, got, test.want, test.not)
 		}

@@ -15,25 +15,25 @@ const (
 	isLate    = "late"
 )
 
-// difference is a thing of a page of which the registry says something else.
+// difference is a resource of a page of which the registry says something else.
 type difference struct {
 	Place   int // in the page, from 1
 	Verdict string
 }
 
-// things goes through what the source has of a kind, page by page.
-func (run *reconcileRun) things(ctx context.Context, kind eventlog.Kind, after *string) error {
+// resources goes through what the source has of a kind, page by page.
+func (run *reconcileRun) resources(ctx context.Context, kind eventlog.Kind, after *string) error {
 	for {
 		wanted, err := readSelection(ctx, run.cfg.Home, kind.Name)
 		if err != nil {
 			return err
 		}
-		p, err := thingsPage(ctx, run.cfg.Source, wanted, after, run.portion.Size())
+		p, err := resourcesPage(ctx, run.cfg.Source, wanted, after, run.portion.Size())
 		if err != nil {
 			return err
 		}
 		if !p.listed {
-			return run.commit(ctx, progress{thingsPhase, &kind.Name, after}, kind.Name, &found{unlisted: true}, nil)
+			return run.commit(ctx, progress{resourcesPhase, &kind.Name, after}, kind.Name, &found{unlisted: true}, nil)
 		}
 		if err := run.fit(ctx, p); err != nil {
 			return err
@@ -43,16 +43,16 @@ func (run *reconcileRun) things(ctx context.Context, kind eventlog.Kind, after *
 		}
 		run.cfg.Hook("reconcile:read")
 		after = p.last
-		if err := run.thingsPage(ctx, kind, p); err != nil {
-			return fmt.Errorf("compare things of kind %s up to %q: %w", kind.Name, *p.last, err)
+		if err := run.resourcesPage(ctx, kind, p); err != nil {
+			return fmt.Errorf("compare resources of kind %s up to %q: %w", kind.Name, *p.last, err)
 		}
 	}
 }
 
-// thingsPage asks for what a page shows and the registry does not say. Nothing
+// resourcesPage asks for what a page shows and the registry does not say. Nothing
 // is written, and nobody waited for, where the two agree.
-func (run *reconcileRun) thingsPage(ctx context.Context, kind eventlog.Kind, p *page) error {
-	to := progress{thingsPhase, &kind.Name, p.last}
+func (run *reconcileRun) resourcesPage(ctx context.Context, kind eventlog.Kind, p *page) error {
+	to := progress{resourcesPhase, &kind.Name, p.last}
 	p = p.usable()
 	f := found{looked: len(p.keys)}
 	differ, err := run.compare(ctx, p)
@@ -108,7 +108,7 @@ func (run *reconcileRun) applyPage(ctx context.Context, tx pgx.Tx, p *page, diff
 	if err := lockFloor(ctx, tx, p); err != nil {
 		return err
 	}
-	jobs, err := applyThings(ctx, tx, p.only(places), false, run.reason == Lost || run.reason == Pruned || run.reason == Failover)
+	jobs, err := applyResources(ctx, tx, p.only(places), false, run.reason == Lost || run.reason == Pruned || run.reason == Failover)
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func (run *reconcileRun) applyPage(ctx context.Context, tx pgx.Tx, p *page, diff
 }
 
 func (run *reconcileRun) compare(ctx context.Context, p *page) ([]difference, error) {
-	rows, err := run.cfg.Home.Query(ctx, reconcileRowsSQL.Compare, p.kind, p.keys, p.payloads, p.life, p.tick)
+	rows, err := run.cfg.Home.Query(ctx, reconcileRowsSQL.Compare, p.kind, p.keys, p.payloads, p.timeline, p.tick)
 	if err != nil {
 		return nil, fmt.Errorf("compare: %w", err)
 	}

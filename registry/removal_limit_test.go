@@ -7,13 +7,13 @@ import (
 )
 
 // many is a site with rows of which the source has the last few.
-func many(t *testing.T, rows, there int) *lookBundle {
+func many(t *testing.T, rows, there int) *refetchBundle {
 	t.Helper()
-	b := setupLook(t)
-	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, life, event_id, tick, payload)
+	b := setupRefetch(t)
+	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload)
 		SELECT $1, to_char(i, 'FM0000'), 1, i, 0, jsonb_build_object('v', i) FROM generate_series(1, $2::int) AS i`, kind, rows)
-	b.exec(t, "INSERT INTO things SELECT to_char(i, 'FM0000'), i FROM generate_series($1::int + 1, $2::int) AS i", rows-there, rows)
-	b.exec(t, "INSERT INTO things VALUES ('x', 1), ('y', 1)")
+	b.exec(t, "INSERT INTO resources SELECT to_char(i, 'FM0000'), i FROM generate_series($1::int + 1, $2::int) AS i", rows-there, rows)
+	b.exec(t, "INSERT INTO resources VALUES ('x', 1), ('y', 1)")
 	b.tick(t)
 	b.follow(t)
 	return b
@@ -27,12 +27,12 @@ func TestReconcileIsHeldBack(t *testing.T) {
 		allow       int64
 		want        string
 	}{
-		"most":               {150, 30, 0, "thing: created 2 held_back 120"},
-		"an empty table":     {150, 0, 0, "thing: created 2 held_back 150"},
-		"too few allowed":    {150, 30, 119, "thing: created 2 held_back 120"},
-		"allowed":            {150, 30, 120, "thing: created 2 removed 120"},
-		"most of a few":      {100, 0, 0, "thing: created 2 removed 100"},
-		"less than the half": {300, 152, 0, "thing: created 2 removed 148"},
+		"most":               {150, 30, 0, "resource: created 2 held_back 120"},
+		"an empty table":     {150, 0, 0, "resource: created 2 held_back 150"},
+		"too few allowed":    {150, 30, 119, "resource: created 2 held_back 120"},
+		"allowed":            {150, 30, 120, "resource: created 2 removed 120"},
+		"most of a few":      {100, 0, 0, "resource: created 2 removed 100"},
+		"less than the half": {300, 152, 0, "resource: created 2 removed 148"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -56,7 +56,7 @@ func TestOverlaps(t *testing.T) {
 	if err != nil || len(got) != 1 || got[0] != (Overlap{Kind: kind, Here: 150, There: 32, Common: 30}) || got[0].Gone() != 120 {
 		t.Errorf("%+v: %v", got, err)
 	}
-	simple(t, b.pool, `SELECT casq.untrack('things')`)
+	simple(t, b.pool, `SELECT casq.untrack('resources')`)
 	got, err = Overlaps(t.Context(), b.pool, b.pool)
 	if err != nil || got[0] != (Overlap{Kind: kind, Unlisted: true, Here: 150}) || got[0].Gone() != 0 {
 		t.Errorf("%+v: %v", got, err)

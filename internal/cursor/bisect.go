@@ -20,16 +20,16 @@ const (
 	mostWarnings = 20
 )
 
-// parting applies a batch part by part, each in a savepoint of its own, and
+// bisection applies a batch part by part, each in a savepoint of its own, and
 // keeps the order of events.
-type parting struct {
+type bisection struct {
 	*holder
 	tx    pgx.Tx
 	batch eventlog.Batch
-	aside int // events that were put aside
+	dead  int // events that were dead-lettered
 }
 
-func (p *parting) run(ctx context.Context) error {
+func (p *bisection) run(ctx context.Context) error {
 	// Events must not fail at the commit, when nobody can tell which it was.
 	if _, err := p.tx.Exec(ctx, "SET CONSTRAINTS ALL IMMEDIATE"); err != nil {
 		return fmt.Errorf("check constraints at once: %w", err)
@@ -37,8 +37,8 @@ func (p *parting) run(ctx context.Context) error {
 	if err := p.apply(ctx, p.batch.Events); err != nil {
 		return err
 	}
-	if p.aside > mostWarnings {
-		p.log.WarnContext(ctx, "more events could not be applied, put aside", "events", p.aside-mostWarnings)
+	if p.dead > mostWarnings {
+		p.log.WarnContext(ctx, "more events could not be applied, dead-lettered", "events", p.dead-mostWarnings)
 	}
 	return nil
 }
@@ -46,7 +46,7 @@ func (p *parting) run(ctx context.Context) error {
 // apply tries events together, and in halves when they are refused. Of n events
 // that are refused one by one there are 2n-1 tries; a savepoint is released
 // before the next one is made, so that they do not pile up.
-func (p *parting) apply(ctx context.Context, events []eventlog.Event) error {
+func (p *bisection) apply(ctx context.Context, events []eventlog.Event) error {
 	err := p.try(ctx, events)
 	switch {
 	case err == nil:
@@ -54,7 +54,7 @@ func (p *parting) apply(ctx context.Context, events []eventlog.Event) error {
 	case !isData(err):
 		return fmt.Errorf("apply %d of %d events: %w", len(events), len(p.batch.Events), err)
 	case len(events) == 1:
-		return p.putAside(ctx, events[0], err)
+		return p.deadLetter(ctx, events[0], err)
 	}
 	half := len(events) / 2
 	if err := p.apply(ctx, events[:half]); err != nil {
@@ -65,7 +65,7 @@ func (p *parting) apply(ctx context.Context, events []eventlog.Event) error {
 
 // try applies events in a savepoint. When they are refused, none has had an
 // effect.
-func (p *parting) try(ctx context.Context, events []eventlog.Event) error {
+func (p *bisection) try(ctx context.Context, events []eventlog.Event) error {
 	part := p.batch
 	part.Events = slices.Clip(events)
 	return savepoint(ctx, p.tx, func() error { return p.cfg.Consumer.Apply(ctx, p.tx, part) })
@@ -89,10 +89,10 @@ func savepoint(ctx context.Context, tx pgx.Tx, f func() error) error {
 	return nil
 }
 
-// putAside stores an event that cannot be applied, with the reason. Home may be
+// deadLetter stores an event that cannot be applied, with the reason. Home may be
 // unable to store that as well, in its encoding: then what it cannot is escaped,
 // and the payload left out. The source has it.
-func (p *parting) putAside(ctx context.Context, e eventlog.Event, reason error) error {
+func (p *bisection) deadLetter(ctx context.Context, e eventlog.Event, reason error) error {
 	err := savepoint(ctx, p.tx, func() error { return p.insert(ctx, e, storable(reason.Error()), database.Code(reason)) })
 	if isData(err) {
 		e.ResourceID, e.Payload = ascii(e.ResourceID), nil
@@ -105,22 +105,22 @@ func (p *parting) putAside(ctx context.Context, e eventlog.Event, reason error) 
 	if err != nil {
 		return fmt.Errorf("put event %d aside: %w", e.ID, err)
 	}
-	p.aside++
-	if p.aside <= mostWarnings {
-		p.log.WarnContext(ctx, "event could not be applied, put aside",
+	p.dead++
+	if p.dead <= mostWarnings {
+		p.log.WarnContext(ctx, "event could not be applied, dead-lettered",
 			"kind", e.Kind, "resource_id", e.ResourceID, "event_id", e.ID, "err", reason)
 	}
 	return nil
 }
 
-func (p *parting) insert(ctx context.Context, e eventlog.Event, reason, code string) error {
+func (p *bisection) insert(ctx context.Context, e eventlog.Event, reason, code string) error {
 	var payload *string
 	if e.Payload != nil {
 		text := string(e.Payload)
 		payload = &text
 	}
-	_, err := p.tx.Exec(ctx, cursorSQL.Fail, p.cfg.Name, p.batch.Life.Ordinal, e.ID, p.batch.Tick, e.Kind, e.ResourceID,
-		e.ScopeID, e.Op, payload, e.OccurredAt, reason, code, p.trouble.tries+1)
+	_, err := p.tx.Exec(ctx, cursorSQL.Fail, p.cfg.Name, p.batch.Timeline.Ordinal, e.ID, p.batch.Tick, e.Kind, e.ResourceID,
+		e.ScopeID, e.Op, payload, e.OccurredAt, reason, code, p.retries.tries+1)
 	return err
 }
 

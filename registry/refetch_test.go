@@ -9,20 +9,20 @@ import (
 	"github.com/google/uuid"
 )
 
-// lookBundle is a database that is source and home, with a table of things that
+// refetchBundle is a database that is source and home, with a table of resources that
 // is tracked, and no cursor: what the registry knows is what a test says.
-type lookBundle struct{ *testBundle }
+type refetchBundle struct{ *testBundle }
 
-func setupLook(t *testing.T) *lookBundle {
+func setupRefetch(t *testing.T) *refetchBundle {
 	t.Helper()
-	b := &lookBundle{setup(t)}
-	simple(t, b.pool, `CREATE TABLE things (key text PRIMARY KEY, v int)`, trackThings)
+	b := &refetchBundle{setup(t)}
+	simple(t, b.pool, `CREATE TABLE resources (key text PRIMARY KEY, v int)`, trackResources)
 	b.tick(t)
 	return b
 }
 
 // tick takes a tick and returns it.
-func (b *lookBundle) tick(t *testing.T) (tick int64) {
+func (b *refetchBundle) tick(t *testing.T) (tick int64) {
 	t.Helper()
 	if err := b.pool.QueryRow(t.Context(), "SELECT casq.tick(true)").Scan(&tick); err != nil {
 		t.Fatal(err)
@@ -31,41 +31,41 @@ func (b *lookBundle) tick(t *testing.T) (tick int64) {
 }
 
 // follow puts home's cursor at the newest tick, as if everything was applied.
-func (b *lookBundle) follow(t *testing.T) {
+func (b *refetchBundle) follow(t *testing.T) {
 	t.Helper()
-	b.exec(t, `INSERT INTO casq.cursors (name, system_identifier, life, life_id, tick, mark)
-		SELECT 'registry', l.system_identifier, l.life, l.id, t.id, t.mark FROM casq.ticks AS t JOIN casq.lives AS l USING (life)
+	b.exec(t, `INSERT INTO casq.cursors (name, system_identifier, timeline, timeline_id, tick, nonce)
+		SELECT 'registry', l.system_identifier, l.timeline, l.id, t.id, t.nonce FROM casq.ticks AS t JOIN casq.timelines AS l USING (timeline)
 		ORDER BY t.id DESC LIMIT 1
-		ON CONFLICT (name) DO UPDATE SET life = excluded.life, life_id = excluded.life_id, tick = excluded.tick, mark = excluded.mark`)
+		ON CONFLICT (name) DO UPDATE SET timeline = excluded.timeline, timeline_id = excluded.timeline_id, tick = excluded.tick, nonce = excluded.nonce`)
 }
 
-// put writes a thing and tells nobody but the log.
-func (b *lookBundle) put(t *testing.T, key string, v int) {
+// put writes a resource and tells nobody but the log.
+func (b *refetchBundle) put(t *testing.T, key string, v int) {
 	t.Helper()
-	b.exec(t, "INSERT INTO things VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET v = excluded.v", key, v)
+	b.exec(t, "INSERT INTO resources VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET v = excluded.v", key, v)
 }
 
-// know writes a row of the registry, synced at a tick of life 1.
-func (b *lookBundle) know(t *testing.T, key string, v int, tick int64, deleted bool) {
+// know writes a row of the registry, synced at a tick of timeline 1.
+func (b *refetchBundle) know(t *testing.T, key string, v int, tick int64, deleted bool) {
 	t.Helper()
-	b.exec(t, `WITH r AS (INSERT INTO casq.registry (kind, resource_id, life, event_id, tick, deleted_at, payload)
+	b.exec(t, `WITH r AS (INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, deleted_at, payload)
 			VALUES ($1, $2, 1, 1000, $4, CASE WHEN $5 THEN now() END, jsonb_build_object('v', $3::int)) RETURNING *)
 		SELECT FROM r`, kind, key, v, tick, deleted)
 	b.exec(t, `UPDATE casq.registry SET synced_version = version, synced_incarnation = 1, verified_at = now() WHERE resource_id = $1`, key)
 }
 
-func (b *lookBundle) lookAgain(t *testing.T, keys ...string) LookReport {
+func (b *refetchBundle) refetch(t *testing.T, keys ...string) RefetchReport {
 	t.Helper()
-	report, err := LookAgain(t.Context(), b.pool, b.pool, b.queue, kind, keys)
+	report, err := Refetch(t.Context(), b.pool, b.pool, b.queue, kind, keys)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return report
 }
 
-func TestLookAgain(t *testing.T) {
+func TestRefetch(t *testing.T) {
 	t.Parallel()
-	b := setupLook(t)
+	b := setupRefetch(t)
 	for _, key := range []string{"d new", "c same", "e changed", "a back", "g newer in the log"} {
 		b.put(t, key, 2)
 	}
@@ -79,9 +79,9 @@ func TestLookAgain(t *testing.T) {
 	b.know(t, "h gone, but newer in the log", 7, now+1, false)
 	same := b.row(t, "c same").Version
 
-	report := b.lookAgain(t, "d new", "c same", "e changed", "a back", "b gone", "f gone long ago", "g newer in the log",
+	report := b.refetch(t, "d new", "c same", "e changed", "a back", "b gone", "f gone long ago", "g newer in the log",
 		"h gone, but newer in the log", "never heard of", "d new")
-	if want := (LookReport{Copied: 4, Removed: 1, Late: 2, Unknown: 2}); report != want {
+	if want := (RefetchReport{Copied: 4, Removed: 1, Late: 2, Unknown: 2}); report != want {
 		t.Errorf("got %+v, want %+v", report, want)
 	}
 	for key, want := range map[string]row{
@@ -115,65 +115,65 @@ func TestLookAgain(t *testing.T) {
 	}
 }
 
-// The life of a page is newer than that of a row: ticks of two lives do not
+// The timeline of a page is newer than that of a row: ticks of two timelines do not
 // compare, and every event that is still to come has to count as newer.
-func TestLookAgainInANewerLife(t *testing.T) {
+func TestRefetchInANewerTimeline(t *testing.T) {
 	t.Parallel()
-	b := setupLook(t)
+	b := setupRefetch(t)
 	b.put(t, "x", 1)
 	now := b.tick(t)
-	b.exec(t, `INSERT INTO casq.lives SELECT 2, gen_random_uuid(), system_identifier, timeline, $1, '0/0' FROM casq.lives`, now)
-	b.exec(t, `UPDATE casq.ticks SET life = 2 WHERE id = $1`, now)
+	b.exec(t, `INSERT INTO casq.timelines SELECT 2, gen_random_uuid(), system_identifier, server_timeline, $1, '0/0' FROM casq.timelines`, now)
+	b.exec(t, `UPDATE casq.ticks SET timeline = 2 WHERE id = $1`, now)
 	b.know(t, "x", 1, now+500, false)
 	b.know(t, "y", 1, now+500, false)
-	if report := b.lookAgain(t, "x", "y"); report != (LookReport{Copied: 1, Removed: 1}) {
+	if report := b.refetch(t, "x", "y"); report != (RefetchReport{Copied: 1, Removed: 1}) {
 		t.Errorf("got %+v", report)
 	}
 	for _, key := range []string{"x", "y"} {
-		if got := b.row(t, key); got.Life != 2 || got.EventID != 0 || got.Tick != now {
+		if got := b.row(t, key); got.Timeline != 2 || got.EventID != 0 || got.Tick != now {
 			t.Errorf("got %+v", got)
 		}
 	}
 	b.takeJobs(t)
 	b.applyBatch(t, eventlog.Batch{Events: []eventlog.Event{event(3, eventlog.Deleted, "x", "{}"), event(4, eventlog.Created, "y", `{"v": 2}`)},
-		Life: eventlog.Life{Ordinal: 2}, Tick: now + 1})
+		Timeline: eventlog.Timeline{Ordinal: 2}, Tick: now + 1})
 	if x, y := b.row(t, "x"), b.row(t, "y"); !x.Deleted || y.Deleted || y.Payload != `{"v": 2}` {
 		t.Errorf("got %+v and %+v", x, y)
 	}
 }
 
 // What a host that is late, or another database, shows must not be acted on.
-func TestLookAgainRefuses(t *testing.T) {
+func TestRefetchRefuses(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		change string
 		want   error
 	}{
-		"no table":           {`SELECT casq.untrack('things')`, ErrUnlisted},
-		"tombstones purged":  {`INSERT INTO casq.registry_floors VALUES ('thing', 1, 1000)`, ErrLateSource},
-		"an older life":      {`UPDATE casq.cursors SET life = 2, life_id = gen_random_uuid()`, ErrLateSource},
-		"another's life":     {`UPDATE casq.cursors SET life_id = '` + uuid.NewString() + `'`, ErrLateSource},
+		"no table":           {`SELECT casq.untrack('resources')`, ErrUnlisted},
+		"tombstones purged":  {`INSERT INTO casq.registry_floors VALUES ('resource', 1, 1000)`, ErrLateSource},
+		"an older timeline":  {`UPDATE casq.cursors SET timeline = 2, timeline_id = gen_random_uuid()`, ErrLateSource},
+		"another's timeline": {`UPDATE casq.cursors SET timeline_id = '` + uuid.NewString() + `'`, ErrLateSource},
 		"no ticks":           {`DELETE FROM casq.ticks`, eventlog.ErrNoTicks},
-		"floor of the past":  {`INSERT INTO casq.registry_floors VALUES ('thing', 1, 1)`, nil},
+		"floor of the past":  {`INSERT INTO casq.registry_floors VALUES ('resource', 1, 1)`, nil},
 		"floor of the other": {`INSERT INTO casq.registry_floors VALUES ('other', 1, 1000)`, nil},
 		"no cursor yet":      {`DELETE FROM casq.cursors`, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := setupLook(t)
+			b := setupRefetch(t)
 			b.put(t, "x", 1)
 			b.tick(t)
 			b.follow(t)
 			b.know(t, "y", 1, 1, false)
 			simple(t, b.pool, c.change)
-			report, err := LookAgain(t.Context(), b.pool, b.pool, b.queue, kind, []string{"x", "y"})
+			report, err := Refetch(t.Context(), b.pool, b.pool, b.queue, kind, []string{"x", "y"})
 			if !errors.Is(err, c.want) {
 				t.Fatalf("got %v", err)
 			}
-			if want := (LookReport{}); err != nil && (report != want || b.row(t, "y").Deleted) {
+			if want := (RefetchReport{}); err != nil && (report != want || b.row(t, "y").Deleted) {
 				t.Errorf("got %+v", report)
 			}
-			if want := (LookReport{Copied: 1, Removed: 1}); err == nil && report != want {
+			if want := (RefetchReport{Copied: 1, Removed: 1}); err == nil && report != want {
 				t.Errorf("got %+v", report)
 			}
 		})
@@ -181,17 +181,17 @@ func TestLookAgainRefuses(t *testing.T) {
 }
 
 // A kind of which there never was an event is not known at home.
-func TestLookAgainLearnsTheKind(t *testing.T) {
+func TestRefetchLearnsTheKind(t *testing.T) {
 	t.Parallel()
-	source, home := setupLook(t), setup(t)
+	source, home := setupRefetch(t), setup(t)
 	home.exec(t, "DELETE FROM casq.kinds")
 	source.put(t, "x", 1)
 	source.tick(t)
-	report, err := LookAgain(t.Context(), home.pool, source.pool, home.queue, kind, []string{"x"})
+	report, err := Refetch(t.Context(), home.pool, source.pool, home.queue, kind, []string{"x"})
 	if err != nil || report.Copied != 1 {
 		t.Fatal(report, err)
 	}
-	if kinds, err := eventlog.Kinds(t.Context(), home.pool); err != nil || kinds[kind].Queue != "thing" {
+	if kinds, err := eventlog.Kinds(t.Context(), home.pool); err != nil || kinds[kind].Queue != "resource" {
 		t.Errorf("%v: %v", kinds, err)
 	}
 }

@@ -2,14 +2,14 @@ package registry
 
 import "sync"
 
-// gatherer turns concurrent calls into groups: while one group is under way
+// batcher turns concurrent calls into groups: while one group is under way
 // the next one fills up by itself, without a delay. A commit per job gave 0.2
-// of River's no-op rate, gathering 0.6 and more; a second gatherer only halves
+// of River's no-op rate, batching 0.6 and more; a second batcher only halves
 // the groups.
 //
 // mu guards queue and running. While running is set, exactly one goroutine
 // takes from the queue, and it clears running only when the queue is empty.
-type gatherer[T any] struct {
+type batcher[T any] struct {
 	limit int
 	run   func(group []T) // answers each of the group, or puts it back
 
@@ -19,7 +19,7 @@ type gatherer[T any] struct {
 }
 
 // add queues item; its answer comes through whatever item carries.
-func (g *gatherer[T]) add(items ...T) {
+func (g *batcher[T]) add(items ...T) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.queue = append(g.queue, items...)
@@ -29,7 +29,7 @@ func (g *gatherer[T]) add(items ...T) {
 	}
 }
 
-func (g *gatherer[T]) loop() {
+func (g *batcher[T]) loop() {
 	for {
 		group := g.take()
 		if group == nil {
@@ -39,7 +39,7 @@ func (g *gatherer[T]) loop() {
 	}
 }
 
-func (g *gatherer[T]) take() []T {
+func (g *batcher[T]) take() []T {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	n := min(len(g.queue), g.limit)
