@@ -126,14 +126,34 @@ func (d *dropped) Write(p []byte) (int, error) {
 func TestAHostThatIsSlowAnswers(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.hostPatience = 50 * time.Millisecond
+	// Far longer than a session takes to begin, also on a busy machine.
+	b.hostPatience = 3 * time.Second
 	s := &scan{Counters: b.Counters}
-	err := s.whileItAnswers(t.Context(), b.pool, func(ctx context.Context) error {
-		_, err := b.pool.Exec(ctx, "SELECT pg_sleep(1)")
-		return err
-	})
+	cfg := b.pool.Config()
+	asked, dial := make(chan struct{}, 100), cfg.ConnConfig.DialFunc
+	cfg.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		asked <- struct{}{}
+		return dial(ctx, network, address)
+	}
+	host, err := pgxpool.NewWithConfig(t.Context(), cfg)
 	if err != nil {
-		t.Errorf("it was not waited for: %v", err)
+		t.Fatal(err)
+	}
+	defer host.Close()
+	began := time.Now()
+	err = s.whileItAnswers(t.Context(), host, func(ctx context.Context) error {
+		// It is asked each half of the patience.
+		for range 3 {
+			select {
+			case <-asked:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		return nil
+	})
+	if took := time.Since(began); err != nil || took < b.hostPatience {
+		t.Errorf("it was not waited for: %v after %s", err, took)
 	}
 	b.exec(t, "SELECT")
 	// Nor is one given up that refuses to be asked.
