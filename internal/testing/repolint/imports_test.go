@@ -14,6 +14,9 @@ const (
 	noThin      = "jobs are thin and call the packages below them, not the other way round"
 	noClient    = "jobs go through an interface of one's own; rivertype is enough for that"
 	noVersion   = "transfer moves bytes and knows nothing of versions or databases"
+	noCopies    = "counters know the log, and are handed what queues their jobs"
+	noKeep      = "what is kept, and for whom, is said by those who need it"
+	noDomain    = "it serves every package, and knows none"
 	scaffolding = "the product does not carry what proves it"
 	noCode      = "a migration must mean the same when the code has moved on"
 )
@@ -55,12 +58,45 @@ var forbidden = map[string]map[string]string{
 		"github.com/redis/go-redis/v9":    noVersion,
 		"github.com/riverqueue/river/...": noVersion,
 	},
+	"casq/counter/...": {
+		"casq/registry/...":               noCopies,
+		"casq/jobs/...":                   noCopies,
+		"casq/transfer/...":               noCopies,
+		"casq/internal/cursor/...":        noCopies,
+		"github.com/riverqueue/river/...": noCopies,
+	},
+	"casq/internal/retention/...": {
+		"casq/registry/...":               noKeep,
+		"casq/jobs/...":                   noKeep,
+		"casq/counter/...":                noKeep,
+		"casq/transfer/...":               noKeep,
+		"github.com/riverqueue/river/...": noKeep,
+	},
+	"casq/internal/database/...": domain,
+	"casq/internal/landlock/...": domain,
+	"casq/internal/lease/...":    domain,
+	"casq/internal/pause/...":    domain,
+	"casq/internal/portion/...":  domain,
+	"casq/internal/queries/...":  domain,
+	"casq/internal/redisurl/...": domain,
 	"casq/migrations/...": {
 		"casq/eventlog/...": noCode,
 		"casq/registry/...": noCode,
 		"casq/transfer/...": noCode,
 		"casq/jobs/...":     noCode,
 	},
+}
+
+// domain are the imports that a package that serves all others must not have.
+var domain = map[string]string{
+	"casq/counter/...":         noDomain,
+	"casq/eventlog/...":        noDomain,
+	"casq/internal/cursor/...": noDomain,
+	"casq/internal/worker/...": noDomain,
+	"casq/jobs/...":            noDomain,
+	"casq/migrations/...":      noDomain,
+	"casq/registry/...":        noDomain,
+	"casq/transfer/...":        noDomain,
 }
 
 // onlyHere maps an import to the folders that may have it, with the reason.
@@ -111,13 +147,17 @@ var imports = rule{
 		"eventlog/a.go":            "package eventlog\nimport _ \"casq/registry\"\n",
 		"eventlog/b_test.go":       "package eventlog\nimport _ \"casq/registry\"\n",
 		"eventlog/internal/c/c.go": "package c\nimport _ \"github.com/riverqueue/river/rivertype\"\n",
+		"counter/c.go":             "package counter\nimport _ \"casq/internal/cursor\"\n",
+		"internal/lease/l.go":      "package lease\nimport _ \"casq/eventlog\"\n",
 		"internal/x/x.go":          "package x\nimport _ \"casq/cmd/worker/sub\"\n",
 		"registry/r.go":            "package registry\nimport (\n_ \"github.com/riverqueue/river\"\n_ \"github.com/riverqueue/river/rivertype\"\n)\n",
 		"transfer/t.go":            "package transfer\nimport _ \"github.com/jackc/pgx/v5/pgxpool\"\n",
 	},
 	want: []string{
+		`counter/c.go:2: imports "casq/internal/cursor": ` + noCopies,
 		`eventlog/a.go:2: imports "casq/registry": ` + noReader,
 		"eventlog/internal/c/c.go:2: ",
+		`internal/lease/l.go:2: imports "casq/eventlog": ` + noDomain,
 		outermost,
 		`registry/r.go:3: imports "github.com/riverqueue/river": `,
 		noVersion,

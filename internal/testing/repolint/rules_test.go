@@ -29,7 +29,7 @@ type rule struct {
 
 var rules = []rule{
 	packageDocs, imports, importsHere, environment, exits, sleeps, failedTo, rowsByHand,
-	leaks, fileLength, mainLength, medians, machinePaths, leftOpen, emptyNames,
+	leaks, fileLength, folderSize, mainLength, medians, machinePaths, leftOpen, emptyNames,
 	readmeVariables, raceList, makeHelp, lintReasons, goVersion, embeddedFiles,
 }
 

@@ -3,6 +3,7 @@ package repolint
 import (
 	"fmt"
 	"go/ast"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -45,6 +46,57 @@ var fileLength = rule{
 		"a/c.md":  strings.Repeat("-\n", longestFile+1),
 	},
 	want: []string{"a/a.sql: 701 lines"},
+}
+
+// mostFiles is how many files a folder may have beside its tests: one thought.
+const mostFiles = 30
+
+// largeFolders may have more, each with its reason.
+var largeFolders = map[string]string{
+	"counter":                 "the buffer, the feed and the recount wait for rooms of their own",
+	"internal/programs/chaos": "a fault and a check a file; they are read one by one",
+	"registry":                "the comparison with the source waits for a room of its own",
+	"transfer":                "files, repositories and buckets wait for rooms of their own",
+}
+
+var folderSize = rule{
+	name: "a folder is one thought",
+	check: func(t tree) (problems []string, looked int) {
+		count := make(map[string]int)
+		for _, f := range t.files {
+			switch path.Ext(f.path) {
+			case ".go", ".sql", ".lua", ".sh":
+				if !f.isTest() {
+					count[f.dir()]++
+				}
+			}
+		}
+		for _, dir := range slices.Sorted(maps.Keys(count)) {
+			looked++
+			switch {
+			case count[dir] > mostFiles && largeFolders[dir] == "":
+				problems = append(problems, fmt.Sprintf("%s: %d files beside its tests, more than %d: which two thoughts are in it?", dir, count[dir], mostFiles))
+			case count[dir] <= mostFiles && largeFolders[dir] != "":
+				problems = append(problems, fmt.Sprintf("%s: %d files beside its tests: it needs no exception any more", dir, count[dir]))
+			}
+		}
+		return problems, looked
+	},
+	bad:  manyFiles(),
+	want: []string{"a: 31 files", "registry: 1 files"},
+}
+
+// manyFiles are a folder with one file too many, one with just enough, and one that
+// is small again.
+func manyFiles() map[string]string {
+	files := map[string]string{"registry/registry.go": "package registry\n"}
+	for i := range mostFiles {
+		files[fmt.Sprintf("a/a%d.go", i)] = "package a\n"
+		files[fmt.Sprintf("b/b%d.go", i)] = "package b\n"
+		files[fmt.Sprintf("b/b%d_test.go", i)] = "package b\n"
+	}
+	files["a/a.sql"] = "SELECT 1\n"
+	return files
 }
 
 var mainLength = rule{

@@ -61,6 +61,8 @@ var machinePaths = rule{
 		return grep(t, machinePath, "a path that only one machine has")
 	},
 	bad: map[string]string{
+		// As a linked work tree has it.
+		".git":       "gitdir: /home" + "/me/casq/.git/worktrees/casq\n",
 		"README.md":  "See registry/DESIGN.md.\nIt is in /home" + "/me/casq.\n",
 		"cmd/a.sql":  "-- ../" + "shared/facts\n",
 		"docs/a.txt": "cd /work" + "/main; the workroom/main\n",

@@ -74,7 +74,7 @@ func load(fsys fs.FS) (tree, error) {
 			}
 			return nil
 		}
-		if !entry.Type().IsRegular() || path.Base(name) == ".env" || path.Base(name) == "go.sum" {
+		if !entry.Type().IsRegular() || slices.Contains(skipped, path.Base(name)) || path.Base(name) == ".env" || path.Base(name) == "go.sum" {
 			return nil
 		}
 		text, err := fs.ReadFile(fsys, name)
