@@ -86,7 +86,7 @@ func (c *Counters) flushed(ctx context.Context, k Key, shard int) (v Value, err 
 	v.Key = k
 	var size string
 	err = c.cfg.Home.QueryRow(ctx, shardsSQL.Read, k.Kind, k.ScopeID, shard).Scan(append([]any{
-		&size, &v.Items, &v.Exact, &v.Known, &v.At}, fields(&v.AsOf)...)...)
+		&size, &v.Items, &v.Exact, &v.Known, &v.At}, v.AsOf.Fields()...)...)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return v, ErrNotStarted
 	}

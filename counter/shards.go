@@ -44,26 +44,17 @@ func scanShards(rows pgx.Rows) (map[int]eventlog.Position, error) {
 	shards := make(map[int]eventlog.Position)
 	var shard int
 	var p eventlog.Position
-	_, err := pgx.ForEachRow(rows, append([]any{&shard}, fields(&p)...), func() error {
+	_, err := pgx.ForEachRow(rows, append([]any{&shard}, p.Fields()...), func() error {
 		shards[shard] = p
 		return nil
 	})
 	return shards, err
 }
 
-// fields are a position's columns, in the order of the statements.
-func fields(p *eventlog.Position) []any {
-	return []any{&p.System, &p.Timeline.Ordinal, &p.Timeline.ID, &p.Tick, &p.Nonce, &p.ToTick, &p.ToNonce, &p.Page}
-}
-
-func values(p eventlog.Position) []any {
-	return []any{p.System, p.Timeline.Ordinal, p.Timeline.ID, p.Tick, p.Nonce, p.ToTick, p.ToNonce, p.Page}
-}
-
 // lockShard locks a shard for the rest of tx and says what its counters stand
 // at. Whoever changes counters of a shard has locked it.
 func lockShard(ctx context.Context, tx pgx.Tx, shard int) (p eventlog.Position, err error) {
-	err = tx.QueryRow(ctx, shardsSQL.LockShard, shard).Scan(fields(&p)...)
+	err = tx.QueryRow(ctx, shardsSQL.LockShard, shard).Scan(p.Fields()...)
 	if err != nil {
 		return p, fmt.Errorf("lock shard %d: %w", shard, err)
 	}
@@ -73,7 +64,7 @@ func lockShard(ctx context.Context, tx pgx.Tx, shard int) (p eventlog.Position, 
 // moveShard moves a locked shard on, if the ticks of the position are the log's:
 // Redis may know ticks that home has lost in a failover of its own.
 func moveShard(ctx context.Context, tx pgx.Tx, shard int, to eventlog.Position) (moved bool, err error) {
-	tag, err := tx.Exec(ctx, shardsSQL.MoveShard, append([]any{shard}, values(to)...)...)
+	tag, err := tx.Exec(ctx, shardsSQL.MoveShard, append([]any{shard}, to.Values()...)...)
 	if err != nil {
 		return false, fmt.Errorf("move shard %d: %w", shard, err)
 	}
@@ -99,7 +90,7 @@ func (c *Counters) begin(ctx context.Context) error {
 		if len(present) > 0 {
 			return nil
 		}
-		if _, err := tx.Exec(ctx, shardsSQL.MakeShards, append([]any{c.cfg.Shards}, values(start)...)...); err != nil {
+		if _, err := tx.Exec(ctx, shardsSQL.MakeShards, append([]any{c.cfg.Shards}, start.Values()...)...); err != nil {
 			return fmt.Errorf("make the counters' shards: %w", err)
 		}
 		return nil

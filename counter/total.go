@@ -200,7 +200,7 @@ func (r *totalReader) flushed(ctx context.Context, keys map[int][]Key) ([]shardS
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (s shardSum, err error) {
 		var size string
-		if err := row.Scan(append([]any{&s.shard, &size, &s.items, &s.exact, &s.at}, fields(&s.asOf)...)...); err != nil {
+		if err := row.Scan(append([]any{&s.shard, &size, &s.items, &s.exact, &s.at}, s.asOf.Fields()...)...); err != nil {
 			return s, err
 		}
 		var ok bool

@@ -3,6 +3,8 @@ package eventlog
 import (
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/google/uuid"
 )
@@ -51,6 +53,53 @@ type Position struct {
 	ToTick   int64
 	ToNonce  uuid.UUID
 	Page     int64
+}
+
+// Whoever keeps a position in a table has eight columns for it, in this order:
+// system_identifier, timeline, timeline_id, tick, nonce, to_tick, to_nonce, page.
+
+// Fields are where a row with a position's columns is scanned to.
+func (p *Position) Fields() []any {
+	return []any{&p.System, &p.Timeline.Ordinal, &p.Timeline.ID, &p.Tick, &p.Nonce, &p.ToTick, &p.ToNonce, &p.Page}
+}
+
+// Values are what is stored in a position's columns.
+func (p Position) Values() []any {
+	return []any{p.System, p.Timeline.Ordinal, p.Timeline.ID, p.Tick, p.Nonce, p.ToTick, p.ToNonce, p.Page}
+}
+
+// MarshalText has the columns in their order, with slashes. Nonces are random, so
+// that the text names one point of one log, also after a failover that issued its
+// tick ids again.
+func (p Position) MarshalText() ([]byte, error) {
+	return fmt.Appendf(nil, "%d/%d/%s/%d/%s/%d/%s/%d", p.Values()...), nil
+}
+
+// UnmarshalText is the inverse of [Position.MarshalText].
+func (p *Position) UnmarshalText(text []byte) (err error) {
+	parts := strings.Split(string(text), "/")
+	var read Position
+	fields := read.Fields()
+	if len(parts) != len(fields) {
+		return fmt.Errorf("read position %q: want %d parts", text, len(fields))
+	}
+	for i, field := range fields {
+		switch field := field.(type) {
+		case *int64:
+			*field, err = strconv.ParseInt(parts[i], 10, 64)
+		case *int32:
+			var n int64
+			n, err = strconv.ParseInt(parts[i], 10, 32)
+			*field = int32(n)
+		case *uuid.UUID:
+			*field, err = uuid.Parse(parts[i])
+		}
+		if err != nil {
+			return fmt.Errorf("read position %q: %w", text, err)
+		}
+	}
+	*p = read
+	return nil
 }
 
 // InStep tells whether the position lies inside a step.

@@ -12,6 +12,7 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/lease"
+	"casq/internal/pause"
 	"casq/internal/portion"
 	"casq/internal/queries"
 
@@ -25,7 +26,7 @@ var cursorText string
 
 // cursorSQL has the statements of cursor.sql.
 var cursorSQL = queries.Parse[struct {
-	Begin, Row, End, Take, Check, Move, Beat, LastError, Fail, Reset, Lag string
+	Begin, Row, End, Take, Check, Move, Beat, LastError, Fail, Reset, Place, Lag string
 }]("cursor", cursorText)
 
 // A Consumer applies batches of events. Apply writes in tx and nowhere else:
@@ -170,15 +171,5 @@ func (c *Cursor) rest(ctx context.Context, err error) {
 	if err != nil && !errors.Is(err, ErrFenced) && !errors.Is(err, lease.ErrLost) {
 		least, most = c.cfg.Wait/2, c.cfg.Wait
 	}
-	pause(ctx, least+rand.N(max(most-least, 1)))
-}
-
-// pause returns after d or when ctx is done.
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
+	_ = pause.For(ctx, least+rand.N(max(most-least, 1)))
 }

@@ -1,7 +1,7 @@
 -- name: Begin
 -- The first start of a cursor. Of two at once one inserts, both go on with it.
-INSERT INTO casq.cursors (name, system_identifier, timeline, timeline_id, tick, nonce)
-VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO casq.cursors (name, system_identifier, timeline, timeline_id, tick, nonce, to_tick, to_nonce, page)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (name) DO NOTHING
 
 -- name: Row
@@ -32,23 +32,26 @@ WHERE name = $1 AND epoch = $3
 RETURNING epoch, system_identifier, timeline, timeline_id, tick, nonce, to_tick, to_nonce, page
 
 -- name: Check
--- The fence, looked at before the batch's work; Move is the fence itself.
+-- The fence, read before the batch's work, with the position ($2 to $9); Move is the
+-- fence itself.
 SELECT epoch,
-       timeline = $2 AND timeline_id = $3 AND tick = $4 AND nonce = $5
-       AND to_tick = $6 AND to_nonce = $7 AND page = $8
+       system_identifier = $2 AND timeline = $3 AND timeline_id = $4 AND tick = $5 AND nonce = $6
+       AND to_tick = $7 AND to_nonce = $8 AND page = $9
 FROM casq.cursors
 WHERE name = $1
 
 -- name: Move
--- The fence. The page is part of the position: else a batch whose commit
--- succeeded while its answer was lost would be applied twice.
+-- The fence: from one position ($4 to $11) to another ($12 to $19); $3 is the time of
+-- the batch's newest event. The page is part of the position: else a batch
+-- whose commit succeeded while its answer was lost would be applied twice.
 UPDATE casq.cursors
-SET timeline = $9, timeline_id = $10, tick = $11, nonce = $12, to_tick = $13, to_nonce = $14, page = $15,
+SET system_identifier = $12, timeline = $13, timeline_id = $14, tick = $15, nonce = $16,
+    to_tick = $17, to_nonce = $18, page = $19,
     beat = beat + 1, moved_at = clock_timestamp(), last_error = NULL,
-    caught_up_to = CASE WHEN $17::timestamptz IS NULL THEN caught_up_to ELSE least(clock_timestamp(), $17) END
+    caught_up_to = CASE WHEN $3::timestamptz IS NULL THEN caught_up_to ELSE least(clock_timestamp(), $3) END
 WHERE name = $1 AND epoch = $2
-  AND timeline = $3 AND timeline_id = $4 AND tick = $5 AND nonce = $6
-  AND to_tick = $7 AND to_nonce = $16 AND page = $8
+  AND system_identifier = $4 AND timeline = $5 AND timeline_id = $6 AND tick = $7 AND nonce = $8
+  AND to_tick = $9 AND to_nonce = $10 AND page = $11
 
 -- name: Beat
 -- The holder is alive, in the middle of a batch that takes long.
@@ -76,6 +79,12 @@ SET tick = excluded.tick, reason = excluded.reason, code = excluded.code,
 -- the active one's batches no longer commit.
 UPDATE casq.cursors SET epoch = epoch + 1, moved_at = clock_timestamp() WHERE name = $1
 RETURNING system_identifier, timeline, timeline_id, tick, nonce, to_tick, to_nonce, page
+
+-- name: Place
+-- Moves a cursor that Reset has locked to another position.
+UPDATE casq.cursors
+SET system_identifier = $2, timeline = $3, timeline_id = $4, tick = $5, nonce = $6, to_tick = $7, to_nonce = $8, page = $9
+WHERE name = $1
 
 -- name: Lag
 UPDATE casq.cursors

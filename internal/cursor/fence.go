@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"casq/eventlog"
 
@@ -45,8 +46,7 @@ func (e *FencedError) Unwrap() error { return e.Cause }
 func (h *holder) enter(ctx context.Context, tx pgx.Tx) error {
 	var batch pgx.Batch
 	batch.Queue(lockBatchSQL, h.cfg.Name)
-	p := &h.stored
-	batch.Queue(cursorSQL.Check, h.cfg.Name, p.Timeline.Ordinal, p.Timeline.ID, p.Tick, p.Nonce, p.ToTick, p.ToNonce, p.Page)
+	batch.Queue(cursorSQL.Check, append([]any{h.cfg.Name}, h.stored.Values()...)...)
 	results := tx.SendBatch(ctx, &batch)
 	defer results.Close()
 	if _, err := results.Exec(); err != nil {
@@ -66,14 +66,12 @@ func (h *holder) enter(ctx context.Context, tx pgx.Tx) error {
 // move is the fence: the position moves from where the batch began, under the
 // epoch in which it began, or nothing of the batch takes effect.
 func (h *holder) move(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) error {
-	p, to := &h.stored, &batch.Next
 	var newest any
 	if n := len(batch.Events); n > 0 {
 		newest = batch.Events[n-1].OccurredAt
 	}
-	moved, err := tx.Exec(ctx, cursorSQL.Move, h.cfg.Name, h.epoch,
-		p.Timeline.Ordinal, p.Timeline.ID, p.Tick, p.Nonce, p.ToTick, p.Page,
-		to.Timeline.Ordinal, to.Timeline.ID, to.Tick, to.Nonce, to.ToTick, to.ToNonce, to.Page, p.ToNonce, newest)
+	args := slices.Concat([]any{h.cfg.Name, h.epoch, newest}, h.stored.Values(), batch.Next.Values())
+	moved, err := tx.Exec(ctx, cursorSQL.Move, args...)
 	if err != nil {
 		return fmt.Errorf("move cursor: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/pause"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -15,8 +16,8 @@ import (
 
 // A Rewinder is a [Consumer] that can make good for what a log that was lost in
 // part, or pruned, does not tell. Rewound writes in tx, which also moves the
-// cursor to the place from which it goes on. A consumer that is none stops
-// instead.
+// cursor to the place from which it goes on. For any other consumer the cursor stops
+// there.
 type Rewinder interface {
 	Rewound(ctx context.Context, tx pgx.Tx, w eventlog.Rewind) error
 }
@@ -63,7 +64,7 @@ func (h *holder) beginOver(ctx context.Context, rewinder Rewinder) error {
 
 // begin stores the first position, unless another has done so.
 func begin(ctx context.Context, db execer, name string, at eventlog.Position) (inserted bool, err error) {
-	tag, err := db.Exec(ctx, cursorSQL.Begin, name, at.System, at.Timeline.Ordinal, at.Timeline.ID, at.Tick, at.Nonce)
+	tag, err := db.Exec(ctx, cursorSQL.Begin, append([]any{name}, at.Values()...)...)
 	if err != nil {
 		return false, fmt.Errorf("store the first position of cursor %s: %w", name, err)
 	}
@@ -87,7 +88,7 @@ func (h *holder) astray(ctx context.Context, cause error) error {
 	w, err := h.reader.Rewind(ctx, h.stored)
 	if errors.Is(err, eventlog.ErrLate) {
 		// Another host answered, which is late: it has lost nothing.
-		pause(ctx, h.cfg.Interval)
+		_ = pause.For(ctx, h.cfg.Interval)
 		return nil
 	}
 	if err != nil {
@@ -152,8 +153,7 @@ func reset(ctx context.Context, tx pgx.Tx, source eventlog.DB, name string) (eve
 		return eventlog.Rewind{}, fmt.Errorf("wait for the batch before: %w", err)
 	}
 	var p eventlog.Position
-	err := tx.QueryRow(ctx, cursorSQL.Reset, name).Scan(
-		&p.System, &p.Timeline.Ordinal, &p.Timeline.ID, &p.Tick, &p.Nonce, &p.ToTick, &p.ToNonce, &p.Page)
+	err := tx.QueryRow(ctx, cursorSQL.Reset, name).Scan(p.Fields()...)
 	if errors.Is(err, pgx.ErrNoRows) {
 		w, err := reader.StartOver(ctx, nil)
 		if err == nil {
@@ -168,12 +168,8 @@ func reset(ctx context.Context, tx pgx.Tx, source eventlog.DB, name string) (eve
 	if err != nil {
 		return w, err
 	}
-	to := w.To
-	_, err = tx.Exec(ctx, `UPDATE casq.cursors SET system_identifier = $2, timeline = $3, timeline_id = $4, tick = $5, nonce = $6,
-		to_tick = 0, to_nonce = $7, page = 0 WHERE name = $1`,
-		name, to.System, to.Timeline.Ordinal, to.Timeline.ID, to.Tick, to.Nonce, to.ToNonce)
-	if err != nil {
-		return w, fmt.Errorf("move to %s: %w", to, err)
+	if _, err = tx.Exec(ctx, cursorSQL.Place, append([]any{name}, w.To.Values()...)...); err != nil {
+		return w, fmt.Errorf("move to %s: %w", w.To, err)
 	}
 	return w, nil
 }

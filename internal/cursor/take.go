@@ -53,9 +53,7 @@ func (h *holder) take(ctx context.Context, epoch int64) (ok bool, err error) {
 	}
 	h.end(ctx, before)
 	h.cfg.Hook("take:ended")
-	p := &h.stored
-	err = h.conn.QueryRow(ctx, cursorSQL.Take, h.cfg.Name, h.leaser.ID(), before.epoch).Scan(&h.epoch,
-		&p.System, &p.Timeline.Ordinal, &p.Timeline.ID, &p.Tick, &p.Nonce, &p.ToTick, &p.ToNonce, &p.Page)
+	err = h.conn.QueryRow(ctx, cursorSQL.Take, h.cfg.Name, h.leaser.ID(), before.epoch).Scan(append([]any{&h.epoch}, h.stored.Fields()...)...)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil
 	}

@@ -25,9 +25,8 @@ type cursorRow struct {
 
 func (c *Cursor) readRow(ctx context.Context, db eventlog.DB) (cursorRow, error) {
 	var s cursorRow
-	p := &s.position
-	err := db.QueryRow(ctx, cursorSQL.Row, c.cfg.Name).Scan(&s.epoch, &s.beat, &s.holder, &s.pid, &s.started, &s.alive,
-		&p.System, &p.Timeline.Ordinal, &p.Timeline.ID, &p.Tick, &p.Nonce, &p.ToTick, &p.ToNonce, &p.Page)
+	err := db.QueryRow(ctx, cursorSQL.Row, c.cfg.Name).Scan(
+		append([]any{&s.epoch, &s.beat, &s.holder, &s.pid, &s.started, &s.alive}, s.position.Fields()...)...)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return s, fmt.Errorf("read cursor %s: %w", c.cfg.Name, err)
 	}

@@ -32,8 +32,7 @@ func (w *worker) retain(ctx context.Context) {
 // position is the one that home has stored; none (pgx.ErrNoRows) before the
 // cursor's first start.
 func (w *worker) position(ctx context.Context) (p eventlog.Position, err error) {
-	err = w.home.QueryRow(ctx, workerSQL.Position).Scan(
-		&p.System, &p.Timeline.Ordinal, &p.Timeline.ID, &p.Tick, &p.Nonce, &p.ToTick, &p.ToNonce, &p.Page)
+	err = w.home.QueryRow(ctx, workerSQL.Position).Scan(p.Fields()...)
 	if err != nil {
 		err = fmt.Errorf("read the stored position: %w", err)
 	}
