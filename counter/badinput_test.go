@@ -7,6 +7,8 @@ import (
 	"math/big"
 	"testing"
 	"time"
+
+	"casq/internal/pause"
 )
 
 // Sizes that are NULL, negative, or as large as there are, whose sums are larger
@@ -205,7 +207,7 @@ func TestUnfitRedis(t *testing.T) {
 				if time.Now().After(deadline) {
 					t.Fatalf("flushed %v, the table has %v", b.flushedValues(t), b.real(t))
 				}
-				pause(t.Context(), 50*time.Millisecond)
+				_ = pause.For(t.Context(), 50*time.Millisecond)
 			}
 		})
 	}

@@ -106,8 +106,8 @@ func (b *buffer) read(ctx context.Context, shard int, fields ...string) (s stamp
 	return l.stamps, l.pending, l.frozen, err
 }
 
-// readAll looks at each of the shards for the fields that it is given with, in
-// one round trip. The error says why some shards are missing.
+// readAll reads the given fields of each shard, in one round trip. The error says why
+// some shards are missing.
 func (b *buffer) readAll(ctx context.Context, fields map[int][]string) (found map[int]shardRead, err error) {
 	calls := make([]call, 0, len(fields))
 	for _, shard := range slices.Sorted(maps.Keys(fields)) {

@@ -75,8 +75,8 @@ type Counters struct {
 	cfg    Config
 	log    *slog.Logger
 	leaser *lease.Leaser
-	// finalizePatience, hostPatience, withoutRedis, swapBatch, flushesSideBySide and
-	// [time.Since], but for tests.
+	// Tests choose others than finalizePatience, hostPatience, withoutRedis, swapBatch,
+	// flushesSideBySide and [time.Since].
 	patience     time.Duration
 	hostPatience time.Duration
 	askAgain     time.Duration

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/pause"
 	"casq/internal/queries"
 
 	"github.com/google/uuid"
@@ -159,7 +160,7 @@ func (f *finalizing) swapAll(ctx context.Context, shards []int) error {
 		if !errors.Is(err, ErrNotReady) || time.Now().After(deadline) || ctx.Err() != nil {
 			return err
 		}
-		pause(ctx, f.cfg.Interval)
+		_ = pause.For(ctx, f.cfg.Interval)
 		if err := f.advance(ctx, shards...); err != nil {
 			return err
 		}

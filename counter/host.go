@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"casq/internal/database"
+	"casq/internal/pause"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -119,7 +120,7 @@ func (s *scan) anywhere(ctx context.Context) (err error) {
 func (s *scan) run(ctx context.Context, host *pgxpool.Pool) error {
 	var v *seen
 	err := s.whileItAnswers(ctx, host, func(ctx context.Context) (err error) {
-		for deadline := time.Now().Add(repeatPatience); ; pause(ctx, s.cfg.Interval) {
+		for deadline := time.Now().Add(repeatPatience); ; _ = pause.For(ctx, s.cfg.Interval) {
 			v, err = s.view(ctx, host)
 			soon := errors.Is(err, errLate) || errors.Is(err, errMoved)
 			if !soon || time.Now().After(deadline) || ctx.Err() != nil {
@@ -140,7 +141,7 @@ func (s *scan) whileItAnswers(ctx context.Context, host *pgxpool.Pool, f func(ct
 	ctx, cancel := context.WithCancelCause(ctx)
 	var group sync.WaitGroup
 	group.Go(func() {
-		for pause(ctx, s.hostPatience/2); ctx.Err() == nil; pause(ctx, s.hostPatience/2) {
+		for _ = pause.For(ctx, s.hostPatience/2); ctx.Err() == nil; _ = pause.For(ctx, s.hostPatience/2) {
 			if !s.answers(ctx, host) {
 				cancel(errHangs)
 			}

@@ -11,6 +11,7 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/database"
+	"casq/internal/pause"
 	"casq/internal/queries"
 
 	"github.com/jackc/pgx/v5"
@@ -89,7 +90,7 @@ func (c *Counters) prepare(ctx context.Context) error {
 			if time.Now().After(deadline) || ctx.Err() != nil {
 				return err
 			}
-			pause(ctx, c.cfg.Interval)
+			_ = pause.For(ctx, c.cfg.Interval)
 		}
 	}
 }

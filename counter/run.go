@@ -9,6 +9,7 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/lease"
+	"casq/internal/pause"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -26,7 +27,7 @@ func (c *Counters) Run(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			c.tell(ctx, err)
 		}
-		pause(ctx, idle/2+rand.N(idle/2))
+		_ = pause.For(ctx, idle/2+rand.N(idle/2))
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
@@ -110,7 +111,7 @@ func (c *Counters) follow(ctx context.Context, until <-chan struct{}, buffered b
 			c.log.WarnContext(ctx, "cannot compare counters with their tables", "err", err)
 		}
 		if !more {
-			pause(ctx, c.cfg.Interval)
+			_ = pause.For(ctx, c.cfg.Interval)
 		}
 	}
 	return nil
@@ -162,14 +163,4 @@ func (c *Counters) sample(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// pause returns after d or when ctx is done.
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
 }

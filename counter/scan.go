@@ -5,9 +5,10 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
+	"casq/internal/database"
+	"casq/internal/pause"
 	"casq/internal/queries"
 
 	"github.com/google/uuid"
@@ -125,7 +126,7 @@ func (c *Counters) startScan(ctx context.Context, id, job int64, process uuid.UU
 // summed up would be summed up again. One that was done and whose answer was lost
 // has ended the scan, and this run with it ([ErrSuperseded]).
 func (s *scan) end(ctx context.Context, v seen) error {
-	for deadline := time.Now().Add(repeatPatience); ; pause(ctx, s.cfg.Interval) {
+	for deadline := time.Now().Add(repeatPatience); ; _ = pause.For(ctx, s.cfg.Interval) {
 		err := s.endOnce(ctx, v)
 		if err == nil || errors.Is(err, ErrSuperseded) || time.Now().After(deadline) || ctx.Err() != nil {
 			return err
@@ -164,7 +165,7 @@ func (s *scan) giveUp(ctx context.Context, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	// What waits for its turn has not been tried.
-	_, err := s.cfg.Home.Exec(ctx, scanSQL.GiveUp, s.id, s.token, errors.Is(cause, ErrBusy), storable(cause.Error()))
+	_, err := s.cfg.Home.Exec(ctx, scanSQL.GiveUp, s.id, s.token, errors.Is(cause, ErrBusy), database.Text(cause.Error(), 0))
 	return err
 }
 
@@ -175,16 +176,11 @@ func (c *Counters) Fail(ctx context.Context, scan int64, cause error) error {
 		if err := lockRecount(ctx, tx, scan); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, scanSQL.Fail, scan, storable(cause.Error()))
+		_, err := tx.Exec(ctx, scanSQL.Fail, scan, database.Text(cause.Error(), 0))
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("fail scan %d: %w", scan, err)
 	}
 	return nil
-}
-
-// storable makes a message fit for Postgres, whose texts are UTF-8 without NUL.
-func storable(s string) string {
-	return strings.ReplaceAll(strings.ToValidUTF8(s, "?"), "\x00", "?")
 }

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"casq/internal/pause"
+
 	"github.com/redis/go-redis/v9"
 )
 
@@ -25,7 +27,7 @@ func (c *Counters) without(ctx context.Context, buf *buffer, n int) error {
 	answers := make(chan struct{})
 	var group sync.WaitGroup
 	group.Go(func() {
-		for pause(asking, c.askAgain); asking.Err() == nil; pause(asking, c.askAgain) {
+		for _ = pause.For(asking, c.askAgain); asking.Err() == nil; _ = pause.For(asking, c.askAgain) {
 			if c.answers(asking, buf, n) {
 				close(answers)
 				return

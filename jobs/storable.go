@@ -1,6 +1,6 @@
 package jobs
 
-import "strings"
+import "casq/internal/database"
 
 // storable is an error whose text Postgres can keep. River stores it as JSON,
 // and completes jobs in batches: one NUL, which git passes on from a remote that
@@ -18,7 +18,7 @@ func forRiver(err error) error {
 
 // Error implements error.
 func (s storable) Error() string {
-	return strings.ReplaceAll(strings.ToValidUTF8(s.error.Error(), "?"), "\x00", "?")
+	return database.Text(s.error.Error(), 0)
 }
 
 // Unwrap lets River find what it looks for.

@@ -27,6 +27,10 @@ type Result struct {
 	Partial bool
 }
 
+// mostReason is what the row keeps of an error, in bytes; the rest is in River's
+// own record.
+const mostReason = 4000
+
 // Publish ends the run with success: in one transaction the row is locked
 // under token and claim, publish is called (nil: there are no bytes), and the
 // result is written. publish makes one rename or ref update and nothing else;
@@ -48,13 +52,13 @@ func (r *Registry) Publish(c *Claim, result Result, publish func(context.Context
 // nobody will try again by himself. After an error the claim is given back,
 // too, unless the process is lost.
 func (r *Registry) Fail(c *Claim, cause error, retryAt *time.Time) (superseded bool, err error) {
-	return r.fail(&completion{claim: c, cause: clean(cause.Error()), retryAt: retryAt})
+	return r.fail(&completion{claim: c, cause: database.Text(cause.Error(), mostReason), retryAt: retryAt})
 }
 
 // Missing is [Registry.Fail] for a resource that the source does not have: the row
 // says since when.
 func (r *Registry) Missing(c *Claim, cause error, retryAt time.Time) (superseded bool, err error) {
-	text := clean("missing at the source: " + cause.Error())
+	text := database.Text("missing at the source: "+cause.Error(), mostReason)
 	return r.fail(&completion{claim: c, cause: text, retryAt: &retryAt, missing: true})
 }
 
@@ -156,7 +160,7 @@ func (r *Registry) completeAll(group []*completion) {
 // giveUp gives the claim of a run back whose end the database refuses for good:
 // nobody else would, for as long as this process lives. It returns the refusal.
 func (r *Registry) giveUp(s *completion, refusal error) error {
-	c, reason := s.claim, clean("the database refused the result: "+refusal.Error())
+	c, reason := s.claim, database.Text("the database refused the result: "+refusal.Error(), mostReason)
 	for try := 0; ; try++ {
 		ctx, cancel := context.WithTimeout(r.process.ctx, statementTimeout)
 		_, err := r.cfg.Pool.Exec(ctx, claimSQL.GiveUp, c.Kind, c.ResourceID, c.Version, c.ID, reason, s.retryAt)
@@ -227,16 +231,4 @@ func (r *Registry) verdicts(ctx context.Context, tx pgx.Tx, group []*completion)
 		return nil, fmt.Errorf("lock rows: %w", err)
 	}
 	return verdicts, nil
-}
-
-// clean makes a message storable: Postgres text has no NUL and is UTF-8.
-func clean(s string) string {
-	const limit = 4000 // bytes; the rest is in River's own record
-	valid := []byte{}
-	for _, r := range s {
-		if r != 0 && len(valid) < limit {
-			valid = append(valid, string(r)...)
-		}
-	}
-	return string(valid)
 }

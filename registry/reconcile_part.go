@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"casq/eventlog"
 	"casq/internal/database"
@@ -73,5 +72,5 @@ func explain(err error) string {
 	if refused, ok := errors.AsType[*pgconn.PgError](err); ok && refused.Hint != "" {
 		text += ". " + refused.Hint
 	}
-	return clean(strings.ToValidUTF8(text, "?"))
+	return database.Text(text, mostReason)
 }

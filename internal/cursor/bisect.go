@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	"casq/eventlog"
 	"casq/internal/database"
@@ -93,17 +92,18 @@ func savepoint(ctx context.Context, tx pgx.Tx, f func() error) error {
 // unable to store that as well, in its encoding: then what it cannot is escaped,
 // and the payload left out. The source has it.
 func (p *bisection) deadLetter(ctx context.Context, e eventlog.Event, reason error) error {
-	err := savepoint(ctx, p.tx, func() error { return p.insert(ctx, e, storable(reason.Error()), database.Code(reason)) })
+	why := database.Text(reason.Error(), mostReason)
+	err := savepoint(ctx, p.tx, func() error { return p.insert(ctx, e, why, database.Code(reason)) })
 	if isData(err) {
 		e.ResourceID, e.Payload = ascii(e.ResourceID), nil
 		if e.ScopeID != nil {
 			scope := ascii(*e.ScopeID)
 			e.ScopeID = &scope
 		}
-		err = p.insert(ctx, e, ascii(storable(reason.Error())), database.Code(reason))
+		err = p.insert(ctx, e, ascii(why), database.Code(reason))
 	}
 	if err != nil {
-		return fmt.Errorf("put event %d aside: %w", e.ID, err)
+		return fmt.Errorf("dead-letter event %d: %w", e.ID, err)
 	}
 	p.dead++
 	if p.dead <= mostWarnings {
@@ -122,16 +122,6 @@ func (p *bisection) insert(ctx context.Context, e eventlog.Event, reason, code s
 	_, err := p.tx.Exec(ctx, cursorSQL.Fail, p.cfg.Name, p.batch.Timeline.Ordinal, e.ID, p.batch.Tick, e.Kind, e.ResourceID,
 		e.ScopeID, e.Op, payload, e.OccurredAt, reason, code, p.retries.tries+1)
 	return err
-}
-
-// storable is a text that Postgres can keep: valid, without NUL, and not longer
-// than a reason may be.
-func storable(text string) string {
-	text = strings.ReplaceAll(strings.ToValidUTF8(text, "?"), "\x00", "?")
-	if len(text) > mostReason {
-		text = strings.ToValidUTF8(text[:mostReason], "")
-	}
-	return text
 }
 
 // ascii escapes what is not ASCII, as in Go's strings.

@@ -23,7 +23,7 @@
 //     holder goes back to the stored position, from which nothing was applied.
 //     Had they events, it goes back to the newest tick that is left of what it
 //     has read, and its consumer makes good for the rest in the same transaction
-//     ([Rewinder]; a consumer that is none stops).
+//     ([Rewinder]; for a consumer that cannot, the cursor stops).
 //  2. The position was pruned: likewise, at the newest tick.
 //  3. Home itself fails over and has lost positions, and epochs, which are
 //     issued again: a holder of before names a position that is not there, down

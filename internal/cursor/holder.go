@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"casq/eventlog"
 	"casq/internal/database"
 	"casq/internal/lease"
+	"casq/internal/pause"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -58,7 +58,7 @@ func (h *holder) follow(ctx context.Context) error {
 			return h.explain(outer, ctx, err)
 		}
 		if !more {
-			pause(ctx, h.cfg.Interval)
+			_ = pause.For(ctx, h.cfg.Interval)
 		}
 	}
 	return context.Cause(ctx)
@@ -110,7 +110,7 @@ func (h *holder) release(ctx context.Context, why error) {
 func (h *holder) say(ctx context.Context, why error) {
 	var text *string
 	if why != nil {
-		text = new(strings.ReplaceAll(strings.ToValidUTF8(database.Explain(why), "?"), "\x00", "?"))
+		text = new(database.Text(database.Explain(why), 0))
 	}
 	if _, err := h.cfg.Home.Exec(ctx, cursorSQL.LastError, h.cfg.Name, h.epoch, text); err != nil {
 		h.log.DebugContext(ctx, "cannot store the error", "err", err)

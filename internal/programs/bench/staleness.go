@@ -11,6 +11,7 @@ import (
 
 	"casq/counter"
 	"casq/eventlog"
+	"casq/internal/pause"
 	"casq/internal/testing/servers"
 	"casq/internal/worker"
 	"casq/jobs"
@@ -86,7 +87,7 @@ func (b *incrementBench) probe(ctx context.Context, redisURL string) (waits []fl
 			if err != nil && !errors.Is(err, counter.ErrNotStarted) {
 				return nil, err
 			}
-			if err := wait(ctx, time.Millisecond); err != nil {
+			if err := pause.For(ctx, time.Millisecond); err != nil {
 				return nil, err
 			}
 		}
@@ -169,13 +170,4 @@ func usedMemory(ctx context.Context, c *redis.Client) (bytes int64, err error) {
 		}
 	}
 	return 0, errors.New("redis does not say what it uses")
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }

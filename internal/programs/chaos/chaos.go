@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"casq/internal/pause"
+
 	"golang.org/x/sync/errgroup"
 )
 
@@ -136,12 +138,12 @@ func (c *chaos) injectAll(ctx context.Context) error {
 	began := time.Now()
 	group, ctx := errgroup.WithContext(ctx)
 	for _, p := range plan(c.cfg) {
-		if wait(ctx, p.at-time.Since(began)) != nil {
+		if pause.For(ctx, p.at-time.Since(began)) != nil {
 			break
 		}
 		group.Go(func() error { return c.inject(ctx, p) })
 	}
-	_ = wait(ctx, c.cfg.duration-time.Since(began)) // group knows why
+	_ = pause.For(ctx, c.cfg.duration-time.Since(began)) // group knows why
 	return group.Wait()
 }
 

@@ -101,15 +101,3 @@ func (c *chaos) inject(ctx context.Context, p planned) error {
 	c.injected.Add(1)
 	return nil
 }
-
-// wait returns after d, or when ctx is done.
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
-	}
-}

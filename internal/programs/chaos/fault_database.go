@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"casq/internal/pause"
 	"casq/internal/testing/servers"
 	"casq/registry"
 
@@ -45,7 +46,7 @@ func restart(ctx context.Context, server *servers.Postgres, down time.Duration) 
 	if err := server.StopImmediate(ctx); err != nil {
 		return err
 	}
-	if err := wait(ctx, down); err != nil {
+	if err := pause.For(ctx, down); err != nil {
 		return err
 	}
 	return server.Start(ctx)
@@ -89,7 +90,7 @@ func freeze(ctx context.Context, server frozen, d time.Duration) error {
 	if err := server.Freeze(); err != nil {
 		return err
 	}
-	err := wait(ctx, d)
+	err := pause.For(ctx, d)
 	return errors.Join(err, server.Thaw())
 }
 
@@ -161,7 +162,7 @@ func pauseReplay(r *rand.Rand, _ config) injection {
 			if err := c.site.standby.PauseReplay(ctx); err != nil {
 				return err
 			}
-			if err := wait(ctx, late); err != nil {
+			if err := pause.For(ctx, late); err != nil {
 				return err
 			}
 			return c.site.standby.ResumeReplay(ctx)

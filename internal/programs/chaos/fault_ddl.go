@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"casq/internal/database"
+	"casq/internal/pause"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -40,7 +41,7 @@ func alterTable(r *rand.Rand, _ config) injection {
 				if _, err := tx.Exec(ctx, change.do); err != nil {
 					return err
 				}
-				return wait(ctx, open)
+				return pause.For(ctx, open)
 			})
 			if err != nil && !mayRepeat(err) {
 				return err
@@ -49,7 +50,7 @@ func alterTable(r *rand.Rand, _ config) injection {
 				c.journal.say("       it did not come about: %v", err)
 				return nil
 			}
-			if err := wait(ctx, kept); err != nil {
+			if err := pause.For(ctx, kept); err != nil {
 				return err
 			}
 			return c.insist(ctx, change.undo)
@@ -64,7 +65,7 @@ func (c *chaos) insist(ctx context.Context, sql string) error {
 		if err == nil || !mayRepeat(err) {
 			return err
 		}
-		if err := wait(ctx, retryPause); err != nil {
+		if err := pause.For(ctx, retryPause); err != nil {
 			return err
 		}
 	}

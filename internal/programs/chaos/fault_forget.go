@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"casq/internal/pause"
 	"casq/internal/testing/servers"
 
 	"github.com/jackc/pgx/v5"
@@ -26,7 +27,7 @@ func failOverForgetting(r *rand.Rand, _ config) injection {
 			if err := c.cutOff(ctx); err != nil {
 				return err
 			}
-			if err := wait(ctx, behind); err != nil {
+			if err := pause.For(ctx, behind); err != nil {
 				return err
 			}
 			if err := c.awaitBeyond(ctx, c.site.standby); err != nil {
@@ -62,7 +63,7 @@ func (c *chaos) awaitBeyond(ctx context.Context, server *servers.Postgres) error
 			c.journal.say("       read beyond tick %d, which is lost: %s", shown, strings.Join(beyond, ", "))
 			return nil
 		}
-		if err := wait(ctx, retryPause); err != nil {
+		if err := pause.For(ctx, retryPause); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"time"
+
+	"casq/internal/pause"
 )
 
 // partition is one of artifacts.
@@ -36,7 +38,7 @@ func detachPartition(r *rand.Rand, _ config) injection {
 			if err := c.insist(ctx, "ALTER TABLE artifacts DETACH PARTITION "+p.name); err != nil {
 				return err
 			}
-			if err := wait(ctx, d); err != nil {
+			if err := pause.For(ctx, d); err != nil {
 				return err
 			}
 			if err := c.insist(ctx, fmt.Sprintf("ALTER TABLE artifacts ATTACH PARTITION %s FOR VALUES %s", p.name, p.bounds)); err != nil {

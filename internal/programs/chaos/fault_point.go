@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"casq/internal/pause"
 )
 
 // points are where a worker can be stopped: between two steps of which one has
@@ -104,7 +106,7 @@ func freezeAtPoint(r *rand.Rand, cfg config) injection {
 			}
 			err := p.obey(ctx, order(t.point, syscall.SIGSTOP), p.frozen)
 			if p.frozen() {
-				err = errors.Join(err, wait(ctx, frozen))
+				err = errors.Join(err, pause.For(ctx, frozen))
 				c.journal.say("       %s goes on", p.name)
 			}
 			p.signal(syscall.SIGCONT)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/pause"
 	"casq/internal/testing/servers"
 )
 
@@ -37,7 +38,7 @@ func failOverLosing(r *rand.Rand, _ config) injection {
 			if err := c.cutOff(ctx); err != nil {
 				return err
 			}
-			if err := wait(ctx, behind); err != nil {
+			if err := pause.For(ctx, behind); err != nil {
 				return err
 			}
 			if err := c.site.primary.Kill(); err != nil {
@@ -107,7 +108,7 @@ func (c *chaos) tick(ctx context.Context) error {
 		if err != nil && !lostConnection(err) {
 			return err
 		}
-		if err := wait(ctx, retryPause); err != nil {
+		if err := pause.For(ctx, retryPause); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"casq/internal/pause"
+
 	"github.com/redis/go-redis/v9"
 )
 
@@ -35,7 +37,7 @@ func restartRedis(r *rand.Rand, cfg config) injection {
 			if err := c.site.redis.Kill(); err != nil {
 				return err
 			}
-			if err := wait(ctx, down); err != nil {
+			if err := pause.For(ctx, down); err != nil {
 				return err
 			}
 			return c.site.redis.Start(ctx)

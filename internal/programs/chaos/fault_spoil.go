@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"casq/internal/pause"
 	"casq/jobs"
 	"casq/registry"
 )
@@ -132,7 +133,7 @@ func (c *chaos) spoil(ctx context.Context, how spoil, file string, at float64, o
 		if asked, err := c.verify(ctx, of); asked || err != nil {
 			return err
 		}
-		if err := wait(ctx, retryPause); err != nil {
+		if err := pause.For(ctx, retryPause); err != nil {
 			return err
 		}
 	}

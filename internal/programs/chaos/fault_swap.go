@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"casq/internal/pause"
 )
 
 // swap is what has a folder's name for a while.
@@ -70,7 +72,7 @@ func swapFolder(r *rand.Rand, folders []string, resource string, enter func(*cha
 			}
 			err := how.make(c, name, away)
 			if err == nil {
-				err = wait(ctx, d)
+				err = pause.For(ctx, d)
 			}
 			// What has the name goes elsewhere as a whole: somebody may be at work in it.
 			if gone := os.Rename(name, c.newName()); gone != nil && !absent(gone) {

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"syscall"
 	"time"
+
+	"casq/internal/pause"
 )
 
 const (
@@ -33,7 +35,7 @@ func killWorker(r *rand.Rand, _ config) injection {
 		run: func(ctx context.Context, c *chaos) error {
 			p := c.workers[name]
 			p.kill()
-			if err := wait(ctx, down); err != nil {
+			if err := pause.For(ctx, down); err != nil {
 				return err
 			}
 			return p.start()
@@ -51,7 +53,7 @@ func killFollowers(r *rand.Rand, _ config) injection {
 			for _, name := range names {
 				c.workers[name].kill()
 			}
-			if err := wait(ctx, down); err != nil {
+			if err := pause.For(ctx, down); err != nil {
 				return err
 			}
 			var errs []error
@@ -76,7 +78,7 @@ func freezeWorker(r *rand.Rand, cfg config) injection {
 				c.journal.say("       %s was not there to be frozen", name)
 				return nil
 			}
-			err := wait(ctx, frozen)
+			err := pause.For(ctx, frozen)
 			if !p.signal(syscall.SIGCONT) {
 				err = errors.Join(err, fmt.Errorf("thaw %s: it is gone", name))
 			}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/pause"
 )
 
 // state is what the second site has left to do, as far as it says so itself.
@@ -91,7 +92,7 @@ func (c *chaos) quiesce(ctx context.Context) ([]violation, error) {
 			text := fmt.Sprintf("not quiet %.0f s after the last fault: tick %d is needed; %s", time.Since(began).Seconds(), needed, s)
 			return []violation{{text: text}}, nil
 		}
-		if err := wait(ctx, pollEvery); err != nil {
+		if err := pause.For(ctx, pollEvery); err != nil {
 			return nil, err
 		}
 	}
@@ -109,7 +110,7 @@ func (c *chaos) needed(ctx context.Context) (needed int64, err error) {
 		if err != nil && !lostConnection(err) {
 			return 0, err
 		}
-		if err := wait(ctx, retryPause); err != nil {
+		if err := pause.For(ctx, retryPause); err != nil {
 			return 0, err
 		}
 	}

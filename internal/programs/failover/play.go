@@ -8,6 +8,7 @@ import (
 	"io"
 	"time"
 
+	"casq/internal/pause"
 	"casq/internal/testing/workers"
 
 	"golang.org/x/sync/errgroup"
@@ -74,7 +75,7 @@ func (f *failover) scenes(ctx context.Context) error {
 			if err := scene(ctx); err != nil {
 				return err
 			}
-			if err := pause(ctx, f.cfg.lease/20); err != nil { // of quiet work
+			if err := pause.For(ctx, f.cfg.lease/20); err != nil { // of quiet work
 				return err
 			}
 		}
@@ -112,16 +113,4 @@ func (f *failover) verdict(t workers.Tally) error {
 	}
 	fmt.Fprint(f.cfg.out, ".\nEach was applied exactly once.\n\nfailover: OK\n")
 	return nil
-}
-
-// pause returns after d, or an error when ctx is done.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
-	}
 }

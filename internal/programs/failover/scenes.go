@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"casq/internal/pause"
 	"casq/internal/testing/workers"
 )
 
@@ -61,7 +62,7 @@ func (f *failover) freezeHolder(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := pause(ctx, f.cfg.lease+f.cfg.lease/10-time.Since(began)); err != nil {
+	if err := pause.For(ctx, f.cfg.lease+f.cfg.lease/10-time.Since(began)); err != nil {
 		return err
 	}
 	thawed := time.Now()
