@@ -126,7 +126,7 @@ func (p *Process) every(ctx context.Context, interval time.Duration, what string
 	defer ticker.Stop()
 	for p.ctx.Err() == nil {
 		if err := round(ctx); err != nil && ctx.Err() == nil {
-			p.cfg.Logger.WarnContext(ctx, "round did not succeed, trying again", "component", "process", "round", what, "err", err)
+			p.cfg.Logger.WarnContext(ctx, "a round of the process failed, trying again", "component", "process", "round", what, "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -138,8 +138,8 @@ func (p *Process) every(ctx context.Context, interval time.Duration, what string
 }
 
 // Stop removes the process's row. Call it when all claims were given back;
-// those that were not are handed on by the others. Where the row is gone, as
-// somebody has deleted it, the others have nothing that leads them there.
+// those that were not are handed on by the others, which find them by this row. Where
+// somebody has deleted it, nobody finds them.
 func (p *Process) Stop(ctx context.Context) error {
 	p.cancel(context.Canceled)
 	tag, err := p.cfg.Pool.Exec(ctx, "UPDATE casq.processes SET dead_at = clock_timestamp() WHERE id = $1", p.id)

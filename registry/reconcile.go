@@ -101,7 +101,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 	defer ticker.Stop()
 	for ctx.Err() == nil {
 		if err := r.round(ctx); err != nil && ctx.Err() == nil {
-			r.log.WarnContext(ctx, "round did not succeed, trying again", "err", err)
+			r.log.WarnContext(ctx, "reconcile failed, trying again", "err", err)
 		}
 		select {
 		case <-ctx.Done():

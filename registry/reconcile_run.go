@@ -313,8 +313,8 @@ func (run *reconcileRun) fit(ctx context.Context, p *page) error {
 	return cursor.knows(p)
 }
 
-// passed waits until all that the page's tick shows was applied at home, so that
-// the log has brought by itself what it brings. It tells whether it had to wait.
+// passed waits until the cursor has applied all that the page's tick shows, so that
+// the comparison finds only what the log did not tell. It tells whether it had to wait.
 func (run *reconcileRun) passed(ctx context.Context, p *page) (waited bool, err error) {
 	deadline := time.NewTimer(run.cfg.Patience)
 	defer deadline.Stop()

@@ -88,8 +88,8 @@ func (p *Process) HandOn(ctx context.Context, token Token, job int64) error {
 	return p.sweepRows(ctx, []string{token.Kind}, []string{token.ResourceID}, []*int64{&job})
 }
 
-// resources returns the resources that jobs are for, in key order, each with its
-// newest job.
+// resources returns the resources of some jobs, in key order, each with its newest
+// job.
 func resources(tokens []Token, jobs []int64) (kinds, keys []string, newest []*int64) {
 	order := make([]int, len(tokens))
 	for i := range order {

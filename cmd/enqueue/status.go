@@ -120,7 +120,7 @@ type process struct {
 func statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show how far everything is",
+		Short: "Show the registry, the log, cursors, processes, reconciles and recounts",
 		Long: `Status shows how many resources are in which state, how far the log is and how far
 its cursors, and which processes are at work. When the log is another site's, set
 SOURCE_DATABASE_URL as for the worker.`,

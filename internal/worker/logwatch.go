@@ -21,7 +21,7 @@ const staleEvery = 2 * time.Second
 // process's own clock, since those of the source's hosts may be apart.
 func (w *worker) watchLog(ctx context.Context) {
 	watch := &logWatch{moved: time.Now()}
-	every(ctx, staleEvery, func() error {
+	every(ctx, staleEvery, "watch the log", func() error {
 		warning := watch.observe(w.newestTick(ctx))
 		if (warning != "") != watch.warned {
 			watch.warned = warning != ""

@@ -92,11 +92,13 @@ func (w *worker) session(ctx context.Context) error {
 	beating, stopBeating := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() { process.Run(beating) })
 	group.Go(func() { w.summarize(beating, &work.Stats) })
-	group.Go(func() { every(beating, 5*time.Second, func() error { return counters.Adopt(beating) }, w.log) })
+	group.Go(func() {
+		every(beating, 5*time.Second, "adopt recounts without a job", func() error { return counters.Adopt(beating) }, w.log)
+	})
 	keeper := &jobs.Keeper{
 		Queue: w.queue, Present: present, Process: process, Counters: counters, Logger: w.log, After: jobs.LostAfter,
 	}
-	group.Go(func() { every(beating, keeperEvery, func() error { return keeper.Round(beating) }, w.log) })
+	group.Go(func() { every(beating, keeperEvery, "keep jobs", func() error { return keeper.Round(beating) }, w.log) })
 	if w.cfg.copies() {
 		group.Go(func() { w.reconcile(ctx, process) })
 	}
@@ -189,7 +191,7 @@ func (w *worker) serve(ctx context.Context, client *river.Client[pgx.Tx], proces
 	defer cancel()
 	defer context.AfterFunc(process.Done(), cancel)()
 	queues := &queues{worker: w, river: client.Queues(), present: present, served: map[string]int{river.QueueDefault: defaultWorkers}}
-	every(ctx, time.Second, func() error { return queues.round(ctx) }, w.log)
+	every(ctx, time.Second, "serve the queues", func() error { return queues.round(ctx) }, w.log)
 	return nil
 }
 

@@ -176,14 +176,16 @@ func (w *worker) work(ctx context.Context) {
 	group.Go(func() { w.tick(ctx) })
 	group.Go(func() { w.retain(ctx) })
 	group.Go(func() { w.count(ctx) })
-	group.Go(func() { every(ctx, clockEvery, func() error { return w.queue.ReadClock(ctx) }, w.log) })
+	group.Go(func() {
+		every(ctx, clockEvery, "read the clock", func() error { return w.queue.ReadClock(ctx) }, w.log)
+	})
 	if w.cfg.copies() {
 		group.Go(func() { w.follow(ctx) })
 		group.Go(func() { w.watchLog(ctx) })
 		group.Go(func() { w.report(ctx) })
 		group.Go(func() { w.sync(ctx) })
 		group.Go(func() {
-			every(ctx, time.Second, func() error { return w.watchFolders(ctx) }, w.log)
+			every(ctx, time.Second, "watch the folders", func() error { return w.watchFolders(ctx) }, w.log)
 		})
 	}
 	group.Wait()
@@ -249,13 +251,13 @@ func (w *worker) follow(ctx context.Context) {
 	}
 }
 
-// every calls f now and then at each interval until ctx is done.
-func every(ctx context.Context, interval time.Duration, f func() error, log *slog.Logger) {
+// every calls f, which does what, now and then at each interval until ctx is done.
+func every(ctx context.Context, interval time.Duration, what string, f func() error, log *slog.Logger) {
 	timer := time.NewTicker(interval)
 	defer timer.Stop()
 	for {
 		if err := f(); err != nil && ctx.Err() == nil && !errors.Is(err, context.Canceled) {
-			log.WarnContext(ctx, "round did not succeed, trying again", "err", err)
+			log.WarnContext(ctx, "a round of the worker failed, trying again", "round", what, "err", err)
 		}
 		select {
 		case <-ctx.Done():
