@@ -78,7 +78,7 @@ func TestR17ResyncOfWhatIsSynced(t *testing.T) {
 		go func() { third <- s.resync(t) }() // waits for the row, which the job has locked
 		s.until(t, "the wait of the second wish", func() bool {
 			return lines(t, s.pool, `SELECT count(*)::text FROM pg_stat_activity
-				WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'UPDATE casq.registry%'`) == "1"
+				WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '-- casq: registry/resync.%'`) == "1"
 		})
 		renamed.release()
 		newest := <-third

@@ -22,7 +22,7 @@ func TestFaults(t *testing.T) {
 		"end of a session":   "pg_terminate_backend",
 		"epoch":              "SET epoch = epoch + 1",
 		"turn of a batch":    "casq.cursor.batch.",
-		"fence and position": "SET timeline = ",
+		"fence and position": "SET system_identifier = ",
 		"commit":             "commit\x00",
 		"beat":               "SET beat = beat + 1, beat_at",
 		"error":              "fail as told",
