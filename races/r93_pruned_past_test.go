@@ -56,7 +56,7 @@ func TestR93PrunedPast(t *testing.T) {
 		r.prune(t)
 		home, log := r.follow(t)
 		r.until(t, "it begins", func() bool {
-			return log.has("log was pruned before the first start, beginning at its newest tick, everything is looked at")
+			return log.has("log was pruned before the first start, beginning at its newest tick, everything is compared with the source")
 		})
 		r.wantStartedOver(t, home)
 	})

@@ -8,11 +8,11 @@ import (
 	"casq/internal/lease"
 )
 
-// attend looks after the holder from the background: it ends ctx when the lease
+// attend watches the holder from the background: it ends ctx when the lease
 // is another's, and shows a sign of life while one step takes long. Steps are
 // counted when they begin and when they end, so that an odd number which has
 // not changed is a step that lasts. A holder that has nothing to do writes
-// nothing, and nobody expects it to: see [Cursor.watch].
+// nothing, and no process expects it to: see [Cursor.watch].
 //
 // The beat is written on another connection than the batch; cursorSQL.Beat changes no
 // key and meets the batch's own change of the row only for a moment.
@@ -40,8 +40,8 @@ func (h *holder) attend(ctx context.Context, cancel context.CancelCauseFunc) {
 	}
 }
 
-// beat returns an error when the epoch is over. That home does not answer is
-// none: it does not answer others either, or the batch finds out.
+// beat returns an error when the epoch is over. It is no error that home does not
+// answer: it does not answer others either, or the batch meets the same.
 func (h *holder) beat(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, h.cfg.Lease/3)
 	defer cancel()

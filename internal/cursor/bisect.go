@@ -62,7 +62,7 @@ func (p *bisection) apply(ctx context.Context, events []eventlog.Event) error {
 	return p.apply(ctx, events[half:])
 }
 
-// try applies events in a savepoint. When they are refused, none has had an
+// try applies events in a savepoint. When they are refused, no event has had an
 // effect.
 func (p *bisection) try(ctx context.Context, events []eventlog.Event) error {
 	part := p.batch

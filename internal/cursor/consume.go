@@ -22,7 +22,7 @@ type retryState struct {
 	tries int               // of these, how many ended with an error of its data
 }
 
-// consume gives a batch's events to the consumer, in the batch's transaction
+// consume hands a batch's events to the consumer, in the batch's transaction
 // and after its fence. An error rolls back the batch, its position included.
 //
 // A batch whose data the consumer has refused for Config.Tries times is applied

@@ -52,10 +52,10 @@ type Config struct {
 	// PageBytes is within how many bytes the events of a batch begin; defaults to
 	// [eventlog.DefaultPageBytes]. Both are less while batches time out.
 	PageBytes int64
-	Interval  time.Duration // between two looks for a new tick; defaults to 50 ms
+	Interval  time.Duration // between two polls for a new tick; defaults to 50 ms
 	// Wait is the longest pause between two tries to become the active
-	// cursor; each is a random part of it. Who was denied waits 0.8 s at
-	// most, who has failed at least half of Wait. Defaults to 2 s.
+	// cursor; each is a random part of it. A cursor that was denied waits 0.8 s
+	// at most, one that has failed at least half of Wait. Defaults to 2 s.
 	Wait time.Duration
 	// MoveEvery is how often a position without events of its own is stored.
 	// Defaults to 5 minutes.
@@ -87,8 +87,8 @@ type Cursor struct {
 	portion *portion.Portion // of the log that a batch has
 }
 
-// The pauses of a cursor that was denied. Who gives the lease back has another
-// one active within a second, with time left for taking over.
+// The pauses of a cursor that was denied. When a lease is released another cursor is
+// active within a second, with time left for taking over.
 const (
 	leastWait  = 100 * time.Millisecond
 	deniedWait = 800 * time.Millisecond
@@ -163,7 +163,7 @@ func (c *Cursor) turn(ctx context.Context, waiting time.Time) (held bool, err er
 	return true, err
 }
 
-// rest pauses: briefly when another is active, which may give the lease back
+// rest pauses: briefly when another is active, which may release the lease
 // any time; longer after an error of one's own, so that others who might do
 // better come first.
 func (c *Cursor) rest(ctx context.Context, err error) {

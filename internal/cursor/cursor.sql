@@ -5,8 +5,8 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (name) DO NOTHING
 
 -- name: Row
--- What is to be seen of a cursor's holder. A session of another role hides its
--- start: it is taken for the holder's, that is, alive.
+-- What a cursor's row and the sessions show of its holder. A session of another role
+-- hides its start: it is taken for the holder's, that is, alive.
 SELECT c.epoch, c.beat, coalesce(c.holder, ''), c.backend_pid, c.backend_start,
        c.backend_pid IS NOT NULL AND EXISTS (
            SELECT FROM pg_stat_get_activity(c.backend_pid) AS session
@@ -22,8 +22,8 @@ FROM pg_stat_get_activity($1::integer) AS session
 WHERE session.backend_start = $2::timestamptz AND session.pid <> pg_backend_pid()
 
 -- name: Take
--- A new epoch: batches of earlier holders no longer commit. Of several that
--- have seen the same holder one gets it. It does not know yet how old the log is.
+-- A new epoch: batches of earlier holders no longer commit. Of several processes that
+-- have seen the same holder one gets the cursor. It does not know yet how old the log is.
 UPDATE casq.cursors
 SET epoch = epoch + 1, beat = beat + 1, holder = $2, backend_pid = pg_backend_pid(),
     backend_start = (SELECT backend_start FROM pg_stat_get_activity(pg_backend_pid())),
@@ -65,8 +65,8 @@ SET last_error = $3
 WHERE name = $1 AND epoch = $2
 
 -- name: Fail
--- Puts an event aside. There may be a row of it: a cursor that starts over, or
--- goes back, reads events again. Then it has failed again, and is open again.
+-- Dead-letters an event. It may have a row: a cursor that starts over, or goes back,
+-- reads events again. Then it has failed again, and is open again.
 INSERT INTO casq.event_failures AS f (cursor, timeline, event_id, tick, kind, resource_id, scope_id, op, payload,
                                       occurred_at, reason, code, tries)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::text::jsonb, $10, $11, $12, $13)

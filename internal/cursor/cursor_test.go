@@ -15,18 +15,18 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// recorder is a source that counts looks.
+// recorder is a source that counts polls.
 type recorder struct {
 	eventlog.DB
-	looks atomic.Int64
+	polls atomic.Int64
 }
 
 func (r *recorder) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
-	r.looks.Add(1)
+	r.polls.Add(1)
 	return r.DB.QueryRow(ctx, sql, args...)
 }
 
-// untilRead waits until two looks were begun: the second began after the
+// untilRead waits until two polls were begun: the second began after the
 // call, and the first is over.
 func (r *recorder) untilRead(t *testing.T) {
 	t.Helper()
@@ -34,11 +34,11 @@ func (r *recorder) untilRead(t *testing.T) {
 	defer deadline.Stop()
 	poll := time.NewTicker(time.Millisecond)
 	defer poll.Stop()
-	for from := r.looks.Load(); r.looks.Load() < from+3; {
+	for from := r.polls.Load(); r.polls.Load() < from+3; {
 		select {
 		case <-poll.C:
 		case <-deadline.C:
-			t.Fatal("the cursor does not look")
+			t.Fatal("the cursor does not poll")
 		}
 	}
 }

@@ -48,7 +48,7 @@
 // The number of tries is kept in memory. After a restart or a takeover it begins
 // again, so that each process tries a batch at most that often. A consumer must
 // not take its own writes for committed until its next batch: a part of one may
-// be undone, and the whole may be.
+// be undone, and so may all of it.
 //
 // # Idle
 //

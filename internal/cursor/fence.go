@@ -40,7 +40,7 @@ func (e *FencedError) Is(target error) bool { return target == ErrFenced }
 func (e *FencedError) Unwrap() error { return e.Cause }
 
 // enter begins a batch. Batches of one cursor take turns, so that what an old
-// holder has done is rolled back or committed before the next batch looks; its
+// holder has done is rolled back or committed before the next batch reads the fence; its
 // session ends with its idle time-out at the latest. The row itself is locked
 // only at the end, so that beats and takeovers do not wait for a batch.
 func (h *holder) enter(ctx context.Context, tx pgx.Tx) error {

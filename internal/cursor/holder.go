@@ -65,7 +65,7 @@ func (h *holder) follow(ctx context.Context) error {
 }
 
 // explain tells a holder that was replaced from one that met an error: the one
-// that replaces it has ended its session, which looks like any other end. inner
+// that replaces it has ended its session, which nothing tells from any other end. inner
 // is done when the background has ended the step.
 func (h *holder) explain(outer, inner context.Context, err error) error {
 	if errors.Is(err, ErrFenced) || stops(err) {
@@ -86,7 +86,7 @@ func (h *holder) explain(outer, inner context.Context, err error) error {
 	return err
 }
 
-// release ends the session, whatever state it is in, and gives the lease back.
+// release ends the session, whatever state it is in, and releases the lease.
 // The session first: nothing of this holder is then left for the next one to
 // wait for. ctx may be done.
 func (h *holder) release(ctx context.Context, why error) {
@@ -102,7 +102,7 @@ func (h *holder) release(ctx context.Context, why error) {
 		h.say(ctx, why)
 	}
 	if err := h.lease.Release(context.WithoutCancel(ctx)); err != nil {
-		h.leaseLog.WarnContext(ctx, "cannot give the lease back, it stands until it expires", "err", err)
+		h.leaseLog.WarnContext(ctx, "cannot release the lease, it stands until it expires", "err", err)
 	}
 }
 
@@ -137,7 +137,7 @@ func (h *holder) step(ctx context.Context) (more bool, err error) {
 		h.read = h.stored
 		return true, nil
 	case errors.Is(err, eventlog.ErrLost), errors.Is(err, eventlog.ErrPruned):
-		return true, h.astray(ctx, err)
+		return true, h.diverged(ctx, err)
 	case err != nil:
 		return false, err
 	}
@@ -191,8 +191,8 @@ func (h *holder) alive(ctx context.Context) error {
 	return h.tellLag(ctx, h.seenAt)
 }
 
-// apply is one transaction: a look at the fence, so that a holder that was
-// replaced does no work, the effects, and the fence itself with the new
+// apply is one transaction: the fence is read, so that a holder that was
+// replaced does no work; then come the effects, and the fence itself with the new
 // position. If it dies before the commit, nothing happened; if the answer of
 // the commit is lost, the position tells.
 func (h *holder) apply(ctx context.Context, batch eventlog.Batch) (err error) {

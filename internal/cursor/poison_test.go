@@ -123,7 +123,7 @@ func TestNothingIsDeadLetteredForTheSystem(t *testing.T) {
 	}
 }
 
-// Two events that are refused together and not alone: none is lost.
+// Two events that are refused together and not alone: no event is lost.
 func TestEventsThatFailOnlyTogether(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

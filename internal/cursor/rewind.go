@@ -57,7 +57,7 @@ func (h *holder) beginOver(ctx context.Context, rewinder Rewinder) error {
 		return fmt.Errorf("begin at %s: %w", w.To, err)
 	}
 	if inserted {
-		h.log.WarnContext(ctx, "log was pruned before the first start, beginning at its newest tick, everything is looked at", "tick", w.To.Tick)
+		h.log.WarnContext(ctx, "log was pruned before the first start, beginning at its newest tick, everything is compared with the source", "tick", w.To.Tick)
 	}
 	return nil
 }
@@ -71,7 +71,7 @@ func begin(ctx context.Context, db execer, name string, at eventlog.Position) (i
 	return tag.RowsAffected() == 1, nil
 }
 
-// astray is called outside of any transaction when the log does not continue
+// diverged is called outside of any transaction when the log does not continue
 // where the stored position is: cause is [eventlog.ErrLost] or
 // [eventlog.ErrPruned]. It returns nil when the holder has a position from
 // which it goes on, in h.stored and h.read, and else the error with which the
@@ -80,7 +80,7 @@ func begin(ctx context.Context, db execer, name string, at eventlog.Position) (i
 // The position is moved like that of a batch, under the fence and in one
 // transaction with what the consumer writes: if the process dies before the
 // commit, the next one finds the same; after it, nothing is left to be done.
-func (h *holder) astray(ctx context.Context, cause error) error {
+func (h *holder) diverged(ctx context.Context, cause error) error {
 	rewinder, can := h.cfg.Consumer.(Rewinder)
 	if !can {
 		return cause

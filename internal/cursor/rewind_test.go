@@ -239,7 +239,7 @@ func TestEpochsThatAreIssuedAgain(t *testing.T) {
 	if err := before.apply(t.Context(), batch); !errors.Is(err, ErrFenced) {
 		t.Errorf("a lost position was moved: %v", err)
 	}
-	if err := before.astray(t.Context(), eventlog.ErrLost); !errors.Is(err, ErrFenced) {
+	if err := before.diverged(t.Context(), eventlog.ErrLost); !errors.Is(err, ErrFenced) {
 		t.Errorf("went back from a lost position: %v", err)
 	}
 	// Two of one epoch and one position.

@@ -16,8 +16,8 @@ import (
 const anyEpoch = -1
 
 // hold takes over, on a connection of its own. It returns nil when another was
-// faster, which has raised the epoch. On nil or an error the lease is given
-// back.
+// faster, which has raised the epoch. On nil or an error the lease is
+// released.
 func (c *Cursor) hold(ctx context.Context, held *lease.Lease, epoch int64) (*holder, error) {
 	h := &holder{Cursor: c, lease: held, since: time.Now(), movedAt: time.Now(), seenAt: time.Now()}
 	conn, err := c.cfg.Home.Acquire(ctx)

@@ -66,22 +66,22 @@ func (c *Cursor) pending(ctx context.Context, p eventlog.Position) bool {
 }
 
 // watcher measures how long a holder stands still, by this process's monotonic
-// clock alone. Two looks that lie more than gap apart prove nothing about the
+// clock alone. Two polls that lie more than gap apart prove nothing about the
 // time between: the database may have been away, for the holder as for us, and
-// so it has its whole time again. Neither does a time with nothing to apply.
+// so it has its full time again. Neither does a time with nothing to apply.
 type watcher struct {
 	lease, gap time.Duration
 
 	epoch, beat int64
 	pending     bool
 	since       time.Time // from when on it stands still
-	last        time.Time // end of the last look
+	last        time.Time // end of the last poll
 }
 
-// observe takes a look that began and ended then, and returns the time that the
+// observe takes a poll that began and ended then, and returns the time that the
 // holder has left.
 func (w *watcher) observe(began, ended time.Time, s cursorRow, pending bool) time.Duration {
-	// What is pending now, and was not, came after the look before.
+	// What is pending now, and was not, came after the poll before.
 	fresh := s.epoch != w.epoch || s.beat != w.beat || ended.Sub(w.last) > w.gap || !pending || !w.pending
 	if fresh {
 		w.since = ended
@@ -117,7 +117,7 @@ func (c *Cursor) obtain(ctx context.Context) (*holder, error) {
 		c.denials.Tell(ctx, c.denied, denied.Holder, denied.ExpiresIn)
 		return nil, nil
 	case !errors.Is(err, lease.ErrNoRedis):
-		c.denied.DebugContext(ctx, "redis does not answer, looking at the holder's row", "err", err)
+		c.denied.DebugContext(ctx, "redis does not answer, reading the holder's row", "err", err)
 	}
 	epoch, ok, err := c.watch(ctx)
 	if err != nil || !ok {

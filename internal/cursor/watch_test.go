@@ -8,12 +8,12 @@ import (
 	"casq/eventlog"
 )
 
-// The watcher's rules, one by one. Each look takes no time; the lease is 30 s,
+// The watcher's rules, one by one. Each poll takes no time; the lease is 30 s,
 // and more than 15 s between two readings are an outage.
 func TestWatcher(t *testing.T) {
 	t.Parallel()
 	type reading struct {
-		after       int // seconds since the look before
+		after       int // seconds since the poll before
 		epoch, beat int64
 		pending     bool
 		remaining   int // seconds
@@ -34,16 +34,16 @@ func TestWatcher(t *testing.T) {
 				now = now.Add(time.Duration(l.after) * time.Second)
 				got := w.observe(now, now, cursorRow{epoch: l.epoch, beat: l.beat}, l.pending)
 				if got != time.Duration(l.remaining)*time.Second {
-					t.Errorf("look %d leaves %s, want %d s", i, got, l.remaining)
+					t.Errorf("poll %d leaves %s, want %d s", i, got, l.remaining)
 				}
 			}
 		})
 	}
 }
 
-// A look counts from its end when it starts the time, and from its beginning
+// A poll counts from its end when it starts the time, and from its beginning
 // when it tells how much is over: the longer it takes, the more the holder has.
-func TestLookThatTakesLong(t *testing.T) {
+func TestPollThatTakesLong(t *testing.T) {
 	t.Parallel()
 	w := watcher{lease: 30 * time.Second, gap: 15 * time.Second}
 	now := time.Now()

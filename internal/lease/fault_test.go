@@ -10,7 +10,7 @@ import (
 )
 
 // Each step is lost on its way to Redis, or done with its answer lost. In no case
-// do two believe that they have the lease, and in none is it lost for good.
+// do two believe that they have the lease, and in no case is it lost for good.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -8,7 +8,7 @@ import (
 )
 
 // mostRetry is between two attempts while Redis does not answer. When it is
-// back and empty, whoever asks first has the lease; let it be the holder, often.
+// back and empty, the process that asks first has the lease: the holder, if it asks often.
 const mostRetry = 500 * time.Millisecond
 
 // Lease is held, and renewed in the background at a third of its time. A nil
@@ -51,7 +51,7 @@ func (l *Lease) Lost() <-chan struct{} {
 	return l.lost
 }
 
-// Release gives the lease back at once. It waits for an attempt that is under
+// Release ends the lease at once. It waits for an attempt that is under
 // way, which could otherwise take the lease again, for nobody. When the error
 // is not nil the lease may stand until it expires; a lease that is another's by
 // now is no error.
@@ -103,7 +103,7 @@ func (l *Lease) renew(ctx context.Context) {
 }
 
 // until is when to renew: after so long from the last answer's attempt. It is
-// now when there was none.
+// now when there was no answer.
 func (l *Lease) until(after time.Duration) time.Duration {
 	if l.expires.IsZero() {
 		return 0

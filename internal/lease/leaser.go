@@ -21,18 +21,18 @@ const DefaultTTL = 30 * time.Second
 const mostTimeout = 2 * time.Second
 
 var (
-	// ErrHeld says that another has the lease; the error is a [*HeldError].
-	ErrHeld = errors.New("lease is held by another")
+	// ErrHeld says that another process has the lease; the error is a [*HeldError].
+	ErrHeld = errors.New("lease is held by another process")
 
 	// ErrLost says that the lease is not one's own any more.
 	ErrLost = errors.New("lease is lost")
 
-	// ErrUnknown says that Redis did not say who has the lease, or said it too
+	// ErrUnknown says that Redis did not say which process has the lease, or said it too
 	// late: it may have been taken, and is not to be relied on.
-	ErrUnknown = errors.New("redis does not tell who has the lease")
+	ErrUnknown = errors.New("redis does not tell which process has the lease")
 
 	// ErrNoRedis is [ErrUnknown] where no Redis is configured.
-	ErrNoRedis = fmt.Errorf("%w: none is configured", ErrUnknown)
+	ErrNoRedis = fmt.Errorf("%w: no redis is configured", ErrUnknown)
 )
 
 // HeldError is [ErrHeld] with what a denied process may want to know.
@@ -58,7 +58,7 @@ type Config struct {
 }
 
 // Leaser obtains leases, in the name of an id of its own. It obtains each name
-// for one holder at a time: what it asks for again it is given again.
+// for one holder at a time: what it asks for again it gets again.
 type Leaser struct {
 	client  redis.UniversalClient
 	ttl     time.Duration
@@ -72,7 +72,7 @@ func New(cfg Config) *Leaser {
 	return &Leaser{client: cfg.Client, ttl: ttl, timeout: min(ttl/3, mostTimeout), id: newID()}
 }
 
-// newID is a name that tells an operator where to look, and that no other has:
+// newID is a name that tells an operator which process it is, and that no other has:
 // a pid alone is used again, by another container at the same time.
 func newID() string {
 	host, err := os.Hostname()
@@ -111,7 +111,7 @@ func (l *Leaser) Obtain(ctx context.Context, name string, logger *slog.Logger) (
 	return l.keep(name, expires, logger), nil
 }
 
-// Assume is for who has found out otherwise that nobody else is at it, while
+// Assume is for a caller that knows otherwise that no other process has it, while
 // Redis did not tell. The lease is tried for in the background, and lost when
 // it turns out to be another's. It returns nil where no Redis is configured.
 func (l *Leaser) Assume(name string, logger *slog.Logger) *Lease {

@@ -51,8 +51,8 @@ func (l *Leaser) take(ctx context.Context, name string) (free bool, err error) {
 	}
 }
 
-// release runs the script that gives the lease back. It is [ErrLost] when there
-// was nothing to give back.
+// release runs the script that deletes the lease. It is [ErrLost] when it was not
+// this leaser's any more.
 func (l *Leaser) release(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()

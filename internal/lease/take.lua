@@ -1,12 +1,12 @@
--- Takes a lease that nobody has, extends one's own, or tells whose it is.
+-- Takes a lease that no process has, extends the caller's, or names the holder.
 --
 -- KEYS[1]  the lease
--- ARGV[1]  id of who asks
+-- ARGV[1]  id of the caller
 -- ARGV[2]  length of the lease in ms
 --
 -- Returns
---   {1, id, length}         nobody had it; it is the asker's now
---   {2, id, length}         it was the asker's, and is extended
+--   {1, id, length}         it was free; it is the caller's now
+--   {2, id, length}         it was the caller's, and is extended
 --   {0, holder, remaining}  it is another's, for so many ms
 --
 -- One script, because between two commands the lease may end. PTTL, because TTL
@@ -18,7 +18,7 @@ if not holder or holder == ARGV[1] then
 end
 local remaining = redis.call('PTTL', KEYS[1])
 if remaining == -1 then
-  -- No script writes a key that never ends; somebody else did (PERSIST).
+  -- No script of ours writes a key that never ends: an operator did (PERSIST).
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
   remaining = tonumber(ARGV[2])
 end

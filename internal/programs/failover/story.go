@@ -87,7 +87,7 @@ func (s *story) words(e workers.Entry) string {
 		return fmt.Sprintf("is done with it, after %s events in %s", s.value(e, "events"), s.value(e, "held"))
 	case "lease lost, another process may take over":
 		if _, known := e.Attrs["taken_by"]; known {
-			return fmt.Sprintf("has lost the lease: %s has it", s.value(e, "taken_by"))
+			return fmt.Sprintf("has lost the lease: %s holds it", s.value(e, "taken_by"))
 		}
 		return "may have lost the lease: Redis does not answer"
 	case "fenced, batch rolled back":
