@@ -3,7 +3,7 @@
 -- KEYS: 1 pending, 2 frozen.
 -- ARGV: 1 the stamp that the batch begins at, 2 the one that it ends at, then
 --       pairs of a field and a number to add.
--- Returns 1: added. 0: the shard is not at that stamp, or is not whole; nothing
+-- Returns 1: added. 0: the shard is not at that stamp, or is not intact; nothing
 -- was changed.
 local is = redis.call('HMGET', KEYS[1], '@base', '@head')
 local frozen = redis.call('HGET', KEYS[2], '@head')

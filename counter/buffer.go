@@ -32,8 +32,8 @@ var (
 	readScript   = redis.NewScript(readLua)
 )
 
-// errNotWhole says that keys of a shard are missing, or do not belong together.
-var errNotWhole = errors.New("the shard in redis is not whole")
+// errNotIntact says that keys of a shard are missing, or do not belong together.
+var errNotIntact = errors.New("the shard in redis is not intact")
 
 // buffer is what Redis has of the counters: per shard, the deltas of the events
 // between two stamps. frozen begins at the stamp that Postgres has, or ends
@@ -81,7 +81,7 @@ type stamps struct {
 	frozenBase, frozenHead stamp
 }
 
-// fits tells whether the shard is whole, and continues what Postgres has.
+// fits tells whether the shard is intact, and continues what Postgres has.
 func (s stamps) fits(flushed stamp) bool {
 	return s.base != "" && s.head != "" && s.frozenHead == s.base && s.frozenBase != "" &&
 		(s.frozenBase == flushed || s.frozenHead == flushed)
@@ -90,13 +90,13 @@ func (s stamps) fits(flushed stamp) bool {
 // idle tells that there is nothing to flush.
 func (s stamps) idle() bool { return s.base == s.head && s.frozenBase == s.frozenHead }
 
-// looked is what a shard in Redis has of some fields.
+// shardRead is what a shard in Redis has of some fields.
 type shardRead struct {
 	stamps
 	pending, frozen []int64
 }
 
-// look reads the stamps of a shard and what it has of a counter.
+// read returns the stamps of a shard and what it has of some fields.
 func (b *buffer) read(ctx context.Context, shard int, fields ...string) (s stamps, pending, frozen []int64, err error) {
 	reply, err := run(ctx, b.redis, readScript, b.keys(shard), anys(fields)...)
 	if err != nil {
@@ -130,8 +130,9 @@ func (b *buffer) readAll(ctx context.Context, fields map[int][]string) (found ma
 	return found, err
 }
 
-// looks reads the stamps of several shards. The error says why some are missing.
-func (b *buffer) looks(ctx context.Context, shards []int) (map[int]stamps, error) {
+// readStamps returns the stamps of several shards. The error says why some are
+// missing.
+func (b *buffer) readStamps(ctx context.Context, shards []int) (map[int]stamps, error) {
 	fields := make(map[int][]string, len(shards))
 	for _, shard := range shards {
 		fields[shard] = nil
@@ -155,7 +156,7 @@ func anys(list []string) []any {
 func parseShard(shard int, reply any) (l shardRead, err error) {
 	lists, ok := reply.([]any)
 	if !ok || len(lists) != 2 {
-		return l, fmt.Errorf("look at shard %d: unexpected reply %v", shard, reply)
+		return l, fmt.Errorf("read shard %d: unexpected reply %v", shard, reply)
 	}
 	var firstErr, secondErr error
 	l.base, l.head, l.pending, firstErr = readList(lists[0])
@@ -183,8 +184,8 @@ func readList(reply any) (base, head stamp, values []int64, err error) {
 
 // apply adds the deltas of a batch to each of the shards that stand at from, in
 // one round trip, and returns the shards that do not. An error leaves it open
-// which were changed: look at them again. go-redis may have sent a batch twice,
-// too: then it did not stand there any more.
+// which were changed: read them again. go-redis may have sent a batch twice,
+// too: then the shard did not stand there any more.
 func (b *buffer) apply(ctx context.Context, shards []int, from, to stamp, deltas map[int]sums) (elsewhere []int, err error) {
 	calls := make([]call, len(shards))
 	for i, shard := range shards {
@@ -233,7 +234,7 @@ func (b *buffer) freeze(ctx context.Context, shard int) (f frozenPart, err error
 	}
 	both, ok := reply.([]any)
 	if !ok || len(both) != 2 {
-		return f, fmt.Errorf("freeze shard %d: %w", shard, errNotWhole)
+		return f, fmt.Errorf("freeze shard %d: %w", shard, errNotIntact)
 	}
 	f.left = both[0] == int64(1)
 	list, _ := both[1].([]any)
@@ -284,7 +285,7 @@ func (b *buffer) drop(ctx context.Context, shard int, f frozenPart) error {
 }
 
 // reset empties a shard whose stamps were found to be unfit, unless they are
-// others by now. Give it what Postgres had after they were read: then nothing
+// others by now. flushed is what Postgres had after they were read: then nothing
 // that was flushed meanwhile can be added again.
 func (b *buffer) reset(ctx context.Context, shard int, found stamps, flushed stamp) (emptied bool, err error) {
 	reply, err := run(ctx, b.redis, resetScript, b.keys(shard),

@@ -63,13 +63,13 @@ func (f *failover) play(t *testing.T, since string) {
 	case "flushed":
 		f.flush(t)
 	}
-	before, err := f.buf.looks(ctx, all(f.n))
+	before, err := f.buf.readStamps(ctx, all(f.n))
 	must(err)
 	must(f.master.Kill())
 	must(f.promote(ctx))
 	var after map[int]stamps
 	f.until(t, func() bool {
-		after, err = f.buf.looks(ctx, all(f.n))
+		after, err = f.buf.readStamps(ctx, all(f.n))
 		return err == nil
 	})
 	if maps.Equal(before, after) {

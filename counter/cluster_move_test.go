@@ -138,7 +138,7 @@ func playHalfWay(t *testing.T, cluster *servers.RedisCluster) {
 			return m.buf.drop(t.Context(), 0, part)
 		},
 		"reset": func(m *moving, t *testing.T) error {
-			found, err := m.buf.looks(t.Context(), []int{0})
+			found, err := m.buf.readStamps(t.Context(), []int{0})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -41,11 +41,11 @@ type Config struct {
 	Redis  redis.UniversalClient
 	Jobs   Jobs
 	Logger *slog.Logger
-	// Shards is the number of shards that the first start makes; later it is
-	// what it is. Defaults to [DefaultShards].
+	// Shards is the number of shards that the first start makes; later it has no
+	// effect. Defaults to [DefaultShards].
 	Shards   int
 	PageSize int           // events per batch; defaults to [eventlog.DefaultPageSize]
-	Interval time.Duration // between two looks for a new tick; defaults to 50 ms
+	Interval time.Duration // between two polls for a new tick; defaults to 50 ms
 	// FlushEvery is how often what is pending is flushed. Defaults to 1 s.
 	FlushEvery time.Duration
 	// Concurrency is how many scans run at once, in all processes together.
@@ -56,8 +56,8 @@ type Config struct {
 	// of scopes. A single scope takes what it takes. Defaults to
 	// [DefaultSnapshotLimit].
 	SnapshotLimit time.Duration
-	// Lease is how long the lease lasts of who feeds the shards. It saves double
-	// work and protects nothing. Defaults to 30 s.
+	// Lease is how long the lease of the process that feeds the shards lasts. It
+	// saves double work and protects nothing. Defaults to 30 s.
 	Lease time.Duration
 	// CheckEvery is how often some counters are compared with their table. They
 	// never differ, unless somebody has written events or counters by hand, or
@@ -88,7 +88,7 @@ type Counters struct {
 	buf *buffer
 	n   int // shards
 
-	// sampled is when counters to compare were last looked for. Only Run uses it.
+	// sampled is when counters to compare were last chosen. Only Run uses it.
 	sampled time.Time
 }
 
@@ -114,7 +114,7 @@ func New(cfg Config) *Counters {
 // ErrNotStarted says that no worker has begun to count in this database yet.
 var ErrNotStarted = errors.New("counting has not begun: run a worker at this database")
 
-// open finds out what is the same for as long as a database is there: its name in
+// open reads what stays the same for as long as a database is there: its name in
 // Redis, and the number of shards.
 func (c *Counters) open(ctx context.Context) (buf *buffer, shards int, err error) {
 	c.mu.Lock()

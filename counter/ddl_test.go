@@ -278,7 +278,7 @@ func TestLockedTable(t *testing.T) {
 	if _, _, err := d.Refresh(t.Context(), Request{Kind: "artifact", Scopes: []string{"99"}}); !errors.Is(err, ErrLocked) {
 		t.Errorf("a scope that has to be looked for in the table: %v, want %v", err, ErrLocked)
 	}
-	// What has a counter needs no look.
+	// What has a counter is not searched in the table.
 	scan, _, err := d.Refresh(t.Context(), Request{Kind: "artifact", Scopes: []string{"1", "2"}})
 	if err != nil {
 		t.Fatal(err)

@@ -51,7 +51,7 @@ func TestFaults(t *testing.T) {
 		{"freeze", "begin", freezeScript.Hash()},
 		{"flush", "flush:locked", "commit"},
 		{"drop what was flushed", "flush:committed", dropScript.Hash()},
-		{"look", "begin", readScript.Hash()},
+		{"read", "begin", readScript.Hash()},
 		{"empty a shard", "wiped", resetScript.Hash()},
 		{"write without redis", "without", "commit"},
 		{"ask for a recount", "asking", "commit"},

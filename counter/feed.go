@@ -10,9 +10,9 @@ import (
 	"casq/eventlog"
 )
 
-// feeder gives the shards the events beyond their positions. Any number of
-// feeders may be at it: each gift is a compare-and-set from the exact position
-// to the next one.
+// feeder applies to the shards the events beyond their positions. Any number of
+// feeders may do so at once: each batch is a compare-and-set from the exact
+// position to the next one.
 type feeder struct {
 	*Counters
 	reader *eventlog.Reader
@@ -37,7 +37,7 @@ func (c *Counters) newFeeder(buf *buffer, n int, shards ...int) *feeder {
 // shard does not keep the log from being pruned.
 const moveEvery = 5 * time.Minute
 
-// recheck is how soon a shard is missed whose keys were evicted while nothing
+// recheck is how soon it is noticed that a shard's keys were evicted while nothing
 // happened.
 const recheck = time.Second
 
@@ -57,7 +57,7 @@ func (f *feeder) round(ctx context.Context) (more bool, err error) {
 	}
 	for at, shards := range f.groups() {
 		if f.stored == nil {
-			return true, nil // they were found elsewhere meanwhile
+			return true, nil // some were found at another position meanwhile
 		}
 		moved, err := f.feed(ctx, at, shards, store)
 		if err != nil {
@@ -79,13 +79,13 @@ func (f *feeder) groups() map[eventlog.Position][]int {
 	return groups
 }
 
-// feed gives shards that stand at one position the next batch. With store, a
+// feed applies the next batch to shards that stand at one position. With store, a
 // batch without events is stored too, so that a position moves up.
 func (f *feeder) feed(ctx context.Context, at eventlog.Position, shards []int, store bool) (moved bool, err error) {
 	batch, err := f.reader.Next(ctx, at)
 	switch {
 	case errors.Is(err, eventlog.ErrLost) || errors.Is(err, eventlog.ErrPruned) || errors.Is(err, eventlog.ErrForeign):
-		return true, f.astray(ctx, shards, err)
+		return true, f.diverged(ctx, shards, err)
 	case err != nil:
 		return false, err
 	}
@@ -102,7 +102,7 @@ func (f *feeder) feed(ctx context.Context, at eventlog.Position, shards []int, s
 	}
 	deltas := collapse(batch.Events, f.n)
 	for from, same := range byStored {
-		if err := f.give(ctx, same, from, batch.Next, deltas); err != nil || f.stored == nil {
+		if err := f.apply(ctx, same, from, batch.Next, deltas); err != nil || f.stored == nil {
 			return err == nil, err
 		}
 	}
@@ -110,10 +110,10 @@ func (f *feeder) feed(ctx context.Context, at eventlog.Position, shards []int, s
 	return true, nil
 }
 
-// give moves shards from where they are stored to a position, with the deltas in
-// between. f.stored is nil afterwards when some were found elsewhere: what was
-// read for the others may not go on from where they are, either.
-func (f *feeder) give(ctx context.Context, shards []int, from, to eventlog.Position, deltas map[int]sums) error {
+// apply moves shards from where they are stored to a position, with the deltas in
+// between. f.stored is nil afterwards when some were found at another position: what
+// was read for the others may not go on from where they are, either.
+func (f *feeder) apply(ctx context.Context, shards []int, from, to eventlog.Position, deltas map[int]sums) error {
 	var elsewhere []int
 	var err error
 	if f.buf != nil {
@@ -129,18 +129,18 @@ func (f *feeder) give(ctx context.Context, shards []int, from, to eventlog.Posit
 		f.stored[shard], f.read[shard] = to, to
 	}
 	if len(elsewhere) > 0 {
-		f.stored = nil // somebody else was faster, or keys are gone
+		f.stored = nil // another feeder was faster, or keys are gone
 	}
 	return nil
 }
 
 // check finds out where the shards are, and empties those in Redis that are not
-// whole, or do not continue what Postgres has: they are replayed from there.
+// intact, or do not continue what Postgres has: they are replayed from there.
 func (f *feeder) check(ctx context.Context) error {
 	var found map[int]stamps
 	var err error
 	if f.buf != nil {
-		if found, err = f.buf.looks(ctx, f.mine); err != nil {
+		if found, err = f.buf.readStamps(ctx, f.mine); err != nil {
 			return err
 		}
 	}
@@ -153,7 +153,7 @@ func (f *feeder) check(ctx context.Context) error {
 	for _, shard := range f.mine {
 		p := flushed[shard]
 		if f.buf != nil {
-			if p, err = f.whole(ctx, shard, found[shard], p); err != nil {
+			if p, err = f.restore(ctx, shard, found[shard], p); err != nil {
 				return err
 			}
 			f.pending = f.pending || p != flushed[shard]
@@ -177,9 +177,9 @@ func (f *feeder) keep(stored map[int]eventlog.Position) {
 	f.stored, f.read = stored, read
 }
 
-// whole returns where a shard in Redis stands, after making it whole. found is
-// what Redis said of it, flushed what Postgres had after that.
-func (f *feeder) whole(ctx context.Context, shard int, found stamps, flushed eventlog.Position) (p eventlog.Position, err error) {
+// restore returns where a shard in Redis stands, and empties it first unless it is
+// intact. found is what Redis said of it, flushed what Postgres had after that.
+func (f *feeder) restore(ctx context.Context, shard int, found stamps, flushed eventlog.Position) (p eventlog.Position, err error) {
 	for range 10 {
 		if found.fits(stampOf(flushed)) {
 			if p, err = found.head.position(); err == nil {
@@ -190,7 +190,7 @@ func (f *feeder) whole(ctx context.Context, shard int, found stamps, flushed eve
 		if err != nil {
 			return p, err
 		}
-		// Else a flush came between the two looks.
+		// Else a flush came between the two reads.
 		if emptied && found != (stamps{}) {
 			f.log.WarnContext(ctx, "redis does not continue what was flushed, replaying", "shard", shard, "head", string(found.head))
 		}
@@ -203,13 +203,13 @@ func (f *feeder) whole(ctx context.Context, shard int, found stamps, flushed eve
 		}
 		flushed = all[shard]
 	}
-	return p, errNotWhole
+	return p, errNotIntact
 }
 
-// astray is for shards whose position the log does not show. What Redis had is
+// diverged is for shards whose position the log does not show. What Redis had is
 // replayed from Postgres; when the log does not go on from there either,
 // counting starts over.
-func (f *feeder) astray(ctx context.Context, shards []int, cause error) error {
+func (f *feeder) diverged(ctx context.Context, shards []int, cause error) error {
 	flushed, err := f.flushedShards(ctx)
 	if err != nil {
 		return err

@@ -25,10 +25,10 @@ var finalizeSQL = queries.Parse[struct{ Load, Repeat, Size, Sums, Ready, Absent,
 
 // ErrNotReady says that the counters have not come as far as the scan has seen:
 // try again soon.
-var ErrNotReady = errors.New("the log is not that far yet")
+var ErrNotReady = errors.New("the counters have not come as far as the scan")
 
 // errVoid says that the log is not the one that the scan saw.
-var errVoid = errors.New("the scan is void")
+var errVoid = errors.New("the log is not the one that the scan saw")
 
 // finalizePatience is how long one call waits for the log.
 const finalizePatience = 3 * time.Second
@@ -206,7 +206,7 @@ func (c *Counters) advanceIn(ctx context.Context, buf *buffer, n int, shards []i
 }
 
 // feedOnce brings all shards on by a batch, stores that, and tells whether one of
-// them is inside a step then. When somebody else feeds them, that will do.
+// them is inside a step then. When another feeder brings them on, that will do.
 func (f *feeder) feedOnce(ctx context.Context) (inStep bool, err error) {
 	for at, shards := range f.groups() {
 		if _, err := f.feed(ctx, at, shards, true); err != nil || f.stored == nil {
@@ -219,7 +219,7 @@ func (f *feeder) feedOnce(ctx context.Context) (inStep bool, err error) {
 	return inStep, nil
 }
 
-// swap is the transaction that moves nobody: the shards are locked, so their counters
+// swap is one transaction, which moves no shard: they are locked, so their counters
 // are what their positions say, and the exact values as of those positions take
 // their place. Done again, it finds nothing left to swap.
 func (f *finalizing) swap(ctx context.Context, tx pgx.Tx, shards []int) error {
@@ -296,7 +296,7 @@ func (f *finalizing) finish(ctx context.Context) error {
 			return err
 		}
 		var p over
-		err = tx.QueryRow(ctx, finalizeSQL.Done, f.id, f.token, job).Scan(&p.whole, &p.part, &p.last, &p.order)
+		err = tx.QueryRow(ctx, finalizeSQL.Done, f.id, f.token, job).Scan(&p.recount, &p.part, &p.last, &p.order)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return ErrSuperseded
 		}

@@ -11,16 +11,16 @@ import (
 
 // Flush writes what is pending in Redis to Postgres and returns the number of
 // counters that it changed. It may be called at any time, twice, or by several
-// processes; a shard whose keys are not whole is left to [Counters.Run]. An error
+// processes; a shard that is not intact is left to [Counters.Run]. An error
 // may be about some shards only: the others were flushed.
 func (c *Counters) Flush(ctx context.Context) (counters int, err error) {
 	buf, n, err := c.open(ctx)
 	if err != nil || buf == nil {
 		return 0, err
 	}
-	// One that does not answer is not waited for a second time, and none waits
-	// for another's server.
-	found, err := buf.looks(ctx, all(n))
+	// A shard that does not answer is not waited for a second time, and no shard
+	// waits for another's server.
+	found, err := buf.readStamps(ctx, all(n))
 	errs := []error{err}
 	for shard := range n {
 		if s, ok := found[shard]; !ok || s.idle() {
@@ -36,8 +36,8 @@ func (c *Counters) Flush(ctx context.Context) (counters int, err error) {
 	return counters, errors.Join(errs...)
 }
 
-// flushShard is three steps, each of which may be repeated, or be the last resource
-// that a process does:
+// flushShard is three steps, each of which may be repeated; a process may die after
+// any of them:
 //
 //  1. freeze what is pending. Frozen and not flushed: the next flush finds it.
 //  2. one transaction that adds it, and moves the shard from its first stamp to
@@ -49,7 +49,7 @@ func (c *Counters) Flush(ctx context.Context) (counters int, err error) {
 // its end: what has been pending since is left.
 func (c *Counters) flushShard(ctx context.Context, buf *buffer, shard int) (changed int, again bool, err error) {
 	part, err := buf.freeze(ctx, shard)
-	if errors.Is(err, errNotWhole) {
+	if errors.Is(err, errNotIntact) {
 		return 0, false, nil
 	}
 	if err != nil || part.base == part.head {
@@ -86,8 +86,8 @@ func (c *Counters) flushPart(ctx context.Context, tx pgx.Tx, shard int, part fro
 		return err
 	}
 	if !moved {
-		// Home has lost these ticks in a failover. Who feeds the shard finds
-		// that out as well, and replays it.
+		// Home has lost these ticks in a failover. The feeder finds that out as
+		// well, and replays the shard.
 		c.log.WarnContext(ctx, "redis has counted what the log has lost, not flushed", "shard", shard, "head", string(part.head))
 		return nil
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 // A run whose token was taken while it scanned ends nothing, also when it has no
-// sums to store, where the token is looked at as well.
+// sums to store, where the token is compared as well.
 func TestAScanWithoutItsTokenEndsNothing(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

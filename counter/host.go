@@ -30,10 +30,10 @@ var (
 	// before it may not.
 	errReordered = errors.New("scopes come in another order")
 
-	// errLocked says that somebody else has to end first, who may take long.
+	// errLocked says that another session has to end first, which may take long.
 	errLocked = errors.New("the table is locked")
 
-	// errHangs says that a host gives no answer to anybody.
+	// errHangs says that a host answers no session at all.
 	errHangs = errors.New("host does not answer")
 
 	// errGone says that the kind has nothing any more that could be counted.
@@ -48,7 +48,8 @@ const (
 	// repeatPatience is how long a host is tried again that will soon do.
 	repeatPatience = 5 * time.Second
 	// lockPatience is how long a lock on the table is waited for. A snapshot is
-	// open meanwhile, and who waits for a lock holds up those who come later.
+	// open meanwhile, and a session that waits for a lock holds up those that come
+	// later.
 	lockPatience = 2 * time.Second
 	// hostPatience is how long a host may take to answer a question that costs it
 	// nothing. One that is frozen, or beyond a network that drops everything, ends
@@ -134,9 +135,9 @@ func (s *scan) run(ctx context.Context, host *pgxpool.Pool) error {
 	return s.end(ctx, *v)
 }
 
-// whileItAnswers calls f with a context that is done when the host hangs. It is
+// whileItAnswers calls f with a context that is done when the host hangs. The host is
 // asked over a connection of its own. Any answer will do, also that it refuses
-// more of them: a query that runs may take its time.
+// more connections: a query that runs may take its time.
 func (s *scan) whileItAnswers(ctx context.Context, host *pgxpool.Pool, f func(ctx context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var group sync.WaitGroup
@@ -168,7 +169,7 @@ func (s *scan) answers(ctx context.Context, host *pgxpool.Pool) bool {
 	return err == nil || !errors.Is(ctx.Err(), context.DeadlineExceeded)
 }
 
-// look sums up on one host, and returns what was seen if all of it was read. The
+// view sums up on one host, and returns what was seen if all of it was read. The
 // snapshot is that of a transaction which reads only, so it may be a standby's:
 // ticks are rows, and what the standby's snapshot shows beyond its newest tick is
 // recorded by transaction.

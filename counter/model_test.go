@@ -262,7 +262,7 @@ func (m *model) freeze(r *rapid.T) {
 	shard := rapid.IntRange(0, 3).Draw(r, "shard")
 	part, err := m.buf.freeze(m.t.Context(), shard)
 	switch {
-	case errors.Is(err, errNotWhole):
+	case errors.Is(err, errNotIntact):
 	case err != nil:
 		r.Fatal(err)
 	case part.base != part.head:

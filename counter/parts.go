@@ -37,7 +37,7 @@ var errSlow = errors.New("the snapshot would be open for too long")
 func (s *scan) divide(ctx context.Context) error {
 	s.cfg.Hook("scan:slow")
 	s.log.InfoContext(ctx, "counting in parts", "scan", s.id, "limit", s.cfg.SnapshotLimit)
-	if s.whole { // what it has stored is nobody's any more
+	if s.whole { // what it has stored belongs to no recount any more
 		if err := s.forget(ctx); err != nil {
 			return err
 		}
@@ -77,11 +77,11 @@ func (s *scan) halve(ctx context.Context, tx pgx.Tx) error {
 	if _, err := tx.Exec(ctx, "SELECT FROM casq.scans WHERE id = $1 FOR UPDATE", s.id); err != nil {
 		return err
 	}
-	whole := s.id
+	recount := s.id
 	if s.partOf != nil {
-		whole = *s.partOf
+		recount = *s.partOf
 	}
-	other, err := s.askPart(ctx, tx, whole, partOfList, nil, nil)
+	other, err := s.askPart(ctx, tx, recount, partOfList, nil, nil)
 	if err != nil {
 		return err
 	}
@@ -106,9 +106,9 @@ func lockRecount(ctx context.Context, tx pgx.Tx, scan int64) error {
 	return nil
 }
 
-// askPart queues a part of the recount whole.
-func (c *Counters) askPart(ctx context.Context, tx pgx.Tx, whole int64, part string, after, order *string) (id int64, err error) {
-	if err := tx.QueryRow(ctx, partsSQL.Ask, whole, part, after, order).Scan(&id); err != nil {
+// askPart queues a part of a recount.
+func (c *Counters) askPart(ctx context.Context, tx pgx.Tx, recount int64, part string, after, order *string) (id int64, err error) {
+	if err := tx.QueryRow(ctx, partsSQL.Ask, recount, part, after, order).Scan(&id); err != nil {
 		return 0, fmt.Errorf("ask for a part: %w", err)
 	}
 	return id, c.queueScan(ctx, tx, id)
@@ -149,10 +149,10 @@ func (s *scan) sumPart(ctx context.Context, tx pgx.Tx) (total int64, last *strin
 
 // over is a scan that has just ended.
 type over struct {
-	whole *int64 // what it was a part of
-	part  *string
-	last  *string
-	order *string
+	recount *int64 // what it was a part of
+	part    *string
+	last    *string
+	order   *string
 }
 
 // goOn asks for what comes after a part: the next one of the table, then the
@@ -161,14 +161,14 @@ type over struct {
 //
 // The rest comes when all parts of the table are swapped in. All shards are beyond
 // their snapshots then: what has a counter because of events that a snapshot has
-// seen has it in Postgres. Each of the rest is looked for once, in their order, so
+// seen has it in Postgres. Each counter of the rest is read once, in their order, so
 // that new ones do not keep it going.
 func (c *Counters) goOn(ctx context.Context, tx pgx.Tx, p over, flush int64) error {
-	if p.whole == nil {
+	if p.recount == nil {
 		return nil
 	}
 	if *p.part == partOfTable && p.last != nil {
-		_, err := c.askPart(ctx, tx, *p.whole, partOfTable, p.last, p.order)
+		_, err := c.askPart(ctx, tx, *p.recount, partOfTable, p.last, p.order)
 		return err
 	}
 	if *p.part != partOfList {
@@ -177,30 +177,30 @@ func (c *Counters) goOn(ctx context.Context, tx pgx.Tx, p over, flush int64) err
 			return err
 		}
 	}
-	if _, err := tx.Exec(ctx, partsSQL.Done, *p.whole, flush); err != nil {
+	if _, err := tx.Exec(ctx, partsSQL.Done, *p.recount, flush); err != nil {
 		return fmt.Errorf("end the recount: %w", err)
 	}
 	return nil
 }
 
 // askRest asks for the next counters that the table had no rows for, if there are
-// any. It looks at a page of counters at a time, for half of the time of a snapshot:
+// any. It reads a page of counters at a time, for half of the time of a snapshot:
 // vacuum waits for this transaction, too. A part that is empty then goes on with
 // those beyond it.
 func (c *Counters) askRest(ctx context.Context, tx pgx.Tx, p over) (more bool, err error) {
 	var id int64
-	if err := tx.QueryRow(ctx, partsSQL.Ask, *p.whole, partOfRest, p.last, nil).Scan(&id); err != nil {
+	if err := tx.QueryRow(ctx, partsSQL.Ask, *p.recount, partOfRest, p.last, nil).Scan(&id); err != nil {
 		return false, fmt.Errorf("ask for the rest: %w", err)
 	}
 	began := time.Now()
-	last, looked, asked, late := p.last, scanPage, 0, false
-	for asked == 0 && looked == scanPage && !late {
-		if err := tx.QueryRow(ctx, partsSQL.Rest, *p.whole, id, last, scanPage).Scan(&looked, &asked, &last); err != nil {
+	last, read, asked, late := p.last, scanPage, 0, false
+	for asked == 0 && read == scanPage && !late {
+		if err := tx.QueryRow(ctx, partsSQL.Rest, *p.recount, id, last, scanPage).Scan(&read, &asked, &last); err != nil {
 			return false, fmt.Errorf("ask for the rest: %w", err)
 		}
 		late = c.since(began) > c.cfg.SnapshotLimit/2
 	}
-	if asked == 0 && looked < scanPage {
+	if asked == 0 && read < scanPage {
 		_, err := tx.Exec(ctx, "DELETE FROM casq.scans WHERE id = $1", id)
 		return false, err
 	}

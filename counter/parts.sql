@@ -19,9 +19,9 @@ WHERE w.id = $1
 RETURNING id
 
 -- name: Rest
--- Looks at the next counters beyond the scope $3, at most $4, of the recount $1, and
--- gives the part $2 those that no part has counted: the table had no rows for
--- them. How many were looked at, how many were given, and the last one looked at.
+-- Reads the next counters beyond the scope $3, at most $4, of the recount $1, and
+-- asks the part $2 for those that no part has counted: the table had no rows for
+-- them. How many were read, how many were asked for, and the last one read.
 -- Most counters name the recount that they have their value of, except in a
 -- comparison. Among 200 parts, 5,000 counters take 0.1 s by that, and 1 s
 -- without.

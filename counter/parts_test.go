@@ -584,7 +584,7 @@ func TestRestIsLookedForBitByBit(t *testing.T) {
 	s.exec(t, "UPDATE casq.counters AS c SET refresh = r.id FROM casq.refreshes AS r WHERE r.scope_id = c.scope_id AND c.scope_id LIKE '%0'")
 	whole, part := int64(1), partOfTable
 	err := pgx.BeginFunc(t.Context(), s.pool, func(tx pgx.Tx) error {
-		return s.goOn(t.Context(), tx, over{whole: &whole, part: &part}, 1)
+		return s.goOn(t.Context(), tx, over{recount: &whole, part: &part}, 1)
 	})
 	if err != nil {
 		t.Fatal(err)

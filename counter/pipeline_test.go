@@ -47,12 +47,12 @@ func TestScriptThatSomeServersDoNotKnow(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want, err := buf.looks(t.Context(), all(n))
+	want, err := buf.readStamps(t.Context(), all(n))
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.redis.AddHook(forgetful{calls: []int{1, 3}})
-	got, err := buf.looks(t.Context(), all(n))
+	got, err := buf.readStamps(t.Context(), all(n))
 	if err != nil || !maps.Equal(got, want) {
 		t.Errorf("found %v, %v, want %v", got, err, want)
 	}

@@ -34,7 +34,7 @@ var (
 	ErrNoScope = errors.New("no such scope")
 
 	// ErrLocked is returned when the table of a scope that has no counter yet is
-	// locked by somebody else.
+	// locked by another session.
 	ErrLocked = errors.New("the table is locked by another session")
 
 	// ErrNoRefresh is returned for a recount that does not exist.
@@ -73,8 +73,8 @@ func (c *Counters) Refresh(ctx context.Context, r Request) (scan int64, refreshe
 	return a.scan, a.refreshes, err
 }
 
-// prepare makes a request possible before any worker has run. A tick that somebody
-// else is about to take will do as well, when it is there.
+// prepare makes a request possible before any worker has run. A tick that another
+// process is about to take will do as well, when it is there.
 func (c *Counters) prepare(ctx context.Context) error {
 	deadline := time.Now().Add(c.patience)
 	for {
@@ -112,13 +112,13 @@ func (c *Counters) check(ctx context.Context, r Request) error {
 		return checkScopes(ctx, tx, r.Kind, r.Scopes)
 	})
 	if database.Code(err) == lockNotAvailable {
-		return fmt.Errorf("%w, and a scope has to be looked for in it; try again: %w", ErrLocked, err)
+		return fmt.Errorf("%w, and a scope without a counter has to be found in it; try again: %w", ErrLocked, err)
 	}
 	return err
 }
 
 // checkScopes refuses scopes that have neither a counter nor a row. The table is
-// asked only for what has no counter: 100,000 looks into it took 49 s.
+// read only for what has no counter: 100,000 look-ups in it took 49 s.
 func checkScopes(ctx context.Context, tx pgx.Tx, kind string, scopes []string) error {
 	for _, scope := range scopes {
 		if len(scope) > maxScope {

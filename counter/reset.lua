@@ -1,4 +1,4 @@
--- Empties a shard that is not whole, or is not what Postgres has.
+-- Empties a shard that is not intact, or is not what Postgres has.
 --
 -- KEYS: 1 pending, 2 frozen.
 -- ARGV: 1 to 4 the stamps that were found (pending's and frozen's @base and

@@ -25,7 +25,7 @@ var scanSQL = queries.Parse[struct {
 
 var (
 	// ErrBusy says that a scan has to wait: enough others run, an earlier recount
-	// of the same scope is not over, or somebody has locked the table. Try again
+	// of the same scope is not over, or another session has locked the table. Try again
 	// soon.
 	ErrBusy = errors.New("the recount has to wait")
 

@@ -1,6 +1,6 @@
 -- name: Busy
 -- Is a scan ($1) over, and has it to wait? For the live process (other than $2)
--- that has it; for enough scans ($3) that run; or for an earlier recount of one
+-- that holds it; for enough scans ($3) that run; or for an earlier recount of one
 -- of its scopes. A part waits for no other recount: the one that it is a part of
 -- has done so. A recount in parts is over as a scan; lost, when the one part was lost
 -- that is always under way.

@@ -3,7 +3,7 @@ package counter
 import "testing"
 
 // The scripts refuse what does not fit. Without that values would still be right
-// in the end, for a shard that is not whole is replayed; it would just never rest.
+// in the end, for a shard that is not intact is replayed; it would just never rest.
 func TestScriptsChangeNothingThatDoesNotFit(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -46,7 +46,7 @@ func TestScriptsChangeNothingThatDoesNotFit(t *testing.T) {
 		t.Fatal(err)
 	}
 	if apply("c", "d") {
-		t.Error("it added to a shard that is not whole")
+		t.Error("it added to a shard that is not intact")
 	}
 }
 

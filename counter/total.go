@@ -77,7 +77,7 @@ func (c *Counters) Total(ctx context.Context, kind, parent string) (t Total, err
 	case err != nil:
 		return t, fmt.Errorf("read total %s of %s: %w", kind, parent, err)
 	case t.Scopes == 0:
-		return t, fmt.Errorf("%w: %s %q has no scope in the table that they are grouped by (casq.scope_groups)", ErrNoParent, kind, parent)
+		return t, fmt.Errorf("%w: no scope of kind %s belongs to %q in the table that groups them (casq.scope_groups)", ErrNoParent, kind, parent)
 	}
 	return t, nil
 }
@@ -92,7 +92,7 @@ type totalReader struct {
 }
 
 // read lists the scopes once, through a cursor that outlives its transaction:
-// none is open while Redis is asked, however long that takes.
+// no transaction is open while Redis is asked, however long that takes.
 func (r *totalReader) read(ctx context.Context) error {
 	if _, err := r.conn.Exec(ctx, totalSQL.Scopes, r.total.Kind, r.total.ParentID); err != nil {
 		return err
@@ -113,8 +113,8 @@ func (r *totalReader) read(ctx context.Context) error {
 	}
 }
 
-// closeCursor makes the connection fit for others. One that is not answers no
-// more.
+// closeCursor makes the connection fit for others. A connection on which that fails
+// is closed.
 func (r *totalReader) closeCursor(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -125,7 +125,7 @@ func (r *totalReader) closeCursor(ctx context.Context) {
 
 // add adds a page of scopes: for each shard what was flushed of them, and what
 // is pending if that begins where the flushed part ends. Where a flush comes
-// between for too often, or without Redis, it is the flushed part.
+// between too often, or without Redis, it is the flushed part alone.
 func (r *totalReader) add(ctx context.Context, scopes []string) error {
 	keys := make(map[int][]Key)
 	for _, scope := range scopes {
@@ -149,7 +149,7 @@ func (r *totalReader) add(ctx context.Context, scopes []string) error {
 			break
 		}
 		for _, s := range flushed {
-			if err := s.addPending(redis[s.shard]); errors.Is(err, errNotWhole) {
+			if err := s.addPending(redis[s.shard]); errors.Is(err, errNotIntact) {
 				continue
 			} else if err != nil {
 				return err
@@ -215,7 +215,7 @@ func (r *totalReader) flushed(ctx context.Context, keys map[int][]Key) ([]shardS
 func (s *shardSum) addPending(l shardRead) error {
 	at := stampOf(s.asOf)
 	if !l.fits(at) {
-		return errNotWhole
+		return errNotIntact
 	}
 	head, err := l.head.position()
 	if err != nil {

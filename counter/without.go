@@ -44,7 +44,7 @@ func (c *Counters) answers(ctx context.Context, buf *buffer, n int) bool {
 	if c.fits(ctx) != nil {
 		return false
 	}
-	_, err := buf.looks(ctx, all(n))
+	_, err := buf.readStamps(ctx, all(n))
 	return err == nil
 }
 

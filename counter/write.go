@@ -15,7 +15,7 @@ import (
 // addPage is how many counters a statement changes.
 const addPage = 5000
 
-// write gives shards a batch without Redis: the deltas go to Postgres at once.
+// write applies a batch to shards without Redis: the deltas go to Postgres at once.
 func (f *feeder) write(ctx context.Context, shards []int, from, to eventlog.Position, deltas map[int]sums) (elsewhere []int, err error) {
 	err = pgx.BeginTxFunc(ctx, f.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
 		elsewhere = elsewhere[:0]
@@ -46,8 +46,8 @@ func (f *feeder) write(ctx context.Context, shards []int, from, to eventlog.Posi
 
 // add adds deltas to counters of a locked shard, in key order, in statements of
 // bounded size. A counter is made for a delta of zero, too: whatever has had an
-// event has one, so that a recount which finds no rows for it looks at what came
-// after its snapshot.
+// event has one, so that a recount which finds no rows for it reads what came after
+// its snapshot.
 func add(ctx context.Context, tx pgx.Tx, shard int, s sums) error {
 	keys := slices.SortedFunc(maps.Keys(s), func(a, b Key) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.ScopeID, b.ScopeID))
