@@ -185,7 +185,7 @@ func (b *testBundle) process(t *testing.T, change ...func(*ProcessConfig)) *Proc
 	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { p.cancel(context.Canceled) })
+	t.Cleanup(func() { p.End(context.Canceled) })
 	return p
 }
 
@@ -202,7 +202,7 @@ func (b *testBundle) registry(t *testing.T, change ...func(*Config)) *Registry {
 // kill marks a registry's process as dead, as another one would.
 func (b *testBundle) kill(t *testing.T, r *Registry) {
 	t.Helper()
-	b.exec(t, "UPDATE casq.processes SET dead_at = clock_timestamp() WHERE id = $1", r.process.id)
+	b.exec(t, "UPDATE casq.processes SET dead_at = clock_timestamp() WHERE id = $1", r.process.ID())
 }
 
 func claim(t *testing.T, r *Registry, token Token) *Claim {

@@ -128,7 +128,7 @@ func permanent(err error) bool {
 // because adds the reason why err was given in to, when that is the process's
 // end.
 func (r *Registry) because(err error) error {
-	if cause := context.Cause(r.process.ctx); cause != nil {
+	if cause := context.Cause(r.process.Done()); cause != nil {
 		return fmt.Errorf("%w: %w", cause, err)
 	}
 	return err
@@ -143,7 +143,7 @@ func stopped(group []*claiming) bool {
 // free, ask those who hold the rest, read where their kinds are, look whether this
 // process still counts.
 func (r *Registry) tryClaims(group []*claiming) error {
-	ctx, cancel := context.WithTimeout(r.process.ctx, statementTimeout)
+	ctx, cancel := context.WithTimeout(r.process.Done(), statementTimeout)
 	defer cancel()
 	conn, err := r.cfg.Pool.Acquire(ctx)
 	if err != nil {
@@ -158,7 +158,7 @@ func (r *Registry) tryClaims(group []*claiming) error {
 
 	batch := &pgx.Batch{}
 	batch.Queue(claimSQL.Lock, kinds, ids)
-	batch.Queue(claimSQL.Claim, kinds, ids, versions, claims, jobs, r.process.id, ErrCancelled.Error()).Query(func(rows pgx.Rows) error {
+	batch.Queue(claimSQL.Claim, kinds, ids, versions, claims, jobs, r.process.ID(), ErrCancelled.Error()).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			c := &Claim{}
 			if err := rows.Scan(&c.ID, &c.Payload, &c.Deleted, &c.Incarnation, &c.Fresh, &c.First, &c.Attempts); err != nil {
@@ -181,7 +181,7 @@ func (r *Registry) tryClaims(group []*claiming) error {
 		})
 		return err
 	})
-	batch.Queue("SELECT EXISTS (SELECT FROM casq.processes WHERE id = $1 AND dead_at IS NULL)", r.process.id).
+	batch.Queue("SELECT EXISTS (SELECT FROM casq.processes WHERE id = $1 AND dead_at IS NULL)", r.process.ID()).
 		QueryRow(func(row pgx.Row) error { return row.Scan(&alive) })
 	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
 		for _, c := range group {
@@ -229,7 +229,7 @@ func (r *Registry) backOff(try int) bool {
 	timer := time.NewTimer(min(100*time.Millisecond<<min(try, 5), 2*time.Second))
 	defer timer.Stop()
 	select {
-	case <-r.process.ctx.Done():
+	case <-r.process.Done().Done():
 		return false
 	case <-timer.C:
 		return true

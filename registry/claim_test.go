@@ -24,7 +24,7 @@ func TestClaim(t *testing.T) {
 		t.Errorf("got claim %+v", c)
 	}
 	got := b.row(t, "x")
-	if !is(got.Claim, c.ID) || !is(got.Process, r.process.id) || !is(got.Job, 7) || got.Attempts != 1 || got.Asked || got.Status != "started" {
+	if !is(got.Claim, c.ID) || !is(got.Process, r.process.ID()) || !is(got.Job, 7) || got.Attempts != 1 || got.Asked || got.Status != "started" {
 		t.Errorf("got row %+v", got)
 	}
 }

@@ -162,7 +162,7 @@ func (r *Registry) completeAll(group []*completion) {
 func (r *Registry) giveUp(s *completion, refusal error) error {
 	c, reason := s.claim, database.Text("the database refused the result: "+refusal.Error(), mostReason)
 	for try := 0; ; try++ {
-		ctx, cancel := context.WithTimeout(r.process.ctx, statementTimeout)
+		ctx, cancel := context.WithTimeout(r.process.Done(), statementTimeout)
 		_, err := r.cfg.Pool.Exec(ctx, claimSQL.GiveUp, c.Kind, c.ResourceID, c.Version, c.ID, reason, s.retryAt)
 		cancel()
 		if err == nil {
@@ -183,7 +183,7 @@ func (r *Registry) giveUp(s *completion, refusal error) error {
 // bytes there again. If it is stopped here and its session ended, its staging
 // folder is gone by the time that another run publishes: its late rename fails.
 func (r *Registry) tryComplete(group []*completion) (left []*completion, err error) {
-	ctx, cancel := context.WithTimeout(r.process.ctx, statementTimeout)
+	ctx, cancel := context.WithTimeout(r.process.Done(), statementTimeout)
 	defer cancel()
 	var ended []*completion
 	err = pgx.BeginTxFunc(ctx, r.cfg.Pool, pgx.TxOptions{}, func(tx pgx.Tx) error {

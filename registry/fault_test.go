@@ -198,7 +198,7 @@ func TestFaultsOfClaimAndDeath(t *testing.T) {
 		begin(token)
 		_, err := b.registry.Claim(t.Context(), token, 9)
 		lost := b.network.heal()
-		b.exec(t, "UPDATE casq.processes SET dead_at = NULL WHERE id = $1", b.registry.process.id)
+		b.exec(t, "UPDATE casq.processes SET dead_at = NULL WHERE id = $1", b.registry.process.ID())
 		b.network.lose(0, false, nil)
 		b.network.lost = lost
 		if !lost {

@@ -20,7 +20,7 @@ func setupKind(t *testing.T) *testBundle {
 	t.Helper()
 	b := setup(t)
 	b.exec(t, "SELECT casq.define_kind('doc', 'file')")
-	process := b.process(t).id
+	process := b.process(t).ID()
 	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload, deleted_at, claim, claim_process)
 		SELECT 'doc', key, 1, n, 1, '{}', CASE WHEN key IN ('c', 'd') THEN now() END,
 			CASE WHEN key = 'b' THEN gen_random_uuid() END, CASE WHEN key = 'b' THEN $1::uuid END

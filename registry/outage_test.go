@@ -128,7 +128,7 @@ func TestAnOutageDoesNotHoldUpTheEnd(t *testing.T) {
 				_, err := r.Claim(context.Background(), waiting, 7)
 				ended <- err
 			}()
-			r.process.cancel(cause)
+			r.process.End(cause)
 			for range 2 {
 				if err := receive(t, "the end", ended); !errors.Is(err, cause) {
 					t.Errorf("got %v", err)

@@ -170,7 +170,7 @@ func statements(process uuid.UUID) map[string]func(n int) (sql string, args []an
 func TestStatementsUseTheKey(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	process := b.process(t).id
+	process := b.process(t).ID()
 	b.exec(t, "ALTER TABLE casq.registry SET (autovacuum_enabled = false)")
 	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload)
 		SELECT $1, format('path/to/resource-%s', to_char(n, 'FM0000000')), 1, n, 1, '{"id": 1}' FROM generate_series(1, 200000) AS n`, kind)

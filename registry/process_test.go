@@ -27,7 +27,7 @@ func run(t *testing.T, p *Process) (stop func()) {
 
 func (b *testBundle) beat(t *testing.T, p *Process) (beat int64) {
 	t.Helper()
-	if err := b.pool.QueryRow(t.Context(), "SELECT beat FROM casq.processes WHERE id = $1", p.id).Scan(&beat); err != nil {
+	if err := b.pool.QueryRow(t.Context(), "SELECT beat FROM casq.processes WHERE id = $1", p.ID()).Scan(&beat); err != nil {
 		t.Fatal(err)
 	}
 	return beat
@@ -43,7 +43,7 @@ func TestASilentProcessIsReplaced(t *testing.T) {
 	run(t, watcher)
 	until(t, "the end of the silent process", func() bool { return b.processes(t) == 1 })
 	b.wantJobs(t, Job{Token: token})
-	if err := silent.process.beat(t.Context()); err != nil {
+	if err := silent.process.Beat(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if cause := context.Cause(silent.process.Done()); !errors.Is(cause, ErrProcessLost) {
@@ -125,7 +125,7 @@ func TestTheContextOfAClaim(t *testing.T) {
 
 	other, stopOther := r.process.Context(t.Context(), c)
 	defer stopOther()
-	if err := r.process.beat(t.Context()); err != nil {
+	if err := r.process.Beat(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	receive(t, "the end of the work", other.Done())
@@ -164,11 +164,11 @@ func TestStopWithoutARow(t *testing.T) {
 	r, other := b.registry(t), b.process(t)
 	token := b.create(t, 1, "x")
 	claim(t, r, token)
-	b.exec(t, "DELETE FROM casq.processes WHERE id = $1", r.process.id)
+	b.exec(t, "DELETE FROM casq.processes WHERE id = $1", r.process.ID())
 	if err := other.watch(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.process.beat(t.Context()); err != nil {
+	if err := r.process.Beat(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if cause := context.Cause(r.process.Done()); !errors.Is(cause, ErrProcessLost) {

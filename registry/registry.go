@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/process"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -33,7 +34,7 @@ var (
 
 	// ErrProcessLost says that this process was taken for dead, or that home has
 	// failed over.
-	ErrProcessLost = errors.New("this process was taken for dead")
+	ErrProcessLost = process.ErrLost
 )
 
 // Token names a version of a resource. It is what a job carries.

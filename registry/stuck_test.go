@@ -90,9 +90,9 @@ func (s *site) crash(t *testing.T) {
 	i := s.random.IntN(len(s.alive))
 	victim := s.alive[i]
 	s.alive[i] = fresh
-	s.killed[victim.process.id] = true
+	s.killed[victim.process.ID()] = true
 	for key, c := range s.copies {
-		if s.owner[c.ID] == victim.process.id {
+		if s.owner[c.ID] == victim.process.ID() {
 			delete(s.copies, key)
 		}
 	}
@@ -110,7 +110,7 @@ func (s *site) fetch(t *testing.T) (r *Registry, id int64, token Token, ok bool)
 	s.mu.Unlock()
 	err := s.pool.QueryRow(t.Context(), `UPDATE jobs SET state = 'running', process = $1
 		WHERE id = (SELECT id FROM jobs WHERE state = 'available' ORDER BY random() LIMIT 1 FOR UPDATE SKIP LOCKED)
-		RETURNING id, kind, resource_id, version`, r.process.id).Scan(&id, &token.Kind, &token.ResourceID, &token.Version)
+		RETURNING id, kind, resource_id, version`, r.process.ID()).Scan(&id, &token.Kind, &token.ResourceID, &token.Version)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		t.Error(err)
 	}
@@ -176,14 +176,14 @@ func (s *site) fail(r *Registry, c *Claim) (again bool, err error) {
 // copy looks that nobody else copies into the same place, among the living.
 func (s *site) copy(t *testing.T, r *Registry, c *Claim) {
 	s.mu.Lock()
-	if s.killed[r.process.id] {
+	if s.killed[r.process.ID()] {
 		s.mu.Unlock()
 		return
 	}
 	if other := s.copies[c.ResourceID]; other != nil {
 		t.Errorf("two copies into %s at once: of %d and %d", c.ResourceID, other.Version, c.Version)
 	}
-	s.copies[c.ResourceID], s.owner[c.ID] = c, r.process.id
+	s.copies[c.ResourceID], s.owner[c.ID] = c, r.process.ID()
 	s.mu.Unlock()
 	s.exec(t, "SELECT pg_sleep(random() / 200)")
 	s.mu.Lock()

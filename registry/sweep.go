@@ -81,7 +81,7 @@ func (p *Process) HandOn(ctx context.Context, token Token, job int64) error {
 	_, err := p.cfg.Pool.Exec(ctx, `UPDATE casq.registry
 		SET claim = NULL, claim_process = NULL, claim_job = NULL, last_claim = claim, asked = false, swept_job = NULL
 		WHERE kind = $1 AND resource_id = $2 AND claim_process = $3 AND claim_job = $4`,
-		token.Kind, token.ResourceID, p.id, job)
+		token.Kind, token.ResourceID, p.ID(), job)
 	if err != nil {
 		return fmt.Errorf("give back the claim of %s %q: %w", token.Kind, token.ResourceID, err)
 	}

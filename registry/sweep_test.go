@@ -46,7 +46,7 @@ func TestSweep(t *testing.T) {
 	var id int64
 	create := func(key string) Token { id += 10; return b.create(t, id, key) }
 	claimed := create("claimed")
-	b.running(t, dead.process.id, claimed)
+	b.running(t, dead.process.ID(), claimed)
 	claim(t, dead, claimed)
 
 	noJob := create("claimed, its job is not known")
@@ -61,20 +61,20 @@ func TestSweep(t *testing.T) {
 	}
 
 	fetched := create("fetched")
-	b.running(t, dead.process.id, fetched)
+	b.running(t, dead.process.ID(), fetched)
 
 	stale := create("fetched, and asked for again")
-	b.running(t, dead.process.id, stale)
+	b.running(t, dead.process.ID(), stale)
 	again := b.update(t, id+1, stale.ResourceID)
 
 	synced := create("synced")
 	if err := dead.Publish(claim(t, dead, synced), Result{}, nil); err != nil {
 		t.Fatal(err)
 	}
-	b.running(t, dead.process.id, synced)
+	b.running(t, dead.process.ID(), synced)
 
 	others := create("live")
-	b.running(t, dead.process.id, others) // handed over a moment ago
+	b.running(t, dead.process.ID(), others) // handed over a moment ago
 	kept := claim(t, live, others)
 
 	b.takeJobs(t)
@@ -132,8 +132,8 @@ func TestSweepIsPaged(t *testing.T) {
 	dead, sweeper := b.process(t), b.process(t)
 	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload, claim, claim_process)
 		SELECT $1, 'k' || n, 1, n, 1, '{}', CASE WHEN n % 5 = 0 THEN gen_random_uuid() END, CASE WHEN n % 5 = 0 THEN $2::uuid END
-		FROM generate_series(1, $3::integer) AS n`, kind, dead.id, 2*sweepPage+7)
-	b.exec(t, "UPDATE casq.processes SET dead_at = now() WHERE id = $1", dead.id)
+		FROM generate_series(1, $3::integer) AS n`, kind, dead.ID(), 2*sweepPage+7)
+	b.exec(t, "UPDATE casq.processes SET dead_at = now() WHERE id = $1", dead.ID())
 	sweep(t, sweeper)
 	if got, want := len(b.takeJobs(t)), (2*sweepPage+7)/5; got != want {
 		t.Errorf("%d jobs, want %d", got, want)
@@ -148,7 +148,7 @@ func TestSweepersDoNotMultiply(t *testing.T) {
 	dead, live := b.registry(t), b.registry(t)
 	fetched, claimed, others := b.create(t, 1, "fetched"), b.create(t, 2, "claimed"), b.create(t, 3, "live")
 	for _, token := range []Token{fetched, claimed, others} {
-		b.running(t, dead.process.id, token)
+		b.running(t, dead.process.ID(), token)
 	}
 	claim(t, dead, claimed)
 	kept := claim(t, live, others)
@@ -289,7 +289,7 @@ func TestSweepOfWhatWasCommitted(t *testing.T) {
 			b.apply(t, event(int64(10*i+2), eventlog.Deleted, key, "{}"))
 			token = b.takeJobs(t)[0].Token
 		}
-		b.running(t, dead.process.id, token)
+		b.running(t, dead.process.ID(), token)
 		if key == "never claimed" {
 			continue
 		}
@@ -352,7 +352,7 @@ func TestSweepIsRepeated(t *testing.T) {
 			for i := range 4 {
 				token := b.create(t, int64(i+1), fmt.Sprint("x", i))
 				tokens = append(tokens, token)
-				b.running(t, dead.process.id, token)
+				b.running(t, dead.process.ID(), token)
 				if i%2 == 0 {
 					claim(t, dead, token)
 				}

@@ -151,7 +151,7 @@ func TestANewVersionStartsAfresh(t *testing.T) {
 	if !is(got.Failed, token.Version) || got.Status != "started" {
 		t.Errorf("failed version %v, status %s", got.Failed, got.Status)
 	}
-	if !is(got.Claim, c.ID) || !is(got.Process, r.process.id) || !is(got.Job, 7) || !got.Asked {
+	if !is(got.Claim, c.ID) || !is(got.Process, r.process.ID()) || !is(got.Job, 7) || !got.Asked {
 		t.Errorf("the claim was touched: %+v", got)
 	}
 }

@@ -77,6 +77,7 @@ var forbidden = map[string]map[string]string{
 	"casq/internal/lease/...":    domain,
 	"casq/internal/pause/...":    domain,
 	"casq/internal/portion/...":  domain,
+	"casq/internal/process/...":  domain,
 	"casq/internal/queries/...":  domain,
 	"casq/internal/redisurl/...": domain,
 	"casq/migrations/...": {
