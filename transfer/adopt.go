@@ -14,10 +14,9 @@ import (
 
 // adopt stages what is in place already, when that is a file of the sum that the
 // event names, as a run would have put it there, with the attributes that the source
-// has. It is staged as another name of
-// the same file: the rename that publishes it then does nothing but what it always
-// does, and fails when the staging is gone. What differs in any way, or cannot be
-// linked, is no error: it is copied.
+// has. It is staged as another name of the same file: the rename that publishes it then
+// changes nothing, and still fails when the staging is gone. What differs in any way,
+// or cannot be linked, is no error: it is copied.
 func (r *fileRun) adopt(ctx context.Context, want expectation, wanted attributes) (result Result, adopted bool, err error) {
 	if !r.mayAdopt || want.sha256 == nil {
 		return result, false, nil
@@ -37,7 +36,7 @@ func (r *fileRun) adopt(ctx context.Context, want expectation, wanted attributes
 	case err != nil || !bytes.Equal(sum, want.sha256):
 		return result, false, nil
 	}
-	// Nobody knows whether it is on disk.
+	// It is not known to be on disk.
 	if err := in.Sync(); err != nil {
 		return result, false, fmt.Errorf("sync what is in place: %w", err)
 	}
@@ -54,9 +53,9 @@ func (f *placedFile) size() int64                     { return f.bytes }
 func (f *placedFile) attributes() attributes          { return attributes{} }
 func (f *placedFile) unchanged(context.Context) error { return nil }
 
-// linkPlace gives what is in place a name in the staging; nil if it cannot be
-// had, or is not as a run of ours would have made it. Begin has fenced everybody
-// who could exchange it; a file that has other names could still be written to by
+// linkPlace names what is in place in the staging as well; nil if it cannot be
+// had, or is not as a run of ours would have made it. Begin has fenced every run
+// that could exchange it; a file that has other names could still be written to by
 // them.
 func (r *fileRun) linkPlace(wanted attributes) *placedFile {
 	parent, err := r.stage.tree.openDir(path.Dir(r.path))

@@ -49,10 +49,10 @@ func (a attributes) modeFor(gid uint32) uint32 {
 	return a.mode&^0o070 | (a.mode & (a.mode << 3) & 0o070)
 }
 
-// give gives them to a file of ours, dir/name, which nobody else may open yet:
+// apply sets them on a file of ours, dir/name, which no other user may open yet:
 // owner and group as far as this process may, and the mode last, so that it is
 // never wider than at the source.
-func (a attributes) give(dir, file *os.File, name string) error {
+func (a attributes) apply(dir, file *os.File, name string) error {
 	if a.written != nil {
 		times := []unix.Timespec{*a.written, *a.written}
 		if err := unix.UtimesNanoAt(int(dir.Fd()), name, times, unix.AT_SYMLINK_NOFOLLOW); err != nil {

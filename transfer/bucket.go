@@ -46,7 +46,7 @@ const maxServerCopy = 5 << 30
 // ErrUnreachable says that a bucket's server does not answer. It may yet.
 var ErrUnreachable = errors.New("bucket cannot be reached")
 
-// openBucket opens a bucket and looks whether it may be listed.
+// openBucket opens a bucket and checks whether it may be listed.
 func openBucket(ctx context.Context, address string) (*bucket, error) {
 	opened, err := blob.OpenBucket(ctx, address)
 	if err != nil {
@@ -61,9 +61,9 @@ func openBucket(ctx context.Context, address string) (*bucket, error) {
 	case gcerrors.Code(err) == gcerrors.PermissionDenied:
 		err = redacted{fmt.Errorf("%w (the worker's credentials have to be allowed to list the bucket, and to get, put and delete its objects)", err)}
 	case isNetwork(err):
-		err = redacted{fmt.Errorf("%w: %w (look at the endpoint in the URL, and at the network)", ErrUnreachable, err)}
+		err = redacted{fmt.Errorf("%w: %w (check the endpoint in the URL, and the network)", ErrUnreachable, err)}
 	default:
-		err = redacted{fmt.Errorf("%w (look at the region and the endpoint in the URL, and at the worker's credentials)", err)}
+		err = redacted{fmt.Errorf("%w (check the region and the endpoint in the URL, and the worker's credentials)", err)}
 	}
 	return nil, errors.Join(err, opened.Close())
 }
@@ -136,7 +136,7 @@ func (b *bucket) eachObject(ctx context.Context, prefix string, f func(o *blob.L
 }
 
 // drop deletes the staging of one claim: the mark first. Whoever finds his mark
-// gone stops, and who has looked before has bytes that the listing then shows.
+// gone stops, and a run that found it before has bytes that the listing then shows.
 func (b *bucket) drop(ctx context.Context, folder, claim string) error {
 	prefix := claimPrefix(folder, claim)
 	if err := b.remove(ctx, prefix+stagedMark); err != nil {
@@ -146,7 +146,7 @@ func (b *bucket) drop(ctx context.Context, folder, claim string) error {
 }
 
 // dropOthers deletes the staging of all other claims, again until a listing
-// that began after the last deletion shows none, and says whether there was any.
+// that began after the last deletion shows no other claim, and says whether there was any.
 func (b *bucket) dropOthers(ctx context.Context, folder, claim string) (found bool, err error) {
 	for range maxTries {
 		others := map[string]bool{}

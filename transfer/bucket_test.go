@@ -195,7 +195,7 @@ func TestBucketFence(t *testing.T) {
 }
 
 // A write that was not answered leaves a mark, by which the next run knows that
-// it may still come; one that was answered leaves none.
+// it may still come; one that was answered leaves no mark.
 func TestAnUnansweredWriteLeavesItsMark(t *testing.T) {
 	t.Parallel()
 	for _, removal := range []bool{false, true} {
@@ -264,7 +264,7 @@ func TestAMarkOutlivesItsWrite(t *testing.T) {
 	if found := listed(t, b); len(found) > 0 {
 		t.Errorf("%v can be dropped, with all that is known of the write", found)
 	}
-	// A run that has met the mark, and fails, has looked at nothing.
+	// A run that has met the mark, and fails, has compared nothing.
 	failing := b.begin(t, "x")
 	if !failing.Contested() {
 		t.Error("nobody knows of the write that may still come")
@@ -321,8 +321,8 @@ func TestOpenBucketSaysWhatToDo(t *testing.T) {
 	}{
 		"no such bucket":      {folder, server.BucketURL("nowhere", ""), nil, "no such bucket; create it"},
 		"no permission":       {folder, refusing.URL(""), nil, "allowed to list the bucket"},
-		"no server":           {folder, stopped.URL(""), ErrUnreachable, "look at the endpoint"},
-		"no region":           {folder, "s3://bucket?endpoint=x&anonymous=true", nil, "look at the region"},
+		"no server":           {folder, stopped.URL(""), ErrUnreachable, "check the endpoint"},
+		"no region":           {folder, "s3://bucket?endpoint=x&anonymous=true", nil, "check the region"},
 		"another driver":      {folder, "gs://bucket", nil, "buckets are s3://"},
 		"a bad parameter":     {folder, "s3://bucket?token=" + secret, nil, "buckets are s3://"},
 		"itself":              {server.URL(""), server.URL(""), nil, "use separate prefixes or buckets"},

@@ -114,7 +114,7 @@ func (r *bucketRun) copy(ctx context.Context, payload json.RawMessage) (Result, 
 	return Result{Checksum: "sha256:" + hex.EncodeToString(sum), Size: in.size()}, nil
 }
 
-// upload writes to the staging key. An object is there whole or not at all.
+// upload writes to the staging key. An object is there complete or not at all.
 func (r *bucketRun) upload(ctx context.Context, in object) ([]byte, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -203,7 +203,7 @@ func (r *bucketRun) remove(ctx context.Context) error {
 // Close deletes the staging. The mark of a write that was not answered stays:
 // it tells the next run that the write may still come. So does that of a
 // contested run which has written nothing: it has taken the other's mark away,
-// and nobody has looked at the place for it. Such a mark is made again: its age
+// and no run has compared the place for it. Such a mark is made again: its age
 // says how long the write can have been under way.
 func (r *bucketRun) Close() error {
 	if r.closed {

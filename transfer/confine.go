@@ -13,7 +13,7 @@ import (
 )
 
 // systemFolders are where programs and what they load lie; nothing in them is
-// secret. systemFiles are what the C library, git and the shell look at besides.
+// secret. systemFiles are what the C library, git and the shell read besides.
 var (
 	systemFolders = []string{
 		"/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/nix/store", "/gnu/store", "/sys/devices/system/cpu",
@@ -52,7 +52,7 @@ func (c *confinement) open(paths []string) []*os.File {
 // the kernel cannot do that, inspection before and after is what is left.
 func (g *git) confine(ctx context.Context, log *slog.Logger, supported bool) {
 	if !supported {
-		log.Info("the kernel has no Landlock: that git reads nothing but the source is looked at before and after, not enforced")
+		log.Info("the kernel has no Landlock: that git reads nothing but the source is checked before and after, not enforced")
 		return
 	}
 	c := &confinement{}

@@ -428,7 +428,7 @@ func TestStagingMadeAgainIsNoFence(t *testing.T) {
 }
 
 // Many runs at once on few keys that share folders: at the end each key is in
-// the state that its last run left, whole, and nothing else is there.
+// the complete state that its last run left, and nothing else is there.
 func TestManyRunsAtOnce(t *testing.T) {
 	t.Parallel()
 	b := setupFiles(t)

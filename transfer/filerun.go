@@ -73,7 +73,7 @@ func (r *fileRun) copy(ctx context.Context, payload json.RawMessage) (Result, er
 	}
 	sum, err := stream(ctx, out, in, r.files.pace)
 	if err == nil {
-		err = in.attributes().give(r.stage.dir, out, stagedFile)
+		err = in.attributes().apply(r.stage.dir, out, stagedFile)
 	}
 	// A copy is complete only when it is on disk: the rename that follows must
 	// never be durable before the bytes are.
@@ -125,7 +125,7 @@ func (r *fileRun) lost(err error) error {
 }
 
 // stream copies as many bytes as in has said it has, and returns their SHA-256.
-// It looks at ctx between reads, and reads one byte more to notice a file that
+// It checks ctx between reads, and reads one byte more to notice a file that
 // grows, but never fills the disk with it.
 func stream(ctx context.Context, out io.Writer, in object, pace *pace) ([]byte, error) {
 	hash := sha256.New()
@@ -198,7 +198,7 @@ func (r *fileRun) prepare(parent *os.File, base string) (uint, error) {
 }
 
 // mirrorAbove returns the mirror of ours in which a path lies; "" if it lies in
-// none. Files that only look like a repository have no guard.
+// no mirror. Files that only resemble a repository have no guard.
 func (t *tree) mirrorAbove(rel string) (string, error) {
 	for above := path.Dir(rel); above != "."; above = path.Dir(above) {
 		guard, err := leafKind(int(t.root.Fd()), above+"/"+guardName)

@@ -82,7 +82,7 @@ func (f *Files) closeTarget() error {
 	return f.target.close()
 }
 
-// openTarget opens the folder and looks whether staging can be renamed into it.
+// openTarget opens the folder and checks whether staging can be renamed into it.
 func openTarget(folder string, byHandle bool, log *slog.Logger) (*root, error) {
 	target, err := openRoot(folder, false, byHandle, log)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 // follower brings what a mirror lacks of the source into it, below the refs of
-// one claim, where nobody looks.
+// one claim, where no reader sees it.
 type follower struct {
 	mirror *mirror
 	remote *remote
@@ -119,7 +119,7 @@ func (f *follower) list(ctx context.Context) (refs, head, error) {
 // round has a folder of its own, since refs/heads/a of one may be refs/heads/a/b in
 // the next.
 //
-// Git fetches none of the names when one of them is not there any more. So those
+// Git fetches no name at all when one of them is not there any more. So those
 // that are still there are fetched again, and no name is added to them: however many
 // refs come and go beside, they are fewer each time.
 func (f *follower) fetch(ctx context.Context, round int, names []string) (refs, error) {
@@ -156,7 +156,7 @@ func (f *follower) fetch(ctx context.Context, round int, names []string) (refs, 
 	return got, nil
 }
 
-// vanished is the name of the ref that git has looked for in vain; "" if that is
+// vanished is the name of the ref that git has asked for in vain; "" if that is
 // not what it says.
 func vanished(err error) string {
 	failure, ok := errors.AsType[*gitError](err)

@@ -48,7 +48,7 @@ func (f *Files) ListStaging(ctx context.Context, each func(Staged) error) error 
 }
 
 // DropStaging deletes the staging of one claim, and returns when it is gone. A
-// run that still has that claim is fenced by it. It is no error that there is none.
+// run that still has that claim is fenced by it. It is no error that the claim has no staging.
 func (f *Files) DropStaging(ctx context.Context, s Staged) error {
 	if err := s.check(); err != nil {
 		return err
@@ -122,7 +122,7 @@ func (r *root) listStaging(ctx context.Context, each func(Staged) error) error {
 	})
 }
 
-// eachName calls each for the names in dir that are wanted, and looks at ctx
+// eachName calls each for the names in dir that are wanted, and checks ctx
 // before each of them.
 func eachName(ctx context.Context, dir *os.File, wanted func(string) bool, each func(string) error) error {
 	for {

@@ -38,7 +38,7 @@ func (f *Files) Mark(ctx context.Context) (Mark, error) {
 	return f.target.readMark()
 }
 
-// Keep has the target looked at for the mark from now on, before and after
+// Keep has the mark compared from now on, before and after
 // everything that is done to it; create puts it there first. It may be called again,
 // with another mark.
 func (f *Files) Keep(ctx context.Context, mark Mark, create bool) error {
@@ -85,10 +85,10 @@ func (r *root) keep(mark Mark, create bool) error {
 	defer r.mu.Unlock()
 	r.mark = &mark
 	r.now.mark.Store(&mark)
-	return r.look()
+	return r.probe()
 }
 
-// writeMark makes the mark durable. It appears as a whole: it is written beside
+// writeMark makes the mark durable. It appears complete: it is written beside
 // its name first.
 func (t *tree) writeMark(mark Mark) error {
 	text, err := json.Marshal(mark)

@@ -105,7 +105,7 @@ func (t *tree) isAbove(other *tree) (bool, error) {
 		}
 		above, err := openAbove(at)
 		if errors.Is(err, unix.EACCES) {
-			return false, nil // what is above may not be looked at
+			return false, nil // what is above may not be read
 		}
 		if err != nil {
 			return false, err
@@ -138,7 +138,7 @@ type devicePath struct {
 	path   string
 }
 
-// onDevice looks for the folder in the kernel's list of mounts; false: it cannot
+// onDevice finds the folder in the kernel's list of mounts; false: it cannot
 // be told.
 func (t *tree) onDevice() (devicePath, bool) {
 	var st unix.Statx_t

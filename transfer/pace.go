@@ -8,7 +8,7 @@ import (
 )
 
 // pace makes all who share it wait, so that together they read no more than
-// perSecond bytes a second; 0 is no limit. Turns are given in the order in
+// perSecond bytes a second; 0 is no limit. Turns come in the order in
 // which they are asked for, so a large file does not hold up small ones.
 //
 // mu guards due.

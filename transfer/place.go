@@ -22,7 +22,7 @@ func (s *stage) putInPlace(ctx context.Context, name string, prepare prepareFunc
 			return err
 		}
 	}
-	return errors.New("folders on the way keep vanishing; look whether somebody deletes them")
+	return errors.New("folders on the way keep vanishing; find out which program deletes them")
 }
 
 type prepareFunc func(parent *os.File, base string) (flags uint, err error)
@@ -42,7 +42,7 @@ func (s *stage) tryPutInPlace(
 	if err != nil {
 		return errors.Is(err, unix.ENOENT), err
 	}
-	// The deadline is looked at before the hook, so that a test that freezes the
+	// The deadline is checked before the hook, so that a test that freezes the
 	// process at the hook freezes it as close to the rename as can be.
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
@@ -65,7 +65,7 @@ func (s *stage) tryPutInPlace(
 	if err := parent.Sync(); err != nil {
 		return false, err
 	}
-	// Once more: it has to be where everybody looks for it now.
+	// Once more: it has to be under the name by which it is read.
 	return false, s.tree.here()
 }
 
@@ -134,7 +134,7 @@ func (s *stage) takeAway(ctx context.Context, name string, mine mineFunc, hook f
 type mineFunc func(parent *os.File, base string) (bool, error)
 
 // checkAbsent is for a removal that finds nothing in place. It returns nil if
-// the run may say "removed": it is not fenced, it looked in the folder that has the
+// the run may say "removed": it is not fenced, it searched the folder that has the
 // target's name, and the absence is on disk, which an earlier run that died right
 // after its rename may not have come to.
 func (s *stage) checkAbsent() error {

@@ -418,7 +418,7 @@ func TestRepositoryRefsThatVanish(t *testing.T) {
 		if point != pointListed || beside == 0 {
 			return
 		}
-		// Whoever has listed them finds none of them any more, and others.
+		// Whoever has listed them finds other names now.
 		for i := range 3 {
 			gitIn(t, dir, "update-ref", "-d", fmt.Sprintf("refs/heads/short-lived/%d", beside+i))
 			gitIn(t, dir, "update-ref", fmt.Sprintf("refs/heads/short-lived/%d", beside+3+i), "refs/heads/main")

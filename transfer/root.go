@@ -10,16 +10,16 @@ import (
 )
 
 // ErrElsewhere says that the name of a source or target leads to another folder
-// than it should: to none, to one without the target's mark, or, in the middle of a
-// run, to another one than the run has begun in. What has been written is not where
-// everybody looks for it. It goes away when the right folder is back, or by another
+// than it should: to no folder, to one without the target's mark, or, in the middle of a
+// run, to another one than the run has begun in. What has been written is not under
+// the name by which it is read. It goes away when the right folder is back, or by another
 // try.
 var ErrElsewhere = errors.New("another folder has the name")
 
 // root is the folder that the name of a source or target leads to. That may
 // become another one at any time: it is moved away and made anew, a link is switched,
 // something is mounted over it, or no longer. A handle notices nothing of it, so the
-// name is looked at for each run, and around each change of a place.
+// name is read for each run, and around each change of a place.
 //
 // mu guards now, its count of users, and mark.
 type root struct {
@@ -49,7 +49,7 @@ func openRoot(name string, mounts, byHandle bool, log *slog.Logger) (*root, erro
 func (r *root) enter() (*tree, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := r.look(); err != nil {
+	if err := r.probe(); err != nil {
 		return nil, err
 	}
 	r.now.users++
@@ -70,7 +70,7 @@ func (t *tree) leave() {
 func (r *root) check() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.look()
+	return r.probe()
 }
 
 func (r *root) close() error {
@@ -79,8 +79,8 @@ func (r *root) close() error {
 	return r.now.close()
 }
 
-// look opens the folder again when another one has the name.
-func (r *root) look() error {
+// probe opens the folder again when another one has the name.
+func (r *root) probe() error {
 	if r.byHandle {
 		return nil
 	}

@@ -64,7 +64,7 @@ func openObject(tree *tree, name string) (*fileObject, error) {
 		err = fmt.Errorf("%w: %s at the source is not a regular file", ErrUnsafe, file.Name())
 	}
 	if err == nil {
-		err = o.lookAtFolders()
+		err = o.readFolders()
 	}
 	if err != nil {
 		_ = file.Close()
@@ -87,8 +87,8 @@ type fileObject struct {
 	has    attributes
 }
 
-// lookAtFolders notes the file's attributes, within the folders of its path.
-func (o *fileObject) lookAtFolders() error {
+// readFolders notes the file's attributes, within the folders of its path.
+func (o *fileObject) readFolders() error {
 	o.has = attributesOf(o.before)
 	for name := path.Dir(o.path); name != "."; name = path.Dir(name) {
 		dir, err := o.tree.open(name, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
@@ -125,12 +125,11 @@ func (o *fileObject) stat(file *os.File) (unix.Stat_t, error) {
 	return st, nil
 }
 
-// unchanged looks twice: at the file that was read, for a write into it, and at
+// unchanged reads two states: of the file that was read, for a write into it, and of
 // its path, for another file put there, or another folder put in the source's
-// place. The change time catches a writer that
-// sets the modification time back. A write within the clock's tick (4 ms
-// before Linux 6.13) of the first look can escape; a sha256 in the payload
-// catches that too.
+// place. The change time catches a writer that sets the modification time back. A
+// write within the clock's tick (4 ms before Linux 6.13) of the first reading can
+// escape; a sha256 in the payload catches that too.
 func (o *fileObject) unchanged(context.Context) error {
 	after, err := o.stat(o.File)
 	if err != nil {

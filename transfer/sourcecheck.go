@@ -97,7 +97,7 @@ func vanishedOr(err error) error {
 	return err
 }
 
-// onlyPlain looks at all that is below a folder.
+// onlyPlain walks through all that is below a folder.
 func onlyPlain(ctx context.Context, dir *os.File) error {
 	for {
 		entries, err := dir.ReadDir(512)

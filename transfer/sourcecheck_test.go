@@ -106,9 +106,9 @@ func TestSourceMayBorrowWithinTheSource(t *testing.T) {
 	}
 }
 
-// What is put there after it was looked at leads nowhere: git is kept from reading
-// it, and what has been read is looked at again.
-func TestSourceThatIsSwitchedAfterTheLook(t *testing.T) {
+// What is put there after it was checked leads nowhere: git is kept from reading
+// it, and what has been read is checked again.
+func TestSourceThatIsSwitchedAfterTheCheck(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ back, unconfined bool }{{}, {back: true}, {unconfined: true}} {
 		back := c.back

@@ -96,7 +96,7 @@ func mkdirPrivate(parent *os.File, name string) error {
 //
 // A folder that appears while this runs belongs to a claim that is older than
 // ours and late (its row check will fail, since ours is committed) or newer (then
-// ours will). So one look that finds nothing is enough.
+// ours will). So one listing that finds nothing is enough.
 func (s *stage) removeOthers(ctx context.Context) error {
 	for range maxTries {
 		others, err := s.others()

@@ -22,14 +22,14 @@ func watched(ctx context.Context, stall time.Duration, pid func() int) (context.
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
-		look := time.NewTicker(stall / 10)
-		defer look.Stop()
+		poll := time.NewTicker(stall / 10)
+		defer poll.Stop()
 		done, since := int64(-1), time.Now()
 		for {
 			select {
 			case <-ctx.Done():
 				return
-			case <-look.C:
+			case <-poll.C:
 			}
 			if now := work(pid()); now != done {
 				done, since = now, time.Now()

@@ -22,7 +22,7 @@ const (
 	// the most until the next copy or verification after that: what the source has
 	// deleted and pruned is not to be had here for ever.
 	unreachableFor = 30 * 24 * time.Hour
-	// packedName is a file in each mirror, as old as its last whole repack.
+	// packedName is a file in each mirror, as old as its last full repack.
 	packedName = "casq.packed"
 	// untidyName is a file in a mirror, as old as the last time that tidying it up
 	// went wrong. For restFor after that it is left as it is: where a disk is too full
@@ -101,7 +101,7 @@ func (r *repositoryRun) repackAll(ctx context.Context) error {
 
 func (m *mirror) markPacked() error { return writeFile(m.dir, packedName, "") }
 
-// packedBefore tells whether the last whole repack was before a time. Of a mirror
+// packedBefore tells whether the last full repack was before a time. Of a mirror
 // without the mark it is not known, and begins to be.
 func (m *mirror) packedBefore(at time.Time) (bool, error) {
 	last, there, err := m.written(packedName)

@@ -19,7 +19,7 @@ type Place struct {
 	// that was deleted, or is damaged. A file is always copied anew; a repository is
 	// cloned and exchanged.
 	Fresh bool
-	// Adopt says that nobody has said yet what is in place. When that is the very
+	// Adopt says that no run has said yet what is in place. When that is the very
 	// file that the payload names by its SHA-256, it is not copied again. For
 	// folders as targets; other places are copied to all the same.
 	Adopt bool
@@ -34,7 +34,7 @@ type Result struct {
 	Checksum string
 	// Size is in bytes: the file's, or that of the repository's object files.
 	Size int64
-	// Partial says that the copy brought only what differed, and looked at nothing
+	// Partial says that the copy brought only what differed, and read nothing
 	// else of what is in place: that may have been damaged long ago.
 	Partial bool
 }
@@ -60,8 +60,8 @@ type Run interface {
 var (
 	// ErrFenced says that another run has begun on the place: the staging folder
 	// of this one is gone. Publish and Remove had no effect. That run may also be of an
-	// older claim, which came late to its Begin: who still has the claim after this
-	// error gives it back and tries again.
+	// older claim, which came late to its Begin: a caller whose claim still holds after this
+	// error gives the claim up and tries again.
 	ErrFenced = errors.New("another run took over this place")
 	// ErrMissing says that the source does not have the resource.
 	ErrMissing = errors.New("not found at the source")

@@ -16,8 +16,8 @@ import (
 // that has one, and with checksum, which is the [Result]'s of the copy or "". If
 // neither is known it is compared with the source's bytes. It returns nil,
 // [ErrMismatch], [ErrMissing] if it had to read the source and that lacks the
-// resource, or why it could not tell. It writes nothing and needs no claim: whoever
-// asks has to look whether the answer still matters.
+// resource, or why it could not tell. It writes nothing and needs no claim: the
+// caller has to check whether the answer still matters.
 func (f *Files) Verify(ctx context.Context, place Place, payload json.RawMessage, checksum string) error {
 	path, from, err := place.unclaimed()
 	if err == nil {
@@ -88,7 +88,7 @@ func (f *Files) sumAtSource(ctx context.Context, path string) ([]byte, error) {
 }
 
 // sumInPlace reads what is in place. That is replaced by a rename: the open one
-// stays whole.
+// stays as it is.
 func (f *Files) sumInPlace(ctx context.Context, path string) ([]byte, error) {
 	if f.bucket != nil {
 		return f.bucket.sum(ctx, path, f.pace)

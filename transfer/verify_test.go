@@ -75,7 +75,7 @@ func TestVerifyFile(t *testing.T) {
 	}
 }
 
-// errAny stands for an error that is none of the package's.
+// errAny stands for an error that is not one of the package's.
 var errAny = errors.New("any")
 
 func wantVerdict(t *testing.T, err, want error, says string) {
@@ -142,7 +142,7 @@ func TestVerifyRepository(t *testing.T) {
 		},
 		"an object less": {
 			change: func(t *testing.T, _, place string) {
-				// Not the tip, which a listing of the refs looks at.
+				// Not the tip, which a listing of the refs reads.
 				parent := gitIn(t, place, "rev-parse", "main~1")
 				aside := filepath.Join(t.TempDir(), "pack")
 				must(t, os.Rename(glob(t, filepath.Join(place, "objects", "pack", "*.pack")), aside))
@@ -191,7 +191,7 @@ func TestVerifyRepository(t *testing.T) {
 			t.Parallel()
 			b := setupRepositories(t)
 			source := b.newSource(t, "r")
-			// Most of the pack is a blob, which nothing reads but who looks at all.
+			// Most of the pack is a blob, which nothing reads but who reads all of it.
 			bytes := make([]byte, 64<<10)
 			_, _ = rand.NewChaCha8([32]byte{1}).Read(bytes)
 			write(t, source, "blob", string(bytes))

@@ -8,7 +8,7 @@ import (
 	"gocloud.dev/gcerrors"
 )
 
-// sum reads an object. What replaces it meanwhile is not seen: a server gives
+// sum reads an object. What replaces it meanwhile is not seen: a server sends
 // one version to each reader.
 func (b *bucket) sum(ctx context.Context, key string, pace *pace) ([]byte, error) {
 	if err := checkKey(key); err != nil {
@@ -33,9 +33,9 @@ func (b *bucket) sum(ctx context.Context, key string, pace *pace) ([]byte, error
 	return sum, nil
 }
 
-// VerifyAbsent looks whether something is in the place of what was removed, and
+// VerifyAbsent checks whether something is in the place of what was removed, and
 // returns [ErrMismatch] then. Only in a bucket can that come back, so nothing else
-// is looked at.
+// is checked.
 func (f *Files) VerifyAbsent(ctx context.Context, place Place) error {
 	path, _, err := place.unclaimed()
 	if err != nil || f.bucket == nil || checkKey(path) != nil {

@@ -14,13 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Verify compares the mirror in place with the source ref by ref, looks whether
+// Verify compares the mirror in place with the source ref by ref, checks whether
 // all that its refs reach is there, and computes the digest of everything in its
 // packs. It answers as that of [Files] does, and [ErrMissing] whenever the source
 // lacks the repository. checksum is not needed: the source is asked.
 //
 // A source that has moved on since the copy differs. Its event brings a new
-// version, and whoever asked has to look at that. What a fetch would not bring back,
+// version, which the caller has to check. What a fetch would not bring back,
 // or would stumble over, is also [ErrDamaged]. It outweighs refs that differ.
 func (r *Repositories) Verify(ctx context.Context, place Place, payload json.RawMessage, _ string) error {
 	path, from, err := place.unclaimed()
@@ -81,7 +81,7 @@ func spoiled(err error) bool {
 	return errors.Is(err, errBroken) || errors.Is(err, ErrUnsafe) || errors.Is(err, unix.ENOENT) || damaged(err)
 }
 
-// compare looks at refs and HEAD. top is "" where the source did not say it.
+// compare compares refs and HEAD. top is "" where the source did not say it.
 func (m *mirror) compare(ctx context.Context, want refs, top head) error {
 	if err := m.inspect(); err != nil {
 		return err
@@ -112,8 +112,8 @@ func orNothing(oid string) string {
 	return oid
 }
 
-// check looks at the objects. fsck finds what is not there and rereads trees and
-// commits; verify-pack rereads everything. A whole fsck would also find fault with
+// check reads the objects. fsck finds what is not there and rereads trees and
+// commits; verify-pack rereads everything. A full fsck would also find fault with
 // how objects of old were made, which no copy can change.
 //
 // What no ref reaches, and should be gone, is a difference that the next copy mends.

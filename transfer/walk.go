@@ -229,7 +229,7 @@ func sortMirror(dir *os.File, entry os.DirEntry) (string, error) {
 	return entry.Name() + "/", nil
 }
 
-// isMirror tells whether a folder is a whole bare repository. It asks for more
+// isMirror tells whether a folder is a complete bare repository. It asks for more
 // than [isRepository] does: a folder of files may well have a config.
 func isMirror(parent *os.File, name string) (bool, error) {
 	for _, part := range []struct {
