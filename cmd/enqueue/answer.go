@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// addJSON gives a command the flag that answer looks at.
+// addJSON adds the flag that answer reads to a command.
 func addJSON(cmd *cobra.Command) { cmd.Flags().Bool("json", false, "print one JSON object") }
 
 // answer prints what a command came to: v when --json is set, else the text.

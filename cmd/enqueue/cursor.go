@@ -83,7 +83,7 @@ type startedOver struct {
 	DryRun bool   `json:"dry_run"`
 
 	Kinds []registry.Overlap `json:"kinds"`
-	// Remove is the least --remove without which the reset is refused; 0: none.
+	// Remove is the least --remove without which the reset is refused; 0: not needed.
 	Remove int64 `json:"remove"`
 }
 
@@ -120,7 +120,7 @@ func (h *home) resetCursor(ctx context.Context, cmd *cobra.Command, name string,
 	return answer(cmd, result, result.text())
 }
 
-// startOver looks at what would be removed, before anything is changed.
+// startOver counts what would be removed, before anything is changed.
 func (h *home) startOver(ctx context.Context, source *pgxpool.Pool, consumer follow.Rewinder, r *startedOver, remove int64) (eventlog.Rewind, error) {
 	var err error
 	if r.Kinds, err = registry.Overlaps(ctx, h.Pool, source); err != nil {
@@ -138,7 +138,7 @@ func (h *home) startOver(ctx context.Context, source *pgxpool.Pool, consumer fol
 		consumer = unwilling{}
 	case worst.Gone() > remove:
 		return eventlog.Rewind{}, fmt.Errorf("%w: of %d resources of kind %s here it has %d, the others would be removed; nothing is changed: "+
-			"look at SOURCE_DATABASE_URL, and at --dry-run; if it is right, say --remove %d", errWrongSource, worst.Here, worst.Kind, worst.Common, worst.Gone())
+			"check SOURCE_DATABASE_URL, and run it with --dry-run; if it is right, say --remove %d", errWrongSource, worst.Here, worst.Kind, worst.Common, worst.Gone())
 	}
 	return follow.StartOver(ctx, h.Pool, source, r.Name, consumer)
 }

@@ -39,7 +39,7 @@ func kindListCommand() *cobra.Command {
 
   PREFIX     its folder at the target; / is the top
   SOURCE     the folder at the source that its keys are relative to, likewise
-  TABLE      the one that is tracked here; a site that follows another has none
+  TABLE      the one that is tracked here; a site that follows another has no table
   RESOURCES  that this site has, or is to have
   TO DO      those that are still to be copied or removed, or have failed`,
 		Example: "  enqueue kind list --json | jq '.kinds[] | select(.to_do > 0)'",
@@ -59,7 +59,7 @@ type listedKind struct {
 	Queue        string  `json:"queue"`
 	Prefix       *string `json:"prefix"` // null: it has no files
 	SourcePrefix *string `json:"source_prefix"`
-	Table        *string `json:"table"` // null: none is tracked here
+	Table        *string `json:"table"` // null: no table is tracked here
 	Resources    int64   `json:"resources"`
 	ToDo         int64   `json:"to_do"`
 }
@@ -106,10 +106,10 @@ func kindMoveCommand() *cobra.Command {
 	var dryRun bool
 	cmd := &cobra.Command{
 		Use:   "move KIND --prefix FOLDER",
-		Short: "Give a kind another folder at this site's target",
-		Long: `Move gives a kind another folder, and has all that this site has of it copied anew
+		Short: "Move a kind to another folder at this site's target",
+		Long: `Move sets a kind's folder, and has all that this site has of it copied anew
 to there. Workers that run notice: what they are copying to the old place is not
-published. What is at the old place stays there and is nobody's any more; delete it
+published. What is at the old place stays there and is of no row any more; delete it
 when you like. A file that is in the new place already, and is of the SHA-256 that its
 payload names, is not copied again: rename the folder before the move to save the
 copies.

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// pollInterval is how often what is waited for is looked at.
+	// pollInterval is how often what is waited for is polled.
 	pollInterval = 200 * time.Millisecond
 	// hindranceInterval is how often it is asked what stands in its way.
 	hindranceInterval = 2 * time.Second
@@ -31,7 +31,7 @@ type patience struct {
 	limit time.Duration // 0: for ever
 }
 
-// add gives a command the flags for it.
+// add adds the flags for it to a command.
 func (p *patience) add(cmd *cobra.Command, usage string) {
 	cmd.Flags().BoolVar(&p.wait, "wait", false, usage)
 	cli.DurationVar(cmd, &p.limit, "timeout", "with --wait: give up after this time, with exit code 1; the work itself goes on")
@@ -45,7 +45,7 @@ func (p *patience) check(cmd *cobra.Command) error {
 	return nil
 }
 
-// start is the beginning of a wait for jobs of some queues; for none: for the
+// start is the beginning of a wait for jobs of some queues, or without queues for the
 // workers themselves. The context is that of the wait.
 func (p *patience) start(ctx context.Context, h *home, progress *cli.Progress, queues ...string) (context.Context, *waiting) {
 	w := &waiting{home: h, progress: progress, queues: queues, next: time.Now().Add(pollInterval)}
@@ -58,7 +58,7 @@ func (p *patience) start(ctx context.Context, h *home, progress *cli.Progress, q
 }
 
 // waiting is a wait. It says what stands in its way: a command that only waits
-// looks as if it worked.
+// seems to work.
 type waiting struct {
 	*home
 	progress *cli.Progress
@@ -68,7 +68,7 @@ type waiting struct {
 	stop     context.CancelFunc
 }
 
-// pause waits until the next look, which is the later the longer one takes.
+// pause waits until the next poll, which is the later the longer a poll takes.
 func (w *waiting) pause(ctx context.Context, took time.Duration) error {
 	if !time.Now().Before(w.next) {
 		hindered, err := w.hindrance(ctx)
@@ -119,7 +119,7 @@ func (w *waiting) hindrance(ctx context.Context) (string, error) {
 	case len(paused) > 0:
 		return fmt.Sprintf("paused: queue %s (enqueue queue resume)", cli.Names(paused)), nil
 	case len(unknown) > 0:
-		return fmt.Sprintf("no worker has ever served queue %s: none has a target for it", cli.Names(unknown)), nil
+		return fmt.Sprintf("no worker has ever served queue %s: no worker has a target for it", cli.Names(unknown)), nil
 	}
 	return "", nil
 }

@@ -36,8 +36,8 @@ resources without a row get one, rows without a resource are removed, what is to
 has no job gets one, and staging that nobody needs goes. Nothing is copied again that
 is in place. Workers do it now and then by themselves.
 
-With --walk it also looks at what is in place in the targets. What is there and of no
-row is nobody's: it is counted and named (casq.reconcile_orphans), and removed only
+With --walk it also reads what is in place in the targets. What is there and of no
+row is an orphan: it is counted and named (casq.reconcile_orphans), and removed only
 with --remove-orphans, since the folder may have other resources than casq's. What was
 removed and is back is removed again, what is not there is copied again.
 
@@ -45,12 +45,12 @@ A kind that cannot be compared, as its table is gone, say, gets a run of its own
 tries again until it can be; the others are compared meanwhile.
 
 When more than half of the rows of a kind, and more than 100, have no resource in the
-source, none of them is removed; --remove N allows up to N of each kind.
+source, no row of them is removed; --remove N allows up to N of each kind.
 
 With --dry-run the worker reports what it would do. With --wait the report is shown
 when it is complete; it stays in casq.reconcile_report. Its columns count, by kind:
 
-  LOOKED AT        resources of the source and rows of the registry, together
+  EXAMINED         resources of the source and rows of the registry, together
   CREATED          resources that had no row and got one: they are copied
   ADOPTED          those of them where something is in place already: it is compared
                    first, and copied only where it differs
@@ -88,7 +88,7 @@ when it is complete; it stays in casq.reconcile_report. Its columns count, by ki
 	cmd.Flags().StringVar(&request.Kind, "kind", "", "one kind of resources; all by default")
 	cmd.Flags().BoolVar(&request.DryRun, "dry-run", false, "report what would be done, and do nothing")
 	cmd.Flags().BoolVar(&request.Walk, "walk", false, "also compare what is in place in the targets with the registry")
-	cmd.Flags().BoolVar(&request.RemoveOrphans, "remove-orphans", false, "remove what is in place and nobody's")
+	cmd.Flags().BoolVar(&request.RemoveOrphans, "remove-orphans", false, "remove what is in place and of no row")
 	cmd.Flags().Int64Var(&request.AllowRemove, "remove", 0, "allow up to so many resources of each kind to be removed")
 	p.add(cmd, "return when the report is complete, and show it")
 	addJSON(cmd)
@@ -120,7 +120,7 @@ type part struct {
 // and some kinds could not be compared.
 var errNotCompared = errors.New("some kinds could not be compared")
 
-// orphan is what is in place and nobody's.
+// orphan is what is in place and of no row.
 type orphan struct {
 	Kind       string `json:"kind"`
 	ResourceID string `json:"resource_id"`
@@ -222,7 +222,7 @@ func (r reconciled) text() string {
 	}
 	table := tabwriter.NewWriter(&out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(table, strings.Join([]string{
-		"KIND", "LOOKED AT", "CREATED", "ADOPTED", "CHANGED", "REMOVED", "REQUEUED", "CHECKS", "LATE",
+		"KIND", "EXAMINED", "CREATED", "ADOPTED", "CHANGED", "REMOVED", "REQUEUED", "CHECKS", "LATE",
 		"STAGING REMOVED", "HELD BACK", "ORPHANS", "ORPHANS REMOVED",
 	}, "\t"))
 	for _, k := range r.Report {
@@ -239,7 +239,7 @@ func (r reconciled) text() string {
 	}
 	_ = table.Flush()
 	for _, o := range r.Orphans {
-		fmt.Fprintf(&out, "nobody's: %s %s\n", o.Kind, cli.Name(o.ResourceID))
+		fmt.Fprintf(&out, "orphan: %s %s\n", o.Kind, cli.Name(o.ResourceID))
 	}
 	return out.String()
 }

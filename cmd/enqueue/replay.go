@@ -21,10 +21,10 @@ func replayCommand() *cobra.Command {
 	var r replay
 	cmd := &cobra.Command{
 		Use:   "replay (--kind KIND [--key KEY] | --all)",
-		Short: "Look again at resources whose events could not be applied",
-		Long: `Replay looks at the resources of which events were dead-lettered (casq.event_failures) in
-the source as it is now: what is there is copied as it is, what is not there is
-removed. Do it when the reason is gone, else it is refused again. Running it twice
+		Short: "Re-fetch resources whose events could not be applied",
+		Long: `Replay re-fetches the resources of which events were dead-lettered (casq.event_failures):
+what the source has of them now is copied as it is, what it does not have is
+removed. Do it when the reason is gone, else they are refused again. Running it twice
 is harmless. When the log is another site's, set SOURCE_DATABASE_URL as for the
 worker.`,
 		Example: `  enqueue replay --all --dry-run
@@ -44,7 +44,7 @@ worker.`,
 		case r.key != "" && r.kind == "":
 			return cli.Usage(cmd, "--key needs --kind: the kind of the resource")
 		case r.cursor != replayable:
-			return cli.Usage(cmd, "--cursor may be %s: of other consumers there is no resource to look at", replayable)
+			return cli.Usage(cmd, "--cursor may be %s: other consumers have no resources that could be re-fetched", replayable)
 		}
 		return withHome(cmd, func(ctx context.Context, h *home) error { return h.replay(ctx, cmd, r) })
 	}
@@ -101,7 +101,7 @@ func (h *home) replay(ctx context.Context, cmd *cobra.Command, r replay) error {
 		}
 	}
 	if r.dryRun {
-		return answer(cmd, replayed{Failures: open, DryRun: true}, fmt.Sprintf("would look again because of %s", plural(open, "failure", "failures")))
+		return answer(cmd, replayed{Failures: open, DryRun: true}, fmt.Sprintf("would re-fetch the resources of %s", plural(open, "failure", "failures")))
 	}
 	queue, err := jobs.NewQueue(h.Pool, h.log)
 	if err != nil {

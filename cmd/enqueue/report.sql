@@ -28,8 +28,8 @@ LEFT JOIN casq.tracked AS t USING (kind)
 ORDER BY k.kind
 
 -- name: RefreshState
--- How far the recounts of a scan ($1) are. Those of all scopes have a row for the
--- whole, which is open until they are over; they may be those of its parts.
+-- How far the recounts of a scan ($1) are. Those of all scopes have a row for all
+-- of them, which is open until they are over; they may be those of its parts.
 SELECT count(*) FILTER (WHERE r.finished_at IS NULL),
        count(*) FILTER (WHERE r.scope_id IS NOT NULL),
        count(*) FILTER (WHERE r.state = 'done' AND r.scope_id IS NOT NULL),
@@ -61,7 +61,7 @@ ORDER BY f.cursor, f.kind
 
 -- name: Selection
 -- What is selected of each kind ($1; NULL: all), what there is of it here, and the
--- run that applies a change (0: none is left to do).
+-- run that applies a change (0: nothing is left to do).
 SELECT k.kind, s.scopes, s.changed_at,
        (SELECT count(*) FROM casq.registry AS r WHERE r.kind = k.kind AND r.deleted_at IS NULL),
        (SELECT coalesce(max(q.id), 0) FROM casq.reconcile_runs AS q

@@ -178,7 +178,7 @@ func (h *home) selectKind(ctx context.Context, cmd *cobra.Command, s selecting) 
 	result := selectedAnswer{Kind: want.Kind, Scopes: want.Scopes, DryRun: s.dryRun}
 	what := fmt.Sprintf("%s of kind %s", scopesText(want.Scopes), want.Kind)
 	if s.dryRun {
-		progress := cli.NewProgress(cmd.ErrOrStderr(), "look at "+want.Kind, 0)
+		progress := cli.NewProgress(cmd.ErrOrStderr(), "compare "+want.Kind, 0)
 		n, err := registry.CountSelection(ctx, h.Pool, source, want, progress.Set)
 		progress.Close()
 		if err != nil {

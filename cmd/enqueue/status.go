@@ -79,7 +79,7 @@ type resources struct {
 	Oldest time.Time `json:"oldest"` // when it was asked for
 }
 
-// logStatus is of the database that the events are in. Tick is nil where none
+// logStatus is of the database that the events are in. Tick is nil where no tick
 // was taken, Error set where it cannot be asked.
 type logStatus struct {
 	Tick     *int64     `json:"tick"`
@@ -98,7 +98,7 @@ type cursor struct {
 	Nonce    uuid.UUID `json:"-"`
 	ToTick   int64     `json:"to_tick,omitempty"` // inside a step that is read in pages
 	Page     int64     `json:"page,omitempty"`
-	Holder   string    `json:"holder"` // the last one; none: its session is over
+	Holder   string    `json:"holder"` // the last one; empty: its session is over
 	Beat     time.Time `json:"last_beat"`
 	Error    string    `json:"last_error,omitempty"`
 	MovedAt  time.Time `json:"moved_at"`
@@ -198,7 +198,7 @@ func listPointers[T any](ctx context.Context, h *home, sql string) ([]*T, error)
 	return pgx.CollectRows(rows, pgx.RowToAddrOfStructByPos[T])
 }
 
-// logStatus looks at the database that the events are in.
+// logStatus reads the database that the events are in.
 func (h *home) logStatus(ctx context.Context, s *status) error {
 	source, closeSource, err := h.source(ctx)
 	if err != nil {

@@ -18,7 +18,7 @@ FROM casq.ticks AS mine
 WHERE mine.id = $1 AND mine.nonce = $2
 
 -- name: OpenRuns
--- Reconcile runs that have not ended, and how much they have looked at.
+-- Reconcile runs that have not ended, and how much they have examined.
 SELECT r.run, coalesce((SELECT a.kind FROM casq.reconcile_runs AS a WHERE a.id = r.run), ''), r.reason, r.dry_run, r.state,
        coalesce(r.waiting, ''), r.requested_at, coalesce(sum(r.examined), 0)::bigint
 FROM casq.reconcile_report AS r

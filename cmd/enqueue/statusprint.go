@@ -67,7 +67,7 @@ func (s status) printCounters(out io.Writer, ago func(time.Time) string) {
 	}
 }
 
-// printProblems adds what is only there when something needs a look.
+// printProblems adds what is only there when something needs attention.
 func (s status) printProblems(out io.Writer, ago func(time.Time) string) {
 	for _, c := range s.Cursors {
 		if c.Error != "" {
@@ -82,7 +82,7 @@ func (s status) printProblems(out io.Writer, ago func(time.Time) string) {
 		fmt.Fprintf(out, "%s\t%s\t%d\t%s ago (enqueue replay)\n", f.Cursor, f.Kind, f.Count, ago(f.Oldest))
 	}
 	if len(s.Runs) > 0 {
-		fmt.Fprintln(out, "\nRECONCILE\tREASON\tASKED\tLOOKED AT\tSTATE")
+		fmt.Fprintln(out, "\nRECONCILE\tREASON\tASKED\tEXAMINED\tSTATE")
 	}
 	for _, r := range s.Runs {
 		state := r.State
@@ -117,7 +117,7 @@ func (l logStatus) describe(ago func(time.Time) string) string {
 	case l.Tick == nil:
 		return "no tick yet; when the log is another site's, set SOURCE_DATABASE_URL"
 	case l.Stale:
-		return fmt.Sprintf("WARNING: tick %d of timeline %d was taken %v ago and none since: no worker takes ticks on its primary, or this host is a standby that is not replicated to",
+		return fmt.Sprintf("WARNING: tick %d of timeline %d was taken %v ago and no tick since: no worker takes ticks on its primary, or this host is a standby that is not replicated to",
 			*l.Tick, *l.Timeline, time.Duration(l.Age*float64(time.Second)).Round(time.Second))
 	default:
 		return fmt.Sprintf("tick %d of timeline %d, taken %s ago", *l.Tick, *l.Timeline, ago(*l.TakenAt))

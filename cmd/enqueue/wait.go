@@ -107,7 +107,7 @@ func (w *waiter) wait(ctx context.Context, cmd *cobra.Command, p patience, h *ho
 	}
 }
 
-// look takes what is done off the list, and returns how much that was.
+// poll takes what is done off the list, and returns how much that was.
 func (w *waiter) poll(ctx context.Context, o *outcome) (done int64, err error) {
 	rows, err := w.conn.Query(ctx, statusSQL.Waited)
 	if err != nil {

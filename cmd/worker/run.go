@@ -19,11 +19,12 @@ func runCommand() *cobra.Command {
 		Long: `Run takes on the roles that its environment allows, and logs them in one line:
 
   ticker     home has tracked tables, or is the log to follow
+  counters   home has a tracked table with a scope column
   registry   a target is set (ARTIFACT_TARGET_URL, REPOSITORY_TARGET_DIR)
   sync       likewise
 
 Databases that cannot be reached are waited for. After SIGTERM it stops within
-10 s, gives back what it has in hand, and exits with 0.`,
+10 s, hands on its jobs and claims, and exits with 0.`,
 		Example: `  export DATABASE_URL=postgres://app@localhost/app
   export ARTIFACT_SOURCE_URL=/srv/primary/artifacts ARTIFACT_TARGET_URL=/srv/second/artifacts
   worker run --migrate`,

@@ -71,14 +71,14 @@ func (v *validation) step(all, language, text string) {
 		if language == "sql" {
 			v.previous = [2]string{psql, text}
 		}
-		if !looks.MatchString(text) {
+		if !queries.MatchString(text) {
 			v.shell(v.previous[0], v.previous[1])
 		}
 	}
 }
 
-// looks is a block that changes nothing, and waits to be compared with the next.
-var looks = regexp.MustCompile(`^(SELECT |.*\nbin/enqueue counter get )`)
+// queries is a block that changes nothing, and waits to be compared with the next.
+var queries = regexp.MustCompile(`^(SELECT |.*\nbin/enqueue counter get )`)
 
 // shows wants the block before to print the text, at once or a moment later.
 func (v *validation) shows(text string) {

@@ -165,7 +165,7 @@ func file(stream any) *os.File {
 	return f
 }
 
-// Terminal tells whether somebody looks at the stream.
+// Terminal tells whether the stream is a terminal.
 func Terminal(stream io.Writer) bool {
 	f := file(stream)
 	return f != nil && isTerminal(f)

@@ -125,7 +125,7 @@ func TestNumbersWithUnitsAndByKind(t *testing.T) {
 	}
 }
 
-func TestLoggerWritesJSONWhereNobodyLooks(t *testing.T) {
+func TestLoggerWritesJSONWithoutATerminal(t *testing.T) {
 	t.Parallel()
 	for format, start := range map[string]string{"": "{", LogJSON: "{", LogText: ""} {
 		var out bytes.Buffer

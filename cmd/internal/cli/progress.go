@@ -8,7 +8,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 )
 
-// lineInterval is the time between two lines of progress where nobody looks.
+// lineInterval is the time between two lines of progress where the stream is no terminal.
 const lineInterval = 2 * time.Second
 
 // Progress shows how far long work has come: a bar on a terminal, a line now
