@@ -13,10 +13,10 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// staleEvery is how often the log that is followed is looked at.
+// staleEvery is how often the log that is followed is polled.
 const staleEvery = 2 * time.Second
 
-// watchLog warns of a log that nobody takes ticks of: it looks like one in which
+// watchLog warns of a log without ticks: nothing tells it from a log in which
 // nothing happens, and nothing that happens in it is seen. It goes by this
 // process's own clock, since those of the source's hosts may be apart.
 func (w *worker) watchLog(ctx context.Context) {
@@ -36,7 +36,7 @@ func (w *worker) watchLog(ctx context.Context) {
 	}, w.log)
 }
 
-// newestTick is the nonce of the newest tick; none: no tick was taken yet.
+// newestTick is the nonce of the newest tick; zero: no tick was taken yet.
 func (w *worker) newestTick(ctx context.Context) (nonce uuid.UUID, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -54,7 +54,7 @@ type logWatch struct {
 	warned bool
 }
 
-// look returns why the log is taken not to move; "" if it does.
+// observe returns why the log is taken not to move; "" if it does.
 func (l *logWatch) observe(newest uuid.UUID, err error) string {
 	if err == nil && newest != l.newest {
 		l.newest, l.moved = newest, time.Now()

@@ -19,7 +19,7 @@ import (
 )
 
 // endedJobRetention is how long a job is kept that has not done its work:
-// whoever looks into what went wrong finds it in the queue.
+// it is in the queue when an operator asks what went wrong.
 const endedJobRetention = 7 * 24 * time.Hour
 
 // keeperEvery is how often what runs in this process's name is compared with what

@@ -22,7 +22,7 @@ type marked interface {
 }
 
 // identify makes sure that a target is the one that home's rows tell of, and has
-// it looked at from then on. At the first use home chooses an id, and then, under
+// its mark compared from then on. At the first use home chooses an id, and then, under
 // the row's lock, the mark is made: of many workers that start at once those whose
 // folder is not mounted must not make one as well. If this process dies in between,
 // the next one goes on. [transfer.ErrElsewhere] is worth waiting for.
@@ -41,7 +41,7 @@ func (w *worker) identify(ctx context.Context, name, address string, target mark
 	return pgx.BeginFunc(ctx, w.home, func(tx pgx.Tx) error { return keepTarget(ctx, tx, name, address, self, target) })
 }
 
-// chooseTarget makes home's row of a target where there is none, unless the mark
+// chooseTarget makes home's row of a target where there is no row, unless the mark
 // is another site's. One that this very database has made tells of a row that a
 // failover has lost.
 func (w *worker) chooseTarget(ctx context.Context, name, place, self string, found transfer.Mark) error {

@@ -18,7 +18,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// tick takes ticks while home is one to take them on. A table may become
+// tick takes ticks while home is a database to take them on. A table may become
 // tracked, and a standby may be promoted, while the worker runs.
 func (w *worker) tick(ctx context.Context) {
 	for ctx.Err() == nil {
@@ -39,8 +39,8 @@ func (w *worker) mayTick(ctx context.Context) (may bool, err error) {
 	return may, err
 }
 
-// tickWhile takes ticks until ctx is done, or home is none to take them on. It
-// looks again now and then, for the table that is not tracked any more.
+// tickWhile takes ticks until ctx is done, or no ticks are to be taken on home. It
+// asks again each minute, for the table that is not tracked any more.
 func (w *worker) tickWhile(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup
@@ -74,13 +74,13 @@ func (w *worker) tickWhile(ctx context.Context) {
 // a few index look-ups per tracked table.
 const watchEvery = 10 * time.Second
 
-// watchTables looks after the tracked tables, and tells what it finds once.
+// watchTables watches the tracked tables, and logs each finding once.
 func (w *worker) watchTables(ctx context.Context) {
 	told := make(map[string]bool)
 	for {
 		found, err := w.watchOnce(ctx)
 		if err != nil && ctx.Err() == nil {
-			w.log.WarnContext(ctx, "cannot look after the tracked tables, trying again", "err", err)
+			w.log.WarnContext(ctx, "cannot watch the tracked tables, trying again", "err", err)
 		}
 		for _, said := range found {
 			if !told[said] {
@@ -109,22 +109,22 @@ func (w *worker) watchOnce(ctx context.Context) ([]string, error) {
 	return found, nil
 }
 
-// tickPoints are where the hook is called after a look.
+// tickPoints are where the hook is called after a poll.
 var tickPoints = map[eventlog.Pace]string{
 	eventlog.Often: "tick:often", eventlog.Seldom: "tick:seldom", eventlog.Standby: "tick:standby",
 }
 
 const (
-	// tickLease is short: for so long after a kill nobody looks often.
+	// tickLease is short: for so long after a kill no ticker polls often.
 	tickLease = 3 * time.Second
 	// tickWait is the longest pause of a ticker that was denied. After SIGTERM
-	// another looks often within it.
+	// another polls often within it.
 	tickWait = 500 * time.Millisecond
 )
 
-// contend decides with the other workers' tickers by a lease which of them looks
-// often: each look costs the primary a little. The lease protects nothing. Who
-// had it when Redis went away goes on.
+// contend decides with the other workers' tickers by a lease which of them polls
+// often: each poll costs the primary a little. The lease protects nothing. The one
+// that had it when Redis went away goes on.
 func (w *worker) contend(ctx context.Context, pace *atomic.Int64) {
 	ttl := min(tickLease, cmp.Or(w.cfg.CursorLease, lease.DefaultTTL))
 	leaser := lease.New(lease.Config{Client: w.redis, TTL: ttl})

@@ -15,17 +15,17 @@ import (
 
 // ticking is a worker that does nothing but take ticks.
 //
-// mu guards looks.
+// mu guards polls.
 type ticking struct {
 	stop  func()
 	mu    sync.Mutex
-	looks map[string]int // by point
+	polls map[string]int // by point
 }
 
 func startTicking(t *testing.T, url, redisURL string) *ticking {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	w, done := &ticking{looks: make(map[string]int)}, make(chan error, 1)
+	w, done := &ticking{polls: make(map[string]int)}, make(chan error, 1)
 	go func() {
 		done <- Run(ctx, Config{HomeURL: url, RedisURL: redisURL, Logger: slog.New(slog.DiscardHandler), Hook: w.hook})
 	}()
@@ -42,16 +42,16 @@ func startTicking(t *testing.T, url, redisURL string) *ticking {
 func (w *ticking) hook(point string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.looks[point]++
+	w.polls[point]++
 }
 
 func (w *ticking) count(point string) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.looks[point]
+	return w.polls[point]
 }
 
-// more waits until the worker has looked n times more.
+// more waits until the worker has polled n times more.
 func (w *ticking) more(t *testing.T, point string, n int) {
 	t.Helper()
 	before := w.count(point)
@@ -73,11 +73,11 @@ func await(t *testing.T, what string, met func() bool) {
 	}
 }
 
-// alone waits until one of the two looks often, and the other does not.
+// alone waits until one of the two polls often, and the other does not.
 func alone(t *testing.T, one, two *ticking) (often, other *ticking) {
 	t.Helper()
 	before := [2]int{one.count("tick:often"), two.count("tick:often")}
-	await(t, "one that looks often alone", func() bool {
+	await(t, "one that polls often alone", func() bool {
 		now := [2]int{one.count("tick:often"), two.count("tick:often")}
 		a, b := now[0]-before[0], now[1]-before[1]
 		switch {
@@ -108,7 +108,7 @@ func wantTick(t *testing.T, pool *pgxpool.Pool) {
 	})
 }
 
-func TestOneTickerLooksOften(t *testing.T) {
+func TestOneTickerPollsOften(t *testing.T) {
 	t.Parallel()
 	db, redis := testdb.New(t), testredis.Start(t)
 	pool := db.Pool(t)
@@ -131,7 +131,7 @@ func TestOneTickerLooksOften(t *testing.T) {
 	wantTick(t, pool)
 }
 
-func TestTickersWithoutRedisLookOften(t *testing.T) {
+func TestTickersWithoutRedisPollOften(t *testing.T) {
 	t.Parallel()
 	db := testdb.New(t)
 	one, two := startTicking(t, db.URL, ""), startTicking(t, db.URL, "")

@@ -3,8 +3,8 @@
 //
 //	ticker    takes ticks       home is the source, or has tracked tables, and
 //	                            is not in recovery
-//	counters  counts, and   home has a tracked table with a scope column, and is
-//	          recounts      not in recovery
+//	counters  counts, and       home has a tracked table with a scope column, and is
+//	          recounts          not in recovery
 //	registry  follows the log   a target is set
 //	sync      copies, and       a target is set
 //	          reconciles
@@ -12,8 +12,8 @@
 // Each of them also deletes, now and then, what is kept for long enough.
 //
 // Any number of workers may have the same roles. With Redis one of the tickers
-// looks for events often, by a lease, and the others see to it each second that
-// somebody does; without, all look often.
+// polls for events often, by a lease, and the others see to it each second that
+// one does; without, all poll often.
 package worker
 
 import (
@@ -50,7 +50,7 @@ type worker struct {
 	log    *slog.Logger
 	home   *pgxpool.Pool
 	source *pgxpool.Pool
-	redis  redis.UniversalClient // nil where none is configured
+	redis  redis.UniversalClient // nil where no Redis is configured
 	queue  *jobs.Queue
 	movers *movers
 	// replicas are home's standbys.

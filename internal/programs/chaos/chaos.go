@@ -70,7 +70,7 @@ func (c *chaos) playIn(ctx context.Context) (found []violation, err error) {
 	}
 	err = c.storm(ctx)
 	if err == nil {
-		found, err = c.judge(ctx)
+		found, err = c.finish(ctx)
 	}
 	if err != nil || len(found) > 0 {
 		err = errors.Join(err, c.preserve(context.WithoutCancel(ctx)))
@@ -147,8 +147,8 @@ func (c *chaos) injectAll(ctx context.Context) error {
 	return group.Wait()
 }
 
-// judge waits until nothing is left to do, stops the workers, and compares.
-func (c *chaos) judge(ctx context.Context) ([]violation, error) {
+// finish waits until nothing is left to do, stops the workers, and compares.
+func (c *chaos) finish(ctx context.Context) ([]violation, error) {
 	c.journal.say("%d operations committed, %d rolled back, %d with an answer that was lost; %d faults; waiting until nothing is left to do",
 		c.writer.committed.Load(), c.writer.rolledBack.Load(), c.writer.uncertain.Load(), c.injected.Load())
 	found, err := c.quiesce(ctx)
@@ -187,7 +187,7 @@ func (c *chaos) stopWorkers() (found []violation) {
 			return nil
 		})
 	}
-	_ = group.Wait() // none returns an error
+	_ = group.Wait() // no stop returns an error
 	for i, err := range ends {
 		if err != nil {
 			found = append(found, violation{text: fmt.Sprintf("%s does not stop in order: %v", names[i], err)})

@@ -38,13 +38,13 @@ func (c *chaos) complain(format string, args ...any) {
 	c.broken.all = append(c.broken.all, violation{text: fmt.Sprintf(format, args...)})
 }
 
-// check looks at one promise when everything has come to rest.
+// check tests one promise when everything has come to rest.
 type check struct {
 	name string
 	run  func(ctx context.Context, c *chaos) ([]violation, error)
 }
 
-// checks are all that is looked at. Another one is a line here.
+// checks are all that are made. Another one is a line here.
 var checks = []check{
 	{"the application", checkApplication},
 	{"files", checkFiles},

@@ -31,7 +31,7 @@ type delivery struct {
 	kind, key       string
 }
 
-// checkEvents looks whether each event was applied exactly once.
+// checkEvents checks whether each event was applied exactly once.
 //
 // Deliveries count by the tick that delivered them. By ticks that the source
 // has, an event came once, and nothing came that the source does not have.
@@ -53,7 +53,7 @@ func checkEvents(ctx context.Context, c *chaos) (found []violation, err error) {
 		if log.nonces[d.tick] != d.nonce {
 			lost++
 		}
-		if text := log.judge(d); text != "" {
+		if text := log.problem(d); text != "" {
 			found = append(found, violation{fmt.Sprintf("event %d (%s %s) by tick %d: %s", d.event, d.kind, d.key, d.tick, text), d.kind, d.key})
 		}
 		return nil
@@ -73,8 +73,8 @@ func checkEvents(ctx context.Context, c *chaos) (found []violation, err error) {
 	return found, err
 }
 
-// judge says what is wrong with a delivery.
-func (l *sourceLog) judge(d delivery) string {
+// problem says what is wrong with a delivery.
+func (l *sourceLog) problem(d delivery) string {
 	if d.times != 1 {
 		return fmt.Sprintf("applied %d times", d.times)
 	}

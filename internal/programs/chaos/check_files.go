@@ -112,7 +112,7 @@ func checkFiles(_ context.Context, c *chaos) (found []violation, err error) {
 	return found, nil
 }
 
-// checkStaging looks for what is left of runs.
+// checkStaging finds what is left of runs.
 func checkStaging(_ context.Context, c *chaos) (found []violation, err error) {
 	for _, target := range []string{targetFiles, targetRepositories} {
 		root := c.work.path(target, stagingFolder)

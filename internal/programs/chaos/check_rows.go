@@ -35,7 +35,7 @@ func checkRows(ctx context.Context, c *chaos) (found []violation, err error) {
 	_, err = pgx.ForEachRow(rows, []any{&r.kind, &r.key, &r.status, &r.checksum, &r.claimed}, func() error {
 		sum, there := wanted[[2]string{r.kind, r.key}]
 		delete(wanted, [2]string{r.kind, r.key})
-		if text := r.judge(sum, there); text != "" {
+		if text := r.problem(sum, there); text != "" {
 			found = append(found, violation{fmt.Sprintf("row of %s %s: %s", r.kind, r.key, text), r.kind, r.key})
 		}
 		return nil
@@ -46,11 +46,11 @@ func checkRows(ctx context.Context, c *chaos) (found []violation, err error) {
 	return found, err
 }
 
-// judge says what is wrong with a row of a resource that is there, or is not.
-func (r row) judge(sum string, there bool) string {
+// problem says what is wrong with a row of a resource that is there, or is not.
+func (r row) problem(sum string, there bool) string {
 	switch {
 	case r.claimed:
-		return "somebody has it claimed"
+		return "a run holds its claim"
 	case there && r.status != "synced":
 		return "is " + r.status + ", want synced"
 	case !there && r.status != "removed":
@@ -61,12 +61,12 @@ func (r row) judge(sum string, there bool) string {
 	return ""
 }
 
-// checkJobs looks for jobs that nobody will ever work on.
+// checkJobs finds jobs that no worker will ever work on.
 func checkJobs(ctx context.Context, c *chaos) ([]violation, error) {
 	return c.each(ctx, checkSQL.Jobs, "job is left over: %s")
 }
 
-// checkFailures looks for events that were dead-lettered.
+// checkFailures finds events that were dead-lettered.
 func checkFailures(ctx context.Context, c *chaos) ([]violation, error) {
 	return c.each(ctx, checkSQL.Failures, "event was dead-lettered: %s")
 }

@@ -1,5 +1,5 @@
 // The chaos program injects faults into two sites while an application writes,
-// and looks at the end whether everything that is promised holds.
+// and checks at the end whether everything that is promised holds.
 //
 //	go run ./internal/programs/chaos [-seed N] [-seconds N]
 //
@@ -88,7 +88,7 @@
 // and the configuration alone. The same seed means the same faults at the same
 // times, not the same interleavings: those are the machine's.
 //
-// # What is looked for
+// # What is checked
 //
 // When the last fault is over and the writers have stopped, the run waits until
 // the second site says that it has nothing left to do. That nothing moves for a
@@ -116,7 +116,7 @@
 //     that they are not exact until the recounts have ended that are asked for in the
 //     same transaction
 //
-// # What is not looked for
+// # What is not checked
 //
 // Power cuts: the servers do not flush. Networks that lose packets: everything
 // is on sockets of one machine. Clocks that jump under a server that runs. Disks

@@ -29,9 +29,9 @@ type repoStore struct {
 // a repository borrows from outside is not copied.
 const pool = "pool.git"
 
-// depotCommits is how many commits there are. A push takes any of them, so
+// storeCommits is how many commits there are. A push takes any of them, so
 // that many go back.
-const depotCommits = 60
+const storeCommits = 60
 
 func newRepoStore(ctx context.Context, work *workspace, searchPath string) (*repoStore, error) {
 	d := &repoStore{
@@ -45,7 +45,7 @@ func newRepoStore(ctx context.Context, work *workspace, searchPath string) (*rep
 		return nil, err
 	}
 	var stream strings.Builder
-	for i := range depotCommits {
+	for i := range storeCommits {
 		text := strings.Repeat(fmt.Sprintf("commit %d\n", i), 1+i*20)
 		fmt.Fprintf(&stream, "commit refs/heads/all\ncommitter a <a@example.invalid> %d +0000\ndata 1\nc\n", 1_000_000_000+i)
 		fmt.Fprintf(&stream, "M 100644 inline file\ndata %d\n%s\n", len(text), text)

@@ -24,7 +24,7 @@ type config struct {
 	// is a note and no error.
 	Repository string
 	// Keep leaves both sites as they are at the end, their databases running,
-	// and says how to look at them and how to remove them.
+	// and says how to inspect and how to remove them.
 	Keep bool
 	// Worker is the worker program, started as "<Worker> run" with its
 	// environment.

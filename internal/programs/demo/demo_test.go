@@ -171,7 +171,7 @@ func TestAStandstillIsExplained(t *testing.T) {
 	wantAll(t, err.Error(), "the second site stood still for 3s", "artifact 'lib/", "is failed", "symbolic link")
 }
 
-func TestKeptSitesCanBeLookedAt(t *testing.T) {
+func TestKeptSitesCanBeInspected(t *testing.T) {
 	t.Parallel()
 	skipShort(t)
 	b := setup(t)

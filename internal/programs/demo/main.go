@@ -35,7 +35,7 @@ func start(ctx context.Context, args []string, out io.Writer) error {
 	}
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.StringVar(&cfg.Source, "source", "", "the folder to replicate; the source of the Go toolchain by default")
-	flags.BoolVar(&cfg.Keep, "keep", false, "leave both sites as they are at the end, to look at them")
+	flags.BoolVar(&cfg.Keep, "keep", false, "leave both sites as they are at the end, to inspect them")
 	flags.StringVar(&cfg.Worker, "worker", "bin/worker", "the worker program")
 	if err := flags.Parse(args); err != nil {
 		return err

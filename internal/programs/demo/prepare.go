@@ -18,7 +18,7 @@ func within(path, dir string) bool {
 	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
 }
 
-// prepare starts the servers and looks at the source meanwhile.
+// prepare starts the servers and reads the source meanwhile.
 func (d *demo) prepare(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.sites.start(ctx, d.work, d.cfg.Keep, d.cfg.Logger) })
@@ -33,13 +33,13 @@ func (d *demo) prepare(ctx context.Context) error {
 	return nil
 }
 
-// look reads what there is to be replicated.
+// inspect reads what there is to be replicated.
 func (d *demo) inspect(ctx context.Context) error {
 	var err error
 	d.own, err = d.git.findRepository(ctx, d.cfg.Repository)
 	switch {
 	case errors.Is(err, errNoRepository) && d.cfg.Repository == "":
-		d.out.line("note        the working directory is in no git repository, so there is none of our own to replicate")
+		d.out.line("note        the working directory is in no git repository, so no repository of our own is replicated")
 	case err != nil:
 		return err
 	}

@@ -51,7 +51,7 @@ func (d *demo) count(ctx context.Context) error {
 	return nil
 }
 
-// report prints the table, what was left out, and how to look for oneself.
+// report prints the table, what was left out, and how to inspect both sites.
 func (d *demo) report(differences []string) {
 	f := &d.figures
 	seconds := f.following.Seconds()
@@ -110,10 +110,10 @@ var questions = []struct {
 	{true, "SELECT casq.why(kind, resource_id) FROM casq.registry ORDER BY version DESC LIMIT 5"},
 }
 
-// inspectText prints how to look for oneself.
+// inspectText prints how to inspect both sites.
 func (d *demo) inspectText() {
 	if !d.kept {
-		d.out.line("To look for yourself, keep both sites (make demo KEEP=1), which prints commands like these:")
+		d.out.line("To inspect both sites, keep them (make demo KEEP=1), which prints commands like these:")
 	} else {
 		d.out.line("Both sites are kept in %s:", d.work.dir)
 		d.out.line("  files and repositories   %s", d.work.path("{primary,second}"))

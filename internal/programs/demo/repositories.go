@@ -156,15 +156,14 @@ func (g *git) refs(ctx context.Context, gitDir string) (map[string]string, error
 	return refs, err
 }
 
-// whole returns an error unless every object that the refs need is there.
-func (g *git) whole(ctx context.Context, gitDir string) error {
+// intact returns an error unless every object that the refs need is there.
+func (g *git) intact(ctx context.Context, gitDir string) error {
 	_, err := g.run(ctx, gitDir, "", "rev-list", "--objects", "--all", "--quiet")
 	return err
 }
 
 // fingerprint is the content of a git folder's files, before and after. Left
-// out is the index, which git itself writes anew when somebody looks at the
-// status, and lock files.
+// out are the index, which git status writes anew, and lock files.
 func fingerprint(ctx context.Context, gitDir string) (map[string]content, error) {
 	var files []string
 	s, err := scanSource(ctx, gitDir)

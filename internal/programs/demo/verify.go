@@ -122,7 +122,7 @@ func (d *demo) artifactRows(ctx context.Context) (map[string]string, error) {
 }
 
 // compareRepositories compares all repositories of both sites, ref by ref, and
-// looks whether what the refs need is there.
+// checks that what the refs need is there.
 func (d *demo) compareRepositories(ctx context.Context) ([]string, error) {
 	primary, _, err := repositoriesIn(d.places.primaryRepositories)
 	if err != nil {
@@ -174,7 +174,7 @@ func (d *demo) compareRefs(ctx context.Context, key string) ([]string, error) {
 			differences = append(differences, fmt.Sprintf("repository %s: %s is %q on the primary site, %q on the second", quoteName(key), ref, a, b))
 		}
 	}
-	if err := d.git.whole(ctx, place); err != nil {
+	if err := d.git.intact(ctx, place); err != nil {
 		differences = append(differences, fmt.Sprintf("repository %s: objects are missing on the second site: %v", quoteName(key), err))
 	}
 	d.figures.refs += len(second) - 1

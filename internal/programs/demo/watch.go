@@ -18,8 +18,8 @@ import (
 const (
 	kindArtifact   = "artifact"
 	kindRepository = "repository"
-	// watchEvery is how often progress is looked at, quietEvery once nothing
-	// is written any more. A look at 10,000 rows takes 15 ms; one that takes
+	// watchEvery is how often progress is polled, quietEvery once nothing
+	// is written any more. A poll of 10,000 rows takes 15 ms; one that takes
 	// long is followed by a pause of pollShare times as much, for it takes the
 	// time from those who work.
 	watchEvery = 250 * time.Millisecond
@@ -91,7 +91,7 @@ func (w *watcher) run(ctx context.Context) error {
 		if err := w.poll(ctx); err != nil && ctx.Err() == nil {
 			w.demo.cfg.Logger.WarnContext(ctx, "cannot read the second site's state", "err", err)
 		}
-		quiescent, stalled, pause := w.judge()
+		quiescent, stalled, pause := w.progress()
 		if quiescent {
 			return nil
 		}
@@ -106,8 +106,8 @@ func (w *watcher) run(ctx context.Context) error {
 	}
 }
 
-// judge says what the last look means, and when the next one is due.
-func (w *watcher) judge() (quiescent, stalled bool, pause time.Duration) {
+// progress says what the last poll means, and when the next one is due.
+func (w *watcher) progress() (quiescent, stalled bool, pause time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.needed < 0 {
@@ -129,7 +129,7 @@ func (w *watcher) quiesce(ctx context.Context, p *pgxpool.Pool) error {
 	return nil
 }
 
-// look reads the state and draws it.
+// poll reads the state and draws it.
 func (w *watcher) poll(ctx context.Context) error {
 	s, err := readState(ctx, w.demo.sites.h)
 	if err != nil {

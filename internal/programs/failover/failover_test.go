@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// TestShortRun is with a short lease. How soon another takes over is not judged:
+// TestShortRun is with a short lease. How soon another takes over is not compared:
 // the machine may have other work too.
 func TestShortRun(t *testing.T) {
 	t.Parallel()
