@@ -40,7 +40,7 @@ func (r *Reader) probe(ctx context.Context, p Position) (probe, error) {
 	if err != nil {
 		return l, fmt.Errorf("find %s in the source: %w", p, err)
 	}
-	if err := l.judge(p); err != nil {
+	if err := l.check(p); err != nil {
 		return l, err
 	}
 	return l, nil
@@ -52,9 +52,9 @@ func (l *probe) scan(row pgx.Row) error {
 		&l.targetTimeline, &l.targetTimelineID, &l.targetTick, &l.targetNonce, &l.targetSnapshot, &l.targetHighID)
 }
 
-// judge decides whether the source still shows the position. Only a position
+// check tells whether the source still shows the position. Only a position
 // that is shown may be read on from.
-func (l *probe) judge(p Position) error {
+func (l *probe) check(p Position) error {
 	reached := max(p.Tick, p.ToTick)
 	switch {
 	case l.server != l.system:

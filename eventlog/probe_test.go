@@ -71,8 +71,8 @@ func TestJudge(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			if got := test.source.judge(test.p); !errors.Is(got, test.want) {
-				t.Errorf("judged %v, want %v", got, test.want)
+			if got := test.source.check(test.p); !errors.Is(got, test.want) {
+				t.Errorf("check: %v, want %v", got, test.want)
 			}
 		})
 	}

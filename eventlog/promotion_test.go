@@ -274,7 +274,7 @@ func TestReaderTellsTimelinesOfOneOrdinalApart(t *testing.T) {
 	for i := range servers {
 		_, err := eventlog.NewReader(servers[i].pool, 0).Next(t.Context(), at[1-i])
 		if !errors.Is(err, eventlog.ErrLost) {
-			t.Errorf("server %d judges the other's position: %v, want it lost", i, err)
+			t.Errorf("server %d says of the other's position: %v, want it lost", i, err)
 		}
 		w, err := eventlog.NewReader(servers[i].pool, 0).Rewind(t.Context(), at[1-i])
 		if err != nil || w.To != at[i] || !w.Everything || !w.Incomparable {

@@ -42,7 +42,7 @@ func (r *Reader) Rewind(ctx context.Context, p Position) (Rewind, error) {
 	if err != nil {
 		return w, fmt.Errorf("find what the source shares with %s: %w", p, err)
 	}
-	switch cause := l.judge(p); {
+	switch cause := l.check(p); {
 	case cause == nil:
 		return w, fmt.Errorf("%w: this time it shows %s", ErrLate, p)
 	case errors.Is(cause, ErrPruned):
@@ -99,7 +99,7 @@ func (r *Reader) StartOver(ctx context.Context, p *Position) (Rewind, error) {
 	}
 	l, w, err := r.probeBack(ctx, *p)
 	if err == nil {
-		w.Cause = l.judge(*p)
+		w.Cause = l.check(*p)
 		w.Incomparable = w.Cause != nil && !errors.Is(w.Cause, ErrPruned)
 	}
 	return w.over(err)

@@ -79,7 +79,7 @@ func (t *Ticker) Run(ctx context.Context) {
 	interval := cmp.Or(t.Interval, DefaultTickInterval)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var looked time.Time
+	var polled time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -88,10 +88,10 @@ func (t *Ticker) Run(ctx context.Context) {
 		}
 		timer.Reset(interval)
 		pace := t.pace()
-		if pace != Often && time.Since(looked) < seldom {
+		if pace != Often && time.Since(polled) < seldom {
 			continue
 		}
-		looked = time.Now()
+		polled = time.Now()
 		err := t.poll(ctx, pace)
 		if t.Told != nil && ctx.Err() == nil {
 			t.Told(err)

@@ -24,10 +24,10 @@ type ending struct {
 	river   error
 }
 
-// judge decides how a run ends. What the source does not have may come at any
+// ending decides how a run ends. What the source does not have may come at any
 // time, and is looked for as long as it is wanted: River's attempts would run
 // out, so its job sleeps instead, and does not count them.
-func (w *Worker) judge(ctx context.Context, job *rivertype.JobRow, claim *registry.Claim, cause error) ending {
+func (w *Worker) ending(ctx context.Context, job *rivertype.JobRow, claim *registry.Claim, cause error) ending {
 	end := ending{cause: explain(ctx, cause), river: cause}
 	switch {
 	case errors.Is(cause, transfer.ErrBadPlace), errors.Is(cause, transfer.ErrBadPayload), errors.Is(cause, transfer.ErrTooLarge),

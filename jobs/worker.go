@@ -144,7 +144,7 @@ func (w *Worker) work(ctx context.Context, job *rivertype.JobRow, token registry
 	case errors.Is(err, registry.ErrFenced), errors.Is(err, registry.ErrProcessLost):
 		return w.fenced(ctx, claim, err)
 	}
-	return w.give(ctx, job, claim, err)
+	return w.giveBack(ctx, job, claim, err)
 }
 
 func (w *Worker) fenced(ctx context.Context, claim *registry.Claim, err error) error {
@@ -153,13 +153,13 @@ func (w *Worker) fenced(ctx context.Context, claim *registry.Claim, err error) e
 	return nil
 }
 
-// give gives the claim back after an error: unfinished when this process
+// giveBack gives the claim back after an error: unfinished when this process
 // stops, failed otherwise.
 //
 // A run whose staging is gone ([transfer.ErrFenced]) may well have its claim
 // still: an older run that was frozen before it began takes the staging of a
 // newer one away when it wakes. Then the newer one has to try again.
-func (w *Worker) give(ctx context.Context, job *rivertype.JobRow, claim *registry.Claim, cause error) error {
+func (w *Worker) giveBack(ctx context.Context, job *rivertype.JobRow, claim *registry.Claim, cause error) error {
 	if w.stopping() && ctx.Err() != nil {
 		if err := w.cfg.Registry.Release(claim); err != nil && !errors.Is(err, registry.ErrFenced) {
 			return fmt.Errorf("give back %s %q: %w", claim.Kind, claim.ResourceID, err)
@@ -167,7 +167,7 @@ func (w *Worker) give(ctx context.Context, job *rivertype.JobRow, claim *registr
 		w.Stats.Released.Add(1)
 		return nil
 	}
-	end := w.judge(ctx, job, claim, cause)
+	end := w.ending(ctx, job, claim, cause)
 	superseded, err := end.write(w.cfg.Registry, claim)
 	switch {
 	case superseded:

@@ -47,7 +47,7 @@ CREATE TABLE casq.events (
     payload jsonb NOT NULL DEFAULT '{}'
         CONSTRAINT events_payload_is_an_object CHECK (jsonb_typeof(payload) = 'object'),
     -- A time that no program can read would stop every reader of the log, and
-    -- none of them could put the event aside.
+    -- no consumer could dead-letter the event.
     occurred_at timestamptz NOT NULL DEFAULT clock_timestamp()
         CONSTRAINT events_occurred_at_is_finite CHECK (isfinite(occurred_at)),
     PRIMARY KEY (xid, id)
@@ -69,8 +69,8 @@ END $$;
 CREATE TRIGGER events_are_only_inserted BEFORE UPDATE ON casq.events
     FOR EACH STATEMENT EXECUTE FUNCTION casq.refuse_event_update();
 
--- Gives an event an id of the sequence's, whatever its writer says. One of the
--- future would be read by nobody, and that of another transaction would hide the
+-- Sets an event's id from the sequence, whatever its writer says. An id of the
+-- future would never be read, and that of another transaction would hide the
 -- other's event, where a page of the log ends between the two.
 CREATE FUNCTION casq.draw_event_id() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -79,7 +79,7 @@ BEGIN
     RETURN NEW;
 END $$;
 
--- Only for whoever has INSERT on the whole table and could not set the sequence:
+-- Only for a role that has INSERT on all columns and could not set the sequence:
 -- that is never the trigger of a tracked table, whose events would cost half as much
 -- again (5 us of 15, in bulk).
 CREATE TRIGGER events_draw_their_id BEFORE INSERT ON casq.events
@@ -139,11 +139,11 @@ $$;
 
 -- Is there an event that newer shows and older does not? Two index look-ups
 -- per open transaction: the rows of a transaction that is still open are never
--- visited, so a writer with a million rows costs a look nothing.
+-- visited, so a writer with a million rows costs nothing here.
 --
--- LIMIT 1 and the settings leave the planner no other way, whatever it believes
--- to know: to ANALYZE those million rows are dead, and to look for one
--- transaction among the three that were left it read the whole index.
+-- LIMIT 1 and the settings leave the planner no other way, whatever its statistics
+-- say: to ANALYZE those million rows are dead, and to find one
+-- transaction among the three that were left it read all of the index.
 CREATE FUNCTION casq.events_between(older pg_snapshot, newer pg_snapshot) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$

@@ -190,10 +190,10 @@ END $$;
 
 -- Those of the keys that exist now, in a scope that is wanted, with their payloads,
 -- likewise. A key that is not the text of any value of the column's type does not
--- exist. Of the keys as many are looked at, from the first one on, as most_bytes allow.
+-- exist. answered is how many of the keys, from the first one on, most_bytes allow.
 CREATE FUNCTION casq.resources_of(
     kind text, asked text[], selected text[], most_bytes bigint DEFAULT 4194304,
-    OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT looked integer,
+    OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT answered integer,
     OUT timeline integer, OUT timeline_id uuid, OUT tick bigint
 ) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
@@ -207,7 +207,7 @@ DECLARE
     bytes bigint := 0;
 BEGIN
     SELECT n.timeline, n.timeline_id, n.tick INTO timeline, timeline_id, tick FROM casq.newest_tick() AS n;
-    looked := coalesce(cardinality(asked), 0);
+    answered := coalesce(cardinality(asked), 0);
     SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = resources_of.kind;
     listed := FOUND OR selected IS NOT DISTINCT FROM '{}';
     IF NOT listed OR selected = '{}' THEN
@@ -228,7 +228,7 @@ BEGIN
         scopes := array_append(scopes, w.scope);
         bytes := bytes + octet_length(w.key) + octet_length(w.payload);
         IF bytes >= most_bytes THEN
-            looked := w.n;
+            answered := w.n;
             EXIT;
         END IF;
     END LOOP;
@@ -269,7 +269,7 @@ END $$;
 
 -- Raises unless the kind's resources can be told apart by these scopes, each
 -- written as the scope column's type writes it: '07' would never be met. A scope
--- that no resource is in will do. NULL and none need a table, too: what left by a
+-- that no resource is in will do. NULL and '{}' need a table, too: what left by a
 -- selection has to be found again for another one.
 CREATE FUNCTION casq.check_scopes(kind text, scopes text[]) RETURNS void
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

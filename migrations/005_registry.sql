@@ -3,15 +3,15 @@
 -- Lock: ACCESS EXCLUSIVE on river.river_job, for moments: River's migrations have
 -- just made it. Deploy: at any time.
 
--- The jobs of a resource that have not ended, for who asks what it waits for, and who
--- cancels it.
+-- The jobs of a resource that have not ended, for casq.why, resyncs, moves and cancels.
 --
--- It stands in for River's two GIN indexes. Nobody reads the one of the metadata.
+-- It stands in for River's two GIN indexes. Nothing reads the one of the metadata.
 -- The one of the arguments could answer this, but keeps a key for each version
 -- that ever was, which vacuum never takes out: it grows while the jobs get fewer,
--- and each insert pays for it. Of 20,000 jobs that were worked off and deleted
+-- and each insert pays for it. With 20,000 jobs that were worked off and deleted
 -- eighteen times over, with a vacuum each time, it had 39 MB and got 1.9 MB more each
--- time; this index had 2.5 MB, and kept them. internal/worker has neither rebuilt.
+-- time; this index had 2.5 MB, and kept them. River is told not to rebuild the two
+-- (jobs.ReindexerIndexNames).
 CREATE INDEX casq_job_of_resource ON river.river_job
     (((args ->> 'resource_id') COLLATE "C"), (args ->> 'kind')) WHERE finalized_at IS NULL;
 DROP INDEX river.river_job_args_index;
@@ -22,7 +22,7 @@ DROP INDEX river.river_job_metadata_index;
 -- epoch that it began with: that is the fence. The lease is an optimisation.
 --
 -- beat moves on with each batch, each takeover, and now and then while a batch
--- takes long. Who has seen the same beat for a lease's time of his own clock,
+-- takes long. A process that has seen the same beat for a lease's time of its own clock,
 -- while there was something to apply, may take over, also without Redis.
 --
 -- caught_up_to: all that the log had at that time is applied, as the holder knows
@@ -56,13 +56,13 @@ CREATE TABLE casq.cursors (
 -- Where the cursors stand.
 --
 -- holder: NULL when the session of the last one is over. last_beat: its last
--- sign of life; one that has nothing to do asks for its epoch every two
+-- sign of life; one that has nothing to do reads its epoch every two
 -- seconds. lag_events and lag_seconds: what home's log has and the cursor has
 -- not applied, and the age of the oldest of it. The log of another site cannot
 -- be counted here: lag_events is NULL, and lag_seconds tells how long ago all
--- that the log had was applied. It grows when that has shown no new tick for 30 s,
--- and when nobody reads it; a holder that was killed while nothing happened may
--- have told of it five minutes before. A backlog of a million events takes some
+-- that the log had was applied. It grows when the log has shown no new tick for 30 s,
+-- and when no process reads it; a holder that was killed while nothing happened may
+-- have written it five minutes before. A backlog of a million events takes some
 -- 0.3 s to count.
 CREATE VIEW casq.cursor_status AS
 SELECT c.name,
@@ -100,7 +100,7 @@ LEFT JOIN LATERAL (
 
 -- An event whose data a consumer refuses for good is dead-lettered here, in the
 -- transaction that moves the cursor past it. One row per consumer and event;
--- replaying it is a look at the source as it is then.
+-- to replay it is to re-fetch the resource from the source as it is then.
 CREATE TABLE casq.event_failures (
     cursor text COLLATE "C" NOT NULL,
     timeline integer NOT NULL,
@@ -123,11 +123,11 @@ CREATE TABLE casq.event_failures (
 CREATE INDEX event_failures_open ON casq.event_failures (kind, resource_id) WHERE replayed_at IS NULL;
 
 COMMENT ON TABLE casq.event_failures IS
-    'Events that could not be applied and were dead-lettered. Open while replayed_at is null: enqueue replay looks at the resources in the source again.';
+    'Events that could not be applied and were dead-lettered. Open while replayed_at is null: enqueue replay re-fetches the resources from the source.';
 COMMENT ON COLUMN casq.event_failures.cursor IS 'whose consumer has refused it; what is bad for one is not for another';
 COMMENT ON COLUMN casq.event_failures.code IS 'the SQLSTATE; empty: the data could not be decoded, or its kind is not defined';
 COMMENT ON COLUMN casq.event_failures.tries IS 'how often it was tried, alone and with others';
-COMMENT ON COLUMN casq.event_failures.replayed_at IS 'when somebody has asked for the resource to be looked at again';
+COMMENT ON COLUMN casq.event_failures.replayed_at IS 'when an operator''s replay has re-fetched the resource';
 
 -- One row per worker process. A claim is live while its process's row is here
 -- and not dead: one small update per process and beat instead of one per
@@ -145,7 +145,7 @@ CREATE TABLE casq.processes (
 
 CREATE SEQUENCE casq.registry_version;
 
--- One row per resource. What is wanted, what was achieved and who is at it are
+-- One row per resource. What is wanted, what was achieved and which run is at work are
 -- separate columns, and the status is derived from them: see
 -- casq.registry_status. There is no state to be stuck in.
 CREATE TABLE casq.registry (
@@ -160,8 +160,8 @@ CREATE TABLE casq.registry (
     deleted_at timestamptz,
     incarnation bigint NOT NULL DEFAULT 1,
     payload jsonb NOT NULL,
-    -- As of the newest event, or look at the source. NULL: none. Nothing is
-    -- decided by it; it is for whoever reads.
+    -- As of the newest event, or page of the source. NULL: the resource is in no scope.
+    -- Nothing is decided by it; it is there to be read.
     scope_id text COLLATE "C",
     queued_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 
@@ -197,7 +197,7 @@ CREATE TABLE casq.registry (
     swept_job bigint,
 
     PRIMARY KEY (kind, resource_id),
-    CONSTRAINT registry_claim_is_whole CHECK ((claim IS NULL) = (claim_process IS NULL)),
+    CONSTRAINT registry_claim_is_complete CHECK ((claim IS NULL) = (claim_process IS NULL)),
     CONSTRAINT registry_synced_not_beyond_version CHECK (synced_version <= version),
     CONSTRAINT registry_failed_not_beyond_version CHECK (failed_version <= version),
     CONSTRAINT registry_asked_needs_a_claim CHECK (claim IS NOT NULL OR NOT asked)
@@ -230,8 +230,8 @@ GROUP BY kind, status;
 
 -- The tick, in home's terms, at or below which tombstones of a kind may be gone:
 -- a page of the source that was read at an older tick can show resources that were
--- deleted since, without anything here to say so. It is thrown away. Whoever
--- purges holds the row FOR UPDATE, whoever adds resources that a page showed holds
+-- deleted since, without anything here to say so. It is thrown away. A purge holds the
+-- row FOR UPDATE, a transaction that adds resources which a page showed holds
 -- it FOR SHARE; both lock it before they lock rows of the registry.
 CREATE TABLE casq.registry_floors (
     kind text COLLATE "C" PRIMARY KEY,
@@ -239,8 +239,8 @@ CREATE TABLE casq.registry_floors (
     tick bigint NOT NULL
 );
 
--- What this site has of a kind, by the scopes of its resources; a kind without a row
--- is had whole. Change it with enqueue select: a change also has to be ordered
+-- What this site has of a kind, by the scopes of its resources; of a kind without a row
+-- it has everything. Change it with enqueue select: a change also has to be ordered
 -- with batches of the log, and applied to what is there.
 CREATE TABLE casq.selections (
     kind text COLLATE "C" PRIMARY KEY,
@@ -260,7 +260,7 @@ $$;
 
 -- Which folder or bucket is this site's target, by transfer: the one whose mark
 -- (.casq/target) has the same id. marked_at is NULL until the mark has been made;
--- place is where that was, for whoever looks for it.
+-- place is where that was, for an operator who has to find it.
 CREATE TABLE casq.targets (
     transfer text COLLATE "C" PRIMARY KEY,
     id uuid NOT NULL,
@@ -284,10 +284,11 @@ $$;
 
 -- Refuses to end or change a kind while rows, jobs and runs go by what it was: a run
 -- that is not over would write to the old place, and its row would say synced. So this
--- holds also for who does it by hand; the commands bring about what is asked for here.
+-- holds also for statements by hand; the commands of the hints bring about what is asked
+-- for here.
 --
--- Rows are locked in key order, as by whoever locks several. A claim is granted under
--- its row's lock, and reads the kind after it has it.
+-- Rows are locked in key order, as everywhere. A claim is granted under
+-- its row's lock, and reads the kind after it has the lock.
 CREATE FUNCTION casq.guard_kind() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -313,8 +314,8 @@ BEGIN
     IF TG_OP = 'UPDATE' THEN
         RETURN NEW;
     END IF;
-    -- What is forgotten here nothing else tells from what is new: a page of the source
-    -- that is older than this is not to be believed if the kind should be defined again.
+    -- Once rows are forgotten, nothing tells a deleted resource from a new one: a page of
+    -- the source that is older than this must not be used if the kind is defined again.
     INSERT INTO casq.registry_floors AS f (kind, timeline, tick)
     SELECT OLD.kind, c.timeline, greatest(c.tick, c.to_tick) FROM casq.cursors AS c WHERE c.name = 'registry'
     ON CONFLICT ON CONSTRAINT registry_floors_pkey DO UPDATE SET timeline = excluded.timeline, tick = excluded.tick
@@ -328,11 +329,11 @@ END $$;
 CREATE TRIGGER guard_kind BEFORE UPDATE OR DELETE ON casq.kinds
     FOR EACH ROW EXECUTE FUNCTION casq.guard_kind();
 
--- Ends a kind on this site: it is no more known, and another may have its place. It is
--- refused while a table is tracked as the kind, while events of it are still to be
+-- Ends a kind on this site: it is not known any more, and another may have its place. It
+-- is refused while a table is tracked as the kind, while events of it are still to be
 -- read, and while it has resources here (enqueue kind drop --remove removes them). With
--- keep they are forgotten instead: what is in place stays, and is nobody's; a run that
--- is under way finds no row, and writes nothing. Returns how many were forgotten.
+-- keep their rows are forgotten instead: what is in place stays, and is of no row; a run
+-- that is under way finds no row, and writes nothing. Returns how many were forgotten.
 --
 -- A million rows take some seconds, in which the log waits.
 CREATE FUNCTION casq.drop_kind(kind text, keep boolean DEFAULT false) RETURNS bigint
@@ -343,7 +344,7 @@ DECLARE
     forgotten bigint := 0;
 BEGIN
     -- As for a change of a selection: what batches and pages have written is seen, and
-    -- those that come see that the kind is gone.
+    -- later ones see that the kind is gone.
     PERFORM pg_advisory_xact_lock(hashtextextended('casq.selections', 0));
     IF NOT EXISTS (SELECT FROM casq.kinds AS k WHERE k.kind = drop_kind.kind) THEN
         RAISE EXCEPTION 'casq: unknown kind %', coalesce(quote_literal(drop_kind.kind), 'NULL')
@@ -374,7 +375,7 @@ BEGIN
         DELETE FROM casq.registry AS r WHERE r.kind = drop_kind.kind;
         GET DIAGNOSTICS forgotten = ROW_COUNT;
     END IF;
-    -- Nobody will serve their queue.
+    -- No worker will serve their queue.
     DELETE FROM river.river_job AS j
     WHERE j.finalized_at IS NULL AND j.state <> 'running' AND j.args ->> 'kind' = drop_kind.kind
       AND j.kind IN ('casq_sync', 'casq_remove', 'casq_verify');

@@ -18,7 +18,7 @@ CREATE TABLE casq.reconcile_runs (
     dry_run boolean NOT NULL DEFAULT false,
     -- Also what is in place is compared with the registry.
     walk boolean NOT NULL DEFAULT false,
-    -- What is nobody's is removed; otherwise it is only told of.
+    -- What is in place of no row is removed; otherwise it is only counted and named.
     remove_orphans boolean NOT NULL DEFAULT false,
     -- Home may have lost what was done since then: what was put in place since is
     -- compared by content. NULL: nothing was lost.
@@ -28,14 +28,14 @@ CREATE TABLE casq.reconcile_runs (
     -- Only rows whose intent came with a tick beyond this one; NULL: all.
     beyond_timeline integer,
     beyond_tick bigint,
-    -- The source is looked at only on a host that shows this tick; NULL: any.
+    -- The source is read only on a host that shows this tick; NULL: any.
     at_timeline integer,
     at_tick bigint,
     requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     not_before timestamptz,
     started_at timestamptz,
     finished_at timestamptz,
-    -- Who carries it out; another may take over once that process is dead.
+    -- The process that carries it out; another may take over once that one is dead.
     process uuid,
     waiting text, -- why it stands still
     -- How far it is: moved in the transaction that has the page's effects.
@@ -43,7 +43,7 @@ CREATE TABLE casq.reconcile_runs (
         CONSTRAINT reconcile_phase_is_known CHECK (phase IN ('resources', 'rows', 'staging', 'walk')),
     at_kind text COLLATE "C",
     after_key text COLLATE "C",
-    CONSTRAINT reconcile_progress_is_whole CHECK (after_key IS NULL OR at_kind IS NOT NULL)
+    CONSTRAINT reconcile_progress_has_a_kind CHECK (after_key IS NULL OR at_kind IS NOT NULL)
 );
 CREATE INDEX reconcile_runs_open ON casq.reconcile_runs (id) WHERE finished_at IS NULL;
 
@@ -69,7 +69,7 @@ CREATE TABLE casq.reconcile_counts (
     PRIMARY KEY (run, kind)
 ) WITH (fillfactor = 50);
 
--- The first of what a walk found in place and nobody's, by kind.
+-- The first resources that a walk found in place and of no row, by kind.
 CREATE TABLE casq.reconcile_orphans (
     run bigint NOT NULL REFERENCES casq.reconcile_runs ON DELETE CASCADE,
     kind text COLLATE "C" NOT NULL,
@@ -114,7 +114,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce((
         SELECT CASE
             WHEN s.scopes = '{}' THEN '; not selected on this site, which has nothing of the kind (enqueue select)'
-            -- A row that is not there, or is older than scope_id, does not tell.
+            -- Without a row, or with one that is older than scope_id, it is not known.
             WHEN r.scope_id IS NULL AND (r.deleted_at IS NOT NULL OR r.version IS NULL) THEN
                 format('; if it is in another scope it is not selected on this site, which has only %s of the kind (enqueue select)', w.words)
             WHEN r.scope_id <> ALL (s.scopes) THEN
@@ -129,11 +129,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         WHERE s.kind = why_selection.kind AND s.scopes IS NOT NULL), '')
 $$;
 
--- What of the log could not be applied to a resource; '' when nothing. For casq.why.
+-- Which event of a resource could not be applied; '' when all were. For casq.why.
 CREATE FUNCTION casq.why_events(kind text, key text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce((
-        SELECT format('; event %s of timeline %s could not be applied: %s (enqueue replay looks at the source again)%s',
+        SELECT format('; event %s of timeline %s could not be applied: %s (enqueue replay re-fetches the resource)%s',
             f.event_id, f.timeline, f.reason, CASE WHEN f.more > 0 THEN format('; and %s more', f.more) END)
         FROM (
             SELECT e.timeline, e.event_id, e.reason, count(*) OVER () - 1 AS more
@@ -143,12 +143,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         ) AS f), '')
 $$;
 
--- The comparison with the source that will look at a row of this tick, or at one
--- that is not there; '' when none is asked for. For casq.why.
+-- The run that will compare a row of this tick with the source, or a resource without a
+-- row; '' when no run is asked for. For casq.why.
 CREATE FUNCTION casq.why_reconcile(kind text, timeline integer, tick bigint) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce((
-        SELECT format('; reconcile %s, %s, will look at it', q.id,
+        SELECT format('; reconcile %s, %s, will compare it', q.id,
             CASE WHEN q.started_at IS NULL THEN 'asked for at ' || q.requested_at ELSE 'begun at ' || q.started_at END)
         FROM casq.reconcile_runs AS q
         WHERE q.finished_at IS NULL AND NOT q.dry_run
@@ -229,15 +229,15 @@ BEGIN
         SELECT * INTO p FROM casq.processes AS t WHERE t.id = r.claim_process;
         answer := answer || CASE
             WHEN p.id IS NULL OR p.dead_at IS NOT NULL THEN
-                format('; process %s died with it and the sweep will hand it on', r.claim_process)
-            ELSE format('; job %s has it in process %s on %s (attempt %s)', coalesce(r.claim_job::text, 'of an unknown number'),
+                format('; process %s died while it worked on it, the sweep will hand it on', r.claim_process)
+            ELSE format('; job %s works on it in process %s on %s (attempt %s)', coalesce(r.claim_job::text, 'of an unknown number'),
                 p.pid, p.host, r.attempts)
         END;
     END IF;
 
-    -- By the index of what has not ended, before anything else is asked: planned as
-    -- one, the newest job may be looked for from the newest one on, through all that
-    -- wait.
+    -- By the index of jobs that have not ended, before anything else is asked: planned
+    -- as one, the newest job may be searched for from the newest one on, through all
+    -- that wait.
     WITH its AS MATERIALIZED (
         SELECT * FROM river.river_job AS t
         WHERE t.finalized_at IS NULL
@@ -274,7 +274,7 @@ BEGIN
             answer := answer || casq.why_in_front(j.queue, j.priority, j.scheduled_at, j.id);
         END IF;
     ELSIF r.claim IS NULL AND (s.status <> 'failed' OR r.retry_at IS NOT NULL) THEN
-        answer := answer || '; no job is there for it (a reconcile, or enqueue resync, asks again)';
+        answer := answer || '; it has no job (a reconcile, or enqueue resync, queues one)';
     END IF;
     IF (waits OR r.claim IS NOT NULL) AND NOT EXISTS (SELECT FROM casq.processes AS t WHERE t.dead_at IS NULL) THEN
         answer := answer || '; no worker is running that could go on with it';

@@ -102,11 +102,11 @@ CREATE TABLE casq.event_failures (
     replayed_at timestamp with time zone,
     CONSTRAINT event_failures_pkey PRIMARY KEY (cursor, timeline, event_id)
 );
-COMMENT ON TABLE casq.event_failures IS 'Events that could not be applied and were dead-lettered. Open while replayed_at is null: enqueue replay looks at the resources in the source again.';
+COMMENT ON TABLE casq.event_failures IS 'Events that could not be applied and were dead-lettered. Open while replayed_at is null: enqueue replay re-fetches the resources from the source.';
 COMMENT ON COLUMN casq.event_failures.cursor IS 'whose consumer has refused it; what is bad for one is not for another';
 COMMENT ON COLUMN casq.event_failures.code IS 'the SQLSTATE; empty: the data could not be decoded, or its kind is not defined';
 COMMENT ON COLUMN casq.event_failures.tries IS 'how often it was tried, alone and with others';
-COMMENT ON COLUMN casq.event_failures.replayed_at IS 'when somebody has asked for the resource to be looked at again';
+COMMENT ON COLUMN casq.event_failures.replayed_at IS 'when an operator''s replay has re-fetched the resource';
 
 CREATE TABLE casq.events (
     xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
@@ -233,7 +233,7 @@ CREATE TABLE casq.reconcile_runs (
     after_key text COLLATE "C",
     CONSTRAINT reconcile_runs_pkey PRIMARY KEY (id),
     CONSTRAINT reconcile_phase_is_known CHECK ((phase = ANY (ARRAY['resources'::text, 'rows'::text, 'staging'::text, 'walk'::text]))),
-    CONSTRAINT reconcile_progress_is_whole CHECK (((after_key IS NULL) OR (at_kind IS NOT NULL))),
+    CONSTRAINT reconcile_progress_has_a_kind CHECK (((after_key IS NULL) OR (at_kind IS NOT NULL))),
     CONSTRAINT reconcile_reason_is_known CHECK ((reason = ANY (ARRAY['asked'::text, 'scheduled'::text, 'lost'::text, 'pruned'::text, 'failover'::text, 'selected'::text])))
 );
 
@@ -300,7 +300,7 @@ CREATE TABLE casq.registry (
     CONSTRAINT registry_pkey PRIMARY KEY (kind, resource_id),
     CONSTRAINT registry_kind_fkey FOREIGN KEY (kind) REFERENCES casq.kinds(kind),
     CONSTRAINT registry_asked_needs_a_claim CHECK (((claim IS NOT NULL) OR (NOT asked))),
-    CONSTRAINT registry_claim_is_whole CHECK (((claim IS NULL) = (claim_process IS NULL))),
+    CONSTRAINT registry_claim_is_complete CHECK (((claim IS NULL) = (claim_process IS NULL))),
     CONSTRAINT registry_failed_not_beyond_version CHECK ((failed_version <= version)),
     CONSTRAINT registry_synced_not_beyond_version CHECK ((synced_version <= version))
 ) WITH (fillfactor=50);
@@ -1191,7 +1191,7 @@ DECLARE
     forgotten bigint := 0;
 BEGIN
     -- As for a change of a selection: what batches and pages have written is seen, and
-    -- those that come see that the kind is gone.
+    -- later ones see that the kind is gone.
     PERFORM pg_advisory_xact_lock(hashtextextended('casq.selections', 0));
     IF NOT EXISTS (SELECT FROM casq.kinds AS k WHERE k.kind = drop_kind.kind) THEN
         RAISE EXCEPTION 'casq: unknown kind %', coalesce(quote_literal(drop_kind.kind), 'NULL')
@@ -1222,7 +1222,7 @@ BEGIN
         DELETE FROM casq.registry AS r WHERE r.kind = drop_kind.kind;
         GET DIAGNOSTICS forgotten = ROW_COUNT;
     END IF;
-    -- Nobody will serve their queue.
+    -- No worker will serve their queue.
     DELETE FROM river.river_job AS j
     WHERE j.finalized_at IS NULL AND j.state <> 'running' AND j.args ->> 'kind' = drop_kind.kind
       AND j.kind IN ('casq_sync', 'casq_remove', 'casq_verify');
@@ -1477,8 +1477,8 @@ BEGIN
     IF TG_OP = 'UPDATE' THEN
         RETURN NEW;
     END IF;
-    -- What is forgotten here nothing else tells from what is new: a page of the source
-    -- that is older than this is not to be believed if the kind should be defined again.
+    -- Once rows are forgotten, nothing tells a deleted resource from a new one: a page of
+    -- the source that is older than this must not be used if the kind is defined again.
     INSERT INTO casq.registry_floors AS f (kind, timeline, tick)
     SELECT OLD.kind, c.timeline, greatest(c.tick, c.to_tick) FROM casq.cursors AS c WHERE c.name = 'registry'
     ON CONFLICT ON CONSTRAINT registry_floors_pkey DO UPDATE SET timeline = excluded.timeline, tick = excluded.tick
@@ -2278,7 +2278,7 @@ BEGIN
     INTO keys USING asked, selected;
 END $function$;
 
-CREATE OR REPLACE FUNCTION casq.resources_of(kind text, asked text[], selected text[], most_bytes bigint DEFAULT 4194304, OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT looked integer, OUT timeline integer, OUT timeline_id uuid, OUT tick bigint)
+CREATE OR REPLACE FUNCTION casq.resources_of(kind text, asked text[], selected text[], most_bytes bigint DEFAULT 4194304, OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT answered integer, OUT timeline integer, OUT timeline_id uuid, OUT tick bigint)
  RETURNS record
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
@@ -2302,7 +2302,7 @@ DECLARE
     bytes bigint := 0;
 BEGIN
     SELECT n.timeline, n.timeline_id, n.tick INTO timeline, timeline_id, tick FROM casq.newest_tick() AS n;
-    looked := coalesce(cardinality(asked), 0);
+    answered := coalesce(cardinality(asked), 0);
     SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = resources_of.kind;
     listed := FOUND OR selected IS NOT DISTINCT FROM '{}';
     IF NOT listed OR selected = '{}' THEN
@@ -2323,7 +2323,7 @@ BEGIN
         scopes := array_append(scopes, w.scope);
         bytes := bytes + octet_length(w.key) + octet_length(w.payload);
         IF bytes >= most_bytes THEN
-            looked := w.n;
+            answered := w.n;
             EXIT;
         END IF;
     END LOOP;
@@ -3113,15 +3113,15 @@ BEGIN
         SELECT * INTO p FROM casq.processes AS t WHERE t.id = r.claim_process;
         answer := answer || CASE
             WHEN p.id IS NULL OR p.dead_at IS NOT NULL THEN
-                format('; process %s died with it and the sweep will hand it on', r.claim_process)
-            ELSE format('; job %s has it in process %s on %s (attempt %s)', coalesce(r.claim_job::text, 'of an unknown number'),
+                format('; process %s died while it worked on it, the sweep will hand it on', r.claim_process)
+            ELSE format('; job %s works on it in process %s on %s (attempt %s)', coalesce(r.claim_job::text, 'of an unknown number'),
                 p.pid, p.host, r.attempts)
         END;
     END IF;
 
-    -- By the index of what has not ended, before anything else is asked: planned as
-    -- one, the newest job may be looked for from the newest one on, through all that
-    -- wait.
+    -- By the index of jobs that have not ended, before anything else is asked: planned
+    -- as one, the newest job may be searched for from the newest one on, through all
+    -- that wait.
     WITH its AS MATERIALIZED (
         SELECT * FROM river.river_job AS t
         WHERE t.finalized_at IS NULL
@@ -3158,7 +3158,7 @@ BEGIN
             answer := answer || casq.why_in_front(j.queue, j.priority, j.scheduled_at, j.id);
         END IF;
     ELSIF r.claim IS NULL AND (s.status <> 'failed' OR r.retry_at IS NOT NULL) THEN
-        answer := answer || '; no job is there for it (a reconcile, or enqueue resync, asks again)';
+        answer := answer || '; it has no job (a reconcile, or enqueue resync, queues one)';
     END IF;
     IF (waits OR r.claim IS NOT NULL) AND NOT EXISTS (SELECT FROM casq.processes AS t WHERE t.dead_at IS NULL) THEN
         answer := answer || '; no worker is running that could go on with it';
@@ -3174,7 +3174,7 @@ CREATE OR REPLACE FUNCTION casq.why_events(kind text, key text)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     SELECT coalesce((
-        SELECT format('; event %s of timeline %s could not be applied: %s (enqueue replay looks at the source again)%s',
+        SELECT format('; event %s of timeline %s could not be applied: %s (enqueue replay re-fetches the resource)%s',
             f.event_id, f.timeline, f.reason, CASE WHEN f.more > 0 THEN format('; and %s more', f.more) END)
         FROM (
             SELECT e.timeline, e.event_id, e.reason, count(*) OVER () - 1 AS more
@@ -3220,7 +3220,7 @@ CREATE OR REPLACE FUNCTION casq.why_reconcile(kind text, timeline integer, tick 
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     SELECT coalesce((
-        SELECT format('; reconcile %s, %s, will look at it', q.id,
+        SELECT format('; reconcile %s, %s, will compare it', q.id,
             CASE WHEN q.started_at IS NULL THEN 'asked for at ' || q.requested_at ELSE 'begun at ' || q.started_at END)
         FROM casq.reconcile_runs AS q
         WHERE q.finished_at IS NULL AND NOT q.dry_run
@@ -3239,7 +3239,7 @@ AS $function$
     SELECT coalesce((
         SELECT CASE
             WHEN s.scopes = '{}' THEN '; not selected on this site, which has nothing of the kind (enqueue select)'
-            -- A row that is not there, or is older than scope_id, does not tell.
+            -- Without a row, or with one that is older than scope_id, it is not known.
             WHEN r.scope_id IS NULL AND (r.deleted_at IS NOT NULL OR r.version IS NULL) THEN
                 format('; if it is in another scope it is not selected on this site, which has only %s of the kind (enqueue select)', w.words)
             WHEN r.scope_id <> ALL (s.scopes) THEN
@@ -3315,7 +3315,7 @@ REVOKE ALL ON FUNCTION casq.resources(kind text, after text, page_size integer, 
 
 REVOKE ALL ON FUNCTION casq.resources_missing(kind text, asked text[], selected text[], OUT listed boolean, OUT keys text[], OUT timeline integer, OUT timeline_id uuid, OUT tick bigint) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION casq.resources_of(kind text, asked text[], selected text[], most_bytes bigint, OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT looked integer, OUT timeline integer, OUT timeline_id uuid, OUT tick bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION casq.resources_of(kind text, asked text[], selected text[], most_bytes bigint, OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT answered integer, OUT timeline integer, OUT timeline_id uuid, OUT tick bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.scopes_of(kind text, parent text) FROM PUBLIC;
 

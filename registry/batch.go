@@ -3,9 +3,8 @@ package registry
 import "sync"
 
 // batcher turns concurrent calls into groups: while one group is under way
-// the next one fills up by itself, without a delay. A commit per job gave 0.2
-// of River's no-op rate, batching 0.6 and more; a second batcher only halves
-// the groups.
+// the next one fills up by itself, without a delay; see "Batching" in DESIGN.md. A
+// second batcher only halves the groups.
 //
 // mu guards queue and running. While running is set, exactly one goroutine
 // takes from the queue, and it clears running only when the queue is empty.

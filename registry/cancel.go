@@ -18,9 +18,9 @@ var cancelText string
 // cancelSQL has the statements of cancel.sql.
 var cancelSQL = queries.Parse[struct{ State, Cancel string }]("registry/cancel", cancelText)
 
-// ErrCancelled is what the row says of a version that an operator has given up,
+// ErrCancelled is what the row says of a version that an operator has cancelled,
 // and the cause of the end of its run's context. The row's words are what counts:
-// whoever finds them there begins no run of that version.
+// a claim that finds them there is not granted.
 var ErrCancelled = errors.New("cancelled by an operator")
 
 // Canceller ends jobs in a transaction that is under way: those of a version
@@ -32,28 +32,28 @@ type Canceller interface {
 
 // CancelOptions of [Cancel].
 type CancelOptions struct {
-	DryRun bool // tell what would be met, and change nothing
+	DryRun bool // tell what would be cancelled, and change nothing
 }
 
-// errDryRun rolls back what was done to see what it would be.
+// errDryRun rolls a dry run's transaction back.
 var errDryRun = errors.New("dry run")
 
 // Cancelled tells what a [Cancel] has met.
 type Cancelled struct {
 	Version int64  `json:"version"`
-	InPlace bool   `json:"in_place"` // that version is: there was nothing to cancel
+	InPlace bool   `json:"in_place"` // that version is in place: there was nothing to cancel
 	Jobs    int    `json:"jobs"`     // that were ended or told to end
-	Running bool   `json:"running"`  // a live process has it, and is told
+	Running bool   `json:"running"`  // a live process works on it, and is told
 	Host    string `json:"host,omitempty"`
 	PID     int32  `json:"pid,omitempty"`
 }
 
-// Cancel gives up the version of a resource that is asked for: its jobs are ended,
+// Cancel cancels the version of a resource that is asked for: its jobs are ended,
 // the run that has the resource is told to stop, and the row says failed. A new
 // version starts it again, by [ResyncOne] or by the next event.
 //
-// A run that is past its point of no return still publishes what it has; then the
-// row says that it is in place. A job that was on its way begins nothing.
+// A run that is past its point of no return still publishes its copy; then the
+// row says that the version is in place. A job that was on its way begins no run.
 func Cancel(ctx context.Context, pool *pgxpool.Pool, jobs Canceller, kind, resourceID string, opts CancelOptions) (c Cancelled, err error) {
 	err = pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{}, func(tx pgx.Tx) error {
 		var claimed bool

@@ -8,8 +8,8 @@ WHERE r.kind = $1 AND r.resource_id = $2
 FOR NO KEY UPDATE OF r
 
 -- name: Cancel
--- Gives a version up ($1, $2) whose row is locked, with a reason ($3). Nobody is
--- asked again when the run that has it ends. The claim of a dead process ($4) is
+-- Fails the version of a row ($1, $2) that is locked, with a reason ($3). No job is
+-- queued when the run that has it ends. With $4, the claim of a dead process is
 -- given back here, since the sweep would hand the resource on.
 UPDATE casq.registry
 SET failed_version = version, last_error = $3, retry_at = NULL, missing_since = NULL, asked = false,

@@ -25,8 +25,8 @@ var claimText string
 // claimSQL has the statements of claim.sql.
 var claimSQL = queries.Parse[struct{ Lock, Claim, Ask, Verdict, Complete, GiveUp, Request string }]("registry/claim", claimText)
 
-// kindsOfSQL reads kinds ($1) while rows of theirs are locked. Who moves a kind locks
-// them, too: he has committed, and is seen, or comes later, and takes the claim away.
+// kindsOfSQL reads kinds ($1) while rows of theirs are locked. A move of a kind locks
+// them, too: it has committed, and is seen, or comes later, and takes the claim away.
 const kindsOfSQL = `SELECT kind, transfer, queue, coalesce(prefix, ''), coalesce(source_prefix, '')
 FROM casq.kinds WHERE kind = ANY ($1::text[])`
 
@@ -56,8 +56,8 @@ func (c *claiming) answer(claim *Claim, err error) {
 // [ErrSuperseded] or [ErrHandedOver] when there is nothing to do for this run,
 // and [ErrProcessLost] when this process was taken for dead.
 //
-// It waits for the answer even when ctx ends: a claim that was granted without
-// anybody knowing would be held for as long as this process lives. For the same
+// It waits for the answer even when ctx ends: a claim that was granted without its
+// run knowing would be held for as long as this process lives. For the same
 // reason one that may have been granted is given back before an error is
 // returned: after a lost answer a newer version can have come.
 func (r *Registry) Claim(ctx context.Context, token Token, job int64) (*Claim, error) {
@@ -89,8 +89,8 @@ func (r *Registry) claimAll(group []*claiming) {
 			return
 		}
 		if len(group) > 1 && (database.Code(err) != "" && portion.TooMuch(err) || errors.Is(err, context.DeadlineExceeded)) {
-			// What they are granted comes with its payloads, which may be too much for the
-			// link at once.
+			// The claims come with the rows' payloads, which may be too much for the link at
+			// once.
 			r.claimAll(group[:len(group)/2])
 			r.claimAll(group[len(group)/2:])
 			return
@@ -125,8 +125,8 @@ func permanent(err error) bool {
 	}
 }
 
-// because adds the reason why err was given in to, when that is the process's
-// end.
+// because adds the cause to an error after which no other attempt is made, when that
+// is the process's end.
 func (r *Registry) because(err error) error {
 	if cause := context.Cause(r.process.Done()); cause != nil {
 		return fmt.Errorf("%w: %w", cause, err)
@@ -134,14 +134,14 @@ func (r *Registry) because(err error) error {
 	return err
 }
 
-// stopped tells whether nobody waits for the group any more but to be rid of it.
+// stopped tells whether the contexts of all callers have ended.
 func stopped(group []*claiming) bool {
 	return !slices.ContainsFunc(group, func(c *claiming) bool { return c.ctx.Err() == nil })
 }
 
 // tryClaims is one pipelined transaction: lock in key order, claim what is
-// free, ask those who hold the rest, read where their kinds are, look whether this
-// process still counts.
+// free, ask the runs that hold the rest, read where their kinds are, and read whether
+// this process still counts.
 func (r *Registry) tryClaims(group []*claiming) error {
 	ctx, cancel := context.WithTimeout(r.process.Done(), statementTimeout)
 	defer cancel()
@@ -220,7 +220,7 @@ func compareTokens(a, b Token) int {
 }
 
 // statementTimeout bounds one batched transaction, so that a connection that
-// hangs is given up.
+// hangs is closed.
 const statementTimeout = 15 * time.Second
 
 // backOff waits longer with each try, two seconds at most. It returns false

@@ -1,6 +1,6 @@
 -- name: Lock
 -- Locks the rows in the order of the arguments, which is key order. The
--- lateral join cannot be turned into a hash join over the whole registry.
+-- lateral join cannot be turned into a hash join over all of the registry.
 SELECT FROM unnest($1::text[], $2::text[]) AS w (kind, resource_id)
 CROSS JOIN LATERAL (
     SELECT FROM casq.registry AS r
@@ -10,9 +10,9 @@ CROSS JOIN LATERAL (
 
 -- name: Claim
 -- Claims rows that are locked already ($1 to $5: kind, key, token, claim, job;
--- $6 the process; $7 what Cancel of cancel.sql writes). A claim that is its own already is
--- one whose answer was lost: it stands, and is not counted again. A version that
--- an operator has cancelled is not begun by a job that was on its way.
+-- $6 the process; $7 what Cancel of cancel.sql writes). A row that has this very claim
+-- is one whose answer was lost: the claim stands, and is not counted again. A version
+-- that an operator has cancelled is not begun by a job that was on its way.
 UPDATE casq.registry AS r
 SET claim = w.claim, claim_process = $6, claim_job = w.job,
     asked = r.claim = w.claim AND r.asked,
@@ -27,10 +27,10 @@ WHERE r.kind = w.kind AND r.resource_id = w.resource_id
   AND (r.claim IS NULL OR r.claim = w.claim
        OR NOT EXISTS (SELECT FROM casq.processes AS p WHERE p.id = r.claim_process AND p.dead_at IS NULL))
 RETURNING r.claim, r.payload, r.deleted_at IS NOT NULL, r.incarnation,
-          -- Without a result of this incarnation: what is in place, if anything,
-          -- may be an earlier one's, also when the run that put it there died
-          -- before it said so. Where the source has lost a timeline, and home with it,
-          -- no row may tell of the earlier one.
+          -- Fresh, where no run of this incarnation has a result: what is in place, if
+          -- anything, may be of an earlier one, also when the run that put it there died
+          -- before it said so. Where the source has failed over, and home with it, the
+          -- row of the earlier one may be lost.
           (r.incarnation > 1 OR r.timeline > 1) AND r.synced_incarnation IS DISTINCT FROM r.incarnation,
           r.synced_version IS NULL,
           r.attempts
@@ -38,9 +38,9 @@ RETURNING r.claim, r.payload, r.deleted_at IS NOT NULL, r.incarnation,
 -- name: Ask
 -- Asks the runs that have the resources to put a job in the queue when they give
 -- their claims back. The rows are locked: either this is seen by that run, or
--- the claim was free a moment ago and Claim took it. Several may ask for
--- one row, and one of them may be the run that has just got it. Nobody asks for a
--- version that an operator has cancelled ($5 is what Cancel of cancel.sql writes).
+-- the claim was free a moment ago and Claim took it. Several calls may ask for
+-- one row, and one of them may be of the run that has just got it. A version that an
+-- operator has cancelled is not asked for ($5 is what Cancel of cancel.sql writes).
 WITH w AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::uuid[])
         AS w (kind, resource_id, version, claim)
@@ -60,12 +60,13 @@ SELECT w.claim FROM w JOIN asked USING (kind, resource_id, version)
 
 -- name: Verdict
 -- Locks the rows in the order of the arguments ($1 to $4: kind, key, token,
--- claim; $5 incarnation; $6 what Cancel of cancel.sql writes), which is key order, and says for each what its run
--- may still do. The columns are read after the lock was granted.
+-- claim; $5 incarnation; $6 what Cancel of cancel.sql writes), which is key order, and
+-- says for each what its run may still do. The columns are read after the lock was
+-- granted.
 SELECT w.claim,
        r.claim IS NOT DISTINCT FROM w.claim AS mine,
        r.version = w.version AS newest,
-       r.incarnation = w.incarnation AND r.deleted_at IS NULL AS same_timeline,
+       r.incarnation = w.incarnation AND r.deleted_at IS NULL AS same_incarnation,
        r.asked,
        r.synced_version IS NOT DISTINCT FROM w.version AS synced,
        r.failed_version IS NOT DISTINCT FROM w.version AS failed,
@@ -82,25 +83,25 @@ CROSS JOIN LATERAL (
 -- Gives claims back and says what became of their runs, all on rows that are
 -- locked already. A failure is written only under the version that failed, so
 -- that an old one never delays a new one; what was published is written even
--- when a newer version is asked for (the row stays pending). Returns the rows
--- for whose version somebody has to be asked again.
+-- when a newer version is asked for (the row stays pending). Returns the rows,
+-- each with whether a job is to be queued for its version.
 UPDATE casq.registry AS r
 SET claim = NULL, claim_process = NULL, claim_job = NULL, last_claim = r.claim,
-    -- What it was before is in w.asked, read under the lock.
+    -- What asked was before is in w.asked, read under the lock.
     asked = false,
     synced_version = CASE WHEN w.published THEN w.version ELSE r.synced_version END,
     synced_incarnation = CASE WHEN w.published THEN r.incarnation ELSE r.synced_incarnation END,
     checksum = CASE WHEN w.published THEN w.checksum ELSE r.checksum END,
     size = CASE WHEN w.published THEN w.size ELSE r.size END,
-    -- Who brought only what differed has compared nothing of the rest.
+    -- A run that brought only what differed has compared nothing of the rest.
     verified_at = CASE WHEN w.published AND NOT w.partial THEN clock_timestamp() ELSE r.verified_at END,
     failed_version = CASE WHEN w.error IS NOT NULL AND r.version = w.version THEN w.version ELSE r.failed_version END,
     last_error = CASE WHEN r.version <> w.version THEN r.last_error
                       WHEN w.published THEN NULL
                       WHEN w.error IS NOT NULL THEN w.error ELSE r.last_error END,
     retry_at = CASE WHEN r.version = w.version THEN w.retry_at ELSE r.retry_at END,
-    -- The first of the version that found nothing there says since when; a run
-    -- that was given back unfinished has nothing to say.
+    -- The version's first attempt that found nothing at the source says since when; a
+    -- run whose claim is given back unfinished says nothing.
     missing_since = CASE WHEN r.version <> w.version OR w.released THEN r.missing_since
                          WHEN w.missing THEN coalesce(CASE WHEN r.failed_version = w.version THEN r.missing_since END,
                                                       clock_timestamp()) END,
@@ -115,9 +116,9 @@ RETURNING r.kind, r.resource_id, r.version, r.deleted_at IS NOT NULL,
 
 -- name: GiveUp
 -- Gives the claim ($1 to $4: kind, key, token, claim) back after the database
--- refused what its run had to say, with the refusal ($5) for a reason, and
--- nothing in it that can be refused again. A newer version is left pending: the
--- next reconcile finds that it has no job.
+-- refused its run's result, with the refusal ($5) for a reason and the time of the
+-- next attempt ($6), and with nothing that can be refused again. A newer version is
+-- left pending: the next reconcile finds that it has no job.
 UPDATE casq.registry AS r
 SET claim = NULL, claim_process = NULL, claim_job = NULL, last_claim = r.claim, asked = false,
     failed_version = CASE WHEN r.version = $3 THEN r.version ELSE r.failed_version END,

@@ -22,13 +22,13 @@ const (
 type Result struct {
 	Checksum string
 	Size     int64 // bytes
-	// Partial says that the run brought only what differed: of the rest of what is
-	// in place nobody knows more than before.
+	// Partial says that the run brought only what differed: nothing else of what is in
+	// place was compared.
 	Partial bool
 }
 
-// mostReason is what the row keeps of an error, in bytes; the rest is in River's
-// own record.
+// mostReason is how much the row keeps of an error, in bytes; River's own record has
+// the rest.
 const mostReason = 4000
 
 // Publish ends the run with success: in one transaction the row is locked
@@ -49,7 +49,7 @@ func (r *Registry) Publish(c *Claim, result Result, publish func(context.Context
 
 // Fail ends the run with an error, which is written to the row only while the
 // token is its version; then superseded is false. A nil retryAt says that
-// nobody will try again by himself. After an error the claim is given back,
+// the version is not tried again by itself. After an error the claim is given back,
 // too, unless the process is lost.
 func (r *Registry) Fail(c *Claim, cause error, retryAt *time.Time) (superseded bool, err error) {
 	return r.fail(&completion{claim: c, cause: database.Text(cause.Error(), mostReason), retryAt: retryAt})
@@ -107,14 +107,14 @@ type completion struct {
 
 // verdict is what a run may still do, read under the row's lock.
 type verdict struct {
-	mine         bool // the claim is still this run's
-	newest       bool // the token is the row's version
-	sameTimeline bool // the resource was neither deleted nor replaced
-	asked        bool // another run was handed over to this one
-	synced       bool // what is in place is of the token's version
-	failed       bool // the failure that the row tells of is of the token's version
-	// An operator has given the version up, maybe since the run judged its own
-	// failure: it is not tried again.
+	mine            bool // the claim is still this run's
+	newest          bool // the token is the row's version
+	sameIncarnation bool // the resource was neither deleted nor replaced
+	asked           bool // another run was handed over to this one
+	synced          bool // what is in place is of the token's version
+	failed          bool // the failure that the row tells of is of the token's version
+	// An operator has cancelled the version, maybe since the run decided how it ends: it
+	// is not tried again.
 	cancelled bool
 }
 
@@ -157,8 +157,8 @@ func (r *Registry) completeAll(group []*completion) {
 	}
 }
 
-// giveUp gives the claim of a run back whose end the database refuses for good:
-// nobody else would, for as long as this process lives. It returns the refusal.
+// giveUp gives back the claim of a run whose end the database refuses for good:
+// no other process would, for as long as this one lives. It returns the refusal.
 func (r *Registry) giveUp(s *completion, refusal error) error {
 	c, reason := s.claim, database.Text("the database refused the result: "+refusal.Error(), mostReason)
 	for try := 0; ; try++ {
@@ -168,7 +168,7 @@ func (r *Registry) giveUp(s *completion, refusal error) error {
 		if err == nil {
 			return refusal
 		}
-		r.cfg.Logger.Error("cannot give a claim back", "kind", c.Kind, "resource_id", c.ResourceID, "err", err)
+		r.cfg.Logger.Error("cannot give a claim back; it is held until this process ends", "kind", c.Kind, "resource_id", c.ResourceID, "err", err)
 		if permanent(err) || !r.backOff(try) {
 			return errors.Join(refusal, err)
 		}
@@ -223,7 +223,7 @@ func (r *Registry) verdicts(ctx context.Context, tx pgx.Tx, group []*completion)
 	verdicts := make(map[uuid.UUID]verdict, len(group))
 	var id uuid.UUID
 	var v verdict
-	_, err = pgx.ForEachRow(rows, []any{&id, &v.mine, &v.newest, &v.sameTimeline, &v.asked, &v.synced, &v.failed, &v.cancelled}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&id, &v.mine, &v.newest, &v.sameIncarnation, &v.asked, &v.synced, &v.failed, &v.cancelled}, func() error {
 		verdicts[id] = v
 		return nil
 	})

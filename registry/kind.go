@@ -23,8 +23,8 @@ var kindText string
 // kindSQL has the statements of kind.sql.
 var kindSQL = queries.Parse[struct{ Move string }]("registry/kind", kindText)
 
-// ErrKind says that a kind cannot be moved or dropped; the error says why, and what
-// to do.
+// ErrKind says that a kind cannot be moved or dropped; the error's text says why, and
+// what to do.
 var ErrKind = errors.New("kind stays as it is")
 
 // MoveOptions watch a [MoveKind].
@@ -41,10 +41,10 @@ type MovedKind struct {
 	Asked int // resources that are copied anew
 }
 
-// MoveKind gives a kind another prefix on this site. All that it has here is copied
+// MoveKind sets another prefix of a kind on this site. All that it has here is copied
 // anew to the new place, under new versions, and a run that is under way loses its
 // claim: it publishes nothing at the old place any more. What is there stays, and is
-// nobody's. Where the kind has the prefix already nothing is done.
+// of no row. Where the kind has the prefix already nothing is done.
 //
 // It is one transaction, however many resources there are: until it commits nothing
 // has happened, and from then on no row says synced of what is not at the new place.
@@ -52,7 +52,7 @@ type MovedKind struct {
 func MoveKind(ctx context.Context, pool *pgxpool.Pool, jobs Jobs, kind, prefix string, opts MoveOptions) (moved MovedKind, err error) {
 	moved.To = strings.Trim(prefix, "/")
 	err = pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
-		// What the log tells of the kind is before the move, or after it.
+		// A batch of the log commits before the move, or begins after it.
 		if _, err := tx.Exec(ctx, changeSelectionSQL); err != nil {
 			return fmt.Errorf("wait for the log's batch: %w", err)
 		}
@@ -146,9 +146,9 @@ func movePage(ctx context.Context, tx pgx.Tx, kind string, keys []string) (raise
 }
 
 // EmptyKind has everything of a kind removed on this site, as a selection of nothing
-// does, and returns the run that asks for it; 0 where it was so before, and that is
-// done. Other than a selection it needs no table to find again what was removed: the
-// kind is to be dropped.
+// does, and returns the reconcile run that does it; 0 where nothing was selected before,
+// and that run has finished. Unlike [Select] it needs no table to find again what was
+// removed: the kind is to be dropped.
 func EmptyKind(ctx context.Context, pool *pgxpool.Pool, kind string) (run int64, err error) {
 	err = pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{}, func(tx pgx.Tx) (err error) {
 		run, err = changeSelection(ctx, tx, Selection{Kind: kind, Scopes: []string{}})
@@ -179,7 +179,7 @@ func DropKind(ctx context.Context, pool *pgxpool.Pool, kind string, keep, dryRun
 	return forgotten, nil
 }
 
-// refusedKind makes what casq says of a kind an [ErrKind], with what to do.
+// refusedKind makes a refusal by casq's SQL an [ErrKind], with its hint.
 func refusedKind(err error) error {
 	if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) && strings.HasPrefix(refused.Message, "casq: ") {
 		return fmt.Errorf("%w: %s; %s", ErrKind, strings.TrimPrefix(refused.Message, "casq: "), refused.Hint)

@@ -1,6 +1,6 @@
 -- name: Move
 -- New versions of a page of rows ($1 kind, $2 keys, locked already) whose kind gets
--- another place: nothing of them is there yet. Claims are taken away, so that a run
+-- another place, where nothing of theirs is yet. Claims are taken away, so that a run
 -- that is under way publishes nothing any more. Tombstones whose removal is done are
 -- left alone: nothing is at the new place either.
 --

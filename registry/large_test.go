@@ -37,12 +37,12 @@ func TestPagesOfTheSourceAreBoundedByBytes(t *testing.T) {
 		}
 		asked := []string{"0003", "none", "0002", "0001", "0005", "none, either"}
 		p, err = resourcesOf(t.Context(), b.pool, Selection{Kind: kind}, asked, bytes)
-		looked := map[int64]int{1: 1, 15_000: 1, 40_000: 4}[bytes]
-		if looked == 0 {
-			looked = len(asked)
+		answered := map[int64]int{1: 1, 15_000: 1, 40_000: 4}[bytes]
+		if answered == 0 {
+			answered = len(asked)
 		}
-		if err != nil || p.looked != looked {
-			t.Errorf("%d bytes: %d were looked at, want %d, %v", bytes, p.looked, looked, err)
+		if err != nil || p.answered != answered {
+			t.Errorf("%d bytes: %d were answered, want %d, %v", bytes, p.answered, answered, err)
 		}
 	}
 	if report, err := Refetch(t.Context(), b.pool, b.pool, b.queue, kind, []string{"0001", "0002", "0003", "x"}); err != nil || report != (RefetchReport{Copied: 3, Unknown: 1}) {

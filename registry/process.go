@@ -32,7 +32,7 @@ type ProcessConfig struct {
 }
 
 // Process is this process as the others see it, with the claims that it holds, and
-// what becomes of what the dead had. Its River client has the same id. A process
+// the sweep of what dead processes had in hand. Its River client has the same id. A process
 // that was taken for dead is over for good; go on with a new one.
 //
 // mu guards held.
@@ -86,8 +86,8 @@ func (p *Process) Run(ctx context.Context) {
 }
 
 // Stop removes the process's row. Call it when all claims were given back; those
-// that were not are handed on by the others, which find them by this row. Where
-// somebody has deleted it, they are given up here.
+// that were not are handed on here, or by other processes, which find them by this
+// row. Where the row is gone no other process would, so they are handed on first.
 func (p *Process) Stop(ctx context.Context) error {
 	known, err := p.SignOff(ctx)
 	if err != nil {
@@ -101,7 +101,7 @@ func (p *Process) Stop(ctx context.Context) error {
 	return p.sweepDead(ctx)
 }
 
-// watch marks the dead among the others, and hands on what the dead had.
+// watch marks other processes that died, and hands on what they had in hand.
 func (p *Process) watch(ctx context.Context) error {
 	if err := p.Watch(ctx); err != nil {
 		return err

@@ -47,7 +47,7 @@ func (r *Registry) publishAll(ctx context.Context, group []*completion, verdicts
 	publications.Wait()
 	for _, s := range ended {
 		v := verdicts[s.claim.ID]
-		if v.judge(s) {
+		if v.decide(s) {
 			write = append(write, completed{s, v.mayPublish(s), v.asked, v.cancelled})
 		}
 	}
@@ -58,11 +58,11 @@ func (r *Registry) publishAll(ctx context.Context, group []*completion, verdicts
 // version; and an older one of the same incarnation, as just that. A removal is never
 // carried out for a resource that was created again.
 func (v verdict) mayPublish(s *completion) bool {
-	return s.outcome == published && v.mine && (v.newest || v.sameTimeline && !s.claim.Deleted)
+	return s.outcome == published && v.mine && (v.newest || v.sameIncarnation && !s.claim.Deleted)
 }
 
-// written tells whether a row that is not the run's any more says what the run
-// wanted to write: then it was written, and only the answer was lost.
+// written tells whether a row whose claim is not the run's any more says what the run
+// wanted to write: then the result was written, and only the answer was lost.
 func (v verdict) written(s *completion) bool {
 	switch s.outcome {
 	case published:
@@ -74,9 +74,9 @@ func (v verdict) written(s *completion) bool {
 	}
 }
 
-// judge says what a run's caller is told, and whether its claim is to be given
+// decide says what a run's caller is told, and whether its claim is to be given
 // back now. After a publication that failed the claim is kept.
-func (v verdict) judge(s *completion) (giveBack bool) {
+func (v verdict) decide(s *completion) (giveBack bool) {
 	switch {
 	case !v.mine && s.unsure && v.written(s):
 		return false
@@ -92,8 +92,8 @@ func (v verdict) judge(s *completion) (giveBack bool) {
 }
 
 // publishOne ends with ctx, so that a target that hangs cannot hold row locks
-// for longer. A publication that is given up may still happen; it is the same
-// bytes under the same claim.
+// for longer. A publication that is not waited for any more may still happen; it is the
+// same bytes under the same claim.
 func (r *Registry) publishOne(ctx context.Context, s *completion) error {
 	done := make(chan error, 1)
 	go func() { done <- s.publish(ctx) }()
@@ -106,7 +106,7 @@ func (r *Registry) publishOne(ctx context.Context, s *completion) error {
 }
 
 // write gives the claims back with what became of the runs, and queues a job
-// where somebody asked meanwhile and the version is not in place.
+// where another run asked meanwhile and the version is not in place.
 func (r *Registry) write(ctx context.Context, tx pgx.Tx, runs []completed) error {
 	if len(runs) == 0 {
 		return nil
@@ -131,7 +131,7 @@ func (r *Registry) write(ctx context.Context, tx pgx.Tx, runs []completed) error
 		return nil
 	}
 	if err := r.cfg.Jobs.Insert(ctx, tx, jobs, false); err != nil {
-		return fmt.Errorf("queue jobs for who asked: %w", err)
+		return fmt.Errorf("queue jobs for runs that were handed over: %w", err)
 	}
 	return nil
 }

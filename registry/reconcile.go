@@ -34,11 +34,11 @@ type ReconcilerConfig struct {
 	Process uuid.UUID // of [Process.ID]: whose runs another takes over once it is dead
 	Logger  *slog.Logger
 
-	// Checks queues verifications of what was not compared for VerifyEvery. May
-	// be nil, and VerifyEvery 0: then none are.
+	// Checks queues verifications of what was not compared for VerifyEvery. Where it is
+	// nil, or VerifyEvery is 0, nothing is verified.
 	Checks      Checks
 	VerifyEvery time.Duration
-	// Staging is what this process has, to remove what nobody works with.
+	// Staging is that of this process's targets, to remove folders of no claim.
 	Staging []Staging
 	// InPlace tells whether something is at the place of a resource. May be nil.
 	InPlace func(ctx context.Context, kind eventlog.Kind, key string) bool
@@ -52,7 +52,7 @@ type ReconcilerConfig struct {
 	// WalkEvery is the time between two of these that walk through the targets.
 	// 0: only when asked for.
 	WalkEvery time.Duration
-	// PollEvery is the time between two looks for a run. Defaults to 2 s.
+	// PollEvery is the time between two polls for a run. Defaults to 2 s.
 	PollEvery time.Duration
 	// PageSize is the number of resources of one transaction. Defaults to 5000.
 	PageSize int
@@ -74,7 +74,7 @@ type ReconcilerConfig struct {
 type Reconciler struct {
 	cfg ReconcilerConfig
 	log *slog.Logger
-	// What one page has; less, while pages time out.
+	// How much one page has; less, while pages time out.
 	portion *portion.Portion
 }
 
@@ -101,7 +101,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 	defer ticker.Stop()
 	for ctx.Err() == nil {
 		if err := r.round(ctx); err != nil && ctx.Err() == nil {
-			r.log.WarnContext(ctx, "reconcile failed, trying again", "err", err)
+			r.log.WarnContext(ctx, "cannot schedule or take a reconcile, trying again", "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -110,7 +110,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 	}
 }
 
-// round asks for what is due, and carries out all that there is.
+// round asks for a run that is due, and carries out all runs that there are.
 func (r *Reconciler) round(ctx context.Context) error {
 	if err := r.schedule(ctx); err != nil {
 		return err
@@ -125,8 +125,8 @@ func (r *Reconciler) round(ctx context.Context) error {
 	return nil
 }
 
-// end gives a run back that is not finished. Whoever takes it goes on after the
-// last page that was committed.
+// end gives a run back that is not finished. The process that takes it goes on after
+// the last page that was committed.
 func (r *Reconciler) end(ctx context.Context, run *reconcileRun, err error) {
 	log := r.log.With("run", run.id, "reason", run.reason)
 	var putOff time.Duration
@@ -134,7 +134,7 @@ func (r *Reconciler) end(ctx context.Context, run *reconcileRun, err error) {
 	case err == nil, errors.Is(err, errTakenOver):
 		return
 	case ctx.Err() != nil:
-		err = errors.New("the process that had it was stopped")
+		err = errors.New("the process that carried it out was stopped")
 	case errors.Is(err, errSelectionChanged):
 		log.InfoContext(ctx, "reconcile begins a page again", "err", err)
 	case errors.Is(err, ErrLateSource), errors.Is(err, errCursorBehind), errors.Is(err, eventlog.ErrNoTicks):
@@ -147,14 +147,14 @@ func (r *Reconciler) end(ctx context.Context, run *reconcileRun, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	if _, giveErr := r.cfg.Home.Exec(ctx, reconcileSQL.GiveBack, run.id, r.cfg.Process, explain(err), putOff, isOfKind(err)); giveErr != nil {
-		// It stays this process's, which takes it again, or dies.
+		// The run stays this process's, which takes it again, or dies.
 		log.WarnContext(ctx, "cannot give reconcile back", "err", giveErr)
 	}
 }
 
 // schedule asks for a full run when the newest one is old enough. Of many
-// processes that find it due one asks: the lock comes first, and the look after
-// it is another statement.
+// processes that find it due one asks: the lock comes first, and the statement after
+// it reads again.
 func (r *Reconciler) schedule(ctx context.Context) error {
 	if r.cfg.Every == 0 {
 		return nil

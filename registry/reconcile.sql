@@ -8,8 +8,8 @@ SELECT NOT EXISTS (
 
 -- name: Schedule
 -- Asks for a full run if it is time, under a lock that was taken by a statement
--- before this one. The very first one waits for the log to be read. It walks
--- through the targets if none has done so for $2 (0: none does).
+-- before this one. The very first run waits for the log to be read. It walks
+-- through the targets if no run has done so for $2 (0: no scheduled run does).
 INSERT INTO casq.reconcile_runs (reason, not_before, walk)
 SELECT 'scheduled', CASE WHEN EXISTS (SELECT FROM casq.reconcile_runs) THEN NULL
                          ELSE clock_timestamp() + least($1::interval, interval '5 minutes') END,
@@ -26,7 +26,8 @@ WHERE NOT EXISTS (
 -- Splits kind $3 off from run $1 of process $2: a run of its own begins anew with
 -- it, does all that this one was to do for it, and waits for $5 because of $4. One
 -- that was split off for the same, and has not ended, is set back to its beginning
--- instead: its progress is its fence. A dry one is not tried again. No row when the run is another's by now.
+-- instead: its progress is its fence. A dry one is not tried again. No row when another
+-- process has taken the run over.
 WITH mine AS (
     SELECT * FROM casq.reconcile_runs AS r WHERE r.id = $1 AND r.process = $2 AND r.finished_at IS NULL
 ), again AS (
@@ -52,8 +53,8 @@ WITH mine AS (
 SELECT id FROM again UNION ALL SELECT id FROM part ORDER BY id LIMIT 1
 
 -- name: Take
--- Takes the oldest run that nobody alive has, for process $1, which must be
--- alive itself. Its own it takes again: an answer may have been lost.
+-- Takes the oldest run that no live process has, for process $1, which must be
+-- alive itself. A run that it has already it takes again: the answer may have been lost.
 UPDATE casq.reconcile_runs AS r
 SET process = $1, started_at = coalesce(r.started_at, clock_timestamp()), not_before = NULL
 WHERE r.id = (
@@ -94,8 +95,8 @@ SET unlisted = excluded.unlisted OR c.unlisted, examined = c.examined + excluded
     orphans_removed = c.orphans_removed + excluded.orphans_removed
 
 -- name: GiveBack
--- Gives run $1 of process $2 back, because of $3, for at least $4; where it waits
--- for somebody to mend something ($5), for longer the older it is.
+-- Gives run $1 of process $2 back, because of $3, for at least $4; where an operator
+-- has to mend something first ($5), for longer the older the run is.
 UPDATE casq.reconcile_runs
 SET process = NULL, waiting = $3,
     not_before = clock_timestamp() + greatest($4::interval,

@@ -22,8 +22,8 @@ func (e *targetError) Error() string { return e.err.Error() }
 func (e *targetError) Unwrap() error { return e.err }
 
 // isOfKind tells whether an error that was met with a kind is that kind's own: its
-// table is gone, a row cannot be read or written, its folder is not readable. What
-// another moment, or another host, may settle for all kinds is not.
+// table is gone, a row cannot be read or written, its folder is not readable. An error
+// that another host, or a later try, may not have for any kind is not.
 func isOfKind(err error) bool {
 	for _, passing := range []error{
 		errTakenOver, errSelectionChanged, errCursorBehind, ErrLateSource, eventlog.ErrNoTicks,

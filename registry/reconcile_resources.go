@@ -49,12 +49,12 @@ func (run *reconcileRun) resources(ctx context.Context, kind eventlog.Kind, afte
 	}
 }
 
-// resourcesPage asks for what a page shows and the registry does not say. Nothing
-// is written, and nobody waited for, where the two agree.
+// resourcesPage asks for what a page shows and the registry does not say. Where the two
+// agree, nothing is written, and the cursor is not waited for.
 func (run *reconcileRun) resourcesPage(ctx context.Context, kind eventlog.Kind, p *page) error {
 	to := progress{resourcesPhase, &kind.Name, p.last}
 	p = p.usable()
-	f := found{looked: len(p.keys)}
+	f := found{examined: len(p.keys)}
 	differ, err := run.compare(ctx, p)
 	if err != nil {
 		return err
@@ -81,7 +81,7 @@ func (run *reconcileRun) resourcesPage(ctx context.Context, kind eventlog.Kind, 
 	})
 }
 
-// leaveComing leaves to the log what it is about to bring.
+// leaveComing leaves resources to the log that have an event no tick has delivered.
 func (run *reconcileRun) leaveComing(ctx context.Context, p *page, differ []difference) error {
 	keys := make([]string, len(differ))
 	for i, d := range differ {
@@ -139,8 +139,8 @@ func (run *reconcileRun) compare(ctx context.Context, p *page) ([]difference, er
 	return differ, nil
 }
 
-// inPlace looks at the places of what is to be created, before any row is
-// locked.
+// inPlace tells which of the resources that are to be created have something in place,
+// before any row is locked.
 func (run *reconcileRun) inPlace(ctx context.Context, kind eventlog.Kind, p *page, differ []difference) map[string]bool {
 	there := make(map[string]bool)
 	if run.cfg.InPlace == nil {

@@ -53,8 +53,7 @@ func (p *rowsPage) with(flags int32) rowSet {
 	return s
 }
 
-// rowSet are rows of a kind in key order, under the versions that were looked
-// at.
+// rowSet are rows of a kind in key order, under the versions that were read.
 type rowSet struct {
 	kind     string
 	keys     []string
@@ -143,14 +142,14 @@ func (run *reconcileRun) readRows(ctx context.Context, kind eventlog.Kind, after
 	return p, nil
 }
 
-// rowsPage looks at a page's resources in the source, after the rows were read, so
+// rowsPage compares a page of rows with the source, which is read after them, so
 // that a row that changes meanwhile has another version.
 func (run *reconcileRun) rowsPage(ctx context.Context, p *rowsPage) error {
-	do, err := run.judge(ctx, p)
+	do, err := run.plan(ctx, p)
 	if err != nil {
 		return err
 	}
-	f := found{unlisted: !do.shown.listed, looked: len(p.keys), heldBack: do.heldBack}
+	f := found{unlisted: !do.shown.listed, examined: len(p.keys), heldBack: do.heldBack}
 	if do.needsSource() {
 		if _, err := run.passed(ctx, do.shown); err != nil {
 			return err
@@ -172,9 +171,9 @@ func (run *reconcileRun) rowsPage(ctx context.Context, p *rowsPage) error {
 	return run.commit(ctx, to, p.kind.Name, &f, effects)
 }
 
-// judge decides what is to be done for the page, which it cuts where its resources have
+// plan decides what is to be done for the page, which it cuts where its resources have
 // too many bytes.
-func (run *reconcileRun) judge(ctx context.Context, p *rowsPage) (*rowsToDo, error) {
+func (run *reconcileRun) plan(ctx context.Context, p *rowsPage) (*rowsToDo, error) {
 	do := &rowsToDo{requeue: p.with(isBeyond | isIdle), checks: p.with(isDue)}
 	ask := p.with(wantsResource | isBeyond)
 	wanted, err := readSelection(ctx, run.cfg.Home, p.kind.Name)
@@ -185,9 +184,9 @@ func (run *reconcileRun) judge(ctx context.Context, p *rowsPage) (*rowsToDo, err
 		// Also tombstones: their deletes may be lost.
 		ask = p.with(isBeyond)
 		do.shown, err = resourcesOf(ctx, run.cfg.Source, wanted, ask.keys, run.portion.Size().Bytes)
-		if err == nil && do.shown.looked < len(ask.keys) {
-			p.cut(ask.keys[do.shown.looked])
-			return run.judge(ctx, p)
+		if err == nil && do.shown.answered < len(ask.keys) {
+			p.cut(ask.keys[do.shown.answered])
+			return run.plan(ctx, p)
 		}
 	} else {
 		do.shown, err = resourcesMissing(ctx, run.cfg.Source, wanted, ask.keys)
@@ -215,7 +214,8 @@ func (run *reconcileRun) judge(ctx context.Context, p *rowsPage) (*rowsToDo, err
 	return do, err
 }
 
-// limitRemovals leaves rows alone where too many of them would be removed.
+// limitRemovals leaves rows alone where so many would be removed that the removal limit
+// forbids it.
 func (run *reconcileRun) limitRemovals(ctx context.Context, do *rowsToDo) error {
 	if len(do.gone) == 0 {
 		return nil
@@ -227,15 +227,15 @@ func (run *reconcileRun) limitRemovals(ctx context.Context, do *rowsToDo) error 
 	return err
 }
 
-// skipsEvents tells whether the run was asked for since events were lost, or
-// will not be read: then also resources that cannot be listed are copied again. When
-// home fails over with its own log, what it did is lost with the events.
+// skipsEvents tells whether the run was asked for because events were lost, or
+// will not be read: then also resources that cannot be listed are copied again. Not
+// after a failover of home with its own log: the rows were lost with the events.
 func (run *reconcileRun) skipsEvents() bool {
 	return run.reason != Failover && run.reason != Selected &&
 		(run.beyond != nil || run.at != nil || run.reason == Lost || run.reason == Pruned)
 }
 
-// applyRows does what was judged, under locks in key order.
+// applyRows does what was planned, under locks in key order.
 func (run *reconcileRun) applyRows(ctx context.Context, tx pgx.Tx, do *rowsToDo, f *found) error {
 	hold := holdSelection
 	if do.there != nil {
@@ -310,8 +310,8 @@ func writeRows(ctx context.Context, tx pgx.Tx, sql string, s rowSet, more ...any
 	return jobs, nil
 }
 
-// check queues verifications, and notes that. Of a row that somebody else has
-// locked nothing is noted: a token that is late, or a second one, costs nothing.
+// check queues verifications, and notes that in the rows. A row that is locked is left
+// without the note: a token that is late, or a second one, costs nothing.
 func (run *reconcileRun) check(ctx context.Context, tx pgx.Tx, s rowSet) error {
 	if run.dry || len(s.keys) == 0 {
 		return nil

@@ -1,9 +1,9 @@
 -- name: Rows
 -- A page of the rows of a kind ($1) beyond a key ($2), of $3 at most, with what
--- may be to be done for each: 1 it wants its resource to be there; 2 its intent came
--- with a tick beyond (timeline $4, tick $5; NULL: any); 4 it has work to do that
--- nobody has in hand, since before $6; 8 it is in place, and was not compared
--- since $7 (NULL: never mind), nor asked since $8 to be.
+-- may be to be done for each, as flags: 1 it wants its resource to be there; 2 its
+-- intent came with a tick beyond (timeline $4, tick $5; NULL: any); 4 it has work to do
+-- that no live process has in hand, since before $6; 8 it is in place, and was not
+-- compared since $7 (NULL: not asked), nor asked to be since $8.
 SELECT array_agg(page.resource_id), array_agg(page.version), array_agg(page.flags)
 FROM (
     SELECT r.resource_id, r.version,
@@ -26,8 +26,8 @@ FROM (
 
 -- name: Oldest
 -- Before when must a row have been queued (in queue $1, margin $2) to have no job
--- there any more? Jobs are fetched oldest first: what is older than the oldest one
--- that waits was fetched, or lost. River numbers priorities from 1 to 4; of each
+-- waiting there any more? Before the oldest job that waits, of whichever priority: an
+-- older one was fetched, or lost. River numbers priorities from 1 to 4; of each
 -- this is the first entry of its index for fetching. Likewise for queue $3.
 SELECT least(clock_timestamp(), min(oldest.scheduled_at) FILTER (WHERE q.n = 1)) - $2::interval,
        least(clock_timestamp(), min(oldest.scheduled_at) FILTER (WHERE q.n = 2)) - $2::interval
@@ -41,8 +41,8 @@ LEFT JOIN LATERAL (
 
 -- name: VerifyAsked
 -- Notes that verifications of rows ($1 kind, $2 keys, $3 versions) are asked for, so
--- that the next reconcile asks for no others. A row that is locked is left out: to
--- wait for it could be in circles, and one verification too many does no harm.
+-- that the next reconcile asks for no others. A row that is locked is left out: waiting
+-- for it could be in circles, and one verification too many does no harm.
 UPDATE casq.registry AS r
 SET check_asked_at = clock_timestamp()
 FROM (
@@ -57,7 +57,7 @@ WHERE r.kind = free.kind AND r.resource_id = free.resource_id
 
 -- name: Requeue
 -- A job for each row ($1 kind, $2 keys, $3 versions, locked already) that still
--- has work to do, and that nobody has in hand. No new version: another job of
+-- has work to do, and that no live process has in hand. No new version: another job of
 -- the same token is harmless, and the runs of one version are counted together.
 UPDATE casq.registry AS r
 SET queued_at = clock_timestamp()

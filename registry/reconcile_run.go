@@ -15,15 +15,15 @@ import (
 )
 
 var (
-	errTakenOver    = errors.New("the run is another's by now")
-	errCursorBehind = errors.New("the log is not read as far as the source was looked at")
+	errTakenOver    = errors.New("another process has taken the run over")
+	errCursorBehind = errors.New("home has not read the log up to the page's tick")
 )
 
 // The phases of a run, in order.
 const (
-	resourcesPhase = "resources" // what the source has, and the registry may not
-	rowsPhase      = "rows"      // what the registry has, and the source may not
-	stagingPhase   = "staging"   // what no run works with
+	resourcesPhase = "resources" // what the source has, and the registry may not have
+	rowsPhase      = "rows"      // what the registry has, and the source may not have
+	stagingPhase   = "staging"   // folders that no run works in
 	walkPhase      = "walk"      // what is in place, and what the registry says of it
 )
 
@@ -47,21 +47,21 @@ type reconcileRun struct {
 
 	requestedAt   time.Time  // by home's clock
 	walks         bool       // in the end
-	removeOrphans bool       // which are otherwise only told of
-	lostSince     *time.Time // nil: nothing was lost that home had done
+	removeOrphans bool       // which are otherwise only counted and named
+	lostSince     *time.Time // since when home may have lost what it did; nil: nothing was lost
 	allowRemove   int64      // see [Request.AllowRemove]
 
-	held  map[string]bool // kinds of which nothing is removed, as far as was asked
+	held  map[string]bool // by kind, whether the removal limit holds; known once asked for
 	apart map[string]bool // kinds that a run of their own goes on with
 }
 
-// found is what one page has come to.
+// found counts what one page has come to.
 type found struct {
-	unlisted                                   bool
-	looked, created, adopted, changed, removed int
-	requeued, checks, late, staging            int
-	heldBack, orphansRemoved                   int
-	orphans                                    []string
+	unlisted                                     bool
+	examined, created, adopted, changed, removed int
+	requeued, checks, late, staging              int
+	heldBack, orphansRemoved                     int
+	orphans                                      []string
 }
 
 // take makes a run this process's; nil when there is none.
@@ -104,7 +104,7 @@ func (run *reconcileRun) carryOut(ctx context.Context) error {
 			return err
 		}
 	}
-	// Rows beyond a tick are looked at by themselves; what is new comes by the
+	// Rows beyond a tick are re-fetched by key; resources that are new come by the
 	// log, which goes on from there.
 	if run.reached.phase == resourcesPhase && run.beyond == nil {
 		if err := run.eachKind(ctx, kinds, resourcesPhase, run.resources); err != nil {
@@ -151,10 +151,10 @@ func (run *reconcileRun) learn(ctx context.Context) error {
 	return nil
 }
 
-// afterRows lets the run look only at hosts that show what all rows of its kind
-// came with. A page that is older would leave those alone which are newer than
-// itself, as the log knows better; but the log told of them under the selection
-// of before, and tells no more.
+// afterRows lets the run read only hosts that show the newest tick of all rows of its
+// kind. An older page would leave rows alone which are newer than
+// itself, as the log knows better; but the log told of them under the old selection,
+// and tells no more.
 func (run *reconcileRun) afterRows(ctx context.Context) error {
 	var newest Tick
 	err := run.cfg.Home.QueryRow(ctx, reconcileSQL.SelectionRows, run.kind).Scan(&newest.Timeline, &newest.ID)
@@ -226,7 +226,7 @@ type execer interface {
 func (run *reconcileRun) move(ctx context.Context, db execer, to progress, kind string, f found) error {
 	from := run.reached
 	tag, err := db.Exec(ctx, reconcileSQL.Move, run.id, run.cfg.Process, from.phase, from.kind, from.after,
-		to.phase, to.kind, to.after, kind, f.unlisted, f.looked, f.created, f.adopted, f.changed, f.removed,
+		to.phase, to.kind, to.after, kind, f.unlisted, f.examined, f.created, f.adopted, f.changed, f.removed,
 		f.requeued, f.checks, f.late, f.staging, f.heldBack, len(f.orphans), f.orphansRemoved)
 	if err != nil {
 		return fmt.Errorf("store progress: %w", err)
@@ -238,7 +238,7 @@ func (run *reconcileRun) move(ctx context.Context, db execer, to progress, kind 
 		return nil
 	}
 	if _, err := db.Exec(ctx, reconcileWalkSQL.Orphans, run.id, kind, f.orphans, mostOrphans); err != nil {
-		return fmt.Errorf("name what is nobody's: %w", err)
+		return fmt.Errorf("note orphans: %w", err)
 	}
 	return nil
 }
@@ -300,8 +300,8 @@ func (run *reconcileRun) queue(ctx context.Context, tx pgx.Tx, wanted []Job) err
 	return insertJobs(ctx, tx, run.cfg.Jobs, wanted)
 }
 
-// fit returns an error for a page of a host that does not show what the run was
-// asked to look at, or not the history that home follows.
+// fit returns an error for a page of a host that does not show the tick that the run
+// needs, or not the history that home follows.
 func (run *reconcileRun) fit(ctx context.Context, p *page) error {
 	if at := run.at; at != nil && (p.timeline < at.Timeline || p.timeline == at.Timeline && p.tick < at.ID) {
 		return fmt.Errorf("%w: it shows tick %d of timeline %d, the run needs %d of %d", ErrLateSource, p.tick, p.timeline, at.ID, at.Timeline)
@@ -348,15 +348,16 @@ func (run *reconcileRun) finish(ctx context.Context) error {
 	}
 	var f found
 	var orphans int
-	err = run.cfg.Home.QueryRow(ctx, reconcileSQL.Totals, run.id).Scan(&f.looked, &f.created, &f.adopted, &f.changed, &f.removed,
+	err = run.cfg.Home.QueryRow(ctx, reconcileSQL.Totals, run.id).Scan(&f.examined, &f.created, &f.adopted, &f.changed, &f.removed,
 		&f.requeued, &f.checks, &f.late, &f.staging, &f.heldBack, &orphans, &f.orphansRemoved)
 	if err != nil {
 		return fmt.Errorf("read the report: %w", err)
 	}
 	if n := orphans - f.orphansRemoved; n > 0 {
-		run.log.WarnContext(ctx, "target has resources that are nobody's, see casq.reconcile_orphans", "run", run.id, "orphans", n)
+		run.log.WarnContext(ctx, "targets have resources of no row; see casq.reconcile_orphans, enqueue reconcile --walk --remove-orphans removes them",
+			"run", run.id, "orphans", n)
 	}
-	run.log.InfoContext(ctx, "reconcile finished", "run", run.id, "reason", run.reason, "dry_run", run.dry, "examined", f.looked,
+	run.log.InfoContext(ctx, "reconcile finished", "run", run.id, "reason", run.reason, "dry_run", run.dry, "examined", f.examined,
 		"created", f.created, "adopted", f.adopted, "changed", f.changed, "removed", f.removed, "requeued", f.requeued,
 		"checks", f.checks, "late", f.late, "staging_removed", f.staging, "held_back", f.heldBack,
 		"orphans", orphans, "orphans_removed", f.orphansRemoved)

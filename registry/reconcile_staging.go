@@ -20,14 +20,14 @@ type Staging interface {
 	DropStaging(ctx context.Context, s Staged) error
 }
 
-// stagingLimit bounds what one run removes; the next one goes on. What is there
-// in the ordinary case are the claims at work.
+// stagingLimit is how many folders of a target one run goes through; the next one goes
+// on. In the ordinary case the folders are those of the claims at work.
 const stagingLimit = 10_000
 
 var errEnough = errors.New("enough")
 
 // staging removes the folders that no run works in any more. They are listed
-// first, and the claims are looked at afterwards: a folder is made after its
+// first, and the claims are read afterwards: a folder is made after its
 // claim has committed, and a claim that is given back never returns. So a listed
 // folder whose claim is not seen is nobody's. A target that does not answer is
 // left to the next run.
@@ -37,7 +37,7 @@ func (run *reconcileRun) staging(ctx context.Context) error {
 		n, err := run.stagingOf(ctx, s)
 		removed += n
 		if _, target := errors.AsType[*targetError](err); target && ctx.Err() == nil {
-			run.log.WarnContext(ctx, "cannot look through a target's staging, left to the next run", "run", run.id, "err", err)
+			run.log.WarnContext(ctx, "cannot tidy a target's staging, left to the next run", "run", run.id, "err", err)
 		} else if err != nil {
 			return err
 		}

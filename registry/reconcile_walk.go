@@ -45,12 +45,12 @@ const (
 	isBack   = "back"
 )
 
-// walk compares what is in place with the registry. What is of no row, or was
-// removed and is back, is unwanted; what is not there, or came in a time of which
-// home may have lost the end, is compared by content.
+// walk compares what is in place with the registry. A resource of no row, or one that
+// was removed and is back, is unwanted; one that is not there, or was put there in a
+// time of which home may have lost the end, is compared by content.
 //
-// A run puts resources in place after its row has come, and the rows are looked at
-// after the listing: what is there without one is nobody's.
+// A run puts a resource in place after its row has come, and the rows are read
+// after the listing: what is listed without a row is an orphan.
 func (run *reconcileRun) walk(ctx context.Context, kind eventlog.Kind, after *string) error {
 	target := run.cfg.Targets[kind.Transfer]
 	if target == nil {
@@ -99,7 +99,7 @@ func (w *walkOf) placed(ctx context.Context, p Placed) error {
 // nil is the end.
 func (w *walkOf) page(ctx context.Context, upTo *string) error {
 	w.cfg.Hook("reconcile:walked")
-	todo, err := w.judge(ctx)
+	todo, err := w.plan(ctx)
 	if err != nil {
 		return err
 	}
@@ -107,12 +107,12 @@ func (w *walkOf) page(ctx context.Context, upTo *string) error {
 	if err := w.absentPages(ctx, upTo, todo); err != nil {
 		return err
 	}
-	if upTo == nil && todo.looked == 0 && todo.empty() {
+	if upTo == nil && todo.examined == 0 && todo.empty() {
 		return nil
 	}
 	last := w.from
-	if todo.looked > 0 {
-		last = w.keys[todo.looked-1]
+	if todo.examined > 0 {
+		last = w.keys[todo.examined-1]
 	}
 	if err := w.commitPage(ctx, progress{walkPhase, &w.kind.Name, &last}, todo); err != nil {
 		return err
@@ -121,7 +121,7 @@ func (w *walkOf) page(ctx context.Context, upTo *string) error {
 	return nil
 }
 
-// absentPages looks for rows without a resource. Where there are many between two
+// absentPages finds rows without a resource. Where there are many between two
 // resources that are in place, as after another target was mounted, all but the last
 // page of them are committed here. Until that one the walk does not move: they
 // may be checked twice, which does no harm.
@@ -143,22 +143,22 @@ func (w *walkOf) absentPages(ctx context.Context, upTo *string, todo *unwanted) 
 
 // unwanted is what is to be done for a page of what is in place.
 type unwanted struct {
-	looked  int
-	orphans []string // of no row
-	shown   *page    // what the source says of them; nil: there was nothing to ask
-	remove  rowSet   // what is to go; version 0: an orphan
-	checks  rowSet
-	next    string // where the rows go on
+	examined int
+	orphans  []string // of no row
+	shown    *page    // what the source says of them; nil: there was nothing to ask
+	remove   rowSet   // what is to go; version 0: an orphan
+	checks   rowSet
+	next     string // the key after which the rows go on
 }
 
 func (u *unwanted) empty() bool {
 	return len(u.orphans) == 0 && len(u.remove.keys) == 0 && len(u.checks.keys) == 0
 }
 
-// judge looks at the rows of what was named, and asks the source for those resources
+// plan reads the rows of what was named, and asks the source for those resources
 // that seem to be unwanted: the log may not have told of them yet.
-func (w *walkOf) judge(ctx context.Context) (*unwanted, error) {
-	u := &unwanted{looked: len(w.keys), next: w.from}
+func (w *walkOf) plan(ctx context.Context) (*unwanted, error) {
+	u := &unwanted{examined: len(w.keys), next: w.from}
 	u.remove.kind, u.checks.kind = w.kind.Name, w.kind.Name
 	rows, err := w.cfg.Home.Query(ctx, reconcileWalkSQL.Placed, w.kind.Name, w.keys, w.since, w.requestedAt)
 	if err != nil {
@@ -202,7 +202,7 @@ func (w *walkOf) ask(ctx context.Context, u *unwanted, suspects rowSet) error {
 	slices.Sort(u.shown.keys)
 	for i, key := range suspects.keys {
 		if _, missing := slices.BinarySearch(u.shown.keys, key); u.shown.listed && !missing {
-			continue // the log, or the phase of resources, brings its row
+			continue // its row comes by the log, or by the phase of resources
 		}
 		orphan := suspects.versions[i] == 0
 		if orphan {
@@ -241,8 +241,8 @@ func (w *walkOf) absent(ctx context.Context, upTo *string, u *unwanted) (full bo
 }
 
 func (w *walkOf) commitPage(ctx context.Context, to progress, u *unwanted) error {
-	w.cfg.Hook("reconcile:judged")
-	f := found{looked: u.looked, orphans: u.orphans}
+	w.cfg.Hook("reconcile:planned")
+	f := found{examined: u.examined, orphans: u.orphans}
 	var effects func(tx pgx.Tx) error
 	if !u.empty() {
 		effects = func(tx pgx.Tx) error { return w.effects(ctx, tx, u, &f) }

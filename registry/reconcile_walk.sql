@@ -19,7 +19,8 @@ ORDER BY w.key COLLATE "C"
 -- name: Synced
 -- A page of the rows of a kind ($1) beyond a key ($2) and not beyond another ($3;
 -- NULL: to the end), of $5 at most, and which of them say that their resource is in
--- place since before $4, and were not asked to be verified since then. (A condition would have the planner read all rows.)
+-- place since before $4, and were not asked to be verified since then. (As a condition
+-- that would have the planner read all rows.)
 SELECT r.resource_id, r.version,
        r.deleted_at IS NULL AND r.synced_version = r.version AND coalesce(greatest(r.verified_at, r.check_asked_at), '-infinity') < $4
 FROM casq.registry AS r
@@ -29,10 +30,10 @@ LIMIT $5
 
 -- name: Unwanted
 -- Asks for the removal of resources that are in place and not wanted ($1 kind, $2
--- keys, $3 versions, looked at in timeline $4 at tick $5): a tombstone for what has no
--- row (version 0), a new version of a tombstone that was carried out. Whoever
--- has written the row since then knows better. One statement, in key order: see
--- Apply of refetch.sql.
+-- keys, $3 versions, read in timeline $4 at tick $5): a tombstone for what has no
+-- row (version 0), a new version of a tombstone that was carried out. A row that was
+-- written since then is left alone. One statement, in key order: see Apply of
+-- refetch.sql.
 INSERT INTO casq.registry AS r (kind, resource_id, version, timeline, event_id, tick, deleted_at, incarnation, payload)
 SELECT $1, w.key, CASE WHEN w.version = 0 THEN nextval('casq.registry_version') ELSE w.version END,
        -- Every event that is still to come is newer.

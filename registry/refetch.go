@@ -26,8 +26,8 @@ var refetchSQL = queries.Parse[struct {
 }]("registry/refetch", refetchText)
 
 var (
-	// ErrUnlisted says that the source has no tracked table of the kind: what
-	// is there cannot be told.
+	// ErrUnlisted says that the source has no tracked table of the kind, from which
+	// its resources could be listed.
 	ErrUnlisted = errors.New("source has no tracked table of the kind")
 
 	// ErrLateSource says that the host of the source shows too old a state.
@@ -36,39 +36,39 @@ var (
 
 // RefetchReport counts what came of a [Refetch].
 type RefetchReport struct {
-	Copied  int // there: a new version was asked for
-	Removed int // not there: a delete was asked for
-	Late    int // left alone: the log has told something newer than the look
-	Unknown int // neither there nor in the registry
+	Copied  int // in the source: a new version was asked for
+	Removed int // not in the source: a delete was asked for
+	Late    int // left alone: the log has told something newer than the source showed
+	Unknown int // neither in the source nor in the registry
 }
 
-// refetchGroup is the number of keys of one look.
+// refetchGroup is the number of keys that are read at once.
 const refetchGroup = 1000
 
-// Refetch looks at resources in the source as it is now: what is there gets a
-// new version with its present payload, and a row if it has none; what is not
+// Refetch reads resources from the source as it is now: one that is there gets a
+// new version with its present payload, and a row if it has no row; one that is not
 // there, or not selected, gets a delete intent. A row that the log has changed
-// since the look is left alone. Errors: [ErrUnlisted]; [ErrLateSource], when another host or a
-// moment may help; [eventlog.ErrNoTicks]. Groups before the error stay done.
+// since then is left alone. Errors: [ErrUnlisted]; [ErrLateSource], when another host
+// or a later try may help; [eventlog.ErrNoTicks]. Groups before the error stay done.
 func Refetch(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs Jobs, kind string, keys []string) (RefetchReport, error) {
 	var report RefetchReport
 	refused, err := learnKinds(ctx, home, source)
 	if err = cmp.Or(err, refused[kind]); err != nil {
-		return report, fmt.Errorf("look again: %w", err)
+		return report, fmt.Errorf("re-fetch resources of kind %s: %w", kind, err)
 	}
 	keys = slices.Compact(slices.Sorted(slices.Values(keys)))
 	for len(keys) > 0 {
-		looked, err := report.refetch(ctx, home, source, jobs, kind, keys[:min(len(keys), refetchGroup)])
+		done, err := report.refetch(ctx, home, source, jobs, kind, keys[:min(len(keys), refetchGroup)])
 		if err != nil && !errors.Is(err, errSelectionChanged) {
-			return report, fmt.Errorf("look again: %w", err)
+			return report, fmt.Errorf("re-fetch resources of kind %s: %w", kind, err)
 		}
-		keys = keys[looked:]
+		keys = keys[done:]
 	}
 	return report, nil
 }
 
-// look looks at the first of the keys, and returns how many these are.
-func (r *RefetchReport) refetch(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs Jobs, kind string, keys []string) (looked int, err error) {
+// refetch does the first of the keys, and returns how many these are.
+func (r *RefetchReport) refetch(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs Jobs, kind string, keys []string) (done int, err error) {
 	// Before the source is asked: a row that changes meanwhile has another one.
 	versions, err := liveVersions(ctx, home, kind, keys)
 	if err != nil {
@@ -82,10 +82,10 @@ func (r *RefetchReport) refetch(ctx context.Context, home *pgxpool.Pool, source 
 	if err != nil {
 		return 0, err
 	}
-	for _, key := range keys[found.looked:] {
+	for _, key := range keys[found.answered:] {
 		delete(versions, key)
 	}
-	keys = keys[:found.looked]
+	keys = keys[:found.answered]
 	if !found.listed {
 		return 0, fmt.Errorf("%w %q: events of it are appended by hand", ErrUnlisted, kind)
 	}
@@ -145,7 +145,7 @@ func removeAlone(ctx context.Context, home *pgxpool.Pool, jobs Jobs, found *page
 	return n, err
 }
 
-// liveVersions are those of rows that want their resource to be there.
+// liveVersions returns the versions of those rows that want their resource to be there.
 func liveVersions(ctx context.Context, db eventlog.DB, kind string, keys []string) (map[string]int64, error) {
 	rows, err := db.Query(ctx, refetchSQL.Versions, kind, keys)
 	if err != nil {
@@ -182,9 +182,9 @@ func readCursor(ctx context.Context, home eventlog.DB) (homeCursor, error) {
 	return c, nil
 }
 
-// knows returns an error for a page of a history that is not the one which home
-// follows: an older timeline, or another one of the same ordinal. To act on it could
-// remove everything.
+// knows returns an error for a page of another history than the one that home
+// follows: an older timeline, or another one of the same ordinal. To act on such a page
+// could remove everything.
 func (c homeCursor) knows(p *page) error {
 	switch {
 	case c.timeline > p.timeline:
@@ -212,8 +212,9 @@ func (c homeCursor) passed(ctx context.Context, source eventlog.DB, p *page) (bo
 }
 
 // lockFloor returns [ErrLateSource] for a page of a time whose tombstones may be
-// gone: what it shows can have been deleted since. Else none is purged before tx
-// ends. It is the transaction's first lock, but for that of the selection.
+// gone: what it shows can have been deleted since. Otherwise no tombstone of the kind is
+// purged before tx ends. It is the transaction's first lock, but for that of the
+// selection.
 func lockFloor(ctx context.Context, tx pgx.Tx, p *page) error {
 	if err := holdSelection(ctx, tx, p); err != nil {
 		return err
@@ -223,7 +224,7 @@ func lockFloor(ctx context.Context, tx pgx.Tx, p *page) error {
 		err := tx.QueryRow(ctx, refetchSQL.Floor, p.kind, p.timeline, p.tick).Scan(&above)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):
-			// Without a row there is nothing that a purge would wait for.
+			// A purge waits for the lock of a row alone.
 			_, err = tx.Exec(ctx, "INSERT INTO casq.registry_floors (kind, timeline, tick) VALUES ($1, 0, 0) ON CONFLICT DO NOTHING", p.kind)
 			if err != nil {
 				return fmt.Errorf("make a floor: %w", err)
@@ -296,9 +297,9 @@ func insertJobs(ctx context.Context, tx pgx.Tx, jobs Jobs, wanted []Job) error {
 	return nil
 }
 
-// learnKinds makes the source's kinds known at home: of a kind there may be
-// resources, and never have been an event. A kind that home refuses to have, for its
-// place is another's, say, is no reason not to learn the others.
+// learnKinds makes the source's kinds known at home: a kind may have resources, and
+// never have had an event. A kind that home refuses, since another has its place, say,
+// keeps no other from being learnt.
 func learnKinds(ctx context.Context, home *pgxpool.Pool, source eventlog.DB) (refused map[string]error, err error) {
 	there, err := eventlog.Kinds(ctx, source)
 	if err != nil {

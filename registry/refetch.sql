@@ -1,9 +1,8 @@
 -- name: Apply
--- What the source shows of resources that are there ($1 kind, $2 keys, $3
--- payloads), looked at in timeline $4 at tick $5 or a little later. A row whose
--- intent came with a later tick is left alone: the log knows better. $6: a new
--- version also where nothing differs. $7 scopes. $8: the log may lack
--- events of them.
+-- Resources that the source shows ($1 kind, $2 keys, $3 payloads), read in timeline $4
+-- at tick $5 or a little later. A row whose intent came with a later tick is left
+-- alone: the log knows better. $6: a new version also where nothing differs.
+-- $7 scopes. $8: the log may lack events of them.
 --
 -- One statement writes new rows and old ones in key order, as the transposer
 -- does: to lock the old ones first and to insert the others then would wait in
@@ -18,11 +17,11 @@ SET version = nextval('casq.registry_version'),
     event_id = CASE WHEN r.timeline = excluded.timeline THEN r.event_id ELSE 0 END,
     timeline = excluded.timeline, tick = excluded.tick,
     deleted_at = NULL,
-    -- What an earlier timeline of the source has told of, and is looked at again since
-    -- that may be lost, may be another resource by now under the same key. So may one
-    -- that is told otherwise where the log has a hole ($8), but not where it has
-    -- none, and not because more columns are told of. On a tombstone the delete has
-    -- raised it.
+    -- A resource that an earlier timeline of the source has told of may have been lost,
+    -- and be another one by now under the same key. So may one whose payload has
+    -- another value where the log has a hole ($8), but not where the log has no hole,
+    -- and not because the payload has more columns. On a tombstone the delete has
+    -- raised incarnation.
     incarnation = r.incarnation + CASE WHEN r.deleted_at IS NULL AND ($6 AND r.timeline < excluded.timeline OR $8 AND EXISTS (
         SELECT FROM jsonb_each(r.payload) AS told JOIN jsonb_each(excluded.payload) AS seen USING (key) WHERE told.value <> seen.value
     )) THEN 1 ELSE 0 END,
@@ -37,7 +36,7 @@ RETURNING kind, resource_id, version, false
 -- name: Remove
 -- Delete intents for rows ($1 kind, $2 keys, $3 versions, locked already) whose
 -- resources the source did not show in timeline $4 at tick $5: only under the versions
--- that were looked at, and only if the look was not earlier than the intent.
+-- that were read, and only if the tick is not below the intent's.
 UPDATE casq.registry AS r
 SET version = nextval('casq.registry_version'),
     event_id = CASE WHEN r.timeline = $4 THEN r.event_id ELSE 0 END,
@@ -55,12 +54,13 @@ WHERE r.kind = w.kind AND r.resource_id = w.key AND r.version = w.version
 RETURNING r.kind, r.resource_id, r.version, true
 
 -- name: Floor
--- May a page of timeline $2 at tick $3 be applied to rows of the kind? Locks the
+-- May a page of timeline $2 at tick $3 be applied to rows of kind $1? Locks the
 -- floor until the end of the transaction: whoever purges tombstones raises it
 -- first, and so either waits for this page or is seen by it.
 SELECT (f.timeline, f.tick) <= ($2::integer, $3::bigint) FROM casq.registry_floors AS f WHERE f.kind = $1 FOR SHARE
 
 -- name: Versions
+-- The versions of live rows ($1 kind, $2 keys).
 SELECT r.resource_id, r.version FROM unnest($2::text[]) AS w (key)
 CROSS JOIN LATERAL (
     SELECT * FROM casq.registry AS r WHERE r.kind = $1 AND r.resource_id = w.key AND r.deleted_at IS NULL LIMIT 1
@@ -86,12 +86,12 @@ SELECT EXISTS (
 SELECT listed, keys, payloads, scopes, last_key, timeline, timeline_id, tick FROM casq.resources($1, $2, $3, $4, $5)
 
 -- name: Of
-SELECT listed, keys, payloads, scopes, looked, timeline, timeline_id, tick FROM casq.resources_of($1, $2, $3, $4)
+SELECT listed, keys, payloads, scopes, answered, timeline, timeline_id, tick FROM casq.resources_of($1, $2, $3, $4)
 
 -- name: Coming
 -- Which of the keys ($2) of a kind ($1) have an event that the source shows, and
--- tick $3 of timeline $4 does not: the log brings it. As in page.sql of the log, its
--- transaction was open at the tick, or is beyond it.
+-- tick $3 of timeline $4 does not: the log brings it. As in Page of eventlog's log.sql,
+-- its transaction was open at the tick, or is beyond it.
 SELECT coalesce(array_agg(DISTINCT e.resource_id), '{}')
 FROM casq.ticks AS t
 CROSS JOIN LATERAL (

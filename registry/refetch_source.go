@@ -15,12 +15,12 @@ import (
 // never older than the tick; it may be a little newer.
 type page struct {
 	kind     string
-	listed   bool // the kind has a table there
+	listed   bool // the kind has a table there, or nothing of it is selected
 	keys     []string
 	payloads []string  // of keys; nil where they were not asked for
 	scopes   []*string // likewise; nil of a resource in none
 	last     *string   // where the next page begins; nil: this is the end
-	looked   int       // of the keys that were asked for, from the first one on
+	answered int       // of the keys that were asked for, from the first one on
 
 	timeline   int32
 	timelineID uuid.UUID
@@ -43,7 +43,7 @@ func resourcesPage(ctx context.Context, source eventlog.DB, wanted Selection, af
 // resourcesOf reads those of the keys that are there, until they have so many bytes.
 func resourcesOf(ctx context.Context, source eventlog.DB, wanted Selection, keys []string, bytes int64) (*page, error) {
 	p := &page{kind: wanted.Kind, selection: wanted}
-	err := p.scan(source.QueryRow(ctx, refetchSQL.Of, p.kind, keys, wanted.Scopes, bytes), &p.listed, &p.keys, &p.payloads, &p.scopes, &p.looked)
+	err := p.scan(source.QueryRow(ctx, refetchSQL.Of, p.kind, keys, wanted.Scopes, bytes), &p.listed, &p.keys, &p.payloads, &p.scopes, &p.answered)
 	return p, err
 }
 
@@ -54,13 +54,13 @@ func resourcesMissing(ctx context.Context, source eventlog.DB, wanted Selection,
 	return p, err
 }
 
-// coming returns those of the keys of which the log will tell by itself: the page
-// may be newer than its tick, and what it shows then has an event that no tick has
-// delivered yet. A host that is asked later shows that, too; one that is behind shows
-// less, and what differs is then put right twice.
+// coming returns those of the keys that the log will tell of: the page may be newer
+// than its tick, and what it shows then has an event that no tick has delivered yet.
+// A host that answers later shows that event, too; one that is behind shows fewer, and
+// what differs is then put right twice.
 func (p *page) coming(ctx context.Context, source eventlog.DB, keys []string) (map[string]bool, error) {
 	if len(keys) == 0 {
-		return nil, nil //nolint:nilnil // none is coming
+		return nil, nil //nolint:nilnil // no event is coming
 	}
 	var coming []string
 	if err := source.QueryRow(ctx, refetchSQL.Coming, p.kind, keys, p.tick, p.timeline).Scan(&coming); err != nil {

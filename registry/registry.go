@@ -20,16 +20,16 @@ var (
 	// that the version is in place already: there is nothing to do.
 	ErrSuperseded = errors.New("superseded")
 
-	// ErrHandedOver says that another run has the resource. That run has been
-	// told, and puts a job in the queue when it gives its claim back.
-	ErrHandedOver = errors.New("handed over to the run that has it")
+	// ErrHandedOver says that another run holds the resource's claim. That run has
+	// been asked, and puts a job in the queue when it gives its claim back.
+	ErrHandedOver = errors.New("handed over to the run that holds the claim")
 
 	// ErrFenced says that the claim was taken over: nothing was written.
 	ErrFenced = errors.New("fenced: the claim was taken over")
 
 	// ErrReplaced says that the resource was deleted, or replaced by another one
 	// under its key, while a run worked on it. It is the cause of the end of the
-	// run's context; who then ends the run, in whatever way, finds it superseded.
+	// run's context; the run's end, whichever it is, is then told [ErrSuperseded].
 	ErrReplaced = errors.New("the resource was deleted or replaced meanwhile")
 
 	// ErrProcessLost says that this process was taken for dead, or that home has
@@ -51,24 +51,25 @@ type Job struct {
 	Urgency Urgency
 }
 
-// Urgency is what comes first in a queue: all that is more urgent is worked on
-// before all that is less so, however long that waits. See "Urgency" in DESIGN.md.
+// Urgency says which jobs come first in a queue: all that are more urgent are worked
+// on before all that are less so, however long those wait. See "Urgency" in DESIGN.md.
 type Urgency int
 
 // The urgencies, the most urgent first. Verifications come after them.
 const (
-	// Prompt is for what somebody waits for: an application's events, a resync of one resource,
-	// what asked while a run had the resource, what a dead process left, repairs.
+	// Prompt is for work that somebody waits for: an application's events, a resync of
+	// one resource, runs that were handed over, what a dead process left, repairs.
 	Prompt Urgency = iota
 	// Compared is for what a comparison with the source has found.
 	Compared
-	// Bulk is for a resync of many, and for a backfill.
+	// Bulk is for a resync of many, a move of a kind, and a backfill.
 	Bulk
 )
 
 // Jobs queues work in a transaction that is under way. Insert is called with
-// row locks held; bulk is set where none but the caller's own connection could
-// be frozen with them, so that COPY is safe.
+// row locks held; bulk is set by the log's batches, where it may be COPY: a process
+// that is frozen inside of one escapes every time-out, and there the next holder ends
+// its session.
 type Jobs interface {
 	Insert(ctx context.Context, tx pgx.Tx, jobs []Job, bulk bool) error
 }

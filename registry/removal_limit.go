@@ -10,13 +10,13 @@ import (
 	"casq/internal/portion"
 )
 
-// fewRemovals are never held back.
+// fewRemovals is how many removals are never held back.
 const fewRemovals = 100
 
-// TooMany tells whether a comparison that would remove so many of the live rows
-// of a kind has probably met the wrong source, or an empty table: more than a
-// hundred, and more than half. A delete that is logged is no comparison: it is
-// carried out whatever it removes.
+// TooMany is the removal limit. It tells whether a comparison that would remove so many
+// of the live rows of a kind has probably met the wrong source, or an empty table: more
+// than a hundred, and more than half. A delete that is logged is no comparison, and is
+// always carried out.
 func TooMany(gone, live int64) bool { return gone > fewRemovals && 2*gone > live }
 
 // Overlap is how much of a kind home and a source have in common.
@@ -31,7 +31,7 @@ type Overlap struct {
 	Error string `json:"error,omitempty"`
 }
 
-// Gone are the rows that a comparison would remove.
+// Gone is how many rows a comparison would remove.
 func (o Overlap) Gone() int64 {
 	if o.Unlisted || o.Error != "" {
 		return 0
@@ -40,7 +40,7 @@ func (o Overlap) Gone() int64 {
 }
 
 // Overlaps compares all kinds of home with a source, page by page, and changes
-// nothing. One that cannot be compared says so. Errors: [eventlog.ErrNoTicks];
+// nothing. A kind that cannot be compared has an Error. Errors: [eventlog.ErrNoTicks];
 // anything else is the databases'.
 func Overlaps(ctx context.Context, home, source eventlog.DB) ([]Overlap, error) {
 	kinds, err := eventlog.Kinds(ctx, home)
@@ -79,8 +79,9 @@ const livePage = 5000
 
 var wholePage = portion.Size{Rows: livePage, Bytes: pageBytes}
 
-// liveAndGone counts the rows of a kind, and those that the source has, whatever is
-// selected of it: what goes by a selection tells nothing about the source.
+// liveAndGone counts the live rows of a kind, and those whose resource the source has,
+// whatever is selected of the kind: what leaves by a selection tells nothing about the
+// source.
 func liveAndGone(ctx context.Context, home, source eventlog.DB, kind string) (Overlap, error) {
 	o := Overlap{Kind: kind}
 	for after := ""; ; {
@@ -104,9 +105,9 @@ func liveAndGone(ctx context.Context, home, source eventlog.DB, kind string) (Ov
 	}
 }
 
-// holdsBack tells whether the run may not remove rows of the kind. All of them
-// are counted when the first is to be removed, which in an ordinary run none is:
-// deletes come by the log.
+// holdsBack tells whether the run may not remove rows of the kind. They are all counted
+// when the first is to be removed, which in an ordinary run does not happen: deletes
+// come by the log.
 func (run *reconcileRun) holdsBack(ctx context.Context, kind string) (bool, error) {
 	if held, known := run.held[kind]; known {
 		return held, nil
@@ -117,7 +118,7 @@ func (run *reconcileRun) holdsBack(ctx context.Context, kind string) (bool, erro
 	}
 	held := TooMany(o.Gone(), o.Here) && o.Gone() > run.allowRemove
 	if held {
-		run.log.WarnContext(ctx, "most of a kind would be removed, nothing of it is; enqueue reconcile --remove allows it",
+		run.log.WarnContext(ctx, "most rows of a kind would be removed, and no row of it is; enqueue reconcile --remove allows it",
 			"run", run.id, "kind", kind, "rows", o.Here, "missing_at_source", o.Gone())
 	}
 	run.held[kind] = held

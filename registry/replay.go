@@ -43,14 +43,14 @@ type failure struct {
 	EventID          int64
 }
 
-// Replay looks at the resources of which the registry has put events aside in the
-// source as it is now, and closes the failures. The events themselves are not
-// applied: what they told may have changed since. If it ends between the look
-// and the closing, the next one looks again, which costs a needless copy.
+// Replay re-fetches the resources of events that the registry's cursor has
+// dead-lettered, and closes the failures. The events themselves are not applied: what
+// they told may have changed since. If it ends before the failures are closed, the next
+// replay re-fetches the resources again, which costs a needless copy.
 //
 // Failures of a kind that the source cannot list ([ErrUnlisted]), or that cannot be
-// looked at otherwise, stay open; those of the others are replayed before that is
-// returned. An error that is no kind's own ends it.
+// re-fetched otherwise, stay open; those of the others are replayed before that is
+// returned. An error that is no kind's own ends the replay.
 func Replay(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs Jobs, opts ReplayOptions) (report ReplayReport, err error) {
 	open := make(map[string]error)
 	last := failure{}
@@ -108,7 +108,7 @@ func nullable(s string) *string {
 	return &s
 }
 
-// replay looks at the resources of failures of one kind, then closes those.
+// replay re-fetches the resources of failures of one kind, then closes those.
 func (r *ReplayReport) replay(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs Jobs, page []failure) error {
 	var keys []string
 	var timelines []int32
@@ -116,8 +116,8 @@ func (r *ReplayReport) replay(ctx context.Context, home *pgxpool.Pool, source ev
 	for _, f := range page {
 		keys, timelines, events = append(keys, f.ResourceID), append(timelines, f.Timeline), append(events, f.EventID)
 	}
-	look, err := Refetch(ctx, home, source, jobs, page[0].Kind, keys)
-	r.Copied, r.Removed, r.Late, r.Unknown = r.Copied+look.Copied, r.Removed+look.Removed, r.Late+look.Late, r.Unknown+look.Unknown
+	done, err := Refetch(ctx, home, source, jobs, page[0].Kind, keys)
+	r.Copied, r.Removed, r.Late, r.Unknown = r.Copied+done.Copied, r.Removed+done.Removed, r.Late+done.Late, r.Unknown+done.Unknown
 	if err != nil {
 		return err
 	}

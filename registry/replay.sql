@@ -11,7 +11,7 @@ LIMIT $7
 
 -- name: Done
 -- Closes exactly these failures ($1, $2): one that came while the resources were
--- looked at stays open.
+-- re-fetched stays open.
 UPDATE casq.event_failures AS f
 SET replayed_at = clock_timestamp()
 FROM unnest($1::integer[], $2::bigint[]) AS w (timeline, event_id)

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// aside puts an event of each key aside, as the registry's cursor does.
-func (b *refetchBundle) aside(t *testing.T, kind string, keys ...string) {
+// deadLetter dead-letters an event of each key, as the registry's cursor does.
+func (b *refetchBundle) deadLetter(t *testing.T, kind string, keys ...string) {
 	t.Helper()
 	b.exec(t, `INSERT INTO casq.event_failures (cursor, timeline, event_id, tick, kind, resource_id, op, occurred_at, reason, tries)
 		SELECT c, 1, (SELECT count(*) FROM casq.event_failures) + n, 1, $1, key, 'updated', now(), 'refused', 4
@@ -38,8 +38,8 @@ func TestReplay(t *testing.T) {
 		b.put(t, "there, too", 1)
 		b.know(t, "gone", 1, 0, false)
 		b.exec(t, "SELECT casq.define_kind('by_hand', 'none')")
-		b.aside(t, "by_hand", "x", "y", "z")
-		b.aside(t, kind, "there", "there, too", "gone", "never", "there")
+		b.deadLetter(t, "by_hand", "x", "y", "z")
+		b.deadLetter(t, kind, "there", "there, too", "gone", "never", "there")
 		opts := ReplayOptions{PageSize: size}
 		report, err := Replay(t.Context(), b.pool, b.pool, b.queue, opts)
 		if !errors.Is(err, ErrUnlisted) || !strings.Contains(err.Error(), "by_hand") {
@@ -60,7 +60,7 @@ func TestReplayThatIsCutOff(t *testing.T) {
 	b := setupRefetch(t)
 	b.follow(t)
 	b.put(t, "x", 1)
-	b.aside(t, kind, "x")
+	b.deadLetter(t, kind, "x")
 	b.exec(t, `CREATE FUNCTION cut_off() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'cut off'; END $$`)
 	b.exec(t, "CREATE TRIGGER cut_off BEFORE UPDATE ON casq.event_failures FOR EACH ROW EXECUTE FUNCTION cut_off()")
 	report, err := Replay(t.Context(), b.pool, b.pool, b.queue, ReplayOptions{})

@@ -26,12 +26,12 @@ type Request struct {
 	Reason Reason
 	DryRun bool  // report what would be done, and do nothing
 	Beyond *Tick // only rows whose intent came with a later tick; nil: all
-	At     *Tick // look only at a host that shows this tick; nil: any
+	At     *Tick // read only a host that shows this tick; nil: any
 
 	// Walk has what is in place compared with the registry in the end.
 	Walk bool
 	// RemoveOrphans has a walk remove what is in place of no row. Otherwise it is
-	// only told of: the folder may have other resources than casq's.
+	// only counted and named: the folder may have other resources than casq's.
 	RemoveOrphans bool
 	// AllowRemove is how many rows of a kind may be removed though that is most of
 	// them; see [TooMany].

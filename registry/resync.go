@@ -37,10 +37,10 @@ type ResyncOptions struct {
 // Resynced counts what came of a [ResyncKind].
 type Resynced struct {
 	Raised  int // new versions, each with a job
-	Waiting int // left alone, since nobody has begun on what was asked for before
+	Waiting int // left alone, since no run has begun on what was asked for before
 }
 
-// Asked is what will be copied, or removed.
+// Asked is how many resources will be copied, or removed.
 func (r Resynced) Asked() int { return r.Raised + r.Waiting }
 
 // ResyncOne asks for one resource to be copied, or removed, again, and returns

@@ -14,17 +14,17 @@ FOR NO KEY UPDATE
 -- version, also of a resource that is in place: its copy is made again; $4: as of
 -- another incarnation, with nothing of what is there.
 --
--- What waits untouched keeps its version and its job, unless $4: no run has begun
+-- A row that waits untouched keeps its version and its job, unless $4: no run has begun
 -- on it, so that what was asked for before is what would be asked for now. It is
--- returned as waiting. That there is a job is not believed but looked up: a row
--- whose job was lost needs one.
+-- returned as waiting. Its job is read, row by row: a row whose job was lost needs
+-- another.
 --
 -- A version that takes the place of one whose job is prompt (1) is prompt, too:
 -- an event is not put behind the others of a resync.
 --
--- The rows are locked already, by a statement before this one, which sees all
--- that was committed with the versions that it meets, their jobs included. Who
--- claims needs the lock.
+-- The rows are locked already, by a statement before this one. So this one sees all
+-- that was committed with the versions that it meets, their jobs included. A claim
+-- needs the lock.
 WITH page AS MATERIALIZED (
     SELECT r.resource_id, coalesce(j.prompt, false) AS prompt,
            NOT $4 AND r.claim IS NULL AND r.attempts = 0 AND r.failed_version IS DISTINCT FROM r.version
@@ -65,6 +65,7 @@ LEFT JOIN raised AS n ON n.resource_id = p.resource_id
 ORDER BY r.resource_id
 
 -- name: One
+-- A new version of one row ($1, $2); $3: as of another incarnation.
 UPDATE casq.registry
 SET version = nextval('casq.registry_version'), queued_at = clock_timestamp(),
     incarnation = incarnation + CASE WHEN $3 THEN 1 ELSE 0 END,
@@ -73,7 +74,8 @@ WHERE kind = $1 AND resource_id = $2
 RETURNING version, deleted_at IS NOT NULL
 
 -- name: Count
--- How many rows of a kind ($1) a resync would raise; only failed ones when $2.
+-- How many rows of a kind ($1) a resync would ask for, those that wait included; only
+-- failed ones when $2.
 SELECT count(*)
 FROM casq.registry AS r
 WHERE r.kind = $1

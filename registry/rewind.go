@@ -21,11 +21,12 @@ var rewindSQL = queries.Parse[struct{ Purged, Rows, Requests string }]("registry
 // Rewound asks for the registry to be compared with the source, in the
 // transaction that moves the cursor back or, past events that were not read, to
 // the newest tick. What was lost had its effects: rows that came with ticks
-// beyond are looked at in the source as it is now, on a host that shows the
+// beyond are re-fetched from the source as it is now, on a host that shows the
 // history which the cursor goes on with.
 func (t *Transposer) Rewound(ctx context.Context, tx pgx.Tx, w eventlog.Rewind) error {
-	// A change of a selection asks for a look at what home's cursor has read, and
-	// is either before this, and moved with it, or finds the cursor moved.
+	// A change of a selection asks for a host that shows what home's cursor has read.
+	// It commits before this, and its request is moved with the cursor, or finds the
+	// cursor moved.
 	if _, err := tx.Exec(ctx, holdSelectionSQL); err != nil {
 		return fmt.Errorf("wait for a change of the selection: %w", err)
 	}
@@ -66,10 +67,10 @@ func tickOf(p eventlog.Position) *Tick { return &Tick{Timeline: p.Timeline.Ordin
 // forget drops what the registry knows of timelines from this one on, under whose
 // numbers other events will come: they would pass for older ones, and would be
 // ignored on a tombstone; and pages of the source would pass for older ones than
-// the floors. Where timelines go on, what comes is above every floor, and a page that
-// is still there from the lost time is not. It writes to every row that has come since; this is
-// rare (a server of another cluster, or one promoted beside the one that was
-// read), and half of it done would be wrong.
+// the floors. (Where the source's timelines continue those that were read, new pages are
+// above every floor, and a page of the lost time is not.) It writes to every row that
+// has come since, in one transaction: this is rare (a server of another cluster, or one
+// promoted beside the one that was read), and half of it done would be wrong.
 func forget(ctx context.Context, tx pgx.Tx, now eventlog.Position) error {
 	// Before rows: see casq.registry_floors.
 	if _, err := tx.Exec(ctx, "SELECT FROM casq.registry_floors ORDER BY kind FOR UPDATE"); err != nil {

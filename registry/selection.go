@@ -34,12 +34,12 @@ const (
 	holdSelectionSQL   = "SELECT pg_advisory_xact_lock_shared(hashtextextended('casq.selections', 0))"
 )
 
-// errSelectionChanged says that the source was looked at under another selection
-// than the present one: the look says nothing.
-var errSelectionChanged = errors.New("the selection of the kind has changed since the source was looked at")
+// errSelectionChanged says that the page was read under another selection than the
+// present one, and must not be used.
+var errSelectionChanged = errors.New("the selection of the kind has changed since the page was read")
 
-// ErrSelection says that a selection cannot be had; the error says why, and what
-// to do.
+// ErrSelection says that a selection is not possible; the error's text says why, and
+// what to do.
 var ErrSelection = errors.New("selection is not possible")
 
 // Selection is what a site has of a kind.
@@ -53,14 +53,14 @@ type Selection struct {
 	Generation int64
 }
 
-// All tells whether the kind is had whole.
+// All tells whether all of the kind is selected.
 func (s *Selection) All() bool { return s.Scopes == nil }
 
-// Nothing tells whether nothing of the kind is had.
+// Nothing tells whether nothing of the kind is selected.
 func (s *Selection) Nothing() bool { return s.Scopes != nil && len(s.Scopes) == 0 }
 
-// has tells whether what is in a scope (nil: in none) is wanted. casq.selected
-// says the same to who reads.
+// has tells whether resources of a scope (nil: those without one) are wanted. In SQL,
+// casq.selected tells the same.
 func (s *Selection) has(scope *string) bool {
 	if s.Scopes == nil {
 		return true
@@ -150,8 +150,8 @@ func holdSelection(ctx context.Context, tx pgx.Tx, p *page) error {
 
 // Select makes want this site's selection of a kind: what is outside of it is
 // removed, what enters is copied. It returns the run of casq.reconcile_runs that
-// brings what is there in line with it, 0 where it was the selection before and
-// that is done. From its commit on the log is read by the new selection.
+// applies it to what is there, 0 where it was the selection before and that run has
+// finished. From its commit on the log is read by the new selection.
 // Errors: [ErrSelection].
 func Select(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, want Selection) (run int64, err error) {
 	if err := prepareSelection(ctx, home, source, &want); err != nil {
@@ -200,17 +200,17 @@ func prepareSelection(ctx context.Context, home *pgxpool.Pool, source eventlog.D
 	return nil
 }
 
-// changeSelection stores the selection, and asks for what it changes. All batches
-// that went by the old one have committed by then, and home's cursor says what
-// they had read: a look at the source that is not older than that sees all that
-// they left out.
+// changeSelection stores the selection, and asks for the run that applies it. All
+// batches that went by the old one have committed by then, and home's cursor says what
+// they had read: a page of the source that is not older than that shows all that they
+// left out.
 func changeSelection(ctx context.Context, tx pgx.Tx, want Selection) (run int64, err error) {
 	if _, err := tx.Exec(ctx, changeSelectionSQL); err != nil {
-		return 0, fmt.Errorf("wait for what goes by the selection of before: %w", err)
+		return 0, fmt.Errorf("wait for batches and pages that go by the old selection: %w", err)
 	}
 	changed, err := tx.Exec(ctx, selectionSQL.Change, want.Kind, want.Scopes)
 	if err != nil {
-		return 0, fmt.Errorf("store: %w", err)
+		return 0, fmt.Errorf("store the selection: %w", err)
 	}
 	if changed.RowsAffected() == 0 {
 		err := tx.QueryRow(ctx, selectionSQL.Open, want.Kind).Scan(&run)

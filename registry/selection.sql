@@ -4,9 +4,9 @@ SELECT s.kind, s.scopes, s.changed_at, s.generation FROM casq.selections AS s
 WHERE $1::text IS NULL OR s.kind = $1
 
 -- name: Floor
--- Raises the floor of the kind ($1) to what home has read of the log, and returns
--- that; no row when it has read nothing. Batches that went by the selection of
--- before have left no trace of what they left out: a page that is older would
+-- Raises the floor of the kind ($1) to the tick up to which home has read the log, and
+-- returns that; no row when home has read nothing. Batches that went by the old
+-- selection have left no tombstones of what they left out: an older page would
 -- bring back what they had seen leave.
 WITH reached AS (
     -- Inside a step everything up to its end may be applied.
@@ -29,7 +29,7 @@ SET scopes = excluded.scopes, generation = s.generation + 1, changed_at = clock_
 WHERE s.scopes IS DISTINCT FROM excluded.scopes
 
 -- name: Open
--- The run that applies the selection of a kind ($1), while it has not ended; 0.
+-- The run that applies the selection of a kind ($1); 0 when it has ended.
 SELECT coalesce(max(r.id), 0) FROM casq.reconcile_runs AS r
 WHERE r.kind = $1 AND r.reason = 'selected' AND r.finished_at IS NULL
 

@@ -17,18 +17,18 @@ type SelectionCount struct {
 
 // CountSelection returns what [Select] would change, as resources are now. It walks
 // through the source's table and through the registry, page by page; progress,
-// which may be nil, is told how many resources it has looked at. Errors:
+// which may be nil, is told how many resources were examined. Errors:
 // [ErrSelection].
-func CountSelection(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, want Selection, progress func(looked int64)) (n SelectionCount, err error) {
+func CountSelection(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, want Selection, progress func(examined int64)) (n SelectionCount, err error) {
 	if err := prepareSelection(ctx, home, source, &want); err != nil {
 		return n, err
 	}
 	if progress == nil {
 		progress = func(int64) {}
 	}
-	looked, err := n.countAdded(ctx, home, source, want, progress)
+	examined, err := n.countAdded(ctx, home, source, want, progress)
 	if err == nil {
-		err = n.countRemoved(ctx, home, source, want, func(rows int64) { progress(looked + rows) })
+		err = n.countRemoved(ctx, home, source, want, func(rows int64) { progress(examined + rows) })
 	}
 	if err != nil {
 		return n, fmt.Errorf("count what a selection of kind %s would change: %w", want.Kind, err)
@@ -36,26 +36,26 @@ func CountSelection(ctx context.Context, home *pgxpool.Pool, source eventlog.DB,
 	return n, nil
 }
 
-func (n *SelectionCount) countAdded(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, want Selection, progress func(int64)) (looked int64, err error) {
+func (n *SelectionCount) countAdded(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, want Selection, progress func(int64)) (examined int64, err error) {
 	var after *string
 	for {
 		p, err := resourcesPage(ctx, source, want, after, wholePage)
 		if err != nil || p.last == nil {
-			return looked, err
+			return examined, err
 		}
 		after = p.last
 		var added int64
 		if err := home.QueryRow(ctx, selectionSQL.Enter, want.Kind, p.usable().keys).Scan(&added); err != nil {
-			return looked, fmt.Errorf("find rows: %w", err)
+			return examined, fmt.Errorf("find rows: %w", err)
 		}
 		n.Added += added
-		looked += int64(len(p.keys))
-		progress(looked)
+		examined += int64(len(p.keys))
+		progress(examined)
 	}
 }
 
 func (n *SelectionCount) countRemoved(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, want Selection, progress func(int64)) error {
-	var looked int64
+	var examined int64
 	for after := ""; ; {
 		var keys []string
 		if err := home.QueryRow(ctx, reconcileRowsSQL.LivePage, want.Kind, after, livePage).Scan(&keys); err != nil {
@@ -69,7 +69,7 @@ func (n *SelectionCount) countRemoved(ctx context.Context, home *pgxpool.Pool, s
 			return err
 		}
 		n.Removed += int64(len(p.keys))
-		after, looked = keys[len(keys)-1], looked+int64(len(keys))
-		progress(looked)
+		after, examined = keys[len(keys)-1], examined+int64(len(keys))
+		progress(examined)
 	}
 }

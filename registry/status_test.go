@@ -32,31 +32,31 @@ func TestStatusAndWhy(t *testing.T) {
 		"pending, job runs":           {nil, "running", "pending", []string{"is running in queue"}, "enqueue"},
 		"pending, an older copy":      {[]string{older}, "available", "pending", []string{"in place is version"}, "nothing is in place"},
 		"pending, an older failure":   {[]string{"failed_version = version - 1, last_error = 'old'"}, "available", "pending", nil, "old"},
-		"pending, no job":             {nil, "", "pending", []string{"no job is there for it (a reconcile, or enqueue resync, asks again)"}, "queue resource"},
-		"pending, job is over":        {nil, "completed", "pending", []string{"no job is there"}, "completed"},
-		"pending, dead claim":         {[]string{dead}, "", "pending", []string{"died with it and the sweep will hand it on"}, "no job"},
-		"pending, unknown process":    {[]string{nobody}, "", "pending", []string{"died with it"}, "no job"},
-		"started":                     {[]string{live}, "", "started", []string{"job 41 has it in process", "on host1"}, "no job"},
-		"started, another waits":      {[]string{live}, "available", "started", []string{"job 41 has it", "is available in queue"}, ""},
-		"started, failed before":      {[]string{live, failed}, "", "started", []string{"job 41 has it", "an attempt before ended with: no source"}, "by itself"},
+		"pending, no job":             {nil, "", "pending", []string{"it has no job (a reconcile, or enqueue resync, queues one)"}, "queue resource"},
+		"pending, job is over":        {nil, "completed", "pending", []string{"it has no job"}, "completed"},
+		"pending, dead claim":         {[]string{dead}, "", "pending", []string{"died while it worked on it, the sweep will hand it on"}, "no job"},
+		"pending, unknown process":    {[]string{nobody}, "", "pending", []string{"died while it worked on it"}, "no job"},
+		"started":                     {[]string{live}, "", "started", []string{"job 41 works on it in process", "on host1"}, "no job"},
+		"started, another waits":      {[]string{live}, "available", "started", []string{"job 41 works on it", "is available in queue"}, ""},
+		"started, failed before":      {[]string{live, failed}, "", "started", []string{"job 41 works on it", "an attempt before ended with: no source"}, "by itself"},
 		"started, synced before":      {[]string{live, older}, "", "started", []string{"in place is version"}, ""},
 		"failed":                      {[]string{failed}, "", "failed", []string{"attempt 3 ended with: no source", "not tried again by itself (enqueue resync --failed)"}, "no job"},
 		"failed, tried again":         {[]string{failed, retry}, "retryable", "failed", []string{"next attempt at 2030", "is retryable"}, "not tried"},
 		"failed, its time has come":   {[]string{failed, due}, "retryable", "failed", []string{"the next attempt was due at 2020", "is retryable"}, "no job"},
-		"failed, its job is gone":     {[]string{failed, retry}, "", "failed", []string{"next attempt at 2030", "no job is there for it"}, "by itself"},
+		"failed, its job is gone":     {[]string{failed, retry}, "", "failed", []string{"next attempt at 2030", "it has no job"}, "by itself"},
 		"failed, and handed on":       {[]string{failed}, "available", "failed", []string{"it is tried again", "is available"}, "by itself"},
 		"failed, missing":             {[]string{failed, retry, absent}, "scheduled", "failed", []string{"the source does not have it, seen first at 2021", "next attempt at 2030", "is scheduled"}, "no job"},
 		"missing before":              {[]string{absent, "failed_version = version - 1"}, "available", "pending", nil, "does not have"},
 		"missing, and looked for":     {[]string{failed, absent, live}, "", "started", []string{"seen first at 2021"}, "no job"},
 		"synced, missing before":      {[]string{failed, absent, synced}, "", "synced", nil, "2021"},
-		"claimed by no job":           {[]string{live, "claim_job = NULL"}, "", "started", []string{"job of an unknown number has it"}, "no job"},
+		"claimed by no job":           {[]string{live, "claim_job = NULL"}, "", "started", []string{"job of an unknown number works on it"}, "no job"},
 		"failed, dead claim":          {[]string{failed, dead}, "", "failed", []string{"sweep", "no source"}, "by itself"},
 		"failed, nothing is known":    {[]string{"failed_version = version"}, "", "failed", []string{"ended with: an error that is not known"}, ""},
 		"synced":                      {[]string{synced}, "", "synced", []string{"in place since"}, "no job"},
 		"synced, failed before":       {[]string{synced, failed}, "", "synced", []string{"in place since"}, "no source"},
 		"synced, time is not known":   {[]string{"synced_version = version"}, "", "synced", []string{"is in place"}, ""},
 		"removing":                    {[]string{gone}, "available", "removing", []string{"is available"}, ""},
-		"removing, claimed":           {[]string{gone, live}, "", "removing", []string{"job 41 has it"}, ""},
+		"removing, claimed":           {[]string{gone, live}, "", "removing", []string{"job 41 works on it"}, ""},
 		"removing, dead claim":        {[]string{gone, dead}, "", "removing", []string{"sweep"}, ""},
 		"removing, failed":            {[]string{gone, failed}, "", "failed", []string{"no source"}, ""},
 		"removing, an older copy":     {[]string{gone, older}, "available", "removing", []string{"in place is version"}, ""},
@@ -137,7 +137,7 @@ func TestWhyOfEventsAndReconciles(t *testing.T) {
 			}
 		}
 	}
-	const failed, compared = "could not be applied", "will look at it"
+	const failed, compared = "could not be applied", "will compare it"
 	b.exec(t, "INSERT INTO casq.reconcile_runs (reason, dry_run) VALUES ('asked', true)")
 	b.exec(t, "INSERT INTO casq.reconcile_runs (kind, reason) VALUES ('other', 'asked')")
 	b.exec(t, "INSERT INTO casq.reconcile_runs (reason, finished_at) VALUES ('asked', now())")
@@ -156,7 +156,7 @@ func TestWhyOfEventsAndReconciles(t *testing.T) {
 		fail(key, 6, key, "bad sum")
 		fail(key, 7, key, "worse sum")
 	}
-	says(keys, "event 7 of timeline 1 could not be applied: worse sum (enqueue replay looks at the source again); and 1 more", true)
+	says(keys, "event 7 of timeline 1 could not be applied: worse sum (enqueue replay re-fetches the resource); and 1 more", true)
 	says([]string{"another"}, failed, false)
 
 	b.exec(t, "INSERT INTO casq.reconcile_runs (reason, kind, beyond_timeline, beyond_tick) VALUES ('lost', $1, 1, 15)", kind)
@@ -230,7 +230,7 @@ func TestWhyOverlooksVerifications(t *testing.T) {
 	b := setup(t)
 	b.riverJob(t, b.create(t, 1, "x"), "available")
 	b.exec(t, "UPDATE river.river_job SET kind = 'casq_verify', queue = 'casq_verify_file'")
-	if why := b.why(t, kind, "x"); !strings.Contains(why, "no job is there for it") || strings.Contains(why, "casq_verify") {
+	if why := b.why(t, kind, "x"); !strings.Contains(why, "it has no job") || strings.Contains(why, "casq_verify") {
 		t.Error(why)
 	}
 }

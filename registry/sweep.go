@@ -25,9 +25,9 @@ const sweepPage = 10_000
 // rows. First the jobs that are believed to be running there, which is nearly
 // everything and soon done; a job may have died before it claimed. Then every
 // claim that is left, by a walk through the registry. Dying half-way is
-// harmless: the rows stay dead, and whoever looks next begins again.
+// harmless: the rows stay dead, and the next sweep begins again.
 //
-// Jobs are looked for also when nobody is dead: a process that was taken for
+// Jobs are swept also when no process is dead: one that was taken for
 // dead can wake, fetch jobs, and be killed before it finds out that its row is
 // gone.
 func (p *Process) sweepDead(ctx context.Context) error {
@@ -73,8 +73,8 @@ func (p *Process) sweepJobs(ctx context.Context) error {
 }
 
 // HandOn hands on the resource of a job that runs in this process's name, and that
-// nobody here works on. A claim that the job's run had is given back first: who
-// asks whether its process lives would leave it alone for as long as it does. With
+// this process does not work on. A claim that the job's run had is given back first:
+// the sweep would leave it alone for as long as this process lives. With
 // it goes what was asked of the run in the name of newer jobs, which are ended by
 // now: whichever job was swept last, this one's resource gets another.
 func (p *Process) HandOn(ctx context.Context, token Token, job int64) error {
@@ -126,8 +126,8 @@ func (p *Process) sweepClaims(ctx context.Context) error {
 	}
 }
 
-// claimedPage returns the claimed rows of the page beyond (kind, key), and the
-// page's last key; nil when there was none.
+// claimedPage returns the rows of the page beyond (kind, key) that dead processes have
+// claimed, and the page's last key; nil when the page was empty.
 func (p *Process) claimedPage(ctx context.Context, kind, key string) (kinds, keys []string, last *Token, err error) {
 	rows, err := p.cfg.Pool.Query(ctx, sweepSQL.Page, kind, key, sweepPage)
 	if err != nil {
@@ -145,7 +145,7 @@ func (p *Process) claimedPage(ctx context.Context, kind, key string) (kinds, key
 	return kinds, keys, last, err
 }
 
-// sweepRows hands on resources of the dead, and removes the staging of those that
+// sweepRows hands on resources of dead processes, and removes the staging of those that
 // no run will begin again. The others lose it to their next run. orphans are the
 // jobs that led to the resources; nil: a claim did.
 func (p *Process) sweepRows(ctx context.Context, kinds, keys []string, orphans []*int64) error {

@@ -19,15 +19,15 @@ WHERE left_behind
 ORDER BY kind, resource_id
 
 -- name: Sweep
--- Hands on the rows ($1, $2), which are locked already, that somebody dead had
--- in hand: claims of processes that are not alive are given back; a row that is
--- not claimed lost a job ($4; NULL: none is known) before it claimed, unless
--- another sweeper was here with this job, or a newer one of the row. Jobs get
--- their ids under the row's lock, so what came later has a higher one. Rows
+-- Hands on the rows ($1, $2), which are locked already, that dead processes had
+-- in hand. Claims of processes that are not alive are given back. A row that is
+-- not claimed has lost a job ($4; NULL: no job is known) that died before it claimed,
+-- unless another sweep was here with this job, or with a newer one of the row: jobs get
+-- their ids under the row's lock, so a later one has a higher id. Rows
 -- that a live process has are left alone: see Ask. A version whose runs keep dying is
 -- failed at the limit ($3): not handed on for ever. Attempts that found nothing
--- at the source are no such runs; they end without limit. A kind that is not defined
--- any more has no queue for another job, and keeps no other from one.
+-- at the source are no such runs, and have no limit. A row whose kind is not defined
+-- any more gets no job, as there is no queue for it, and keeps no other from one.
 WITH old AS MATERIALIZED (
     SELECT r.kind, r.resource_id, greatest(r.swept_job, r.claim_job, w.job) AS swept_job,
            r.missing_since IS NOT NULL AND r.failed_version = r.version AS missing
@@ -47,7 +47,7 @@ SET claim = NULL, claim_process = NULL, claim_job = NULL, last_claim = coalesce(
     missing_since = CASE WHEN r.claim IS NULL THEN r.missing_since END,
     failed_version = CASE WHEN r.attempts >= $3 AND NOT old.missing THEN r.version ELSE r.failed_version END,
     last_error = CASE WHEN r.attempts >= $3 AND NOT old.missing
-                      THEN format('the worker died with it in attempt %s, the last one', r.attempts)
+                      THEN format('the worker died in attempt %s, the last one', r.attempts)
                       ELSE r.last_error END,
     retry_at = NULL,
     queued_at = clock_timestamp()
@@ -61,7 +61,7 @@ RETURNING r.kind, r.resource_id, r.version, r.deleted_at IS NOT NULL,
 -- Asks the live runs that have the rows ($1, $2), which are locked already, in
 -- the name of the dead jobs ($3) that would have done so. Such a run may be of a
 -- job older than one that was swept already: if it failed, and then died with
--- its retry, nobody else would go on.
+-- its retry, no other job would go on.
 UPDATE casq.registry AS r
 SET asked = true, swept_job = w.job
 FROM unnest($1::text[], $2::text[], $3::bigint[]) AS w (kind, resource_id, job)
@@ -71,9 +71,9 @@ WHERE r.kind = w.kind AND r.resource_id = w.resource_id
   AND EXISTS (SELECT FROM casq.processes AS p WHERE p.id = r.claim_process AND p.dead_at IS NULL)
 
 -- name: Over
--- Of the resources ($1, $2) that somebody dead had in hand, those that no run will
--- begin again, with the claim that they had last. Whoever had it may have died
--- after his commit and before he removed his staging, which may hold all bytes of
+-- Of the resources ($1, $2) that dead processes had in hand, those that no run will
+-- begin again, with the claim that they had last. The run that held it may have died
+-- after its commit and before it removed its staging, which may hold all bytes of
 -- a resource that was removed.
 SELECT r.kind, r.resource_id, r.last_claim
 FROM unnest($1::text[], $2::text[]) AS w (kind, resource_id)
@@ -86,8 +86,8 @@ CROSS JOIN LATERAL (
 
 -- name: Lost
 -- Of the runs ($1 to $6: kind, key, token, claim, incarnation, whether it is a
--- removal), those that work for nothing, and why: the claim is another's, or the
--- row is gone; or what they make may not be published any more, as the resource was
+-- removal), those that work for nothing, and why: another run holds the claim, or the
+-- row is gone; or their result may not be published any more, as the resource was
 -- deleted or replaced (see mayPublish); or an operator has cancelled what is asked
 -- for ($7 is what Cancel of cancel.sql writes).
 SELECT w.claim,

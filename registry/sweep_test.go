@@ -257,7 +257,7 @@ func TestSweepAtTheLimit(t *testing.T) {
 			continue
 		}
 		b.wantJobs(t)
-		if got.Status != "failed" || got.RetryAt != nil || !is(got.LastError, "the worker died with it in attempt 3, the last one") {
+		if got.Status != "failed" || got.RetryAt != nil || !is(got.LastError, "the worker died in attempt 3, the last one") {
 			t.Errorf("got %+v", got)
 		}
 		if want := []string{fmt.Sprint(kind, " x ", c.ID)}; !slices.Equal(swept, want) {

@@ -118,7 +118,7 @@ type intent struct {
 	scope            *string // as of the newest event
 	placed           bool    // an event tells where the resource is, not where it was
 	near             bool    // an event names a scope that is selected
-	quiet            bool    // a delete of what was never selected, as far as the batch tells
+	quiet            bool    // a delete of a resource that was never selected, as far as the batch tells
 }
 
 // collapse keeps the last event of each resource and counts its deletes: a resource
@@ -170,10 +170,11 @@ func (in *intent) place(e eventlog.Event, selections map[string]Selection) {
 	in.scope, in.placed = e.ScopeID, !was
 }
 
-// limit makes what is not selected a delete. It is quiet where the batch has
-// nothing that is: without a live row nothing is written then. Where the resource
-// was in the selection, a tombstone is needed, as after any delete: an older event
-// that is still to come, or an older page of the source, would bring it back.
+// limit makes the intent of a resource that is not selected a delete. It is quiet where
+// no event of the batch names a selected scope: without a live row nothing is written
+// then. Where the resource was in the selection, a tombstone is needed, as after any
+// delete: an older event that is still to come, or an older page of the source, would
+// bring it back.
 func (in *intent) limit(selections map[string]Selection) {
 	s, limited := selections[in.kind]
 	if !limited || s.has(in.scope) {
@@ -198,16 +199,16 @@ func columns(intents []intent, batch eventlog.Batch) []any {
 	return []any{kinds, ids, events, deleted, deletes, payloads, batch.Timeline.Ordinal, batch.Tick, created, scopes, quiet}
 }
 
-// learn makes the source's kinds known at home, as they come, so that whoever
-// works on the rows needs no connection to the source. Home is asked anew for each
-// batch: a kind may have been dropped.
+// learn makes the source's kinds known at home, as they come, so that runs need no
+// connection to the source for them. Home's kinds are read anew for each batch: one may
+// have been dropped.
 func learn(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) error {
 	kinds, err := eventlog.Kinds(ctx, tx)
 	if err != nil {
 		return err
 	}
-	// Only those of these events: a kind that home refuses to have is no reason
-	// to refuse the others.
+	// Only those of these events: a kind that home refuses must not have the others
+	// refused.
 	return insertKinds(ctx, tx, unknown(kinds, batch.Events), batch.Kinds)
 }
 
@@ -223,7 +224,7 @@ func unknown(kinds map[string]eventlog.Kind, events []eventlog.Event) []string {
 }
 
 func insertKinds(ctx context.Context, tx pgx.Tx, names []string, source map[string]eventlog.Kind) error {
-	// In order: of two that learn the same at once, neither waits for the other.
+	// In order, so that two that learn the same kinds at once do not wait in circles.
 	for _, name := range names {
 		k, defined := source[name]
 		if !defined {

@@ -24,9 +24,9 @@ SET version = nextval('casq.registry_version'),
                 WHEN excluded.timeline > r.timeline THEN excluded.tick ELSE r.tick END,
     deleted_at = CASE WHEN (excluded.timeline, excluded.event_id) > (r.timeline, r.event_id) THEN excluded.deleted_at ELSE r.deleted_at END,
     -- Also for a delete that comes late: what is in place may be from before it.
-    -- And for a create of what is there already, from an earlier timeline of the
-    -- source: that resource was lost, this is another one. (The same timeline tells a
-    -- create of what was found by a look before.)
+    -- And for a create of a resource that has a live row of an earlier timeline of the
+    -- source: that resource was lost, this is another one. (In the same timeline it is
+    -- the create of a resource that a page of the source has shown before.)
     incarnation = r.incarnation + excluded.incarnation - 1
                   + CASE WHEN excluded.synced_incarnation = 0 AND excluded.timeline > r.timeline AND r.deleted_at IS NULL THEN 1 ELSE 0 END,
     -- A delete says nothing about the resource; what a cleaner may need stays.

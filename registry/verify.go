@@ -35,13 +35,13 @@ type InPlace struct {
 	Of       eventlog.Kind
 
 	VerifiedAt *time.Time // when it was compared last, or copied; nil: never
-	Now        time.Time  // of the look, by home's clock
+	Now        time.Time  // when the row was read, by home's clock
 }
 
 // InPlace returns what should be in place of a token. It needs no claim: a
 // verification only reads, and its end is conditional. [ErrSuperseded] says that
-// the token is not the row's version any more, [ErrNotInPlace] that it is, and is
-// not in place yet. The token may have [AnyVersion].
+// the token is not the row's version any more, [ErrNotInPlace] that it is the row's,
+// but not in place yet. The token may have [AnyVersion].
 func (r *Registry) InPlace(ctx context.Context, t Token) (InPlace, error) {
 	var p InPlace
 	var synced bool
@@ -59,9 +59,9 @@ func (r *Registry) InPlace(ctx context.Context, t Token) (InPlace, error) {
 	return p, nil
 }
 
-// Verified notes that what is in place of the token is as it should be; began is
-// [InPlace].Now of the look before it was read. [ErrSuperseded] says that it is
-// not the row's any more: nothing was written.
+// Verified notes that what is in place of the token is as it should be; began is the
+// Now of the [InPlace] that came before the reading. [ErrSuperseded] says that the
+// token is not the row's any more: nothing was written.
 func (r *Registry) Verified(ctx context.Context, t Token, began time.Time) error {
 	tag, err := r.cfg.Pool.Exec(ctx, verifySQL.Done, t.Kind, t.ResourceID, t.Version, began)
 	if err != nil {

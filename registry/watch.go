@@ -10,13 +10,13 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// watchInterval is how often held claims are looked at. Work that is done
-// within one costs no look at all; the rest costs a look-up by key for each
+// watchInterval is how often the rows of held claims are polled. Work that is done
+// within one interval costs nothing; the rest costs an index look-up for each
 // claim. An event cannot tell the run itself: a notification per row would be
 // sent in the transposer's transaction, and locks out others at its commit.
 const watchInterval = time.Second
 
-// watchPage is how many claims are looked at in one statement.
+// watchPage is how many claims are polled in one statement.
 const watchPage = 1000
 
 // causes are sweepSQL.Lost's words.
@@ -26,7 +26,7 @@ var causes = map[string]error{"fenced": ErrFenced, "replaced": ErrReplaced, "can
 type held struct {
 	claim  *Claim
 	cancel context.CancelCauseFunc
-	seen   bool // by a look before this one: the work is long enough to watch
+	seen   bool // by a poll before this one: the work is long enough to watch
 }
 
 // watchClaims cancels work that is for nothing: single claims that were taken
@@ -77,7 +77,7 @@ func (p *Process) end(claim uuid.UUID, cause error) {
 	}
 }
 
-// longHeld returns the claims that a look before this one has seen already.
+// longHeld returns the claims that a poll before this one has seen already.
 func (p *Process) longHeld() []*Claim {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -35,7 +35,8 @@ var ErrLost = errors.New("this process was taken for dead")
 // make this process look dead, nor keep it from seeing that it is.
 const statementTimeout = 15 * time.Second
 
-// timelineSQL is the timeline of the server that answers, which writes.
+// timelineSQL is the timeline of the server (of its WAL, and not of the log), on the
+// primary that answers.
 const timelineSQL = "('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::integer"
 
 // Config configures a [Process].
@@ -66,7 +67,7 @@ func New(cfg Config) *Process {
 	return p
 }
 
-// ID is never used again, by this process or another.
+// ID returns the id of the process, which is never used again, by this process or another.
 func (p *Process) ID() uuid.UUID { return p.id }
 
 // Done is a context that ends when this process was taken for dead, or was ended.
@@ -97,7 +98,7 @@ func (p *Process) Every(ctx context.Context, interval time.Duration, what string
 	defer ticker.Stop()
 	for p.ctx.Err() == nil {
 		if err := round(ctx); err != nil && ctx.Err() == nil {
-			p.cfg.Logger.WarnContext(ctx, "a round of the process failed, trying again", "component", "process", "round", what, "err", err)
+			p.cfg.Logger.WarnContext(ctx, "a round of this process failed, trying again", "component", "process", "round", what, "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -126,10 +127,10 @@ func (p *Process) Beat(ctx context.Context) error {
 		return fmt.Errorf("beat: %w", err)
 	case p.ctx.Err() != nil:
 	case err != nil:
-		p.cfg.Logger.WarnContext(ctx, "taken for dead, work cancelled", "component", "process", "process", p.id)
+		p.cfg.Logger.WarnContext(ctx, "this process was taken for dead, its work is cancelled", "component", "process", "process", p.id)
 		p.cancel(ErrLost)
 	case timeline != p.timeline:
-		p.cfg.Logger.WarnContext(ctx, "home has failed over, beginning anew", "component", "process", "process", p.id,
+		p.cfg.Logger.WarnContext(ctx, "home has failed over, this process begins anew", "component", "process", "process", p.id,
 			"from_timeline", p.timeline, "timeline", timeline)
 		p.cancel(fmt.Errorf("%w: home has failed over to timeline %d", ErrLost, timeline))
 	}
@@ -158,7 +159,7 @@ func (p *Process) Watch(ctx context.Context) error {
 			return fmt.Errorf("mark a process as dead: %w", err)
 		}
 		if err == nil {
-			// Killed, frozen or cut off: nobody here can tell.
+			// Killed, frozen or cut off: that cannot be told from here.
 			p.cfg.Logger.WarnContext(ctx, "process showed no sign of life, its claims are handed on", "component", "process",
 				"process", b.ID, "host", host, "pid", pid, "for", p.cfg.TTL)
 		}
@@ -172,7 +173,7 @@ func (p *Process) SignOff(ctx context.Context) (known bool, err error) {
 	p.cancel(context.Canceled)
 	tag, err := p.cfg.Pool.Exec(ctx, "UPDATE casq.processes SET dead_at = clock_timestamp() WHERE id = $1", p.id)
 	if err != nil {
-		return false, fmt.Errorf("sign off process: %w", err)
+		return false, fmt.Errorf("mark this process as stopped: %w", err)
 	}
 	return tag.RowsAffected() > 0, nil
 }

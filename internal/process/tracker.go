@@ -15,7 +15,7 @@ type beatOf struct {
 // tracker decides which processes are dead, by this process's monotonic clock
 // alone. An observation more than gap after the last one proves nothing about
 // the time between: the database may have been away, for them as for us, so
-// everybody gets their whole time again.
+// each process gets its full time again.
 type tracker struct {
 	ttl, gap time.Duration
 	last     time.Time
@@ -28,7 +28,7 @@ type stand struct {
 }
 
 // observe takes what was read at now and returns the processes that have stood
-// still for the whole ttl.
+// still for all of ttl.
 func (t *tracker) observe(now time.Time, beats []beatOf) []beatOf {
 	outage := now.Sub(t.last) > t.gap
 	t.last = now

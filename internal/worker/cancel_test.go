@@ -39,7 +39,9 @@ func TestALostProcessCancelsItsWork(t *testing.T) {
 	b.until(t, "long", func() bool {
 		return b.count(t, "attempts = 2 AND claim_process = (SELECT id FROM casq.processes WHERE dead_at IS NULL)") == 1
 	})
-	b.until(t, "long", func() bool { return b.log.has("taken for dead, work cancelled") && b.log.has("run was fenced") })
+	b.until(t, "long", func() bool {
+		return b.log.has("was taken for dead, its work is cancelled") && b.log.has("run was fenced")
+	})
 	b.until(t, "long", func() bool { return b.staged(t) == 1 }) // the new one's
 }
 
