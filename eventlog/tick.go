@@ -36,7 +36,7 @@ func Tick(ctx context.Context, db DB, force bool) (int64, error) {
 // 12 s after it, at the latest. The rest is for a standby's delay and a restart.
 const StaleAfter = 30 * time.Second
 
-// Pace is how often a [Ticker] looks.
+// Pace is how often a [Ticker] polls.
 type Pace int
 
 // The paces of a ticker. Which one it has decides how soon events are seen, and
@@ -55,11 +55,11 @@ const (
 )
 
 // Ticker takes ticks on the primary. Any number may run at once: a tick is
-// taken under a lock, and one ticker's look is as good as another's.
+// taken under a lock, and one ticker's poll is as good as another's.
 type Ticker struct {
 	Pool     *pgxpool.Pool
 	Logger   *slog.Logger
-	Interval time.Duration // between two looks; defaults to [DefaultTickInterval]
+	Interval time.Duration // between two polls; defaults to [DefaultTickInterval]
 	// Pace is asked at each interval, so that several tickers can agree on one
 	// that looks often. Defaults to [Often].
 	Pace func() Pace
@@ -73,7 +73,7 @@ type Ticker struct {
 	own int64 // the tick that it took last
 }
 
-// Run looks until ctx is done. Errors are logged and tried again each second:
+// Run polls until ctx is done. Errors are logged and tried again each second:
 // a primary that restarts is no reason to stop ticking.
 func (t *Ticker) Run(ctx context.Context) {
 	interval := cmp.Or(t.Interval, DefaultTickInterval)
@@ -110,7 +110,7 @@ func (t *Ticker) pace() Pace {
 	return t.Pace()
 }
 
-// look takes a tick if there is something to show, and it is this ticker's turn.
+// poll takes a tick if there is something to show, and it is this ticker's turn.
 func (t *Ticker) poll(ctx context.Context, pace Pace) error {
 	if pace == Standby {
 		needed, err := t.needed(ctx)

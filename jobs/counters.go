@@ -179,7 +179,7 @@ const turnPage = 4
 
 // nextTurn wakes recounts that wait for their turn, by a new job in the place of the
 // one that sleeps: with that comes River's notice. It is best effort: who is not
-// woken looks again after [turnPause], and a poll.
+// woken polls again after [turnPause].
 func (w *CounterWorker) nextTurn(ctx context.Context) error {
 	rows, err := w.Queue.pool.Query(ctx, countersSQL.Turn, RefreshQueue, turnPage)
 	if err != nil {
@@ -216,7 +216,7 @@ func (w *CounterWorker) ended(ctx context.Context, job *rivertype.JobRow, scan i
 	switch {
 	case err == nil:
 		if err := w.nextTurn(ctx); err != nil {
-			w.Logger.WarnContext(ctx, "cannot wake recounts that wait, they look again by themselves", "err", err)
+			w.Logger.WarnContext(ctx, "cannot wake recounts that wait, they poll by themselves", "err", err)
 		}
 		return nil
 	case errors.Is(err, counter.ErrSuperseded):

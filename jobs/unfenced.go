@@ -79,7 +79,7 @@ func (w *Worker) checkLater(ctx context.Context, token registry.Token, after ...
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("queue a later read %s %q: %w", token.Kind, token.ResourceID, err)
+		return fmt.Errorf("queue later verifications of %s %q: %w", token.Kind, token.ResourceID, err)
 	}
 	return nil
 }
