@@ -69,14 +69,14 @@
 // both ticks of its step. Each transaction deletes a bounded number.
 //
 // A log whose tick 0 is gone cannot be read from its beginning: whoever starts
-// on it goes on from the newest tick, and has to look at everything.
+// on it goes on from the newest tick, and has to compare everything.
 //
 // # Failure story
 //
 //  1. The writer dies before its commit: no change, no event.
 //  2. The ticker dies: any other session takes the next tick. Ticks need no
 //     lease; casq.tick takes a lock for the length of one transaction. Tickers
-//     may agree on one that looks often, see [Pace]: the others look each second
+//     may agree on one that polls often, see [Pace]: the others poll each second
 //     when nothing comes of it.
 //  3. The reader dies: its position says where to go on, inside a step too.
 //  4. The source fails over and has lost what was read: the timeline, the tick or

@@ -25,7 +25,7 @@ JOIN casq.timelines AS newest_timeline ON newest_timeline.timeline = newest.time
 -- the xmax of $1: their ids lie above low_id ($5) of the first tick and not
 -- above high_id ($6) of the second, and nearly every event in that range is of
 -- this step, so that walking the index by id visits little else, however far
--- the log has gone on since. Without the upper bound a look in a backlog took
+-- the log has gone on since. Without the upper bound a page in a backlog took
 -- 458 ms instead of 0.09 ms. A full page of late events is an upper bound too:
 -- a huge transaction's own ids may fill the range, and walking over all of them
 -- for each page took as long as reading it all.
@@ -99,7 +99,7 @@ SELECT casq.append_event(kind => $1, resource_id => $2, op => $3, payload => $4,
                          scope_id => $5, size_delta => $6, item_delta => $7)
 
 -- name: Probe
--- One look at the source, in one snapshot: does it still show the position
+-- Reads the source, in one snapshot: does it still show the position
 -- (timeline $1, tick $2, and to_tick $3 unless 0), and where does the step lead?
 --
 -- LIMIT 1 keeps the planner from joining the target by a walk over all ticks,

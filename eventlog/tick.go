@@ -32,7 +32,7 @@ func Tick(ctx context.Context, db DB, force bool) (int64, error) {
 
 // StaleAfter is how old the newest tick of a log never is while somebody takes
 // ticks. In a log without events one is taken each 10 s, since more would not let
-// an idle system rest; when the ticker that looks often is killed, another does so
+// an idle system rest; when the ticker that polls often is killed, another does so
 // 12 s after it, at the latest. The rest is for a standby's delay and a restart.
 const StaleAfter = 30 * time.Second
 
@@ -43,14 +43,14 @@ type Pace int
 // nothing else.
 const (
 	Often   Pace = iota // at each interval
-	Seldom              // each second: nobody knows whether another looks often
-	Standby             // each second, while no other ticker is seen to look
+	Seldom              // each second: nobody knows whether another polls often
+	Standby             // each second, while no other ticker is seen to poll
 )
 
 const (
 	seldom = time.Second
-	// newestSQL has the newest tick, and whether it is so old that whoever
-	// looks often has to be away: it takes one each 10 s if there is no event.
+	// newestSQL has the newest tick, and whether it is so old that whichever ticker
+	// polls often has to be away: it takes one each 10 s if there is no event.
 	newestSQL = "SELECT id, abs(extract(epoch FROM clock_timestamp() - taken_at)) > 11 FROM casq.ticks ORDER BY id DESC LIMIT 1"
 )
 
@@ -61,7 +61,7 @@ type Ticker struct {
 	Logger   *slog.Logger
 	Interval time.Duration // between two polls; defaults to [DefaultTickInterval]
 	// Pace is asked at each interval, so that several tickers can agree on one
-	// that looks often. Defaults to [Often].
+	// that polls often. Defaults to [Often].
 	Pace func() Pace
 	// Told is called with what became of each poll; nil: it could have taken a
 	// tick, or it was another's turn. May be nil.
@@ -131,8 +131,8 @@ func (t *Ticker) poll(ctx context.Context, pace Pace) error {
 	return nil
 }
 
-// needed tells a standby that nobody else looks: the newest tick is old, or is
-// its own. Would it look at the age alone, it would stop after each tick that it
+// needed tells a standby that no other ticker polls: the newest tick is old, or is
+// its own. If it went by the age alone, it would stop after each tick that it
 // takes, until that is old.
 func (t *Ticker) needed(ctx context.Context) (bool, error) {
 	var newest int64
