@@ -312,7 +312,7 @@ func TestOpenRepositories(t *testing.T) {
 		}
 	}
 	old := filepath.Join(t.TempDir(), "old-git")
-	must(t, os.WriteFile(old, []byte("#!/bin/sh\necho git version 2.35.8\n"), 0o755))
+	writeProgram(t, old, "#!/bin/sh\necho git version 2.35.8\n")
 	_, err := OpenRepositories(t.Context(), RepositoriesConfig{SourceURL: folder, TargetDir: target, GitPath: old})
 	if err == nil || !strings.Contains(err.Error(), "2.36 or newer") {
 		t.Fatal(err)

@@ -176,6 +176,16 @@ func must(t *testing.T, err error) {
 	}
 }
 
+// writeProgram writes a program that a test runs. No process is forked meanwhile:
+// the child would hold the file open for writing, and running it would fail with
+// ETXTBSY.
+func writeProgram(t *testing.T, name, text string) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	must(t, os.WriteFile(name, []byte(text), 0o755))
+}
+
 func wantError(t *testing.T, err, target error) {
 	t.Helper()
 	if !errors.Is(err, target) {

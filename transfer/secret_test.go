@@ -51,7 +51,7 @@ func TestPasswordIsInNoCommandLine(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	script := filepath.Join(t.TempDir(), "logging-git")
-	must(t, os.WriteFile(script, fmt.Appendf(nil, "#!/bin/sh\nprintf '%%s\\n' \"$@\" >>%s\nexec %s \"$@\"\n", log, gitPath(t)), 0o755))
+	writeProgram(t, script, fmt.Sprintf("#!/bin/sh\nprintf '%%s\\n' \"$@\" >>%s\nexec %s \"$@\"\n", log, gitPath(t)))
 	host := strings.TrimPrefix(server.URL, "http://")
 	b := setupRepositories(t, func(c *RepositoriesConfig) {
 		c.SourceURL = "http://" + url.UserPassword(user, password).String() + "@" + host + "/git/{key}.git"
@@ -122,7 +122,7 @@ func TestGitWithHolesIsRefused(t *testing.T) {
 			if patched {
 				fetches = "fatal: Not a valid object name"
 			}
-			must(t, os.WriteFile(script, fmt.Appendf(nil, "#!/bin/sh\ncase \"$*\" in version) echo git version '%s'; exit;; esac\necho \"%s\" >&2; exit 128\n", version, fetches), 0o755))
+			writeProgram(t, script, fmt.Sprintf("#!/bin/sh\ncase \"$*\" in version) echo git version '%s'; exit;; esac\necho \"%s\" >&2; exit 128\n", version, fetches))
 			r, err := OpenRepositories(t.Context(), RepositoriesConfig{SourceURL: t.TempDir(), TargetDir: t.TempDir(), GitPath: script})
 			if (err == nil) != (want || patched) || err != nil && !strings.Contains(err.Error(), "CVE-2024-32465") {
 				t.Errorf("%s, patched %v: %v", version, patched, err)

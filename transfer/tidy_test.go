@@ -113,7 +113,7 @@ func TestTidyingRestsAfterAFailure(t *testing.T) {
 	tried := filepath.Join(t.TempDir(), "tried")
 	wrapper := filepath.Join(t.TempDir(), "git")
 	script := fmt.Sprintf("#!/bin/sh\ncase \" $* \" in *' repack '*) echo x >> %s; exit 1;; esac\nexec %s \"$@\"\n", tried, b.git.path)
-	must(t, os.WriteFile(wrapper, []byte(script), 0o755))
+	writeProgram(t, wrapper, script)
 	b.git.path, b.git.confined = wrapper, nil
 	tries := func(want int) {
 		t.Helper()
