@@ -32,6 +32,7 @@ demo: deps build ## [SOURCE=dir] [KEEP=1] replicate real files and repositories 
 
 # vet has had its own run, with every check, when go test comes.
 test: deps vet fmt-check lint ## everything that CI needs, with the race detector
+	@GO="$(GO)" scripts/matrix.sh --short stranger
 	$(GO) test -race -vet=off $(TEST_FLAGS) ./...
 
 check: vet fmt-check lint ## format, vet, lint and the quick tests: before each commit

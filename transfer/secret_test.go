@@ -122,7 +122,7 @@ func TestGitWithHolesIsRefused(t *testing.T) {
 			if patched {
 				fetches = "fatal: Not a valid object name"
 			}
-			writeProgram(t, script, fmt.Sprintf("#!/bin/sh\ncase \"$*\" in version) echo git version '%s'; exit;; esac\necho \"%s\" >&2; exit 128\n", version, fetches))
+			writeProgram(t, script, fmt.Sprintf("#!/bin/sh\ncase \"$*\" in version) echo git version '%s'; exit;; esac\necho %q >&2; exit 128\n", version, fetches))
 			r, err := OpenRepositories(t.Context(), RepositoriesConfig{SourceURL: t.TempDir(), TargetDir: t.TempDir(), GitPath: script})
 			if (err == nil) != (want || patched) || err != nil && !strings.Contains(err.Error(), "CVE-2024-32465") {
 				t.Errorf("%s, patched %v: %v", version, patched, err)
