@@ -53,20 +53,26 @@ func (q *Queue) know(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-// ReadClock reads the database's clock. A worker does so now and then, and before
-// it works on anything. When the clock has gone back, the jobs that it had made
-// available lie in the future, and are made available again; at the first time, too:
-// who stamped them may have died before it noticed.
+// ReadClock reads the database's clock. A worker does so now and then. When the clock
+// has gone back, the jobs that it had made available lie in the future, and are
+// brought back.
 func (q *Queue) ReadClock(ctx context.Context) error {
-	first := !q.clock.Known()
 	moved, err := q.clock.Read(ctx, q.pool)
-	if err != nil || !first && moved > -clockBack {
+	if err != nil || moved > -clockBack {
 		return err
 	}
+	return q.BringBack(ctx)
+}
+
+// BringBack brings jobs back to the database's time that lie in its future, since its
+// clock went back. Who stamped them may have died before it noticed, may not have
+// noticed yet, or may have written late what it had stamped before: so a worker does
+// it before it works on anything, and whenever it meets such a job.
+func (q *Queue) BringBack(ctx context.Context) error {
 	for {
 		tag, err := q.pool.Exec(ctx, queueSQL.Ahead, aheadPage)
 		if err != nil {
-			return fmt.Errorf("bring jobs back to the database's time, which went back by %v: %w", -moved, err)
+			return fmt.Errorf("bring jobs back to the database's time, which went back: %w", err)
 		}
 		if tag.RowsAffected() < aheadPage {
 			return nil

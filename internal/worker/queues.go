@@ -101,7 +101,7 @@ func (q *queues) remove(ctx context.Context, queue string) error {
 }
 
 // serveNeglected serves those queues anew that should have work, and have none
-// from one round to the next: River takes an error that ends in "conn closed" for
+// from one round to the next, or brings back what keeps them waiting: River takes an error that ends in "conn closed" for
 // its own stop and says that it serves the queue. What such a queue is to be
 // served with is found by the next round.
 func (q *queues) serveNeglected(ctx context.Context) error {
@@ -120,7 +120,17 @@ func (q *queues) serveNeglected(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find queues that nobody serves: %w", err)
 	}
-	neglected, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	var neglected, ahead []string
+	var name string
+	var inFuture bool
+	_, err = pgx.ForEachRow(rows, []any{&name, &inFuture}, func() error {
+		if inFuture {
+			ahead = append(ahead, name)
+		} else {
+			neglected = append(neglected, name)
+		}
+		return nil
+	})
 	if err != nil {
 		return fmt.Errorf("find queues that nobody serves: %w", err)
 	}
@@ -128,6 +138,10 @@ func (q *queues) serveNeglected(ctx context.Context) error {
 	for _, queue := range neglected {
 		q.log.WarnContext(ctx, "queue has work and is not served, serving it anew", "queue", queue)
 		errs = append(errs, q.serve(ctx, queue, q.served[queue]))
+	}
+	if len(ahead) > 0 {
+		q.log.WarnContext(ctx, "jobs lie in the future of the database's clock, which has gone back; they are brought back", "queues", ahead)
+		errs = append(errs, q.queue.BringBack(ctx))
 	}
 	return errors.Join(errs...)
 }

@@ -97,6 +97,36 @@ func TestAQueueThatIsOnlySaidToBeServedIsServedAnew(t *testing.T) {
 	})
 }
 
+// Somebody whose clock of the database is the one before it went back has queued a job.
+// Others than workers, an application that asks for recounts, may do so long after.
+func TestAJobOfTheFutureIsBroughtBack(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	queue, err := jobs.NewQueue(b.pool, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.exec(t, "SELECT casq.define_kind('fact', 'none')")
+	b.until(t, "the queue", func() bool { return b.log.has("queue=fact") })
+	err = pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
+		if err := queue.Insert(t.Context(), tx, []registry.Job{{Token: registry.Token{Kind: "fact", ResourceID: "x", Version: 1}}}, false); err != nil {
+			return err
+		}
+		_, err := tx.Exec(t.Context(), "UPDATE river.river_job SET scheduled_at = now() + interval '1 hour' WHERE queue = 'fact'")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.until(t, "the job's end", func() bool {
+		var state string
+		if err := b.pool.QueryRow(t.Context(), "SELECT state FROM river.river_job WHERE queue = 'fact'").Scan(&state); err != nil {
+			t.Fatal(err)
+		}
+		return state == "completed"
+	})
+}
+
 // queueFact queues a job that has waited for an hour.
 func queueFact(t *testing.T, home *pgxpool.Pool, queue *jobs.Queue) {
 	t.Helper()

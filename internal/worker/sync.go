@@ -85,6 +85,9 @@ func (w *worker) session(ctx context.Context) error {
 	if err := w.queue.ReadClock(ctx); err != nil {
 		return err
 	}
+	if err := w.queue.BringBack(ctx); err != nil {
+		return err
+	}
 	if err := process.Start(ctx); err != nil {
 		return err
 	}

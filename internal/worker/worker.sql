@@ -7,9 +7,11 @@ SELECT NOT pg_is_in_recovery() AND ($1 OR EXISTS (SELECT FROM casq.tracked))
 SELECT NOT pg_is_in_recovery() AND EXISTS (SELECT FROM casq.tracked WHERE scope_column IS NOT NULL)
 
 -- name: Neglected
--- Those of the queues $1 whose next job could have been fetched $2 ago or longer.
--- The next job is what fetching would take, by the same index.
-SELECT q.name
+-- Those of the queues $1 whose next job could have been fetched $2 ago or longer; and
+-- those whose next job lies further ahead than River ever makes one available (5 s),
+-- as it was stamped by a clock that has gone back. The next job is what fetching would
+-- take, by the same index.
+SELECT q.name, next.scheduled_at > now()
 FROM unnest($1::text[]) AS q (name)
 CROSS JOIN LATERAL (
     SELECT j.scheduled_at FROM river.river_job AS j
@@ -17,7 +19,7 @@ CROSS JOIN LATERAL (
     ORDER BY j.priority, j.scheduled_at, j.id
     LIMIT 1
 ) AS next
-WHERE next.scheduled_at < now() - $2::interval
+WHERE (next.scheduled_at < now() - $2::interval OR next.scheduled_at > now() + interval '10 s')
   AND NOT EXISTS (SELECT FROM river.river_queue AS r WHERE r.name = q.name AND r.paused_at IS NOT NULL)
 
 -- name: Position
