@@ -470,3 +470,38 @@ func TestManyRunsAtOnce(t *testing.T) {
 		t.Fatalf("left over: %v", entries)
 	}
 }
+
+// losing is a source that has the staged file removed when a copy asks for the
+// file's attributes: as another claim does that begins just then, and has not come
+// to the folder yet.
+type losing struct {
+	source
+	target string
+}
+
+func (l losing) open(ctx context.Context, path string) (object, error) {
+	opened, err := l.source.open(ctx, path)
+	return losingObject{opened, l.target}, err
+}
+
+type losingObject struct {
+	object
+	target string
+}
+
+func (o losingObject) attributes() attributes {
+	staged, _ := filepath.Glob(filepath.Join(o.target, stagingRoot, "*", "*", stagedFile))
+	for _, name := range staged {
+		_ = os.Remove(name)
+	}
+	return o.object.attributes()
+}
+
+func TestAStagedFileThatIsGoneIsTheFence(t *testing.T) {
+	t.Parallel()
+	b := setupFiles(t)
+	write(t, b.source, "k", "1")
+	b.Files.source = losing{b.Files.source, b.target}
+	_, err := b.sync(t, "k", "")
+	wantError(t, err, ErrFenced)
+}

@@ -73,7 +73,8 @@ func (r *fileRun) copy(ctx context.Context, payload json.RawMessage) (Result, er
 	}
 	sum, err := stream(ctx, out, in, r.files.pace)
 	if err == nil {
-		err = in.attributes().apply(r.stage.dir, out, stagedFile)
+		// By name, which is gone before the folder is that another claim removes.
+		err = r.stage.fenced(in.attributes().apply(r.stage.dir, out, stagedFile))
 	}
 	// A copy is complete only when it is on disk: the rename that follows must
 	// never be durable before the bytes are.
