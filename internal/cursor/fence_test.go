@@ -62,6 +62,7 @@ func TestBatchBeginsWhereThePositionIs(t *testing.T) {
 	b := setup(t)
 	b.write(t, "a", "b", "c")
 	for _, moved := range []string{
+		"system_identifier = system_identifier + 1",
 		"timeline = timeline + 1", "timeline_id = gen_random_uuid()", "tick = tick - 1", "nonce = gen_random_uuid()",
 		"to_tick = to_tick + 1", "to_nonce = gen_random_uuid()", "page = page + 1",
 	} {

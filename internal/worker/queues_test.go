@@ -127,6 +127,27 @@ func TestAJobOfTheFutureIsBroughtBack(t *testing.T) {
 	})
 }
 
+// A job that waits for its retry was attempted in what is the future since home's
+// clock went back: written late, after the session of before had noticed. The next
+// session brings it back.
+func TestARetryOfTheFutureIsBroughtBackByTheNextSession(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, "SELECT casq.define_kind('fact', 'none')")
+	b.until(t, "the queue", func() bool { return b.log.has("queue=fact") })
+	b.exec(t, `INSERT INTO river.river_job (kind, queue, args, state, attempt, max_attempts, attempted_at, scheduled_at)
+		VALUES ('casq_sync', 'fact', '{"kind": "fact", "resource_id": "x", "version": 1}', 'retryable', 1, 25,
+			now() + interval '1 hour', now() + interval '1 hour 1 s')`)
+	b.exec(t, "UPDATE casq.processes SET dead_at = clock_timestamp()")
+	b.until(t, "the job's end", func() bool {
+		var state string
+		if err := b.pool.QueryRow(t.Context(), "SELECT state FROM river.river_job WHERE queue = 'fact'").Scan(&state); err != nil {
+			t.Fatal(err)
+		}
+		return state == "completed"
+	})
+}
+
 // queueFact queues a job that has waited for an hour.
 func queueFact(t *testing.T, home *pgxpool.Pool, queue *jobs.Queue) {
 	t.Helper()
