@@ -1,0 +1,258 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// storekeeper is what this process owes to its store.
+type storekeeper struct {
+	db    *DB
+	store Store
+	// failures counts calls that failed. While it is not mended, the store may lack what
+	// this process wrote, and nothing that it says of standbys is believed.
+	failures, mended atomic.Int64
+	// met says that there are positions that floors could be raised above.
+	met atomic.Bool
+}
+
+const (
+	// markPatience is the age from which a mark may be that of a process that died.
+	markPatience = time.Second
+	raiseEvery   = time.Second
+	mendEvery    = 100 * time.Millisecond
+)
+
+func newStorekeeper(db *DB, store Store) *storekeeper { return &storekeeper{db: db, store: store} }
+
+// found is what the store told of some objects.
+type found struct {
+	position Position
+	floor    bool
+	// unread must be asked again: they are being written, or were not told of.
+	unread []Object
+}
+
+// errHistory is a position of a timeline that the primary does not have, above its
+// own: of a history that was given up, or of another cluster.
+var errHistory = errors.New("a position of another history")
+
+// read asks the store about objects, and does what it finds undone: floors that are
+// not there, marks whose writer is gone.
+func (k *storekeeper) read(ctx context.Context, objects []Object) (found, error) {
+	if err := k.mend(ctx); err != nil {
+		return found{unread: objects}, err
+	}
+	known, err := k.store.Read(ctx, objects)
+	f := found{position: known.Position, floor: known.FromFloor}
+	if err != nil {
+		k.failed()
+		f.unread = objects
+		if partial, ok := errors.AsType[*PartialError](err); ok {
+			f.unread = partial.Objects
+		}
+		return f, err
+	}
+	if !known.Position.IsZero() {
+		k.met.Store(true)
+	}
+	if err := k.compare(ctx, known.Position); err != nil {
+		return found{}, err
+	}
+	if len(known.Unready) > 0 {
+		if err := k.ready(ctx, known.Unready, &f); err != nil {
+			f.unread = objects
+			return f, err
+		}
+	}
+	for _, mark := range known.Writing {
+		if !slices.Contains(f.unread, mark.Object) {
+			f.unread = append(f.unread, mark.Object)
+		}
+		if mark.Age >= markPatience {
+			k.settle(ctx, mark)
+		}
+	}
+	return f, nil
+}
+
+// compare refuses a position of a history that this primary does not have. Those
+// below the primary's own are of a history that was given up: what survived of it is
+// on every host that shows the present timeline.
+func (k *storekeeper) compare(ctx context.Context, at Position) error {
+	newest := k.db.primary.newest.Load()
+	if newest != nil && at.Timeline <= newest.Timeline {
+		return nil
+	}
+	known, err := k.db.primary.knows(ctx, at.Timeline)
+	if err != nil {
+		return err
+	}
+	if !known {
+		return errHistory
+	}
+	return nil
+}
+
+// ready gives floors to objects that have none: the primary's present position,
+// since whatever the store has forgotten was before it.
+func (k *storekeeper) ready(ctx context.Context, objects []Object, f *found) error {
+	at, err := k.db.primary.present(ctx)
+	if err != nil {
+		return err
+	}
+	if err := k.store.Raise(ctx, objects, at); err != nil {
+		k.failed()
+		return err
+	}
+	f.position, f.floor = later(f.position, at), true
+	return nil
+}
+
+// settle asks the primary what became of a write whose mark has stayed. In a
+// transaction that is still open the mark stays, too.
+func (k *storekeeper) settle(ctx context.Context, mark Mark) {
+	at, err := k.db.primary.present(ctx)
+	if err != nil {
+		return
+	}
+	if mark.Timeline == at.Timeline {
+		switch status, err := k.status(ctx, mark.XID); {
+		case err != nil:
+			// Below: the position is that of now.
+		case status == "in progress":
+			return
+		case status == "aborted":
+			k.end(ctx, mark, Position{})
+			return
+		}
+	}
+	// Asked after the status: a commit that it told of lies before.
+	if at, err = k.db.primary.present(ctx); err == nil {
+		k.end(ctx, mark, at)
+	}
+}
+
+func (k *storekeeper) end(ctx context.Context, mark Mark, at Position) {
+	if err := k.store.End(ctx, []Object{mark.Object}, mark.ID, at); err != nil {
+		k.failed()
+	}
+}
+
+// status is NULL, and "", for a transaction of long ago; one of the future is an
+// error.
+func (k *storekeeper) status(ctx context.Context, xid uint64) (string, error) {
+	var status *string
+	err := k.db.primary.pool.QueryRow(ctx, "SELECT pg_catalog.pg_xact_status($1::pg_catalog.text::pg_catalog.xid8)", fmt.Sprint(xid)).Scan(&status)
+	if err != nil || status == nil {
+		return "", err
+	}
+	return *status, nil
+}
+
+func (k *storekeeper) failed() { k.failures.Add(1) }
+
+// mend raises all floors to the primary's present position after a call has
+// failed: the store may lack what was written meanwhile.
+func (k *storekeeper) mend(ctx context.Context) error {
+	failures := k.failures.Load()
+	if failures == k.mended.Load() {
+		return nil
+	}
+	at, err := k.db.primary.present(ctx)
+	if err != nil {
+		return err
+	}
+	if err := k.store.Raise(ctx, nil, at); err != nil {
+		return fmt.Errorf("raise the floors of the store: %w", err)
+	}
+	k.mended.Store(failures) // A failure since counts on.
+	return nil
+}
+
+// run mends as soon as it can, so that others too are told of what was written
+// while the store was away, and raises the floors to what all standbys have.
+func (k *storekeeper) run(ctx context.Context) {
+	mend, raise := time.NewTicker(mendEvery), time.NewTimer(raiseEvery)
+	defer mend.Stop()
+	defer raise.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-mend.C:
+			_ = k.mend(ctx) // The next tick tries again; reads go to the primary meanwhile.
+		case <-raise.C:
+			k.raise(ctx)
+			raise.Reset(raiseEvery/2 + rand.N(raiseEvery))
+		}
+	}
+}
+
+// raise lifts the floors to what every standby that is known here, and answers, has.
+// A standby that only others know is behind the floor then, and not read from until it
+// has it.
+func (k *storekeeper) raise(ctx context.Context) {
+	hosts := *k.db.hosts.Load()
+	if len(hosts) == 0 || !k.met.Swap(false) {
+		return
+	}
+	var lowest Position
+	for _, h := range hosts {
+		if at, ok := h.at(); ok && (lowest.IsZero() || lowest.covers(at)) {
+			lowest = at
+		}
+	}
+	if lowest.IsZero() {
+		k.met.Store(true)
+		return
+	}
+	if err := k.store.Raise(ctx, nil, lowest); err != nil {
+		k.failed()
+	}
+	if newest := k.db.primary.newest.Load(); newest != nil && !lowest.covers(*newest) {
+		k.met.Store(true) // There may be positions above.
+	}
+}
+
+// begin notes that the objects of a session are about to be written by the
+// transaction that is open on conn. The id is "" when the transaction wrote nothing.
+func (k *storekeeper) begin(ctx context.Context, conn *pgx.Conn, objects []Object) (id string, err error) {
+	var xid *string
+	if err := conn.QueryRow(ctx, "SELECT pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text").Scan(&xid); err != nil {
+		return "", err
+	}
+	if xid == nil {
+		return "", nil
+	}
+	line, err := k.db.primary.timelineOf(ctx, conn)
+	if err != nil {
+		return "", err
+	}
+	var number uint64
+	if _, err := fmt.Sscan(*xid, &number); err != nil {
+		return "", fmt.Errorf("read the transaction's id: %w", err)
+	}
+	id = fmt.Sprintf("%016x", rand.Uint64())
+	if err := k.store.Begin(ctx, objects, id, line, number); err != nil {
+		k.failed()
+		return id, fmt.Errorf("%w: %w", ErrStoreAway, err) // It may be noted all the same.
+	}
+	return id, nil
+}
+
+// finish merges the position of a write. What cannot be stored is mended, or
+// settled by whoever meets the mark.
+func (k *storekeeper) finish(ctx context.Context, objects []Object, id string, at Position) {
+	if err := k.store.End(ctx, objects, id, at); err != nil {
+		k.failed()
+	}
+	k.met.Store(true)
+}

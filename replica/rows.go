@@ -1,0 +1,107 @@
+package replica
+
+import (
+	"errors"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// rows are those of a connection that is given back when they end, with their
+// first row read already.
+type rows struct {
+	pgx.Rows
+	// pending says that the first call of Next was made already, and returned has.
+	pending, has bool
+	// end gives the connection back, once, and returns what went wrong with it.
+	end func(error) error
+	err error
+}
+
+// first reads the first row of inner. Without one because of an error, that error
+// is returned, after end.
+func first(inner pgx.Rows, end func(error) error) (pgx.Rows, error) {
+	r := &rows{Rows: inner, end: end}
+	r.has = inner.Next()
+	r.pending = true
+	if !r.has {
+		r.finish()
+		if err := r.Err(); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+func (r *rows) finish() {
+	if r.end == nil {
+		return
+	}
+	r.Rows.Close()
+	end := r.end
+	r.end = nil
+	r.err = end(r.Rows.Err())
+}
+
+func (r *rows) Next() bool {
+	if r.pending {
+		r.pending = false
+		return r.has
+	}
+	if r.end == nil {
+		return false
+	}
+	if r.Rows.Next() {
+		return true
+	}
+	r.finish()
+	return false
+}
+
+func (r *rows) Close() {
+	r.has = false
+	r.finish()
+}
+
+func (r *rows) Err() error {
+	if err := r.Rows.Err(); err != nil {
+		return err
+	}
+	return r.err
+}
+
+// row is the first of rows, as pgx's QueryRow has it.
+type row struct {
+	rows pgx.Rows
+	err  error
+}
+
+func rowOf(rows pgx.Rows, err error) pgx.Row { return row{rows, err} }
+
+func (r row) Scan(dest ...any) error {
+	if r.err != nil {
+		return r.err
+	}
+	defer r.rows.Close()
+	for _, d := range dest {
+		if _, borrowed := d.(*pgtype.DriverBytes); borrowed {
+			return errors.New("cannot scan into *pgtype.DriverBytes from QueryRow")
+		}
+	}
+	if !r.rows.Next() {
+		if err := r.rows.Err(); err != nil {
+			return err
+		}
+		return pgx.ErrNoRows
+	}
+	if err := r.rows.Scan(dest...); err != nil {
+		return err
+	}
+	r.rows.Close()
+	return r.rows.Err()
+}
+
+// failedRows are what pgx returns beside an error.
+func failedRows(err error) (pgx.Rows, error) {
+	return pgx.FailedBatchResults(&pgx.Batch{}, err).Query()
+}
