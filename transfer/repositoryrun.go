@@ -68,22 +68,12 @@ func (r *repositoryRun) copy(ctx context.Context, payload json.RawMessage) (Resu
 	if err := r.notNested(); err != nil {
 		return Result{}, err
 	}
-	remote, err := r.repositories.source.remote(r.from)
-	if err != nil {
-		return Result{}, err
-	}
-	defer remote.close()
-	if err := remote.inspect(ctx); err != nil {
-		return Result{}, err
-	}
-	result, err := r.copyFrom(ctx, remote)
-	if unsafe := remote.inspect(ctx); errors.Is(unsafe, ErrUnsafe) {
-		return Result{}, errors.Join(unsafe, err)
-	}
-	if err != nil {
-		return Result{}, err
-	}
-	return result, remote.unchanged()
+	var result Result
+	err := r.repositories.reading(ctx, r.from, func(remote *remote) (err error) {
+		result, err = r.copyFrom(ctx, remote)
+		return err
+	})
+	return result, err
 }
 
 func (r *repositoryRun) copyFrom(ctx context.Context, remote *remote) (Result, error) {

@@ -26,6 +26,28 @@ var sourceParts = []struct {
 	{"shallow", kindFile, false}, {"info", kindDir, false}, {"reftable", kindDir, false},
 }
 
+// reading calls read with the repository at the source that is at path. What has been
+// read counts only if the source was, before and after, what git may read, and has
+// its name still. Of anything else nothing is told: git's messages quote what it reads.
+func (r *Repositories) reading(ctx context.Context, path string, read func(*remote) error) error {
+	remote, err := r.source.remote(path)
+	if err != nil {
+		return err
+	}
+	defer remote.close()
+	if err := remote.inspect(ctx); err != nil {
+		return err
+	}
+	err = read(remote)
+	if unsafe := remote.inspect(ctx); errors.Is(unsafe, ErrUnsafe) {
+		return unsafe
+	}
+	if err != nil {
+		return err
+	}
+	return remote.unchanged()
+}
+
 // inspect refuses a local source in which something leads git elsewhere, or keeps
 // it waiting for ever: only files and folders are there, and alternates stay in the
 // folder of all repositories.

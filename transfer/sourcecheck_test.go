@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -150,6 +151,61 @@ exec %[3]s "$@"
 			wantAbsent(t, b.target, "r.git")
 			if err != nil && strings.Contains(err.Error(), secret) {
 				t.Errorf("it tells: %v", err)
+			}
+		})
+	}
+}
+
+// Neither a verification nor a copy tells anything of what was switched in while
+// the source was listed, or takes a source that has lost its name meanwhile for it.
+func TestSourceThatIsSwitchedWhileItIsListed(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		act  string // in the source's folder, before git lists r.git; $1 is another repository
+		want error
+	}{
+		"a link": {`mv r.git/packed-refs r.git/real && ln -s "$1/packed-refs" r.git/packed-refs
+			mv r.git/objects r.git/objects.real && ln -s "$1/objects" r.git/objects`, ErrUnsafe},
+		"a link to a list of no refs": {`mv r.git/packed-refs r.git/real && ln -s "$1/shadow" r.git/packed-refs`, ErrUnsafe},
+		"another folder":              {`cd .. && mv source moved && mkdir source`, ErrChanged},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			above, outside := t.TempDir(), t.TempDir()
+			source := filepath.Join(above, "source")
+			must(t, os.Mkdir(source, 0o755))
+			gitIn(t, outside, "init", "--quiet", "--bare")
+			secret := commit(t, outside, "refs/heads/secret", "secret")
+			gitIn(t, outside, "pack-refs", "--all")
+			write(t, outside, "shadow", "root:"+secret+"\n")
+			script, armed := filepath.Join(t.TempDir(), "switching-git"), filepath.Join(above, "armed")
+			writeProgram(t, script, fmt.Sprintf(`#!/bin/sh
+case " $* " in *" ls-remote "*) if rm %[1]s 2>/dev/null; then (set -- %[3]s; cd %[2]s; %[4]s); fi;; esac
+exec %[5]s "$@"
+`, armed, source, outside, c.act, gitPath(t)))
+			b := setupRepositories(t, func(config *RepositoriesConfig) {
+				config.SourceURL, config.GitPath, config.TestUnconfined = source, script, true
+			})
+			b.source = source
+			gitIn(t, b.newSource(t, "r.git"), "pack-refs", "--all")
+			b.mustSync(t, "r.git")
+			before := filepath.Join(above, "before")
+			must(t, os.CopyFS(before, os.DirFS(source)))
+			for what, act := range map[string]func() error{
+				"verify": func() error { return b.Verify(t.Context(), Place{Key: "r.git"}, nil, "") },
+				"copy":   func() error { _, err := b.sync(t, b.place("r.git")); return err },
+			} {
+				must(t, os.RemoveAll(source))
+				must(t, os.CopyFS(source, os.DirFS(before)))
+				must(t, os.WriteFile(armed, nil, 0o600))
+				err := act()
+				if !errors.Is(err, c.want) {
+					t.Errorf("%s: error is %v, want %v", what, err, c.want)
+				}
+				if err != nil && strings.Contains(err.Error(), secret) {
+					t.Errorf("%s tells: %v", what, err)
+				}
+				_ = os.RemoveAll(filepath.Join(above, "moved"))
 			}
 		})
 	}

@@ -37,17 +37,14 @@ func (r *Repositories) Verify(ctx context.Context, place Place, payload json.Raw
 }
 
 func (r *Repositories) verify(ctx context.Context, path, from string) error {
-	remote, err := r.source.remote(from)
-	if err != nil {
-		return err
-	}
-	defer remote.close()
-	if err := remote.inspect(ctx); err != nil {
-		return err
-	}
 	git, end := r.git.session()
 	defer end()
-	want, top, err := git.list(ctx, remote)
+	var want refs
+	var top head
+	err := r.reading(ctx, from, func(remote *remote) (err error) {
+		want, top, err = git.list(ctx, remote)
+		return err
+	})
 	if err != nil {
 		return err
 	}
