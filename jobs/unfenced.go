@@ -31,30 +31,6 @@ type contested interface {
 // have answered, or given up, long before.
 const lateCheck = 10 * time.Minute
 
-// put carries out the run's one write to the place, and ends the run. Where the
-// place is fenced both are one transaction, in which the row is locked. A bucket's
-// server may take minutes, too long for a lock, and does not obey it anyway: there
-// the write comes first. What may land late is looked for afterwards, by checks that
-// are queued before the write, so that they cannot be lost with this process.
-func (w *Worker) put(ctx context.Context, claim *registry.Claim, result registry.Result, mover Transfer, run *guarded, write func(context.Context) error) error {
-	if target, ok := mover.(unfenced); !ok || !target.Unfenced() {
-		return w.cfg.Registry.Publish(claim, result, run.do(write))
-	}
-	if d, ok := run.run.(contested); ok && (d.Contested() || claim.Attempts > 1) {
-		if err := w.checkLater(ctx, claim.Token, w.cfg.ClaimTTL, lateCheck); err != nil {
-			return err
-		}
-	}
-	err := run.do(write)(ctx)
-	if errors.Is(err, transfer.ErrFenced) {
-		return w.fencedTooLate(ctx, claim, err)
-	}
-	if err != nil {
-		return err // the next run finds that this one had no answer
-	}
-	return w.cfg.Registry.Publish(claim, result, nil)
-}
-
 // fencedTooLate has the place looked at now: who finds himself fenced after his
 // write may have written over what came later, an hour later if he was frozen.
 func (w *Worker) fencedTooLate(ctx context.Context, claim *registry.Claim, cause error) error {

@@ -3,11 +3,9 @@ package jobs
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,13 +17,6 @@ import (
 	"github.com/riverqueue/river/rivertype"
 )
 
-// Transfer moves the bytes of one kind of transfer; see package transfer.
-type Transfer interface {
-	Begin(ctx context.Context, place transfer.Place) (transfer.Run, error)
-	Sweep(ctx context.Context, place transfer.Place) error
-	Verify(ctx context.Context, place transfer.Place, payload json.RawMessage, checksum string) error
-}
-
 // noTimeout is for work without a limit. River never rescues jobs whose limit
 // is infinite, and cuts those without one after a minute.
 const noTimeout = 30 * 24 * time.Hour
@@ -35,7 +26,7 @@ type Config struct {
 	Registry  *registry.Registry
 	Process   *registry.Process
 	Queue     *Queue
-	Transfers map[string]Transfer // by transfer: file, git; none needs none
+	Transfers Transfers // a kind without a transfer needs none
 	Logger    *slog.Logger
 	Timeouts  map[string]time.Duration // by kind; none by default
 	// SizeLimits are how many bytes a resource may have, by kind; none by default. A
@@ -266,69 +257,7 @@ func (w *Worker) run(ctx context.Context, claim *registry.Claim) error {
 	}
 	w.Stats.Bytes.Add(result.Size)
 	if limit := place.MaxSize; limit > 0 && result.Size > limit {
-		return fmt.Errorf("%w: it has %d bytes, and its kind's limit is %d (SIZE_LIMITS; resync it when that is raised)", transfer.ErrTooLarge, result.Size, limit)
+		return fmt.Errorf("%w: it has %d bytes, and its kind's size limit is %d; resync it when that is raised", transfer.ErrTooLarge, result.Size, limit)
 	}
 	return w.put(ctx, claim, registry.Result(result), mover, guarded, move.Publish)
-}
-
-func place(kind eventlog.Kind, key, claim string) transfer.Place {
-	return transfer.Place{Prefix: kind.Prefix, SourcePrefix: kind.SourcePrefix, Key: key, Claim: claim}
-}
-
-// Swept removes the staging of a claim that its dead process left behind; for
-// [registry.ProcessConfig]. What is left of one at a place that the kind had before
-// is found by the next reconcile.
-func (w *Worker) Swept(ctx context.Context, kind, resourceID, claim string) error {
-	kinds, err := eventlog.Kinds(ctx, w.cfg.Queue.pool)
-	if err != nil {
-		return err
-	}
-	k := kinds[kind]
-	mover := w.cfg.Transfers[k.Transfer]
-	if mover == nil {
-		return nil
-	}
-	return mover.Sweep(ctx, place(k, resourceID, claim))
-}
-
-// guarded keeps a publication that was given up, on a target that hangs, from
-// running beside the closing of its run, or after it. A run that cannot be
-// closed leaves its staging to the next one.
-//
-// mu guards closed, and is held by whoever uses run.
-type guarded struct {
-	run transfer.Run
-	// A publication runs in a goroutine of its own: a panic there would be the
-	// end of the whole process.
-	recovered func(context.Context, func() error) error
-
-	mu     sync.Mutex
-	closed bool
-}
-
-var errClosed = errors.New("given up before it began")
-
-func (g *guarded) do(f func(context.Context) error) func(context.Context) error {
-	return func(ctx context.Context) error {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		if g.closed {
-			return errClosed
-		}
-		return g.recovered(ctx, func() error { return f(ctx) })
-	}
-}
-
-// close returns false when the run is in use.
-func (g *guarded) close(logger *slog.Logger) bool {
-	if !g.mu.TryLock() {
-		logger.Warn("target hangs, staging left to the next run")
-		return false
-	}
-	defer g.mu.Unlock()
-	g.closed = true
-	if err := g.run.Close(); err != nil {
-		logger.Warn("cannot remove staging, left to the next run", "err", err)
-	}
-	return true
 }

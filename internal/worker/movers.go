@@ -14,11 +14,11 @@ import (
 type movers struct {
 	files        *transfer.Files
 	repositories *transfer.Repositories
-	byTransfer   map[string]jobs.Transfer
+	byTransfer   jobs.Transfers
 }
 
 func (w *worker) openMovers(ctx context.Context) (*movers, error) {
-	m := &movers{byTransfer: make(map[string]jobs.Transfer)}
+	m := &movers{byTransfer: make(jobs.Transfers)}
 	var err error
 	if w.cfg.ArtifactTarget != "" {
 		m.files, err = transfer.OpenFiles(ctx, transfer.FilesConfig{

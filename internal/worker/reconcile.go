@@ -9,6 +9,8 @@ import (
 	"casq/eventlog"
 	"casq/registry"
 	"casq/transfer"
+
+	"github.com/google/uuid"
 )
 
 // reconcile compares the registry with the source, as it is asked for or is
@@ -53,6 +55,13 @@ func (s staging) ListStaging(ctx context.Context, each func(registry.Staged) err
 // DropStaging implements [registry.Staging].
 func (s staging) DropStaging(ctx context.Context, t registry.Staged) error {
 	return s.leftovers.DropStaging(ctx, transfer.Staged(t))
+}
+
+// sweepStaging removes the staging of a claim that its dead process left behind.
+func (w *worker) sweepStaging(ctx context.Context, kind, resourceID string, claim uuid.UUID) {
+	if err := w.movers.byTransfer.Sweep(ctx, w.home, kind, resourceID, claim.String()); err != nil {
+		w.log.WarnContext(ctx, "cannot remove the staging of a dead process", "kind", kind, "resource_id", resourceID, "err", err)
+	}
 }
 
 // walker is a transfer's target, through which one can walk.

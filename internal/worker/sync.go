@@ -11,7 +11,6 @@ import (
 	"casq/jobs"
 	"casq/registry"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
@@ -51,16 +50,11 @@ func (w *worker) sessionRole() string {
 
 // session is the time of one registered process and its River client.
 func (w *worker) session(ctx context.Context) error {
-	var work *jobs.Worker
 	process := registry.NewProcess(registry.ProcessConfig{
 		Pool: w.home, Queue: w.queue, Logger: w.log, ClaimTTL: w.cfg.ClaimTTL,
-		Swept: func(ctx context.Context, kind, resourceID string, claim uuid.UUID) {
-			if err := work.Swept(ctx, kind, resourceID, claim.String()); err != nil {
-				w.log.WarnContext(ctx, "cannot remove the staging of a dead process", "kind", kind, "resource_id", resourceID, "err", err)
-			}
-		},
+		Swept: w.sweepStaging,
 	})
-	work = jobs.New(jobs.Config{
+	work := jobs.New(jobs.Config{
 		Registry: registry.New(registry.Config{
 			Pool: w.home, Jobs: w.queue, Logger: w.log, PublishTimeout: w.cfg.PublishTimeout, Hook: w.cfg.Hook,
 		}, process),
