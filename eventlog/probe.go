@@ -60,7 +60,7 @@ func (l *probe) check(p Position) error {
 	case l.server != l.system:
 		return fmt.Errorf("%w: its log was written by system %d, and it is system %d: when it was upgraded, wait for a tick; when a dump was restored there, run SELECT casq.adopt_log() and enqueue backfill at that site; then run `enqueue cursor reset registry` at this one", ErrForeign, l.system, l.server)
 	case l.system != p.System:
-		return fmt.Errorf("%w: the position is of system %d, the source is %d; point SOURCE_DATABASE_URL back, or run `enqueue cursor reset registry`", ErrForeign, p.System, l.system)
+		return fmt.Errorf("%w: the position is of system %d, the source is %d; have this site follow that one again, or run `enqueue cursor reset registry`", ErrForeign, p.System, l.system)
 	case l.newestTimeline < p.Timeline.Ordinal:
 		return fmt.Errorf("%w: it shows timeline %d, the position is %s", ErrLate, l.newestTimeline, p)
 	case l.myTimelineID == nil || *l.myTimelineID != p.Timeline.ID:

@@ -190,7 +190,7 @@ func (c homeCursor) knows(p *page) error {
 	case c.timeline > p.timeline:
 		return fmt.Errorf("%w: it shows timeline %d, the cursor is in timeline %d", ErrLateSource, p.timeline, c.timeline)
 	case c.timeline == p.timeline && c.timelineID != p.timelineID:
-		return fmt.Errorf("%w: its timeline %d is another one than the cursor's; SOURCE_DATABASE_URL may name another database", ErrLateSource, p.timeline)
+		return fmt.Errorf("%w: its timeline %d is another one than the cursor's; it may be another database than the one that home follows", ErrLateSource, p.timeline)
 	}
 	return nil
 }

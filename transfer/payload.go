@@ -66,7 +66,7 @@ type limit int64
 
 func (l limit) fits(size int64) error {
 	if l > 0 && size > int64(l) {
-		return fmt.Errorf("%w: it has %d bytes, and its kind's limit is %d (SIZE_LIMITS; resync it when that is raised)", ErrTooLarge, size, l)
+		return fmt.Errorf("%w: it has %d bytes, and its kind's size limit is %d; resync it when that is raised", ErrTooLarge, size, l)
 	}
 	return nil
 }

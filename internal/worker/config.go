@@ -101,13 +101,13 @@ func (c Config) withDefaults() Config {
 func (c Config) validate() error {
 	var errs []error
 	if c.HomeURL == "" {
-		errs = append(errs, errors.New("DATABASE_URL is required: the database of this worker, such as postgres://app@localhost/app"))
+		errs = append(errs, errors.New("home has no URL"))
 	}
 	if c.ArtifactTarget != "" && c.ArtifactSource == "" {
-		errs = append(errs, errors.New("ARTIFACT_TARGET_URL needs ARTIFACT_SOURCE_URL: the folder or bucket to copy from"))
+		errs = append(errs, errors.New("files have a target and no source"))
 	}
 	if c.RepositoryTarget != "" && c.RepositorySource == "" {
-		errs = append(errs, errors.New("REPOSITORY_TARGET_DIR needs REPOSITORY_SOURCE_URL: a git URL with {key}, or the folder to copy from"))
+		errs = append(errs, errors.New("repositories have a target and no source"))
 	}
 	return errors.Join(errs...)
 }

@@ -32,7 +32,7 @@ func (w *worker) serveHTTP(ctx context.Context) (stop func(), err error) {
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", w.cfg.HTTPAddr)
 	if err != nil {
-		return nil, fmt.Errorf("listen on HTTP_ADDR: %w", err)
+		return nil, fmt.Errorf("listen for /livez and /readyz: %w", err)
 	}
 	listener = netutil.LimitListener(listener, httpConnections)
 	mux := http.NewServeMux()

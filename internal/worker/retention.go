@@ -77,7 +77,7 @@ func (w *worker) report(ctx context.Context) {
 	}
 	primary, err := database.Open(ctx, w.cfg.ReportURL, database.Options{Application: "casq follower", MaxConns: 1})
 	if err != nil {
-		w.log.ErrorContext(ctx, "cannot report positions", "err", fmt.Errorf("SOURCE_REPORT_URL: %w", err))
+		w.log.ErrorContext(ctx, "cannot report positions", "err", fmt.Errorf("open the primary of the source: %w", err))
 		return
 	}
 	defer primary.Close()

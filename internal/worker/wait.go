@@ -44,7 +44,7 @@ func (w *worker) openRedis(ctx context.Context) error {
 	}
 	var err error
 	if w.redis, err = redisurl.Open(w.cfg.RedisURL); err != nil {
-		return fmt.Errorf("REDIS_URL: %w", err)
+		return fmt.Errorf("open redis: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()

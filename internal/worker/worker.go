@@ -90,15 +90,15 @@ func Run(ctx context.Context, cfg Config) error {
 func (w *worker) open(ctx context.Context) error {
 	var err error
 	if w.home, err = database.Open(ctx, w.cfg.HomeURL, database.Options{Application: "casq worker", MaxConns: 24}); err != nil {
-		return fmt.Errorf("DATABASE_URL: %w", err)
+		return fmt.Errorf("open home: %w", err)
 	}
 	if w.source, err = database.Open(ctx, w.cfg.SourceURL, database.Options{Application: "casq follower", MaxConns: 4}); err != nil {
-		return fmt.Errorf("SOURCE_DATABASE_URL: %w", err)
+		return fmt.Errorf("open the source: %w", err)
 	}
 	for _, url := range w.cfg.ReplicaURLs {
 		replica, err := database.Open(ctx, url, database.Options{Application: "casq reader", MaxConns: 4})
 		if err != nil {
-			return fmt.Errorf("REPLICA_DATABASE_URLS: %w", err)
+			return fmt.Errorf("open a standby of home: %w", err)
 		}
 		w.replicas = append(w.replicas, replica)
 	}

@@ -3,6 +3,7 @@ package repolint
 import (
 	"fmt"
 	"go/ast"
+	"go/token"
 	"maps"
 	"path"
 	"regexp"
@@ -107,6 +108,45 @@ var readmeVariables = rule{
 		"jobs/jobs.go":         "package jobs\nvar d = os.Getenv(\"ELSE_WHERE\")\n",
 	},
 	want: []string{"REDIS_URL is read", "GONE_URL is in a table"},
+}
+
+// variable is a name that only a variable of the environment has.
+var variable = regexp.MustCompile(`\b([A-Z]+(?:_[A-Z]+)+)\b(=?)`)
+
+// speakOfVariables are the folders of programs, and of what only programs and tests use.
+var speakOfVariables = []string{"cmd", "internal/programs", "internal/testing", "internal/dev", "races"}
+
+var variableNames = rule{
+	name: "the names of variables are known in cmd only",
+	check: func(t tree) (problems []string, looked int) {
+		read := variablesRead(t)
+		for _, f := range t.code(false) {
+			if slices.ContainsFunc(speakOfVariables, f.within) {
+				continue
+			}
+			ast.Inspect(f.ast, func(node ast.Node) bool {
+				literal, ok := node.(*ast.BasicLit)
+				if !ok || literal.Kind != token.STRING {
+					return true
+				}
+				looked++
+				for _, match := range variable.FindAllStringSubmatch(literal.Value, -1) {
+					// A child process is given NAME=value.
+					if name := match[1]; read[name] && match[2] == "" {
+						problems = append(problems, f.at(literal.Pos(), "%s: speak of what it is for; whoever imports the package has no such variable", name))
+					}
+				}
+				return true
+			})
+		}
+		return problems, looked
+	},
+	bad: map[string]string{
+		"cmd/worker/main.go": "package main\nvar a, b = os.Getenv(\"REDIS_URL\"), os.Getenv(\"GIT_PATH\")\n",
+		"jobs/jobs.go":       "package jobs\n// REDIS_URL is named.\nvar a, b = \"GIT_PATH=/\", \"set REDIS_URL, or NOT_READ\"\n",
+		"jobs/jobs_test.go":  "package jobs\nvar c = \"REDIS_URL\"\n",
+	},
+	want: []string{"jobs/jobs.go:3: REDIS_URL: "},
 }
 
 var (
