@@ -24,9 +24,10 @@ type hand struct {
 	reader     *eventlog.Reader
 	position   eventlog.Position
 	transposer *registry.Transposer
+	unfenced   bool // a naive twin
 }
 
-func (s *registrySite) byHand(t *testing.T, change ...func(*transfer.FilesConfig)) *hand {
+func (s *registrySite) byHand(t *testing.T) *hand {
 	t.Helper()
 	pool, err := casqdb.Open(t.Context(), s.url, casqdb.Options{SearchPath: "public"})
 	if err != nil {
@@ -49,9 +50,6 @@ func (s *registrySite) byHand(t *testing.T, change ...func(*transfer.FilesConfig
 	})
 	h.registry = registry.New(registry.Config{Pool: pool, Jobs: h.queue, Logger: raceLog(t)}, h.process)
 	cfg := transfer.FilesConfig{SourceURL: s.source, TargetURL: s.target, Logger: raceLog(t)}
-	for _, f := range change {
-		f(&cfg)
-	}
 	if h.files, err = transfer.OpenFiles(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +107,11 @@ func (h *hand) claim(t *testing.T, token registry.Token) *registry.Claim {
 // begin makes the claim's staging.
 func (h *hand) begin(t *testing.T, claim *registry.Claim) transfer.Run {
 	t.Helper()
-	run, err := h.files.Begin(t.Context(), transfer.Place{Key: key, Claim: claim.ID.String()})
+	begin := h.files.Begin
+	if h.unfenced {
+		begin = unfenced(h.target, begin)
+	}
+	run, err := begin(t.Context(), transfer.Place{Key: key, Claim: claim.ID.String()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"casq/internal/testing/child"
+	"casq/internal/testing/unguarded"
 	"casq/internal/worker"
 
 	"golang.org/x/sys/unix"
@@ -47,7 +48,7 @@ type workerSpec struct {
 	ArtifactSource, ArtifactTarget     string
 	RepositorySource, RepositoryTarget string
 	ClaimTTL, PublishTimeout           time.Duration
-	Unfenced, ByHandle                 bool
+	ByHandle                           bool // a naive twin holds its folders so
 	HTTPAddr                           string
 	// Path is put before PATH: programs there are found first.
 	Path string
@@ -61,6 +62,12 @@ func workerMain() int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
 	defer stop()
+	if spec.ByHandle {
+		if err := spec.hold(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 2
+		}
+	}
 	cfg := spec.config(slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	var once sync.Once
 	cfg.Hook = func(point string) {
@@ -75,6 +82,14 @@ func workerMain() int {
 	return 0
 }
 
+// hold names the folders of files by handles.
+func (s *workerSpec) hold() error {
+	var errs [2]error
+	s.ArtifactSource, errs[0] = unguarded.Folder(s.ArtifactSource)
+	s.ArtifactTarget, errs[1] = unguarded.Folder(s.ArtifactTarget)
+	return errors.Join(errs[:]...)
+}
+
 func (s workerSpec) config(logger *slog.Logger) worker.Config {
 	return worker.Config{
 		HomeURL:        s.HomeURL,
@@ -82,8 +97,6 @@ func (s workerSpec) config(logger *slog.Logger) worker.Config {
 		RepositorySource: s.RepositorySource, RepositoryTarget: s.RepositoryTarget,
 		ClaimTTL: s.ClaimTTL, CursorWait: 100 * time.Millisecond, Concurrency: 8,
 		PublishTimeout: s.PublishTimeout,
-		TestUnfenced:   s.Unfenced,
-		TestByHandle:   s.ByHandle,
 		HTTPAddr:       s.HTTPAddr,
 		Logger:         logger,
 	}

@@ -2,8 +2,6 @@ package races
 
 import (
 	"testing"
-
-	"casq/transfer"
 )
 
 // TestR02UpdateDelete: a resource is deleted while a job copies it. The job ends
@@ -33,7 +31,8 @@ func TestR02UpdateDelete(t *testing.T) {
 		t.Parallel()
 		s := newRegistrySite(t)
 		// Without the fence in the place, which by itself would save the day.
-		h := s.byHand(t, func(c *transfer.FilesConfig) { c.TestUnfenced = true })
+		h := s.byHand(t)
+		h.unfenced = true
 		s.put(t, "first")
 		run := h.copy(t, h.follow(t))
 		s.remove(t)

@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"testing"
 
+	"casq/internal/testing/unguarded"
 	"casq/transfer"
 
 	"github.com/google/uuid"
@@ -86,16 +87,17 @@ func (s *site) recreate(t *testing.T, stopFollowing func(), oneBatch bool, kind,
 func twinRecreatedFile(t *testing.T) {
 	t.Helper()
 	s := newSite(t)
-	files, err := transfer.OpenFiles(t.Context(), transfer.FilesConfig{SourceURL: s.files, TargetURL: s.fileTarget, TestUnfenced: true})
+	files, err := transfer.OpenFiles(t.Context(), transfer.FilesConfig{SourceURL: s.files, TargetURL: s.fileTarget})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = files.Close() })
 	s.put(t, "a", "first incarnation")
-	first := beginAndCopy(t, files.Begin)
+	begin := unfenced(s.fileTarget, files.Begin)
+	first := beginAndCopy(t, begin)
 	s.remove(t, "a")
 	s.put(t, "a", "second")
-	publishRun(t, beginAndCopy(t, files.Begin))
+	publishRun(t, beginAndCopy(t, begin))
 	publishRun(t, first)
 	if got := s.file(t, "a"); got != "first incarnation" {
 		t.Errorf("in place is %q: the late run did no harm", got)
@@ -103,6 +105,17 @@ func twinRecreatedFile(t *testing.T) {
 }
 
 type beginFunc func(context.Context, transfer.Place) (transfer.Run, error)
+
+// unfenced is the naive twin of begin, which leaves what other claims have staged alone.
+func unfenced(target string, begin beginFunc) beginFunc {
+	return func(ctx context.Context, place transfer.Place) (run transfer.Run, err error) {
+		err = unguarded.Target(target).Around(func() (err error) {
+			run, err = begin(ctx, place)
+			return err
+		})
+		return run, err
+	}
+}
 
 // beginAndCopy begins a run on "a" that knows of no earlier incarnation.
 func beginAndCopy(t *testing.T, begin beginFunc) transfer.Run {

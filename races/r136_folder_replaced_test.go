@@ -209,8 +209,14 @@ func playR136Source(t *testing.T, byHandle bool) *site {
 	s := newSite(t)
 	s.follow(t)
 	s.put(t, "a", "first")
-	cfg := s.config(t, "worker")
-	cfg.TestByHandle = byHandle
+	spec := s.spec("", 0)
+	if byHandle {
+		if err := spec.hold(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg := spec.config(logTo(t, "worker"))
+	cfg.ClaimTTL, cfg.PublishTimeout = claimTTL, 0
 	startLocal(t, cfg)
 	s.untilSynced(t, fileKind, "a")
 	if err := os.Rename(s.files, filepath.Join(filepath.Dir(s.files), "moved")); err != nil {

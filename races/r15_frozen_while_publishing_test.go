@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 
+	"casq/internal/testing/unguarded"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -46,7 +48,6 @@ func playFrozenPublish(t *testing.T, unfenced bool) *site {
 	s.follow(t)
 	s.put(t, key, "first")
 	spec := s.spec("publish:before-rename", syscall.SIGSTOP)
-	spec.Unfenced = unfenced
 	frozen := startWorker(t, spec)
 	frozen.frozen(t)
 	s.endSessions(t)
@@ -70,7 +71,12 @@ func playFrozenPublish(t *testing.T, unfenced bool) *site {
 func (s *site) takeOver(t *testing.T, unfenced bool, until func()) {
 	t.Helper()
 	cfg := s.config(t, "other")
-	cfg.TestUnfenced = unfenced
+	if unfenced {
+		cfg.Hook = func(point string) {
+			unguarded.Target(s.fileTarget).Hook(point)
+			unguarded.Target(s.repositoryTarget).Hook(point)
+		}
+	}
 	other := startLocal(t, cfg)
 	until()
 	other.stop(t)
@@ -107,7 +113,6 @@ func playFrozenRemoval(t *testing.T, unfenced bool) *site {
 
 	s.changed(t, fileKind, key, func() { s.remove(t, key) })
 	spec := s.spec("remove:before-rename", syscall.SIGSTOP)
-	spec.Unfenced = unfenced
 	frozen := startWorker(t, spec)
 	frozen.frozen(t)
 	s.endSessions(t)
@@ -161,7 +166,9 @@ func playFrozenRefs(t *testing.T, unfenced bool) (s *site, first, second string)
 
 	s.changed(t, repositoryKind, key, func() { second = s.push(t, key, "second", "") })
 	spec := s.spec("git:before-update-ref", syscall.SIGSTOP)
-	spec.Unfenced = unfenced
+	if unfenced {
+		spec.Path = filepath.Dir(unguarded.Git(t))
+	}
 	frozen := startWorker(t, spec)
 	frozen.frozen(t)
 	s.endSessions(t)
@@ -228,9 +235,16 @@ func playFrozenGit(t *testing.T, unfenced bool) (s *site, first, second string) 
 
 	s.changed(t, repositoryKind, theRepository, func() { second = s.push(t, theRepository, "second", "") })
 	spec := s.spec("", 0)
-	spec.Unfenced, spec.Path = unfenced, t.TempDir()
+	spec.Path = t.TempDir()
 	pidFile := filepath.Join(spec.Path, "pid")
-	freezingGit(t, spec.Path, pidFile)
+	program, err := exec.LookPath("git")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if unfenced {
+		program = unguarded.Git(t)
+	}
+	freezingGit(t, spec.Path, pidFile, program)
 	worker := startWorker(t, spec)
 	pid := s.untilFrozenGit(t, pidFile)
 	worker.freeze(t)
@@ -249,12 +263,8 @@ func playFrozenGit(t *testing.T, unfenced bool) (s *site, first, second string) 
 
 // freezingGit puts a git into a folder that stops itself, once, when it is to
 // update refs.
-func freezingGit(t *testing.T, folder, pidFile string) {
+func freezingGit(t *testing.T, folder, pidFile, program string) {
 	t.Helper()
-	program, err := exec.LookPath("git")
-	if err != nil {
-		t.Fatal(err)
-	}
 	script := fmt.Sprintf(`#!/bin/sh
 case "$*" in
 *"update-ref --no-deref --stdin") if mkdir %[1]s.once 2>/dev/null; then echo $$ >%[1]s; kill -STOP $$; fi ;;

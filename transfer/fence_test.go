@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"casq/internal/testing/unguarded"
 )
 
 // The race R15: a process passes the check of its row, is stopped right before
@@ -16,20 +18,32 @@ import (
 // plays it with a real process and a real SIGSTOP, fenced and not: the twin shows
 // that without the fence the late act wins.
 
-var twins = []struct {
+type twin struct {
 	name     string
 	unfenced bool
-}{{"fenced", false}, {"naive twin", true}}
+}
+
+var twins = []twin{{"fenced", false}, {"naive twin", true}}
+
+// git is the one that the late process has.
+func (t twin) git(test *testing.T) string {
+	test.Helper()
+	if !t.unfenced {
+		return ""
+	}
+	return unguarded.Git(test)
+}
 
 func TestFrozenFilePublish(t *testing.T) {
 	t.Parallel()
 	for _, twin := range twins {
 		t.Run(twin.name, func(t *testing.T) {
 			t.Parallel()
-			b := setupFiles(t, func(c *FilesConfig) { c.TestUnfenced = twin.unfenced })
+			b := setupFiles(t)
+			b.unfenced = twin.unfenced
 			write(t, b.source, "a/k", "version 1")
 			late := startFrozen(t, &childSpec{
-				Source: b.source, Target: b.target, Unfenced: twin.unfenced,
+				Source: b.source, Target: b.target,
 				Place: Place{Key: "a/k", Claim: claim()}, At: pointBeforePublish,
 			})
 			write(t, b.source, "a/k", "version 2")
@@ -55,11 +69,12 @@ func TestFrozenFilePublishAfterRemoval(t *testing.T) {
 	for _, twin := range twins {
 		t.Run(twin.name, func(t *testing.T) {
 			t.Parallel()
-			b := setupFiles(t, func(c *FilesConfig) { c.TestUnfenced = twin.unfenced })
+			b := setupFiles(t)
+			b.unfenced = twin.unfenced
 			write(t, b.source, "a/k", "version 1")
 			write(t, b.target, "a/other", "keeps the folder")
 			late := startFrozen(t, &childSpec{
-				Source: b.source, Target: b.target, Unfenced: twin.unfenced,
+				Source: b.source, Target: b.target,
 				Place: Place{Key: "a/k", Claim: claim()}, At: pointBeforePublish,
 			})
 			must(t, b.remove(t, "a/k"))
@@ -82,12 +97,13 @@ func TestFrozenFileRemoval(t *testing.T) {
 	for _, twin := range twins {
 		t.Run(twin.name, func(t *testing.T) {
 			t.Parallel()
-			b := setupFiles(t, func(c *FilesConfig) { c.TestUnfenced = twin.unfenced })
+			b := setupFiles(t)
+			b.unfenced = twin.unfenced
 			write(t, b.source, "a/k", "version 1")
 			_, err := b.sync(t, "a/k", "")
 			must(t, err)
 			late := startFrozen(t, &childSpec{
-				Source: b.source, Target: b.target, Unfenced: twin.unfenced, Removal: true,
+				Source: b.source, Target: b.target, Removal: true,
 				Place: Place{Key: "a/k", Claim: claim()}, At: pointBeforeRemove,
 			})
 			write(t, b.source, "a/k", "the recreated resource")
@@ -114,13 +130,14 @@ func TestFrozenRefUpdate(t *testing.T) {
 	for _, twin := range twins {
 		t.Run(twin.name, func(t *testing.T) {
 			t.Parallel()
-			b := setupRepositories(t, func(c *RepositoriesConfig) { c.TestUnfenced = twin.unfenced })
+			b := setupRepositories(t)
+			b.unfenced = twin.unfenced
 			dir := b.newSource(t, "r.git")
 			b.mustSync(t, "r.git")
 			original := gitIn(t, dir, "rev-parse", "main")
 			first := commit(t, dir, "refs/heads/main", "version 1")
 			late := startFrozen(t, &childSpec{
-				Source: b.source, Target: b.target, Unfenced: twin.unfenced, Repository: true,
+				Source: b.source, Target: b.target, GitPath: twin.git(t), Repository: true,
 				Place: b.place("r.git"), At: pointBeforeRefs,
 			})
 			gitIn(t, dir, "update-ref", "refs/heads/main", original)
@@ -150,13 +167,14 @@ func TestFrozenRefDeletion(t *testing.T) {
 	for _, twin := range twins {
 		t.Run(twin.name, func(t *testing.T) {
 			t.Parallel()
-			b := setupRepositories(t, func(c *RepositoriesConfig) { c.TestUnfenced = twin.unfenced })
+			b := setupRepositories(t)
+			b.unfenced = twin.unfenced
 			dir := b.newSource(t, "r.git")
 			topic := commit(t, dir, "refs/heads/topic", "t")
 			b.mustSync(t, "r.git")
 			gitIn(t, dir, "update-ref", "-d", "refs/heads/topic")
 			late := startFrozen(t, &childSpec{
-				Source: b.source, Target: b.target, Unfenced: twin.unfenced, Repository: true,
+				Source: b.source, Target: b.target, GitPath: twin.git(t), Repository: true,
 				Place: b.place("r.git"), At: pointBeforeRefs,
 			})
 			gitIn(t, dir, "update-ref", "refs/heads/topic", topic)
@@ -201,11 +219,12 @@ func TestFrozenRepositoryPublish(t *testing.T) {
 	for _, twin := range twins {
 		t.Run(twin.name, func(t *testing.T) {
 			t.Parallel()
-			b := setupRepositories(t, func(c *RepositoriesConfig) { c.TestUnfenced = twin.unfenced })
+			b := setupRepositories(t)
+			b.unfenced = twin.unfenced
 			dir := b.newSource(t, "r.git")
 			first := gitIn(t, dir, "rev-parse", "main")
 			late := startFrozen(t, &childSpec{
-				Source: b.source, Target: b.target, Unfenced: twin.unfenced, Repository: true,
+				Source: b.source, Target: b.target, GitPath: twin.git(t), Repository: true,
 				Place: b.place("r.git"), At: pointBeforePublish,
 			})
 			commit(t, dir, "refs/heads/main", "version 2")
@@ -231,11 +250,12 @@ func TestFrozenRepositoryRemoval(t *testing.T) {
 	for _, twin := range twins {
 		t.Run(twin.name, func(t *testing.T) {
 			t.Parallel()
-			b := setupRepositories(t, func(c *RepositoriesConfig) { c.TestUnfenced = twin.unfenced })
+			b := setupRepositories(t)
+			b.unfenced = twin.unfenced
 			dir := b.newSource(t, "r.git")
 			b.mustSync(t, "r.git")
 			late := startFrozen(t, &childSpec{
-				Source: b.source, Target: b.target, Unfenced: twin.unfenced, Repository: true, Removal: true,
+				Source: b.source, Target: b.target, GitPath: twin.git(t), Repository: true, Removal: true,
 				Place: b.place("r.git"), At: pointBeforeRemove,
 			})
 			must(t, os.RemoveAll(dir))

@@ -31,12 +31,6 @@ type FilesConfig struct {
 	// TestHook is for tests: it is called at named points, so that a test can
 	// stop a process there.
 	TestHook func(point string)
-	// TestUnfenced is for tests: Begin leaves the staging of other claims alone.
-	// It makes the naive twin that the fence is compared with.
-	TestUnfenced bool
-	// TestByHandle is for tests: source and target are the folders that had their
-	// names at the start, for ever. It makes a naive twin.
-	TestByHandle bool
 }
 
 // Files moves files. It is safe for concurrent use.
@@ -68,7 +62,7 @@ func (f *Files) openTarget(ctx context.Context) error {
 	case err != nil:
 		return err
 	case ok:
-		f.target, err = openTarget(folder, f.config.TestByHandle, f.config.Logger)
+		f.target, err = openTarget(folder, f.config.Logger)
 	default:
 		f.bucket, err = openBucket(ctx, f.config.TargetURL)
 	}
@@ -83,8 +77,8 @@ func (f *Files) closeTarget() error {
 }
 
 // openTarget opens the folder and checks whether staging can be renamed into it.
-func openTarget(folder string, byHandle bool, log *slog.Logger) (*root, error) {
-	target, err := openRoot(folder, false, byHandle, log)
+func openTarget(folder string, log *slog.Logger) (*root, error) {
+	target, err := openRoot(folder, false, log)
 	if err != nil {
 		return nil, fmt.Errorf("open target folder: %w (it has to exist: mkdir it, or mount what it is on)", err)
 	}
@@ -146,7 +140,7 @@ func (f *Files) openSource(ctx context.Context) (source, error) {
 }
 
 func (f *Files) openSourceFolder(folder string) (source, error) {
-	opened, err := openRoot(folder, true, f.config.TestByHandle, f.config.Logger)
+	opened, err := openRoot(folder, true, f.config.Logger)
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +171,7 @@ func (f *Files) begin(ctx context.Context, path, from string, place Place) (Run,
 	if f.bucket != nil {
 		return f.beginBucket(ctx, path, from, place)
 	}
-	stage, err := beginStage(ctx, f.target, path, place.Claim, f.config.TestUnfenced)
+	stage, err := beginStage(ctx, f.target, path, place.Claim)
 	if err != nil {
 		return nil, err
 	}
@@ -190,7 +184,7 @@ func (f *Files) Unfenced() bool { return f.bucket != nil }
 
 // beginStage makes the own staging and then deletes that of others, in this
 // order: the own folder keeps the shared one from being removed.
-func beginStage(ctx context.Context, target *root, path, claim string, unfenced bool) (*stage, error) {
+func beginStage(ctx context.Context, target *root, path, claim string) (*stage, error) {
 	tree, err := target.enter()
 	if err != nil {
 		return nil, err
@@ -199,9 +193,6 @@ func beginStage(ctx context.Context, target *root, path, claim string, unfenced 
 	if err != nil {
 		tree.leave()
 		return nil, err
-	}
-	if unfenced {
-		return stage, nil
 	}
 	if err := stage.removeOthers(ctx); err != nil {
 		return nil, errors.Join(err, stage.drop(context.WithoutCancel(ctx), false))

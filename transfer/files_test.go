@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"casq/internal/testing/unguarded"
+
 	"gocloud.dev/blob/memblob"
 	"golang.org/x/sys/unix"
 )
@@ -18,6 +20,7 @@ import (
 type filesBundle struct {
 	*Files
 	source, target string
+	unfenced       bool // a naive twin
 }
 
 func setupFiles(t *testing.T, configure ...func(*FilesConfig)) *filesBundle {
@@ -33,6 +36,18 @@ func setupFiles(t *testing.T, configure ...func(*FilesConfig)) *filesBundle {
 	t.Cleanup(func() { must(t, files.Close()) })
 	b.Files = files
 	return b
+}
+
+// Begin is that of the files, or of a naive twin.
+func (b *filesBundle) Begin(ctx context.Context, place Place) (run Run, err error) {
+	if !b.unfenced {
+		return b.Files.Begin(ctx, place)
+	}
+	err = unguarded.Target(b.target).Around(func() (err error) {
+		run, err = b.Files.Begin(ctx, place)
+		return err
+	})
+	return run, err
 }
 
 // sync does a whole run and closes it.

@@ -38,7 +38,6 @@ type childSpec struct {
 	Place          Place
 	Repository     bool
 	Removal        bool
-	Unfenced       bool
 	GitPath        string
 	At             string
 	Signal         int
@@ -91,7 +90,7 @@ type beginFunc func(context.Context, Place) (Run, error)
 func (s *childSpec) open(ctx context.Context) (beginFunc, func() error, error) {
 	if s.Repository {
 		repositories, err := OpenRepositories(ctx, RepositoriesConfig{
-			SourceURL: s.Source, TargetDir: s.Target, TestHook: s.hook, TestUnfenced: s.Unfenced,
+			SourceURL: s.Source, TargetDir: s.Target, TestHook: s.hook,
 			GitPath: s.GitPath,
 		})
 		if err != nil {
@@ -100,7 +99,7 @@ func (s *childSpec) open(ctx context.Context) (beginFunc, func() error, error) {
 		return repositories.Begin, repositories.Close, nil
 	}
 	files, err := OpenFiles(ctx, FilesConfig{
-		SourceURL: s.Source, TargetURL: s.Target, TestHook: s.hook, TestUnfenced: s.Unfenced,
+		SourceURL: s.Source, TargetURL: s.Target, TestHook: s.hook,
 	})
 	if err != nil {
 		return nil, nil, err

@@ -54,11 +54,8 @@ func (r *repositoryRun) update(ctx context.Context, remote *remote) (Result, err
 // publishInPlace is one ref transaction, and one rename if HEAD differs. The
 // transaction is fenced by the fence ref, the rename by the staging folder.
 func (r *repositoryRun) publishInPlace(ctx context.Context) error {
-	naive := r.repositories.config.TestUnfenced
-	if !naive {
-		if err := r.stage.check(); err != nil {
-			return err
-		}
+	if err := r.stage.check(); err != nil {
+		return err
 	}
 	if err := r.samePlace(); err != nil {
 		return err
@@ -68,7 +65,7 @@ func (r *repositoryRun) publishInPlace(ctx context.Context) error {
 	}
 	r.repositories.hook(pointBeforeRefs)
 	if r.changes.size() > 0 {
-		if err := r.updateRefs(ctx, naive); err != nil {
+		if err := r.updateRefs(ctx); err != nil {
 			return err
 		}
 	}
@@ -80,22 +77,18 @@ func (r *repositoryRun) publishInPlace(ctx context.Context) error {
 			return err
 		}
 	}
-	if r.changes.size() == 0 && !naive {
+	if r.changes.size() == 0 {
 		return r.stage.check()
 	}
 	return nil
 }
 
-func (r *repositoryRun) updateRefs(ctx context.Context, naive bool) error {
-	script := r.changes.script(r.fence, r.fenceOID, r.scratch)
-	if naive {
-		script = r.changes.script("", "", nil)
-	}
+func (r *repositoryRun) updateRefs(ctx context.Context) error {
 	_, err := r.place.run(ctx, gitCall{
 		args:  []string{"-c", "core.fsync=all", "update-ref", "--no-deref", "--stdin"},
-		stdin: script,
+		stdin: r.changes.script(r.fence, r.fenceOID, r.scratch),
 	})
-	if r.fence != "" && said(err, r.fence) && !naive {
+	if r.fence != "" && said(err, r.fence) {
 		return fmt.Errorf("%w: its fence ref is gone: %w", ErrFenced, err)
 	}
 	if err != nil {

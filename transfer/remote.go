@@ -105,7 +105,7 @@ func folderTemplate(address string) (*template, error) {
 			return nil, fmt.Errorf("what follows %s %s", keyPlaceholder, why)
 		}
 	}
-	opened, err := openRoot(folder, true, false, slog.New(slog.DiscardHandler))
+	opened, err := openRoot(folder, true, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}

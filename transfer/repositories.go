@@ -38,15 +38,6 @@ type RepositoriesConfig struct {
 	// TestHook is for tests: it is called at named points, so that a test can
 	// stop a process there.
 	TestHook func(point string)
-	// TestUnfenced is for tests: Begin leaves the staging and the refs of other
-	// claims alone, and a ref update relies on old values only. It makes the naive
-	// twin that the fence is compared with.
-	TestUnfenced bool
-	// TestUnconfined is for tests: as on a kernel without Landlock, git may read what
-	// it likes.
-	TestUnconfined bool
-	// TestByHandle is for tests: as in [FilesConfig].
-	TestByHandle bool
 }
 
 // Repositories moves git repositories into bare mirrors. It is safe for
@@ -97,7 +88,7 @@ func (r *Repositories) open(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("open repository target %q: %w", redactAddress(r.config.TargetDir), err)
 	}
-	if r.target, err = openTarget(folder, r.config.TestByHandle, r.config.Logger); err != nil {
+	if r.target, err = openTarget(folder, r.config.Logger); err != nil {
 		return err
 	}
 	if err := r.openSource(); err != nil {
@@ -112,7 +103,7 @@ func (r *Repositories) openSource() (err error) {
 	if err != nil || r.source.folder == nil {
 		return err
 	}
-	r.source.folder.byHandle, r.source.folder.log = r.config.TestByHandle, r.config.Logger
+	r.source.folder.log = r.config.Logger
 	if err := disjoint(r.source.folder.now, r.target.now); err != nil {
 		return fmt.Errorf("source and target: %w", err)
 	}
@@ -150,7 +141,7 @@ func (r *Repositories) Begin(ctx context.Context, place Place) (Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	stage, err := beginStage(ctx, r.target, path, place.Claim, r.config.TestUnfenced)
+	stage, err := beginStage(ctx, r.target, path, place.Claim)
 	if err != nil {
 		return nil, fmt.Errorf("begin repository %q: %w", path, err)
 	}
@@ -178,7 +169,7 @@ func (r *repositoryRun) openPlace(ctx context.Context) error {
 	}
 	r.place = &mirror{git: r.git, dir: dir}
 	err = r.place.inspect()
-	if err == nil && !r.repositories.config.TestUnfenced {
+	if err == nil {
 		var alone bool
 		if alone, err = r.place.heal(ctx, r.repositories.grace); err == nil && !alone {
 			err = fmt.Errorf("%w: a git process of an earlier run holds on to it", errBroken)

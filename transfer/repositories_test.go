@@ -11,11 +11,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"casq/internal/testing/unguarded"
 )
 
 type repositoriesBundle struct {
 	*Repositories
 	source, target string
+	unfenced       bool // a naive twin
 }
 
 func setupRepositories(t *testing.T, configure ...func(*RepositoriesConfig)) *repositoriesBundle {
@@ -34,6 +37,28 @@ func setupRepositories(t *testing.T, configure ...func(*RepositoriesConfig)) *re
 	t.Cleanup(func() { must(t, repositories.Close()) })
 	b.Repositories = repositories
 	return b
+}
+
+// Begin is that of the repositories, or of a naive twin.
+func (b *repositoriesBundle) Begin(ctx context.Context, place Place) (run Run, err error) {
+	if !b.unfenced {
+		return b.Repositories.Begin(ctx, place)
+	}
+	err = unguarded.Target(b.target).Around(func() (err error) {
+		run, err = b.Repositories.Begin(ctx, place)
+		return err
+	})
+	return run, err
+}
+
+// unconfine makes git what it is on a kernel without Landlock.
+func (b *repositoriesBundle) unconfine(t *testing.T) {
+	t.Helper()
+	if b.git.confined != nil {
+		b.git.confined.close()
+		b.git.confined = nil
+	}
+	b.git.confine(t.Context(), b.config.Logger, false)
 }
 
 type testWriter struct{ t *testing.T }

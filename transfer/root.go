@@ -26,20 +26,18 @@ type root struct {
 	name   string
 	mounts bool // see tree
 	log    *slog.Logger
-	// byHandle is for tests: what had the name at the start is used for ever.
-	byHandle bool
 
 	mu   sync.Mutex
 	now  *tree
 	mark *Mark // what the folder has to hold; nil: nothing is known of it
 }
 
-func openRoot(name string, mounts, byHandle bool, log *slog.Logger) (*root, error) {
+func openRoot(name string, mounts bool, log *slog.Logger) (*root, error) {
 	tree, err := openTree(name, mounts)
 	if err != nil {
 		return nil, err
 	}
-	r := &root{name: name, mounts: mounts, log: log, byHandle: byHandle, now: tree}
+	r := &root{name: name, mounts: mounts, log: log, now: tree}
 	tree.of = r
 	return r, nil
 }
@@ -81,9 +79,6 @@ func (r *root) close() error {
 
 // probe opens the folder again when another one has the name.
 func (r *root) probe() error {
-	if r.byHandle {
-		return nil
-	}
 	same, err := r.now.named()
 	if err != nil {
 		return err
@@ -125,9 +120,6 @@ func (r *root) reopen() (*tree, error) {
 
 // here returns [ErrElsewhere] unless the folder still has its name, and its mark.
 func (t *tree) here() error {
-	if t.of.byHandle {
-		return nil
-	}
 	same, err := t.named()
 	if err != nil {
 		return err

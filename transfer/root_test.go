@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 
+	"casq/internal/testing/unguarded"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -96,14 +98,25 @@ func TestATargetThatMoved(t *testing.T) {
 	}
 }
 
+// held is the name of a folder that a naive twin holds by handle.
+func held(t *testing.T, folder string) string {
+	t.Helper()
+	name, err := unguarded.Folder(folder)
+	must(t, err)
+	return name
+}
+
 // replaced plays a run in the middle of which another folder gets the name of
 // the target.
 func replaced(t *testing.T, byHandle bool, at string, act func(t *testing.T, run Run) error) (*filesBundle, error) {
 	t.Helper()
 	var b *filesBundle
-	swapped := false
+	swapped, target := false, t.TempDir()
 	b = setupFiles(t, func(c *FilesConfig) {
-		c.TestByHandle = byHandle
+		c.TargetURL = target
+		if byHandle {
+			c.TargetURL = held(t, target)
+		}
 		c.TestHook = func(point string) {
 			if point == at && !swapped {
 				swapped = true
@@ -111,6 +124,7 @@ func replaced(t *testing.T, byHandle bool, at string, act func(t *testing.T, run
 			}
 		}
 	})
+	b.target = target
 	must(t, b.Keep(t.Context(), aMark(), true))
 	write(t, b.source, "k", "new")
 	write(t, b.target, "k", "old")
@@ -161,7 +175,11 @@ func TestATargetReplacedDuringARun(t *testing.T) {
 func TestASourceThatIsReplaced(t *testing.T) {
 	t.Parallel()
 	for _, twin := range []bool{true, false} {
-		b := setupFiles(t, func(c *FilesConfig) { c.TestByHandle = twin })
+		b := setupFiles(t, func(c *FilesConfig) {
+			if twin {
+				c.SourceURL = held(t, c.SourceURL)
+			}
+		})
 		write(t, b.source, "k", "old")
 		swap(t, b.source, false)
 		write(t, b.source, "k", "new")

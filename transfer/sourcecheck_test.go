@@ -139,8 +139,11 @@ esac; done
 exec %[3]s "$@"
 `, source, outside, gitPath(t), again), 0o755))
 			b := setupRepositories(t, func(config *RepositoriesConfig) {
-				config.SourceURL, config.GitPath, config.TestUnconfined = source, script, c.unconfined
+				config.SourceURL, config.GitPath = source, script
 			})
+			if c.unconfined {
+				b.unconfine(t)
+			}
 			b.source = source
 			dir := b.newSource(t, "r.git")
 			gitIn(t, dir, "pack-refs", "--all")
@@ -184,8 +187,9 @@ case " $* " in *" ls-remote "*) if rm %[1]s 2>/dev/null; then (set -- %[3]s; cd 
 exec %[5]s "$@"
 `, armed, source, outside, c.act, gitPath(t)))
 			b := setupRepositories(t, func(config *RepositoriesConfig) {
-				config.SourceURL, config.GitPath, config.TestUnconfined = source, script, true
+				config.SourceURL, config.GitPath = source, script
 			})
+			b.unconfine(t)
 			b.source = source
 			gitIn(t, b.newSource(t, "r.git"), "pack-refs", "--all")
 			b.mustSync(t, "r.git")
@@ -216,8 +220,10 @@ func TestGitIsNotConfinedWithoutLandlock(t *testing.T) {
 	t.Parallel()
 	var said strings.Builder
 	b := setupRepositories(t, func(c *RepositoriesConfig) {
-		c.TestUnconfined, c.Logger = true, slog.New(slog.NewTextHandler(&said, nil))
+		c.Logger = slog.New(slog.NewTextHandler(&said, nil))
 	})
+	said.Reset() // the kernel's own
+	b.unconfine(t)
 	b.newSource(t, "r.git")
 	if _, err := b.sync(t, b.place("r.git")); err != nil {
 		t.Error(err)

@@ -66,12 +66,6 @@ type Config struct {
 	// Hook is called at named points of cursor, registry and transfer, for
 	// tests that stop there.
 	Hook func(point string)
-	// TestUnfenced is for tests: transfers leave what other claims have staged
-	// alone. It makes the naive twin that the fence is compared with.
-	TestUnfenced bool
-	// TestByHandle is for tests: folders are held by handle, whatever their names
-	// lead to later. It makes a naive twin.
-	TestByHandle bool
 	// TestJobTimeout is for tests: River's own limit for jobs whose workers
 	// set none. Defaults to River's minute.
 	TestJobTimeout time.Duration

@@ -27,8 +27,6 @@ func (w *worker) openMovers(ctx context.Context) (*movers, error) {
 			BytesPerSecond: w.cfg.CopyRate,
 			Logger:         w.log,
 			TestHook:       w.cfg.Hook,
-			TestUnfenced:   w.cfg.TestUnfenced,
-			TestByHandle:   w.cfg.TestByHandle,
 		})
 		if err != nil {
 			return nil, err
@@ -42,8 +40,6 @@ func (w *worker) openMovers(ctx context.Context) (*movers, error) {
 			Environment:  w.cfg.GitEnvironment,
 			Logger:       w.log,
 			TestHook:     w.cfg.Hook,
-			TestUnfenced: w.cfg.TestUnfenced,
-			TestByHandle: w.cfg.TestByHandle,
 		})
 		if err != nil {
 			return nil, errors.Join(err, m.close())
