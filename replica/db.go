@@ -48,10 +48,11 @@ func New(ctx context.Context, primaryPool *pgxpool.Pool, options Options) (*DB, 
 	}
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	db := &DB{
-		options: options, statements: newStatements(options.Schema),
+		options: options, statements: newStatements(options.Schema, options.InBand),
 		background: background, cancel: cancel, byURL: make(map[string]*host),
 	}
-	db.primary = &primary{pool: primaryPool, statements: db.statements, schema: options.Schema, background: background}
+	db.primary = &primary{pool: primaryPool, statements: db.statements, schema: options.Schema, key: "casq/replica log in " + options.Schema,
+		inBand: options.InBand, background: background}
 	db.hosts.Store(&[]*host{})
 	if options.Store != nil {
 		db.store = newStorekeeper(db, options.Store)
@@ -171,7 +172,7 @@ func (db *DB) Check(ctx context.Context) error {
 		found, at, err := h.ask(ctx)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("standby %s does not answer: %w", h.name, err))
-		} else if why := db.misfit(found, at); why != "" {
+		} else if why := db.misfit(ctx, found, at); why != "" {
 			errs = append(errs, fmt.Errorf("standby %s %s", h.name, why))
 		}
 	}

@@ -25,6 +25,9 @@ type host struct {
 
 	state  atomic.Pointer[hostState]
 	served atomic.Int64
+	// acquiring counts the reads that are about to get a connection. The pool could tell
+	// more, at the price of an allocation and a lock for each choice.
+	acquiring atomic.Int32
 	// lag is how long positions that were waited for took to arrive, smoothed.
 	lag  atomic.Int64
 	wake chan struct{}
@@ -103,7 +106,7 @@ func (h *host) probe(ctx context.Context) {
 		h.unusable("does not answer: " + err.Error())
 		return
 	}
-	if why := h.db.misfit(found, at); why != "" {
+	if why := h.db.misfit(ctx, found, at); why != "" {
 		h.unusable(why)
 		return
 	}
@@ -119,20 +122,25 @@ func (h *host) ask(ctx context.Context) (*server, *sample, error) {
 		return nil, nil, err
 	}
 	defer conn.Release()
-	known, _ := conn.Conn().PgConn().CustomData()[proofKey].(*proof)
-	if known == nil {
-		if known, err = h.db.meet(ctx, conn.Conn()); err != nil {
-			return nil, nil, err
-		}
-		conn.Conn().PgConn().CustomData()[proofKey] = known
-	} else if err := h.db.ask(ctx, conn.Conn(), known); err != nil {
+	data := conn.Conn().PgConn().CustomData()
+	known, _ := data[proofKey].(*proof)
+	if known == nil || h.db.options.InBand { // There it may be another server each time.
+		known, err = h.db.meet(ctx, conn.Conn())
+	} else {
+		err = h.db.ask(ctx, conn.Conn(), known)
+	}
+	if err != nil {
 		return nil, nil, err
 	}
+	data[proofKey] = known
 	return known.server, known.own, nil
 }
 
 // misfit says why a server cannot be read from as a standby of the primary.
-func (db *DB) misfit(found *server, at *sample) string {
+//
+// The system identifier alone does not tell a server that was set up as a copy of
+// another; its timelines do. Were it let in, its numbers would be compared with ours.
+func (db *DB) misfit(ctx context.Context, found *server, at *sample) string {
 	switch system := db.primary.system.Load(); {
 	case system != 0 && found.system != system:
 		return fmt.Sprintf("is of another cluster: its system identifier is %d, the primary's is %d", found.system, system)
@@ -140,9 +148,11 @@ func (db *DB) misfit(found *server, at *sample) string {
 		return "is a primary, not a standby"
 	case at.at.Timeline == 0:
 		return "shows no timeline yet: it has not replayed replica.Setup"
-	default:
-		return ""
 	}
+	if known, err := db.primary.knows(ctx, at.at.Timeline); err == nil && !known {
+		return fmt.Sprintf("shows timeline %d, which the primary does not have: it is of another cluster, or of a history that was given up", at.at.Timeline)
+	}
+	return "" // Or the primary is away, and cannot be compared with.
 }
 
 // unusable takes the host out of use until a probe succeeds.
@@ -204,11 +214,8 @@ func behind(at Position, newest *Position) (int64, bool) {
 	return int64(newest.LSN - at.LSN), true
 }
 
-// busy says whether a read would have to wait for a connection.
-func (h *host) busy() bool {
-	stat := h.pool.Stat()
-	return stat.AcquiredConns() >= stat.MaxConns()
-}
+// busy says whether reads wait for a connection.
+func (h *host) busy() bool { return h.acquiring.Load() > 0 }
 
 // close drains the host: reads that are on it end.
 func (h *host) close() {

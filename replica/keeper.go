@@ -232,15 +232,12 @@ func (k *storekeeper) begin(ctx context.Context, conn *pgx.Conn, objects []Objec
 	if xid == nil {
 		return "", nil
 	}
-	line, err := k.db.primary.timelineOf(ctx, conn)
-	if err != nil {
-		return "", err
-	}
 	var number uint64
 	if _, err := fmt.Sscan(*xid, &number); err != nil {
 		return "", fmt.Errorf("read the transaction's id: %w", err)
 	}
 	id = fmt.Sprintf("%016x", rand.Uint64())
+	line := k.db.primary.logOf(conn).timeline // The transaction began with it.
 	if err := k.store.Begin(ctx, objects, id, line, number); err != nil {
 		k.failed()
 		return id, fmt.Errorf("%w: %w", ErrStoreAway, err) // It may be noted all the same.

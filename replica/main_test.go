@@ -21,9 +21,9 @@ type bench struct {
 	primary *pgxpool.Pool
 }
 
-func newBench(t *testing.T, standbys int) *bench {
+func newBench(t *testing.T, standbys int, options ...testdb.ClusterOption) *bench {
 	t.Helper()
-	cluster := testdb.NewCluster(t, testdb.Standbys(standbys), testdb.Unmigrated())
+	cluster := testdb.NewCluster(t, append(options, testdb.Standbys(standbys), testdb.Unmigrated())...)
 	b := &bench{cluster: cluster, primary: testdb.Pool(t, cluster.URL())}
 	if err := replica.Setup(t.Context(), b.primary, ""); err != nil {
 		t.Fatal(err)

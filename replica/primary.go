@@ -17,9 +17,10 @@ type primary struct {
 	pool       *pgxpool.Pool
 	statements statements
 	schema     string
+	key        string                   // of what a connection knows: another DB may use the same pool
+	inBand     bool                     // a connection may change its server
 	newest     atomic.Pointer[Position] // the newest position that was met
 	system     atomic.Int64
-	wal        atomic.Pointer[wal]
 
 	mu         sync.Mutex
 	timelines  map[int64]bool  // those that the primary's table has
@@ -106,40 +107,68 @@ func (p *primary) ask(ctx context.Context) (Position, error) {
 // positionOn asks on a connection that has no transaction open: inside one, the
 // position would lie before its commit.
 func (p *primary) positionOn(ctx context.Context, conn *pgx.Conn) (Position, error) {
+	log := p.logOf(conn)
+	if log == nil || p.inBand {
+		return p.meet(ctx, conn)
+	}
+	var lsn int64
+	if err := conn.QueryRow(ctx, p.statements.quick).Scan(&lsn); err != nil {
+		return Position{}, fmt.Errorf("ask the primary's position: %w", err)
+	}
+	at := log.position(uint64(lsn))
+	p.note(at)
+	return at, nil
+}
+
+// meet asks which log conn's server writes, and begins a timeline in it when this is
+// the first connection since a promotion, or since ever.
+func (p *primary) meet(ctx context.Context, conn *pgx.Conn) (Position, error) {
 	for began := false; ; began = true {
-		var at Position
+		var log serverLog
 		var system, lsn, block, segment int64
-		err := conn.QueryRow(ctx, p.statements.present).Scan(&at.Timeline, &system, &lsn, &block, &segment)
+		err := conn.QueryRow(ctx, p.statements.present).Scan(&log.timeline, &system, &lsn, &block, &segment)
 		if err == nil {
-			layout := wal{uint64(block), uint64(segment)}
-			at.LSN = layout.endOfRecord(uint64(lsn))
-			conn.PgConn().CustomData()[timelineKey] = at.Timeline
-			p.wal.Store(&layout)
+			log.wal = wal{uint64(block), uint64(segment)}
+			conn.PgConn().CustomData()[p.key] = &log
 			p.system.Store(system)
-			p.remember(at.Timeline)
+			p.remember(log.timeline)
+			at := log.position(uint64(lsn))
 			p.note(at)
 			return at, nil
 		}
 		if !errors.Is(err, pgx.ErrNoRows) || began {
 			return Position{}, fmt.Errorf("ask the primary's position: %w", missing(err, p.schema))
 		}
-		// The first connection since a promotion, or since ever.
 		if _, err := conn.Exec(ctx, p.statements.begin); err != nil {
 			return Position{}, fmt.Errorf("begin the primary's timeline: %w", missing(err, p.schema))
 		}
 	}
 }
 
-const timelineKey = "casq/replica timeline"
+// serverLog is the log that a connection's server writes. It stays the same for as
+// long as the connection is open.
+type serverLog struct {
+	timeline int64
+	wal      wal
+}
 
-// timelineOf returns the timeline that conn's server writes in. A server that is
-// written to stays in it for as long as a connection to it is open.
-func (p *primary) timelineOf(ctx context.Context, conn *pgx.Conn) (int64, error) {
-	if line, ok := conn.PgConn().CustomData()[timelineKey].(int64); ok {
-		return line, nil
+func (l *serverLog) position(insert uint64) Position {
+	return Position{Timeline: l.timeline, LSN: l.wal.endOfRecord(insert)}
+}
+
+// logOf returns what is known of conn's log, or nil.
+func (p *primary) logOf(conn *pgx.Conn) *serverLog {
+	log, _ := conn.PgConn().CustomData()[p.key].(*serverLog)
+	return log
+}
+
+// introduce makes conn's log known. It must not be in a transaction.
+func (p *primary) introduce(ctx context.Context, conn *pgx.Conn) error {
+	if p.logOf(conn) != nil {
+		return nil
 	}
-	at, err := p.positionOn(ctx, conn)
-	return at.Timeline, err
+	_, err := p.meet(ctx, conn)
+	return err
 }
 
 func (p *primary) remember(timeline int64) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
@@ -25,6 +26,10 @@ type readTx struct {
 	seat    *seat    // nil on the primary
 	shown   Position // what the snapshot is known to show
 	fixed   bool     // there is one snapshot for all statements
+	taken   bool     // that snapshot has been taken, by a statement
+	// marked are the objects that were being written when it was taken: what is known of
+	// them is that their writes were not acknowledged, or are settled by now.
+	marked []Object
 
 	mu     sync.Mutex
 	closed bool
@@ -126,12 +131,15 @@ func (t *readTx) ready(ctx context.Context) error {
 		return pgx.ErrTxClosed
 	}
 	e := t.session.expect(ctx)
+	first := !t.taken
+	t.taken = true
 	switch {
-	case t.seat == nil && !t.fixed:
-		return nil // The primary, with a snapshot for each statement.
+	case t.seat == nil && (first || !t.fixed):
+		t.marked = t.session.marked()
+		return nil // The primary, with a snapshot that is about to be taken.
 	case !e.primary && t.shown.covers(e.need):
 		return nil
-	case t.seat == nil && t.shown.covers(e.need) && e.why != BeingWritten:
+	case t.seat == nil && t.shown.covers(e.need) && t.knew(e):
 		return nil // Whatever sends the session to the primary, it is there.
 	case t.fixed || e.primary || t.seat.proof == nil:
 		return fmt.Errorf("%w: it shows %s, needed is %s (%s)", ErrSnapshotOlder, t.shown, e.need, e.why)
@@ -147,6 +155,19 @@ func (t *readTx) ready(ctx context.Context) error {
 	}
 	t.shown = known.current().at
 	return nil
+}
+
+// knew says whether all that is being written was so when the snapshot was taken.
+func (t *readTx) knew(e expectation) bool {
+	if e.why != BeingWritten {
+		return true
+	}
+	for _, object := range t.session.marked() {
+		if !slices.Contains(t.marked, object) {
+			return false
+		}
+	}
+	return true
 }
 
 func (t *readTx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {

@@ -24,12 +24,12 @@ func first(inner pgx.Rows, end func(error) error) (pgx.Rows, error) {
 	r := &rows{Rows: inner, end: end}
 	r.has = inner.Next()
 	r.pending = true
-	if !r.has {
+	if err := inner.Err(); err != nil {
 		r.finish()
-		if err := r.Err(); err != nil {
-			return nil, err
-		}
+		return nil, r.Err()
 	}
+	// Without a row, too, the connection is kept until the caller has seen that: the
+	// columns' descriptions are the connection's.
 	return r, nil
 }
 
@@ -46,6 +46,9 @@ func (r *rows) finish() {
 func (r *rows) Next() bool {
 	if r.pending {
 		r.pending = false
+		if !r.has {
+			r.finish()
+		}
 		return r.has
 	}
 	if r.end == nil {

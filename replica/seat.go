@@ -149,7 +149,9 @@ func (db *DB) wait(ctx context.Context, e expectation, tried []*host) (*host, ti
 func (h *host) seat(ctx context.Context, need Position) (*seat, error) {
 	bounded, cancel := context.WithTimeout(ctx, acquirePatience)
 	defer cancel()
+	h.acquiring.Add(1)
 	conn, err := h.pool.Acquire(bounded)
+	h.acquiring.Add(-1)
 	if err != nil {
 		if !errors.Is(err, context.DeadlineExceeded) || h.pool.Stat().AcquiredConns() == 0 {
 			h.lost(ctx, err)
@@ -165,7 +167,7 @@ func (h *host) seat(ctx context.Context, need Position) (*seat, error) {
 		h.lost(ctx, err)
 		return nil, err
 	}
-	if !known.covers(need) || h.db.misfit(known.server, known.current()) != "" {
+	if !known.covers(need) || h.db.misfit(bounded, known.server, known.current()) != "" {
 		conn.Release()
 		return nil, errBehind
 	}

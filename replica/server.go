@@ -108,20 +108,30 @@ const identityColumns = `, coalesce(pg_catalog.host(pg_catalog.inet_server_addr(
 	(extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8,
 	(SELECT c.system_identifier FROM pg_catalog.pg_control_system() AS c)`
 
-// statements are the texts that depend on the schema.
-type statements struct{ sample, meet, present, begin, known string }
+// readOnly has a connection refuse writes also after its standby was promoted: a
+// write that comes through the read door runs on the primary, or not at all. Behind a
+// pooler the setting would stay with a server's connection that others use too.
+const readOnly = `, pg_catalog.set_config('default_transaction_read_only', 'on', false)`
 
-func newStatements(schema string) statements {
+// statements are the texts that depend on the schema.
+type statements struct{ sample, meet, present, quick, begin, known string }
+
+func newStatements(schema string, inBand bool) statements {
 	columns := fmt.Sprintf(sampleColumns, quoted(schema))
+	setting := readOnly
+	if inBand {
+		setting = ", ''"
+	}
 	return statements{
 		sample: "SELECT " + columns,
-		meet:   "SELECT " + columns + identityColumns,
+		meet:   "SELECT " + columns + identityColumns + setting,
 		present: fmt.Sprintf(`SELECT t.timeline, t.system_identifier, pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0')::pg_catalog.int8,
 	pg_catalog.current_setting('wal_block_size')::pg_catalog.int8, pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size'))
 FROM %s.server_timelines AS t
 WHERE t.timeline = (SELECT max(n.timeline) FROM %[1]s.server_timelines AS n)
   AND t.server_timeline = ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8))::pg_catalog.bit(32)::pg_catalog.int4
   AND t.system_identifier = (SELECT c.system_identifier FROM pg_catalog.pg_control_system() AS c)`, quoted(schema)),
+		quick: "SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0')::pg_catalog.int8",
 		begin: fmt.Sprintf("SELECT %s.begin_server_timeline()", quoted(schema)),
 		known: fmt.Sprintf("SELECT t.timeline FROM %s.server_timelines AS t ORDER BY t.timeline DESC LIMIT %d", quoted(schema), rememberedTimelines),
 	}
@@ -154,7 +164,7 @@ func (db *DB) meet(ctx context.Context, conn *pgx.Conn) (*proof, error) {
 	var id identity
 	var system, lsn int64
 	own := &sample{asked: asked}
-	err := conn.QueryRow(ctx, db.statements.meet).Scan(&own.standby, &lsn, &own.at.Timeline, &id.address, &id.port, &id.started, &system)
+	err := conn.QueryRow(ctx, db.statements.meet).Scan(&own.standby, &lsn, &own.at.Timeline, &id.address, &id.port, &id.started, &system, nil)
 	if err != nil {
 		return nil, missing(err, db.options.Schema)
 	}

@@ -97,6 +97,13 @@ func (s *Session) Watched() []Object {
 	return objects
 }
 
+// marked returns the objects that the store must be asked about again.
+func (s *Session) marked() []Object {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.unread)
+}
+
 // Carry takes over what another session has met, by its token. Whatever the text
 // is, it is no error: a token that cannot be read, or is of another cluster, or of a
 // future, sends this session to the primary and is then replaced.

@@ -202,7 +202,7 @@ func (db *DB) begin(ctx context.Context, s *Session, options pgx.TxOptions) (*wr
 		return nil, err
 	}
 	// Not inside the transaction: it may have to begin a timeline.
-	if _, err := db.primary.timelineOf(ctx, conn.Conn()); err != nil {
+	if err := db.primary.introduce(ctx, conn.Conn()); err != nil {
 		conn.Release()
 		return nil, err
 	}
@@ -224,6 +224,7 @@ func (t *writeTx) commit(ctx context.Context) (at Position, known bool, err erro
 	raw := t.conn.Conn().PgConn()
 	results := raw.Exec(ctx, text+"; SELECT pg_catalog.pg_current_wal_insert_lsn()")
 	var committed bool
+	var insert uint64
 	for results.NextResult() {
 		answer := results.ResultReader().Read()
 		switch {
@@ -234,7 +235,7 @@ func (t *writeTx) commit(ctx context.Context) (at Position, known bool, err erro
 		case !committed:
 			committed = true
 		case answer.Err == nil && len(answer.Rows) == 1:
-			at.LSN, _ = parseLSN(string(answer.Rows[0][0]))
+			insert, _ = parseLSN(string(answer.Rows[0][0]))
 		}
 	}
 	if closing := results.Close(); err == nil && !committed {
@@ -243,12 +244,9 @@ func (t *writeTx) commit(ctx context.Context) (at Position, known bool, err erro
 			err = fmt.Errorf("commit: no answer to %q", text)
 		}
 	}
-	if err != nil || at.LSN == 0 {
+	log := t.db.primary.logOf(t.conn.Conn())
+	if err != nil || insert == 0 || log == nil || t.db.options.InBand {
 		return Position{}, false, err
 	}
-	at.Timeline, _ = raw.CustomData()[timelineKey].(int64)
-	if layout := t.db.primary.wal.Load(); layout != nil {
-		at.LSN = layout.endOfRecord(at.LSN)
-	}
-	return at, at.Timeline != 0 && !t.db.options.InBand, nil
+	return log.position(insert), true, nil
 }

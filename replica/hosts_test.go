@@ -1,0 +1,196 @@
+package replica_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"casq/internal/testing/testdb"
+	"casq/replica"
+)
+
+// TestWrongStandbys: what is configured as a standby and is none is not read from,
+// and Check says why.
+func TestWrongStandbys(t *testing.T) {
+	t.Parallel()
+	// A copy has its original's system identifier.
+	b, copied, other := newBench(t, 1), newBench(t, 1), newBench(t, 1, testdb.OwnIdentity())
+	for _, foreign := range []*bench{copied, other} {
+		if err := foreign.cluster.Standbys[0].WaitReplayed(t.Context(), foreign.cluster.Primary); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db, err := replica.New(t.Context(), b.primary, replica.Options{Standbys: replica.URLs(
+		b.cluster.URL(), other.cluster.StandbyURL(0), copied.cluster.StandbyURL(0), "postgres://nobody:secret@127.0.0.1:1/none?connect_timeout=1",
+	)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	err = db.Check(t.Context())
+	for _, want := range []string{"is a primary, not a standby", "of another cluster: its system identifier", "which the primary does not have", "127.0.0.1:1 does not answer"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Check lacks %q: %v", want, err)
+		}
+	}
+	if err != nil && strings.Contains(err.Error(), "secret") {
+		t.Errorf("Check tells a password: %v", err)
+	}
+	s := db.Session()
+	write(t, s, "one")
+	if got := read(t, s); got != "one" {
+		t.Errorf("read %q", got)
+	}
+	none := db.Session()
+	read(t, none)
+	wantReason(t, none, replica.NoStandby)
+}
+
+func TestBadOptions(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 1)
+	for want, options := range map[string]replica.Options{
+		"cannot parse":          {Standbys: replica.URLs("postgres://%zz")},
+		"replica.Setup":         {Schema: "nowhere"},
+		"MaxWaiters is -1":      {MaxWaiters: -1},
+		"without a Store":       {Strict: true},
+		"ProbeEvery is -1s":     {ProbeEvery: -time.Second},
+		"exclude each other":    {Monotonic: true, InBand: true},
+		"list the standbys: no": {Standbys: func(context.Context) ([]string, time.Duration, error) { return nil, 0, errors.New("no") }},
+	} {
+		db, err := replica.New(t.Context(), b.primary, options)
+		if err == nil {
+			db.Close()
+		}
+		if want == "list the standbys: no" {
+			if err != nil {
+				t.Errorf("a discovery that fails for a while: %v", err)
+			}
+		} else if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q: %v", want, err)
+		}
+	}
+	if _, err := replica.New(t.Context(), nil, replica.Options{}); err == nil {
+		t.Error("a nil primary was taken")
+	}
+	if _, err := replica.New(t.Context(), testdb.Pool(t, b.cluster.StandbyURL(0)), replica.Options{}); err == nil || !strings.Contains(err.Error(), "recovery") {
+		t.Errorf("a standby as the primary: %v", err)
+	}
+}
+
+// TestHostsComeAndGo: a standby that is taken out ends its reads in peace.
+func TestHostsComeAndGo(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 2)
+	b.exec(t, "INSERT INTO documents SELECT 'd' || n, '' FROM generate_series(1, 1000) AS n")
+	var listed atomic.Int32
+	listed.Store(2)
+	db := b.open(t, replica.Options{MaxLag: -1, Standbys: func(context.Context) ([]string, time.Duration, error) {
+		urls := []string{b.cluster.StandbyURL(0), b.cluster.StandbyURL(1)}
+		return urls[:listed.Load()], 10 * time.Millisecond, nil
+	}})
+	s := db.Session()
+	rows, err := s.Read().Query(t.Context(), "SELECT id FROM documents WHERE id LIKE 'd%'")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := last(t, s); !got.Reason.Standby() {
+		t.Fatal(got)
+	}
+	listed.Store(0)
+	until(t, "the standbys are gone", func() error {
+		if n := len(db.Hosts()); n > 0 {
+			return errors.New("some are left")
+		}
+		return nil
+	})
+	n := 0
+	for rows.Next() {
+		n++
+	}
+	if rows.Err() != nil || n != 1000 {
+		t.Errorf("a read on a host that went was cut after %d rows: %v", n, rows.Err())
+	}
+	none := db.Session()
+	if err := none.Read().QueryRow(t.Context(), "SELECT 1").Scan(new(int)); err != nil {
+		t.Error(err)
+	}
+	wantReason(t, none, replica.NoStandby)
+	listed.Store(1)
+	until(t, "one is back", func() error {
+		again := db.Session()
+		if err := again.Read().QueryRow(t.Context(), "SELECT 1").Scan(new(int)); err != nil {
+			return err
+		}
+		if got := last(t, again); !got.Reason.Standby() {
+			return errors.New(got.String())
+		}
+		return nil
+	})
+}
+
+// TestMonotonic: a session that read from the faster standby never reads from the
+// slower one what is older.
+func TestMonotonic(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 2)
+	for _, monotonic := range []bool{false, true} {
+		db := b.open(t, replica.Options{Monotonic: monotonic, MaxLag: -1})
+		s := db.Session()
+		write(t, s, "one")
+		for i := range b.cluster.Standbys {
+			if err := b.cluster.Standbys[i].WaitReplayed(t.Context(), b.cluster.Primary); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.pause(t, 0)
+		write(t, s, "two")
+		if err := b.cluster.Standbys[1].WaitReplayed(t.Context(), b.cluster.Primary); err != nil {
+			t.Fatal(err)
+		}
+		back := 0
+		for range 20 {
+			reader := db.Session()
+			if first := read(t, reader); first != "two" {
+				continue
+			}
+			next := db.Session()
+			next.Carry(reader.Token(t.Context()))
+			if read(t, reader) != "two" || read(t, next) != "two" {
+				back++
+			}
+		}
+		if monotonic && back > 0 {
+			t.Errorf("%d of 20 sessions read backwards", back)
+		}
+		if !monotonic && back == 0 {
+			t.Error("without Monotonic no session read backwards: the test shows nothing")
+		}
+		b.resume(t, 0)
+	}
+}
+
+func TestInBand(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 1)
+	db := b.open(t, replica.Options{InBand: true, Wait: 10 * time.Second})
+	s := db.Session()
+	write(t, s, "one")
+	if got := read(t, s); got != "one" {
+		t.Errorf("read %q", got)
+	}
+	wantReason(t, s, replica.CaughtUp, replica.Waited)
+	b.pause(t, 0)
+	write(t, s, "two")
+	late := db.Session()
+	late.Carry(s.Token(t.Context()))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := late.Read().QueryRow(ctx, "SELECT 1").Scan(new(int)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a read whose context ends while it waits: %v", err)
+	}
+	b.resume(t, 0)
+}
