@@ -367,6 +367,16 @@ CREATE TABLE casq.selections (
     CONSTRAINT selections_scopes_are_texts CHECK ((array_position(scopes, NULL::text) IS NULL))
 );
 
+CREATE TABLE casq.server_timelines (
+    timeline bigint NOT NULL,
+    system_identifier bigint NOT NULL,
+    server_timeline integer NOT NULL,
+    began_lsn pg_lsn NOT NULL,
+    began_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT server_timelines_pkey PRIMARY KEY (timeline),
+    CONSTRAINT server_timelines_timeline_check CHECK ((timeline > 0))
+);
+
 CREATE TABLE casq.targets (
     transfer text COLLATE "C" NOT NULL,
     id uuid NOT NULL,
@@ -859,6 +869,37 @@ BEGIN
         PERFORM casq.ask_recount(NEW.kind);
     END IF;
     RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.begin_server_timeline()
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    cluster bigint := (SELECT c.system_identifier FROM pg_control_system() AS c);
+    line integer;
+    newest casq.server_timelines;
+BEGIN
+    IF pg_is_in_recovery() THEN
+        RAISE EXCEPTION 'a timeline begins on the primary only, this server is a standby'
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Connect to the primary.';
+    END IF;
+    -- pg_control_checkpoint() shows a promotion only after the next checkpoint.
+    line := ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::integer;
+    LOCK TABLE casq.server_timelines IN SHARE ROW EXCLUSIVE MODE;
+    SELECT * INTO newest FROM casq.server_timelines ORDER BY timeline DESC LIMIT 1;
+    IF (newest.system_identifier, newest.server_timeline) IS NOT DISTINCT FROM (cluster, line) THEN
+        RETURN newest.timeline;
+    END IF;
+    -- A row that was seen must not be lost by a crash of this server.
+    PERFORM set_config('synchronous_commit', 'on', true);
+    INSERT INTO casq.server_timelines (timeline, system_identifier, server_timeline, began_lsn)
+    VALUES (greatest(coalesce(newest.timeline, 0) + 1, extract(epoch FROM clock_timestamp())::bigint << 24) + floor(random() * 16777216)::bigint,
+            cluster, line, pg_current_wal_insert_lsn())
+    RETURNING * INTO newest;
+    RETURN newest.timeline;
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.can_be_parent(kind text, parent text)
@@ -1925,6 +1966,8 @@ AS $function$
            ('application', 'SELECT (id) ON casq.events'),
            ('application', 'INSERT (kind, resource_id, op, scope_id, size_delta, item_delta, payload) ON casq.events'),
            ('application', 'EXECUTE ON FUNCTION casq.totals, casq.total, casq.scopes_of'),
+           ('application', 'SELECT ON casq.server_timelines'),
+           ('application', 'EXECUTE ON FUNCTION casq.begin_server_timeline'),
            ('operator', 'USAGE ON SCHEMA casq, river'),
            ('operator', 'SELECT ON ALL TABLES IN SCHEMA casq, river'),
            ('operator', 'USAGE, SELECT ON ALL SEQUENCES IN SCHEMA casq, river'),
@@ -3290,6 +3333,8 @@ REVOKE ALL ON FUNCTION casq.backfill_page(kind text, after text, page_size integ
 REVOKE ALL ON FUNCTION casq.backfill_rows(kind text, keys text[], wait boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.begin_counting() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.begin_server_timeline() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.check_scopes(kind text, scopes text[]) FROM PUBLIC;
 

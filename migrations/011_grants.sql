@@ -30,6 +30,8 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
            ('application', 'SELECT (id) ON casq.events'),
            ('application', 'INSERT (kind, resource_id, op, scope_id, size_delta, item_delta, payload) ON casq.events'),
            ('application', 'EXECUTE ON FUNCTION casq.totals, casq.total, casq.scopes_of'),
+           ('application', 'SELECT ON casq.server_timelines'),
+           ('application', 'EXECUTE ON FUNCTION casq.begin_server_timeline'),
            ('operator', 'USAGE ON SCHEMA casq, river'),
            ('operator', 'SELECT ON ALL TABLES IN SCHEMA casq, river'),
            ('operator', 'USAGE, SELECT ON ALL SEQUENCES IN SCHEMA casq, river'),
