@@ -73,7 +73,7 @@ func (c *chaos) playIn(ctx context.Context) (found []violation, err error) {
 		found, err = c.finish(ctx)
 	}
 	if err != nil || len(found) > 0 {
-		err = errors.Join(err, c.preserve(context.WithoutCancel(ctx)))
+		err = errors.Join(err, c.preserve(context.WithoutCancel(ctx), evidence))
 	}
 	return found, errors.Join(err, c.close(ctx))
 }

@@ -35,6 +35,13 @@ WHERE j.state IN ('available', 'pending')
    OR j.state IN ('retryable', 'scheduled') AND r.version IS NOT NULL AND r.synced_version IS DISTINCT FROM r.version
 ORDER BY j.id
 
+-- name: JobRows
+-- All jobs, with what decides when each is fetched: it is the database's clock.
+SELECT id, kind, queue, state, attempt, priority, scheduled_at, attempted_at, finalized_at, clock_timestamp() AS now,
+       attempted_by, left(args::text, 200) AS args, metadata, errors[array_upper(errors, 1)] AS error
+FROM river.river_job
+ORDER BY id
+
 -- name: Failures
 SELECT kind, resource_id, format('event %s of timeline %s for cursor %s: %s', event_id, timeline, cursor, reason)
 FROM casq.event_failures

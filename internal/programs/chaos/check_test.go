@@ -137,7 +137,28 @@ func TestChecksFindWhatIsWrong(t *testing.T) {
 	must(t, err)
 	countedAnew(t, c)
 	must(t, c.report(t.Context(), []violation{{"it", kindArtifact, damagedFile}}))
-	must(t, c.preserve(t.Context()))
+	must(t, c.preserve(t.Context(), evidence))
+	toldOfJobsThatStall(t, c)
+}
+
+// What keeps a run from becoming quiet is looked up while it does: which jobs there
+// are, and when by the database's clock they may be fetched.
+func toldOfJobsThatStall(t *testing.T, c *chaos) {
+	t.Helper()
+	_, err := c.site.db.Exec(t.Context(), `INSERT INTO river.river_job (kind, args, max_attempts, state, scheduled_at)
+		VALUES ('counter_recount', '{"scan": 4711}', 1, 'available', now() + interval '3 min')`)
+	must(t, err)
+	c.cfg.stall = 0
+	found, err := c.quiesce(t.Context())
+	must(t, err)
+	if len(found) != 1 {
+		t.Errorf("%d violations of a run in which nothing moves, want 1", len(found))
+	}
+	kept, err := os.ReadFile(c.work.path(stalled, "source-jobs.csv"))
+	must(t, err)
+	if !strings.Contains(string(kept), "4711") || !strings.Contains(string(kept), "scheduled_at") {
+		t.Errorf("kept of the first site's jobs: %s", kept)
+	}
 }
 
 // quietRun writes for a moment and waits until the second site has it all.

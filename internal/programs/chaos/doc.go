@@ -11,7 +11,8 @@
 // violation is listed before it with what casq.why says of the resource and what
 // the workers logged of it last, and the folder of the run is kept: both sites'
 // files, the workers' logs, the faults with their times (journal.txt), and the
-// tables of both sites as CSV (evidence).
+// tables and jobs of both sites as CSV (evidence, and in evidence/stalled as they
+// were when nothing moved any more).
 //
 // # The set-up
 //

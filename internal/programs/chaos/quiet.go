@@ -90,7 +90,7 @@ func (c *chaos) quiesce(ctx context.Context) ([]violation, error) {
 		}
 		if time.Since(moved) > c.cfg.stall || time.Since(began) > c.cfg.patience {
 			text := fmt.Sprintf("not quiet %.0f s after the last fault: tick %d is needed; %s", time.Since(began).Seconds(), needed, s)
-			return []violation{{text: text}}, nil
+			return []violation{{text: text}}, c.preserve(ctx, stalled)
 		}
 		if err := pause.For(ctx, pollEvery); err != nil {
 			return nil, err

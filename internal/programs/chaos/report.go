@@ -70,10 +70,10 @@ func linesWith(file, text string) (lines []string) {
 	return lines
 }
 
-// preserve writes tables of both sites beside the folders and logs that are
-// kept: the servers are not.
-func (c *chaos) preserve(ctx context.Context) error {
-	if err := os.MkdirAll(c.work.path(evidence), 0o700); err != nil {
+// preserve writes tables of both sites into a folder beside the logs that are kept:
+// the servers are not.
+func (c *chaos) preserve(ctx context.Context, folder string) error {
+	if err := os.MkdirAll(c.work.path(folder), 0o700); err != nil {
 		return err
 	}
 	var errs []error
@@ -82,20 +82,24 @@ func (c *chaos) preserve(ctx context.Context) error {
 		pool   *pgxpool.Pool
 		tables []string
 	}{
-		{"source", c.site.db, []string{"casq.events", "casq.ticks", "casq.timelines", "artifacts", "repositories"}},
+		{"source", c.site.db, []string{
+			"casq.events", "casq.ticks", "casq.timelines", "casq.processes", "casq.scans", "casq.counters",
+			"artifacts", "repositories",
+		}},
 		{"home", c.site.h, []string{
 			"casq.registry", "casq.registry_status", "casq.cursors", "casq.processes", "casq.event_failures",
-			"casq.reconcile_runs", "river.river_job", "recorded", "rewound",
+			"casq.reconcile_runs", "recorded", "rewound",
 		}},
 	} {
 		for _, table := range place.tables {
-			errs = append(errs, dump(ctx, place.pool, table, c.work.path(evidence, place.name+"-"+table+".csv")))
+			errs = append(errs, dump(ctx, place.pool, "TABLE "+table, c.work.path(folder, place.name+"-"+table+".csv")))
 		}
+		errs = append(errs, dump(ctx, place.pool, checkSQL.JobRows, c.work.path(folder, place.name+"-jobs.csv")))
 	}
 	return errors.Join(errs...)
 }
 
-func dump(ctx context.Context, pool *pgxpool.Pool, table, file string) error {
+func dump(ctx context.Context, pool *pgxpool.Pool, query, file string) error {
 	out, err := os.Create(file)
 	if err != nil {
 		return err
@@ -103,11 +107,11 @@ func dump(ctx context.Context, pool *pgxpool.Pool, table, file string) error {
 	defer out.Close()
 	conn, err := pool.Acquire(ctx)
 	if err != nil {
-		return fmt.Errorf("keep table %s: %w", table, err)
+		return fmt.Errorf("keep %s: %w", filepath.Base(file), err)
 	}
 	defer conn.Release()
-	if _, err := conn.Conn().PgConn().CopyTo(ctx, out, "COPY (SELECT * FROM "+table+") TO STDOUT CSV HEADER"); err != nil {
-		return fmt.Errorf("keep table %s: %w", table, err)
+	if _, err := conn.Conn().PgConn().CopyTo(ctx, out, "COPY ("+query+") TO STDOUT CSV HEADER"); err != nil {
+		return fmt.Errorf("keep %s: %w", filepath.Base(file), err)
 	}
 	return nil
 }

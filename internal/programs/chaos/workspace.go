@@ -20,6 +20,7 @@ const (
 	swapped            = "swapped"         // folders that had, or have, another's name
 	logs               = "logs"
 	evidence           = "evidence"
+	stalled            = "evidence/stalled" // as it was when nothing moved, while the workers ran
 )
 
 func openWorkspace(base string) (*workspace, error) {
