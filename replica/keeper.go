@@ -16,9 +16,7 @@ import (
 type storekeeper struct {
 	db    *DB
 	store Store
-	// failures counts calls that failed. While it is not mended, the store may lack what
-	// this process wrote, and nothing that it says of standbys is believed.
-	failures, mended atomic.Int64
+	debt  debt
 	// met says that there are positions that floors could be raised above.
 	met atomic.Bool
 }
@@ -27,7 +25,7 @@ const (
 	// markPatience is the age from which a mark may be that of a process that died.
 	markPatience = time.Second
 	raiseEvery   = time.Second
-	mendEvery    = 100 * time.Millisecond
+	payEvery     = 100 * time.Millisecond
 )
 
 func newStorekeeper(db *DB, store Store) *storekeeper { return &storekeeper{db: db, store: store} }
@@ -47,18 +45,20 @@ var errHistory = errors.New("a position of another history")
 // read asks the store about objects, and does what it finds undone: floors that are
 // not there, marks whose writer is gone.
 func (k *storekeeper) read(ctx context.Context, objects []Object) (found, error) {
-	if err := k.mend(ctx); err != nil {
-		return found{unread: objects}, err
+	objects, owed, unpaid := k.settleDebt(ctx, objects)
+	if len(objects) == 0 {
+		return found{unread: owed}, unpaid
 	}
 	known, err := k.store.Read(ctx, objects)
-	f := found{position: known.Position, floor: known.FromFloor}
+	f := found{position: known.Position, floor: known.FromFloor, unread: owed}
 	if err != nil {
-		k.failed()
-		f.unread = objects
+		missing := objects
 		if partial, ok := errors.AsType[*PartialError](err); ok {
-			f.unread = partial.Objects
+			missing = partial.Objects
 		}
-		return f, err
+		k.debt.owe(missing)
+		f.unread = append(f.unread, missing...)
+		unpaid = err
 	}
 	if !known.Position.IsZero() {
 		k.met.Store(true)
@@ -67,9 +67,11 @@ func (k *storekeeper) read(ctx context.Context, objects []Object) (found, error)
 		return found{}, err
 	}
 	if len(known.Unready) > 0 {
-		if err := k.ready(ctx, known.Unready, &f); err != nil {
-			f.unread = objects
-			return f, err
+		if at, err := k.raiseToPresent(ctx, known.Unready); err != nil {
+			f.unread = append(f.unread, known.Unready...)
+			unpaid = err
+		} else {
+			f.position, f.floor = later(f.position, at), true
 		}
 	}
 	for _, mark := range known.Writing {
@@ -80,7 +82,25 @@ func (k *storekeeper) read(ctx context.Context, objects []Object) (found, error)
 			k.settle(ctx, mark)
 		}
 	}
-	return f, nil
+	return f, unpaid
+}
+
+// settleDebt pays for those of objects that a call has failed for. What cannot be
+// paid for is not asked about.
+func (k *storekeeper) settleDebt(ctx context.Context, objects []Object) (ask, owed []Object, err error) {
+	owed = k.debt.of(objects)
+	if len(owed) == 0 {
+		return objects, nil, nil
+	}
+	if err = k.pay(ctx, owed); err == nil {
+		return objects, nil, nil
+	}
+	for _, object := range objects {
+		if !slices.Contains(owed, object) {
+			ask = append(ask, object)
+		}
+	}
+	return ask, owed, err
 }
 
 // compare refuses a position of a history that this primary does not have. Those
@@ -101,19 +121,18 @@ func (k *storekeeper) compare(ctx context.Context, at Position) error {
 	return nil
 }
 
-// ready gives floors to objects that have none: the primary's present position,
-// since whatever the store has forgotten was before it.
-func (k *storekeeper) ready(ctx context.Context, objects []Object, f *found) error {
+// raiseToPresent gives objects the primary's present position as their floor:
+// whatever the store has forgotten of them, or was not told, was before it.
+func (k *storekeeper) raiseToPresent(ctx context.Context, objects []Object) (Position, error) {
 	at, err := k.db.primary.present(ctx)
 	if err != nil {
-		return err
+		return Position{}, err
 	}
-	if err := k.store.Raise(ctx, objects, at); err != nil {
-		k.failed()
-		return err
+	if err := k.store.Raise(ctx, objects, at, true); err != nil {
+		k.debt.owe(objects)
+		return Position{}, fmt.Errorf("raise the floors of the store: %w", err)
 	}
-	f.position, f.floor = later(f.position, at), true
-	return nil
+	return at, nil
 }
 
 // settle asks the primary what became of a write whose mark has stayed. In a
@@ -142,7 +161,7 @@ func (k *storekeeper) settle(ctx context.Context, mark Mark) {
 
 func (k *storekeeper) end(ctx context.Context, mark Mark, at Position) {
 	if err := k.store.End(ctx, []Object{mark.Object}, mark.ID, at); err != nil {
-		k.failed()
+		k.debt.owe([]Object{mark.Object})
 	}
 }
 
@@ -157,38 +176,31 @@ func (k *storekeeper) status(ctx context.Context, xid uint64) (string, error) {
 	return *status, nil
 }
 
-func (k *storekeeper) failed() { k.failures.Add(1) }
-
-// mend raises all floors to the primary's present position after a call has
-// failed: the store may lack what was written meanwhile.
-func (k *storekeeper) mend(ctx context.Context) error {
-	failures := k.failures.Load()
-	if failures == k.mended.Load() {
-		return nil
-	}
-	at, err := k.db.primary.present(ctx)
-	if err != nil {
+// pay raises the floors of objects that a call has failed for: the store may lack
+// what was written to them meanwhile.
+func (k *storekeeper) pay(ctx context.Context, objects []Object) error {
+	paid := k.debt.mark()
+	if _, err := k.raiseToPresent(ctx, objects); err != nil {
 		return err
 	}
-	if err := k.store.Raise(ctx, nil, at); err != nil {
-		return fmt.Errorf("raise the floors of the store: %w", err)
-	}
-	k.mended.Store(failures) // A failure since counts on.
+	k.debt.pay(objects, paid)
 	return nil
 }
 
-// run mends as soon as it can, so that others too are told of what was written
+// run pays as soon as it can, so that others too are told of what was written
 // while the store was away, and raises the floors to what all standbys have.
 func (k *storekeeper) run(ctx context.Context) {
-	mend, raise := time.NewTicker(mendEvery), time.NewTimer(raiseEvery)
-	defer mend.Stop()
+	pay, raise := time.NewTicker(payEvery), time.NewTimer(raiseEvery)
+	defer pay.Stop()
 	defer raise.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-mend.C:
-			_ = k.mend(ctx) // The next tick tries again; reads go to the primary meanwhile.
+		case <-pay.C:
+			if owed, everything := k.debt.all(); everything || len(owed) > 0 {
+				_ = k.pay(ctx, owed) // The next tick tries again; reads go to the primary meanwhile.
+			}
 		case <-raise.C:
 			k.raise(ctx)
 			raise.Reset(raiseEvery/2 + rand.N(raiseEvery))
@@ -214,9 +226,7 @@ func (k *storekeeper) raise(ctx context.Context) {
 		k.met.Store(true)
 		return
 	}
-	if err := k.store.Raise(ctx, nil, lowest); err != nil {
-		k.failed()
-	}
+	_ = k.store.Raise(ctx, nil, lowest, false) // The next one raises as far, and further.
 	if newest := k.db.primary.newest.Load(); newest != nil && !lowest.covers(*newest) {
 		k.met.Store(true) // There may be positions above.
 	}
@@ -239,7 +249,7 @@ func (k *storekeeper) begin(ctx context.Context, conn *pgx.Conn, objects []Objec
 	id = fmt.Sprintf("%016x", rand.Uint64())
 	line := k.db.primary.logOf(conn).timeline // The transaction began with it.
 	if err := k.store.Begin(ctx, objects, id, line, number); err != nil {
-		k.failed()
+		k.debt.owe(objects)
 		return id, fmt.Errorf("%w: %w", ErrStoreAway, err) // It may be noted all the same.
 	}
 	return id, nil
@@ -249,7 +259,7 @@ func (k *storekeeper) begin(ctx context.Context, conn *pgx.Conn, objects []Objec
 // settled by whoever meets the mark.
 func (k *storekeeper) finish(ctx context.Context, objects []Object, id string, at Position) {
 	if err := k.store.End(ctx, objects, id, at); err != nil {
-		k.failed()
+		k.debt.owe(objects)
 	}
 	k.met.Store(true)
 }

@@ -2,6 +2,7 @@ package replica_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -139,4 +140,16 @@ func wantReason(t *testing.T, s *replica.Session, want ...replica.Reason) {
 	if got := last(t, s); !slices.Contains(want, got.Reason) {
 		t.Errorf("chose %s, want %v", got, want)
 	}
+}
+
+// standbyServes returns an error until a standby serves the session.
+func standbyServes(t *testing.T, s *replica.Session, want string) error {
+	t.Helper()
+	if got := read(t, s); got != want {
+		t.Fatalf("read %q, want %q\n%s", got, want, s.Explain())
+	}
+	if got := last(t, s); !got.Reason.Standby() {
+		return errors.New(got.String())
+	}
+	return nil
 }

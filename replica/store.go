@@ -30,9 +30,10 @@ type Store interface {
 	// position is a write that was rolled back.
 	End(ctx context.Context, objects []Object, id string, at Position) error
 	// Raise lifts the floors of objects, or all floors if there are none, to at least
-	// the position, forward only, makes them ready, and drops the positions that the floors
-	// have reached.
-	Raise(ctx context.Context, objects []Object, to Position) error
+	// the position, forward only, and may drop positions that the floors have reached. When
+	// it is the primary's present position, floors that were not ready become so; else
+	// those are left alone.
+	Raise(ctx context.Context, objects []Object, to Position, present bool) error
 }
 
 // Known is what a store knows of some objects.

@@ -35,11 +35,11 @@ func (w *worker) openMovers(ctx context.Context) (*movers, error) {
 	}
 	if w.cfg.RepositoryTarget != "" {
 		m.repositories, err = transfer.OpenRepositories(ctx, transfer.RepositoriesConfig{
-			SourceURL:    w.cfg.RepositorySource,
-			TargetDir:    w.cfg.RepositoryTarget,
-			Environment:  w.cfg.GitEnvironment,
-			Logger:       w.log,
-			TestHook:     w.cfg.Hook,
+			SourceURL:   w.cfg.RepositorySource,
+			TargetDir:   w.cfg.RepositoryTarget,
+			Environment: w.cfg.GitEnvironment,
+			Logger:      w.log,
+			TestHook:    w.cfg.Hook,
 		})
 		if err != nil {
 			return nil, errors.Join(err, m.close())

@@ -18,6 +18,8 @@ const (
 	noKeep      = "what is kept, and for whom, is said by those who need it"
 	noDomain    = "it serves every package, and knows none"
 	scaffolding = "the product does not carry what proves it"
+	noCasq      = "people who run nothing else of casq import it"
+	noStore     = "not everyone has it: see the packages below replica"
 	noCode      = "a migration must mean the same when the code has moved on"
 )
 
@@ -80,6 +82,19 @@ var forbidden = map[string]map[string]string{
 	"casq/internal/process/...":  domain,
 	"casq/internal/queries/...":  domain,
 	"casq/internal/redisurl/...": domain,
+	"casq/replica": {
+		"github.com/redis/go-redis/v9/...": noStore,
+		"github.com/riverqueue/river/...":  noStore,
+	},
+	"casq/replica/...": {
+		"casq/counter/...":    noCasq,
+		"casq/eventlog/...":   noCasq,
+		"casq/internal/...":   noCasq,
+		"casq/jobs/...":       noCasq,
+		"casq/migrations/...": noCasq,
+		"casq/registry/...":   noCasq,
+		"casq/transfer/...":   noCasq,
+	},
 	"casq/migrations/...": {
 		"casq/eventlog/...": noCode,
 		"casq/registry/...": noCode,

@@ -1,0 +1,172 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"casq/replica"
+)
+
+// section is what one script call asks about one tag.
+type section struct {
+	tag     int
+	objects []named
+}
+
+// Read implements [replica.Store]. On one server it is one call; on a Cluster one
+// for each tag, in a pipeline for each node.
+func (s *Store) Read(ctx context.Context, objects []replica.Object) (replica.Known, error) {
+	var known replica.Known
+	partial := &replica.PartialError{}
+	lost := func(sections []section, err error) {
+		partial.Err = err
+		for _, section := range sections {
+			for _, object := range section.objects {
+				partial.Objects = append(partial.Objects, object.object)
+			}
+		}
+	}
+	plan := s.plan(objects, lost)
+	calls := make([]*call, len(plan))
+	for i, sections := range plan {
+		calls[i] = s.readCall(sections)
+	}
+	if len(calls) > 0 {
+		bounded, cancel := context.WithTimeout(ctx, s.options.Timeout)
+		defer cancel()
+		s.send(bounded, calls)
+	}
+	for i, sections := range plan {
+		answer, err := calls[i].cmd.Slice()
+		if err == nil {
+			err = decode(&known, sections, answer)
+		}
+		if err != nil {
+			for _, section := range sections {
+				s.failed(ctx, section.tag)
+			}
+			lost(sections, fmt.Errorf("read positions from Redis: %w", err))
+		}
+	}
+	if partial.Err != nil {
+		return known, partial
+	}
+	return known, nil
+}
+
+// plan tells which sections go into which call. Those of tags that rest are lost.
+func (s *Store) plan(objects []replica.Object, lost func([]section, error)) [][]section {
+	var plan [][]section
+	room := 0
+	for tag, group := range byTag(objects) {
+		if len(group) > 0 && s.rests(tag) {
+			lost([]section{{tag, group}}, errResting)
+			continue
+		}
+		for len(group) > 0 {
+			if room == 0 || s.cluster {
+				plan, room = append(plan, nil), largestCall
+			}
+			part := group[:min(len(group), room)]
+			group, room = group[len(part):], room-len(part)
+			plan[len(plan)-1] = append(plan[len(plan)-1], section{tag, part})
+		}
+	}
+	return plan
+}
+
+func (s *Store) readCall(sections []section) *call {
+	c := &call{script: readScript}
+	for _, section := range sections {
+		c.keys = append(c.keys, s.keys[section.tag])
+		c.args = append(c.args, len(section.objects))
+	}
+	for _, section := range sections {
+		for _, object := range section.objects {
+			c.args = append(c.args, string(object.field))
+		}
+	}
+	return c
+}
+
+// decode adds an answer of read.lua to what is known.
+func decode(known *replica.Known, sections []section, answer []any) error {
+	length := 1
+	for _, section := range sections {
+		length += 2 + 2*len(section.objects)
+	}
+	if len(answer) != length {
+		return fmt.Errorf("the script's answer has %d values, want %d", len(answer), length)
+	}
+	now, ok := answer[length-1].(int64)
+	if !ok {
+		return errors.New("the script's answer has no time")
+	}
+	for _, section := range sections {
+		n := len(section.objects)
+		ready, _ := answer[0].(int64)
+		if err := raise(known, answer[1], true); err != nil {
+			return err
+		}
+		for i, object := range section.objects {
+			if err := raise(known, answer[2+i], false); err != nil {
+				return err
+			}
+			marks, err := marksOf(object.object, answer[2+n+i], now)
+			if err != nil {
+				return err
+			}
+			known.Writing = append(known.Writing, marks...)
+			if ready != 1 {
+				known.Unready = append(known.Unready, object.object)
+			}
+		}
+		answer = answer[2+2*n:]
+	}
+	return nil
+}
+
+// raise makes a position part of the maximum.
+func raise(known *replica.Known, value any, floor bool) error {
+	text, ok := value.(string)
+	if !ok {
+		return fmt.Errorf("the script's answer has %T for a position", value)
+	}
+	at, err := position(text)
+	if err != nil {
+		return err
+	}
+	if at.Compare(known.Position) > 0 {
+		known.Position, known.FromFloor = at, floor
+	}
+	return nil
+}
+
+func marksOf(object replica.Object, value any, now int64) (marks []replica.Mark, err error) {
+	text, ok := value.(string)
+	if !ok {
+		return nil, fmt.Errorf("the script's answer has %T for marks", value)
+	}
+	for one := range strings.SplitSeq(strings.TrimSuffix(text, ";"), ";") {
+		if one == "" {
+			continue
+		}
+		parts := strings.Split(one, " ")
+		if len(parts) != 4 {
+			return nil, fmt.Errorf("%.64q is no mark", one)
+		}
+		timeline, err1 := strconv.ParseInt(parts[1], 10, 64)
+		xid, err2 := strconv.ParseUint(parts[2], 10, 64)
+		at, err3 := strconv.ParseInt(parts[3], 10, 64)
+		if err := errors.Join(err1, err2, err3); err != nil {
+			return nil, fmt.Errorf("%.64q is no mark: %w", one, err)
+		}
+		age := max(0, time.Duration(now-at)*time.Millisecond)
+		marks = append(marks, replica.Mark{Object: object, ID: parts[0], Timeline: timeline, XID: xid, Age: age})
+	}
+	return marks, nil
+}
