@@ -78,7 +78,8 @@ SELECT c.name,
             ELSE greatest(0, extract(epoch FROM clock_timestamp() - behind.oldest))::double precision
        END AS lag_seconds,
        greatest(c.moved_at, c.beat_at, session.state_change) AS last_beat,
-       c.last_error
+       c.last_error,
+       c.timeline, c.nonce, c.to_tick, c.moved_at
 FROM casq.cursors AS c
 -- Of a session of another role only the pid is told.
 LEFT JOIN LATERAL (

@@ -503,7 +503,11 @@ CREATE VIEW casq.cursor_status AS
             ELSE (GREATEST((0)::numeric, EXTRACT(epoch FROM (clock_timestamp() - behind.oldest))))::double precision
         END AS lag_seconds,
     GREATEST(c.moved_at, c.beat_at, session.state_change) AS last_beat,
-    c.last_error
+    c.last_error,
+    c.timeline,
+    c.nonce,
+    c.to_tick,
+    c.moved_at
    FROM ((((casq.cursors c
      LEFT JOIN LATERAL ( SELECT a.pid,
             a.state_change

@@ -19,6 +19,7 @@ import (
 	"casq/internal/testing/testdb"
 	"casq/jobs"
 	"casq/registry"
+	"casq/registry/reconcile"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -265,7 +266,7 @@ func (r *r94) wantReal(t *testing.T, home *pgxpool.Pool) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var group sync.WaitGroup
 	group.Go(func() {
-		registry.NewReconciler(registry.ReconcilerConfig{
+		reconcile.New(reconcile.Config{
 			Home: home, Source: r.address, Jobs: queue, Process: process, Logger: quiet,
 			PollEvery: 20 * time.Millisecond, Patience: 200 * time.Millisecond, PageSize: 9,
 		}).Run(ctx)

@@ -9,6 +9,7 @@ import (
 	casqdb "casq/internal/database"
 	"casq/jobs"
 	"casq/registry"
+	"casq/registry/reconcile"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -87,7 +88,7 @@ func (s *reconcileSite) reconciler(t *testing.T, source eventlog.DB, points *poi
 	if _, err := s.home.Exec(t.Context(), `INSERT INTO casq.processes (id, host, pid) VALUES ($1, 'race', 1)`, process); err != nil {
 		t.Fatal(err)
 	}
-	r := registry.NewReconciler(registry.ReconcilerConfig{
+	r := reconcile.New(reconcile.Config{
 		Home: s.home, Source: source, Jobs: s.queue, Process: process, Logger: raceLog(t),
 		PollEvery: 10 * time.Millisecond, Patience: 100 * time.Millisecond, Hook: points.hook,
 	})

@@ -116,7 +116,7 @@ func (b *testBundle) takeJobs(t *testing.T) []Job {
 	if err != nil {
 		t.Fatal(err)
 	}
-	jobs, err := collectJobs(rows)
+	jobs, err := CollectJobs(rows)
 	if err != nil {
 		t.Fatal(err)
 	}

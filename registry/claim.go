@@ -215,6 +215,14 @@ func claimColumns(group []*claiming) (kinds, ids []string, versions []int64, cla
 	return kinds, ids, versions, claims, jobs
 }
 
+// LockRows locks rows of a kind until tx ends. The keys are in order.
+func LockRows(ctx context.Context, tx pgx.Tx, kind string, keys []string) error {
+	if _, err := tx.Exec(ctx, claimSQL.Lock, slices.Repeat([]string{kind}, len(keys)), keys); err != nil {
+		return fmt.Errorf("lock %d rows: %w", len(keys), err)
+	}
+	return nil
+}
+
 func compareTokens(a, b Token) int {
 	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.ResourceID, b.ResourceID), cmp.Compare(a.Version, b.Version))
 }

@@ -6,10 +6,12 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"casq/eventlog"
+	"casq/internal/database"
 	"casq/internal/queries"
 
 	"github.com/jackc/pgx/v5"
@@ -112,7 +114,7 @@ func (m *MovedKind) rows(ctx context.Context, tx pgx.Tx, jobs Jobs, kind string,
 		if err != nil {
 			return fmt.Errorf("ask for what is to be copied anew: %w", err)
 		}
-		if err := insertJobs(ctx, tx, jobs, raised); err != nil {
+		if err := InsertJobs(ctx, tx, jobs, raised); err != nil {
 			return err
 		}
 		m.Asked += len(raised)
@@ -185,4 +187,32 @@ func refusedKind(err error) error {
 		return fmt.Errorf("%w: %s; %s", ErrKind, strings.TrimPrefix(refused.Message, "casq: "), refused.Hint)
 	}
 	return err
+}
+
+// LearnKinds makes the source's kinds known at home: a kind may have resources, and
+// never have had an event. A kind that home refuses, since another has its place, say,
+// keeps no other from being learnt.
+func LearnKinds(ctx context.Context, home *pgxpool.Pool, source eventlog.DB) (refused map[string]error, err error) {
+	there, err := eventlog.Kinds(ctx, source)
+	if err != nil {
+		return nil, fmt.Errorf("read the source's kinds: %w", err)
+	}
+	here, err := eventlog.Kinds(ctx, home)
+	if err != nil {
+		return nil, fmt.Errorf("read home's kinds: %w", err)
+	}
+	for name := range here {
+		delete(there, name)
+	}
+	refused = make(map[string]error)
+	for _, name := range slices.Sorted(maps.Keys(there)) {
+		err := pgx.BeginTxFunc(ctx, home, pgx.TxOptions{}, func(tx pgx.Tx) error { return insertKinds(ctx, tx, []string{name}, there) })
+		switch {
+		case database.Refused(err):
+			refused[name] = err
+		case err != nil:
+			return nil, err
+		}
+	}
+	return refused, nil
 }

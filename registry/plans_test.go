@@ -1,54 +1,16 @@
 package registry
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"casq/internal/testing/testdb"
+
 	"github.com/google/uuid"
 )
-
-// plan is a node of EXPLAIN's answer.
-type plan struct {
-	Type      string `json:"Node Type"`
-	Operation string
-	Relation  string `json:"Relation Name"`
-	Index     string `json:"Index Name"`
-	Cond      string `json:"Index Cond"`
-	Plans     []plan
-}
-
-// scans are the nodes that read the registry. A bitmap of what an index holds
-// under a key is as good as the index: its condition is the index's.
-func (p plan) scans() []plan {
-	var found []plan
-	if p.Relation == "registry" && p.Operation == "" {
-		scan := p
-		if p.Type == "Bitmap Heap Scan" {
-			scan.Type, scan.Cond = p.Plans[0].Type, p.Plans[0].Cond
-		}
-		found = append(found, scan)
-	}
-	for _, child := range p.Plans {
-		found = append(found, child.scans()...)
-	}
-	return found
-}
-
-func (b *testBundle) explain(t *testing.T, sql string, args []any) (p plan, text string) {
-	t.Helper()
-	if err := b.pool.QueryRow(t.Context(), "EXPLAIN (FORMAT JSON) "+sql, args...).Scan(&text); err != nil {
-		t.Fatal(err)
-	}
-	var plans []struct{ Plan plan }
-	if err := json.Unmarshal([]byte(text), &plans); err != nil {
-		t.Fatal(err)
-	}
-	return plans[0].Plan, text
-}
 
 // statements are those that run for groups, with the arguments for n rows.
 func statements(process uuid.UUID) map[string]func(n int) (sql string, args []any) {
@@ -108,50 +70,6 @@ func statements(process uuid.UUID) map[string]func(n int) (sql string, args []an
 				make([]bool, n), make([]*string, n), slices.Repeat([]bool{true}, n),
 			}
 		},
-		"look, apply": func(n int) (string, []any) {
-			_, ids, _, _ := keys(n)
-			return refetchSQL.Apply, []any{kind, ids, slices.Repeat([]string{"{}"}, n), 1, int64(1), true, make([]*string, n), true}
-		},
-		"look, remove": func(n int) (string, []any) {
-			_, ids, versions, _ := keys(n)
-			return refetchSQL.Remove, []any{kind, ids, versions, 1, int64(1)}
-		},
-		"look, versions": func(n int) (string, []any) {
-			_, ids, _, _ := keys(n)
-			return refetchSQL.Versions, []any{kind, ids}
-		},
-		"reconcile, compare": func(n int) (string, []any) {
-			_, ids, _, _ := keys(n)
-			return reconcileRowsSQL.Compare, []any{kind, ids, slices.Repeat([]string{"{}"}, n), 1, int64(1)}
-		},
-		"reconcile, rows": func(n int) (string, []any) {
-			return reconcileRowsSQL.Rows, []any{kind, "path/to/resource-0100000", n, nil, nil, time.Now(), nil, nil}
-		},
-		"reconcile, placed": func(n int) (string, []any) {
-			_, ids, _, _ := keys(n)
-			return reconcileWalkSQL.Placed, []any{kind, ids, make([]bool, n), time.Now()}
-		},
-		"reconcile, synced": func(n int) (string, []any) {
-			return reconcileWalkSQL.Synced, []any{kind, "path/to/resource-0100000", nil, time.Now(), n}
-		},
-		"reconcile, unwanted": func(n int) (string, []any) {
-			_, ids, versions, _ := keys(n)
-			return reconcileWalkSQL.Unwanted, []any{kind, ids, versions, 1, int64(1)}
-		},
-		"live page": func(n int) (string, []any) {
-			return reconcileRowsSQL.LivePage, []any{kind, "path/to/resource-0100000", n}
-		},
-		"reconcile, requeue": func(n int) (string, []any) {
-			_, ids, versions, _ := keys(n)
-			return reconcileRowsSQL.Requeue, []any{kind, ids, versions}
-		},
-		"reconcile, raise": func(n int) (string, []any) {
-			_, ids, versions, _ := keys(n)
-			return reconcileRowsSQL.Raise, []any{kind, ids, versions, 1, int64(1)}
-		},
-		"reconcile, claims": func(n int) (string, []any) {
-			return reconcileSQL.Claims, []any{kind, "path/to/resource-0100000", n}
-		},
 		"resync": func(n int) (string, []any) {
 			_, ids, _, _ := keys(n)
 			return resyncSQL.Resync, []any{kind, ids, false, false}
@@ -182,9 +100,9 @@ func TestStatementsUseTheKey(t *testing.T) {
 		for name, statement := range statements(process) {
 			for n := 1; n <= 256; n *= 2 {
 				sql, args := statement(n)
-				p, text := b.explain(t, sql, args)
-				scans := p.scans()
-				if len(scans) == 0 && name != "transpose" && name != "look, apply" && name != "reconcile, unwanted" {
+				p, text := testdb.Explain(t, b.pool, sql, args...)
+				scans := p.Scans("registry")
+				if len(scans) == 0 && name != "transpose" {
 					t.Errorf("%s does not read the registry: %s", name, text)
 				}
 				for _, scan := range scans {

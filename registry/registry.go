@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -72,6 +73,17 @@ const (
 // its session.
 type Jobs interface {
 	Insert(ctx context.Context, tx pgx.Tx, jobs []Job, bulk bool) error
+}
+
+// InsertJobs queues jobs while rows are locked.
+func InsertJobs(ctx context.Context, tx pgx.Tx, jobs Jobs, wanted []Job) error {
+	if len(wanted) == 0 {
+		return nil
+	}
+	if err := jobs.Insert(ctx, tx, wanted, false); err != nil {
+		return fmt.Errorf("queue %d jobs: %w", len(wanted), err)
+	}
+	return nil
 }
 
 // Queue is what the sweep needs of the job queue beyond [Jobs]: a page of the

@@ -47,8 +47,8 @@ type Tick struct {
 // Ask stores a request in tx and returns its id in casq.reconcile_runs. A worker
 // takes it up once tx has committed.
 func Ask(ctx context.Context, tx pgx.Tx, r Request) (id int64, err error) {
-	beyondTimeline, beyondTick := r.Beyond.columns()
-	atTimeline, atTick := r.At.columns()
+	beyondTimeline, beyondTick := r.Beyond.Columns()
+	atTimeline, atTick := r.At.Columns()
 	err = tx.QueryRow(ctx, claimSQL.Request, r.Kind, r.Reason, r.DryRun, beyondTimeline, beyondTick, atTimeline, atTick,
 		r.Walk, r.RemoveOrphans, r.AllowRemove).Scan(&id)
 	if err != nil {
@@ -57,7 +57,8 @@ func Ask(ctx context.Context, tx pgx.Tx, r Request) (id int64, err error) {
 	return id, nil
 }
 
-func (t *Tick) columns() (timeline *int32, id *int64) {
+// Columns are the tick for a statement; NULLs of none.
+func (t *Tick) Columns() (timeline *int32, id *int64) {
 	if t == nil {
 		return nil, nil
 	}

@@ -79,7 +79,7 @@ func ResyncKind(ctx context.Context, pool *pgxpool.Pool, jobs Jobs, kind string,
 			if page, err = resyncPage(ctx, tx, kind, last, pageSize, opts); err != nil {
 				return err
 			}
-			return insertJobs(ctx, tx, jobs, page.raised)
+			return InsertJobs(ctx, tx, jobs, page.raised)
 		})
 		if err != nil {
 			return done, fmt.Errorf("resync %s beyond %q: %w", kind, last, err)

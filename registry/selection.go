@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/cursor"
 	"casq/internal/queries"
 
 	"github.com/jackc/pgx/v5"
@@ -23,7 +24,7 @@ import (
 var selectionText string
 
 // selectionSQL has the statements of selection.sql.
-var selectionSQL = queries.Parse[struct{ Read, Floor, Change, Open, Enter string }]("registry/selection", selectionText)
+var selectionSQL = queries.Parse[struct{ Read, Floor, Change, Open string }]("registry/selection", selectionText)
 
 // Changes of selections take the lock alone; whoever writes what a selection has
 // let through takes it together with others, and reads the selection in a later
@@ -34,9 +35,9 @@ const (
 	holdSelectionSQL   = "SELECT pg_advisory_xact_lock_shared(hashtextextended('casq.selections', 0))"
 )
 
-// errSelectionChanged says that the page was read under another selection than the
-// present one, and must not be used.
-var errSelectionChanged = errors.New("the selection of the kind has changed since the page was read")
+// ErrSelectionChanged says that something was read under another selection than the
+// present one, and must not be used: see [HoldSelection].
+var ErrSelectionChanged = errors.New("the selection of the kind has changed since the page was read")
 
 // ErrSelection says that a selection is not possible; the error's text says why, and
 // what to do.
@@ -100,9 +101,9 @@ func collectSelections(rows pgx.Rows) (map[string]Selection, error) {
 	return byKind, nil
 }
 
-// readSelection returns the selection of one kind. It may change at any time;
-// see holdSelection.
-func readSelection(ctx context.Context, db eventlog.DB, kind string) (Selection, error) {
+// ReadSelection returns the selection of one kind. It may change at any time;
+// see [HoldSelection].
+func ReadSelection(ctx context.Context, db eventlog.DB, kind string) (Selection, error) {
 	rows, err := db.Query(ctx, selectionSQL.Read, kind)
 	if err != nil {
 		return Selection{}, fmt.Errorf("read selections: %w", err)
@@ -135,15 +136,16 @@ func holdSelections(ctx context.Context, tx pgx.Tx) (map[string]Selection, error
 	return byKind, results.Close()
 }
 
-// holdSelection keeps the selection with which the page was read as it is until
-// tx ends. It returns errSelectionChanged when it is another one by now.
-func holdSelection(ctx context.Context, tx pgx.Tx, p *page) error {
+// HoldSelection keeps the selection of a kind as it was read until tx ends. It returns
+// [ErrSelectionChanged] when it is another one by now. It is the transaction's first
+// lock.
+func HoldSelection(ctx context.Context, tx pgx.Tx, read Selection) error {
 	if _, err := tx.Exec(ctx, holdSelectionSQL); err != nil {
 		return fmt.Errorf("wait for a change of the selection: %w", err)
 	}
-	now, err := readSelection(ctx, tx, p.kind)
-	if err == nil && !now.same(&p.selection) {
-		err = errSelectionChanged
+	now, err := ReadSelection(ctx, tx, read.Kind)
+	if err == nil && !now.same(&read) {
+		err = ErrSelectionChanged
 	}
 	return err
 }
@@ -154,7 +156,8 @@ func holdSelection(ctx context.Context, tx pgx.Tx, p *page) error {
 // finished. From its commit on the log is read by the new selection.
 // Errors: [ErrSelection].
 func Select(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, want Selection) (run int64, err error) {
-	if err := prepareSelection(ctx, home, source, &want); err != nil {
+	want, err = PrepareSelection(ctx, home, source, want)
+	if err != nil {
 		return 0, err
 	}
 	err = pgx.BeginTxFunc(ctx, home, pgx.TxOptions{}, func(tx pgx.Tx) (err error) {
@@ -167,23 +170,23 @@ func Select(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, want Se
 	return run, nil
 }
 
-// prepareSelection makes the kind known at home, and refuses what the source
-// cannot tell apart.
-func prepareSelection(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, want *Selection) error {
-	refused, err := learnKinds(ctx, home, source)
+// PrepareSelection makes the kind known at home, and returns the selection as it would
+// be stored. It refuses what the source cannot tell apart. Errors: [ErrSelection].
+func PrepareSelection(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, want Selection) (Selection, error) {
+	refused, err := LearnKinds(ctx, home, source)
 	if err = cmp.Or(err, refused[want.Kind]); err != nil {
-		return fmt.Errorf("select of kind %s: %w", want.Kind, err)
+		return want, fmt.Errorf("select of kind %s: %w", want.Kind, err)
 	}
 	kinds, err := eventlog.Kinds(ctx, home)
 	if err != nil {
-		return fmt.Errorf("select of kind %s: %w", want.Kind, err)
+		return want, fmt.Errorf("select of kind %s: %w", want.Kind, err)
 	}
 	if _, known := kinds[want.Kind]; !known {
 		list := strings.Join(slices.Sorted(maps.Keys(kinds)), ", ")
-		return fmt.Errorf("%w: %w %q; known: %s", ErrSelection, eventlog.ErrUnknownKind, want.Kind, list)
+		return want, fmt.Errorf("%w: %w %q; known: %s", ErrSelection, eventlog.ErrUnknownKind, want.Kind, list)
 	}
 	if want.All() {
-		return nil
+		return want, nil
 	}
 	want.Scopes = slices.Compact(slices.Sorted(slices.Values(want.Scopes)))
 	if want.Scopes == nil {
@@ -192,12 +195,12 @@ func prepareSelection(ctx context.Context, home *pgxpool.Pool, source eventlog.D
 	var checked int
 	err = source.QueryRow(ctx, "SELECT 1 FROM casq.check_scopes($1, $2)", want.Kind, want.Scopes).Scan(&checked)
 	if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) && refused.Code == "22023" {
-		return fmt.Errorf("%w: %s %s", ErrSelection, strings.TrimPrefix(refused.Message, "casq: "), refused.Hint)
+		return want, fmt.Errorf("%w: %s %s", ErrSelection, strings.TrimPrefix(refused.Message, "casq: "), refused.Hint)
 	}
 	if err != nil {
-		return fmt.Errorf("ask the source about scopes of kind %s: %w", want.Kind, err)
+		return want, fmt.Errorf("ask the source about scopes of kind %s: %w", want.Kind, err)
 	}
-	return nil
+	return want, nil
 }
 
 // changeSelection stores the selection, and asks for the run that applies it. All
@@ -217,14 +220,16 @@ func changeSelection(ctx context.Context, tx pgx.Tx, want Selection) (run int64,
 		return run, err
 	}
 	request := Request{Kind: want.Kind, Reason: Selected}
-	var timeline int32
-	var tick int64
-	err = tx.QueryRow(ctx, selectionSQL.Floor, want.Kind).Scan(&timeline, &tick)
-	switch {
-	case err == nil:
-		request.At = &Tick{Timeline: timeline, ID: tick}
-	case !errors.Is(err, pgx.ErrNoRows): // nothing was read yet
-		return 0, fmt.Errorf("raise the floor: %w", err)
+	at, started, err := cursor.Position(ctx, tx, Cursor)
+	if err != nil {
+		return 0, err
+	}
+	if started {
+		// Inside a step everything up to its end may be applied.
+		request.At = &Tick{Timeline: at.Timeline.Ordinal, ID: max(at.Tick, at.ToTick)}
+		if _, err := tx.Exec(ctx, selectionSQL.Floor, want.Kind, request.At.Timeline, request.At.ID); err != nil {
+			return 0, fmt.Errorf("raise the floor: %w", err)
+		}
 	}
 	return Ask(ctx, tx, request)
 }

@@ -21,8 +21,11 @@ var transposeText string
 // transposeSQL has the statements of transpose.sql.
 var transposeSQL = queries.Parse[struct{ Transpose, Prompt string }]("registry/transpose", transposeText)
 
+// Cursor is the name of the cursor whose consumer the [Transposer] is.
+const Cursor = "registry"
+
 // Transposer turns the log into registry rows and jobs. It is the consumer of
-// the cursor "registry".
+// the cursor [Cursor].
 type Transposer struct {
 	Jobs Jobs
 	// AllowRemove is that of the requests that [Transposer.Rewound] makes.
@@ -45,7 +48,7 @@ func (t *Transposer) Apply(ctx context.Context, tx pgx.Tx, batch eventlog.Batch)
 	if err != nil {
 		return fmt.Errorf("transpose %d resources: %w", len(intents), err)
 	}
-	jobs, err := collectJobs(rows)
+	jobs, err := CollectJobs(rows)
 	if err != nil {
 		return fmt.Errorf("transpose %d resources: %w", len(intents), err)
 	}
@@ -98,7 +101,8 @@ func yield(ctx context.Context, tx pgx.Tx, jobs []Job, intents []intent) error {
 	return nil
 }
 
-func collectJobs(rows pgx.Rows) ([]Job, error) {
+// CollectJobs reads rows of kind, key, version, and whether it is a removal.
+func CollectJobs(rows pgx.Rows) ([]Job, error) {
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Job, error) {
 		var j Job
 		err := row.Scan(&j.Kind, &j.ResourceID, &j.Version, &j.Deleted)

@@ -3,6 +3,8 @@ package registry
 import (
 	"strings"
 	"testing"
+
+	"casq/internal/testing/testdb"
 )
 
 // What a resource waits for is told by what is its own, however many jobs wait.
@@ -18,7 +20,7 @@ func TestWhyIsCheapBehindABacklog(t *testing.T) {
 	b.exec(t, "SELECT casq.why('resource', 'mine')") // reads the catalogs
 	for _, analyze := range []string{"SELECT 1", "ANALYZE river.river_job"} {
 		b.exec(t, analyze)
-		if n := buffers(t, b.pool, "SELECT casq.why('resource', 'mine')"); n > 200 {
+		if n := testdb.Buffers(t, b.pool, "SELECT casq.why('resource', 'mine')"); n > 200 {
 			t.Errorf("%s: %d buffers", analyze, n)
 		}
 	}

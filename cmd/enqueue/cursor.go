@@ -13,6 +13,7 @@ import (
 	follow "casq/internal/cursor"
 	"casq/jobs"
 	"casq/registry"
+	"casq/registry/reconcile"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -82,7 +83,7 @@ type startedOver struct {
 	To     place  `json:"to"`
 	DryRun bool   `json:"dry_run"`
 
-	Kinds []registry.Overlap `json:"kinds"`
+	Kinds []reconcile.Overlap `json:"kinds"`
 	// Remove is the least --remove without which the reset is refused; 0: not needed.
 	Remove int64 `json:"remove"`
 }
@@ -123,10 +124,10 @@ func (h *home) resetCursor(ctx context.Context, cmd *cobra.Command, name string,
 // startOver counts what would be removed, before anything is changed.
 func (h *home) startOver(ctx context.Context, source *pgxpool.Pool, consumer follow.Rewinder, r *startedOver, remove int64) (eventlog.Rewind, error) {
 	var err error
-	if r.Kinds, err = registry.Overlaps(ctx, h.Pool, source); err != nil {
+	if r.Kinds, err = reconcile.Overlaps(ctx, h.Pool, source); err != nil {
 		return eventlog.Rewind{}, err
 	}
-	var worst registry.Overlap
+	var worst reconcile.Overlap
 	for _, k := range r.Kinds {
 		if 2*k.Gone() > k.Here && k.Gone() > worst.Gone() {
 			worst = k
@@ -145,13 +146,9 @@ func (h *home) startOver(ctx context.Context, source *pgxpool.Pool, consumer fol
 
 // unknownCursor names those that can be reset, and those that are there.
 func (h *home) unknownCursor(ctx context.Context, name string) error {
-	rows, err := h.Query(ctx, "SELECT name FROM casq.cursors ORDER BY name")
+	names, err := follow.Names(ctx, h)
 	if err != nil {
-		return fmt.Errorf("list cursors: %w", err)
-	}
-	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return fmt.Errorf("list cursors: %w", err)
+		return err
 	}
 	if slices.Contains(names, name) {
 		return fmt.Errorf("cursor %q cannot be reset: its consumer is not known here; it may be registry", name)

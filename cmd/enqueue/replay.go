@@ -8,7 +8,7 @@ import (
 
 	"casq/cmd/internal/cli"
 	"casq/jobs"
-	"casq/registry"
+	"casq/registry/reconcile"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
@@ -113,10 +113,10 @@ func (h *home) replay(ctx context.Context, cmd *cobra.Command, r replay) error {
 	}
 	defer closeSource()
 	progress := cli.NewProgress(cmd.ErrOrStderr(), "replay", open)
-	report, err := registry.Replay(ctx, h.Pool, source, queue, registry.ReplayOptions{Kind: r.kind, ResourceID: r.key, Progress: progress.Set})
+	report, err := reconcile.Replay(ctx, h.Pool, source, queue, reconcile.ReplayOptions{Kind: r.kind, ResourceID: r.key, Progress: progress.Set})
 	progress.Close()
 	result := replayed{Failures: report.Failures, Copied: report.Copied, Removed: report.Removed, Late: report.Late, Unknown: report.Unknown}
-	if errors.Is(err, registry.ErrUnlisted) {
+	if errors.Is(err, reconcile.ErrUnlisted) {
 		err = fmt.Errorf("%w\nappend a new event of each such resource instead (casq.append_event)", err)
 	}
 	return errors.Join(answer(cmd, result, result.text()), err)

@@ -11,6 +11,7 @@ import (
 
 	"casq/cmd/internal/cli"
 	"casq/registry"
+	"casq/registry/reconcile"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
@@ -179,7 +180,7 @@ func (h *home) selectKind(ctx context.Context, cmd *cobra.Command, s selecting) 
 	what := fmt.Sprintf("%s of kind %s", scopesText(want.Scopes), want.Kind)
 	if s.dryRun {
 		progress := cli.NewProgress(cmd.ErrOrStderr(), "compare "+want.Kind, 0)
-		n, err := registry.CountSelection(ctx, h.Pool, source, want, progress.Set)
+		n, err := reconcile.CountSelection(ctx, h.Pool, source, want, progress.Set)
 		progress.Close()
 		if err != nil {
 			return err

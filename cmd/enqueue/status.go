@@ -151,9 +151,9 @@ func (h *home) status(ctx context.Context) (s status, err error) {
 	if err != nil {
 		return s, fmt.Errorf("read the processes: %w", err)
 	}
-	s.Cursors, err = listPointers[cursor](ctx, h, `SELECT c.name, c.timeline, c.tick, c.nonce, c.to_tick, c.page, coalesce(s.holder, ''),
-		s.last_beat, coalesce(s.last_error, ''), c.moved_at, NULL::bigint, false
-		FROM casq.cursors AS c JOIN casq.cursor_status AS s USING (name) ORDER BY c.name`)
+	s.Cursors, err = listPointers[cursor](ctx, h, `SELECT name, timeline, tick, nonce, to_tick, page, coalesce(holder, ''),
+		last_beat, coalesce(last_error, ''), moved_at, NULL::bigint, false
+		FROM casq.cursor_status ORDER BY name`)
 	if err != nil {
 		return s, fmt.Errorf("read the cursors: %w", err)
 	}

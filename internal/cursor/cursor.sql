@@ -15,6 +15,17 @@ SELECT c.epoch, c.beat, coalesce(c.holder, ''), c.backend_pid, c.backend_start,
 FROM casq.cursors AS c
 WHERE c.name = $1
 
+-- name: Position
+-- How far a cursor has read the log.
+SELECT system_identifier, timeline, timeline_id, tick, nonce, to_tick, to_nonce, page
+FROM casq.cursors WHERE name = $1
+
+-- name: Names
+SELECT name FROM casq.cursors ORDER BY name
+
+-- name: Epoch
+SELECT epoch FROM casq.cursors WHERE name = $1
+
 -- name: End
 -- Ends the old holder's session, and no other that has its pid by now.
 SELECT pg_terminate_backend(session.pid)

@@ -79,7 +79,7 @@ func (h *holder) move(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) erro
 		return nil
 	}
 	fenced := &FencedError{Mine: h.epoch, Position: h.stored}
-	if err := tx.QueryRow(ctx, epochSQL, h.cfg.Name).Scan(&fenced.New); err != nil {
+	if err := tx.QueryRow(ctx, cursorSQL.Epoch, h.cfg.Name).Scan(&fenced.New); err != nil {
 		fenced.Cause = fmt.Errorf("read the fence: %w", err)
 	}
 	return fenced
@@ -88,7 +88,7 @@ func (h *holder) move(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) erro
 // same returns a [*FencedError] when the epoch is another one.
 func (h *holder) same(ctx context.Context, db eventlog.DB, cause error) error {
 	var epoch int64
-	if err := db.QueryRow(ctx, epochSQL, h.cfg.Name).Scan(&epoch); err != nil {
+	if err := db.QueryRow(ctx, cursorSQL.Epoch, h.cfg.Name).Scan(&epoch); err != nil {
 		return fmt.Errorf("read the epoch: %w", err)
 	}
 	if epoch != h.epoch {

@@ -18,10 +18,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-const (
-	epochSQL     = "SELECT epoch FROM casq.cursors WHERE name = $1"
-	lockBatchSQL = "SELECT pg_advisory_xact_lock(hashtextextended('casq.cursor.batch.' || $1, 0))"
-)
+const lockBatchSQL = "SELECT pg_advisory_xact_lock(hashtextextended('casq.cursor.batch.' || $1, 0))"
 
 // holder is the active cursor: a connection of its own, an epoch, and the
 // position as it is stored. read runs ahead of stored over ticks that have no

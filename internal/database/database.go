@@ -247,3 +247,18 @@ func Answered(err error) bool {
 	code := Code(err)
 	return len(code) == 5 && code[:2] != "08" && code[:2] != "57"
 }
+
+// Refused tells whether Postgres refused a statement because of what it was about, a
+// table or a row, and would do so again. A statement that took too long is one: even a
+// single row may be too much.
+func Refused(err error) bool {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	switch Code(err) {
+	case "57014", "25P03", "25P04": // see portion.TooMuch
+		return true
+	default:
+		return Answered(err) && !Passes(err)
+	}
+}

@@ -8,6 +8,7 @@ import (
 
 	"casq/eventlog"
 	"casq/registry"
+	"casq/registry/reconcile"
 	"casq/transfer"
 
 	"github.com/google/uuid"
@@ -19,7 +20,7 @@ func (w *worker) reconcile(ctx context.Context, process *registry.Process) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(process.Done(), cancel)()
-	registry.NewReconciler(registry.ReconcilerConfig{
+	reconcile.New(reconcile.Config{
 		Home: w.home, Source: w.source, Jobs: w.queue, Checks: w.queue, Process: process.ID(), Logger: w.log,
 		Every: w.cfg.ReconcileInterval, VerifyEvery: w.cfg.VerifyInterval,
 		Staging: w.movers.staging(), Targets: w.movers.targets(), WalkEvery: w.cfg.VerifyInterval, InPlace: w.inPlace, Hook: w.cfg.Hook,
@@ -33,8 +34,8 @@ type leftovers interface {
 }
 
 // staging of all targets that this worker has.
-func (m *movers) staging() []registry.Staging {
-	var all []registry.Staging
+func (m *movers) staging() []reconcile.Staging {
+	var all []reconcile.Staging
 	for _, t := range m.byTransfer {
 		if l, ok := t.(leftovers); ok {
 			all = append(all, staging{l})
@@ -47,13 +48,13 @@ func (m *movers) staging() []registry.Staging {
 // transfers.
 type staging struct{ leftovers }
 
-// ListStaging implements [registry.Staging].
-func (s staging) ListStaging(ctx context.Context, each func(registry.Staged) error) error {
-	return s.leftovers.ListStaging(ctx, func(t transfer.Staged) error { return each(registry.Staged(t)) })
+// ListStaging implements [reconcile.Staging].
+func (s staging) ListStaging(ctx context.Context, each func(reconcile.Staged) error) error {
+	return s.leftovers.ListStaging(ctx, func(t transfer.Staged) error { return each(reconcile.Staged(t)) })
 }
 
-// DropStaging implements [registry.Staging].
-func (s staging) DropStaging(ctx context.Context, t registry.Staged) error {
+// DropStaging implements [reconcile.Staging].
+func (s staging) DropStaging(ctx context.Context, t reconcile.Staged) error {
 	return s.leftovers.DropStaging(ctx, transfer.Staged(t))
 }
 
@@ -70,8 +71,8 @@ type walker interface {
 }
 
 // targets are those that this worker has, by transfer.
-func (m *movers) targets() map[string]registry.Target {
-	all := make(map[string]registry.Target)
+func (m *movers) targets() map[string]reconcile.Target {
+	all := make(map[string]reconcile.Target)
 	for name, t := range m.byTransfer {
 		if w, ok := t.(walker); ok {
 			all[name] = target{w}
@@ -83,9 +84,9 @@ func (m *movers) targets() map[string]registry.Target {
 // target makes a transfer's target that of the registry.
 type target struct{ walker }
 
-// Walk implements [registry.Target].
-func (t target) Walk(ctx context.Context, prefix, after string, each func(registry.Placed) error) error {
-	return t.walker.Walk(ctx, prefix, after, func(p transfer.Placed) error { return each(registry.Placed(p)) })
+// Walk implements [reconcile.Target].
+func (t target) Walk(ctx context.Context, prefix, after string, each func(reconcile.Placed) error) error {
+	return t.walker.Walk(ctx, prefix, after, func(p transfer.Placed) error { return each(reconcile.Placed(p)) })
 }
 
 // inPlace tells whether something is at the place of a resource, where the target

@@ -2,15 +2,15 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/cursor"
 	"casq/internal/database"
 	"casq/internal/retention"
+	"casq/registry"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -29,16 +29,6 @@ func (w *worker) retain(ctx context.Context) {
 	})
 }
 
-// position is the one that home has stored; none (pgx.ErrNoRows) before the
-// cursor's first start.
-func (w *worker) position(ctx context.Context) (p eventlog.Position, err error) {
-	err = w.home.QueryRow(ctx, workerSQL.Position).Scan(p.Fields()...)
-	if err != nil {
-		err = fmt.Errorf("read the stored position: %w", err)
-	}
-	return p, err
-}
-
 // continues returns true when a log that did not continue does so again: an
 // operator has moved the cursor, or pointed to the right source. It returns
 // false when ctx is done.
@@ -50,11 +40,11 @@ func (w *worker) continues(ctx context.Context) bool {
 			return false
 		case <-time.After(2 * time.Second):
 		}
-		p, err := w.position(ctx)
-		if err == nil {
-			_, err = reader.Next(ctx, p)
+		at, started, err := cursor.Position(ctx, w.home, registry.Cursor)
+		if err != nil || !started {
+			continue
 		}
-		if err == nil {
+		if _, err := reader.Next(ctx, at); err == nil {
 			return true
 		}
 	}
@@ -99,12 +89,12 @@ func (w *worker) report(ctx context.Context) {
 func (r *reporter) round(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, reportEvery)
 	defer cancel()
-	p, err := r.position(ctx)
-	if errors.Is(err, pgx.ErrNoRows) || err == nil && p == r.last && time.Since(r.at) < reportAtLeast {
-		return nil
-	}
+	p, started, err := cursor.Position(ctx, r.home, registry.Cursor)
 	if err != nil {
 		return err
+	}
+	if !started || p == r.last && time.Since(r.at) < reportAtLeast {
+		return nil
 	}
 	if r.name == "" {
 		if err := r.home.QueryRow(ctx, workerSQL.Follower).Scan(&r.name); err != nil {

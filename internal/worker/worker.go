@@ -42,7 +42,7 @@ import (
 var workerText string
 
 // workerSQL has the statements of worker.sql.
-var workerSQL = queries.Parse[struct{ MayTick, MayCount, Neglected, Position, Follower string }]("worker", workerText)
+var workerSQL = queries.Parse[struct{ MayTick, MayCount, Neglected, Follower string }]("worker", workerText)
 
 // worker is one call of Run.
 type worker struct {
@@ -227,7 +227,7 @@ func (w *worker) follow(ctx context.Context) {
 		return // stopped while it waited
 	}
 	c := cursor.New(cursor.Config{
-		Name:     "registry",
+		Name:     registry.Cursor,
 		Source:   w.source,
 		Home:     w.home,
 		Consumer: &registry.Transposer{Jobs: w.queue},

@@ -22,11 +22,6 @@ CROSS JOIN LATERAL (
 WHERE (next.scheduled_at < now() - $2::interval OR next.scheduled_at > now() + interval '10 s')
   AND NOT EXISTS (SELECT FROM river.river_queue AS r WHERE r.name = q.name AND r.paused_at IS NOT NULL)
 
--- name: Position
--- Where home has come to in the log that it follows.
-SELECT system_identifier, timeline, timeline_id, tick, nonce, to_tick, to_nonce, page
-FROM casq.cursors WHERE name = 'registry'
-
 -- name: Follower
 -- The name under which this site reports to the one that it follows: it stays
 -- the same when home fails over.

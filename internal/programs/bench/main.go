@@ -40,7 +40,7 @@ var benches = []struct {
 	{"copy", copyFiles},
 	{"latency", latency},
 	{"memory", memory},
-	{"reconcile", reconcile},
+	{"reconcile", reconcileAll},
 	{"wakeup", wakeup},
 	{"failover", failover},
 	{"increments", increments},

@@ -10,6 +10,7 @@ import (
 
 	"casq/eventlog"
 	"casq/registry"
+	"casq/registry/reconcile"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -22,9 +23,9 @@ const benchJoin = `SELECT count(*) FROM bench_resources AS t
 	FULL JOIN (SELECT * FROM casq.registry WHERE kind = 'bench') AS r ON r.resource_id = t.path COLLATE "C"
 	WHERE r.resource_id IS NULL OR t.path IS NULL OR r.payload <> jsonb_build_object('id', t.id, 'sha256', t.sha256)`
 
-// reconcile: resources a second through a comparison in both directions that finds
+// reconcileAll: resources a second through a comparison in both directions that finds
 // nothing, against the FULL JOIN of the same two tables.
-func reconcile(ctx context.Context) (_ []result, err error) {
+func reconcileAll(ctx context.Context) (_ []result, err error) {
 	s, err := newSite(ctx)
 	if err != nil {
 		return nil, err
@@ -113,7 +114,7 @@ func (s *site) reconcileRound(ctx context.Context) (took time.Duration, peak uin
 
 // carryOut runs a reconciler until nothing is left that was asked for.
 func (s *site) carryOut(ctx context.Context, process uuid.UUID) (took time.Duration, peak uint64, err error) {
-	r := registry.NewReconciler(registry.ReconcilerConfig{Home: s.pool, Source: s.pool, Jobs: s.queue, Process: process, Logger: s.log})
+	r := reconcile.New(reconcile.Config{Home: s.pool, Source: s.pool, Jobs: s.queue, Process: process, Logger: s.log})
 	stop, halt := context.WithCancel(ctx)
 	var group sync.WaitGroup
 	defer group.Wait()

@@ -12,6 +12,7 @@ const (
 	noConsume   = "a cursor is given its consumer"
 	noBytes     = "versions are kept without knowing how bytes are moved"
 	noThin      = "jobs are thin and call the packages below them, not the other way round"
+	noCompare   = "a comparison asks the registry for new versions, and nobody asks it"
 	noClient    = "jobs go through an interface of one's own; rivertype is enough for that"
 	noVersion   = "transfer moves bytes and knows nothing of versions or databases"
 	noCopies    = "counters know the log, and are handed what queues their jobs"
@@ -51,6 +52,8 @@ var forbidden = map[string]map[string]string{
 		"github.com/riverqueue/river":                 noClient,
 		"github.com/riverqueue/river/riverdriver/...": noClient,
 	},
+	"casq/registry": {"casq/registry/reconcile/...": noCompare},
+	"casq/jobs/...": {"casq/registry/reconcile/...": noCompare},
 	"casq/transfer/...": {
 		"casq/eventlog/...":               noVersion,
 		"casq/registry/...":               noVersion,
@@ -166,6 +169,7 @@ var imports = rule{
 		"counter/c.go":             "package counter\nimport _ \"casq/internal/cursor\"\n",
 		"internal/lease/l.go":      "package lease\nimport _ \"casq/eventlog\"\n",
 		"internal/x/x.go":          "package x\nimport _ \"casq/cmd/worker/sub\"\n",
+		"registry/k.go":            "package registry\nimport _ \"casq/registry/reconcile\"\n",
 		"registry/r.go":            "package registry\nimport (\n_ \"github.com/riverqueue/river\"\n_ \"github.com/riverqueue/river/rivertype\"\n)\n",
 		"transfer/t.go":            "package transfer\nimport _ \"github.com/jackc/pgx/v5/pgxpool\"\n",
 	},
@@ -175,6 +179,7 @@ var imports = rule{
 		"eventlog/internal/c/c.go:2: ",
 		`internal/lease/l.go:2: imports "casq/eventlog": ` + noDomain,
 		outermost,
+		`registry/k.go:2: imports "casq/registry/reconcile": ` + noCompare,
 		`registry/r.go:3: imports "github.com/riverqueue/river": `,
 		noVersion,
 	},

@@ -3,7 +3,9 @@ package repolint
 import (
 	"fmt"
 	"go/ast"
+	"path"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -68,6 +70,39 @@ var machinePaths = rule{
 		"docs/a.txt": "cd /work" + "/main; the workroom/main\n",
 	},
 	want: []string{"README.md:2: ", "cmd/a.sql:1: ", "docs/a.txt:1: "},
+}
+
+// mayReadCursors are the folders whose statements may name the table: who owns it,
+// what makes it, and what checks or shows it.
+var mayReadCursors = []string{"internal/cursor", "migrations", "internal/programs", "internal/testing", "races", "docs"}
+
+var cursorsTable = regexp.MustCompile(`(?i)\b(FROM|JOIN|INTO|UPDATE) casq\.cursors\b`)
+
+var cursorRows = rule{
+	name: "casq.cursors is read through internal/cursor only",
+	check: func(t tree) (problems []string, looked int) {
+		for _, f := range t.files {
+			if f.isTest() || slices.ContainsFunc(mayReadCursors, f.within) || path.Ext(f.path) == ".md" {
+				continue
+			}
+			looked++
+			n := 0
+			for line := range strings.Lines(f.text) {
+				n++
+				if cursorsTable.MatchString(line) {
+					problems = append(problems, fmt.Sprintf("%s:%d: ask cursor.Position, or the view casq.cursor_status", f.path, n))
+				}
+			}
+		}
+		return problems, looked
+	},
+	bad: map[string]string{
+		"internal/cursor/cursor.sql": "SELECT FROM casq.cursors\n",
+		"jobs/jobs.sql":              "-- casq.cursors has more.\nSELECT name\nFROM casq.cursors AS c\n",
+		"jobs/jobs.go":               "package jobs\nconst sql = `SELECT FROM casq.cursor_status`\n",
+		"jobs/jobs_test.go":          "package jobs\nconst sql = `UPDATE casq.cursors SET tick = 1`\n",
+	},
+	want: []string{"jobs/jobs.sql:3: "},
 }
 
 var leftOpenMark = regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME|XX` + `X)\b`)

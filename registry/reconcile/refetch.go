@@ -1,4 +1,4 @@
-package registry
+package reconcile
 
 import (
 	"cmp"
@@ -6,13 +6,13 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"casq/eventlog"
+	"casq/internal/cursor"
 	"casq/internal/queries"
+	"casq/registry"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -22,8 +22,8 @@ var refetchText string
 
 // refetchSQL has the statements of refetch.sql.
 var refetchSQL = queries.Parse[struct {
-	Apply, Remove, Floor, Versions, Cursor, Reached, Resources, Of, Coming, Missing string
-}]("registry/refetch", refetchText)
+	Apply, Remove, Floor, Versions, Reached, Resources, Of, Coming, Missing string
+}]("registry/reconcile/refetch", refetchText)
 
 var (
 	// ErrUnlisted says that the source has no tracked table of the kind, from which
@@ -50,16 +50,16 @@ const refetchGroup = 1000
 // there, or not selected, gets a delete intent. A row that the log has changed
 // since then is left alone. Errors: [ErrUnlisted]; [ErrLateSource], when another host
 // or a later try may help; [eventlog.ErrNoTicks]. Groups before the error stay done.
-func Refetch(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs Jobs, kind string, keys []string) (RefetchReport, error) {
+func Refetch(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs registry.Jobs, kind string, keys []string) (RefetchReport, error) {
 	var report RefetchReport
-	refused, err := learnKinds(ctx, home, source)
+	refused, err := registry.LearnKinds(ctx, home, source)
 	if err = cmp.Or(err, refused[kind]); err != nil {
 		return report, fmt.Errorf("re-fetch resources of kind %s: %w", kind, err)
 	}
 	keys = slices.Compact(slices.Sorted(slices.Values(keys)))
 	for len(keys) > 0 {
 		done, err := report.refetch(ctx, home, source, jobs, kind, keys[:min(len(keys), refetchGroup)])
-		if err != nil && !errors.Is(err, errSelectionChanged) {
+		if err != nil && !errors.Is(err, registry.ErrSelectionChanged) {
 			return report, fmt.Errorf("re-fetch resources of kind %s: %w", kind, err)
 		}
 		keys = keys[done:]
@@ -68,13 +68,13 @@ func Refetch(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs J
 }
 
 // refetch does the first of the keys, and returns how many these are.
-func (r *RefetchReport) refetch(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs Jobs, kind string, keys []string) (done int, err error) {
+func (r *RefetchReport) refetch(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs registry.Jobs, kind string, keys []string) (done int, err error) {
 	// Before the source is asked: a row that changes meanwhile has another one.
 	versions, err := liveVersions(ctx, home, kind, keys)
 	if err != nil {
 		return 0, err
 	}
-	wanted, err := readSelection(ctx, home, kind)
+	wanted, err := registry.ReadSelection(ctx, home, kind)
 	if err != nil {
 		return 0, err
 	}
@@ -89,11 +89,11 @@ func (r *RefetchReport) refetch(ctx context.Context, home *pgxpool.Pool, source 
 	if !found.listed {
 		return 0, fmt.Errorf("%w %q: events of it are appended by hand", ErrUnlisted, kind)
 	}
-	cursor, err := readCursor(ctx, home)
+	at, err := readCursor(ctx, home)
 	if err != nil {
 		return 0, err
 	}
-	if err := cursor.knows(found); err != nil {
+	if err := at.knows(found); err != nil {
 		return 0, err
 	}
 	for _, key := range found.keys {
@@ -115,7 +115,7 @@ func (r *RefetchReport) refetch(ctx context.Context, home *pgxpool.Pool, source 
 
 // applyAlone and removeAlone have a transaction each: a row that is inserted
 // cannot be locked beforehand, so that both together would not lock in key order.
-func applyAlone(ctx context.Context, home *pgxpool.Pool, jobs Jobs, found *page) (n int, err error) {
+func applyAlone(ctx context.Context, home *pgxpool.Pool, jobs registry.Jobs, found *page) (n int, err error) {
 	err = pgx.BeginTxFunc(ctx, home, pgx.TxOptions{}, func(tx pgx.Tx) error {
 		if err := lockFloor(ctx, tx, found); err != nil {
 			return err
@@ -125,12 +125,12 @@ func applyAlone(ctx context.Context, home *pgxpool.Pool, jobs Jobs, found *page)
 			return err
 		}
 		n = len(wanted)
-		return insertJobs(ctx, tx, jobs, wanted)
+		return registry.InsertJobs(ctx, tx, jobs, wanted)
 	})
 	return n, err
 }
 
-func removeAlone(ctx context.Context, home *pgxpool.Pool, jobs Jobs, found *page, versions map[string]int64) (n int, err error) {
+func removeAlone(ctx context.Context, home *pgxpool.Pool, jobs registry.Jobs, found *page, versions map[string]int64) (n int, err error) {
 	err = pgx.BeginTxFunc(ctx, home, pgx.TxOptions{}, func(tx pgx.Tx) error {
 		if err := holdSelection(ctx, tx, found); err != nil {
 			return err
@@ -140,7 +140,7 @@ func removeAlone(ctx context.Context, home *pgxpool.Pool, jobs Jobs, found *page
 			return err
 		}
 		n = len(gone)
-		return insertJobs(ctx, tx, jobs, gone)
+		return registry.InsertJobs(ctx, tx, jobs, gone)
 	})
 	return n, err
 }
@@ -165,31 +165,22 @@ func liveVersions(ctx context.Context, db eventlog.DB, kind string, keys []strin
 }
 
 // homeCursor is how far home has read the log; the zero value before its first
-// start.
-type homeCursor struct {
-	timeline   int32
-	timelineID uuid.UUID
-	tick       int64
-	nonce      uuid.UUID
-}
+// start. Inside a step the events up to its tick are applied.
+type homeCursor eventlog.Position
 
 func readCursor(ctx context.Context, home eventlog.DB) (homeCursor, error) {
-	var c homeCursor
-	err := home.QueryRow(ctx, refetchSQL.Cursor).Scan(&c.timeline, &c.timelineID, &c.tick, &c.nonce)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return c, fmt.Errorf("read the cursor: %w", err)
-	}
-	return c, nil
+	at, _, err := cursor.Position(ctx, home, registry.Cursor)
+	return homeCursor(at), err
 }
 
 // knows returns an error for a page of another history than the one that home
 // follows: an older timeline, or another one of the same ordinal. To act on such a page
 // could remove everything.
 func (c homeCursor) knows(p *page) error {
-	switch {
-	case c.timeline > p.timeline:
-		return fmt.Errorf("%w: it shows timeline %d, the cursor is in timeline %d", ErrLateSource, p.timeline, c.timeline)
-	case c.timeline == p.timeline && c.timelineID != p.timelineID:
+	switch mine := c.Timeline; {
+	case mine.Ordinal > p.timeline:
+		return fmt.Errorf("%w: it shows timeline %d, the cursor is in timeline %d", ErrLateSource, p.timeline, mine.Ordinal)
+	case mine.Ordinal == p.timeline && mine.ID != p.timelineID:
 		return fmt.Errorf("%w: its timeline %d is another one than the cursor's; it may be another database than the one that home follows", ErrLateSource, p.timeline)
 	}
 	return nil
@@ -199,12 +190,12 @@ func (c homeCursor) knows(p *page) error {
 // an idle log the source is asked: ticks go on there, and the cursor's row does
 // not for minutes.
 func (c homeCursor) passed(ctx context.Context, source eventlog.DB, p *page) (bool, error) {
-	if c.timeline == p.timeline && c.timelineID == p.timelineID && c.tick >= p.tick {
+	if c.Timeline.Ordinal == p.timeline && c.Timeline.ID == p.timelineID && c.Tick >= p.tick {
 		return true, nil
 	}
 	var reached bool
 	if c.knows(p) == nil {
-		if err := source.QueryRow(ctx, refetchSQL.Reached, c.tick, c.nonce, p.tick, p.timeline).Scan(&reached); err != nil {
+		if err := source.QueryRow(ctx, refetchSQL.Reached, c.Tick, c.Nonce, p.tick, p.timeline).Scan(&reached); err != nil {
 			return false, fmt.Errorf("find events beyond the cursor: %w", err)
 		}
 	}
@@ -242,7 +233,7 @@ func lockFloor(ctx context.Context, tx pgx.Tx, p *page) error {
 
 // applyResources asks for what the page shows and the rows do not say; see
 // refetchSQL.Apply.
-func applyResources(ctx context.Context, tx pgx.Tx, p *page, again, holes bool) ([]Job, error) {
+func applyResources(ctx context.Context, tx pgx.Tx, p *page, again, holes bool) ([]registry.Job, error) {
 	if len(p.keys) == 0 {
 		return nil, nil
 	}
@@ -250,7 +241,7 @@ func applyResources(ctx context.Context, tx pgx.Tx, p *page, again, holes bool) 
 	if err != nil {
 		return nil, fmt.Errorf("ask for %d resources: %w", len(p.keys), err)
 	}
-	jobs, err := collectJobs(rows)
+	jobs, err := registry.CollectJobs(rows)
 	if err != nil {
 		return nil, fmt.Errorf("ask for %d resources: %w", len(p.keys), err)
 	}
@@ -259,7 +250,7 @@ func applyResources(ctx context.Context, tx pgx.Tx, p *page, again, holes bool) 
 
 // removeRows asks for the removal of what the page did not show, under the
 // versions that were there before it was read.
-func removeRows(ctx context.Context, tx pgx.Tx, p *page, versions map[string]int64) ([]Job, error) {
+func removeRows(ctx context.Context, tx pgx.Tx, p *page, versions map[string]int64) ([]registry.Job, error) {
 	if len(versions) == 0 {
 		return nil, nil
 	}
@@ -272,55 +263,16 @@ func removeRows(ctx context.Context, tx pgx.Tx, p *page, versions map[string]int
 	for i, key := range keys {
 		under[i] = versions[key]
 	}
-	if _, err := tx.Exec(ctx, claimSQL.Lock, slices.Repeat([]string{p.kind}, len(keys)), keys); err != nil {
-		return nil, fmt.Errorf("lock %d rows: %w", len(keys), err)
+	if err := registry.LockRows(ctx, tx, p.kind, keys); err != nil {
+		return nil, err
 	}
 	rows, err := tx.Query(ctx, refetchSQL.Remove, p.kind, keys, under, p.timeline, p.tick)
 	if err != nil {
 		return nil, fmt.Errorf("ask for the removal of %d resources: %w", len(keys), err)
 	}
-	jobs, err := collectJobs(rows)
+	jobs, err := registry.CollectJobs(rows)
 	if err != nil {
 		return nil, fmt.Errorf("ask for the removal of %d resources: %w", len(keys), err)
 	}
 	return jobs, nil
-}
-
-// insertJobs queues jobs while rows are locked.
-func insertJobs(ctx context.Context, tx pgx.Tx, jobs Jobs, wanted []Job) error {
-	if len(wanted) == 0 {
-		return nil
-	}
-	if err := jobs.Insert(ctx, tx, wanted, false); err != nil {
-		return fmt.Errorf("queue %d jobs: %w", len(wanted), err)
-	}
-	return nil
-}
-
-// learnKinds makes the source's kinds known at home: a kind may have resources, and
-// never have had an event. A kind that home refuses, since another has its place, say,
-// keeps no other from being learnt.
-func learnKinds(ctx context.Context, home *pgxpool.Pool, source eventlog.DB) (refused map[string]error, err error) {
-	there, err := eventlog.Kinds(ctx, source)
-	if err != nil {
-		return nil, fmt.Errorf("read the source's kinds: %w", err)
-	}
-	here, err := eventlog.Kinds(ctx, home)
-	if err != nil {
-		return nil, fmt.Errorf("read home's kinds: %w", err)
-	}
-	for name := range here {
-		delete(there, name)
-	}
-	refused = make(map[string]error)
-	for _, name := range slices.Sorted(maps.Keys(there)) {
-		err := pgx.BeginTxFunc(ctx, home, pgx.TxOptions{}, func(tx pgx.Tx) error { return insertKinds(ctx, tx, []string{name}, there) })
-		switch {
-		case isOfKind(err):
-			refused[name] = err
-		case err != nil:
-			return nil, err
-		}
-	}
-	return refused, nil
 }

@@ -1,6 +1,8 @@
-package registry
+package reconcile
 
 import (
+	"casq/registry"
+
 	"context"
 	"errors"
 	"log/slog"
@@ -28,7 +30,7 @@ func reconcileInChild(args []string) error {
 	}
 	defer pool.Close()
 	passed := 0
-	NewReconciler(ReconcilerConfig{
+	New(Config{
 		Home: pool, Source: pool, Jobs: &tableQueue{pool: pool}, Process: uuid.MustParse(process),
 		Logger: slog.New(slog.DiscardHandler), PageSize: 7, PollEvery: 10 * time.Millisecond,
 		Hook: func(at string) {
@@ -93,11 +95,11 @@ func TestReconcilerIsKilled(t *testing.T) {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
 			b := halves(t)
-			id := b.ask(t, Request{})
+			id := b.ask(t, registry.Request{})
 			first := b.process(t)
 			child := testproc.Start(t, reconcileChild, b.pool.Config().ConnString(), first.ID().String(), point)
 			child.AwaitFrozen("frozen")
-			second := b.reconciler(t, func(c *ReconcilerConfig) { c.PageSize = 7 })
+			second := b.reconciler(t, func(c *Config) { c.PageSize = 7 })
 			b.round(t, second)
 			if got := b.text(t, "SELECT process::text FROM casq.reconcile_runs WHERE id = $1", id); got != first.ID().String() {
 				t.Fatalf("process %s has it while the first one lives", got)
@@ -121,12 +123,12 @@ func TestReconcilerIsFenced(t *testing.T) {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
 			b := halves(t)
-			id := b.ask(t, Request{})
+			id := b.ask(t, registry.Request{})
 			first := b.process(t)
 			child := testproc.Start(t, reconcileChild, b.pool.Config().ConnString(), first.ID().String(), point)
 			child.AwaitFrozen("frozen")
 			b.exec(t, "UPDATE casq.processes SET dead_at = now() WHERE id = $1", first.ID())
-			b.round(t, b.reconciler(t, func(c *ReconcilerConfig) { c.PageSize = 7 }))
+			b.round(t, b.reconciler(t, func(c *Config) { c.PageSize = 7 }))
 			child.Thaw()
 			b.wantDone(t, id)
 			until(t, "the end of the late page", func() bool {
@@ -142,10 +144,10 @@ func TestReconcilerIsFenced(t *testing.T) {
 func TestReconcilersAtOnce(t *testing.T) {
 	t.Parallel()
 	b := halves(t)
-	ids := []int64{b.ask(t, Request{}), b.ask(t, Request{})}
+	ids := []int64{b.ask(t, registry.Request{}), b.ask(t, registry.Request{})}
 	var group sync.WaitGroup
 	for range 4 {
-		r := b.reconciler(t, func(c *ReconcilerConfig) { c.PageSize, c.Patience, c.PollEvery = 7, deadline, 10*time.Millisecond })
+		r := b.reconciler(t, func(c *Config) { c.PageSize, c.Patience, c.PollEvery = 7, deadline, 10*time.Millisecond })
 		group.Go(func() {
 			ctx, cancel := context.WithTimeout(t.Context(), deadline)
 			defer cancel()
@@ -177,7 +179,7 @@ func TestReconcileIsScheduledOnce(t *testing.T) {
 	t.Parallel()
 	b := setupRefetch(t)
 	b.follow(t)
-	daily := func(c *ReconcilerConfig) { c.Every = 24 * time.Hour }
+	daily := func(c *Config) { c.Every = 24 * time.Hour }
 	counts := func() string {
 		return b.text(t, `SELECT count(*) || ' ' || count(*) FILTER (WHERE finished_at IS NULL) FROM casq.reconcile_runs WHERE reason = 'scheduled'`)
 	}
@@ -228,13 +230,13 @@ func TestReconcileRemovesStaging(t *testing.T) {
 		later = b.claimed(t, "c", p.ID())
 		staging.folders["begun just now"], staging.listed = later, nil
 	}
-	with := func(c *ReconcilerConfig) { c.Staging = []Staging{staging} }
+	with := func(c *Config) { c.Staging = []Staging{staging} }
 	b.tick(t)
 	b.follow(t)
-	if got := b.reconcile(t, Request{DryRun: true}, with); !strings.Contains(got, ": staging_removed 2") || len(staging.folders) != 4 {
+	if got := b.reconcile(t, registry.Request{DryRun: true}, with); !strings.Contains(got, ": staging_removed 2") || len(staging.folders) != 4 {
 		t.Errorf("got %q, left %v", got, staging.folders)
 	}
-	if got := b.reconcile(t, Request{}, with); !strings.Contains(got, ": staging_removed 2") {
+	if got := b.reconcile(t, registry.Request{}, with); !strings.Contains(got, ": staging_removed 2") {
 		t.Errorf("got %q", got)
 	}
 	if len(staging.folders) != 2 || staging.folders["working"] == "" || staging.folders["begun just now"] != later {
@@ -267,7 +269,7 @@ func TestReconcileOfRowsThatChangeMeanwhile(t *testing.T) {
 			}
 			b.tick(t)
 			b.follow(t)
-			got := b.reconcile(t, Request{}, func(cfg *ReconcilerConfig) {
+			got := b.reconcile(t, registry.Request{}, func(cfg *Config) {
 				cfg.Hook = func(point string) {
 					if point == "reconcile:rows" {
 						b.exec(t, c.change)
@@ -285,7 +287,7 @@ func TestReconcileOfRowsThatChangeMeanwhile(t *testing.T) {
 func TestReconcileMoveIsFenced(t *testing.T) {
 	t.Parallel()
 	b := halves(t)
-	b.ask(t, Request{})
+	b.ask(t, registry.Request{})
 	first, second := b.reconciler(t), b.reconciler(t)
 	lost, err := first.take(t.Context())
 	if err != nil || lost == nil {

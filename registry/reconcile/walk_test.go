@@ -1,4 +1,4 @@
-package registry
+package reconcile
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/registry"
 )
 
 // inPlace is a target: when its resources were put there last.
@@ -55,8 +56,8 @@ func setupWalk(t *testing.T) *walkBundle {
 	return b
 }
 
-func (b *walkBundle) configure(size int) func(*ReconcilerConfig) {
-	return func(c *ReconcilerConfig) {
+func (b *walkBundle) configure(size int) func(*Config) {
+	return func(c *Config) {
 		c.Targets, c.Checks, c.PageSize = map[string]Target{eventlog.TransferNone: b.target}, b.checks, size
 		c.Margin = time.Hour // what waits for a job has not waited for long
 	}
@@ -78,10 +79,10 @@ func TestReconcileWalks(t *testing.T) {
 		t.Run(fmt.Sprintf("pages of %d", size), func(t *testing.T) {
 			t.Parallel()
 			b := setupWalk(t)
-			if got := b.reconcile(t, Request{}, b.configure(size)); got != "" || b.checked() != "" {
+			if got := b.reconcile(t, registry.Request{}, b.configure(size)); got != "" || b.checked() != "" {
 				t.Errorf("without a walk: %q", got)
 			}
-			if got := b.reconcile(t, Request{Walk: true, RemoveOrphans: true, DryRun: true}, b.configure(size)); got != "resource: checks 2 orphans 2 orphans_removed 2 removed 1" {
+			if got := b.reconcile(t, registry.Request{Walk: true, RemoveOrphans: true, DryRun: true}, b.configure(size)); got != "resource: checks 2 orphans 2 orphans_removed 2 removed 1" {
 				t.Errorf("dry: got %q", got)
 			}
 			b.wantJobs(t)
@@ -92,14 +93,14 @@ func TestReconcileWalks(t *testing.T) {
 				t.Errorf("dry: named %s", got)
 			}
 			// Orphans stay where they are: the folder may not be casq's alone.
-			if got := b.reconcile(t, Request{Walk: true}, b.configure(size)); got != "resource: checks 2 orphans 2 removed 1" {
+			if got := b.reconcile(t, registry.Request{Walk: true}, b.configure(size)); got != "resource: checks 2 orphans 2 removed 1" {
 				t.Errorf("got %q", got)
 			}
 			if got := b.checked(); got != "absent, z absent, " {
 				t.Errorf("checked %s", got)
 			}
 			b.wantJobs(t, jobFor("back", b.row(t, "back").Version, true))
-			if got := b.reconcile(t, Request{Walk: true, RemoveOrphans: true}, b.configure(size)); got != "resource: checks 2 orphans 2 orphans_removed 2" {
+			if got := b.reconcile(t, registry.Request{Walk: true, RemoveOrphans: true}, b.configure(size)); got != "resource: checks 2 orphans 2 orphans_removed 2" {
 				t.Errorf("got %q", got)
 			}
 			b.wantJobs(t, jobFor("b orphan", b.row(t, "b orphan").Version, true), jobFor("orphan", b.row(t, "orphan").Version, true))
@@ -116,7 +117,7 @@ func TestWalkAfterHomesFailover(t *testing.T) {
 	t.Parallel()
 	b := setupWalk(t)
 	ask := func() string {
-		return b.reconcile(t, Request{Walk: true, Reason: Failover}, b.configure(2), func(c *ReconcilerConfig) {
+		return b.reconcile(t, registry.Request{Walk: true, Reason: registry.Failover}, b.configure(2), func(c *Config) {
 			c.VerifyEvery = 1000 * time.Hour
 		})
 	}
@@ -161,7 +162,7 @@ func TestWalkWhileItIsCreated(t *testing.T) {
 			t.Parallel()
 			b := setupWalk(t)
 			done := false
-			got := b.reconcile(t, Request{Walk: true, RemoveOrphans: true}, b.configure(5000), func(c *ReconcilerConfig) {
+			got := b.reconcile(t, registry.Request{Walk: true, RemoveOrphans: true}, b.configure(5000), func(c *Config) {
 				c.Hook = func(point string) {
 					if point == test.point && !done {
 						done = true
@@ -175,7 +176,7 @@ func TestWalkWhileItIsCreated(t *testing.T) {
 			if test.do == nil {
 				old := b.row(t, "orphan").Version
 				created(t, b)
-				if _, err := b.registry(t).Claim(t.Context(), Token{kind, "orphan", old}, 1); err == nil {
+				if _, err := b.registry(t).Claim(t.Context(), registry.Token{Kind: kind, ResourceID: "orphan", Version: old}, 1); err == nil {
 					t.Error("the removal still has a claim")
 				}
 			}
@@ -196,7 +197,7 @@ func TestWalkThroughAKindWithoutATable(t *testing.T) {
 	t.Parallel()
 	b := setupWalk(t)
 	simple(t, b.pool, `SELECT casq.untrack('resources')`)
-	if got := b.reconcile(t, Request{Walk: true, RemoveOrphans: true}, b.configure(2)); got != "resource: checks 2 orphans 2 removed 1 unlisted true" {
+	if got := b.reconcile(t, registry.Request{Walk: true, RemoveOrphans: true}, b.configure(2)); got != "resource: checks 2 orphans 2 removed 1 unlisted true" {
 		t.Errorf("got %q", got)
 	}
 }
@@ -205,11 +206,11 @@ func TestWalkThroughAKindWithoutATable(t *testing.T) {
 func TestWalkIsTakenOver(t *testing.T) {
 	t.Parallel()
 	b := setupWalk(t)
-	id := b.ask(t, Request{Walk: true, RemoveOrphans: true})
+	id := b.ask(t, registry.Request{Walk: true, RemoveOrphans: true})
 	for commits := 1; !b.finished(t, id); commits++ {
 		ctx, cancel := context.WithCancel(t.Context())
 		left := 4
-		r := b.reconciler(t, b.configure(2), func(c *ReconcilerConfig) {
+		r := b.reconciler(t, b.configure(2), func(c *Config) {
 			c.Hook = func(point string) {
 				if point == "reconcile:committed" {
 					left--
@@ -233,7 +234,7 @@ func TestWalkIsTakenOver(t *testing.T) {
 func TestScheduledWalks(t *testing.T) {
 	t.Parallel()
 	b := setupWalk(t)
-	r := b.reconciler(t, b.configure(100), func(c *ReconcilerConfig) { c.Every, c.WalkEvery = 20*time.Hour, 50*time.Hour })
+	r := b.reconciler(t, b.configure(100), func(c *Config) { c.Every, c.WalkEvery = 20*time.Hour, 50*time.Hour })
 	for day, want := range []bool{true, false, false, true} {
 		if err := r.schedule(t.Context()); err != nil {
 			t.Fatal(err)

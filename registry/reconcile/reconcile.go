@@ -1,4 +1,4 @@
-package registry
+package reconcile
 
 import (
 	"cmp"
@@ -12,6 +12,7 @@ import (
 	"casq/eventlog"
 	"casq/internal/portion"
 	"casq/internal/queries"
+	"casq/registry"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -19,24 +20,24 @@ import (
 )
 
 //go:embed reconcile.sql
-var reconcileText string
+var runText string
 
-// reconcileSQL has the statements of reconcile.sql.
-var reconcileSQL = queries.Parse[struct {
+// runSQL has the statements of reconcile.sql.
+var runSQL = queries.Parse[struct {
 	Due, Schedule, Part, Take, Move, GiveBack, Finish, Totals, SelectionRows, Claims string
-}]("registry/reconcile", reconcileText)
+}]("registry/reconcile", runText)
 
-// ReconcilerConfig configures a [Reconciler].
-type ReconcilerConfig struct {
+// Config configures a [Reconciler].
+type Config struct {
 	Home    *pgxpool.Pool
 	Source  eventlog.DB // where the log is read; may be a standby
-	Jobs    Jobs
+	Jobs    registry.Jobs
 	Process uuid.UUID // of [Process.ID]: whose runs another takes over once it is dead
 	Logger  *slog.Logger
 
 	// Checks queues verifications of what was not compared for VerifyEvery. Where it is
 	// nil, or VerifyEvery is 0, nothing is verified.
-	Checks      Checks
+	Checks      registry.Checks
 	VerifyEvery time.Duration
 	// Staging is that of this process's targets, to remove folders of no claim.
 	Staging []Staging
@@ -72,14 +73,14 @@ type ReconcilerConfig struct {
 // Reconciler compares the registry with the source, in both directions, as
 // requests ask for it; see [Ask]. Any number of them may run.
 type Reconciler struct {
-	cfg ReconcilerConfig
+	cfg Config
 	log *slog.Logger
 	// How much one page has; less, while pages time out.
 	portion *portion.Portion
 }
 
-// NewReconciler returns one that does nothing until [Reconciler.Run].
-func NewReconciler(cfg ReconcilerConfig) *Reconciler {
+// New returns one that does nothing until [Reconciler.Run].
+func New(cfg Config) *Reconciler {
 	cfg.PollEvery = cmp.Or(cfg.PollEvery, 2*time.Second)
 	cfg.PageSize = cmp.Or(cfg.PageSize, 5000)
 	cfg.PageBytes = cmp.Or(cfg.PageBytes, pageBytes)
@@ -127,7 +128,7 @@ func (r *Reconciler) round(ctx context.Context) error {
 
 // end gives a run back that is not finished. The process that takes it goes on after
 // the last page that was committed.
-func (r *Reconciler) end(ctx context.Context, run *reconcileRun, err error) {
+func (r *Reconciler) end(ctx context.Context, run *takenRun, err error) {
 	log := r.log.With("run", run.id, "reason", run.reason)
 	var putOff time.Duration
 	switch {
@@ -135,7 +136,7 @@ func (r *Reconciler) end(ctx context.Context, run *reconcileRun, err error) {
 		return
 	case ctx.Err() != nil:
 		err = errors.New("the process that carried it out was stopped")
-	case errors.Is(err, errSelectionChanged):
+	case errors.Is(err, registry.ErrSelectionChanged):
 		log.InfoContext(ctx, "reconcile begins a page again", "err", err)
 	case errors.Is(err, ErrLateSource), errors.Is(err, errCursorBehind), errors.Is(err, eventlog.ErrNoTicks):
 		putOff = r.cfg.Patience
@@ -146,7 +147,7 @@ func (r *Reconciler) end(ctx context.Context, run *reconcileRun, err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	if _, giveErr := r.cfg.Home.Exec(ctx, reconcileSQL.GiveBack, run.id, r.cfg.Process, explain(err), putOff, isOfKind(err)); giveErr != nil {
+	if _, giveErr := r.cfg.Home.Exec(ctx, runSQL.GiveBack, run.id, r.cfg.Process, explain(err), putOff, isOfKind(err)); giveErr != nil {
 		// The run stays this process's, which takes it again, or dies.
 		log.WarnContext(ctx, "cannot give reconcile back", "err", giveErr)
 	}
@@ -160,7 +161,7 @@ func (r *Reconciler) schedule(ctx context.Context) error {
 		return nil
 	}
 	var due bool
-	if err := r.cfg.Home.QueryRow(ctx, reconcileSQL.Due, r.cfg.Every).Scan(&due); err != nil {
+	if err := r.cfg.Home.QueryRow(ctx, runSQL.Due, r.cfg.Every).Scan(&due); err != nil {
 		return fmt.Errorf("check whether a reconcile is due: %w", err)
 	}
 	if !due {
@@ -170,7 +171,7 @@ func (r *Reconciler) schedule(ctx context.Context) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('casq.reconcile', 0))"); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, reconcileSQL.Schedule, r.cfg.Every, r.cfg.WalkEvery)
+		_, err := tx.Exec(ctx, runSQL.Schedule, r.cfg.Every, r.cfg.WalkEvery)
 		return err
 	})
 	if err != nil {

@@ -1,6 +1,8 @@
-package registry
+package reconcile
 
 import (
+	"casq/registry"
+
 	"context"
 	"encoding/json"
 	"strings"
@@ -12,25 +14,25 @@ import (
 )
 
 // reconciler returns one of a process of its own, with small pages.
-func (b *refetchBundle) reconciler(t *testing.T, change ...func(*ReconcilerConfig)) *Reconciler {
+func (b *refetchBundle) reconciler(t *testing.T, change ...func(*Config)) *Reconciler {
 	t.Helper()
-	cfg := ReconcilerConfig{
+	cfg := Config{
 		Home: b.pool, Source: b.pool, Jobs: b.queue, Process: b.process(t).ID(), Logger: b.logger,
 		PageSize: 3, Patience: 200 * time.Millisecond,
 	}
 	for _, f := range change {
 		f(&cfg)
 	}
-	return NewReconciler(cfg)
+	return New(cfg)
 }
 
-func (b *refetchBundle) ask(t *testing.T, r Request) (id int64) {
+func (b *refetchBundle) ask(t *testing.T, r registry.Request) (id int64) {
 	t.Helper()
 	if r.Reason == "" {
-		r.Reason = Asked
+		r.Reason = registry.Asked
 	}
 	err := pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) (err error) {
-		id, err = Ask(t.Context(), tx, r)
+		id, err = registry.Ask(t.Context(), tx, r)
 		return err
 	})
 	if err != nil {
@@ -41,7 +43,7 @@ func (b *refetchBundle) ask(t *testing.T, r Request) (id int64) {
 
 // reconcile asks for a run, carries it out, and returns its report: what is
 // not 0 of each kind, in words.
-func (b *refetchBundle) reconcile(t *testing.T, request Request, change ...func(*ReconcilerConfig)) string {
+func (b *refetchBundle) reconcile(t *testing.T, request registry.Request, change ...func(*Config)) string {
 	t.Helper()
 	id := b.ask(t, request)
 	b.round(t, b.reconciler(t, change...))
@@ -78,7 +80,7 @@ func (b *testBundle) text(t *testing.T, sql string, args ...any) (s string) {
 }
 
 // keysOf are those of jobs, in their order.
-func keysOf(jobs []Job) string {
+func keysOf(jobs []registry.Job) string {
 	var keys []string
 	for _, j := range jobs {
 		keys = append(keys, j.ResourceID)
@@ -87,9 +89,9 @@ func keysOf(jobs []Job) string {
 }
 
 // checkList is a queue of verifications.
-type checkList struct{ tokens []Token }
+type checkList struct{ tokens []registry.Token }
 
-func (c *checkList) InsertChecks(_ context.Context, _ pgx.Tx, tokens []Token) error {
+func (c *checkList) InsertChecks(_ context.Context, _ pgx.Tx, tokens []registry.Token) error {
 	c.tokens = append(c.tokens, tokens...)
 	return nil
 }
@@ -118,7 +120,7 @@ func (s *stagingList) DropStaging(_ context.Context, staged Staged) error {
 }
 
 // riverJob puts a job into River's table.
-func (b *refetchBundle) riverJob(t *testing.T, queue string, age time.Duration, token Token) {
+func (b *refetchBundle) riverJob(t *testing.T, queue string, age time.Duration, token registry.Token) {
 	t.Helper()
 	args, err := json.Marshal(map[string]any{"kind": token.Kind, "resource_id": token.ResourceID, "version": token.Version})
 	if err != nil {

@@ -1,4 +1,4 @@
-package registry
+package reconcile
 
 import (
 	"cmp"
@@ -11,6 +11,7 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/queries"
+	"casq/registry"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -20,7 +21,7 @@ import (
 var replayText string
 
 // replaySQL has the statements of replay.sql.
-var replaySQL = queries.Parse[struct{ Page, Done string }]("registry/replay", replayText)
+var replaySQL = queries.Parse[struct{ Page, Done string }]("registry/reconcile/replay", replayText)
 
 // ReplayOptions narrow and watch a [Replay].
 type ReplayOptions struct {
@@ -51,7 +52,7 @@ type failure struct {
 // Failures of a kind that the source cannot list ([ErrUnlisted]), or that cannot be
 // re-fetched otherwise, stay open; those of the others are replayed before that is
 // returned. An error that is no kind's own ends the replay.
-func Replay(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs Jobs, opts ReplayOptions) (report ReplayReport, err error) {
+func Replay(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs registry.Jobs, opts ReplayOptions) (report ReplayReport, err error) {
 	open := make(map[string]error)
 	last := failure{}
 	for {
@@ -109,7 +110,7 @@ func nullable(s string) *string {
 }
 
 // replay re-fetches the resources of failures of one kind, then closes those.
-func (r *ReplayReport) replay(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs Jobs, page []failure) error {
+func (r *ReplayReport) replay(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, jobs registry.Jobs, page []failure) error {
 	var keys []string
 	var timelines []int32
 	var events []int64

@@ -1,4 +1,4 @@
-package registry
+package reconcile
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/portion"
+	"casq/registry"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -26,7 +27,7 @@ type page struct {
 	timelineID uuid.UUID
 	tick       int64
 
-	selection Selection // what is outside of it is not shown
+	selection registry.Selection // what is outside of it is not shown
 }
 
 // pageBytes is how many bytes of keys and payloads end a page, unless said
@@ -34,21 +35,21 @@ type page struct {
 const pageBytes = eventlog.DefaultPageBytes
 
 // resourcesPage reads the page beyond a key; nil is the first one.
-func resourcesPage(ctx context.Context, source eventlog.DB, wanted Selection, after *string, size portion.Size) (*page, error) {
+func resourcesPage(ctx context.Context, source eventlog.DB, wanted registry.Selection, after *string, size portion.Size) (*page, error) {
 	p := &page{kind: wanted.Kind, selection: wanted}
 	err := p.scan(source.QueryRow(ctx, refetchSQL.Resources, p.kind, after, size.Rows, wanted.Scopes, size.Bytes), &p.listed, &p.keys, &p.payloads, &p.scopes, &p.last)
 	return p, err
 }
 
 // resourcesOf reads those of the keys that are there, until they have so many bytes.
-func resourcesOf(ctx context.Context, source eventlog.DB, wanted Selection, keys []string, bytes int64) (*page, error) {
+func resourcesOf(ctx context.Context, source eventlog.DB, wanted registry.Selection, keys []string, bytes int64) (*page, error) {
 	p := &page{kind: wanted.Kind, selection: wanted}
 	err := p.scan(source.QueryRow(ctx, refetchSQL.Of, p.kind, keys, wanted.Scopes, bytes), &p.listed, &p.keys, &p.payloads, &p.scopes, &p.answered)
 	return p, err
 }
 
 // resourcesMissing reads those of the keys that are not there.
-func resourcesMissing(ctx context.Context, source eventlog.DB, wanted Selection, keys []string) (*page, error) {
+func resourcesMissing(ctx context.Context, source eventlog.DB, wanted registry.Selection, keys []string) (*page, error) {
 	p := &page{kind: wanted.Kind, selection: wanted}
 	err := p.scan(source.QueryRow(ctx, refetchSQL.Missing, p.kind, keys, wanted.Scopes), &p.listed, &p.keys)
 	return p, err
@@ -95,6 +96,12 @@ func (p *page) only(indexes []int) *page {
 		some.keys[i], some.payloads[i], some.scopes[i] = p.keys[index], p.payloads[index], p.scopes[index]
 	}
 	return &some
+}
+
+// holdSelection keeps the selection with which the page was read until tx ends, or
+// returns [registry.ErrSelectionChanged].
+func holdSelection(ctx context.Context, tx pgx.Tx, p *page) error {
+	return registry.HoldSelection(ctx, tx, p.selection)
 }
 
 // usable returns the page without keys that no event can have: rows that were

@@ -1,9 +1,10 @@
-package registry
+package reconcile
 
 import (
 	"testing"
 
 	"casq/eventlog"
+	"casq/registry"
 )
 
 // many is a site with rows of which the source has the last few.
@@ -37,11 +38,11 @@ func TestReconcileIsHeldBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := many(t, test.rows, test.there)
-			size := func(c *ReconcilerConfig) { c.PageSize = 40 }
-			if got := b.reconcile(t, Request{DryRun: true, AllowRemove: test.allow}, size); got != test.want {
+			size := func(c *Config) { c.PageSize = 40 }
+			if got := b.reconcile(t, registry.Request{DryRun: true, AllowRemove: test.allow}, size); got != test.want {
 				t.Errorf("dry: got %q, want %q", got, test.want)
 			}
-			if got := b.reconcile(t, Request{AllowRemove: test.allow}, size); got != test.want {
+			if got := b.reconcile(t, registry.Request{AllowRemove: test.allow}, size); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})

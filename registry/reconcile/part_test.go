@@ -1,4 +1,4 @@
-package registry
+package reconcile
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/registry"
 )
 
 // severalKinds is a site with a kind before and one after that of the other
@@ -55,7 +56,7 @@ func TestReconcileGoesOnWithoutABadKind(t *testing.T) {
 			t.Parallel()
 			b := severalKinds(t)
 			simple(t, b.pool, test.spoil)
-			id := b.ask(t, Request{})
+			id := b.ask(t, registry.Request{})
 			r := b.reconciler(t)
 			b.round(t, r)
 			if got := b.text(t, "SELECT max(state) FROM casq.reconcile_report WHERE run = $1", id); got != "finished" {
@@ -68,7 +69,7 @@ func TestReconcileGoesOnWithoutABadKind(t *testing.T) {
 				t.Errorf("the part: %q, want %q", got, test.message)
 			}
 			// The next one meets the same, and does not ask for the same again.
-			next := b.ask(t, Request{})
+			next := b.ask(t, registry.Request{})
 			b.round(t, r)
 			if got := b.text(t, parts, next); got != "" {
 				t.Errorf("the next run's part: %q", got)
@@ -92,7 +93,7 @@ func TestReconcilePartLooksAtTheSame(t *testing.T) {
 	t.Parallel()
 	b := lostBundle(t)
 	simple(t, b.pool, noEventTriggers, `ALTER TABLE resources DROP COLUMN v CASCADE`)
-	id := b.ask(t, Request{Reason: Lost, Beyond: &Tick{1, 10}, At: &Tick{2, 11}, AllowRemove: 7})
+	id := b.ask(t, registry.Request{Reason: registry.Lost, Beyond: &registry.Tick{Timeline: 1, ID: 10}, At: &registry.Tick{Timeline: 2, ID: 11}, AllowRemove: 7})
 	r := b.reconciler(t)
 	b.round(t, r)
 	const same = `SELECT (reason, beyond_timeline, beyond_tick, at_timeline, at_tick, allow_remove, requested_at, walk, dry_run)::text FROM casq.reconcile_runs WHERE id = $1`
@@ -112,7 +113,7 @@ func TestReconcileWithoutItsSourceIsNotSplit(t *testing.T) {
 	t.Parallel()
 	b := severalKinds(t)
 	b.know(t, "x", 1, 1<<40, false) // of a tick that nobody shows
-	id := b.ask(t, Request{At: &Tick{1, 1 << 40}})
+	id := b.ask(t, registry.Request{At: &registry.Tick{Timeline: 1, ID: 1 << 40}})
 	b.round(t, b.reconciler(t))
 	if got := b.text(t, "SELECT max(state) FROM casq.reconcile_report WHERE run = $1", id); got != "waiting" {
 		t.Errorf("the run is %s", got)
@@ -139,10 +140,10 @@ func TestReconcileBesideABrokenTarget(t *testing.T) {
 	t.Parallel()
 	b := severalKinds(t)
 	target := &placedList{}
-	id := b.ask(t, Request{Walk: true})
+	id := b.ask(t, registry.Request{Walk: true})
 	b.exec(t, "ALTER TABLE casq.kinds DISABLE TRIGGER guard_kind")
 	b.exec(t, "UPDATE casq.kinds SET transfer = 'file', prefix = '', source_prefix = '' WHERE kind = 'early'")
-	b.round(t, b.reconciler(t, func(c *ReconcilerConfig) {
+	b.round(t, b.reconciler(t, func(c *Config) {
 		c.Staging = []Staging{brokenTarget{}, &stagingList{}}
 		c.Targets = map[string]Target{eventlog.TransferFile: brokenTarget{}, eventlog.TransferNone: target}
 	}))
@@ -181,9 +182,9 @@ func TestReconcileTriesABadKindEverMoreRarely(t *testing.T) {
 			t.Parallel()
 			b := severalKinds(t)
 			simple(t, b.pool, c.spoil)
-			id := b.ask(t, Request{Kind: "early"})
+			id := b.ask(t, registry.Request{Kind: "early"})
 			b.exec(t, "UPDATE casq.reconcile_runs SET requested_at = clock_timestamp() - $1::interval WHERE id = $2", c.age, id)
-			b.round(t, b.reconciler(t, func(cfg *ReconcilerConfig) { cfg.Patience = 10 * time.Second }))
+			b.round(t, b.reconciler(t, func(cfg *Config) { cfg.Patience = 10 * time.Second }))
 			got := b.text(t, "SELECT (not_before - clock_timestamp() BETWEEN $2::interval AND $3::interval)::text || ' ' || (not_before - clock_timestamp()) || ': ' || waiting FROM casq.reconcile_runs WHERE id = $1", id, c.least, c.most)
 			if !strings.HasPrefix(got, "true ") {
 				t.Errorf("tried again in %s; want %s to %s", got, c.least, c.most)

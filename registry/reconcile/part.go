@@ -1,4 +1,4 @@
-package registry
+package reconcile
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/database"
+	"casq/registry"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -26,19 +27,15 @@ func (e *targetError) Unwrap() error { return e.err }
 // that another host, or a later try, may not have for any kind is not.
 func isOfKind(err error) bool {
 	for _, passing := range []error{
-		errTakenOver, errSelectionChanged, errCursorBehind, ErrLateSource, eventlog.ErrNoTicks,
+		errTakenOver, registry.ErrSelectionChanged, errCursorBehind, ErrLateSource, eventlog.ErrNoTicks,
 		context.Canceled, context.DeadlineExceeded,
 	} {
 		if errors.Is(err, passing) {
 			return false
 		}
 	}
-	switch code := database.Code(err); code {
-	case "":
-	case "57014", "25P03", "25P04": // even of one row: see [portion.TooMuch]
-		return true
-	default:
-		return database.Answered(err) && !database.Passes(err)
+	if database.Code(err) != "" {
+		return database.Refused(err)
 	}
 	_, target := errors.AsType[*targetError](err)
 	return target
@@ -48,12 +45,12 @@ func isOfKind(err error) bool {
 // its own has the reason, and tries again with all that this one was to do for the
 // kind. A run of one kind has nothing to split. Dying in between, or doing it
 // twice, sets the part back to its beginning.
-func (run *reconcileRun) part(ctx context.Context, kind string, cause error) error {
+func (run *takenRun) part(ctx context.Context, kind string, cause error) error {
 	if run.kind != "" || !isOfKind(cause) {
 		return cause
 	}
 	var id int64
-	err := run.cfg.Home.QueryRow(ctx, reconcileSQL.Part, run.id, run.cfg.Process, kind, explain(cause), run.cfg.Patience).Scan(&id)
+	err := run.cfg.Home.QueryRow(ctx, runSQL.Part, run.id, run.cfg.Process, kind, explain(cause), run.cfg.Patience).Scan(&id)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return errTakenOver
@@ -65,6 +62,9 @@ func (run *reconcileRun) part(ctx context.Context, kind string, cause error) err
 	run.apart[kind] = true
 	return nil
 }
+
+// mostReason is how much a run keeps of an error, in bytes.
+const mostReason = 4000
 
 // explain is an error with what Postgres says can be done about it.
 func explain(err error) string {

@@ -1,6 +1,10 @@
-package registry
+package reconcile
 
-import "testing"
+import (
+	"testing"
+
+	"casq/registry"
+)
 
 // That a resource is told otherwise than the log told it makes a new version, and
 // another incarnation only where the log has a hole: it may be another resource under
@@ -10,14 +14,14 @@ func TestReconcileOfAnotherPayload(t *testing.T) {
 	for _, c := range []struct {
 		name        string
 		payload     string
-		request     Request
+		request     registry.Request
 		incarnation int
 	}{
-		{"another value", `{"v": 1}`, Request{Reason: Scheduled}, 1},
-		{"one more column", `{}`, Request{Reason: Scheduled}, 1},
-		{"one column less", `{"v": 2, "w": 3}`, Request{Reason: Scheduled}, 1},
-		{"another value, and events were pruned", `{"v": 1}`, Request{Reason: Pruned}, 2},
-		{"one more column, and events were pruned", `{}`, Request{Reason: Pruned}, 1},
+		{"another value", `{"v": 1}`, registry.Request{Reason: registry.Scheduled}, 1},
+		{"one more column", `{}`, registry.Request{Reason: registry.Scheduled}, 1},
+		{"one column less", `{"v": 2, "w": 3}`, registry.Request{Reason: registry.Scheduled}, 1},
+		{"another value, and events were pruned", `{"v": 1}`, registry.Request{Reason: registry.Pruned}, 2},
+		{"one more column, and events were pruned", `{}`, registry.Request{Reason: registry.Pruned}, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -28,8 +32,8 @@ func TestReconcileOfAnotherPayload(t *testing.T) {
 			b.exec(t, "UPDATE casq.registry SET payload = $1", c.payload)
 			b.follow(t)
 			before := b.row(t, "a")
-			if c.request.Reason == Pruned {
-				c.request.At = &Tick{1, now}
+			if c.request.Reason == registry.Pruned {
+				c.request.At = &registry.Tick{Timeline: 1, ID: now}
 			}
 			b.reconcile(t, c.request)
 			got := b.row(t, "a")

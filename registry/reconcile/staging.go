@@ -1,4 +1,4 @@
-package registry
+package reconcile
 
 import (
 	"context"
@@ -24,6 +24,9 @@ type Staging interface {
 // on. In the ordinary case the folders are those of the claims at work.
 const stagingLimit = 10_000
 
+// claimsPage is how many rows are read at once for their claims.
+const claimsPage = 10_000
+
 var errEnough = errors.New("enough")
 
 // staging removes the folders that no run works in any more. They are listed
@@ -31,7 +34,7 @@ var errEnough = errors.New("enough")
 // claim has committed, and a claim that is given back never returns. So a listed
 // folder whose claim is not seen is nobody's. A target that does not answer is
 // left to the next run.
-func (run *reconcileRun) staging(ctx context.Context) error {
+func (run *takenRun) staging(ctx context.Context) error {
 	removed := 0
 	for _, s := range run.cfg.Staging {
 		n, err := run.stagingOf(ctx, s)
@@ -46,7 +49,7 @@ func (run *reconcileRun) staging(ctx context.Context) error {
 }
 
 // stagingOf removes what is left behind at one target, and counts it.
-func (run *reconcileRun) stagingOf(ctx context.Context, s Staging) (removed int, err error) {
+func (run *takenRun) stagingOf(ctx context.Context, s Staging) (removed int, err error) {
 	dead, err := run.listStaging(ctx, s)
 	if err != nil {
 		return 0, err
@@ -66,7 +69,7 @@ func (run *reconcileRun) stagingOf(ctx context.Context, s Staging) (removed int,
 }
 
 // listStaging returns the folders of a target by claim.
-func (run *reconcileRun) listStaging(ctx context.Context, s Staging) (map[string]Staged, error) {
+func (run *takenRun) listStaging(ctx context.Context, s Staging) (map[string]Staged, error) {
 	staged := make(map[string]Staged)
 	err := s.ListStaging(ctx, func(f Staged) error {
 		if len(staged) == stagingLimit {
@@ -84,11 +87,11 @@ func (run *reconcileRun) listStaging(ctx context.Context, s Staging) (map[string
 
 // keepClaimed takes those out that some row has as its claim, by a walk through
 // the registry.
-func (run *reconcileRun) keepClaimed(ctx context.Context, staged map[string]Staged) error {
+func (run *takenRun) keepClaimed(ctx context.Context, staged map[string]Staged) error {
 	kind, key := "", ""
 	for len(staged) > 0 {
 		var claims []string
-		err := run.cfg.Home.QueryRow(ctx, reconcileSQL.Claims, kind, key, sweepPage).Scan(&kind, &key, &claims)
+		err := run.cfg.Home.QueryRow(ctx, runSQL.Claims, kind, key, claimsPage).Scan(&kind, &key, &claims)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
 		}

@@ -1,4 +1,4 @@
-package registry
+package reconcile
 
 import (
 	"context"
@@ -9,15 +9,16 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/queries"
+	"casq/registry"
 
 	"github.com/jackc/pgx/v5"
 )
 
-//go:embed reconcile_walk.sql
-var reconcileWalkText string
+//go:embed walk.sql
+var walkText string
 
-// reconcileWalkSQL has the statements of reconcile_walk.sql.
-var reconcileWalkSQL = queries.Parse[struct{ Placed, Synced, Unwanted, Orphans string }]("registry/reconcile_walk", reconcileWalkText)
+// walkSQL has the statements of walk.sql.
+var walkSQL = queries.Parse[struct{ Placed, Synced, Unwanted, Orphans string }]("registry/reconcile/walk", walkText)
 
 // Placed is a resource that is in place at a target.
 type Placed struct {
@@ -39,7 +40,7 @@ const (
 	mostOrphans = 1000
 )
 
-// The verdicts of reconcileWalkSQL.Placed.
+// The verdicts of walkSQL.Placed.
 const (
 	isOrphan = "orphan"
 	isBack   = "back"
@@ -51,12 +52,12 @@ const (
 //
 // A run puts a resource in place after its row has come, and the rows are read
 // after the listing: what is listed without a row is an orphan.
-func (run *reconcileRun) walk(ctx context.Context, kind eventlog.Kind, after *string) error {
+func (run *takenRun) walk(ctx context.Context, kind eventlog.Kind, after *string) error {
 	target := run.cfg.Targets[kind.Transfer]
 	if target == nil {
 		return nil
 	}
-	w := &walkOf{reconcileRun: run, kind: kind}
+	w := &walkOf{takenRun: run, kind: kind}
 	if after != nil {
 		w.from = *after
 	}
@@ -79,7 +80,7 @@ func (run *reconcileRun) walk(ctx context.Context, kind eventlog.Kind, after *st
 
 // walkOf is the walk through a kind.
 type walkOf struct {
-	*reconcileRun
+	*takenRun
 	kind  eventlog.Kind
 	from  string // up to here all is done
 	keys  []string
@@ -160,7 +161,7 @@ func (u *unwanted) empty() bool {
 func (w *walkOf) plan(ctx context.Context) (*unwanted, error) {
 	u := &unwanted{examined: len(w.keys), next: w.from}
 	u.remove.kind, u.checks.kind = w.kind.Name, w.kind.Name
-	rows, err := w.cfg.Home.Query(ctx, reconcileWalkSQL.Placed, w.kind.Name, w.keys, w.since, w.requestedAt)
+	rows, err := w.cfg.Home.Query(ctx, walkSQL.Placed, w.kind.Name, w.keys, w.since, w.requestedAt)
 	if err != nil {
 		return nil, fmt.Errorf("read the rows of what is in place: %w", err)
 	}
@@ -186,7 +187,7 @@ func (w *walkOf) ask(ctx context.Context, u *unwanted, suspects rowSet) error {
 	if len(suspects.keys) == 0 {
 		return nil
 	}
-	wanted, err := readSelection(ctx, w.cfg.Home, w.kind.Name)
+	wanted, err := registry.ReadSelection(ctx, w.cfg.Home, w.kind.Name)
 	if err != nil {
 		return err
 	}
@@ -220,7 +221,7 @@ func (w *walkOf) ask(ctx context.Context, u *unwanted, suspects rowSet) error {
 // whether there may be more.
 func (w *walkOf) absent(ctx context.Context, upTo *string, u *unwanted) (full bool, err error) {
 	most := w.portion.Size().Rows
-	rows, err := w.cfg.Home.Query(ctx, reconcileWalkSQL.Synced, w.kind.Name, u.next, upTo, w.requestedAt, most)
+	rows, err := w.cfg.Home.Query(ctx, walkSQL.Synced, w.kind.Name, u.next, upTo, w.requestedAt, most)
 	if err != nil {
 		return false, fmt.Errorf("find rows without a resource: %w", err)
 	}
@@ -255,7 +256,7 @@ func (w *walkOf) effects(ctx context.Context, tx pgx.Tx, u *unwanted, f *found) 
 		if err := holdSelection(ctx, tx, u.shown); err != nil {
 			return err
 		}
-		jobs, err := writeRows(ctx, tx, reconcileWalkSQL.Unwanted, u.remove, u.shown.timeline, u.shown.tick)
+		jobs, err := writeRows(ctx, tx, walkSQL.Unwanted, u.remove, u.shown.timeline, u.shown.tick)
 		if err != nil {
 			return err
 		}

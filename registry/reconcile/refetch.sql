@@ -66,11 +66,6 @@ CROSS JOIN LATERAL (
     SELECT * FROM casq.registry AS r WHERE r.kind = $1 AND r.resource_id = w.key AND r.deleted_at IS NULL LIMIT 1
 ) AS r
 
--- name: Cursor
--- Where home's cursor stands. Inside a step the events up to tick are applied,
--- and timeline is that of to_tick.
-SELECT timeline, timeline_id, tick, nonce FROM casq.cursors WHERE name = 'registry'
-
 -- name: Reached
 -- Has the log nothing between home's tick ($1, with its nonce $2) and tick $3 of
 -- timeline $4? A stored position does not move over ticks without events, and does

@@ -1,6 +1,8 @@
-package registry
+package reconcile
 
 import (
+	"casq/registry"
+
 	"fmt"
 	"testing"
 	"time"
@@ -31,12 +33,12 @@ func TestPagesOfTheSourceAreBoundedByBytes(t *testing.T) {
 	t.Parallel()
 	b := largeResources(t, 40)
 	for bytes, want := range map[int64]int{1: 1, 15_000: 1, 40_000: 3, 150_000: 10, 1 << 30: 40} {
-		p, err := resourcesPage(t.Context(), b.pool, Selection{Kind: kind}, nil, portion.Size{Rows: 100, Bytes: bytes})
+		p, err := resourcesPage(t.Context(), b.pool, registry.Selection{Kind: kind}, nil, portion.Size{Rows: 100, Bytes: bytes})
 		if err != nil || len(p.keys) != want || *p.last != p.keys[want-1] || len(p.payloads) != want || len(p.scopes) != want {
 			t.Errorf("%d bytes: %d resources up to %q, want %d, %v", bytes, len(p.keys), *p.last, want, err)
 		}
 		asked := []string{"0003", "none", "0002", "0001", "0005", "none, either"}
-		p, err = resourcesOf(t.Context(), b.pool, Selection{Kind: kind}, asked, bytes)
+		p, err = resourcesOf(t.Context(), b.pool, registry.Selection{Kind: kind}, asked, bytes)
 		answered := map[int64]int{1: 1, 15_000: 1, 40_000: 4}[bytes]
 		if answered == 0 {
 			answered = len(asked)
@@ -58,8 +60,8 @@ func TestReconcileOnASlowLink(t *testing.T) {
 	network := faultproxy.New()
 	network.Narrow(100_000, time.Second)
 	home := slowHome(t, network, b.pool.Config().ConnString())
-	id := b.ask(t, Request{})
-	r := b.reconciler(t, func(c *ReconcilerConfig) { c.Home, c.PageSize = home, 100 })
+	id := b.ask(t, registry.Request{})
+	r := b.reconciler(t, func(c *Config) { c.Home, c.PageSize = home, 100 })
 	b.round(t, r)
 	if got := b.report(t, id); got != "resource: created 40" {
 		t.Errorf("got %q: %s", got, b.text(t, "SELECT coalesce(waiting, '') FROM casq.reconcile_runs WHERE id = $1", id))

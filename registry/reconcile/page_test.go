@@ -1,7 +1,6 @@
-package registry
+package reconcile
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,6 +10,7 @@ import (
 	"casq/eventlog"
 	"casq/internal/portion"
 	"casq/internal/testing/testdb"
+	"casq/registry"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -34,7 +34,7 @@ func allResources(t *testing.T, source eventlog.DB, size int) (keys []string, li
 	t.Helper()
 	var after *string
 	for {
-		p, err := resourcesPage(t.Context(), source, Selection{Kind: kind}, after, portion.Size{Rows: size, Bytes: pageBytes})
+		p, err := resourcesPage(t.Context(), source, registry.Selection{Kind: kind}, after, portion.Size{Rows: size, Bytes: pageBytes})
 		if err != nil || !p.listed || p.tick == 0 {
 			t.Fatalf("%+v: %v", p, err)
 		}
@@ -91,12 +91,12 @@ func TestResourcesOfEachKeyType(t *testing.T) {
 			simple(t, pool, `DELETE FROM resources WHERE v % 2 = 0`)
 			there, _ := allResources(t, pool, 100)
 			asked := slices.Concat(garbage, keys)
-			found, err := resourcesOf(t.Context(), pool, Selection{Kind: kind}, asked, pageBytes)
+			found, err := resourcesOf(t.Context(), pool, registry.Selection{Kind: kind}, asked, pageBytes)
 			if err != nil {
 				t.Fatal(err)
 			}
 			gone := slices.DeleteFunc(slices.Clone(asked), func(key string) bool { return slices.Contains(there, key) })
-			missing, err := resourcesMissing(t.Context(), pool, Selection{Kind: kind}, asked)
+			missing, err := resourcesMissing(t.Context(), pool, registry.Selection{Kind: kind}, asked)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -118,15 +118,15 @@ func TestResourcesOfEachKeyType(t *testing.T) {
 func TestResourcesOfAKindWithoutATable(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	if _, err := resourcesPage(t.Context(), b.pool, Selection{Kind: kind}, nil, portion.Size{Rows: 10, Bytes: pageBytes}); !errors.Is(err, eventlog.ErrNoTicks) {
+	if _, err := resourcesPage(t.Context(), b.pool, registry.Selection{Kind: kind}, nil, portion.Size{Rows: 10, Bytes: pageBytes}); !errors.Is(err, eventlog.ErrNoTicks) {
 		t.Errorf("got %v", err)
 	}
 	b.exec(t, "SELECT casq.tick(true)")
-	p, err := resourcesPage(t.Context(), b.pool, Selection{Kind: kind}, nil, portion.Size{Rows: 10, Bytes: pageBytes})
+	p, err := resourcesPage(t.Context(), b.pool, registry.Selection{Kind: kind}, nil, portion.Size{Rows: 10, Bytes: pageBytes})
 	if err != nil || p.listed || p.last != nil || p.tick == 0 {
 		t.Errorf("%+v: %v", p, err)
 	}
-	if p, err = resourcesOf(t.Context(), b.pool, Selection{Kind: "unheard of"}, []string{"x"}, pageBytes); err != nil || p.listed {
+	if p, err = resourcesOf(t.Context(), b.pool, registry.Selection{Kind: "unheard of"}, []string{"x"}, pageBytes); err != nil || p.listed {
 		t.Errorf("%+v: %v", p, err)
 	}
 }
@@ -141,13 +141,13 @@ func TestResourcesForARoleWithoutRightsToTheTable(t *testing.T) {
 	simple(t, super, `CREATE TABLE resources (key text PRIMARY KEY, v int)`, trackResources, `INSERT INTO resources VALUES ('x', 1)`, `SELECT casq.tick(true)`,
 		`ALTER TABLE resources ENABLE ROW LEVEL SECURITY`, `GRANT USAGE ON SCHEMA casq TO `+role)
 	reader := testdb.Pool(t, url)
-	_, err := resourcesPage(t.Context(), reader, Selection{Kind: kind}, nil, portion.Size{Rows: 10, Bytes: pageBytes})
+	_, err := resourcesPage(t.Context(), reader, registry.Selection{Kind: kind}, nil, portion.Size{Rows: 10, Bytes: pageBytes})
 	var refused *pgconn.PgError
 	if !errors.As(err, &refused) || refused.Code != "42501" {
 		t.Errorf("got %v", err)
 	}
 	simple(t, super, `SELECT casq.grant_to('`+role+`', 'follower')`)
-	if p, err := resourcesPage(t.Context(), reader, Selection{Kind: kind}, nil, portion.Size{Rows: 10, Bytes: pageBytes}); err != nil || len(p.keys) != 1 {
+	if p, err := resourcesPage(t.Context(), reader, registry.Selection{Kind: kind}, nil, portion.Size{Rows: 10, Bytes: pageBytes}); err != nil || len(p.keys) != 1 {
 		t.Errorf("%+v: %v", p, err)
 	}
 }
@@ -198,7 +198,7 @@ func TestPagesOfResourcesAreCheap(t *testing.T) {
 				if _, err := pool.Exec(t.Context(), trust); err != nil {
 					t.Fatal(err)
 				}
-				asked := buffers(t, pool, trust)
+				asked := testdb.Buffers(t, pool, trust)
 				if asked > 1000 {
 					t.Errorf("asking who is trusted touched %d buffers", asked)
 				}
@@ -220,30 +220,11 @@ func TestPagesOfResourcesAreCheap(t *testing.T) {
 					if _, err := pool.Exec(t.Context(), c.sql, c.args...); err != nil {
 						t.Fatal(err)
 					}
-					if n := buffers(t, pool, c.sql, c.args...) - asked; n > 200 {
+					if n := testdb.Buffers(t, pool, c.sql, c.args...) - asked; n > 200 {
 						t.Errorf("%s touched %d buffers beside %d of the catalogs", what, n, asked)
 					}
 				}
 			})
 		}
 	}
-}
-
-func buffers(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) int {
-	t.Helper()
-	var raw []byte
-	if err := pool.QueryRow(t.Context(), "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) "+sql, args...).Scan(&raw); err != nil {
-		t.Fatal(err)
-	}
-	var explained []struct {
-		Plan struct {
-			Hit  int `json:"Shared Hit Blocks"`
-			Read int `json:"Shared Read Blocks"`
-		}
-	}
-	if err := json.Unmarshal(raw, &explained); err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("%d buffers: %s", explained[0].Plan.Hit+explained[0].Plan.Read, sql)
-	return explained[0].Plan.Hit + explained[0].Plan.Read
 }

@@ -1,15 +1,16 @@
-package registry
+package reconcile
 
 import (
 	"context"
 	"fmt"
 
 	"casq/eventlog"
+	"casq/registry"
 
 	"github.com/jackc/pgx/v5"
 )
 
-// The verdicts of reconcileRowsSQL.Compare.
+// The verdicts of rowsSQL.Compare.
 const (
 	isCreated = "created"
 	isLate    = "late"
@@ -22,9 +23,9 @@ type difference struct {
 }
 
 // resources goes through what the source has of a kind, page by page.
-func (run *reconcileRun) resources(ctx context.Context, kind eventlog.Kind, after *string) error {
+func (run *takenRun) resources(ctx context.Context, kind eventlog.Kind, after *string) error {
 	for {
-		wanted, err := readSelection(ctx, run.cfg.Home, kind.Name)
+		wanted, err := registry.ReadSelection(ctx, run.cfg.Home, kind.Name)
 		if err != nil {
 			return err
 		}
@@ -51,7 +52,7 @@ func (run *reconcileRun) resources(ctx context.Context, kind eventlog.Kind, afte
 
 // resourcesPage asks for what a page shows and the registry does not say. Where the two
 // agree, nothing is written, and the cursor is not waited for.
-func (run *reconcileRun) resourcesPage(ctx context.Context, kind eventlog.Kind, p *page) error {
+func (run *takenRun) resourcesPage(ctx context.Context, kind eventlog.Kind, p *page) error {
 	to := progress{resourcesPhase, &kind.Name, p.last}
 	p = p.usable()
 	f := found{examined: len(p.keys)}
@@ -82,7 +83,7 @@ func (run *reconcileRun) resourcesPage(ctx context.Context, kind eventlog.Kind, 
 }
 
 // leaveComing leaves resources to the log that have an event no tick has delivered.
-func (run *reconcileRun) leaveComing(ctx context.Context, p *page, differ []difference) error {
+func (run *takenRun) leaveComing(ctx context.Context, p *page, differ []difference) error {
 	keys := make([]string, len(differ))
 	for i, d := range differ {
 		keys[i] = p.keys[d.Place-1]
@@ -96,7 +97,7 @@ func (run *reconcileRun) leaveComing(ctx context.Context, p *page, differ []diff
 	return err
 }
 
-func (run *reconcileRun) applyPage(ctx context.Context, tx pgx.Tx, p *page, differ []difference, inPlace map[string]bool, f *found) error {
+func (run *takenRun) applyPage(ctx context.Context, tx pgx.Tx, p *page, differ []difference, inPlace map[string]bool, f *found) error {
 	places := make([]int, 0, len(differ))
 	created := make(map[string]bool)
 	for _, d := range differ {
@@ -108,7 +109,7 @@ func (run *reconcileRun) applyPage(ctx context.Context, tx pgx.Tx, p *page, diff
 	if err := lockFloor(ctx, tx, p); err != nil {
 		return err
 	}
-	jobs, err := applyResources(ctx, tx, p.only(places), false, run.reason == Lost || run.reason == Pruned || run.reason == Failover)
+	jobs, err := applyResources(ctx, tx, p.only(places), false, run.reason == registry.Lost || run.reason == registry.Pruned || run.reason == registry.Failover)
 	if err != nil {
 		return err
 	}
@@ -127,8 +128,8 @@ func (run *reconcileRun) applyPage(ctx context.Context, tx pgx.Tx, p *page, diff
 	return run.queue(ctx, tx, jobs)
 }
 
-func (run *reconcileRun) compare(ctx context.Context, p *page) ([]difference, error) {
-	rows, err := run.cfg.Home.Query(ctx, reconcileRowsSQL.Compare, p.kind, p.keys, p.payloads, p.timeline, p.tick)
+func (run *takenRun) compare(ctx context.Context, p *page) ([]difference, error) {
+	rows, err := run.cfg.Home.Query(ctx, rowsSQL.Compare, p.kind, p.keys, p.payloads, p.timeline, p.tick)
 	if err != nil {
 		return nil, fmt.Errorf("compare: %w", err)
 	}
@@ -141,7 +142,7 @@ func (run *reconcileRun) compare(ctx context.Context, p *page) ([]difference, er
 
 // inPlace tells which of the resources that are to be created have something in place,
 // before any row is locked.
-func (run *reconcileRun) inPlace(ctx context.Context, kind eventlog.Kind, p *page, differ []difference) map[string]bool {
+func (run *takenRun) inPlace(ctx context.Context, kind eventlog.Kind, p *page, differ []difference) map[string]bool {
 	there := make(map[string]bool)
 	if run.cfg.InPlace == nil {
 		return there

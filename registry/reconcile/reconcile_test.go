@@ -1,4 +1,4 @@
-package registry
+package reconcile
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/registry"
 
 	"github.com/google/uuid"
 )
@@ -43,7 +44,7 @@ func TestReconcileBothWays(t *testing.T) {
 		t.Run(fmt.Sprintf("pages of %d and %d bytes", pageSize, bytes), func(t *testing.T) {
 			t.Parallel()
 			b := bothWays(t)
-			small := func(c *ReconcilerConfig) {
+			small := func(c *Config) {
 				c.PageSize, c.PageBytes = pageSize, bytes
 				c.InPlace = func(_ context.Context, k eventlog.Kind, key string) bool {
 					return k.Name == kind && key == "i in place"
@@ -51,18 +52,18 @@ func TestReconcileBothWays(t *testing.T) {
 			}
 			const want = "resource: adopted 1 changed 1 created 2 late 3 removed 1"
 			before := b.text(t, dump)
-			if got := b.reconcile(t, Request{DryRun: true}, small); got != want+" :" && got != want {
+			if got := b.reconcile(t, registry.Request{DryRun: true}, small); got != want+" :" && got != want {
 				t.Errorf("dry run: got %q, want %q", got, want)
 			}
 			if after := b.text(t, dump); after != before {
 				t.Errorf("a dry run has changed\n%s\nto\n%s", before, after)
 			}
 			b.wantJobs(t)
-			if got := b.reconcile(t, Request{}, small); got != want {
+			if got := b.reconcile(t, registry.Request{}, small); got != want {
 				t.Errorf("got %q, want %q", got, want)
 			}
 			jobs := b.takeJobs(t)
-			keys := keysOf(slices.SortedFunc(slices.Values(jobs), func(x, y Job) int { return compareTokens(x.Token, y.Token) }))
+			keys := keysOf(slices.SortedFunc(slices.Values(jobs), func(x, y registry.Job) int { return compareTokens(x.Token, y.Token) }))
 			if want := "a back, b gone, d new, e changed, i in place"; keys != want {
 				t.Errorf("jobs for %s, want %s", keys, want)
 			}
@@ -72,7 +73,7 @@ func TestReconcileBothWays(t *testing.T) {
 				}
 			}
 			// The late ones are what the log was to bring.
-			if got := b.reconcile(t, Request{}, small); got != "resource: late 3" {
+			if got := b.reconcile(t, registry.Request{}, small); got != "resource: late 3" {
 				t.Errorf("the next run: got %q", got)
 			}
 			b.wantJobs(t)
@@ -112,7 +113,7 @@ func TestReconcileLeavesToTheLogWhatIsOnItsWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.know(t, "really gone", 1, tick, false)
-	if got := b.reconcile(t, Request{}); got != "resource: created 1 late 6 removed 1" {
+	if got := b.reconcile(t, registry.Request{}); got != "resource: created 1 late 6 removed 1" {
 		t.Errorf("got %q", got)
 	}
 	if keys := keysOf(b.takeJobs(t)); keys != "really new, really gone" {
@@ -137,7 +138,7 @@ func TestReconcileOnAnIdleLog(t *testing.T) {
 			b.follow(t)
 			b.exec(t, idle)
 			b.exec(t, "DELETE FROM casq.reconcile_runs") // what a new timeline asks for
-			if got := b.reconcile(t, Request{}); got != "resource: created 1" {
+			if got := b.reconcile(t, registry.Request{}); got != "resource: created 1" {
 				t.Errorf("got %q", got)
 			}
 		})
@@ -186,7 +187,7 @@ func TestReconcileWaitsForTheLog(t *testing.T) {
 			b.tick(t)
 			b.follow(t)
 			pass := hinder(t, b)
-			id := b.ask(t, Request{})
+			id := b.ask(t, registry.Request{})
 			r := b.reconciler(t)
 			b.round(t, r)
 			if got := b.text(t, `SELECT state || '/' || phase || '/' || coalesce(waiting, '') FROM casq.reconcile_report`); !strings.HasPrefix(got, "waiting/resources/") || len(got) < 30 {
@@ -210,7 +211,7 @@ func TestReconcileAtATick(t *testing.T) {
 	b.put(t, "x", 1)
 	now := b.tick(t)
 	b.follow(t)
-	b.ask(t, Request{At: &Tick{1, now + 1}})
+	b.ask(t, registry.Request{At: &registry.Tick{Timeline: 1, ID: now + 1}})
 	r := b.reconciler(t)
 	b.round(t, r)
 	b.wantJobs(t)
@@ -254,19 +255,19 @@ func TestReconcileRequeues(t *testing.T) {
 	b.tick(t)
 	b.follow(t)
 	versions := b.text(t, "SELECT string_agg(version::text, ' ' ORDER BY resource_id) FROM casq.registry")
-	b.riverJob(t, "other", 100*time.Hour, Token{})
-	b.riverJob(t, kind, time.Minute, Token{})
-	if got := b.reconcile(t, Request{}); got != "resource: requeued 5" {
+	b.riverJob(t, "other", 100*time.Hour, registry.Token{})
+	b.riverJob(t, kind, time.Minute, registry.Token{})
+	if got := b.reconcile(t, registry.Request{}); got != "resource: requeued 5" {
 		t.Errorf("got %q", got)
 	}
-	keys := keysOf(slices.SortedFunc(slices.Values(b.takeJobs(t)), func(x, y Job) int { return compareTokens(x.Token, y.Token) }))
+	keys := keysOf(slices.SortedFunc(slices.Values(b.takeJobs(t)), func(x, y registry.Job) int { return compareTokens(x.Token, y.Token) }))
 	if want := "failed for good, before that, lost, lost removal, lost, of a dead process, retry is overdue"; keys != want {
 		t.Errorf("jobs for %s, want %s", keys, want)
 	}
 	if got := b.text(t, "SELECT string_agg(version::text, ' ' ORDER BY resource_id) FROM casq.registry"); got != versions {
 		t.Errorf("versions %s, want %s as before", got, versions)
 	}
-	if got := b.reconcile(t, Request{}); got != "" && got != "resource:" {
+	if got := b.reconcile(t, registry.Request{}); got != "" && got != "resource:" {
 		t.Errorf("again: got %q", got)
 	}
 }
@@ -280,13 +281,13 @@ func TestReconcileLeavesALongQueueAlone(t *testing.T) {
 	b.follow(t)
 	b.know(t, "x", 1, 1, false)
 	b.exec(t, "UPDATE casq.registry SET synced_version = NULL, queued_at = now() - interval '2 hours'")
-	b.riverJob(t, kind, 3*time.Hour, Token{})
+	b.riverJob(t, kind, 3*time.Hour, registry.Token{})
 	b.exec(t, "UPDATE river.river_job SET priority = 3")
-	b.reconcile(t, Request{})
+	b.reconcile(t, registry.Request{})
 	b.wantJobs(t)
 	b.exec(t, "UPDATE river.river_job SET state = 'completed', finalized_at = now()")
-	b.reconcile(t, Request{})
-	if got := b.urgencies(t); !slices.Equal(got, []Urgency{Compared}) {
+	b.reconcile(t, registry.Request{})
+	if got := b.urgencies(t); !slices.Equal(got, []registry.Urgency{registry.Compared}) {
 		t.Errorf("urgencies are %v", got)
 	}
 }
@@ -306,36 +307,36 @@ func TestReconcileAsksForChecks(t *testing.T) {
 	b.put(t, "no bytes", 1)
 	b.exec(t, `UPDATE casq.registry SET verified_at = now() - interval '2 days' WHERE resource_id = 'no bytes'`)
 	checks := &checkList{}
-	daily := func(c *ReconcilerConfig) { c.Checks, c.VerifyEvery = checks, 24*time.Hour }
-	if got := b.reconcile(t, Request{DryRun: true}, daily); got != "file: checks 1" || len(checks.tokens) != 0 {
+	daily := func(c *Config) { c.Checks, c.VerifyEvery = checks, 24*time.Hour }
+	if got := b.reconcile(t, registry.Request{DryRun: true}, daily); got != "file: checks 1" || len(checks.tokens) != 0 {
 		t.Errorf("got %q, %v", got, checks.tokens)
 	}
-	if got := b.reconcile(t, Request{}, daily); got != "file: checks 1" {
+	if got := b.reconcile(t, registry.Request{}, daily); got != "file: checks 1" {
 		t.Errorf("got %q", got)
 	}
 	if len(checks.tokens) != 1 || checks.tokens[0].ResourceID != "old" || checks.tokens[0].Version == 0 {
 		t.Errorf("got %v", checks.tokens)
 	}
-	if got := b.reconcile(t, Request{}); strings.Contains(got, "checks") {
+	if got := b.reconcile(t, registry.Request{}); strings.Contains(got, "checks") {
 		t.Errorf("without a queue of checks: got %q", got)
 	}
 	// What waits is not asked for again, however often it is due, and what was lost
 	// is: then the oldest job that waits is a newer one.
-	b.riverJob(t, VerifyQueue("file"), 0, checks.tokens[0])
+	b.riverJob(t, registry.VerifyQueue("file"), 0, checks.tokens[0])
 	for range 3 {
 		b.exec(t, `UPDATE casq.registry SET check_asked_at = check_asked_at - interval '1 hour'`)
 		b.exec(t, `UPDATE river.river_job SET scheduled_at = scheduled_at - interval '1 hour'`)
-		if got := b.reconcile(t, Request{}, daily); got != "" {
+		if got := b.reconcile(t, registry.Request{}, daily); got != "" {
 			t.Errorf("of what waits: got %q", got)
 		}
 	}
 	b.exec(t, `UPDATE river.river_job SET scheduled_at = now()`)
-	if got := b.reconcile(t, Request{}, daily); got != "file: checks 1" {
+	if got := b.reconcile(t, registry.Request{}, daily); got != "file: checks 1" {
 		t.Errorf("of what was lost: got %q", got)
 	}
 	// Where events were not read, what was asked for before may have been read before.
 	before := len(checks.tokens)
-	if got := b.reconcile(t, Request{Reason: Pruned}, daily); got != "file: checks 2" && got != "file: checks 1" {
+	if got := b.reconcile(t, registry.Request{Reason: registry.Pruned}, daily); got != "file: checks 2" && got != "file: checks 1" {
 		t.Errorf("where events are lost: got %q", got)
 	}
 	if len(checks.tokens) == before {

@@ -1,4 +1,4 @@
-package registry
+package reconcile
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/portion"
+	"casq/registry"
 )
 
 // fewRemovals is how many removals are never held back.
@@ -67,7 +68,7 @@ func Overlaps(ctx context.Context, home, source eventlog.DB) ([]Overlap, error) 
 // count counts what the source has.
 func (o *Overlap) count(ctx context.Context, source eventlog.DB) error {
 	for after := (*string)(nil); ; {
-		p, err := resourcesPage(ctx, source, Selection{Kind: o.Kind}, after, wholePage)
+		p, err := resourcesPage(ctx, source, registry.Selection{Kind: o.Kind}, after, wholePage)
 		if err != nil || p.last == nil {
 			return err
 		}
@@ -86,10 +87,10 @@ func liveAndGone(ctx context.Context, home, source eventlog.DB, kind string) (Ov
 	o := Overlap{Kind: kind}
 	for after := ""; ; {
 		var keys []string
-		if err := home.QueryRow(ctx, reconcileRowsSQL.LivePage, kind, after, livePage).Scan(&keys); err != nil {
+		if err := home.QueryRow(ctx, rowsSQL.LivePage, kind, after, livePage).Scan(&keys); err != nil {
 			return o, fmt.Errorf("read live rows: %w", err)
 		}
-		missing, err := resourcesMissing(ctx, source, Selection{Kind: kind}, keys)
+		missing, err := resourcesMissing(ctx, source, registry.Selection{Kind: kind}, keys)
 		if err != nil {
 			return o, err
 		}
@@ -108,7 +109,7 @@ func liveAndGone(ctx context.Context, home, source eventlog.DB, kind string) (Ov
 // holdsBack tells whether the run may not remove rows of the kind. They are all counted
 // when the first is to be removed, which in an ordinary run does not happen: deletes
 // come by the log.
-func (run *reconcileRun) holdsBack(ctx context.Context, kind string) (bool, error) {
+func (run *takenRun) holdsBack(ctx context.Context, kind string) (bool, error) {
 	if held, known := run.held[kind]; known {
 		return held, nil
 	}

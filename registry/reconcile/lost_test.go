@@ -1,4 +1,4 @@
-package registry
+package reconcile
 
 import (
 	"fmt"
@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/registry"
 
 	"github.com/google/uuid"
 )
@@ -49,12 +50,12 @@ func beyond(t *testing.T, rows int, bytes int64) {
 	t.Helper()
 	b := lostBundle(t)
 	kept, since := b.row(t, "kept"), b.row(t, "lost, and changed since")
-	got := b.reconcile(t, Request{Reason: Lost, Beyond: &Tick{1, 10}, At: &Tick{2, 11}}, func(c *ReconcilerConfig) { c.PageSize, c.PageBytes = rows, bytes })
+	got := b.reconcile(t, registry.Request{Reason: registry.Lost, Beyond: &registry.Tick{Timeline: 1, ID: 10}, At: &registry.Tick{Timeline: 2, ID: 11}}, func(c *Config) { c.PageSize, c.PageBytes = rows, bytes })
 	if got != "resource: changed 3 late 1 removed 1" {
 		t.Errorf("got %q", got)
 	}
 	jobs := b.takeJobs(t)
-	keys := keysOf(slices.SortedFunc(slices.Values(jobs), func(x, y Job) int { return compareTokens(x.Token, y.Token) }))
+	keys := keysOf(slices.SortedFunc(slices.Values(jobs), func(x, y registry.Job) int { return compareTokens(x.Token, y.Token) }))
 	if keys != "lost and there, lost create, lost delete, lost update" {
 		t.Errorf("jobs for %s", keys)
 	}
@@ -89,19 +90,19 @@ func TestReconcileOfAKindWithoutATable(t *testing.T) {
 	t.Parallel()
 	b := lostBundle(t)
 	simple(t, b.pool, `SELECT casq.untrack('resources')`)
-	if got := b.reconcile(t, Request{}); got != "resource: unlisted true" {
+	if got := b.reconcile(t, registry.Request{}); got != "resource: unlisted true" {
 		t.Errorf("got %q", got)
 	}
 	b.wantJobs(t)
 	b.know(t, "lost tombstone", 1, 52, true)
-	got := b.reconcile(t, Request{Reason: Lost, Beyond: &Tick{1, 10}, At: &Tick{2, 11}})
+	got := b.reconcile(t, registry.Request{Reason: registry.Lost, Beyond: &registry.Tick{Timeline: 1, ID: 10}, At: &registry.Tick{Timeline: 2, ID: 11}})
 	if got != "resource: changed 6 late 1 unlisted true" {
 		t.Errorf("got %q", got)
 	}
-	if jobs := b.takeJobs(t); len(jobs) != 6 || slices.ContainsFunc(jobs, func(j Job) bool { return j.Deleted }) {
+	if jobs := b.takeJobs(t); len(jobs) != 6 || slices.ContainsFunc(jobs, func(j registry.Job) bool { return j.Deleted }) {
 		t.Errorf("got %v", jobs)
 	}
-	if got := b.reconcile(t, Request{Reason: Pruned, At: &Tick{2, 11}}); got != "resource: changed 7 late 1 unlisted true" {
+	if got := b.reconcile(t, registry.Request{Reason: registry.Pruned, At: &registry.Tick{Timeline: 2, ID: 11}}); got != "resource: changed 7 late 1 unlisted true" {
 		t.Errorf("pruned: got %q", got)
 	}
 }
@@ -120,11 +121,11 @@ func TestReconcileKinds(t *testing.T) {
 		t.Fatal(err)
 	}
 	home.exec(t, `INSERT INTO casq.cursors (name, system_identifier, timeline, timeline_id, tick, nonce) VALUES ('registry', 1, 1, $1, $2, $1)`, timeline, tick)
-	from := func(c *ReconcilerConfig) { c.Source = source.pool }
-	if got := home.reconcile(t, Request{Kind: "a_other"}, from); got != "a_other: created 1" {
+	from := func(c *Config) { c.Source = source.pool }
+	if got := home.reconcile(t, registry.Request{Kind: "a_other"}, from); got != "a_other: created 1" {
 		t.Errorf("got %q", got)
 	}
-	if got := home.reconcile(t, Request{}, from); got != "resource: created 1" && got != "a_other: resource: created 1" {
+	if got := home.reconcile(t, registry.Request{}, from); got != "resource: created 1" && got != "a_other: resource: created 1" {
 		t.Errorf("got %q", got)
 	}
 	kinds, err := eventlog.Kinds(t.Context(), home.pool)
@@ -147,14 +148,14 @@ func TestStartingOverComparesContents(t *testing.T) {
 	b.exec(t, "UPDATE casq.registry SET verified_at = now() + interval '1 hour' WHERE resource_id = 'two'")
 	tick := b.tick(t)
 	b.follow(t)
-	for reason, want := range map[Reason]string{Pruned: "resource: checks 1", Lost: "resource: checks 1", Scheduled: "", Failover: ""} {
+	for reason, want := range map[registry.Reason]string{registry.Pruned: "resource: checks 1", registry.Lost: "resource: checks 1", registry.Scheduled: "", registry.Failover: ""} {
 		checks := &checkList{}
-		got := b.reconcile(t, Request{Reason: reason}, func(c *ReconcilerConfig) { c.Checks, c.VerifyEvery = checks, 24*time.Hour })
+		got := b.reconcile(t, registry.Request{Reason: reason}, func(c *Config) { c.Checks, c.VerifyEvery = checks, 24*time.Hour })
 		if got != want {
 			t.Errorf("%s: got %q, want %q", reason, got, want)
 		}
 	}
-	got := b.reconcile(t, Request{At: &Tick{1, tick}}, func(c *ReconcilerConfig) { c.Checks, c.VerifyEvery = &checkList{}, 24*time.Hour })
+	got := b.reconcile(t, registry.Request{At: &registry.Tick{Timeline: 1, ID: tick}}, func(c *Config) { c.Checks, c.VerifyEvery = &checkList{}, 24*time.Hour })
 	if got != "resource: checks 1" {
 		t.Errorf("reset: got %q", got)
 	}

@@ -1,4 +1,4 @@
-package registry
+package reconcile
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/registry"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -34,15 +35,15 @@ type progress struct {
 	after *string
 }
 
-// reconcileRun is a run that this process has taken.
-type reconcileRun struct {
+// takenRun is a run that this process has taken.
+type takenRun struct {
 	*Reconciler
 	id      int64
 	kind    string // empty: all
-	reason  Reason
+	reason  registry.Reason
 	dry     bool
-	beyond  *Tick
-	at      *Tick
+	beyond  *registry.Tick
+	at      *registry.Tick
 	reached progress
 
 	requestedAt   time.Time  // by home's clock
@@ -65,11 +66,11 @@ type found struct {
 }
 
 // take makes a run this process's; nil when there is none.
-func (r *Reconciler) take(ctx context.Context) (*reconcileRun, error) {
-	run := &reconcileRun{Reconciler: r, held: make(map[string]bool), apart: make(map[string]bool)}
+func (r *Reconciler) take(ctx context.Context) (*takenRun, error) {
+	run := &takenRun{Reconciler: r, held: make(map[string]bool), apart: make(map[string]bool)}
 	var beyondTimeline, atTimeline *int32
 	var beyondTick, atTick *int64
-	err := r.cfg.Home.QueryRow(ctx, reconcileSQL.Take, r.cfg.Process).Scan(&run.id, &run.kind, &run.reason, &run.dry,
+	err := r.cfg.Home.QueryRow(ctx, runSQL.Take, r.cfg.Process).Scan(&run.id, &run.kind, &run.reason, &run.dry,
 		&beyondTimeline, &beyondTick, &atTimeline, &atTick, &run.reached.phase, &run.reached.kind, &run.reached.after,
 		&run.requestedAt, &run.walks, &run.removeOrphans, &run.lostSince, &run.allowRemove)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -82,16 +83,16 @@ func (r *Reconciler) take(ctx context.Context) (*reconcileRun, error) {
 	return run, nil
 }
 
-func tickFrom(timeline *int32, id *int64) *Tick {
+func tickFrom(timeline *int32, id *int64) *registry.Tick {
 	if timeline == nil || id == nil {
 		return nil
 	}
-	return &Tick{Timeline: *timeline, ID: *id}
+	return &registry.Tick{Timeline: *timeline, ID: *id}
 }
 
 // carryOut goes on with the run to its end. Dying anywhere leaves the pages that
 // were committed, with the progress beyond them.
-func (run *reconcileRun) carryOut(ctx context.Context) error {
+func (run *takenRun) carryOut(ctx context.Context) error {
 	if err := run.learn(ctx); err != nil {
 		return err
 	}
@@ -99,7 +100,7 @@ func (run *reconcileRun) carryOut(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if run.reason == Selected {
+	if run.reason == registry.Selected {
 		if err := run.afterRows(ctx); err != nil {
 			return err
 		}
@@ -135,8 +136,8 @@ func (run *reconcileRun) carryOut(ctx context.Context) error {
 
 // learn makes the source's kinds known at home. Of one that home refuses nothing
 // can be compared.
-func (run *reconcileRun) learn(ctx context.Context) error {
-	refused, err := learnKinds(ctx, run.cfg.Home, run.cfg.Source)
+func (run *takenRun) learn(ctx context.Context) error {
+	refused, err := registry.LearnKinds(ctx, run.cfg.Home, run.cfg.Source)
 	if err == nil && run.kind != "" {
 		err = refused[run.kind]
 	}
@@ -155,9 +156,9 @@ func (run *reconcileRun) learn(ctx context.Context) error {
 // kind. An older page would leave rows alone which are newer than
 // itself, as the log knows better; but the log told of them under the old selection,
 // and tells no more.
-func (run *reconcileRun) afterRows(ctx context.Context) error {
-	var newest Tick
-	err := run.cfg.Home.QueryRow(ctx, reconcileSQL.SelectionRows, run.kind).Scan(&newest.Timeline, &newest.ID)
+func (run *takenRun) afterRows(ctx context.Context) error {
+	var newest registry.Tick
+	err := run.cfg.Home.QueryRow(ctx, runSQL.SelectionRows, run.kind).Scan(&newest.Timeline, &newest.ID)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil
@@ -172,7 +173,7 @@ func (run *reconcileRun) afterRows(ctx context.Context) error {
 
 // eachKind calls do for the kinds that are left in the phase, with the key after
 // which to begin. A kind that cannot be compared keeps no other from it.
-func (run *reconcileRun) eachKind(ctx context.Context, kinds map[string]eventlog.Kind, phase string,
+func (run *takenRun) eachKind(ctx context.Context, kinds map[string]eventlog.Kind, phase string,
 	do func(ctx context.Context, kind eventlog.Kind, after *string) error,
 ) error {
 	begin := run.reached
@@ -207,7 +208,7 @@ func (run *reconcileRun) eachKind(ctx context.Context, kinds map[string]eventlog
 }
 
 // less tells whether a page that failed is to be tried again as a smaller one.
-func (run *reconcileRun) less(ctx context.Context, kind string, err error) bool {
+func (run *takenRun) less(ctx context.Context, kind string, err error) bool {
 	if err == nil || ctx.Err() != nil || !run.portion.Did(err) {
 		return false
 	}
@@ -223,9 +224,9 @@ type execer interface {
 }
 
 // move stores what was found, and that the run has come to a place.
-func (run *reconcileRun) move(ctx context.Context, db execer, to progress, kind string, f found) error {
+func (run *takenRun) move(ctx context.Context, db execer, to progress, kind string, f found) error {
 	from := run.reached
-	tag, err := db.Exec(ctx, reconcileSQL.Move, run.id, run.cfg.Process, from.phase, from.kind, from.after,
+	tag, err := db.Exec(ctx, runSQL.Move, run.id, run.cfg.Process, from.phase, from.kind, from.after,
 		to.phase, to.kind, to.after, kind, f.unlisted, f.examined, f.created, f.adopted, f.changed, f.removed,
 		f.requeued, f.checks, f.late, f.staging, f.heldBack, len(f.orphans), f.orphansRemoved)
 	if err != nil {
@@ -237,7 +238,7 @@ func (run *reconcileRun) move(ctx context.Context, db execer, to progress, kind 
 	if len(f.orphans) == 0 {
 		return nil
 	}
-	if _, err := db.Exec(ctx, reconcileWalkSQL.Orphans, run.id, kind, f.orphans, mostOrphans); err != nil {
+	if _, err := db.Exec(ctx, walkSQL.Orphans, run.id, kind, f.orphans, mostOrphans); err != nil {
 		return fmt.Errorf("note orphans: %w", err)
 	}
 	return nil
@@ -245,7 +246,7 @@ func (run *reconcileRun) move(ctx context.Context, db execer, to progress, kind 
 
 // commit does a page's effects, which may be nil, and stores the progress beyond
 // it, in one transaction.
-func (run *reconcileRun) commit(ctx context.Context, to progress, kind string, f *found, effects func(tx pgx.Tx) error) error {
+func (run *takenRun) commit(ctx context.Context, to progress, kind string, f *found, effects func(tx pgx.Tx) error) error {
 	var err error
 	if effects == nil {
 		err = run.move(ctx, run.cfg.Home, to, kind, *f)
@@ -272,7 +273,7 @@ func (run *reconcileRun) commit(ctx context.Context, to progress, kind string, f
 
 // apply does effects. Those of a dry run are taken back to a savepoint: what it
 // counts was decided by the same statements.
-func (run *reconcileRun) apply(ctx context.Context, tx pgx.Tx, effects func(tx pgx.Tx) error) error {
+func (run *takenRun) apply(ctx context.Context, tx pgx.Tx, effects func(tx pgx.Tx) error) error {
 	if !run.dry {
 		return effects(tx)
 	}
@@ -290,56 +291,56 @@ func (run *reconcileRun) apply(ctx context.Context, tx pgx.Tx, effects func(tx p
 }
 
 // queue queues jobs behind those of events, unless nothing is to be changed.
-func (run *reconcileRun) queue(ctx context.Context, tx pgx.Tx, wanted []Job) error {
+func (run *takenRun) queue(ctx context.Context, tx pgx.Tx, wanted []registry.Job) error {
 	if run.dry {
 		return nil
 	}
 	for i := range wanted {
-		wanted[i].Urgency = Compared
+		wanted[i].Urgency = registry.Compared
 	}
-	return insertJobs(ctx, tx, run.cfg.Jobs, wanted)
+	return registry.InsertJobs(ctx, tx, run.cfg.Jobs, wanted)
 }
 
 // fit returns an error for a page of a host that does not show the tick that the run
 // needs, or not the history that home follows.
-func (run *reconcileRun) fit(ctx context.Context, p *page) error {
+func (run *takenRun) fit(ctx context.Context, p *page) error {
 	if at := run.at; at != nil && (p.timeline < at.Timeline || p.timeline == at.Timeline && p.tick < at.ID) {
 		return fmt.Errorf("%w: it shows tick %d of timeline %d, the run needs %d of %d", ErrLateSource, p.tick, p.timeline, at.ID, at.Timeline)
 	}
-	cursor, err := readCursor(ctx, run.cfg.Home)
+	at, err := readCursor(ctx, run.cfg.Home)
 	if err != nil {
 		return err
 	}
-	return cursor.knows(p)
+	return at.knows(p)
 }
 
 // passed waits until the cursor has applied all that the page's tick shows, so that
 // the comparison finds only what the log did not tell. It tells whether it had to wait.
-func (run *reconcileRun) passed(ctx context.Context, p *page) (waited bool, err error) {
+func (run *takenRun) passed(ctx context.Context, p *page) (waited bool, err error) {
 	deadline := time.NewTimer(run.cfg.Patience)
 	defer deadline.Stop()
 	poll := time.NewTicker(20 * time.Millisecond)
 	defer poll.Stop()
 	for ; ; waited = true {
-		cursor, err := readCursor(ctx, run.cfg.Home)
+		at, err := readCursor(ctx, run.cfg.Home)
 		if err != nil {
 			return waited, err
 		}
-		if passed, err := cursor.passed(ctx, run.cfg.Source, p); passed || err != nil {
+		if passed, err := at.passed(ctx, run.cfg.Source, p); passed || err != nil {
 			return waited, err
 		}
 		select {
 		case <-ctx.Done():
 			return waited, ctx.Err()
 		case <-deadline.C:
-			return waited, fmt.Errorf("%w: tick %d of timeline %d; home's cursor stands at %d of %d", errCursorBehind, p.tick, p.timeline, cursor.tick, cursor.timeline)
+			return waited, fmt.Errorf("%w: tick %d of timeline %d; home's cursor stands at %d of %d", errCursorBehind, p.tick, p.timeline, at.Tick, at.Timeline.Ordinal)
 		case <-poll.C:
 		}
 	}
 }
 
-func (run *reconcileRun) finish(ctx context.Context) error {
-	tag, err := run.cfg.Home.Exec(ctx, reconcileSQL.Finish, run.id, run.cfg.Process)
+func (run *takenRun) finish(ctx context.Context) error {
+	tag, err := run.cfg.Home.Exec(ctx, runSQL.Finish, run.id, run.cfg.Process)
 	if err != nil {
 		return fmt.Errorf("finish: %w", err)
 	}
@@ -348,7 +349,7 @@ func (run *reconcileRun) finish(ctx context.Context) error {
 	}
 	var f found
 	var orphans int
-	err = run.cfg.Home.QueryRow(ctx, reconcileSQL.Totals, run.id).Scan(&f.examined, &f.created, &f.adopted, &f.changed, &f.removed,
+	err = run.cfg.Home.QueryRow(ctx, runSQL.Totals, run.id).Scan(&f.examined, &f.created, &f.adopted, &f.changed, &f.removed,
 		&f.requeued, &f.checks, &f.late, &f.staging, &f.heldBack, &orphans, &f.orphansRemoved)
 	if err != nil {
 		return fmt.Errorf("read the report: %w", err)

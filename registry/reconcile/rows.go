@@ -1,4 +1,4 @@
-package registry
+package reconcile
 
 import (
 	"context"
@@ -10,17 +10,18 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/queries"
+	"casq/registry"
 
 	"github.com/jackc/pgx/v5"
 )
 
-//go:embed reconcile_rows.sql
-var reconcileRowsText string
+//go:embed rows.sql
+var rowsText string
 
-// reconcileRowsSQL has the statements of reconcile_rows.sql.
-var reconcileRowsSQL = queries.Parse[struct{ Rows, Oldest, VerifyAsked, Requeue, Raise, Compare, LivePage string }]("registry/reconcile_rows", reconcileRowsText)
+// rowsSQL has the statements of rows.sql.
+var rowsSQL = queries.Parse[struct{ Rows, Oldest, VerifyAsked, Requeue, Raise, Compare, LivePage, Enter string }]("registry/reconcile/rows", rowsText)
 
-// The flags of reconcileRowsSQL.Rows.
+// The flags of rowsSQL.Rows.
 const (
 	wantsResource = 1 << iota
 	isBeyond
@@ -96,10 +97,10 @@ func (d *rowsToDo) empty() bool {
 }
 
 // rows goes through the rows of a kind, page by page.
-func (run *reconcileRun) rows(ctx context.Context, kind eventlog.Kind, after *string) error {
+func (run *takenRun) rows(ctx context.Context, kind eventlog.Kind, after *string) error {
 	// Taken once: a time that is too early leaves rows for the next run.
 	var waiting oldestWaiting
-	err := run.cfg.Home.QueryRow(ctx, reconcileRowsSQL.Oldest, kind.Queue, run.cfg.Margin, VerifyQueue(kind.Transfer)).Scan(&waiting.jobs, &waiting.checks)
+	err := run.cfg.Home.QueryRow(ctx, rowsSQL.Oldest, kind.Queue, run.cfg.Margin, registry.VerifyQueue(kind.Transfer)).Scan(&waiting.jobs, &waiting.checks)
 	if err != nil {
 		return fmt.Errorf("find the oldest job of queue %s: %w", kind.Queue, err)
 	}
@@ -119,7 +120,7 @@ func (run *reconcileRun) rows(ctx context.Context, kind eventlog.Kind, after *st
 // oldestWaiting is since when work must have been asked for to be waiting still.
 type oldestWaiting struct{ jobs, checks time.Time }
 
-func (run *reconcileRun) readRows(ctx context.Context, kind eventlog.Kind, after *string, waiting oldestWaiting) (*rowsPage, error) {
+func (run *takenRun) readRows(ctx context.Context, kind eventlog.Kind, after *string, waiting oldestWaiting) (*rowsPage, error) {
 	p := &rowsPage{kind: kind}
 	from := ""
 	if after != nil {
@@ -133,8 +134,8 @@ func (run *reconcileRun) readRows(ctx context.Context, kind eventlog.Kind, after
 			verifyBefore, waiting.checks = &run.requestedAt, run.requestedAt
 		}
 	}
-	timeline, tick := run.beyond.columns()
-	err := run.cfg.Home.QueryRow(ctx, reconcileRowsSQL.Rows, kind.Name, from, run.portion.Size().Rows, timeline, tick, waiting.jobs, verifyBefore, waiting.checks).
+	timeline, tick := run.beyond.Columns()
+	err := run.cfg.Home.QueryRow(ctx, rowsSQL.Rows, kind.Name, from, run.portion.Size().Rows, timeline, tick, waiting.jobs, verifyBefore, waiting.checks).
 		Scan(&p.keys, &p.versions, &p.flags)
 	if err != nil {
 		return nil, fmt.Errorf("read rows of kind %s: %w", kind.Name, err)
@@ -144,7 +145,7 @@ func (run *reconcileRun) readRows(ctx context.Context, kind eventlog.Kind, after
 
 // rowsPage compares a page of rows with the source, which is read after them, so
 // that a row that changes meanwhile has another version.
-func (run *reconcileRun) rowsPage(ctx context.Context, p *rowsPage) error {
+func (run *takenRun) rowsPage(ctx context.Context, p *rowsPage) error {
 	do, err := run.plan(ctx, p)
 	if err != nil {
 		return err
@@ -173,10 +174,10 @@ func (run *reconcileRun) rowsPage(ctx context.Context, p *rowsPage) error {
 
 // plan decides what is to be done for the page, which it cuts where its resources have
 // too many bytes.
-func (run *reconcileRun) plan(ctx context.Context, p *rowsPage) (*rowsToDo, error) {
+func (run *takenRun) plan(ctx context.Context, p *rowsPage) (*rowsToDo, error) {
 	do := &rowsToDo{requeue: p.with(isBeyond | isIdle), checks: p.with(isDue)}
 	ask := p.with(wantsResource | isBeyond)
-	wanted, err := readSelection(ctx, run.cfg.Home, p.kind.Name)
+	wanted, err := registry.ReadSelection(ctx, run.cfg.Home, p.kind.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -216,7 +217,7 @@ func (run *reconcileRun) plan(ctx context.Context, p *rowsPage) (*rowsToDo, erro
 
 // limitRemovals leaves rows alone where so many would be removed that the removal limit
 // forbids it.
-func (run *reconcileRun) limitRemovals(ctx context.Context, do *rowsToDo) error {
+func (run *takenRun) limitRemovals(ctx context.Context, do *rowsToDo) error {
 	if len(do.gone) == 0 {
 		return nil
 	}
@@ -230,13 +231,13 @@ func (run *reconcileRun) limitRemovals(ctx context.Context, do *rowsToDo) error 
 // skipsEvents tells whether the run was asked for because events were lost, or
 // will not be read: then also resources that cannot be listed are copied again. Not
 // after a failover of home with its own log: the rows were lost with the events.
-func (run *reconcileRun) skipsEvents() bool {
-	return run.reason != Failover && run.reason != Selected &&
-		(run.beyond != nil || run.at != nil || run.reason == Lost || run.reason == Pruned)
+func (run *takenRun) skipsEvents() bool {
+	return run.reason != registry.Failover && run.reason != registry.Selected &&
+		(run.beyond != nil || run.at != nil || run.reason == registry.Lost || run.reason == registry.Pruned)
 }
 
 // applyRows does what was planned, under locks in key order.
-func (run *reconcileRun) applyRows(ctx context.Context, tx pgx.Tx, do *rowsToDo, f *found) error {
+func (run *takenRun) applyRows(ctx context.Context, tx pgx.Tx, do *rowsToDo, f *found) error {
 	hold := holdSelection
 	if do.there != nil {
 		hold = lockFloor
@@ -260,12 +261,12 @@ func (run *reconcileRun) applyRows(ctx context.Context, tx pgx.Tx, do *rowsToDo,
 		f.changed, f.late = len(again), f.late+len(do.there.keys)-len(again)
 		jobs = append(jobs, again...)
 	}
-	raised, err := writeRows(ctx, tx, reconcileRowsSQL.Raise, do.raise, do.shown.timeline, do.shown.tick)
+	raised, err := writeRows(ctx, tx, rowsSQL.Raise, do.raise, do.shown.timeline, do.shown.tick)
 	if err != nil {
 		return err
 	}
 	f.changed, f.late = f.changed+len(raised), f.late+len(do.raise.keys)-len(raised)
-	requeued, err := writeRows(ctx, tx, reconcileRowsSQL.Requeue, do.requeue)
+	requeued, err := writeRows(ctx, tx, rowsSQL.Requeue, do.requeue)
 	if err != nil {
 		return err
 	}
@@ -288,14 +289,11 @@ func (d *rowsToDo) lock(ctx context.Context, tx pgx.Tx) error {
 	}
 	slices.Sort(keys)
 	keys = slices.Compact(keys)
-	if _, err := tx.Exec(ctx, claimSQL.Lock, slices.Repeat([]string{d.shown.kind}, len(keys)), keys); err != nil {
-		return fmt.Errorf("lock %d rows: %w", len(keys), err)
-	}
-	return nil
+	return registry.LockRows(ctx, tx, d.shown.kind, keys)
 }
 
 // writeRows runs a statement over locked rows and returns the jobs it asks for.
-func writeRows(ctx context.Context, tx pgx.Tx, sql string, s rowSet, more ...any) ([]Job, error) {
+func writeRows(ctx context.Context, tx pgx.Tx, sql string, s rowSet, more ...any) ([]registry.Job, error) {
 	if len(s.keys) == 0 {
 		return nil, nil
 	}
@@ -303,7 +301,7 @@ func writeRows(ctx context.Context, tx pgx.Tx, sql string, s rowSet, more ...any
 	if err != nil {
 		return nil, fmt.Errorf("ask again for %d resources: %w", len(s.keys), err)
 	}
-	jobs, err := collectJobs(rows)
+	jobs, err := registry.CollectJobs(rows)
 	if err != nil {
 		return nil, fmt.Errorf("ask again for %d resources: %w", len(s.keys), err)
 	}
@@ -312,15 +310,15 @@ func writeRows(ctx context.Context, tx pgx.Tx, sql string, s rowSet, more ...any
 
 // check queues verifications, and notes that in the rows. A row that is locked is left
 // without the note: a token that is late, or a second one, costs nothing.
-func (run *reconcileRun) check(ctx context.Context, tx pgx.Tx, s rowSet) error {
+func (run *takenRun) check(ctx context.Context, tx pgx.Tx, s rowSet) error {
 	if run.dry || len(s.keys) == 0 {
 		return nil
 	}
-	tokens := make([]Token, len(s.keys))
+	tokens := make([]registry.Token, len(s.keys))
 	for i, key := range s.keys {
-		tokens[i] = Token{Kind: s.kind, ResourceID: key, Version: s.versions[i]}
+		tokens[i] = registry.Token{Kind: s.kind, ResourceID: key, Version: s.versions[i]}
 	}
-	if _, err := tx.Exec(ctx, reconcileRowsSQL.VerifyAsked, s.kind, s.keys, s.versions); err != nil {
+	if _, err := tx.Exec(ctx, rowsSQL.VerifyAsked, s.kind, s.keys, s.versions); err != nil {
 		return fmt.Errorf("note %d verifications: %w", len(tokens), err)
 	}
 	if err := run.cfg.Checks.InsertChecks(ctx, tx, tokens); err != nil {

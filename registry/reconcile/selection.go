@@ -1,10 +1,11 @@
-package registry
+package reconcile
 
 import (
 	"context"
 	"fmt"
 
 	"casq/eventlog"
+	"casq/registry"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -19,8 +20,8 @@ type SelectionCount struct {
 // through the source's table and through the registry, page by page; progress,
 // which may be nil, is told how many resources were examined. Errors:
 // [ErrSelection].
-func CountSelection(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, want Selection, progress func(examined int64)) (n SelectionCount, err error) {
-	if err := prepareSelection(ctx, home, source, &want); err != nil {
+func CountSelection(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, want registry.Selection, progress func(examined int64)) (n SelectionCount, err error) {
+	if want, err = registry.PrepareSelection(ctx, home, source, want); err != nil {
 		return n, err
 	}
 	if progress == nil {
@@ -36,7 +37,7 @@ func CountSelection(ctx context.Context, home *pgxpool.Pool, source eventlog.DB,
 	return n, nil
 }
 
-func (n *SelectionCount) countAdded(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, want Selection, progress func(int64)) (examined int64, err error) {
+func (n *SelectionCount) countAdded(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, want registry.Selection, progress func(int64)) (examined int64, err error) {
 	var after *string
 	for {
 		p, err := resourcesPage(ctx, source, want, after, wholePage)
@@ -45,7 +46,7 @@ func (n *SelectionCount) countAdded(ctx context.Context, home *pgxpool.Pool, sou
 		}
 		after = p.last
 		var added int64
-		if err := home.QueryRow(ctx, selectionSQL.Enter, want.Kind, p.usable().keys).Scan(&added); err != nil {
+		if err := home.QueryRow(ctx, rowsSQL.Enter, want.Kind, p.usable().keys).Scan(&added); err != nil {
 			return examined, fmt.Errorf("find rows: %w", err)
 		}
 		n.Added += added
@@ -54,11 +55,11 @@ func (n *SelectionCount) countAdded(ctx context.Context, home *pgxpool.Pool, sou
 	}
 }
 
-func (n *SelectionCount) countRemoved(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, want Selection, progress func(int64)) error {
+func (n *SelectionCount) countRemoved(ctx context.Context, home *pgxpool.Pool, source eventlog.DB, want registry.Selection, progress func(int64)) error {
 	var examined int64
 	for after := ""; ; {
 		var keys []string
-		if err := home.QueryRow(ctx, reconcileRowsSQL.LivePage, want.Kind, after, livePage).Scan(&keys); err != nil {
+		if err := home.QueryRow(ctx, rowsSQL.LivePage, want.Kind, after, livePage).Scan(&keys); err != nil {
 			return fmt.Errorf("read rows: %w", err)
 		}
 		if len(keys) == 0 {

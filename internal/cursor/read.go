@@ -1,0 +1,37 @@
+package cursor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"casq/eventlog"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Position returns how far a cursor of home has read the log. It has not started where
+// it was never active: then there is none.
+func Position(ctx context.Context, home eventlog.DB, name string) (at eventlog.Position, started bool, err error) {
+	err = home.QueryRow(ctx, cursorSQL.Position, name).Scan(at.Fields()...)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return at, false, nil
+	case err != nil:
+		return at, false, fmt.Errorf("read how far cursor %s has read: %w", name, err)
+	}
+	return at, true, nil
+}
+
+// Names returns the names of home's cursors, in order.
+func Names(ctx context.Context, home eventlog.DB) ([]string, error) {
+	rows, err := home.Query(ctx, cursorSQL.Names)
+	if err != nil {
+		return nil, fmt.Errorf("read the names of cursors: %w", err)
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("read the names of cursors: %w", err)
+	}
+	return names, nil
+}

@@ -1,0 +1,64 @@
+package testdb
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Plan is a node of EXPLAIN's answer.
+type Plan struct {
+	Type      string `json:"Node Type"`
+	Operation string
+	Relation  string `json:"Relation Name"`
+	Index     string `json:"Index Name"`
+	Cond      string `json:"Index Cond"`
+	Plans     []Plan
+
+	Hit  int `json:"Shared Hit Blocks"`
+	Read int `json:"Shared Read Blocks"`
+}
+
+// Explain returns the plan of a statement, and its text.
+func Explain(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) (p Plan, text string) {
+	t.Helper()
+	return explain(t, pool, "EXPLAIN (FORMAT JSON) "+sql, args)
+}
+
+// Buffers runs a statement and returns how many pages it has read.
+func Buffers(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) int {
+	t.Helper()
+	p, _ := explain(t, pool, "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) "+sql, args)
+	t.Logf("%d buffers: %s", p.Hit+p.Read, sql)
+	return p.Hit + p.Read
+}
+
+func explain(t *testing.T, pool *pgxpool.Pool, sql string, args []any) (p Plan, text string) {
+	t.Helper()
+	if err := pool.QueryRow(t.Context(), sql, args...).Scan(&text); err != nil {
+		t.Fatal(err)
+	}
+	var plans []struct{ Plan Plan }
+	if err := json.Unmarshal([]byte(text), &plans); err != nil {
+		t.Fatal(err)
+	}
+	return plans[0].Plan, text
+}
+
+// Scans are the nodes that read a table. A bitmap of what an index holds under a key is
+// as good as the index: its condition is the index's.
+func (p Plan) Scans(table string) []Plan {
+	var found []Plan
+	if p.Relation == table && p.Operation == "" {
+		scan := p
+		if p.Type == "Bitmap Heap Scan" {
+			scan.Type, scan.Cond = p.Plans[0].Type, p.Plans[0].Cond
+		}
+		found = append(found, scan)
+	}
+	for _, child := range p.Plans {
+		found = append(found, child.Scans(table)...)
+	}
+	return found
+}

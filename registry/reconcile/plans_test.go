@@ -1,0 +1,99 @@
+package reconcile
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"casq/internal/testing/testdb"
+)
+
+// statements are those that run for groups, with the arguments for n rows.
+func statements() map[string]func(n int) (sql string, args []any) {
+	keys := func(n int) (ids []string, versions []int64) {
+		for i := range n {
+			ids, versions = append(ids, fmt.Sprintf("path/to/resource-%07d", i*700)), append(versions, int64(i+1))
+		}
+		return ids, versions
+	}
+	return map[string]func(n int) (string, []any){
+		"re-fetch, apply": func(n int) (string, []any) {
+			ids, _ := keys(n)
+			return refetchSQL.Apply, []any{kind, ids, slices.Repeat([]string{"{}"}, n), 1, int64(1), true, make([]*string, n), true}
+		},
+		"re-fetch, remove": func(n int) (string, []any) {
+			ids, versions := keys(n)
+			return refetchSQL.Remove, []any{kind, ids, versions, 1, int64(1)}
+		},
+		"re-fetch, versions": func(n int) (string, []any) {
+			ids, _ := keys(n)
+			return refetchSQL.Versions, []any{kind, ids}
+		},
+		"compare": func(n int) (string, []any) {
+			ids, _ := keys(n)
+			return rowsSQL.Compare, []any{kind, ids, slices.Repeat([]string{"{}"}, n), 1, int64(1)}
+		},
+		"rows": func(n int) (string, []any) {
+			return rowsSQL.Rows, []any{kind, "path/to/resource-0100000", n, nil, nil, time.Now(), nil, nil}
+		},
+		"placed": func(n int) (string, []any) {
+			ids, _ := keys(n)
+			return walkSQL.Placed, []any{kind, ids, make([]bool, n), time.Now()}
+		},
+		"synced": func(n int) (string, []any) {
+			return walkSQL.Synced, []any{kind, "path/to/resource-0100000", nil, time.Now(), n}
+		},
+		"unwanted": func(n int) (string, []any) {
+			ids, versions := keys(n)
+			return walkSQL.Unwanted, []any{kind, ids, versions, 1, int64(1)}
+		},
+		"live page": func(n int) (string, []any) {
+			return rowsSQL.LivePage, []any{kind, "path/to/resource-0100000", n}
+		},
+		"requeue": func(n int) (string, []any) {
+			ids, versions := keys(n)
+			return rowsSQL.Requeue, []any{kind, ids, versions}
+		},
+		"raise": func(n int) (string, []any) {
+			ids, versions := keys(n)
+			return rowsSQL.Raise, []any{kind, ids, versions, 1, int64(1)}
+		},
+		"claims": func(n int) (string, []any) {
+			return runSQL.Claims, []any{kind, "path/to/resource-0100000", n}
+		},
+	}
+}
+
+// A page's statement finds its rows by key, whatever its size and whatever the
+// planner knows: a join over the whole registry would make each page cost as
+// much as the registry is large.
+func TestStatementsUseTheKey(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, "ALTER TABLE casq.registry SET (autovacuum_enabled = false)")
+	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload)
+		SELECT $1, format('path/to/resource-%s', to_char(n, 'FM0000000')), 1, n, 1, '{"id": 1}' FROM generate_series(1, 200000) AS n`, kind)
+	for _, known := range []string{"not analyzed", "analyzed"} {
+		if known == "analyzed" {
+			b.exec(t, "ANALYZE casq.registry")
+			b.exec(t, "ANALYZE casq.processes")
+		}
+		for name, statement := range statements() {
+			for n := 1; n <= 256; n *= 2 {
+				sql, args := statement(n)
+				p, text := testdb.Explain(t, b.pool, sql, args...)
+				scans := p.Scans("registry")
+				if len(scans) == 0 && name != "re-fetch, apply" && name != "unwanted" {
+					t.Errorf("%s does not read the registry: %s", name, text)
+				}
+				for _, scan := range scans {
+					if !strings.Contains(scan.Type, "Index") || !strings.Contains(scan.Cond, "resource_id") {
+						t.Errorf("%s of %d, %s: %s with %q: %s", name, n, known, scan.Type, scan.Cond, text)
+					}
+				}
+			}
+		}
+	}
+}
