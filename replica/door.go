@@ -17,7 +17,25 @@ func (db *DB) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, err
 	if s := db.sessionOf(ctx); s != nil {
 		return db.query(ctx, s, sql, args)
 	}
-	return db.primary.pool.Query(ctx, sql, args...)
+	return db.queryUnwatched(ctx, sql, args)
+}
+
+// queryUnwatched is Query without a session.
+func (db *DB) queryUnwatched(ctx context.Context, sql string, args []any) (pgx.Rows, error) {
+	conn, err := db.primary.pool.Acquire(ctx)
+	if err != nil {
+		return failedRows(err)
+	}
+	inner, err := conn.Query(ctx, sql, args...)
+	if err != nil {
+		conn.Release()
+		return failedRows(err)
+	}
+	inner, err = first(inner, func(error) error { conn.Release(); return nil })
+	if err != nil {
+		return failedRows(err)
+	}
+	return inner, nil
 }
 
 // QueryRow is the read door.

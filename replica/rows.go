@@ -2,8 +2,10 @@ package replica
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
@@ -16,6 +18,8 @@ type rows struct {
 	// end gives the connection back, once, and returns what went wrong with it.
 	end func(error) error
 	err error
+	// columns outlive the connection, where pgx has them.
+	columns []pgconn.FieldDescription
 }
 
 // first reads the first row of inner. Without one because of an error, that error
@@ -28,8 +32,6 @@ func first(inner pgx.Rows, end func(error) error) (pgx.Rows, error) {
 		r.finish()
 		return nil, r.Err()
 	}
-	// Without a row, too, the connection is kept until the caller has seen that: the
-	// columns' descriptions are the connection's.
 	return r, nil
 }
 
@@ -38,9 +40,17 @@ func (r *rows) finish() {
 		return
 	}
 	r.Rows.Close()
+	r.columns = slices.Clone(r.Rows.FieldDescriptions())
 	end := r.end
 	r.end = nil
 	r.err = end(r.Rows.Err())
+}
+
+func (r *rows) FieldDescriptions() []pgconn.FieldDescription {
+	if r.end == nil {
+		return r.columns
+	}
+	return r.Rows.FieldDescriptions()
 }
 
 func (r *rows) Next() bool {

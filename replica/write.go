@@ -142,6 +142,9 @@ func (db *DB) queryWrite(ctx context.Context, s *Session, sql string, args []any
 // positionAfter takes the position behind a statement that has committed by itself.
 // Also after an error: a procedure may have committed before.
 func (db *DB) positionAfter(ctx context.Context, s *Session, conn *pgxpool.Conn, statement error) {
+	if pgconn.SafeToRetry(statement) {
+		return // It was not sent.
+	}
 	if conn.Conn().IsClosed() {
 		db.unresolved(ctx, s, statement)
 		return
