@@ -12,7 +12,8 @@ import (
 // may expect, else to the primary.
 //
 // A write, or a lock, that comes through it is refused by the server, runs once on
-// the primary through the write door, and its text is remembered. SET and advisory
+// the primary through the write door, and its text is remembered. What begins with
+// INSERT, UPDATE, DELETE or MERGE goes there at once. SET and advisory
 // locks need the write door: a standby does not refuse them.
 type Reader struct{ session *Session }
 
@@ -32,7 +33,7 @@ func (r Reader) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 
 // query is the read door.
 func (db *DB) query(ctx context.Context, s *Session, sql string, args []any) (pgx.Rows, error) {
-	if db.refused.has(sql) {
+	if writes(sql) || db.refused.has(sql) {
 		return db.queryRefused(ctx, s, sql, args)
 	}
 	var tried []*host

@@ -1,6 +1,9 @@
 package replica
 
-import "sync"
+import (
+	"strings"
+	"sync"
+)
 
 // refusals are texts of statements that came through the read door and were
 // refused as writes.
@@ -25,4 +28,27 @@ func (r *refusals) add(sql string) {
 		r.texts = make(map[string]struct{}) // They are met again, at the price of a refusal each.
 	}
 	r.texts[sql] = struct{}{}
+}
+
+// writes says whether a text begins as a write does. That is no parser, and need not
+// be one: the write door is right for every statement, and what this does not see is
+// refused once. It spares that refusal to those who have their values in the text, so
+// that each of their texts is new.
+func writes(sql string) bool {
+	verb := strings.TrimLeft(sql, " \t\r\n;(")
+	for strings.HasPrefix(verb, "--") { // sqlc has the query's name there.
+		_, verb, _ = strings.Cut(verb, "\n")
+		verb = strings.TrimLeft(verb, " \t\r\n;(")
+	}
+	if end := strings.IndexAny(verb, " \t\r\n/"); end >= 0 {
+		verb = verb[:end]
+	}
+	switch len(verb) {
+	case len("MERGE"):
+		return strings.EqualFold(verb, "MERGE")
+	case len("INSERT"):
+		return strings.EqualFold(verb, "INSERT") || strings.EqualFold(verb, "UPDATE") || strings.EqualFold(verb, "DELETE")
+	default:
+		return false
+	}
 }

@@ -136,7 +136,7 @@ func TestWritesThroughTheReadDoor(t *testing.T) {
 	b.exec(t, `CREATE FUNCTION grow() RETURNS bigint LANGUAGE sql AS $$
 		INSERT INTO documents VALUES ('f' || (SELECT count(*) FROM documents), '') RETURNING (SELECT count(*) FROM documents) $$`)
 	for _, text := range []string{
-		"INSERT INTO documents VALUES ('a', 'x') RETURNING body",
+		"WITH added AS (INSERT INTO documents VALUES ('a', 'x') RETURNING body) SELECT body FROM added",
 		"SELECT grow()::text",
 		"SELECT body FROM documents WHERE id = 'a' FOR UPDATE",
 	} {
@@ -153,6 +153,16 @@ func TestWritesThroughTheReadDoor(t *testing.T) {
 			t.Errorf("%s went to\n%s", text, s.Explain())
 		}
 	}
+	// What says that it is a write is not sent to a standby first.
+	plain := db.Session()
+	var got string
+	if err := plain.Read().QueryRow(t.Context(), "UPDATE documents SET body = 'y' WHERE id = 'a' RETURNING body").Scan(&got); err != nil {
+		t.Error(err)
+	}
+	wantReason(t, plain, replica.Refused)
+	if len(plain.Choices()) != 1 {
+		t.Errorf("an UPDATE went to\n%s", plain.Explain())
+	}
 	var rows int
 	if err := b.primary.QueryRow(t.Context(), "SELECT count(*) FROM documents").Scan(&rows); err != nil || rows != 2 {
 		t.Errorf("%d rows were written, %v; want 2", rows, err)
@@ -160,7 +170,7 @@ func TestWritesThroughTheReadDoor(t *testing.T) {
 	// The primary refuses too, when it serves the read door; and the text is remembered.
 	s := db.Session()
 	s.Pin()
-	var got string
+	got = ""
 	if err := s.Read().QueryRow(t.Context(), "SELECT (grow() + 1)::text").Scan(&got); err != nil {
 		t.Error(err)
 	}
