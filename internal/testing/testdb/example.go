@@ -29,6 +29,9 @@ func (e *example) Context() context.Context { return e.ctx }
 
 func (e *example) Cleanup(f func()) { e.cleanups = append(e.cleanups, f) }
 
+// Failed is false: an example that fails panics.
+func (e *example) Failed() bool { return false }
+
 func (e *example) Fatal(args ...any) { panic(fmt.Sprint(args...)) }
 
 func (e *example) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }

@@ -1,0 +1,37 @@
+package sqldb_test
+
+import (
+	"database/sql"
+	"testing"
+
+	"casq/internal/testing/replicatest"
+	"casq/internal/testing/testdb"
+	"casq/replica"
+	"casq/replica/sqldb"
+)
+
+func TestMain(m *testing.M) { testdb.Main(m) }
+
+// site is a bench with a table of documents, with a standby, and a sql.DB
+// on it.
+type site struct {
+	*replicatest.Bench
+	replicas *replica.DB
+	db       *sql.DB
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	bench := replicatest.New(t, 1, "CREATE TABLE documents (id text PRIMARY KEY, body text NOT NULL)", "INSERT INTO documents VALUES ('a', 'old')")
+	replicas := bench.Open(t, replica.Options{})
+	db := sql.OpenDB(sqldb.Connector(replicas))
+	t.Cleanup(func() { _ = db.Close() })
+	return &site{bench, replicas, db}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
