@@ -46,7 +46,7 @@ func TestNothingIsRepeatedAfterTheFirstRow(t *testing.T) {
 	session := s.replicas.Session()
 	session.Pin()
 	ctx := replica.NewContext(t.Context(), session)
-	rows, err := s.db.QueryContext(ctx, "SELECT n, repeat('x', 1000) FROM generate_series(1, 100000) n")
+	rows, err := s.db.QueryContext(ctx, "SELECT n, repeat('x', 1000) FROM generate_series(1, 20000) n")
 	must(t, err)
 	defer rows.Close()
 	if !rows.Next() {
