@@ -142,15 +142,16 @@ type HostState struct {
 	// Lag is how far that lies behind the newest position known of the primary, in bytes;
 	// -1 is unknown.
 	Lag int64
-	// Served counts the reads.
-	Served int64
+	// Served counts the reads, Waiting those that wait for this standby now.
+	Served  int64
+	Waiting int
 }
 
 // Hosts returns what is known of the standbys.
 func (db *DB) Hosts() []HostState {
 	states := make([]HostState, 0, len(*db.hosts.Load()))
 	for _, h := range *db.hosts.Load() {
-		state := HostState{Name: h.name, Lag: -1, Served: h.served.Load(), Why: h.state.Load().why}
+		state := HostState{Name: h.name, Lag: -1, Served: h.served.Load(), Waiting: h.waiting(), Why: h.state.Load().why}
 		if at, ok := h.at(); ok {
 			state.Usable, state.Position = true, at
 			if lag, known := behind(at, db.primary.newest.Load()); known {

@@ -37,6 +37,22 @@ func (s *Session) expect(ctx context.Context) expectation {
 	if s.pinned {
 		return expectation{primary: true, why: s.pin, need: s.carried}
 	}
+	return s.compute(ctx)
+}
+
+// expectOf returns what a statement of a transaction must meet whose host is chosen
+// already, also where that is the primary.
+func (s *Session) expectOf(ctx context.Context) expectation {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.verify(ctx)
+	if s.foreign {
+		s.replaceForeign(ctx)
+	}
+	return s.compute(ctx)
+}
+
+func (s *Session) compute(ctx context.Context) expectation {
 	if why, primary := s.readStore(ctx); primary {
 		return expectation{primary: true, why: why}
 	}

@@ -87,7 +87,7 @@ func (h *host) run(ctx context.Context) {
 		}
 		h.probe(ctx)
 		pause := h.db.options.ProbeEvery
-		if h.awaited() {
+		if h.waiting() > 0 {
 			pause = fastProbe
 		}
 		timer.Reset(pause)

@@ -130,7 +130,7 @@ func (t *readTx) ready(ctx context.Context) error {
 	if t.closed {
 		return pgx.ErrTxClosed
 	}
-	e := t.session.expect(ctx)
+	e := t.session.expectOf(ctx)
 	first := !t.taken
 	t.taken = true
 	switch {
@@ -157,10 +157,11 @@ func (t *readTx) ready(ctx context.Context) error {
 	return nil
 }
 
-// knew says whether all that is being written was so when the snapshot was taken.
+// knew says whether all that the store does not tell the position of was watched
+// when the snapshot was taken: what was acknowledged by then, it shows.
 func (t *readTx) knew(e expectation) bool {
-	if e.why != BeingWritten {
-		return true
+	if e.why != BeingWritten && e.why != StoreAway {
+		return e.why != Timeline
 	}
 	for _, object := range t.session.marked() {
 		if !slices.Contains(t.marked, object) {

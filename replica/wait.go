@@ -44,10 +44,10 @@ func (h *host) forget(w *waiter) {
 	delete(h.waiters, w)
 }
 
-func (h *host) awaited() bool {
+func (h *host) waiting() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.waiters) > 0
+	return len(h.waiters)
 }
 
 // tell wakes those whose position has come.

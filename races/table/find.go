@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -62,14 +63,22 @@ func title(fn *ast.FuncDecl) string {
 	return text
 }
 
-// groups are the problems that the races belong to, by their ids. These are
-// compared as texts: R110, which was found later, is one of S0.
-var groups = map[string]struct{ first, last string }{
-	"S0": {"R01", "R19"},
-	"S1": {"R20", "R39"},
-	"S2": {"R40", "R55"},
-	"S3": {"R60", "R74"},
-	"S4": {"R80", "R99"},
+// groups are the problems that the races belong to, as ranges of their ids: the
+// first two digits of a problem, and what was found later.
+var groups = map[string][]span{
+	"S0": {{1, 19}, {110, 111}, {130, 142}},
+	"S1": {{20, 39}},
+	"S2": {{40, 59}, {120, 124}},
+	"S3": {{60, 79}, {112, 115}},
+	"S4": {{80, 99}},
+}
+
+// span is a range of ids, both included.
+type span struct{ first, last int }
+
+func (r race) in(spans []span) bool {
+	n, err := strconv.Atoi(strings.TrimPrefix(r.id, "R"))
+	return err == nil && slices.ContainsFunc(spans, func(s span) bool { return s.first <= n && n <= s.last })
 }
 
 // choose keeps the races that a comma-separated list of ids and groups names;
@@ -84,13 +93,10 @@ func choose(races []race, want string) ([]race, error) {
 	chosen := map[string]bool{}
 	for name := range strings.SplitSeq(want, ",") {
 		name = strings.ToUpper(strings.TrimSpace(name))
-		first, last := name, name
-		if group, ok := groups[name]; ok {
-			first, last = group.first, group.last
-		}
+		group := groups[name]
 		found := false
 		for _, r := range races {
-			if first <= r.id && r.id <= last {
+			if r.id == name || r.in(group) {
 				chosen[r.test], found = true, true
 			}
 		}

@@ -176,18 +176,20 @@ func TestPatternIsExact(t *testing.T) {
 
 func TestGroupsCoverTheirIDs(t *testing.T) {
 	t.Parallel()
-	ids := []race{{id: "R01"}, {id: "R19"}, {id: "R20"}, {id: "R39"}, {id: "R40"}, {id: "R55"}, {id: "R60"}, {id: "R74"}, {id: "R80"}, {id: "R99"}}
+	ids := []race{{id: "R01"}, {id: "R19"}, {id: "R20"}, {id: "R39"}, {id: "R40"}, {id: "R55"}, {id: "R60"}, {id: "R74"}, {id: "R80"}, {id: "R99"},
+		{id: "R110"}, {id: "R115"}, {id: "R120"}, {id: "R124"}, {id: "R130"}}
 	for i := range ids {
 		ids[i].test = "Test" + ids[i].id
 	}
 	for group, want := range map[string][]string{
-		"S0": {"R01", "R19"}, "S1": {"R20", "R39"}, "S2": {"R40", "R55"}, "S3": {"R60", "R74"}, "S4": {"R80", "R99"},
+		"S0": {"R01", "R19", "R110", "R130"}, "S1": {"R20", "R39"}, "S2": {"R40", "R55", "R120", "R124"},
+		"S3": {"R60", "R74", "R115"}, "S4": {"R80", "R99"},
 	} {
 		chosen, err := choose(ids, group)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := make([]string, 0, 2)
+		got := make([]string, 0, 4)
 		for _, r := range chosen {
 			got = append(got, r.id)
 		}

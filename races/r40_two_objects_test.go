@@ -1,0 +1,47 @@
+package races
+
+import (
+	"testing"
+
+	"casq/replica"
+)
+
+// TestR40TwoObjects: a request deals with A, which one standby has, and with B,
+// which both have. Both are to be read from the first: the last comparison must not
+// win over the others' host.
+//
+//nolint:tparallel // The subtests are steps on the same servers.
+func TestR40TwoObjects(t *testing.T) {
+	t.Parallel()
+	r := newReplicaSite(t)
+	store := &publishedStore{}
+	store.stick(r.naiveWrite(t, "b", "new"), "b")
+	r.catchUp(t, 0, 1)
+	db := r.open(t, replica.Options{Wait: -1})
+	s := db.Session()
+	sessionWrite(t, s, "b", "new")
+	r.catchUp(t, 0, 1)
+	r.pause(t, 1)
+	sessionWrite(t, s, "a", "new")
+	store.stick(r.naiveWrite(t, "a", "new"), "a")
+	r.catchUp(t, 0)
+
+	t.Run("twin/the last comparison wins", func(t *testing.T) {
+		host := store.host([]lsn{r.replayed(t, 0), r.replayed(t, 1)}, "a", "b")
+		if host != 1 || body(t, r.standby[host], "a") == "new" {
+			t.Errorf("host %d was chosen, and a is not stale", host)
+		}
+	})
+	t.Run("ours", func(t *testing.T) {
+		host := ""
+		for range 20 {
+			for _, id := range []string{"a", "b"} {
+				choice := wantBody(t, s, id, "new")
+				if !choice.Reason.Standby() || host != "" && choice.Host != host {
+					t.Errorf("%s went to %s", id, choice)
+				}
+				host = choice.Host
+			}
+		}
+	})
+}

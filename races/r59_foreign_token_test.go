@@ -1,0 +1,64 @@
+package races
+
+import (
+	"testing"
+
+	"casq/replica"
+)
+
+// TestR59ForeignToken: a token is of another cluster, of a forged future, no token at
+// all, or unresolved since the commit's answer was lost. The request that brings it is
+// for the primary; the next one, with that one's token, returns to the standbys.
+//
+//nolint:tparallel // The subtests are steps on the same servers.
+func TestR59ForeignToken(t *testing.T) {
+	t.Parallel()
+	r := newReplicaSite(t)
+	db := r.open(t, replica.Options{Wait: -1})
+	r.naiveWrite(t, "a", "old")
+	s := db.Session()
+	must(t, s.Wrote(t.Context()))
+	good, err := replica.ParseToken(s.Token(t.Context()))
+	must(t, err)
+	tokens := map[string]string{
+		"another cluster": replica.Position{Timeline: good.Timeline + 1<<30, LSN: 1}.Token(),
+		"a sister":        replica.Position{Timeline: good.Timeline - 1, LSN: good.LSN}.Token(),
+		"a future":        replica.Position{Timeline: good.Timeline, LSN: good.LSN + 1<<40}.Token(),
+		"unresolved":      "v1.unresolved",
+		"garbage":         "v1.\x00'; DROP TABLE documents; --",
+		"of any length":   string(make([]byte, 1<<20)),
+	}
+	r.catchUp(t, 0, 1)
+	r.pause(t, 0, 1)
+	r.naiveWrite(t, "a", "new")
+
+	t.Run("twin/what cannot be read is nothing", func(t *testing.T) {
+		if _, err := replica.ParseToken(tokens["unresolved"]); err == nil {
+			t.Fatal("the token can be read")
+		}
+		if got := body(t, r.standby[0], "a"); got != "old" {
+			t.Errorf("the standby shows %q", got)
+		}
+	})
+	next := make(map[string]string)
+	for name, token := range tokens {
+		t.Run("ours/"+name, func(t *testing.T) {
+			s := db.Session()
+			s.Carry(token)
+			for range 3 {
+				wantPrimary(t, wantBody(t, s, "a", "new"))
+			}
+			next[name] = s.Token(t.Context())
+		})
+	}
+	r.resume(t, 0, 1)
+	for name, token := range next {
+		t.Run("ours/after "+name, func(t *testing.T) {
+			standbyAgain(t, func() *replica.Session {
+				s := db.Session()
+				s.Carry(token)
+				return s
+			}, "a", "new")
+		})
+	}
+}
