@@ -111,6 +111,8 @@ type Counts struct {
 	Unresolved int64
 	// Retried are reads that went to another host after an error of the first.
 	Retried int64
+	// Audits are of reads that were compared with the primary ([Options.Audit]).
+	Audits Audits
 }
 
 type counters struct {
@@ -125,6 +127,7 @@ func (db *DB) Counts() Counts {
 		Unmarked:   db.counters.unmarked.Load(),
 		Unresolved: db.counters.unresolved.Load(),
 		Retried:    db.counters.retried.Load(),
+		Audits:     db.auditor.counts(),
 	}
 	for reason := range reasons {
 		if n := db.counters.choices[reason].Load(); n > 0 {

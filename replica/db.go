@@ -22,6 +22,7 @@ type DB struct {
 	counters   counters
 	refused    refusals
 	store      *storekeeper // nil without Options.Store
+	auditor    *auditor     // nil without Options.Audit
 
 	background context.Context
 	cancel     context.CancelFunc
@@ -57,6 +58,10 @@ func New(ctx context.Context, primaryPool *pgxpool.Pool, options Options) (*DB, 
 	if options.Store != nil {
 		db.store = newStorekeeper(db, options.Store)
 		db.group.Go(func() { db.store.run(background) })
+	}
+	if options.Audit > 0 {
+		db.auditor = newAuditor(db, options.Store)
+		db.group.Go(func() { db.auditor.run(background) })
 	}
 	if err := db.start(ctx); err != nil {
 		db.Close()

@@ -57,6 +57,7 @@ func TestBadOptions(t *testing.T) {
 		"replica.Setup":         {Schema: "nowhere"},
 		"MaxWaiters is -1":      {MaxWaiters: -1},
 		"without a Store":       {Strict: true},
+		"Audit is 0.5":          {Audit: 0.5},
 		"ProbeEvery is -1s":     {ProbeEvery: -time.Second},
 		"exclude each other":    {Monotonic: true, InBand: true},
 		"list the standbys: no": {Standbys: func(context.Context) ([]string, time.Duration, error) { return nil, 0, errors.New("no") }},
@@ -75,6 +76,9 @@ func TestBadOptions(t *testing.T) {
 	}
 	if _, err := replica.New(t.Context(), nil, replica.Options{}); err == nil {
 		t.Error("a nil primary was taken")
+	}
+	if err := b.cluster.Standbys[0].WaitReplayed(t.Context(), b.cluster.Primary); err != nil {
+		t.Fatal(err)
 	}
 	if _, err := replica.New(t.Context(), testdb.Pool(t, b.cluster.StandbyURL(0)), replica.Options{}); err == nil || !strings.Contains(err.Error(), "recovery") {
 		t.Errorf("a standby as the primary: %v", err)

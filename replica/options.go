@@ -47,6 +47,10 @@ type Options struct {
 	Connect func(ctx context.Context, url string) (*pgxpool.Pool, error)
 	// OnChoice is called with each choice of a host, before the read. It must be quick.
 	OnChoice func(ctx context.Context, choice Choice)
+	// Audit is the share of reads of watched objects from standbys, from 0 to 1, that are
+	// sent to the primary as well, later, in the background, and compared: see [Audits]. It
+	// needs a Store, which tells whether the objects were written meanwhile.
+	Audit float64
 	// Logger defaults to [slog.Default].
 	Logger *slog.Logger
 }
@@ -71,6 +75,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Strict && o.Store == nil {
 		errs = append(errs, errors.New("option Strict is set without a Store: there is nothing to be strict about"))
+	}
+	if o.Audit < 0 || o.Audit > 1 || o.Audit > 0 && o.Store == nil {
+		errs = append(errs, fmt.Errorf("Audit is %v: it is a share from 0 to 1, and above 0 it needs a Store, which tells who wrote meanwhile", o.Audit))
 	}
 	if o.Monotonic && o.InBand {
 		errs = append(errs, errors.New("options Monotonic and InBand exclude each other: behind a pooler that changes servers it is not known which one was read"))

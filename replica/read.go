@@ -47,6 +47,7 @@ func (db *DB) query(ctx context.Context, s *Session, sql string, args []any) (pg
 		if taken == nil {
 			rows, err = db.queryPrimary(ctx, sql, args)
 		} else {
+			taken.audit = db.auditor.sample(s, choice, sql, args)
 			rows, err = taken.query(ctx, s, sql, args)
 		}
 		if err == nil {
@@ -91,7 +92,7 @@ func (t *seat) query(ctx context.Context, s *Session, sql string, args []any) (p
 		t.conn.Release()
 		return nil, err
 	}
-	return first(inner, func(error) error { t.conn.Release(); return nil })
+	return first(t.tap(inner), func(error) error { t.conn.Release(); return nil })
 }
 
 // queryInBand has the proof and the query in one transaction, sent at once: whatever
@@ -117,7 +118,7 @@ func (t *seat) queryInBand(ctx context.Context, s *Session, sql string, args []a
 		_ = done(nil)
 		return nil, errBehind
 	}
-	return queryBatch(results, done)
+	return queryBatch(results, t.tap, done)
 }
 
 // queryPrimary runs a query of the read door on the primary, in a READ ONLY
@@ -139,7 +140,7 @@ func (db *DB) queryPrimary(ctx context.Context, sql string, args []any) (pgx.Row
 	if _, err := results.Exec(); err != nil {
 		return nil, done(err)
 	}
-	return queryBatch(results, done)
+	return queryBatch(results, nil, done)
 }
 
 // optioned says whether the arguments begin with one of pgx's options, which a
@@ -176,10 +177,13 @@ func (db *DB) queryInTx(ctx context.Context, conn *pgxpool.Conn, sql string, arg
 	return first(rows, done)
 }
 
-func queryBatch(results pgx.BatchResults, done func(error) error) (pgx.Rows, error) {
+func queryBatch(results pgx.BatchResults, tap func(pgx.Rows) pgx.Rows, done func(error) error) (pgx.Rows, error) {
 	inner, err := results.Query()
 	if err != nil {
 		return nil, done(err)
+	}
+	if tap != nil {
+		inner = tap(inner)
 	}
 	return first(inner, done)
 }

@@ -19,6 +19,7 @@ type seat struct {
 	raw   *pgx.Conn // of conn, also after that was given back
 	proof *proof    // nil where it comes in band
 	need  Position
+	audit *audit // nil: the read is not compared with the primary
 }
 
 // acquirePatience bounds how long a read waits for a connection to one standby,
@@ -171,7 +172,7 @@ func (h *host) seat(ctx context.Context, need Position) (*seat, error) {
 		conn.Release()
 		return nil, errBehind
 	}
-	return &seat{h, conn, conn.Conn(), known, need}, nil
+	return &seat{host: h, conn: conn, raw: conn.Conn(), proof: known, need: need}, nil
 }
 
 var errBehind = errors.New("the server at the other end of the connection is behind")
