@@ -48,10 +48,9 @@ type Process struct {
 func NewProcess(cfg ProcessConfig) *Process {
 	cfg.ClaimTTL = cmp.Or(cfg.ClaimTTL, 30*time.Second)
 	cfg.MaxAttempts = cmp.Or(cfg.MaxAttempts, 25)
-	return &Process{
-		Process: process.New(process.Config{Pool: cfg.Pool, Logger: cfg.Logger, TTL: cfg.ClaimTTL}),
-		cfg:     cfg, held: make(map[uuid.UUID]*held),
-	}
+	p := &Process{cfg: cfg, held: make(map[uuid.UUID]*held)}
+	p.Process = process.New(process.Config{Pool: cfg.Pool, Logger: cfg.Logger, TTL: cfg.ClaimTTL, HandOn: p.sweepDead})
+	return p
 }
 
 // Context returns a context for a claim's long work: it ends with parent, with
@@ -72,16 +71,13 @@ func (p *Process) Context(parent context.Context, c *Claim) (ctx context.Context
 	}
 }
 
-// Run beats and watches until ctx is done or the process is lost. It does not
-// stop for errors: a database that is away is no reason to cancel work. Beating
-// waits for nothing else: handing on what a dead process had can take longer
-// than this one may stand still.
+// Run beats, and watches the other processes and the claims that are held, until ctx
+// is done or the process is lost. It does not stop for errors: a database that is away
+// is no reason to cancel work.
 func (p *Process) Run(ctx context.Context) {
 	var group sync.WaitGroup
-	third := p.cfg.ClaimTTL / 3
-	group.Go(func() { p.Every(ctx, third, "beat", p.Beat) })
-	group.Go(func() { p.Every(ctx, third, "watch", p.watch) })
-	group.Go(func() { p.Every(ctx, min(third, watchInterval), "claims", p.watchClaims) })
+	group.Go(func() { p.Process.Run(ctx) })
+	group.Go(func() { p.Every(ctx, min(p.cfg.ClaimTTL/3, watchInterval), "claims", p.watchClaims) })
 	group.Wait()
 }
 
@@ -97,14 +93,6 @@ func (p *Process) Stop(ctx context.Context) error {
 		if err := p.sweepClaims(ctx); err != nil {
 			return err
 		}
-	}
-	return p.sweepDead(ctx)
-}
-
-// watch marks other processes that died, and hands on what they had in hand.
-func (p *Process) watch(ctx context.Context) error {
-	if err := p.Watch(ctx); err != nil {
-		return err
 	}
 	return p.sweepDead(ctx)
 }

@@ -165,7 +165,7 @@ func TestStopWithoutARow(t *testing.T) {
 	token := b.create(t, 1, "x")
 	claim(t, r, token)
 	b.exec(t, "DELETE FROM casq.processes WHERE id = $1", r.process.ID())
-	if err := other.watch(t.Context()); err != nil {
+	if err := other.Watch(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.process.Beat(t.Context()); err != nil {

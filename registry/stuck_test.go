@@ -98,7 +98,7 @@ func (s *site) crash(t *testing.T) {
 	}
 	s.mu.Unlock()
 	s.kill(t, victim)
-	if err := fresh.process.watch(t.Context()); err != nil {
+	if err := fresh.process.Watch(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
@@ -279,7 +279,7 @@ func (s *site) drain(t *testing.T) {
 	until(t, "the end of all work", func() bool {
 		for s.work(t) {
 		}
-		if err := s.alive[0].process.watch(t.Context()); err != nil {
+		if err := s.alive[0].process.Watch(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		var left int

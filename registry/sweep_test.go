@@ -119,7 +119,7 @@ func TestSweepOfAJobWithoutAProcess(t *testing.T) {
 	token := b.create(t, 1, "x")
 	b.running(t, uuid.New(), token)
 	p := b.process(t)
-	if err := p.watch(t.Context()); err != nil {
+	if err := p.Watch(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	b.wantJobs(t, Job{Token: token})

@@ -113,7 +113,7 @@ func New(cfg Config) *Cursor {
 		leaser:  lease.New(lease.Config{Client: cfg.Redis, TTL: cfg.Lease}),
 		stale:   eventlog.StaleAfter,
 		portion: portion.New(portion.Size{Rows: cfg.PageSize, Bytes: cfg.PageBytes}),
-		watcher: watcher{lease: cfg.Lease, gap: cfg.Lease / 2},
+		watcher: newWatcher(cfg.Lease),
 	}
 	c.openLogs()
 	return c

@@ -9,6 +9,7 @@ import (
 	"casq/eventlog"
 	"casq/internal/database"
 	"casq/internal/lease"
+	"casq/internal/process"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -65,29 +66,32 @@ func (c *Cursor) pending(ctx context.Context, p eventlog.Position) bool {
 	return len(batch.Events) > 0 || stops(err) || err == nil && p.InStep()
 }
 
-// watcher measures how long a holder stands still, by this process's monotonic
-// clock alone. Two polls that lie more than gap apart prove nothing about the
-// time between: the database may have been away, for the holder as for us, and
-// so it has its full time again. Neither does a time with nothing to apply.
+// watcher measures how long a holder stands still, though there is something to apply:
+// a holder that has nothing to do is not expected to move.
 type watcher struct {
-	lease, gap time.Duration
+	lease    time.Duration
+	detector *process.Detector[struct{}, movement]
+}
 
-	epoch, beat int64
-	pending     bool
-	since       time.Time // from when on it stands still
-	last        time.Time // end of the last poll
+// movement is what changes in the row of a holder that is alive.
+type movement struct{ epoch, beat int64 }
+
+func newWatcher(lease time.Duration) watcher {
+	return watcher{lease, process.NewDetector[struct{}, movement](lease)}
 }
 
 // observe takes a poll that began and ended then, and returns the time that the
-// holder has left.
+// holder has left. What is pending now, and was not, came after the poll before.
 func (w *watcher) observe(began, ended time.Time, s cursorRow, pending bool) time.Duration {
-	// What is pending now, and was not, came after the poll before.
-	fresh := s.epoch != w.epoch || s.beat != w.beat || ended.Sub(w.last) > w.gap || !pending || !w.pending
-	if fresh {
-		w.since = ended
+	expected := make(map[struct{}]movement)
+	if pending {
+		expected[struct{}{}] = movement{s.epoch, s.beat}
 	}
-	w.epoch, w.beat, w.pending, w.last = s.epoch, s.beat, pending, ended
-	return w.lease - max(began.Sub(w.since), 0)
+	left := w.detector.Observe(began, ended, expected)
+	if !pending {
+		return w.lease
+	}
+	return left[struct{}{}]
 }
 
 // scoped is the lease's name in Redis, which several databases may use.
@@ -111,7 +115,7 @@ func (c *Cursor) obtain(ctx context.Context) (*holder, error) {
 	var denied *lease.HeldError
 	switch {
 	case err == nil:
-		c.watcher = watcher{lease: c.watcher.lease, gap: c.watcher.gap}
+		c.watcher = newWatcher(c.cfg.Lease)
 		return c.hold(ctx, held, anyEpoch)
 	case errors.As(err, &denied):
 		c.denials.Tell(ctx, c.denied, denied.Holder, denied.ExpiresIn)

@@ -28,7 +28,7 @@ func TestWatcher(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := watcher{lease: 30 * time.Second, gap: 15 * time.Second}
+			w := newWatcher(30 * time.Second)
 			now := time.Now()
 			for i, l := range readings {
 				now = now.Add(time.Duration(l.after) * time.Second)
@@ -45,7 +45,7 @@ func TestWatcher(t *testing.T) {
 // when it tells how much is over: the longer it takes, the more the holder has.
 func TestPollThatTakesLong(t *testing.T) {
 	t.Parallel()
-	w := watcher{lease: 30 * time.Second, gap: 15 * time.Second}
+	w := newWatcher(30 * time.Second)
 	now := time.Now()
 	w.observe(now, now.Add(3*time.Second), cursorRow{}, true)
 	if got := w.observe(now.Add(10*time.Second), now.Add(14*time.Second), cursorRow{}, true); got != 23*time.Second {

@@ -4,11 +4,13 @@
 // A process is a row of casq.processes. It raises the row's beat, which the others
 // read: one whose beat has not changed for a while, by the clock of the one that
 // reads and over a connection that works, is marked as dead. Its row stays until
-// somebody has handed on what it had, which is not this package's. A process that
+// somebody has handed on what it had: how that is done is said by [Config]. A process that
 // was taken for dead is over for good, also when it was only frozen: its work is
 // cancelled at its next beat, and it goes on under another id.
 //
-//	       Start              Watch of another            (what it had is handed on)
+// Its [Detector] is also that of the cursors, whose rows are not processes.
+//
+//	       Start              watch of another            HandOn
 //	none --------> alive ------------------------> dead ----------------------------> none
 //	                 |                              ^
 //	                 +---------- SignOff -----------+
@@ -20,6 +22,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -44,25 +47,28 @@ type Config struct {
 	Pool   *pgxpool.Pool
 	Logger *slog.Logger
 	// TTL is how long another process's beat may stand still before that process is
-	// marked as dead.
+	// marked as dead. The beat is a third of it.
 	TTL time.Duration
+	// HandOn hands on what dead processes had, and removes their rows. It is called
+	// each time that the others were watched, also when none of them is dead.
+	HandOn func(context.Context) error
 }
 
 // Process is this process as the others see it. Its methods may be called by
 // several goroutines, but for Watch.
 type Process struct {
-	cfg     Config
-	tracker tracker
-	id      uuid.UUID
-	ctx     context.Context //nolint:containedctx // its end is what the process tells
-	cancel  context.CancelCauseFunc
+	cfg      Config
+	detector *Detector[uuid.UUID, int64]
+	id       uuid.UUID
+	ctx      context.Context //nolint:containedctx // its end is what the process tells
+	cancel   context.CancelCauseFunc
 	// timeline is the server's at the start.
 	timeline int32
 }
 
 // New returns a process that nobody sees until [Process.Start].
 func New(cfg Config) *Process {
-	p := &Process{cfg: cfg, tracker: tracker{ttl: cfg.TTL, gap: cfg.TTL / 2}, id: uuid.New()}
+	p := &Process{cfg: cfg, detector: NewDetector[uuid.UUID, int64](cfg.TTL), id: uuid.New()}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	return p
 }
@@ -88,6 +94,24 @@ func (p *Process) Start(ctx context.Context) error {
 		return fmt.Errorf("register process: %w", err)
 	}
 	return nil
+}
+
+// Run beats and watches until ctx is done or the process is lost. Beating waits for
+// nothing else: handing on what a dead process had can take longer than this one may
+// stand still.
+func (p *Process) Run(ctx context.Context) {
+	var group sync.WaitGroup
+	group.Go(func() { p.Every(ctx, p.cfg.TTL/3, "beat", p.Beat) })
+	group.Go(func() { p.Every(ctx, p.cfg.TTL/3, "watch", p.Watch) })
+	group.Wait()
+}
+
+// Watch marks other processes that died, and has handed on what they had.
+func (p *Process) Watch(ctx context.Context) error {
+	if err := p.markDead(ctx); err != nil {
+		return err
+	}
+	return p.cfg.HandOn(ctx)
 }
 
 // Every calls a round at each interval until ctx or the process is done. A round
@@ -137,33 +161,49 @@ func (p *Process) Beat(ctx context.Context) error {
 	return nil
 }
 
-// Watch reads the beats of all other processes and marks those as dead that stood
+// markDead reads the beats of all other processes and marks those as dead that stood
 // still for too long.
-func (p *Process) Watch(ctx context.Context) error {
+func (p *Process) markDead(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, statementTimeout)
 	defer cancel()
+	began := time.Now()
 	rows, err := p.cfg.Pool.Query(ctx, "SELECT id, beat FROM casq.processes WHERE id <> $1 AND dead_at IS NULL", p.id)
 	if err != nil {
 		return fmt.Errorf("read the other processes: %w", err)
 	}
-	beats, err := pgx.CollectRows(rows, pgx.RowToStructByPos[beatOf])
+	beats := make(map[uuid.UUID]int64)
+	var id uuid.UUID
+	var beat int64
+	_, err = pgx.ForEachRow(rows, []any{&id, &beat}, func() error { beats[id] = beat; return nil })
 	if err != nil {
 		return fmt.Errorf("read the other processes: %w", err)
 	}
-	for _, b := range p.tracker.observe(time.Now(), beats) {
-		var host string
-		var pid int32
-		err := p.cfg.Pool.QueryRow(ctx, `UPDATE casq.processes SET dead_at = clock_timestamp()
-			WHERE id = $1 AND beat = $2 AND dead_at IS NULL RETURNING host, pid`, b.ID, b.Beat).Scan(&host, &pid)
-		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+	for id, left := range p.detector.Observe(began, time.Now(), beats) {
+		if left > 0 {
+			continue
+		}
+		if err := p.mark(ctx, id, beats[id]); err != nil {
 			return fmt.Errorf("mark a process as dead: %w", err)
 		}
-		if err == nil {
-			// Killed, frozen or cut off: that cannot be told from here.
-			p.cfg.Logger.WarnContext(ctx, "process showed no sign of life, its claims are handed on", "component", "process",
-				"process", b.ID, "host", host, "pid", pid, "for", p.cfg.TTL)
-		}
 	}
+	return nil
+}
+
+// mark marks a process as dead, unless it has shown a sign of life meanwhile.
+func (p *Process) mark(ctx context.Context, id uuid.UUID, beat int64) error {
+	var host string
+	var pid int32
+	err := p.cfg.Pool.QueryRow(ctx, `UPDATE casq.processes SET dead_at = clock_timestamp()
+		WHERE id = $1 AND beat = $2 AND dead_at IS NULL RETURNING host, pid`, id, beat).Scan(&host, &pid)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	// Killed, frozen or cut off: that cannot be told from here.
+	p.cfg.Logger.WarnContext(ctx, "process showed no sign of life, its claims are handed on", "component", "process",
+		"process", id, "host", host, "pid", pid, "for", p.cfg.TTL)
 	return nil
 }
 
