@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"casq/registry"
@@ -25,6 +26,9 @@ const LostAfter = time.Minute
 // up when their time is over, which for a copy is after 30 days.
 //
 // A run that ended in such a way may have a claim, too, that nobody here knows of.
+//
+// It also ends those at work that somebody has cancelled: the notice is lost while
+// nobody listens, as after a failover, and River itself asks only each minute.
 type Keeper struct {
 	Queue    *Queue
 	Present  *Present
@@ -38,9 +42,10 @@ type Keeper struct {
 
 // unclaimed is a job that nobody works on.
 type unclaimed struct {
-	ID   int64
-	Kind string
-	Args json.RawMessage
+	ID        int64
+	Kind      string
+	Args      json.RawMessage
+	Cancelled bool // by an operator; or written off, where nobody works on it
 }
 
 // Round compares once. It is not safe for concurrent use. A job that cannot be
@@ -54,6 +59,7 @@ func (k *Keeper) Round(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list the jobs of this process: %w", err)
 	}
+	mine = k.endCancelled(mine)
 	since := make(map[int64]time.Time)
 	var errs []error
 	for _, job := range mine {
@@ -75,6 +81,16 @@ func (k *Keeper) Round(ctx context.Context) error {
 	}
 	k.since = since
 	return errors.Join(errs...)
+}
+
+// endCancelled ends those of the jobs that are cancelled, and returns the others.
+func (k *Keeper) endCancelled(mine []unclaimed) []unclaimed {
+	return slices.DeleteFunc(mine, func(job unclaimed) bool {
+		if job.Cancelled {
+			k.Present.cancel(job.ID)
+		}
+		return job.Cancelled
+	})
 }
 
 // handOn queues a job again, as another one, and then writes it off: its own end

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -102,6 +103,45 @@ func TestAJobAtWorkIsNotHandedOn(t *testing.T) {
 	b.rounds(t, k)
 	if got := b.state(t); got.jobs != 2 {
 		t.Errorf("got %+v; want another job, now that its end is not written", got)
+	}
+}
+
+// Nobody listened when a job at work was cancelled: it ends by the next round, and
+// those beside it go on.
+func TestACancelThatNobodyHeardEndsTheJob(t *testing.T) {
+	t.Parallel()
+	b := setupWork(t, &mover{})
+	b.exec(t, "DELETE FROM river.river_job")
+	b.exec(t, `INSERT INTO river.river_job (kind, queue, args, max_attempts, state, attempted_at, attempted_by, metadata)
+		VALUES ('casq_verify', 'casq_verify_file', '{}', 4, 'running', now(), ARRAY[$1], '{"cancel_attempted_at": "2026-01-01T00:00:00Z"}'),
+		       ('casq_verify', 'casq_verify_file', '{}', 4, 'running', now(), ARRAY[$1], '{}')`, b.process.ID().String())
+	rows, err := b.pool.Query(t.Context(), "SELECT id FROM river.river_job ORDER BY id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		t.Fatal(err)
+	}
+	present := NewPresent()
+	work := func(id int64, inner func(context.Context) error) error {
+		return present.Work(t.Context(), &rivertype.JobRow{ID: id}, inner)
+	}
+	other := work(ids[1], func(beside context.Context) error {
+		err := work(ids[0], func(ctx context.Context) error {
+			b.rounds(t, b.keeper(present))
+			if ctx.Err() != nil {
+				return errors.New("was stopped")
+			}
+			return nil
+		})
+		if !errors.Is(err, river.ErrJobCancelledRemotely) {
+			t.Errorf("the cancelled job ended with %v", err)
+		}
+		return beside.Err()
+	})
+	if other != nil {
+		t.Errorf("the job beside it: %v", other)
 	}
 }
 

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/riverqueue/river"
@@ -17,19 +18,27 @@ type Present struct {
 	river.MiddlewareDefaults
 
 	mu      sync.Mutex
-	jobs    map[int64]string // queue, by job
+	jobs    map[int64]atWork
 	entered map[string]int64 // how many have begun so far, by queue
+}
+
+// atWork is a job at work.
+type atWork struct {
+	queue  string
+	cancel context.CancelCauseFunc
 }
 
 // NewPresent returns one without jobs.
 func NewPresent() *Present {
-	return &Present{jobs: make(map[int64]string), entered: make(map[string]int64)}
+	return &Present{jobs: make(map[int64]atWork), entered: make(map[string]int64)}
 }
 
 // Work implements [rivertype.WorkerMiddleware].
 func (p *Present) Work(ctx context.Context, job *rivertype.JobRow, doInner func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	p.mu.Lock()
-	p.jobs[job.ID] = job.Queue
+	p.jobs[job.ID] = atWork{job.Queue, cancel}
 	p.entered[job.Queue]++
 	p.mu.Unlock()
 	defer func() {
@@ -37,7 +46,11 @@ func (p *Present) Work(ctx context.Context, job *rivertype.JobRow, doInner func(
 		delete(p.jobs, job.ID)
 		p.mu.Unlock()
 	}()
-	return doInner(ctx)
+	err := doInner(ctx)
+	if err != nil && errors.Is(context.Cause(ctx), river.ErrJobCancelledRemotely) {
+		return river.ErrJobCancelledRemotely // as River does where it has heard of it
+	}
+	return err
 }
 
 // Has tells whether the job is being worked on.
@@ -46,6 +59,15 @@ func (p *Present) Has(job int64) bool {
 	defer p.mu.Unlock()
 	_, present := p.jobs[job]
 	return present
+}
+
+// cancel ends a job, as River does when it hears that somebody has cancelled it.
+func (p *Present) cancel(job int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if at, present := p.jobs[job]; present {
+		at.cancel(river.ErrJobCancelledRemotely)
+	}
 }
 
 // Idle returns the queues of those given that have no job at work, each with how
@@ -58,7 +80,7 @@ func (p *Present) Idle(queues []string) map[string]int64 {
 		idle[q] = p.entered[q]
 	}
 	for _, busy := range p.jobs {
-		delete(idle, busy)
+		delete(idle, busy.queue)
 	}
 	return idle
 }

@@ -63,13 +63,12 @@ FROM ahead
 WHERE j.id = ahead.id
 
 -- name: Mine
--- The jobs that River believes to be running in the process $1. In no order, as
--- Orphans. Those that were written off already are not among them.
-SELECT j.id, j.kind, j.args
+-- The jobs that River believes to be running in the process $1, and whether somebody
+-- has cancelled each, or written it off. In no order, as Orphans.
+SELECT j.id, j.kind, j.args, j.metadata ? 'cancel_attempted_at'
 FROM river.river_job AS j
 WHERE j.state = 'running'
   AND j.attempted_by[array_upper(j.attempted_by, 1)] = $1
-  AND NOT j.metadata ? 'cancel_attempted_at'
 
 -- name: Queues
 -- River's queues, and how many of their jobs are in which state, each counted up
