@@ -69,6 +69,49 @@ func TestRecount(t *testing.T) {
 	}
 }
 
+// A recount of everything that has not begun will see what is asked for now. One
+// that has begun may have read past it already.
+func TestWaitingRecountsOfEverythingAreOne(t *testing.T) {
+	t.Parallel()
+	var b *testBundle
+	ask := func(r Request) (scan int64) {
+		scan, refreshes, err := b.Refresh(t.Context(), r)
+		if err != nil || len(refreshes) != 1 {
+			t.Errorf("ask: %v, %v", refreshes, err)
+		}
+		return scan
+	}
+	swap, compare := Request{Kind: "artifact", All: true}, Request{Kind: "artifact", All: true, Compare: true}
+	var first, begun int64
+	b = setup(t, func(c *Config) {
+		c.Hook = func(at string) {
+			if at == "scan:started" && begun == 0 {
+				begun = ask(swap)
+			}
+		}
+	})
+	b.work(t) // what track asks for
+	begun = 0
+	b.exec(t, "INSERT INTO artifacts VALUES (1, 1, 10)")
+	first = ask(swap)
+	b.exec(t, "INSERT INTO artifacts VALUES (2, 1, 10)")
+	if second := ask(swap); second != first {
+		t.Errorf("the second of two that wait is recount %d, want %d", second, first)
+	}
+	if other := ask(compare); other == first {
+		t.Error("one that only compares is one with one that swaps")
+	}
+	b.work(t)
+	if begun == first {
+		t.Error("what is asked for while a recount reads is one with it")
+	}
+	b.feed(t)
+	b.flush(t)
+	if got, want := b.flushedValues(t), b.real(t); !maps.Equal(got, want) {
+		t.Errorf("flushed %v, want %v", got, want)
+	}
+}
+
 // Without Redis everything goes to Postgres; when it is back, it goes on from
 // there.
 func TestWithoutRedis(t *testing.T) {

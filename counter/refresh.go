@@ -22,7 +22,7 @@ var refreshText string
 
 // refreshSQL has the statements of refresh.sql.
 var refreshSQL = queries.Parse[struct {
-	Countable, ScopesWithoutCounter, ScopesWithoutRow, AskScan, AskRefresh, Cancel string
+	Countable, ScopesWithoutCounter, ScopesWithoutRow, Waiting, AskScan, AskRefresh, Cancel string
 }]("counter/refresh", refreshText)
 
 var (
@@ -55,7 +55,8 @@ type Request struct {
 
 // Refresh stores a request and queues its scan. It returns the scan's id and
 // those of the recounts in casq.refreshes: one for each scope, in order, or a
-// single one for all. A scope that is named twice has one recount. Nothing happens
+// single one for all, which is one with an equal request that has not begun. A scope
+// that is named twice has one recount. Nothing happens
 // to the counters until the scan's result is swapped in. Errors: [ErrNotCounted],
 // [ErrNoScope], [ErrLocked].
 func (c *Counters) Refresh(ctx context.Context, r Request) (scan int64, refreshes []int64, err error) {
@@ -67,6 +68,11 @@ func (c *Counters) Refresh(ctx context.Context, r Request) (scan int64, refreshe
 	}
 	var a asked
 	err = pgx.BeginTxFunc(ctx, c.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) (err error) {
+		if r.All {
+			if a, err = waiting(ctx, tx, r); err != nil || a.scan != 0 {
+				return err
+			}
+		}
 		a, err = c.ask(ctx, tx, r)
 		return err
 	})
@@ -148,6 +154,21 @@ func checkScopes(ctx context.Context, tx pgx.Tx, kind string, scopes []string) e
 type asked struct {
 	scan      int64
 	refreshes []int64
+}
+
+// waiting finds a recount of everything that has not begun: its snapshot is still to
+// come, so it sees all that another one that is asked for now would see. Two that are
+// asked for in one moment may both be stored, and the later one counts for nothing new.
+func waiting(ctx context.Context, tx pgx.Tx, r Request) (asked, error) {
+	var scan, refresh int64
+	err := tx.QueryRow(ctx, refreshSQL.Waiting, r.Kind, r.Compare).Scan(&scan, &refresh)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return asked{}, nil
+	}
+	if err != nil {
+		return asked{}, fmt.Errorf("find a recount that waits: %w", err)
+	}
+	return asked{scan, []int64{refresh}}, nil
 }
 
 // ask stores a request in tx.

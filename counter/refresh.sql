@@ -13,6 +13,17 @@ FROM unnest($2::text[]) WITH ORDINALITY AS w (scope_id, n)
 WHERE NOT casq.has_scope($1, w.scope_id)
 ORDER BY w.n
 
+-- name: Waiting
+-- A recount of everything of a kind ($1), which only compares or not ($2), and that
+-- no run has begun.
+SELECT s.id, r.id
+FROM casq.scans AS s
+JOIN casq.refreshes AS r ON r.scan = s.id AND r.scope_id IS NULL
+WHERE s.kind = $1 AND s.compare = $2 AND s.whole AND s.part IS NULL
+  AND s.started_at IS NULL AND s.finished_at IS NULL AND r.finished_at IS NULL
+ORDER BY s.id
+LIMIT 1
+
 -- name: AskScan
 INSERT INTO casq.scans (kind, whole, compare, floor_timeline, floor_tick)
 SELECT $1, $2, $3, t.timeline, t.id FROM casq.ticks AS t ORDER BY t.id DESC LIMIT 1
