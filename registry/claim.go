@@ -12,6 +12,7 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/database"
+	"casq/internal/pause"
 	"casq/internal/portion"
 	"casq/internal/queries"
 
@@ -234,12 +235,5 @@ const statementTimeout = 15 * time.Second
 // backOff waits longer with each try, two seconds at most. It returns false
 // when the process was taken for dead meanwhile: others have the claims.
 func (r *Registry) backOff(try int) bool {
-	timer := time.NewTimer(min(100*time.Millisecond<<min(try, 5), 2*time.Second))
-	defer timer.Stop()
-	select {
-	case <-r.process.Done().Done():
-		return false
-	case <-timer.C:
-		return true
-	}
+	return pause.For(r.process.Done(), min(100*time.Millisecond<<min(try, 5), 2*time.Second)) == nil
 }

@@ -32,3 +32,16 @@ func TestFor(t *testing.T) {
 		}
 	})
 }
+
+func TestEvery(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 150*time.Second)
+		defer cancel()
+		began, calls := time.Now(), 0
+		pause.Every(ctx, time.Minute, func() { calls++ })
+		if calls != 3 || time.Since(began) != 150*time.Second {
+			t.Errorf("%d calls in %s", calls, time.Since(began))
+		}
+	})
+}

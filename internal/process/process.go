@@ -25,6 +25,8 @@ import (
 	"sync"
 	"time"
 
+	"casq/internal/pause"
+
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -118,19 +120,14 @@ func (p *Process) Watch(ctx context.Context) error {
 // that fails is logged and tried again: a database that is away is no reason to
 // cancel work.
 func (p *Process) Every(ctx context.Context, interval time.Duration, what string, round func(context.Context) error) {
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	for p.ctx.Err() == nil {
+	until, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(p.ctx, cancel)()
+	pause.Every(until, interval, func() {
 		if err := round(ctx); err != nil && ctx.Err() == nil {
 			p.cfg.Logger.WarnContext(ctx, "a round of this process failed, trying again", "component", "process", "round", what, "err", err)
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-p.ctx.Done():
-		case <-ticker.C:
-		}
-	}
+	})
 }
 
 // Beat moves the beat on. Without a row that counts, all work is cancelled: others

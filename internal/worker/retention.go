@@ -8,6 +8,7 @@ import (
 	"casq/eventlog"
 	"casq/internal/cursor"
 	"casq/internal/database"
+	"casq/internal/pause"
 	"casq/internal/retention"
 	"casq/registry"
 
@@ -35,10 +36,8 @@ func (w *worker) retain(ctx context.Context) {
 func (w *worker) continues(ctx context.Context) bool {
 	reader := eventlog.NewReader(w.source, 1)
 	for {
-		select {
-		case <-ctx.Done():
+		if pause.For(ctx, 2*time.Second) != nil {
 			return false
-		case <-time.After(2 * time.Second):
 		}
 		at, started, err := cursor.Position(ctx, w.home, registry.Cursor)
 		if err != nil || !started {
@@ -78,10 +77,8 @@ func (w *worker) report(ctx context.Context) {
 			w.log.WarnContext(ctx, "cannot report the position, trying again", "err", err)
 			wait = reportAtLeast / 2
 		}
-		select {
-		case <-ctx.Done():
+		if pause.For(ctx, wait) != nil {
 			return
-		case <-time.After(wait):
 		}
 	}
 }

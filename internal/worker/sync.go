@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"casq/internal/database"
+	"casq/internal/pause"
 	"casq/jobs"
 	"casq/registry"
 
@@ -32,10 +33,7 @@ func (w *worker) sync(ctx context.Context) {
 		if err := w.session(ctx); err != nil && ctx.Err() == nil {
 			w.roles.set(w.sessionRole(), false, database.Explain(err))
 			w.log.ErrorContext(ctx, "cannot work on jobs, trying again", "err", err)
-			select {
-			case <-ctx.Done():
-			case <-time.After(time.Second):
-			}
+			_ = pause.For(ctx, time.Second)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"casq/internal/database"
+	"casq/internal/pause"
 	"casq/internal/redisurl"
 	"casq/migrations"
 	"casq/transfer"
@@ -26,10 +27,7 @@ func (w *worker) retryEach(ctx context.Context, what string, f func() error, fin
 			return fmt.Errorf("wait for %s: %w", what, ctx.Err())
 		}
 		w.log.WarnContext(ctx, "not ready, trying again", "waiting_for", what, "err", err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Second):
-		}
+		_ = pause.For(ctx, time.Second)
 	}
 }
 

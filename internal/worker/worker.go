@@ -29,6 +29,7 @@ import (
 	"casq/counter"
 	"casq/internal/cursor"
 	"casq/internal/database"
+	"casq/internal/pause"
 	"casq/internal/queries"
 	"casq/jobs"
 	"casq/migrations"
@@ -253,16 +254,9 @@ func (w *worker) follow(ctx context.Context) {
 
 // every calls f, which does what, now and then at each interval until ctx is done.
 func every(ctx context.Context, interval time.Duration, what string, f func() error, log *slog.Logger) {
-	timer := time.NewTicker(interval)
-	defer timer.Stop()
-	for {
+	pause.Every(ctx, interval, func() {
 		if err := f(); err != nil && ctx.Err() == nil && !errors.Is(err, context.Canceled) {
 			log.WarnContext(ctx, "a round of the worker failed, trying again", "round", what, "err", err)
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		}
-	}
+	})
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/pause"
 	"casq/internal/portion"
 	"casq/internal/queries"
 	"casq/registry"
@@ -98,17 +99,11 @@ func New(cfg Config) *Reconciler {
 // Run carries out what is asked for until ctx is done. Errors are logged, and
 // the run they came from is tried again.
 func (r *Reconciler) Run(ctx context.Context) {
-	ticker := time.NewTicker(r.cfg.PollEvery)
-	defer ticker.Stop()
-	for ctx.Err() == nil {
+	pause.Every(ctx, r.cfg.PollEvery, func() {
 		if err := r.round(ctx); err != nil && ctx.Err() == nil {
 			r.log.WarnContext(ctx, "cannot schedule or take a reconcile, trying again", "err", err)
 		}
-		select {
-		case <-ctx.Done():
-		case <-ticker.C:
-		}
-	}
+	})
 }
 
 // round asks for a run that is due, and carries out all runs that there are.
