@@ -93,7 +93,27 @@ func (db *DB) start(ctx context.Context) error {
 	if again > 0 {
 		db.group.Go(func() { db.rediscover(db.background, again) })
 	}
+	db.awaitProbes(ctx)
 	return nil
+}
+
+// firstProbes is how long New waits for the standbys' first answers.
+const firstProbes = time.Second
+
+// awaitProbes waits until each standby was probed once, so that also the first reads
+// may go there. One that does not answer does not hold up the start.
+func (db *DB) awaitProbes(ctx context.Context) {
+	timer := time.NewTimer(firstProbes)
+	defer timer.Stop()
+	for _, h := range *db.hosts.Load() {
+		select {
+		case <-h.probed:
+		case <-timer.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // sample keeps the primary's position, for the lag of standbys, and finds what a

@@ -22,6 +22,7 @@ type host struct {
 	probes *pgxpool.Pool // one connection, so that probes never wait for reads
 	cancel context.CancelFunc
 	done   chan struct{} // closed when its probes have ended
+	probed chan struct{} // closed when the first one has
 
 	state  atomic.Pointer[hostState]
 	served atomic.Int64
@@ -46,6 +47,8 @@ type hostState struct {
 	probed time.Time
 }
 
+const notProbed = "not probed yet"
+
 const (
 	probePatience = 2 * time.Second
 	fastProbe     = time.Millisecond
@@ -65,10 +68,10 @@ func (db *DB) newHost(ctx context.Context, url string) (*host, error) {
 		return nil, fmt.Errorf("open a pool for standby %s: %w", name, err)
 	}
 	h := &host{
-		db: db, name: name, pool: pool, probes: probes, done: make(chan struct{}),
+		db: db, name: name, pool: pool, probes: probes, done: make(chan struct{}), probed: make(chan struct{}),
 		wake: make(chan struct{}, 1), waiters: make(map[*waiter]struct{}),
 	}
-	h.state.Store(&hostState{why: "not probed yet"})
+	h.state.Store(&hostState{why: notProbed})
 	return h, nil
 }
 
@@ -77,6 +80,7 @@ func (h *host) run(ctx context.Context) {
 	defer close(h.done)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var first sync.Once
 	for {
 		select {
 		case <-ctx.Done():
@@ -86,6 +90,7 @@ func (h *host) run(ctx context.Context) {
 		case <-h.wake:
 		}
 		h.probe(ctx)
+		first.Do(func() { close(h.probed) })
 		pause := h.db.options.ProbeEvery
 		if h.waiting() > 0 {
 			pause = fastProbe
@@ -110,7 +115,7 @@ func (h *host) probe(ctx context.Context) {
 		h.unusable(why)
 		return
 	}
-	if was := h.state.Swap(&hostState{server: found, probed: time.Now()}); was.server == nil {
+	if was := h.state.Swap(&hostState{server: found, probed: time.Now()}); was.server == nil && was.why != notProbed {
 		h.db.options.Logger.InfoContext(ctx, "standby is used", "host", h.name, "position", at.at.String())
 	}
 	h.tell(at)

@@ -13,7 +13,9 @@ import (
 	"casq/eventlog"
 	"casq/internal/database"
 	"casq/migrations"
+	"casq/replica"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 )
@@ -59,6 +61,36 @@ func connect(ctx context.Context, url string) (*pgxpool.Pool, error) {
 		return nil, err
 	}
 	return pool, nil
+}
+
+// querier sends queries.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// reader returns where to read what home has by now: a standby, if one has it, else
+// home itself. What was enqueued a moment ago is there.
+func (h *home) reader(ctx context.Context) (reader querier, closeReader func(), err error) {
+	if len(h.cfg.replicaURLs) == 0 {
+		return h.Pool, func() {}, nil
+	}
+	db, err := replica.New(ctx, h.Pool, replica.Options{
+		Schema:   "casq",
+		Standbys: replica.URLs(h.cfg.replicaURLs...),
+		Connect: func(ctx context.Context, url string) (*pgxpool.Pool, error) {
+			return database.Open(ctx, url, database.Options{Application: "casq enqueue", MaxConns: 2})
+		},
+		Logger: h.log,
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("read from REPLICA_DATABASE_URLS: %w", err)
+	}
+	session := db.Session()
+	if err := session.Wrote(ctx); err != nil {
+		db.Close()
+		return nil, nil, err
+	}
+	return session.Read(), db.Close, nil
 }
 
 // source opens the database that the log is in, which may be home itself.

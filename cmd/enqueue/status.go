@@ -142,16 +142,21 @@ SOURCE_DATABASE_URL as for the worker.`,
 }
 
 func (h *home) status(ctx context.Context) (s status, err error) {
-	s.Resources, err = list[resources](ctx, h, "SELECT kind, status, count, oldest FROM casq.registry_summary ORDER BY kind, status")
+	reader, closeReader, err := h.reader(ctx)
+	if err != nil {
+		return s, err
+	}
+	defer closeReader()
+	s.Resources, err = list[resources](ctx, reader, "SELECT kind, status, count, oldest FROM casq.registry_summary ORDER BY kind, status")
 	if err != nil {
 		return s, fmt.Errorf("read the registry's summary: %w", err)
 	}
-	s.Processes, err = list[process](ctx, h, `SELECT id, host, pid, started_at, beat_at, dead_at IS NOT NULL
+	s.Processes, err = list[process](ctx, reader, `SELECT id, host, pid, started_at, beat_at, dead_at IS NOT NULL
 		FROM casq.processes ORDER BY started_at, id`)
 	if err != nil {
 		return s, fmt.Errorf("read the processes: %w", err)
 	}
-	s.Cursors, err = listPointers[cursor](ctx, h, `SELECT name, timeline, tick, nonce, to_tick, page, coalesce(holder, ''),
+	s.Cursors, err = listPointers[cursor](ctx, reader, `SELECT name, timeline, tick, nonce, to_tick, page, coalesce(holder, ''),
 		last_beat, coalesce(last_error, ''), moved_at, NULL::bigint, false
 		FROM casq.cursor_status ORDER BY name`)
 	if err != nil {
@@ -167,13 +172,13 @@ func (h *home) status(ctx context.Context) (s status, err error) {
 	if s.Failures, err = h.failures(ctx, nil, nil); err != nil {
 		return s, err
 	}
-	if s.Runs, err = list[openRun](ctx, h, statusSQL.OpenRuns); err != nil {
+	if s.Runs, err = list[openRun](ctx, reader, statusSQL.OpenRuns); err != nil {
 		return s, fmt.Errorf("read the reconcile runs: %w", err)
 	}
-	if s.Counters, err = list[counterLag](ctx, h, statusSQL.CounterLag); err != nil {
+	if s.Counters, err = list[counterLag](ctx, reader, statusSQL.CounterLag); err != nil {
 		return s, fmt.Errorf("read how far the counters are: %w", err)
 	}
-	if s.Recounts, err = list[openRecount](ctx, h, statusSQL.OpenRecounts); err != nil {
+	if s.Recounts, err = list[openRecount](ctx, reader, statusSQL.OpenRecounts); err != nil {
 		return s, fmt.Errorf("read the recounts: %w", err)
 	}
 	if err := h.logStatus(ctx, &s); err != nil {
@@ -182,16 +187,16 @@ func (h *home) status(ctx context.Context) (s status, err error) {
 	return s, ctx.Err()
 }
 
-func list[T any](ctx context.Context, h *home, sql string) ([]T, error) {
-	rows, err := h.Query(ctx, sql)
+func list[T any](ctx context.Context, reader querier, sql string) ([]T, error) {
+	rows, err := reader.Query(ctx, sql)
 	if err != nil {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[T])
 }
 
-func listPointers[T any](ctx context.Context, h *home, sql string) ([]*T, error) {
-	rows, err := h.Query(ctx, sql)
+func listPointers[T any](ctx context.Context, reader querier, sql string) ([]*T, error) {
+	rows, err := reader.Query(ctx, sql)
 	if err != nil {
 		return nil, err
 	}
