@@ -77,7 +77,7 @@ func (o Options) withDefaults() (Options, error) {
 		errs = append(errs, errors.New("option Strict is set without a Store: there is nothing to be strict about"))
 	}
 	if o.Audit < 0 || o.Audit > 1 || o.Audit > 0 && o.Store == nil {
-		errs = append(errs, fmt.Errorf("Audit is %v: it is a share from 0 to 1, and above 0 it needs a Store, which tells who wrote meanwhile", o.Audit))
+		errs = append(errs, fmt.Errorf("option Audit is %v: it is a share from 0 to 1, and above 0 it needs a Store, which tells who wrote meanwhile", o.Audit))
 	}
 	if o.Monotonic && o.InBand {
 		errs = append(errs, errors.New("options Monotonic and InBand exclude each other: behind a pooler that changes servers it is not known which one was read"))
