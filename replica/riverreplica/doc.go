@@ -15,14 +15,14 @@
 //
 // A worker's own Middleware method says how much it wants to be on a standby:
 //
-//	func (*Worker) Middleware(*rivertype.JobRow) []rivertype.WorkerMiddleware {
-//		return []rivertype.WorkerMiddleware{riverreplica.Delayed{}}
-//	}
+//		func (*Worker) Middleware(*rivertype.JobRow) []rivertype.WorkerMiddleware {
+//			return []rivertype.WorkerMiddleware{riverreplica.Delayed{}}
+//		}
 //
-//   - [Always]: the primary.
-//   - [Sticky], and without a declaration: a standby that has everything, else the primary.
-//   - [Delayed]: waits for a standby, up to a bound; then the job snoozes, once; then it
-//     runs, wherever its reads can be served by then. A snooze costs no attempt.
+//	  - [Always]: the primary.
+//	  - [Sticky], and without a declaration: a standby that has everything, else the primary.
+//	  - [Delayed]: waits for a standby, up to a bound; then the job snoozes, once; then it
+//	    runs, wherever its reads can be served by then. A snooze costs no attempt.
 //
 // After its snooze a delayed job needs the position of its first fetch, and not of the
 // present: a standby that is always a second late would never have that. The

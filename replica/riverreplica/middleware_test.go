@@ -28,11 +28,11 @@ func (s *site) exec(t *testing.T, sql string) {
 // TestAJobReadsWhatItsTransactionWrote, although the standby does not have it.
 func TestAJobReadsWhatItsTransactionWrote(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, riverreplica.Sticky{}, true)
+	s := newSite(t, riverreplica.Sticky{})
 	s.Pause(t)
 	s.start(t)
 	for range 5 {
-		s.change(t, "new", args{})
+		s.change(t, args{})
 	}
 	for range 5 {
 		if got := s.ran(t); got.body != "new" || got.choice.Reason != replica.NoneCaughtUp {
@@ -44,9 +44,9 @@ func TestAJobReadsWhatItsTransactionWrote(t *testing.T) {
 
 func TestAlwaysIsThePrimary(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, riverreplica.Always{}, true)
+	s := newSite(t, riverreplica.Always{})
 	s.start(t)
-	s.change(t, "new", args{})
+	s.change(t, args{})
 	if got := s.ran(t); got.body != "new" || got.choice.Reason != replica.Pinned {
 		t.Errorf("read %q by %s", got.body, got.choice)
 	}
@@ -55,10 +55,10 @@ func TestAlwaysIsThePrimary(t *testing.T) {
 // TestDelayedTakesThePrimaryInTheEnd, after one snooze, which costs no attempt.
 func TestDelayedTakesThePrimaryInTheEnd(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, riverreplica.Delayed{Wait: time.Millisecond, Snooze: time.Millisecond}, true)
+	s := newSite(t, riverreplica.Delayed{Wait: time.Millisecond, Snooze: time.Millisecond})
 	s.Pause(t)
 	s.start(t)
-	s.change(t, "new", args{})
+	s.change(t, args{})
 	got := s.ran(t)
 	if got.body != "new" || got.choice.Reason.Standby() || got.job.Attempt != 1 {
 		t.Errorf("attempt %d read %q by %s", got.job.Attempt, got.body, got.choice)
@@ -74,10 +74,10 @@ func TestDelayedTakesThePrimaryInTheEnd(t *testing.T) {
 // what the primary has written since.
 func TestDelayedComesBackToTheStandby(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, riverreplica.Delayed{Wait: time.Millisecond, Snooze: 2 * time.Second}, true)
+	s := newSite(t, riverreplica.Delayed{Wait: time.Millisecond, Snooze: 2 * time.Second})
 	s.Pause(t)
 	s.start(t)
-	s.change(t, "new", args{})
+	s.change(t, args{})
 	if event := s.event(t); event.Kind != river.EventKindJobSnoozed {
 		t.Fatalf("%s: %v", event.Kind, event.Job.Errors)
 	}
@@ -95,10 +95,10 @@ func TestDelayedComesBackToTheStandby(t *testing.T) {
 // stands in the metadata, is not for it.
 func TestAnotherAttemptReadsWhatTheOneBeforeWrote(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, riverreplica.Delayed{Wait: time.Millisecond, Snooze: time.Millisecond}, true)
+	s := newSite(t, riverreplica.Delayed{Wait: time.Millisecond, Snooze: time.Millisecond})
 	s.Pause(t)
 	s.start(t)
-	s.change(t, "new", args{Fail: 1})
+	s.change(t, args{Fail: 1})
 	if got := s.ran(t); got.body != "by the first attempt" || got.job.Attempt != 2 {
 		t.Errorf("attempt %d read %q by %s", got.job.Attempt, got.body, got.choice)
 	}
@@ -109,7 +109,7 @@ func TestAnotherAttemptReadsWhatTheOneBeforeWrote(t *testing.T) {
 // attempt is another.
 func TestARunThatDiedIsNotResumed(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, nil, true)
+	s := newSite(t, nil)
 	before, err := s.db.Present(t.Context())
 	must(t, err)
 	s.exec(t, "UPDATE documents SET body = 'by the run that died'")
@@ -131,7 +131,7 @@ func TestARunThatDiedIsNotResumed(t *testing.T) {
 // TestTheSessionsTokenTravels with the job, beside what was in its metadata.
 func TestTheSessionsTokenTravels(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, nil, true)
+	s := newSite(t, nil)
 	session := s.db.Session()
 	ctx := replica.NewContext(t.Context(), session)
 	must(t, session.Wrote(ctx))
@@ -149,7 +149,7 @@ func TestTheSessionsTokenTravels(t *testing.T) {
 
 func TestGarbageInMetadataFailsNoJob(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, riverreplica.Delayed{}, true)
+	s := newSite(t, riverreplica.Delayed{})
 	s.start(t)
 	for _, metadata := range []string{`{"casq_replica": 5}`, `{"casq_replica": {"token": "garbage", "at": "x", "attempt": 1}}`, `{"casq_replica": {"attempt": "x"}}`} {
 		_, err := s.client.Insert(t.Context(), args{}, &river.InsertOpts{Metadata: []byte(metadata)})
