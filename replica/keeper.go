@@ -52,12 +52,7 @@ func (k *storekeeper) read(ctx context.Context, objects []Object) (found, error)
 	known, err := k.store.Read(ctx, objects)
 	f := found{position: known.Position, floor: known.FromFloor, unread: owed}
 	if err != nil {
-		missing := objects
-		if partial, ok := errors.AsType[*PartialError](err); ok {
-			missing = partial.Objects
-		}
-		k.debt.owe(missing)
-		f.unread = append(f.unread, missing...)
+		f.unread = append(f.unread, k.owe(objects, err)...)
 		unpaid = err
 	}
 	if !known.Position.IsZero() {
@@ -67,7 +62,7 @@ func (k *storekeeper) read(ctx context.Context, objects []Object) (found, error)
 		return found{}, err
 	}
 	if len(known.Unready) > 0 {
-		if at, err := k.raiseToPresent(ctx, known.Unready); err != nil {
+		if at, err := k.raiseToPresent(ctx, known.Unready, known.Claim); err != nil {
 			f.unread = append(f.unread, known.Unready...)
 			unpaid = err
 		} else {
@@ -95,12 +90,8 @@ func (k *storekeeper) settleDebt(ctx context.Context, objects []Object) (ask, ow
 	if err = k.pay(ctx, owed); err == nil {
 		return objects, nil, nil
 	}
-	for _, object := range objects {
-		if !slices.Contains(owed, object) {
-			ask = append(ask, object)
-		}
-	}
-	return ask, owed, err
+	owed = k.debt.of(owed)
+	return without(objects, owed), owed, err
 }
 
 // compare refuses a position of a history that this primary does not have. Those
@@ -123,13 +114,13 @@ func (k *storekeeper) compare(ctx context.Context, at Position) error {
 
 // raiseToPresent gives objects the primary's present position as their floor:
 // whatever the store has forgotten of them, or was not told, was before it.
-func (k *storekeeper) raiseToPresent(ctx context.Context, objects []Object) (Position, error) {
+func (k *storekeeper) raiseToPresent(ctx context.Context, objects []Object, claim string) (Position, error) {
 	at, err := k.db.primary.present(ctx)
 	if err != nil {
 		return Position{}, err
 	}
-	if err := k.store.Raise(ctx, objects, at, true); err != nil {
-		k.debt.owe(objects)
+	if err := k.store.Raise(ctx, objects, at, claim); err != nil {
+		k.owe(objects, err)
 		return Position{}, fmt.Errorf("raise the floors of the store: %w", err)
 	}
 	return at, nil
@@ -161,7 +152,7 @@ func (k *storekeeper) settle(ctx context.Context, mark Mark) {
 
 func (k *storekeeper) end(ctx context.Context, mark Mark, at Position) {
 	if err := k.store.End(ctx, []Object{mark.Object}, mark.ID, at); err != nil {
-		k.debt.owe([]Object{mark.Object})
+		k.owe([]Object{mark.Object}, err)
 	}
 }
 
@@ -180,11 +171,41 @@ func (k *storekeeper) status(ctx context.Context, xid uint64) (string, error) {
 // what was written to them meanwhile.
 func (k *storekeeper) pay(ctx context.Context, objects []Object) error {
 	paid := k.debt.mark()
-	if _, err := k.raiseToPresent(ctx, objects); err != nil {
-		return err
+	_, err := k.raiseToPresent(ctx, objects, "")
+	if err == nil {
+		k.debt.pay(objects, paid)
+		return nil
 	}
-	k.debt.pay(objects, paid)
-	return nil
+	if partial, ok := errors.AsType[*PartialError](err); ok {
+		if done := without(objects, partial.Objects); len(done) > 0 { // None would be all.
+			k.debt.pay(done, paid)
+		}
+	}
+	return err
+}
+
+// without returns the objects that are not among others.
+func without(objects, others []Object) []Object {
+	taken := make(map[Object]bool, len(others))
+	for _, object := range others {
+		taken[object] = true
+	}
+	var left []Object
+	for _, object := range objects {
+		if !taken[object] {
+			left = append(left, object)
+		}
+	}
+	return left
+}
+
+// owe notes for which of objects a call has failed, and returns them.
+func (k *storekeeper) owe(objects []Object, err error) []Object {
+	if partial, ok := errors.AsType[*PartialError](err); ok {
+		objects = partial.Objects
+	}
+	k.debt.owe(objects)
+	return objects
 }
 
 // run pays as soon as it can, so that others too are told of what was written
@@ -226,7 +247,7 @@ func (k *storekeeper) raise(ctx context.Context) {
 		k.met.Store(true)
 		return
 	}
-	_ = k.store.Raise(ctx, nil, lowest, false) // The next one raises as far, and further.
+	_ = k.store.Raise(ctx, nil, lowest, "") // The next one raises as far, and further.
 	if newest := k.db.primary.newest.Load(); newest != nil && !lowest.covers(*newest) {
 		k.met.Store(true) // There may be positions above.
 	}
@@ -249,7 +270,7 @@ func (k *storekeeper) begin(ctx context.Context, conn *pgx.Conn, objects []Objec
 	id = fmt.Sprintf("%016x", rand.Uint64())
 	line := k.db.primary.logOf(conn).timeline // The transaction began with it.
 	if err := k.store.Begin(ctx, objects, id, line, number); err != nil {
-		k.debt.owe(objects)
+		k.owe(objects, err)
 		return id, fmt.Errorf("%w: %w", ErrStoreAway, err) // It may be noted all the same.
 	}
 	return id, nil
@@ -259,7 +280,7 @@ func (k *storekeeper) begin(ctx context.Context, conn *pgx.Conn, objects []Objec
 // settled by whoever meets the mark.
 func (k *storekeeper) finish(ctx context.Context, objects []Object, id string, at Position) {
 	if err := k.store.End(ctx, objects, id, at); err != nil {
-		k.debt.owe(objects)
+		k.owe(objects, err)
 	}
 	k.met.Store(true)
 }

@@ -30,10 +30,12 @@ type Store interface {
 	// position is a write that was rolled back.
 	End(ctx context.Context, objects []Object, id string, at Position) error
 	// Raise lifts the floors of objects, or all floors if there are none, to at least
-	// the position, forward only, and may drop positions that the floors have reached. When
-	// it is the primary's present position, floors that were not ready become so; else
-	// those are left alone.
-	Raise(ctx context.Context, objects []Object, to Position, present bool) error
+	// the position, forward only, and may drop positions that the floors have reached.
+	// With the claim of a Read, to is the primary's present position, asked for after it:
+	// floors that were not ready then become so. When the store has lost its memory
+	// since that Read, they do not, and it is an error: what was written, and lost, after
+	// the position was asked for may lie beyond it.
+	Raise(ctx context.Context, objects []Object, to Position, claim string) error
 }
 
 // Known is what a store knows of some objects.
@@ -49,6 +51,8 @@ type Known struct {
 	// Unready are objects whose floor is not there, or not of this memory: it was
 	// wiped, is an older copy, or that of another server.
 	Unready []Object
+	// Claim is for Raise, to make the floors of Unready ready.
+	Claim string
 }
 
 // Mark is a note of Begin.
@@ -61,9 +65,10 @@ type Mark struct {
 	Age time.Duration
 }
 
-// PartialError is a store of which a part did not answer.
+// PartialError is a store of which a part did not answer. The call was done for the
+// other objects.
 type PartialError struct {
-	// Objects are those that nothing is known of.
+	// Objects are those that it was not, or perhaps not, done for.
 	Objects []Object
 	Err     error
 }

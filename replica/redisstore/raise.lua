@@ -1,19 +1,22 @@
 -- Lifts the floor of a tag, forward only.
 --
 -- KEYS: the tag's hash.
--- ARGV: the floor; '1' if it is the primary's present position, else '0'.
--- Returns 1 when the floor is of this server's memory afterwards, else 0: only a
--- present position makes it so.
-local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-local known = redis.call('HMGET', KEYS[1], 'identity', 'floor')
-local ready = known[1] == run and known[2]
-if not ready and ARGV[2] ~= '1' then
-    return 0
-end
-if not (known[2] and known[2] >= ARGV[1]) then
+-- ARGV: the floor; the claim of read.lua if it is the primary's present position, asked
+--       for after the claim was read; else ''.
+-- Returns 1 when the floor is of this server's memory afterwards, else 0: only a claim
+-- that is still there makes it so. One that is not was lost, and with it perhaps what
+-- was written after the position was asked for.
+local me = identity()
+local known = redis.call('HMGET', KEYS[1], 'identity', 'claim', 'floor')
+if not (known[3] and known[3] >= ARGV[1]) then
     redis.call('HSET', KEYS[1], 'floor', ARGV[1])
 end
-if not ready then
-    redis.call('HSET', KEYS[1], 'identity', run)
+if known[1] == me and known[3] then
+    return 1
 end
-return 1
+if known[2] == ARGV[2] and string.sub(ARGV[2], 1, #me) == me then
+    redis.call('HSET', KEYS[1], 'identity', me)
+    redis.call('HDEL', KEYS[1], 'claim')
+    return 1
+end
+return 0

@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strconv"
@@ -18,7 +19,7 @@ type section struct {
 }
 
 // Read implements [replica.Store]. On one server it is one call; on a Cluster one
-// for each tag, in a pipeline for each node.
+// for each tag, all at once.
 func (s *Store) Read(ctx context.Context, objects []replica.Object) (replica.Known, error) {
 	var known replica.Known
 	partial := &replica.PartialError{}
@@ -36,9 +37,7 @@ func (s *Store) Read(ctx context.Context, objects []replica.Object) (replica.Kno
 		calls[i] = s.readCall(sections)
 	}
 	if len(calls) > 0 {
-		bounded, cancel := context.WithTimeout(ctx, s.options.Timeout)
-		defer cancel()
-		s.send(bounded, calls)
+		s.send(ctx, calls)
 	}
 	for i, sections := range plan {
 		answer, err := calls[i].cmd.Slice()
@@ -80,7 +79,7 @@ func (s *Store) plan(objects []replica.Object, lost func([]section, error)) [][]
 }
 
 func (s *Store) readCall(sections []section) *call {
-	c := &call{script: readScript}
+	c := &call{tag: sections[0].tag, script: readScript, args: []any{rand.Text()}}
 	for _, section := range sections {
 		c.keys = append(c.keys, s.keys[section.tag])
 		c.args = append(c.args, len(section.objects))
@@ -108,7 +107,13 @@ func decode(known *replica.Known, sections []section, answer []any) error {
 	}
 	for _, section := range sections {
 		n := len(section.objects)
-		ready, _ := answer[0].(int64)
+		claim, ok := answer[0].(string)
+		if !ok {
+			return fmt.Errorf("the script's answer has %T for a claim", answer[0])
+		}
+		if claim != "" && n > 0 {
+			known.Claim += claimText(section.tag, claim)
+		}
 		if err := raise(known, answer[1], true); err != nil {
 			return err
 		}
@@ -121,7 +126,7 @@ func decode(known *replica.Known, sections []section, answer []any) error {
 				return err
 			}
 			known.Writing = append(known.Writing, marks...)
-			if ready != 1 {
+			if claim != "" {
 				known.Unready = append(known.Unready, object.object)
 			}
 		}

@@ -1,16 +1,21 @@
 -- Returns what is known of objects.
 --
 -- KEYS: the hashes of their tags.
--- ARGV: for each key how many objects follow; then the objects' hashes, in the order
---       of the keys.
--- Returns for each key: 1 if its floor is of this server's memory, else 0; the floor,
--- or ''; for each object its position, or ''; for each object its marks, or ''. At the
--- end: the time in milliseconds, by this server's clock, that the marks are compared with.
-local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-local answer, next_object = {}, #KEYS + 1
+-- ARGV: a nonce; for each key how many objects follow; then the objects' hashes, in
+--       the order of the keys.
+-- Returns for each key: '' if its floor is of this server's memory, else the claim to
+-- hand to raise.lua; the floor, or ''; for each object its position, or ''; for each
+-- object its marks, or ''. At the end: the time in milliseconds, by this server's
+-- clock, that the marks are compared with.
+--
+-- A claim stays where it is for as long as nothing is lost: what was written before it
+-- is below a position that is asked for after this answer, and what is written after it
+-- is in the hash.
+local me = identity()
+local answer, next_object = {}, #KEYS + 2
 for i, key in ipairs(KEYS) do
-    local n = tonumber(ARGV[i])
-    local fields = {'identity', 'floor'}
+    local n = tonumber(ARGV[i + 1])
+    local fields = {'identity', 'claim', 'floor'}
     for j = 0, n - 1 do
         fields[#fields + 1] = 'p' .. ARGV[next_object + j]
     end
@@ -19,8 +24,16 @@ for i, key in ipairs(KEYS) do
     end
     next_object = next_object + n
     local values = redis.call('HMGET', key, unpack(fields))
-    answer[#answer + 1] = (values[1] == run and values[2]) and 1 or 0
-    for j = 2, #values do
+    local claim = ''
+    if values[1] ~= me or not values[3] then
+        claim = values[2] or ''
+        if string.sub(claim, 1, #me) ~= me then
+            claim = me .. ' ' .. ARGV[1]
+            redis.call('HSET', key, 'claim', claim)
+        end
+    end
+    answer[#answer + 1] = claim
+    for j = 3, #values do
         answer[#answer + 1] = values[j] or ''
     end
 end

@@ -7,8 +7,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -22,7 +24,8 @@ type Options struct {
 	// Prefix begins each key. Two databases that share a Redis need two. Defaults to
 	// "replica:".
 	Prefix string
-	// Timeout bounds a call. Defaults to 100 ms.
+	// Timeout bounds a call. Defaults to 100 ms. A client with ContextTimeoutEnabled gives
+	// up a call then; one without is left to its own time-outs, in the background.
 	Timeout time.Duration
 	// Rest is for how long a tag whose call has failed is not asked again: the others
 	// then do not wait for it. Defaults to 1 s.
@@ -37,7 +40,9 @@ const largestCall = 1000
 
 // Store implements [replica.Store].
 type Store struct {
-	client  redis.UniversalClient
+	client       redis.UniversalClient
+	heedsContext bool
+	// cluster is whatever may have more than one server.
 	cluster bool
 	options Options
 	keys    [tags]string
@@ -51,8 +56,8 @@ func New(client redis.UniversalClient, options Options) *Store {
 	options.Prefix = cmp.Or(options.Prefix, "replica:")
 	options.Timeout = cmp.Or(options.Timeout, 100*time.Millisecond)
 	options.Rest = cmp.Or(options.Rest, time.Second)
-	s := &Store{client: client, options: options, began: time.Now()}
-	_, s.cluster = client.(*redis.ClusterClient)
+	_, one := client.(*redis.Client)
+	s := &Store{client: client, heedsContext: heedsContext(client), cluster: !one, options: options, began: time.Now()}
 	for tag := range tags {
 		s.keys[tag] = fmt.Sprintf("%s{%d}", options.Prefix, tag)
 	}
@@ -139,67 +144,105 @@ func (s *Store) End(ctx context.Context, objects []replica.Object, id string, at
 }
 
 // change runs a script with the objects of each tag. Some may have been changed when
-// it fails; a second call does no harm.
+// it fails; a second call does no harm. The error tells of which objects it failed.
 func (s *Store) change(ctx context.Context, objects []replica.Object, script *redis.Script, args ...any) error {
+	groups := byTag(objects)
 	var calls []*call
-	var of []int
-	for tag, group := range byTag(objects) {
-		if len(group) > 0 && s.rests(tag) {
-			return errResting
-		}
-		for len(group) > 0 {
-			part := group[:min(len(group), largestCall)]
-			group = group[len(part):]
-			c := &call{script: script, keys: []string{s.keys[tag]}, args: slices.Clip(args)}
+	for tag, group := range groups {
+		for part := range slices.Chunk(group, largestCall) {
+			c := &call{tag: tag, script: script, keys: []string{s.keys[tag]}, args: slices.Clip(args)}
 			for _, object := range part {
 				c.args = append(c.args, string(object.field))
 			}
-			calls, of = append(calls, c), append(of, tag)
+			calls = append(calls, c)
 		}
 	}
-	return s.run(ctx, calls, of)
+	return partial(groups, s.run(ctx, calls))
 }
 
-// run sends calls, and joins their errors.
-func (s *Store) run(ctx context.Context, calls []*call, of []int) error {
-	if len(calls) == 0 {
-		return nil
-	}
-	bounded, cancel := context.WithTimeout(ctx, s.options.Timeout)
-	defer cancel()
-	s.send(bounded, calls)
-	var first error
-	for i, c := range calls {
-		if err := c.cmd.Err(); err != nil {
-			s.failed(ctx, of[i])
-			first = cmp.Or(first, err)
+// failures are errors by tag.
+type failures map[int]error
+
+// run sends the calls of tags that do not rest, and returns what failed.
+func (s *Store) run(ctx context.Context, calls []*call) failures {
+	failed := failures{}
+	var sent []*call
+	for _, c := range calls {
+		if s.rests(c.tag) {
+			failed[c.tag] = errResting
+		} else {
+			sent = append(sent, c)
 		}
 	}
-	if first != nil {
-		return fmt.Errorf("change positions in Redis: %w", first)
+	if len(sent) == 0 {
+		return failed
+	}
+	s.send(ctx, sent)
+	for _, c := range sent {
+		if err := c.cmd.Err(); err != nil {
+			s.failed(ctx, c.tag)
+			failed[c.tag] = err
+		}
+	}
+	return failed
+}
+
+// partial returns the failures of tags as the error of their objects.
+func partial(groups [tags][]named, failed failures) error {
+	if len(failed) == 0 {
+		return nil
+	}
+	e := &replica.PartialError{}
+	for tag, err := range failed {
+		e.Err = fmt.Errorf("change positions in Redis: %w", err)
+		for _, object := range groups[tag] {
+			e.Objects = append(e.Objects, object.object)
+		}
+	}
+	return e
+}
+
+// Raise implements [replica.Store]. Positions are dropped when it raises all floors.
+func (s *Store) Raise(ctx context.Context, objects []replica.Object, to replica.Position, claim string) error {
+	groups, claims := byTag(objects), parseClaims(claim)
+	var calls []*call
+	for tag := range tags {
+		if len(objects) == 0 || len(groups[tag]) > 0 {
+			calls = append(calls, &call{tag: tag, script: raiseScript, keys: []string{s.keys[tag]}, args: []any{text(to), claims[tag]}})
+		}
+	}
+	failed := s.run(ctx, calls)
+	for _, c := range calls {
+		if failed[c.tag] == nil && claims[c.tag] != "" {
+			if ready, err := c.cmd.Int(); err != nil || ready != 1 {
+				failed[c.tag] = cmp.Or(err, errLostAgain)
+			}
+		}
+	}
+	if len(objects) > 0 {
+		return partial(groups, failed)
+	}
+	s.sweep(ctx, failed)
+	for tag, err := range failed {
+		return fmt.Errorf("raise floor %d in Redis: %w", tag, err)
 	}
 	return nil
 }
 
-// Raise implements [replica.Store]. Positions are dropped when it raises all floors.
-func (s *Store) Raise(ctx context.Context, objects []replica.Object, to replica.Position, present bool) error {
-	groups := byTag(objects)
-	flag := "0"
-	if present {
-		flag = "1"
-	}
-	var calls []*call
-	var of []int
-	for tag := range tags {
-		if len(objects) == 0 || len(groups[tag]) > 0 {
-			calls = append(calls, &call{script: raiseScript, keys: []string{s.keys[tag]}, args: []any{text(to), flag}})
-			of = append(of, tag)
+// errLostAgain is a claim that is gone: the position was asked for before the loss.
+var errLostAgain = errors.New("the store has lost its memory again meanwhile")
+
+// claimText and parseClaims are [replica.Known.Claim]: one for each tag.
+func claimText(tag int, claim string) string { return fmt.Sprintf("%d=%s;", tag, claim) }
+
+func parseClaims(text string) (claims [tags]string) {
+	for one := range strings.SplitSeq(text, ";") {
+		number, claim, _ := strings.Cut(one, "=")
+		if tag, err := strconv.Atoi(number); err == nil && tag >= 0 && tag < tags {
+			claims[tag] = claim
 		}
 	}
-	if err := s.run(ctx, calls, of); err != nil || len(objects) > 0 {
-		return err
-	}
-	return s.sweep(ctx)
+	return claims
 }
 
 const (
@@ -208,19 +251,25 @@ const (
 )
 
 // sweep drops the positions that floors have reached, a bounded number of them.
-func (s *Store) sweep(ctx context.Context) error {
+func (s *Store) sweep(ctx context.Context, failed failures) {
 	for tag := range tags {
 		cursor := "0"
 		for range sweepParts {
-			c := &call{script: sweepScript, keys: []string{s.keys[tag]}, args: []any{cursor, sweepFields}}
-			if err := s.run(ctx, []*call{c}, []int{tag}); err != nil {
-				return err
+			if failed[tag] != nil {
+				break
 			}
-			cursor, _ = c.cmd.Text()
-			if cursor == "0" || cursor == "" {
+			if cursor = s.sweepPart(ctx, tag, cursor, failed); cursor == "0" || cursor == "" {
 				break
 			}
 		}
 	}
-	return nil
+}
+
+func (s *Store) sweepPart(ctx context.Context, tag int, cursor string, failed failures) (next string) {
+	c := &call{tag: tag, script: sweepScript, keys: []string{s.keys[tag]}, args: []any{cursor, sweepFields}}
+	maps.Copy(failed, s.run(ctx, []*call{c}))
+	if failed[tag] == nil {
+		next, _ = c.cmd.Text()
+	}
+	return next
 }

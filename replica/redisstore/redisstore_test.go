@@ -37,6 +37,15 @@ func must(t *testing.T, err error) {
 	}
 }
 
+// ready gives the tags of objects a floor of the present position.
+func ready(t *testing.T, s *redisstore.Store, present replica.Position, objects ...replica.Object) {
+	t.Helper()
+	must(t, s.Raise(t.Context(), objects, present, read(t, s, objects...).Claim))
+	if known := read(t, s, objects...); len(known.Unready) != 0 {
+		t.Fatalf("not ready: %+v", known)
+	}
+}
+
 // stores are the kinds of Redis that a store works with.
 func stores(t *testing.T, test func(t *testing.T, s *redisstore.Store)) {
 	t.Run("server", func(t *testing.T) {
@@ -57,11 +66,11 @@ func TestPositionsMoveForward(t *testing.T) {
 		if known := read(t, s, a, b); len(known.Unready) != 2 {
 			t.Errorf("an empty store is ready for all but %v", known.Unready)
 		}
-		must(t, s.Raise(ctx, nil, at(50), false))
+		must(t, s.Raise(ctx, nil, at(50), ""))
 		if known := read(t, s, a, b); len(known.Unready) != 2 {
 			t.Error("a floor that is not the present position made an empty store ready")
 		}
-		must(t, s.Raise(ctx, []replica.Object{a, b}, at(100), true))
+		must(t, s.Raise(ctx, []replica.Object{a, b}, at(100), read(t, s, a, b).Claim))
 		if known := read(t, s, a, b); len(known.Unready) != 0 || known.Position != at(100) || !known.FromFloor {
 			t.Errorf("after the floor was raised: %+v", known)
 		}
@@ -70,12 +79,12 @@ func TestPositionsMoveForward(t *testing.T) {
 		if known := read(t, s, a); known.Position != at(200) || known.FromFloor {
 			t.Errorf("200, then 150: %+v", known)
 		}
-		must(t, s.Raise(ctx, nil, at(180), false))
+		must(t, s.Raise(ctx, nil, at(180), ""))
 		if known := read(t, s, a, b); known.Position != at(200) {
 			t.Errorf("a floor of 180 took 200 away: %+v", known)
 		}
-		must(t, s.Raise(ctx, nil, at(250), false))
-		must(t, s.Raise(ctx, nil, at(240), false))
+		must(t, s.Raise(ctx, nil, at(250), ""))
+		must(t, s.Raise(ctx, nil, at(240), ""))
 		if known := read(t, s, a); known.Position != at(250) || !known.FromFloor {
 			t.Errorf("a floor of 250: %+v", known)
 		}
@@ -92,7 +101,7 @@ func TestMarks(t *testing.T) {
 	stores(t, func(t *testing.T, s *redisstore.Store) {
 		ctx := t.Context()
 		both := []replica.Object{a, b}
-		must(t, s.Raise(ctx, nil, at(1), true))
+		ready(t, s, at(1), both...)
 		must(t, s.Begin(ctx, both, "1", 7, 4711))
 		must(t, s.Begin(ctx, []replica.Object{a}, "11", 7, 4712))
 		if known := read(t, s, both...); len(known.Writing) != 3 || known.Writing[0].XID == 0 || known.Writing[0].Timeline != 7 {
@@ -113,7 +122,7 @@ func TestARedisThatIsAway(t *testing.T) {
 	t.Parallel()
 	server := testredis.Start(t)
 	s := redisstore.New(testredis.Client(t, server), redisstore.Options{})
-	must(t, s.Raise(t.Context(), nil, at(1), true))
+	ready(t, s, at(1), a, b)
 	must(t, server.Freeze())
 	for range 2 {
 		_, err := s.Read(t.Context(), []replica.Object{a, b})
@@ -130,7 +139,7 @@ func TestARestart(t *testing.T) {
 	t.Parallel()
 	server := testredis.Start(t)
 	s := redisstore.New(testredis.Client(t, server), redisstore.Options{Timeout: 10 * time.Second, Rest: time.Nanosecond})
-	must(t, s.Raise(t.Context(), nil, at(1), true))
+	ready(t, s, at(1), a, b)
 	if _, err := server.Do(t.Context(), "SAVE"); err != nil {
 		t.Fatal(err)
 	}
@@ -143,8 +152,15 @@ func TestARestart(t *testing.T) {
 	if len(known.Unready) != 1 {
 		t.Errorf("a floor of a dump counts: %+v", known)
 	}
-	must(t, s.Raise(t.Context(), []replica.Object{a}, at(1), true))
+	ready(t, s, at(1), a)
 	if known := read(t, s, a); len(known.Unready) != 0 {
 		t.Errorf("a floor that was raised anew does not count: %+v", known)
 	}
+}
+
+// wipe takes an object's hash away, as FLUSHALL, or its eviction, does.
+func wipe(t *testing.T, s *redisstore.Store, object replica.Object) {
+	t.Helper()
+	client, key := redisstore.KeyOf(s, object)
+	must(t, client.Del(t.Context(), key).Err())
 }

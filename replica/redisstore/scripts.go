@@ -4,9 +4,13 @@ import (
 	"context"
 	_ "embed"
 	"strings"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
 )
+
+//go:embed identity.lua
+var identityLua string
 
 //go:embed read.lua
 var readLua string
@@ -24,26 +28,90 @@ var raiseLua string
 var sweepLua string
 
 var (
-	readScript  = redis.NewScript(readLua)
+	readScript  = redis.NewScript(identityLua + readLua)
 	beginScript = redis.NewScript(beginLua)
 	endScript   = redis.NewScript(endLua)
-	raiseScript = redis.NewScript(raiseLua)
+	raiseScript = redis.NewScript(identityLua + raiseLua)
 	sweepScript = redis.NewScript(sweepLua)
 )
 
 // call is a script on one or more tags.
 type call struct {
+	tag    int // of a call on one
 	script *redis.Script
 	keys   []string
 	args   []any
 	cmd    *redis.Cmd
 }
 
-// send runs calls at once: one alone as it is, several as a pipeline, which on a
-// Cluster is one for each node, all at the same time. What a server does not know
-// by its hash, since it was restarted, is sent again as text. Errors are those of
-// the calls.
+// send runs calls, all at once. On a Cluster those of a tag are sent by themselves: a
+// pipeline over several nodes fails as a whole when the context ends for one of them.
 func (s *Store) send(ctx context.Context, calls []*call) {
+	if !s.cluster {
+		s.sendInTime(ctx, calls)
+		return
+	}
+	var groups [tags][]*call
+	for _, c := range calls {
+		groups[c.tag] = append(groups[c.tag], c)
+	}
+	var all sync.WaitGroup
+	for _, group := range groups {
+		if len(group) > 0 {
+			all.Go(func() { s.sendInTime(ctx, group) })
+		}
+	}
+	all.Wait()
+}
+
+// sendInTime sends calls within the store's time-out, also when the client looks at
+// its own time-outs only: then the calls are left to those.
+func (s *Store) sendInTime(ctx context.Context, calls []*call) {
+	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
+	if s.heedsContext {
+		defer cancel()
+		s.sendAll(ctx, calls)
+		return
+	}
+	left, done := make([]*call, len(calls)), make(chan struct{})
+	for i, c := range calls {
+		copied := *c
+		left[i] = &copied
+	}
+	go func() {
+		defer close(done)
+		defer cancel()
+		s.sendAll(ctx, left)
+	}()
+	select {
+	case <-done:
+		for i, c := range left {
+			calls[i].cmd = c.cmd
+		}
+	case <-ctx.Done():
+		for _, c := range calls {
+			c.cmd = redis.NewCmd(ctx)
+			c.cmd.SetErr(ctx.Err())
+		}
+	}
+}
+
+// heedsContext says whether a client's calls end with their context.
+func heedsContext(client redis.UniversalClient) bool {
+	switch client := client.(type) {
+	case *redis.Client:
+		return client.Options().ContextTimeoutEnabled
+	case *redis.ClusterClient:
+		return client.Options().ContextTimeoutEnabled
+	default:
+		return false
+	}
+}
+
+// sendAll runs calls at once: one alone as it is, several as a pipeline. What a
+// server does not know by its hash, since it was restarted, is sent again as text.
+// Errors are those of the calls.
+func (s *Store) sendAll(ctx context.Context, calls []*call) {
 	s.pipeline(ctx, calls, func(pipe redis.Cmdable, c *call) *redis.Cmd {
 		return c.script.EvalSha(ctx, pipe, c.keys, c.args...)
 	})
