@@ -247,7 +247,7 @@ func (w *Worker) run(ctx context.Context, claim *registry.Claim) error {
 		return err
 	}
 	guarded := &guarded{run: move, recovered: w.recovered}
-	defer func() { closed = guarded.close(w.cfg.Logger) }()
+	defer func() { closed = guarded.close(w.cfg.Logger.With(tokenAttrs(claim.Token)...)) }()
 	if claim.Deleted {
 		return w.put(ctx, claim, registry.Result{}, mover, guarded, move.Remove)
 	}

@@ -124,11 +124,3 @@ func NeedsSuperuser(t testing.TB) {
 		t.Skip("needs a superuser, and " + ownerVariable + " is ordinary")
 	}
 }
-
-// NeedsOneClock skips a test that compares its own clock with the server's.
-func NeedsOneClock(t testing.TB) {
-	t.Helper()
-	if s, err := around(); err == nil && s.clock != 0 {
-		t.Skip("compares the clocks, and " + clockVariable + " sets them apart")
-	}
-}
