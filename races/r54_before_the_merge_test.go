@@ -1,0 +1,34 @@
+package races
+
+import (
+	"testing"
+
+	"casq/replica"
+)
+
+// TestR54BeforeTheMerge: a process dies, or loses the store, after the commit and
+// before the position is stored.
+//
+//nolint:tparallel // The subtests are steps on the same servers.
+func TestR54BeforeTheMerge(t *testing.T) {
+	t.Parallel()
+	p := newPositionsSite(t)
+	p.pause(t, 0, 1)
+	dying := p.open(t, replica.Options{Store: deadWriter{p.store}, Wait: -1})
+	sessionWrite(t, dying.Session(document("a")), "a", "new")
+	dying.Close()
+
+	t.Run("twin/position after the commit only", func(t *testing.T) {
+		p.wantStaleTwin(t, 0, "new")
+	})
+	t.Run("ours", func(t *testing.T) {
+		wantPrimary(t, wantBody(t, p.session(), "a", "new"))
+		eventually(t, "the mark is settled", func() error {
+			wantPrimary(t, wantBody(t, p.session(), "a", "new"))
+			return unsettled(t, p.store)
+		})
+		wantPrimary(t, wantBody(t, p.session(), "a", "new"))
+		p.resume(t, 0, 1)
+		standbyAgain(t, p.session, "a", "new")
+	})
+}
