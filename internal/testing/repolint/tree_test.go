@@ -105,11 +105,11 @@ func (t tree) find(name string) *file {
 	return nil
 }
 
-// code returns the Go files, with or without those of tests.
+// code returns the Go files that people write, with or without those of tests.
 func (t tree) code(withTests bool) []file {
 	var files []file
 	for _, f := range t.files {
-		if f.ast != nil && (withTests || !f.isTest()) {
+		if f.ast != nil && !ast.IsGenerated(f.ast) && (withTests || !f.isTest()) {
 			files = append(files, f)
 		}
 	}
