@@ -40,6 +40,10 @@ func TestR48RedisDown(t *testing.T) {
 			wantPrimary(t, wantBody(t, open(), "a", "new"))
 		}
 		must(t, server.Thaw())
+		// It has forgotten nothing, and was told nothing of the write.
+		for range 20 {
+			wantPrimary(t, wantBody(t, open(), "a", "new"))
+		}
 		must(t, server.Kill())
 		for range 3 {
 			wantPrimary(t, wantBody(t, open(), "a", "new"))

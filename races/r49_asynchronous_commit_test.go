@@ -31,6 +31,8 @@ func TestR49AsynchronousCommit(t *testing.T) {
 			s := db.Session()
 			sessionWrite(t, s, "a", text)
 			wantBody(t, s, "a", text)
+			// Another session, which knows nothing of that position.
+			s = db.Session()
 			tx, err := s.Write().Begin(t.Context())
 			must(t, err)
 			_, err = tx.Exec(t.Context(), upsert, "a", text+" in a transaction")

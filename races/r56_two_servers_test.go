@@ -3,6 +3,7 @@ package races
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/url"
@@ -127,7 +128,14 @@ func TestR56TwoServers(t *testing.T) {
 			db := r.open(t, replica.Options{Wait: -1, InBand: inBand, Standbys: replica.URLs(b.behind(t, urls[0]))})
 			s := db.Session()
 			must(t, s.Wrote(t.Context()))
-			r.catchUp(t, 0)
+			need, err := replica.ParseToken(s.Token(t.Context()))
+			must(t, err)
+			eventually(t, "the probe has seen that position", func() error {
+				if at := db.Hosts()[0].Position; at.Compare(need) < 0 {
+					return fmt.Errorf("it has seen %s", at)
+				}
+				return nil
+			})
 			// The probe keeps its connection; the reads' are new.
 			b.point(addresses[1])
 			for range 10 {

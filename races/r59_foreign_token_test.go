@@ -52,6 +52,14 @@ func TestR59ForeignToken(t *testing.T) {
 		})
 	}
 	r.resume(t, 0, 1)
+	r.catchUp(t, 0, 1)
+	for name, token := range tokens {
+		t.Run("ours/caught up, "+name, func(t *testing.T) {
+			s := db.Session()
+			s.Carry(token)
+			wantPrimary(t, wantBody(t, s, "a", "new"))
+		})
+	}
 	for name, token := range next {
 		t.Run("ours/after "+name, func(t *testing.T) {
 			standbyAgain(t, func() *replica.Session {

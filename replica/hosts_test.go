@@ -10,6 +10,9 @@ import (
 
 	"casq/internal/testing/testdb"
 	"casq/replica"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // TestWrongStandbys: what is configured as a standby and is none is not read from,
@@ -197,4 +200,45 @@ func TestInBand(t *testing.T) {
 		t.Errorf("a read whose context ends while it waits: %v", err)
 	}
 	b.resume(t, 0)
+}
+
+// TestForeignServerBehindTheAddress: the probe meets a standby of ours, and reads meet
+// one of a copy of the cluster, whose numbers lie beyond ours.
+func TestForeignServerBehindTheAddress(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 1)
+	copied := newBench(t, 1) // Made later: its timeline's number is larger.
+	b.exec(t, "INSERT INTO documents VALUES ('a', 'ours')")
+	copied.exec(t, "INSERT INTO documents VALUES ('a', 'theirs')")
+	if err := copied.cluster.Standbys[0].WaitReplayed(t.Context(), copied.cluster.Primary); err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := pgxpool.ParseConfig(copied.cluster.StandbyURL(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var moved atomic.Bool
+	db := b.open(t, replica.Options{MaxLag: -1, Connect: func(ctx context.Context, url string) (*pgxpool.Pool, error) {
+		config, err := pgxpool.ParseConfig(url)
+		if err != nil {
+			return nil, err
+		}
+		config.BeforeConnect = func(_ context.Context, one *pgx.ConnConfig) error {
+			if moved.Load() {
+				one.Host, one.Port, one.User, one.Password = theirs.ConnConfig.Host, theirs.ConnConfig.Port, theirs.ConnConfig.User, theirs.ConnConfig.Password
+			}
+			return nil
+		}
+		return pgxpool.NewWithConfig(ctx, config)
+	}})
+	moved.Store(true)
+	for range 10 {
+		s := db.Session()
+		if got := read(t, s); got != "ours" {
+			t.Fatalf("read %q\n%s", got, s.Explain())
+		}
+	}
+	if err := db.Check(t.Context()); err != nil {
+		t.Errorf("the probe has met another server, the test shows nothing: %v", err)
+	}
 }
