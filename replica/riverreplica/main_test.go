@@ -3,6 +3,7 @@ package riverreplica_test
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,7 +23,8 @@ func TestMain(m *testing.M) { testdb.Main(m) }
 
 // args are of a job that reads document a.
 type args struct {
-	Fail int // the attempt that fails
+	Fail   int  // the attempt that writes, and fails
+	Snooze bool // the first run writes, and snoozes
 }
 
 func (args) Kind() string { return "read" }
@@ -39,6 +41,7 @@ type worker struct {
 
 	site    *site
 	declare rivertype.WorkerMiddleware
+	snoozed atomic.Bool
 }
 
 func (w *worker) Middleware(*rivertype.JobRow) []rivertype.WorkerMiddleware {
@@ -56,6 +59,12 @@ func (w *worker) Work(ctx context.Context, job *river.Job[args]) error {
 			return err
 		}
 		return context.DeadlineExceeded
+	}
+	if job.Args.Snooze && w.snoozed.CompareAndSwap(false, true) {
+		if _, err := w.site.db.Exec(ctx, "UPDATE documents SET body = 'by the first run'"); err != nil {
+			return err
+		}
+		return river.JobSnooze(time.Millisecond)
 	}
 	r := run{job: job.JobRow}
 	if err := w.site.db.QueryRow(ctx, "SELECT body FROM documents WHERE id = 'a'").Scan(&r.body); err != nil {

@@ -105,6 +105,24 @@ func TestAnotherAttemptReadsWhatTheOneBeforeWrote(t *testing.T) {
 	s.Resume(t)
 }
 
+// TestAWorkersOwnSnoozeIsAnotherFetch, although its attempt is the same: what the run
+// before it wrote is not on the standby.
+func TestAWorkersOwnSnoozeIsAnotherFetch(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, riverreplica.Delayed{Wait: time.Millisecond, Snooze: 2 * time.Second})
+	s.Pause(t)
+	s.start(t)
+	s.change(t, args{Snooze: true})
+	s.event(t)
+	s.Resume(t)
+	s.wait(t)
+	s.Pause(t)
+	if got := s.ran(t); got.body != "by the first run" {
+		t.Errorf("attempt %d read %q by %s", got.job.Attempt, got.body, got.choice)
+	}
+	s.Resume(t)
+}
+
 // TestARunThatDiedIsNotResumed: its metadata say what they did before it, and its
 // attempt is another.
 func TestARunThatDiedIsNotResumed(t *testing.T) {
