@@ -46,6 +46,7 @@ var benches = []struct {
 	{"increments", increments},
 	{"recount", recount},
 	{"staleness", staleness},
+	{"stick", stick},
 }
 
 func main() {

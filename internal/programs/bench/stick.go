@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"casq/internal/testing/servers"
+	"casq/replica"
+	"casq/replica/redisstore"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	stickCount   = 40_000
+	stickClients = 16
+	stickObjects = 1000
+)
+
+// stick: positions merged a second, forward only, one object each; against as many
+// bare SETs.
+func stick(ctx context.Context) (_ []result, err error) {
+	server, err := servers.StartRedis(ctx, servers.RedisOptions{})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, server.Stop(context.WithoutCancel(ctx))) }()
+	options, err := redis.ParseURL(server.URL())
+	if err != nil {
+		return nil, err
+	}
+	options.ContextTimeoutEnabled = true
+	client := redis.NewClient(options)
+	defer client.Close()
+	store := redisstore.New(client, redisstore.Options{Timeout: time.Minute})
+	merge := func(ctx context.Context, i int64) error {
+		object := replica.Object{Namespace: "bench", ID: fmt.Sprint(i % stickObjects)}
+		return store.End(ctx, []replica.Object{object}, "", replica.Position{Timeline: 1, LSN: uint64(i)})
+	}
+	set := func(ctx context.Context, i int64) error {
+		return client.Set(ctx, fmt.Sprintf("bare:%d", i%stickObjects), i, 0).Err()
+	}
+	var ours, reference []float64
+	for range 3 {
+		for _, m := range []struct {
+			call    func(context.Context, int64) error
+			figures *[]float64
+		}{{set, &reference}, {merge, &ours}} {
+			rate, err := stickRate(ctx, m.call)
+			if err != nil {
+				return nil, err
+			}
+			*m.figures = append(*m.figures, rate)
+		}
+	}
+	note := fmt.Sprintf("%d merges into %d objects by %d clients, a call each; reference: bare SET; medians of 3", stickCount, stickObjects, stickClients)
+	return []result{{Bench: "stick", Ours: median(ours), Reference: median(reference), Unit: "merges/s", Note: note}}, nil
+}
+
+func stickRate(ctx context.Context, call func(context.Context, int64) error) (float64, error) {
+	var next atomic.Int64
+	errs := make([]error, stickClients)
+	start := time.Now()
+	var clients sync.WaitGroup
+	for client := range errs {
+		clients.Go(func() {
+			for i := next.Add(1); i <= stickCount && errs[client] == nil; i = next.Add(1) {
+				errs[client] = call(ctx, i)
+			}
+		})
+	}
+	clients.Wait()
+	return stickCount / time.Since(start).Seconds(), errors.Join(errs...)
+}
