@@ -50,6 +50,13 @@
 //     lost. So is a Cluster's slot that was moved away, lost writes there in a failover,
 //     and was moved back, all before anybody read of it.
 //
+// # Cost
+//
+// The two INFO take 2 µs of the 9 that the server spends on a read of one object, and of
+// the 24 on one of ten. A process that reads one after the other, on one machine: bare
+// GET 14 µs, one object 34, ten 102 (BenchmarkRead). A merge is 0.72 of a bare SET
+// with 16 clients.
+//
 // # Memory
 //
 // A field is about 100 bytes and lives until all standbys have passed its position and a
