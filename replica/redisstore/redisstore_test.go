@@ -52,6 +52,10 @@ func stores(t *testing.T, test func(t *testing.T, s *redisstore.Store)) {
 		t.Parallel()
 		test(t, redisstore.New(testredis.Client(t, testredis.Start(t)), redisstore.Options{Timeout: 10 * time.Second}))
 	})
+	t.Run("sentinel", func(t *testing.T) {
+		t.Parallel()
+		test(t, redisstore.New(testredis.Client(t, testredis.StartSentinel(t)), redisstore.Options{Timeout: 10 * time.Second}))
+	})
 	t.Run("cluster", func(t *testing.T) {
 		t.Parallel()
 		cluster := testredis.StartCluster(t, servers.RedisClusterOptions{})
