@@ -1,6 +1,7 @@
 package races
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -45,7 +46,8 @@ func TestR122ReadThatWrites(t *testing.T) {
 					s.Pin() // The primary refuses it through the read door, too.
 				}
 				var answer string
-				must(t, s.Read().QueryRow(t.Context(), text).Scan(&answer))
+				// Another text each time: one that was refused is remembered.
+				must(t, s.Read().QueryRow(t.Context(), fmt.Sprintf("%s /* %d */", text, n)).Scan(&answer))
 				if got := count(t, name); answer != "noted" || got != n+1 {
 					t.Errorf("%s ran %d times of %d:\n%s", name, got, n+1, s.Explain())
 				}

@@ -1,6 +1,9 @@
 package replica_test
 
 import (
+	"context"
+	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,4 +46,73 @@ func TestWhatOthersWrote(t *testing.T) {
 	wantReason(t, other, replica.CaughtUp)
 	b.resume(t, 0, 1)
 	until(t, "standbys serve", func() error { return standbyServes(t, reader.Session(one, two), "two") })
+}
+
+// deaf is a store that was cut off from its writer: it fails what is told to it, and
+// answers reads.
+type deaf struct {
+	replica.Store
+	cut atomic.Bool
+}
+
+var errDeaf = errors.New("cut off")
+
+func (d *deaf) Begin(ctx context.Context, objects []replica.Object, id string, timeline int64, xid uint64) error {
+	if d.cut.Load() {
+		return errDeaf
+	}
+	return d.Store.Begin(ctx, objects, id, timeline, xid)
+}
+
+func (d *deaf) End(ctx context.Context, objects []replica.Object, id string, at replica.Position) error {
+	if d.cut.Load() {
+		return errDeaf
+	}
+	return d.Store.End(ctx, objects, id, at)
+}
+
+func (d *deaf) Raise(ctx context.Context, objects []replica.Object, to replica.Position, claim string) error {
+	if d.cut.Load() {
+		return errDeaf
+	}
+	return d.Store.Raise(ctx, objects, to, claim)
+}
+
+// TestDebt: what the store was not told is not believed of it by the process that
+// knows; with Strict it is not committed.
+func TestDebt(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 1)
+	client := testredis.Client(t, testredis.Start(t))
+	store := &deaf{Store: redisstore.New(client, redisstore.Options{Timeout: 10 * time.Second})}
+	one, two := replica.Object{Namespace: "document", ID: "a"}, replica.Object{Namespace: "document", ID: "b"}
+	db := b.open(t, replica.Options{Store: store, Wait: -1})
+	strict := b.open(t, replica.Options{Store: store, Wait: -1, Strict: true})
+	write(t, db.Session(one), "one")
+	until(t, "the standby serves", func() error { return standbyServes(t, db.Session(one, two), "one") })
+	b.pause(t, 0)
+	store.cut.Store(true)
+
+	refused := strict.Session(one)
+	if _, err := refused.Write().Exec(t.Context(), "UPDATE documents SET body = 'refused'"); !errors.Is(err, replica.ErrStoreAway) {
+		t.Errorf("a commit that was not noted first: %v", err)
+	}
+	write(t, db.Session(one), "two")
+	if got := db.Counts(); got.Unmarked != 1 {
+		t.Errorf("%d commits are counted as not noted, want 1", got.Unmarked)
+	}
+	for range 5 {
+		s := db.Session(one)
+		if got := read(t, s); got != "two" {
+			t.Errorf("read %q\n%s", got, s.Explain())
+		}
+		wantReason(t, s, replica.StoreAway)
+	}
+	other := db.Session(two)
+	read(t, other)
+	wantReason(t, other, replica.CaughtUp)
+
+	store.cut.Store(false)
+	b.resume(t, 0)
+	until(t, "the standby serves", func() error { return standbyServes(t, db.Session(one), "two") })
 }

@@ -80,7 +80,9 @@ func (db *DB) exec(ctx context.Context, s *Session, sql string, args []any) (pgc
 	})
 	if sqlState(err) == activeTransaction {
 		if tag, err = db.primary.pool.Exec(ctx, sql, args...); err == nil {
-			return tag, s.Wrote(ctx)
+			if wrote := s.Wrote(ctx); wrote != nil {
+				db.unresolved(ctx, s, wrote) // It has run: an error would have it run again.
+			}
 		}
 	}
 	return tag, err
