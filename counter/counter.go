@@ -3,12 +3,12 @@ package counter
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
+	"casq/counter/internal/feed"
+	"casq/counter/internal/shards"
+	"casq/counter/internal/tally"
 	"casq/eventlog"
 	"casq/internal/lease"
 
@@ -21,21 +21,21 @@ import (
 // first start.
 const DefaultShards = 16
 
+// Key names a counter.
+type Key = tally.Key
+
+// ErrNotStarted says that no worker has begun to count in this database yet.
+var ErrNotStarted = shards.ErrNotStarted
+
 // Jobs queues the counters' work, in a transaction that is under way.
 type Jobs interface {
 	// Flush asks for what is pending in Redis to be written to Postgres.
 	Flush(ctx context.Context, tx pgx.Tx) (job int64, err error)
-	// Scan asks for the table to be summed up.
-	Scan(ctx context.Context, tx pgx.Tx, scan int64) (job int64, err error)
-	// Finalize asks for what a run of a scan has summed up to be swapped in, in
-	// one shard.
-	Finalize(ctx context.Context, tx pgx.Tx, f Finalize) (job int64, err error)
 }
 
 // Config of [Counters].
 type Config struct {
-	Home     *pgxpool.Pool // the primary, with the log and the counters
-	Standbys []*pgxpool.Pool
+	Home *pgxpool.Pool // the primary, with the log and the counters
 	// Redis holds what was not flushed yet. nil: every batch is written to
 	// Postgres.
 	Redis  redis.UniversalClient
@@ -48,48 +48,23 @@ type Config struct {
 	Interval time.Duration // between two polls for a new tick; defaults to 50 ms
 	// FlushEvery is how often what is pending is flushed. Defaults to 1 s.
 	FlushEvery time.Duration
-	// Concurrency is how many scans run at once, in all processes together.
-	// Defaults to 2.
-	Concurrency int
-	// SnapshotLimit is how long a recount keeps a snapshot open where it can be
-	// divided: a table with an index that begins with the scope column, or a list
-	// of scopes. A single scope takes what it takes. Defaults to
-	// [DefaultSnapshotLimit].
-	SnapshotLimit time.Duration
 	// Lease is how long the lease of the process that feeds the shards lasts. It
 	// saves double work and protects nothing. Defaults to 30 s.
 	Lease time.Duration
-	// CheckEvery is how often some counters are compared with their table. They
-	// never differ, unless somebody has written events or counters by hand, or
-	// there is a bug. Defaults to an hour; negative: never.
-	CheckEvery time.Duration
+	// AskAgain is how long batches go to Postgres before a Redis that does not
+	// answer is asked again. Defaults to 5 s.
+	AskAgain time.Duration
 	// Hook is called at named points, for tests that stop there. May be nil.
 	Hook func(point string)
 }
 
 // Counters are the counters of one home database. All methods are safe for
 // concurrent use, in any number of processes.
-//
-// mu guards buf, which is nil until the namespace is known.
 type Counters struct {
 	cfg    Config
 	log    *slog.Logger
 	leaser *lease.Leaser
-	// Tests choose others than finalizePatience, hostPatience, withoutRedis, swapBatch,
-	// flushesSideBySide and [time.Since].
-	patience     time.Duration
-	hostPatience time.Duration
-	askAgain     time.Duration
-	swapBatch    int
-	sideBySide   int
-	since        func(time.Time) time.Duration
-
-	mu  sync.Mutex
-	buf *buffer
-	n   int // shards
-
-	// sampled is when counters to compare were last chosen. Only Run uses it.
-	sampled time.Time
+	feed   *feed.Feed
 }
 
 // New returns counters that do nothing by themselves until [Counters.Run].
@@ -97,42 +72,36 @@ func New(cfg Config) *Counters {
 	cfg.Shards = cmp.Or(cfg.Shards, DefaultShards)
 	cfg.Interval = cmp.Or(cfg.Interval, eventlog.DefaultTickInterval)
 	cfg.FlushEvery = cmp.Or(cfg.FlushEvery, time.Second)
-	cfg.Concurrency = cmp.Or(cfg.Concurrency, 2)
-	cfg.SnapshotLimit = cmp.Or(cfg.SnapshotLimit, DefaultSnapshotLimit)
+	cfg.AskAgain = cmp.Or(cfg.AskAgain, 5*time.Second)
 	if cfg.Hook == nil {
 		cfg.Hook = func(string) {}
 	}
-	cfg.CheckEvery = cmp.Or(cfg.CheckEvery, time.Hour)
-	leaser := lease.New(lease.Config{Client: cfg.Redis, TTL: cfg.Lease})
+	log := cfg.Logger.With("component", "counters")
 	return &Counters{
-		cfg: cfg, leaser: leaser, log: cfg.Logger.With("component", "counters"),
-		patience: finalizePatience, hostPatience: hostPatience, askAgain: withoutRedis, swapBatch: swapBatch,
-		sideBySide: flushesSideBySide, since: time.Since,
+		cfg: cfg, log: log,
+		leaser: lease.New(lease.Config{Client: cfg.Redis, TTL: cfg.Lease}),
+		feed: feed.New(feed.Config{
+			Home: cfg.Home, Redis: cfg.Redis, Logger: log, Shards: cfg.Shards, PageSize: cfg.PageSize,
+			SideBySide: flushesSideBySide, Recheck: time.Second, Hook: cfg.Hook,
+		}),
 	}
 }
 
-// ErrNotStarted says that no worker has begun to count in this database yet.
-var ErrNotStarted = errors.New("counting has not begun: run a worker at this database")
+// flushesSideBySide is how many shards are flushed at once before a swap.
+const flushesSideBySide = 4
 
-// open reads what stays the same for as long as a database is there: its name in
-// Redis, and the number of shards.
-func (c *Counters) open(ctx context.Context) (buf *buffer, shards int, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.n > 0 {
-		return c.buf, c.n, nil
-	}
-	var namespace string
-	var n int
-	if err := c.cfg.Home.QueryRow(ctx, shardsSQL.Namespace).Scan(&namespace, &n); err != nil {
-		return nil, 0, fmt.Errorf("find the counters' shards: %w", err)
-	}
-	if n == 0 {
-		return nil, 0, ErrNotStarted
-	}
-	if c.cfg.Redis != nil {
-		c.buf = &buffer{redis: c.cfg.Redis, namespace: namespace}
-	}
-	c.n = n
-	return c.buf, c.n, nil
+// Begin makes the shards, if there are none. Errors: [eventlog.ErrNoTicks].
+func (c *Counters) Begin(ctx context.Context) error { return c.feed.Begin(ctx) }
+
+// Shards returns how many shards there are. Errors: [ErrNotStarted].
+func (c *Counters) Shards(ctx context.Context) (n int, err error) { return c.feed.Shards(ctx) }
+
+// Advance brings shards to the newest tick, in Redis and in Postgres.
+func (c *Counters) Advance(ctx context.Context, shards ...int) error {
+	return c.feed.Advance(ctx, shards...)
 }
+
+// Flush writes what is pending in Redis to Postgres and returns the number of
+// counters that it changed. It may be called at any time, twice, or by several
+// processes. An error may be about some shards only: the others were flushed.
+func (c *Counters) Flush(ctx context.Context) (counters int, err error) { return c.feed.Flush(ctx) }

@@ -13,14 +13,15 @@
 //	            its stamp                              adds, and moves
 //	                                                   the position
 //
-// A recount sums the table up in one snapshot, on a standby if there is one,
-// and records what that snapshot has seen of the log. The swap puts in place the
-// sum and what the log has added since, as of the very position that the counters
-// have then. Until that moment the old value stays, and stays readable.
+// The rooms, each of which knows only those below it:
 //
-//	created --> running --> finalizing --> done
-//	   |          |             |
-//	   +----------+-------------+--------> failed, cancelled
+//	counter         recount     counters are fed and read; they are recounted
+//	      internal/feed         what the log tells goes to Redis, and on to Postgres
+//	internal/buffer  internal/shards   a shard in Redis; in Postgres
+//	      internal/tally        which counter, which shard, what sum
+//
+// A recount is handed the counters as an interface, and swaps its sums into the
+// shards.
 //
 // See DESIGN.md for the guarantee, the failure story and what was rejected.
 package counter

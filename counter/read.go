@@ -2,15 +2,25 @@ package counter
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"math/big"
 	"time"
 
+	"casq/counter/internal/buffer"
+	"casq/counter/internal/tally"
 	"casq/eventlog"
+	"casq/internal/queries"
 
 	"github.com/jackc/pgx/v5"
 )
+
+//go:embed read.sql
+var readText string
+
+// readSQL has the statements of read.sql.
+var readSQL = queries.Parse[struct{ Read string }]("counter/read", readText)
 
 // Value of a counter.
 type Value struct {
@@ -38,54 +48,56 @@ const readTries = 10
 // part ends. Without Redis, or when the two do not fit for too long, it is the
 // flushed value, as of its own position.
 func (c *Counters) Get(ctx context.Context, k Key) (v Value, err error) {
-	buf, n, err := c.open(ctx)
+	buf, n, err := c.feed.Open(ctx)
 	if err != nil {
 		return v, err
 	}
-	shard := shardOf(k, n)
+	shard := tally.ShardOf(k, n)
 	for range readTries {
 		if v, err = c.flushed(ctx, k, shard); err != nil || buf == nil {
 			return v, err
 		}
-		s, pending, frozen, err := buf.read(ctx, shard, field(lowField, k), field(highField, k), field(itemsField, k))
+		s, err := buf.Read(ctx, shard, k)
 		if err != nil {
 			return v, nil //nolint:nilerr // Redis is away: the flushed value says as of when it is
 		}
-		at := stampOf(v.AsOf)
-		if !s.fits(at) {
+		at := buffer.StampOf(v.AsOf)
+		if !s.Fits(at) {
 			continue
 		}
-		head, err := s.head.position()
+		head, err := s.Head.Position()
 		if err != nil {
 			return v, err
 		}
-		if s.frozenBase == at {
-			v.add(frozen)
+		if s.FrozenBase == at {
+			v.add(s.Frozen)
 		}
-		v.add(pending)
+		v.add(s.Pending)
 		v.Live, v.AsOf = true, head
 		return v, nil
 	}
 	return v, nil
 }
 
-func (v *Value) add(d []int64) {
-	addBytes(v.Size, d[0], d[1])
-	v.Items += d[2]
-	v.Known = v.Known || d[0] != 0 || d[1] != 0 || d[2] != 0
+func (v *Value) add(deltas []tally.Delta) {
+	for _, d := range deltas {
+		addBytes(v.Size, d)
+		v.Items += d.Items
+		v.Known = v.Known || d != (tally.Delta{})
+	}
 }
 
-// addBytes adds what is pending in the two fields of a size.
-func addBytes(size *big.Int, low, high int64) {
-	n := new(big.Int).Mul(big.NewInt(high), big.NewInt(limb))
-	size.Add(size, n.Add(n, big.NewInt(low)))
+// addBytes adds what is pending to a size.
+func addBytes(size *big.Int, d tally.Delta) {
+	n := new(big.Int).Mul(big.NewInt(d.High), big.NewInt(tally.Limb))
+	size.Add(size, n.Add(n, big.NewInt(d.Low)))
 }
 
 // flushed reads value and stamp in one statement.
 func (c *Counters) flushed(ctx context.Context, k Key, shard int) (v Value, err error) {
 	v.Key = k
 	var size string
-	err = c.cfg.Home.QueryRow(ctx, shardsSQL.Read, k.Kind, k.ScopeID, shard).Scan(append([]any{
+	err = c.cfg.Home.QueryRow(ctx, readSQL.Read, k.Kind, k.ScopeID, shard).Scan(append([]any{
 		&size, &v.Items, &v.Exact, &v.Known, &v.At}, v.AsOf.Fields()...)...)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return v, ErrNotStarted

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"casq/counter/internal/buffer"
+	"casq/counter/internal/tally"
 	"casq/eventlog"
 	"casq/internal/lease"
 	"casq/internal/pause"
@@ -20,7 +22,7 @@ import (
 // flushes.
 func (c *Counters) Run(ctx context.Context) {
 	for ctx.Err() == nil {
-		err := c.begin(ctx)
+		err := c.Begin(ctx)
 		if err == nil {
 			err = c.turn(ctx)
 		}
@@ -50,30 +52,27 @@ func (c *Counters) tell(ctx context.Context, err error) {
 	}
 }
 
-// errRedis marks errors of Redis, which is not needed to go on.
-var errRedis = errors.New("redis")
-
 // turn feeds the shards under the lease, or, where Redis is of no use, without.
 func (c *Counters) turn(ctx context.Context) error {
 	if c.cfg.Redis == nil {
 		return c.follow(ctx, nil, false)
 	}
-	buf, n, err := c.open(ctx)
+	buf, n, err := c.feed.Open(ctx)
 	if err != nil {
 		return err
 	}
-	held, err := c.leaser.Obtain(ctx, buf.namespace+".counters", c.log)
+	held, err := c.leaser.Obtain(ctx, buf.Namespace()+".counters", c.log)
 	if errors.Is(err, lease.ErrHeld) {
 		return err
 	}
 	if err == nil {
 		defer func() { _ = held.Release(context.WithoutCancel(ctx)) }()
-		err = c.fits(ctx)
+		err = buffer.CheckPolicy(ctx, c.cfg.Redis)
 	}
 	if err == nil {
 		err = c.follow(ctx, held.Lost(), true)
 	}
-	if errors.Is(err, errRedis) || errors.Is(err, lease.ErrUnknown) {
+	if errors.Is(err, buffer.ErrRedis) || errors.Is(err, lease.ErrUnknown) {
 		c.log.WarnContext(ctx, "redis does not take counters, writing them to postgres", "err", err)
 		return c.without(ctx, buf, n)
 	}
@@ -82,14 +81,14 @@ func (c *Counters) turn(ctx context.Context) error {
 
 // follow feeds the shards until an error ends it, until is closed, or ctx is done.
 func (c *Counters) follow(ctx context.Context, until <-chan struct{}, buffered bool) error {
-	buf, n, err := c.open(ctx)
+	buf, n, err := c.feed.Open(ctx)
 	if err != nil {
 		return err
 	}
 	if !buffered {
 		buf = nil
 	}
-	f := c.newFeeder(buf, n, all(n)...)
+	f := c.feed.NewFeeder(buf, n, tally.All(n)...)
 	asked := time.Time{}
 	for ctx.Err() == nil {
 		select {
@@ -97,32 +96,22 @@ func (c *Counters) follow(ctx context.Context, until <-chan struct{}, buffered b
 			return nil
 		default:
 		}
-		more, err := f.round(ctx)
+		more, err := f.Round(ctx)
 		if err != nil {
 			return err
 		}
-		if buf != nil && f.pending && time.Since(asked) >= c.cfg.FlushEvery {
+		if buf != nil && f.Pending() && time.Since(asked) >= c.cfg.FlushEvery {
 			if err := c.askFlush(ctx); err != nil {
 				return err
 			}
-			f.pending, asked = false, time.Now()
-		}
-		if err := c.sample(ctx); err != nil { // counting is not held up by it
-			c.log.WarnContext(ctx, "cannot compare counters with their tables", "err", err)
+			f.FlushAsked()
+			asked = time.Now()
 		}
 		if !more {
 			_ = pause.For(ctx, c.cfg.Interval)
 		}
 	}
 	return nil
-}
-
-func all(n int) []int {
-	shards := make([]int, n)
-	for i := range shards {
-		shards[i] = i
-	}
-	return shards
 }
 
 func (c *Counters) askFlush(ctx context.Context) error {
@@ -132,35 +121,4 @@ func (c *Counters) askFlush(ctx context.Context) error {
 		}
 		return nil
 	})
-}
-
-// sampleSize is how many counters of a kind are compared at a time.
-const sampleSize = 10
-
-// sample asks for some counters to be compared with their table, now and then.
-// When that was last is in casq.scans, so that it does not matter who asks.
-func (c *Counters) sample(ctx context.Context) error {
-	if c.cfg.CheckEvery < 0 || time.Since(c.sampled) < min(c.cfg.CheckEvery, time.Minute) {
-		return nil
-	}
-	c.sampled = time.Now()
-	rows, err := c.cfg.Home.Query(ctx, shardsSQL.Sample, c.cfg.CheckEvery, sampleSize)
-	if err != nil {
-		return fmt.Errorf("choose counters to compare: %w", err)
-	}
-	chosen := make(map[string][]string)
-	var kind, scope string
-	_, err = pgx.ForEachRow(rows, []any{&kind, &scope}, func() error {
-		chosen[kind] = append(chosen[kind], scope)
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("choose counters to compare: %w", err)
-	}
-	for kind, scopes := range chosen {
-		if _, _, err := c.Refresh(ctx, Request{Kind: kind, Scopes: scopes, Compare: true}); err != nil {
-			return fmt.Errorf("compare counters of %s: %w", kind, err)
-		}
-	}
-	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"casq/counter/internal/buffer"
+	"casq/counter/internal/tally"
 	"casq/eventlog"
 	"casq/internal/queries"
 
@@ -58,7 +60,7 @@ type Total struct {
 // another parent count at once. It is read page by page: neither memory nor the
 // size of a statement grows with the number of scopes.
 func (c *Counters) Total(ctx context.Context, kind, parent string) (t Total, err error) {
-	buf, n, err := c.open(ctx)
+	buf, n, err := c.feed.Open(ctx)
 	if err != nil {
 		return t, err
 	}
@@ -85,7 +87,7 @@ func (c *Counters) Total(ctx context.Context, kind, parent string) (t Total, err
 // totalReader adds up a total.
 type totalReader struct {
 	conn   *pgx.Conn
-	buf    *buffer // nil: what is flushed is all there is
+	buf    *buffer.Buffer // nil: what is flushed is all there is
 	shards int
 	hook   func(point string)
 	total  *Total
@@ -129,8 +131,8 @@ func (r *totalReader) closeCursor(ctx context.Context) {
 func (r *totalReader) add(ctx context.Context, scopes []string) error {
 	keys := make(map[int][]Key)
 	for _, scope := range scopes {
-		k := Key{r.total.Kind, scope}
-		shard := shardOf(k, r.shards)
+		k := Key{Kind: r.total.Kind, ScopeID: scope}
+		shard := tally.ShardOf(k, r.shards)
 		keys[shard] = append(keys[shard], k)
 	}
 	var flushed []shardSum
@@ -143,13 +145,13 @@ func (r *totalReader) add(ctx context.Context, scopes []string) error {
 			break
 		}
 		r.hook("total:flushed")
-		redis, err := r.buf.readAll(ctx, totalFields(keys))
+		redis, err := r.buf.ReadAll(ctx, keys)
 		if err != nil {
 			r.buf = nil // as it is without Redis, for the pages to come as well
 			break
 		}
 		for _, s := range flushed {
-			if err := s.addPending(redis[s.shard]); errors.Is(err, errNotIntact) {
+			if err := s.addPending(redis[s.shard]); errors.Is(err, buffer.ErrNotIntact) {
 				continue
 			} else if err != nil {
 				return err
@@ -164,16 +166,6 @@ func (r *totalReader) add(ctx context.Context, scopes []string) error {
 		}
 	}
 	return nil
-}
-
-func totalFields(keys map[int][]Key) map[int][]string {
-	fields := make(map[int][]string, len(keys))
-	for shard, of := range keys {
-		for _, k := range of {
-			fields[shard] = append(fields[shard], field(lowField, k), field(highField, k), field(itemsField, k))
-		}
-	}
-	return fields
 }
 
 // shardSum is what some scopes of a shard have together, and as of when.
@@ -212,27 +204,27 @@ func (r *totalReader) flushed(ctx context.Context, keys map[int][]Key) ([]shardS
 }
 
 // addPending adds what is in Redis, if it belongs to what was flushed.
-func (s *shardSum) addPending(l shardRead) error {
-	at := stampOf(s.asOf)
-	if !l.fits(at) {
-		return errNotIntact
+func (s *shardSum) addPending(l buffer.Shard) error {
+	at := buffer.StampOf(s.asOf)
+	if !l.Fits(at) {
+		return buffer.ErrNotIntact
 	}
-	head, err := l.head.position()
+	head, err := l.Head.Position()
 	if err != nil {
 		return err
 	}
-	if l.frozenBase == at {
-		s.addSums(l.frozen)
+	if l.FrozenBase == at {
+		s.addSums(l.Frozen)
 	}
-	s.addSums(l.pending)
+	s.addSums(l.Pending)
 	s.asOf = head
 	return nil
 }
 
-func (s *shardSum) addSums(values []int64) {
-	for i := 0; i+2 < len(values); i += 3 {
-		addBytes(s.size, values[i], values[i+1])
-		s.items += values[i+2]
+func (s *shardSum) addSums(deltas []tally.Delta) {
+	for _, d := range deltas {
+		addBytes(s.size, d)
+		s.items += d.Items
 	}
 }
 

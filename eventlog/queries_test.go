@@ -16,7 +16,7 @@ func TestQueriesArePreparedOnTheMigratedDatabase(t *testing.T) {
 	t.Parallel()
 	pool := testdb.New(t).Pool(t)
 	for _, dir := range []string{
-		".", "../registry", "../jobs", "../counter", "../cmd/enqueue",
+		".", "../registry", "../jobs", "../counter", "../counter/recount", "../counter/internal/shards", "../cmd/enqueue",
 		"../internal/cursor", "../internal/database", "../internal/retention", "../internal/worker",
 	} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.sql"))

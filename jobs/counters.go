@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"casq/counter"
+	"casq/counter/recount"
 	"casq/internal/queries"
 
 	"github.com/google/uuid"
@@ -22,7 +23,7 @@ import (
 var countersText string
 
 // countersSQL has the statements of counters.sql.
-var countersSQL = queries.Parse[struct{ Waiting, Orphans, Turn, Lost string }]("jobs/counters", countersText)
+var countersSQL = queries.Parse[struct{ Waiting, Orphans string }]("jobs/counters", countersText)
 
 // Queues of the counters' jobs. Each can be paused by itself.
 const (
@@ -58,7 +59,8 @@ func (FinalizeArgs) Kind() string { return FinalizeQueue }
 // counterAttempts is how often a scan or a swap is tried.
 const counterAttempts = 8
 
-// Counting queues the counters' work. It implements [counter.Jobs].
+// Counting queues the counters' work. It implements [counter.Jobs] and
+// [recount.Jobs].
 type Counting struct{ queue *Queue }
 
 // NewCounting returns a queue that inserts through q.
@@ -74,13 +76,13 @@ func (c *Counting) Flush(ctx context.Context, tx pgx.Tx) (job int64, err error) 
 	return c.insert(ctx, tx, FlushArgs{}, FlushQueue)
 }
 
-// Scan implements [counter.Jobs].
+// Scan implements [recount.Jobs].
 func (c *Counting) Scan(ctx context.Context, tx pgx.Tx, scan int64) (job int64, err error) {
 	return c.insert(ctx, tx, RefreshArgs{scan}, RefreshQueue)
 }
 
-// Finalize implements [counter.Jobs].
-func (c *Counting) Finalize(ctx context.Context, tx pgx.Tx, f counter.Finalize) (job int64, err error) {
+// Finalize implements [recount.Jobs].
+func (c *Counting) Finalize(ctx context.Context, tx pgx.Tx, f recount.Finalize) (job int64, err error) {
 	return c.insert(ctx, tx, FinalizeArgs(f), FinalizeQueue)
 }
 
@@ -98,6 +100,7 @@ func (c *Counting) insert(ctx context.Context, tx pgx.Tx, args river.JobArgs, qu
 // CounterWorker works on the counters' jobs.
 type CounterWorker struct {
 	Counters *counter.Counters
+	Recounts *recount.Recounts
 	Queue    *Queue
 	Process  uuid.UUID // of this worker, in casq.processes
 	Logger   *slog.Logger
@@ -133,7 +136,7 @@ type refresher struct {
 
 // Work implements [river.Worker].
 func (r *refresher) Work(ctx context.Context, job *river.Job[RefreshArgs]) error {
-	err := r.w.Counters.Scan(ctx, job.Args.Scan, job.ID, r.w.Process)
+	err := r.w.Recounts.Scan(ctx, job.Args.Scan, job.ID, r.w.Process)
 	return r.w.ended(ctx, job.JobRow, job.Args.Scan, err)
 }
 
@@ -152,7 +155,7 @@ type finalizer struct {
 
 // Work implements [river.Worker].
 func (f *finalizer) Work(ctx context.Context, job *river.Job[FinalizeArgs]) error {
-	err := f.w.Counters.Finalize(ctx, counter.Finalize(job.Args), job.ID)
+	err := f.w.Recounts.Finalize(ctx, recount.Finalize(job.Args), job.ID)
 	return f.w.ended(ctx, job.JobRow, job.Args.Scan, err)
 }
 
@@ -173,34 +176,20 @@ func (q *Queue) soon(job *rivertype.JobRow) time.Time {
 // woken.
 const turnPause = time.Second
 
-// turnPage is how many recounts are woken when another one is through with its work:
-// one of everything, or some of a scope each.
-const turnPage = 4
-
 // nextTurn wakes recounts that wait for their turn, by a new job in the place of the
 // one that sleeps: with that comes River's notice. It is best effort: who is not
 // woken polls again after [turnPause].
 func (w *CounterWorker) nextTurn(ctx context.Context) error {
-	rows, err := w.Queue.pool.Query(ctx, countersSQL.Turn, RefreshQueue, turnPage)
+	asleep, err := w.Recounts.Turn(ctx, RefreshQueue)
 	if err != nil {
-		return fmt.Errorf("list recounts that wait: %w", err)
+		return err
 	}
-	type waiting struct{ Scan, Job int64 }
-	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[waiting])
-	if err != nil {
-		return fmt.Errorf("list recounts that wait: %w", err)
-	}
-	for _, one := range all {
+	for _, one := range asleep {
 		err := pgx.BeginTxFunc(ctx, w.Queue.pool, pgx.TxOptions{}, func(tx pgx.Tx) error {
 			if _, err := w.Queue.client.JobDeleteTx(ctx, tx, one.Job); err != nil {
 				return err
 			}
-			job, err := NewCounting(w.Queue).Scan(ctx, tx, one.Scan)
-			if err != nil {
-				return err
-			}
-			_, err = tx.Exec(ctx, "UPDATE casq.scans SET job = $2 WHERE id = $1 AND token IS NULL", one.Scan, job)
-			return err
+			return w.Recounts.Wake(ctx, tx, one.Scan)
 		})
 		// Somebody else has woken it, or it looks at this moment.
 		if err != nil && !errors.Is(err, rivertype.ErrNotFound) && !errors.Is(err, rivertype.ErrJobRunning) {
@@ -219,15 +208,15 @@ func (w *CounterWorker) ended(ctx context.Context, job *rivertype.JobRow, scan i
 			w.Logger.WarnContext(ctx, "cannot wake recounts that wait, they poll by themselves", "err", err)
 		}
 		return nil
-	case errors.Is(err, counter.ErrSuperseded):
+	case errors.Is(err, recount.ErrSuperseded):
 		return nil
-	case errors.Is(err, counter.ErrBusy), errors.Is(err, counter.ErrNotReady):
+	case errors.Is(err, recount.ErrBusy), errors.Is(err, recount.ErrNotReady):
 		return river.JobSnooze(turnPause)
 	case ctx.Err() != nil || job.Attempt < job.MaxAttempts:
 		return forRiver(err)
 	}
 	w.Logger.WarnContext(ctx, "recount failed", "scan", scan, "err", err)
-	return forRiver(errors.Join(err, w.Counters.Fail(context.WithoutCancel(ctx), scan, err)))
+	return forRiver(errors.Join(err, w.Recounts.Fail(context.WithoutCancel(ctx), scan, err)))
 }
 
 // Adopt queues what dead processes had of the counters' jobs again, and recounts
@@ -237,7 +226,7 @@ func (w *CounterWorker) Adopt(ctx context.Context) error {
 	if err := w.adoptOrphans(ctx); err != nil {
 		return err
 	}
-	return w.adoptLost(ctx)
+	return w.Recounts.Adopt(ctx, RefreshQueue, FinalizeQueue)
 }
 
 func (w *CounterWorker) adoptOrphans(ctx context.Context) error {
@@ -265,50 +254,15 @@ func (w *CounterWorker) adoptOrphans(ctx context.Context) error {
 	return nil
 }
 
-func (w *CounterWorker) adoptLost(ctx context.Context) error {
-	rows, err := w.Queue.pool.Query(ctx, countersSQL.Lost, []string{RefreshQueue, FinalizeQueue}, orphansPage)
-	if err != nil {
-		return fmt.Errorf("list recounts without a job: %w", err)
-	}
-	type lost struct {
-		Scan  int64
-		Token *uuid.UUID
-		Fresh bool
-	}
-	recounts, err := pgx.CollectRows(rows, pgx.RowToStructByPos[lost])
-	if err != nil {
-		return fmt.Errorf("list recounts without a job: %w", err)
-	}
-	counting := NewCounting(w.Queue)
-	for _, l := range recounts {
-		err := pgx.BeginTxFunc(ctx, w.Queue.pool, pgx.TxOptions{}, func(tx pgx.Tx) error {
-			if l.Token != nil {
-				_, err := counting.Finalize(ctx, tx, counter.Finalize{Scan: l.Scan, Token: *l.Token})
-				return err
-			}
-			_, err := counting.Scan(ctx, tx, l.Scan)
-			return err
-		})
-		if err != nil {
-			return fmt.Errorf("queue recount %d again: %w", l.Scan, err)
-		}
-		if l.Fresh {
-			w.Logger.InfoContext(ctx, "recount queued that the database has asked for", "scan", l.Scan)
-		} else {
-			w.Logger.WarnContext(ctx, "a recount had no job, queued again", "scan", l.Scan)
-		}
-	}
-	return nil
-}
-
 // handOn queues again what this process has as a job that nobody works on. A scan
 // that the job had taken is free again: nobody else takes one of a live process.
 func (w *CounterWorker) handOn(ctx context.Context, job unclaimed) error {
-	_, err := w.Queue.pool.Exec(ctx, `UPDATE casq.scans SET token = NULL, process = NULL
-		WHERE id = ($1::jsonb ->> 'scan')::bigint AND process = $2 AND job = $3 AND scanned_at IS NULL AND finished_at IS NULL`,
-		job.Args, w.Process, job.ID)
-	if err != nil {
-		return fmt.Errorf("free its scan: %w", err)
+	var args RefreshArgs // a swap's job names a scan, too, and has not taken it
+	if err := json.Unmarshal(job.Args, &args); err != nil {
+		return fmt.Errorf("read a job of kind %s: %w", job.Kind, err)
+	}
+	if err := w.Recounts.Release(ctx, args.Scan, job.ID, w.Process); err != nil {
+		return err
 	}
 	return w.again(ctx, job.Kind, job.Args)
 }
@@ -322,7 +276,7 @@ func (w *CounterWorker) again(ctx context.Context, kind string, args []byte) err
 		}
 		var err error
 		if kind == FinalizeQueue {
-			_, err = counting.Finalize(ctx, tx, counter.Finalize(f))
+			_, err = counting.Finalize(ctx, tx, recount.Finalize(f))
 		} else {
 			_, err = counting.Scan(ctx, tx, f.Scan)
 		}
@@ -330,4 +284,7 @@ func (w *CounterWorker) again(ctx context.Context, kind string, args []byte) err
 	})
 }
 
-var _ counter.Jobs = (*Counting)(nil)
+var (
+	_ counter.Jobs = (*Counting)(nil)
+	_ recount.Jobs = (*Counting)(nil)
+)

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"testing"
 
+	"casq/counter/recount"
+
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river/rivertype"
 )
@@ -28,7 +30,7 @@ func TestRecountsWithoutAJob(t *testing.T) {
 	b.exec(t, `INSERT INTO casq.scans (kind, whole, compare, floor_timeline, floor_tick, part, part_of, finished_at)
 		VALUES ('10 a part', false, false, 1, 1, 'table', 4, NULL),
 		       ('11 a part that is over', false, false, 1, 1, 'table', 9, clock_timestamp())`)
-	w := &CounterWorker{Queue: b.queue, Logger: b.log}
+	w := &CounterWorker{Recounts: b.recounts(), Queue: b.queue, Logger: b.log}
 	err := pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
 		_, err := NewCounting(b.queue).Scan(t.Context(), tx, 6)
 		if err == nil {
@@ -83,7 +85,7 @@ func TestRecountOfADeadProcessIsAdopted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &CounterWorker{Queue: b.queue, Logger: b.log}
+	w := &CounterWorker{Recounts: b.recounts(), Queue: b.queue, Logger: b.log}
 	for want, process := range []string{"11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222"} {
 		b.exec(t, "UPDATE river.river_job SET state = 'running', attempted_at = now(), attempted_by = ARRAY[$1] WHERE id = 1", process)
 		for range 2 {
@@ -120,7 +122,7 @@ func TestTheEndOfARecountWakesTheNext(t *testing.T) {
 		UPDATE river.river_job SET scheduled_at = now() + '1 day', metadata = '{"snoozes": 3}' WHERE args ->> 'scan' <> '6';
 		UPDATE river.river_job SET state = 'running', attempted_at = now(), attempted_by = ARRAY['x'] WHERE args ->> 'scan' = '2';
 		UPDATE casq.scans SET token = gen_random_uuid() WHERE id = 4`)
-	w := &CounterWorker{Queue: b.queue, Logger: b.log}
+	w := &CounterWorker{Recounts: b.recounts(), Queue: b.queue, Logger: b.log}
 	if err := w.ended(t.Context(), &rivertype.JobRow{ID: 100, Attempt: 1, MaxAttempts: 8}, 100, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -144,4 +146,9 @@ func TestTheEndOfARecountWakesTheNext(t *testing.T) {
 	if err := b.pool.QueryRow(t.Context(), "SELECT count(*) FROM river.river_job").Scan(&count); err != nil || count != 8 {
 		t.Errorf("%d jobs, %v, want one for each recount", count, err)
 	}
+}
+
+// recounts are those of the test's database, of counters that nobody feeds.
+func (b *testBundle) recounts() *recount.Recounts {
+	return recount.New(recount.Config{Home: b.pool, Jobs: NewCounting(b.queue), Logger: b.log})
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"casq/counter"
+	"casq/counter/recount"
 	"casq/eventlog"
 	"casq/internal/testing/faultproxy"
 	"casq/registry"
@@ -23,7 +23,7 @@ import (
 func (b *workBundle) keeper(present *Present) *Keeper {
 	return &Keeper{
 		Queue: b.queue, Present: present, Process: b.process, Logger: b.log, After: time.Nanosecond,
-		Counters: &CounterWorker{Queue: b.queue, Process: b.process.ID(), Logger: b.log},
+		Counters: &CounterWorker{Recounts: b.recounts(), Queue: b.queue, Process: b.process.ID(), Logger: b.log},
 	}
 }
 
@@ -155,7 +155,7 @@ func TestJobsOfAllKindsAreHandedOn(t *testing.T) {
 		c := NewCounting(b.queue)
 		_, err := c.Scan(t.Context(), tx, 1)
 		if err == nil {
-			_, err = c.Finalize(t.Context(), tx, counter.Finalize{Scan: 1, Token: uuid.New()})
+			_, err = c.Finalize(t.Context(), tx, recount.Finalize{Scan: 1, Token: uuid.New()})
 		}
 		if err == nil {
 			err = b.queue.InsertChecks(t.Context(), tx, []registry.Token{b.token})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"casq/counter"
+	"casq/counter/recount"
 	casqdb "casq/internal/database"
 	"casq/internal/redisurl"
 	"casq/internal/testing/testproc"
@@ -111,14 +112,17 @@ func (spec countingSpec) ours(ctx context.Context, pool *pgxpool.Pool, client re
 	counters := counter.New(counter.Config{
 		Home: pool, Redis: client, Jobs: &heldJobs{}, Logger: slog.New(slog.DiscardHandler), Hook: spec.hook(), Interval: time.Millisecond,
 	})
+	recounts := recount.New(recount.Config{
+		Home: pool, Counters: counters, Jobs: &heldJobs{}, Logger: slog.New(slog.DiscardHandler), Hook: spec.hook(), Interval: time.Millisecond,
+	})
 	switch spec.Job {
 	case "flush":
 		_, err := counters.Flush(ctx)
 		return err
 	case "scan":
-		return counters.Scan(ctx, spec.Scan, 1, spec.Process)
+		return recounts.Scan(ctx, spec.Scan, 1, spec.Process)
 	case "finalize":
-		return counters.Finalize(ctx, counter.Finalize{Scan: spec.Scan, Token: spec.Token}, 2)
+		return recounts.Finalize(ctx, recount.Finalize{Scan: spec.Scan, Token: spec.Token}, 2)
 	}
 	return fmt.Errorf("%w: %s", errNoJob, spec.Job)
 }
@@ -141,7 +145,7 @@ func heldFlush(t *testing.T, p *points, at string, flush func(ctx context.Contex
 func (o *ours) heldFlush(t *testing.T, at string) (goOn func()) {
 	t.Helper()
 	return heldFlush(t, o.points, at, func(ctx context.Context) error {
-		_, err := o.worker.Flush(ctx)
+		_, err := o.counters.Flush(ctx)
 		return err
 	})
 }

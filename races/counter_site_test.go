@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"casq/counter"
+	"casq/counter/recount"
 	"casq/internal/testing/servers"
 	"casq/internal/testing/testdb"
 	"casq/internal/testing/testredis"
@@ -165,27 +166,31 @@ type ours struct {
 	reads    *gate   // of the one that follows
 	points   *points // of the one that works
 	follower *counter.Counters
-	worker   *counter.Counters
+	counters *counter.Counters // of the one that works
+	worker   *recount.Recounts
 	process  uuid.UUID
 	started  *stop
 	scanned  chan error
 }
 
 // ours begins to count.
-func (s *counterSite) ours(t *testing.T, change ...func(*counter.Config)) *ours {
+func (s *counterSite) ours(t *testing.T, change ...func(*counter.Config, *recount.Config)) *ours {
 	t.Helper()
 	o := &ours{counterSite: s, queue: &heldJobs{}, reads: newGate(), points: newPoints(), process: uuid.New()}
 	cfg := counter.Config{
 		Home: s.pool, Redis: s.client, Jobs: o.queue, Logger: raceLog(t), Shards: 3,
-		Interval: 5 * time.Millisecond, FlushEvery: 10 * time.Millisecond, CheckEvery: -1, Lease: time.Minute,
+		Interval: 5 * time.Millisecond, FlushEvery: 10 * time.Millisecond, Lease: time.Minute,
 	}
+	scans := recount.Config{Home: s.pool, Jobs: o.queue, Logger: raceLog(t), Interval: 5 * time.Millisecond, CheckEvery: -1, Hook: o.points.hook}
 	for _, f := range change {
-		f(&cfg)
+		f(&cfg, &scans)
 	}
 	working := cfg
 	cfg.Hook = o.reads.hook
 	working.Hook = o.points.hook
-	o.follower, o.worker = counter.New(cfg), counter.New(working)
+	o.follower, o.counters = counter.New(cfg), counter.New(working)
+	scans.Counters = o.counters
+	o.worker = recount.New(scans)
 	s.exec(t, "INSERT INTO casq.processes (id, host, pid) VALUES ($1, 'race', 1)", o.process)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
@@ -207,7 +212,7 @@ type heldJobs struct {
 	mu        sync.Mutex
 	last      int64
 	scans     []int64
-	finalizes []counter.Finalize
+	finalizes []recount.Finalize
 }
 
 // Flush implements [counter.Jobs]. Races flush by themselves.
@@ -218,7 +223,7 @@ func (q *heldJobs) Flush(context.Context, pgx.Tx) (int64, error) {
 	return q.last, nil
 }
 
-// Scan implements [counter.Jobs].
+// Scan implements [recount.Jobs].
 func (q *heldJobs) Scan(_ context.Context, _ pgx.Tx, scan int64) (int64, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -227,8 +232,8 @@ func (q *heldJobs) Scan(_ context.Context, _ pgx.Tx, scan int64) (int64, error) 
 	return q.last, nil
 }
 
-// Finalize implements [counter.Jobs].
-func (q *heldJobs) Finalize(_ context.Context, _ pgx.Tx, f counter.Finalize) (int64, error) {
+// Finalize implements [recount.Jobs].
+func (q *heldJobs) Finalize(_ context.Context, _ pgx.Tx, f recount.Finalize) (int64, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.last++
@@ -250,7 +255,7 @@ func (q *heldJobs) scan(t *testing.T) int64 {
 }
 
 // finalize takes the oldest swap that is queued.
-func (q *heldJobs) finalize(t *testing.T) counter.Finalize {
+func (q *heldJobs) finalize(t *testing.T) recount.Finalize {
 	t.Helper()
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -322,7 +327,7 @@ func (o *ours) caughtUp(t *testing.T) {
 	newest := o.count(t, "SELECT max(id) FROM casq.ticks")
 	awaits(t, "the events so far are counted", func() bool {
 		for project := range int64(raceProjects) {
-			v, err := o.worker.Get(t.Context(), scope(project))
+			v, err := o.counters.Get(t.Context(), scope(project))
 			if err != nil || !v.Live || v.AsOf.InStep() || o.count(t, `SELECT count(*) FROM casq.ticks AS n, casq.ticks AS at, casq.events AS e
 				WHERE n.id = $1 AND at.id = $2 AND pg_visible_in_snapshot(e.xid, n.snapshot)
 				AND NOT pg_visible_in_snapshot(e.xid, at.snapshot)`, newest, v.AsOf.Tick) > 0 {
@@ -342,7 +347,7 @@ func scope(project int64) counter.Key {
 
 func (o *ours) flush(t *testing.T) {
 	t.Helper()
-	if _, err := o.worker.Flush(t.Context()); err != nil {
+	if _, err := o.counters.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -350,7 +355,7 @@ func (o *ours) flush(t *testing.T) {
 // ask asks for a recount, which is queued.
 func (o *ours) ask(t *testing.T, projects ...int64) (refreshes []int64) {
 	t.Helper()
-	r := counter.Request{Kind: counterKind, All: len(projects) == 0}
+	r := recount.Request{Kind: counterKind, All: len(projects) == 0}
 	for _, project := range projects {
 		r.Scopes = append(r.Scopes, strconv.FormatInt(project, 10))
 	}
@@ -404,12 +409,12 @@ func (o *ours) end(t *testing.T) {
 
 // swap tries, as the job does, until the log is as far as the scan was. Ticks are
 // taken all the time where casq runs.
-func (o *ours) swap(t *testing.T, f counter.Finalize) {
+func (o *ours) swap(t *testing.T, f recount.Finalize) {
 	t.Helper()
 	awaits(t, "the swap", func() bool {
 		o.exec(t, "SELECT casq.tick()")
 		err := o.worker.Finalize(t.Context(), f, 2)
-		if err != nil && !errors.Is(err, counter.ErrNotReady) {
+		if err != nil && !errors.Is(err, recount.ErrNotReady) {
 			t.Fatal(err)
 		}
 		return err == nil
@@ -432,7 +437,7 @@ func (o *ours) flushed(t *testing.T, project int64) int64 {
 
 func (o *ours) live(t *testing.T, project int64) int64 {
 	t.Helper()
-	v, err := o.worker.Get(t.Context(), scope(project))
+	v, err := o.counters.Get(t.Context(), scope(project))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"casq/counter"
+	"casq/counter/recount"
 	"casq/jobs"
 
 	"github.com/google/uuid"
@@ -69,10 +70,10 @@ func newR140(t *testing.T) *r140 {
 	queue, err := jobs.NewQueue(s.pool, raceLog(t))
 	must(t, err)
 	// As soon as a snapshot is open for half of that, a part ends.
-	o := s.ours(t, func(cfg *counter.Config) {
+	o := s.ours(t, func(_ *counter.Config, cfg *recount.Config) {
 		cfg.Jobs, cfg.SnapshotLimit, cfg.Concurrency = jobs.NewCounting(queue), time.Nanosecond, 10
 	})
-	r := &r140{ours: o, adopter: &jobs.CounterWorker{Counters: o.worker, Queue: queue, Process: o.process, Logger: raceLog(t)}}
+	r := &r140{ours: o, adopter: &jobs.CounterWorker{Counters: o.counters, Recounts: o.worker, Queue: queue, Process: o.process, Logger: raceLog(t)}}
 	s.exec(t, "CREATE INDEX ON artifacts (project)")
 	for n := range int64(8) {
 		s.put(t, n, 1+n%4, 10*n)
@@ -128,30 +129,30 @@ func (r *r140) step(t *testing.T) (found bool) {
 	}
 	var err error
 	if j.swap {
-		r.swapOrNot(t, counter.Finalize{Scan: j.scan, Token: j.token})
+		r.swapOrNot(t, recount.Finalize{Scan: j.scan, Token: j.token})
 	} else {
 		err = r.worker.Scan(t.Context(), j.scan, j.id, r.process)
 	}
-	if errors.Is(err, counter.ErrBusy) {
+	if errors.Is(err, recount.ErrBusy) {
 		r.exec(t, "UPDATE river.river_job SET state = 'scheduled' WHERE id = $1", j.id)
 		return true
 	}
-	if err != nil && !errors.Is(err, counter.ErrSuperseded) {
+	if err != nil && !errors.Is(err, recount.ErrSuperseded) {
 		t.Errorf("job %d: %v", j.id, err)
 	}
 	r.exec(t, "UPDATE river.river_job SET state = 'completed', finalized_at = now() WHERE id = $1", j.id)
 	return true
 }
 
-func (r *r140) swapOrNot(t *testing.T, f counter.Finalize) {
+func (r *r140) swapOrNot(t *testing.T, f recount.Finalize) {
 	t.Helper()
 	awaits(t, "the swap", func() bool {
 		r.tick(t)
 		err := r.worker.Finalize(t.Context(), f, 2)
-		if err != nil && !errors.Is(err, counter.ErrNotReady) && !errors.Is(err, counter.ErrSuperseded) {
+		if err != nil && !errors.Is(err, recount.ErrNotReady) && !errors.Is(err, recount.ErrSuperseded) {
 			t.Fatal(err)
 		}
-		return !errors.Is(err, counter.ErrNotReady)
+		return !errors.Is(err, recount.ErrNotReady)
 	})
 }
 

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"testing"
 
-	"casq/counter"
+	"casq/counter/recount"
 )
 
 // TestR26SecondRecount: a recount is asked for when another one has just ended,
@@ -87,7 +87,7 @@ func TestR26SecondRecount(t *testing.T) {
 		second := o.ask(t, 1)[0]
 		waiting := o.queue.scan(t)
 		for _, step := range []func(*testing.T){o.scan, o.end} {
-			if err := o.worker.Scan(t.Context(), waiting, 1, o.process); !errors.Is(err, counter.ErrBusy) {
+			if err := o.worker.Scan(t.Context(), waiting, 1, o.process); !errors.Is(err, recount.ErrBusy) {
 				t.Errorf("the second scan has not waited: %v", err)
 			}
 			step(t)

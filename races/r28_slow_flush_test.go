@@ -33,7 +33,7 @@ func TestR28SlowFlush(t *testing.T) {
 		t.Parallel()
 		s := newCounterSite(t)
 		o := s.ours(t)
-		flush := func(ctx context.Context) error { _, err := o.worker.Flush(ctx); return err }
+		flush := func(ctx context.Context) error { _, err := o.counters.Flush(ctx); return err }
 		r28(t, s, o, "SELECT FROM casq.counter_shards FOR UPDATE", flush, func() {})
 		o.quiesceReal(t, 1)
 	})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"casq/counter"
+	"casq/counter/recount"
 	"casq/internal/testing/testredis"
 )
 
@@ -93,13 +94,13 @@ func (s *counterSite) wipe(t *testing.T) {
 func r30MidPage(t *testing.T) {
 	t.Parallel()
 	s := newCounterSite(t)
-	o := s.ours(t, func(cfg *counter.Config) { cfg.PageSize, cfg.Shards = 5, 1 })
+	o := s.ours(t, func(cfg *counter.Config, _ *recount.Config) { cfg.PageSize, cfg.Shards = 5, 1 })
 	s.exec(t, "INSERT INTO artifacts SELECT n, n % 3, 10 FROM generate_series(1, 40) AS n")
 	s.tick(t)
 	for page := range 2 {
 		o.reads.pass()
 		awaits(t, "a page is counted", func() bool {
-			v, err := o.worker.Get(t.Context(), scope(1))
+			v, err := o.counters.Get(t.Context(), scope(1))
 			return err == nil && v.Live && v.AsOf.Page == int64(5*(page+1))
 		})
 		if page == 0 {
@@ -119,7 +120,7 @@ func r30MidPage(t *testing.T) {
 func r30Load(t *testing.T) {
 	t.Parallel()
 	s := newCounterSite(t)
-	o := s.ours(t, func(cfg *counter.Config) { cfg.PageSize = 20 })
+	o := s.ours(t, func(cfg *counter.Config, _ *recount.Config) { cfg.PageSize = 20 })
 	o.reads.open()
 	ctx, stop := context.WithCancel(t.Context())
 	var group sync.WaitGroup
@@ -164,7 +165,7 @@ func (o *ours) flushAlways(ctx context.Context, t *testing.T, group *sync.WaitGr
 	t.Helper()
 	group.Go(func() {
 		for ctx.Err() == nil {
-			if _, err := o.worker.Flush(ctx); err != nil && ctx.Err() == nil {
+			if _, err := o.counters.Flush(ctx); err != nil && ctx.Err() == nil {
 				t.Errorf("flush: %v", err)
 			}
 			breathe(ctx)

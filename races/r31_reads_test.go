@@ -118,7 +118,7 @@ func (r *r31Reads) add(t *testing.T, read r31Read) {
 
 func (r *r31Reads) live(ctx context.Context, t *testing.T, o *ours, project int64) {
 	for ctx.Err() == nil {
-		v, err := o.worker.Get(ctx, scope(project))
+		v, err := o.counters.Get(ctx, scope(project))
 		if err != nil {
 			if ctx.Err() == nil {
 				t.Errorf("read project %d: %v", project, err)

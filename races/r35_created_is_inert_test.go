@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"casq/counter"
+	"casq/counter/recount"
 	"casq/jobs"
 
 	"github.com/google/uuid"
@@ -25,8 +26,8 @@ func TestR35CreatedIsInert(t *testing.T) {
 		s := newCounterSite(t)
 		queue, err := jobs.NewQueue(s.pool, raceLog(t))
 		must(t, err)
-		o := s.ours(t, func(cfg *counter.Config) {
-			cfg.Jobs, cfg.FlushEvery = jobs.NewCounting(queue), time.Hour
+		o := s.ours(t, func(cfg *counter.Config, scans *recount.Config) {
+			cfg.Jobs, scans.Jobs, cfg.FlushEvery = jobs.NewCounting(queue), jobs.NewCounting(queue), time.Hour
 		})
 		s.put(t, 1, 1, 300)
 		s.put(t, 2, 2, 40)
@@ -53,7 +54,7 @@ func TestR35CreatedIsInert(t *testing.T) {
 			}
 		}
 		must(t, o.worker.Scan(t.Context(), s.count(t, "SELECT scan FROM casq.refreshes"), 1, o.process))
-		var f counter.Finalize
+		var f recount.Finalize
 		var token uuid.UUID
 		must(t, s.pool.QueryRow(t.Context(), "SELECT id, token FROM casq.scans").Scan(&f.Scan, &token))
 		f.Token = token

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"testing"
 
-	"casq/counter"
+	"casq/counter/recount"
 )
 
 // TestR36GivenUp: a recount is cancelled, or fails for good, in each of its
@@ -75,7 +75,7 @@ func (r *r36) hold(t *testing.T, at string, job func() error) {
 func (r *r36) cancel(t *testing.T) {
 	t.Helper()
 	must(t, r.worker.Cancel(t.Context(), r.refresh))
-	if err := r.worker.Cancel(t.Context(), r.refresh); !errors.Is(err, counter.ErrOver) {
+	if err := r.worker.Cancel(t.Context(), r.refresh); !errors.Is(err, recount.ErrOver) {
 		t.Errorf("cancelled twice: %v", err)
 	}
 	job := func() error { return r.worker.Scan(t.Context(), r.scanID, 1, r.process) }
@@ -83,7 +83,7 @@ func (r *r36) cancel(t *testing.T) {
 		r.held.release()
 		job = func() error { return <-r.ended }
 	}
-	if err := job(); !errors.Is(err, counter.ErrSuperseded) {
+	if err := job(); !errors.Is(err, recount.ErrSuperseded) {
 		t.Errorf("the job ended with %v", err)
 	}
 }

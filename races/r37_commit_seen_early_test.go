@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"casq/counter"
+	"casq/counter/recount"
 	"casq/internal/testing/servers"
 	"casq/internal/testing/testdb"
 
@@ -37,7 +38,7 @@ func TestR37CommitSeenEarly(t *testing.T) {
 	t.Run("ours", func(t *testing.T) {
 		t.Parallel()
 		r := newR37(t)
-		o := r.ours(t, func(cfg *counter.Config) { cfg.Standbys = []*pgxpool.Pool{r.standby} })
+		o := r.ours(t, func(_ *counter.Config, cfg *recount.Config) { cfg.Standbys = []*pgxpool.Pool{r.standby} })
 		o.arrive(t)
 		commit := r.commitEarly(t)
 		o.start(t, 1)
@@ -47,7 +48,7 @@ func TestR37CommitSeenEarly(t *testing.T) {
 		}
 		o.tick(t)
 		f := o.queue.finalize(t)
-		if err := o.worker.Finalize(t.Context(), f, 2); !errors.Is(err, counter.ErrNotReady) {
+		if err := o.worker.Finalize(t.Context(), f, 2); !errors.Is(err, recount.ErrNotReady) {
 			t.Errorf("the swap has not waited: %v", err)
 		}
 		commit()

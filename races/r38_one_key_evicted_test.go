@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"casq/counter"
+	"casq/counter/recount"
 	"casq/eventlog"
 
 	"github.com/redis/go-redis/v9"
@@ -35,7 +36,7 @@ func TestR38OneKeyEvicted(t *testing.T) {
 			t.Run("ours/"+key+" at "+at, func(t *testing.T) {
 				t.Parallel()
 				s := newCounterSite(t)
-				o := s.ours(t, func(cfg *counter.Config) { cfg.Shards = 1 })
+				o := s.ours(t, func(cfg *counter.Config, _ *recount.Config) { cfg.Shards = 1 })
 				s.put(t, 1, 1, 300)
 				o.arrive(t)
 				o.flush(t)

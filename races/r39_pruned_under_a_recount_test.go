@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"casq/counter"
+	"casq/counter/recount"
 	"casq/eventlog"
 	"casq/internal/testing/servers"
 	"casq/internal/testing/testdb"
@@ -87,7 +88,7 @@ func newR39(t *testing.T) *r39 {
 
 func (r *r39) begin(t *testing.T) *ours {
 	t.Helper()
-	o := r.ours(t, func(cfg *counter.Config) { cfg.Standbys = []*pgxpool.Pool{r.standby} })
+	o := r.ours(t, func(_ *counter.Config, cfg *recount.Config) { cfg.Standbys = []*pgxpool.Pool{r.standby} })
 	o.arrive(t)
 	o.flush(t)
 	return o

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"casq/cmd/internal/cli"
-	"casq/counter"
+	"casq/counter/recount"
 	"casq/eventlog"
 
 	"github.com/jackc/pgx/v5"
@@ -82,13 +82,13 @@ func (h *home) backfill(ctx context.Context, cmd *cobra.Command, kind, after str
 // countBackfilled asks for the kind's counters, if it has any: the rows that
 // were there before are in no event's deltas.
 func (h *home) countBackfilled(ctx context.Context, kind string) ([]int64, error) {
-	counters, closeCounters, err := h.counters()
+	recounts, closeCounters, err := h.recounts()
 	if err != nil {
 		return nil, err
 	}
 	defer closeCounters()
-	_, ids, err := counters.Refresh(ctx, counter.Request{Kind: kind, All: true})
-	if errors.Is(err, counter.ErrNotCounted) {
+	_, ids, err := recounts.Refresh(ctx, recount.Request{Kind: kind, All: true})
+	if errors.Is(err, recount.ErrNotCounted) {
 		return nil, nil
 	}
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"casq/cmd/internal/cli"
 	"casq/counter"
+	"casq/counter/recount"
 	"casq/internal/redisurl"
 	"casq/jobs"
 
@@ -31,6 +32,20 @@ func (h *home) counters() (c *counter.Counters, closeCounters func(), err error)
 		cfg.Redis, closeCounters = client, func() { _ = client.Close() }
 	}
 	return counter.New(cfg), closeCounters, nil
+}
+
+// recounts opens the recounts of home's counters.
+func (h *home) recounts() (r *recount.Recounts, closeCounters func(), err error) {
+	counters, closeCounters, err := h.counters()
+	if err != nil {
+		return nil, nil, err
+	}
+	queue, err := jobs.NewQueue(h.Pool, h.log)
+	if err != nil {
+		closeCounters()
+		return nil, nil, err
+	}
+	return recount.New(recount.Config{Home: h.Pool, Counters: counters, Jobs: jobs.NewCounting(queue), Logger: h.log}), closeCounters, nil
 }
 
 func counterCommand() *cobra.Command {
@@ -107,7 +122,7 @@ func (h *home) counterGet(ctx context.Context, cmd *cobra.Command, k counter.Key
 		return err
 	}
 	if !v.Known {
-		return fmt.Errorf("%w: nothing was counted under %s %q", counter.ErrNoScope, k.Kind, k.ScopeID)
+		return fmt.Errorf("%w: nothing was counted under %s %q", recount.ErrNoScope, k.Kind, k.ScopeID)
 	}
 	text := fmt.Sprintf("%s bytes in %s, as of tick %d", v.Size, plural(v.Items, "item", "items"), v.AsOf.Tick) +
 		remarks(v.Live, v.Exact, v.At)

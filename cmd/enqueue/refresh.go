@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"casq/cmd/internal/cli"
-	"casq/counter"
+	"casq/counter/recount"
 	"casq/jobs"
 
 	"github.com/jackc/pgx/v5"
@@ -68,7 +68,7 @@ table, and exits with 1 when they do.`,
 }
 
 // recount is what enqueue refresh says with --json.
-type recount struct {
+type recounted struct {
 	Kind    string        `json:"kind"`
 	IDs     []int64       `json:"ids"` // in casq.refreshes
 	Check   bool          `json:"check"`
@@ -101,16 +101,16 @@ type drifting struct {
 }
 
 func (h *home) refresh(ctx context.Context, cmd *cobra.Command, r refresh) error {
-	counters, closeCounters, err := h.counters()
+	recounts, closeCounters, err := h.recounts()
 	if err != nil {
 		return err
 	}
 	defer closeCounters()
-	scan, ids, err := counters.Refresh(ctx, counter.Request{Kind: r.kind, Scopes: r.scopes, All: r.all, Compare: r.check})
+	scan, ids, err := recounts.Refresh(ctx, recount.Request{Kind: r.kind, Scopes: r.scopes, All: r.all, Compare: r.check})
 	if err != nil {
 		return err
 	}
-	result := recount{Kind: r.kind, IDs: ids, Check: r.check}
+	result := recounted{Kind: r.kind, IDs: ids, Check: r.check}
 	text := fmt.Sprintf("asked for a recount of kind %s, as %s", r.kind, numbers(ids))
 	if !r.wait {
 		return answer(cmd, result, text)
@@ -226,12 +226,12 @@ its value. The ids are those that enqueue refresh said, in casq.refreshes.`,
 				return cli.Usage(cmd, "%q is no id of a recount: want a number", args[0])
 			}
 			return withHome(cmd, func(ctx context.Context, h *home) error {
-				counters, closeCounters, err := h.counters()
+				recounts, closeCounters, err := h.recounts()
 				if err != nil {
 					return err
 				}
 				defer closeCounters()
-				if err := counters.Cancel(ctx, id); err != nil {
+				if err := recounts.Cancel(ctx, id); err != nil {
 					return err
 				}
 				return answer(cmd, map[string]int64{"cancelled": id}, fmt.Sprintf("cancelled recount %d", id))

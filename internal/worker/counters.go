@@ -2,9 +2,11 @@ package worker
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"casq/counter"
+	"casq/counter/recount"
 	"casq/jobs"
 
 	"github.com/google/uuid"
@@ -17,9 +19,17 @@ const countersPoll = 2 * time.Second
 // newCounters returns this worker's counters, for the log and for the jobs.
 func (w *worker) newCounters() *counter.Counters {
 	return counter.New(counter.Config{
-		Home: w.home, Standbys: w.replicas, Redis: w.redis, Jobs: jobs.NewCounting(w.queue), Logger: w.log,
+		Home: w.home, Redis: w.redis, Jobs: jobs.NewCounting(w.queue), Logger: w.log,
 		Shards: w.cfg.CounterShards, PageSize: w.cfg.PageSize, FlushEvery: w.cfg.FlushInterval,
-		Concurrency: w.cfg.RefreshConcurrency, SnapshotLimit: w.cfg.RefreshSnapshotLimit, Lease: w.cfg.CursorLease, CheckEvery: w.cfg.CounterCheckInterval,
+		Lease: w.cfg.CursorLease, Hook: w.cfg.Hook,
+	})
+}
+
+// newRecounts returns the recounts of w.counters.
+func (w *worker) newRecounts() *recount.Recounts {
+	return recount.New(recount.Config{
+		Home: w.home, Standbys: w.replicas, Counters: w.counters, Jobs: jobs.NewCounting(w.queue), Logger: w.log,
+		Concurrency: w.cfg.RefreshConcurrency, SnapshotLimit: w.cfg.RefreshSnapshotLimit, CheckEvery: w.cfg.CounterCheckInterval,
 		Hook: w.cfg.Hook,
 	})
 }
@@ -51,15 +61,11 @@ func (w *worker) mayCount(ctx context.Context) (may bool, err error) {
 func (w *worker) countWhile(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	ended, served := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		w.counters.Run(ctx)
-	}()
+	var group sync.WaitGroup
+	group.Go(func() { w.counters.Run(ctx) })
+	group.Go(func() { w.recounts.Run(ctx) })
 	if !w.cfg.copies() { // else there is a session anyway
-		go func() { defer close(served); w.sync(ctx) }()
-	} else {
-		close(served)
+		group.Go(func() { w.sync(ctx) })
 	}
 	for ctx.Err() == nil {
 		// A home that does not answer is no reason to stop.
@@ -72,8 +78,7 @@ func (w *worker) countWhile(ctx context.Context) {
 		}
 	}
 	cancel()
-	<-ended
-	<-served
+	group.Wait()
 }
 
 // counterQueues are the queues of a worker that counts. They are served by one
@@ -91,7 +96,7 @@ func (w *worker) counterQueues() map[string]int {
 
 // registerCounters adds the counters' jobs of this session.
 func (w *worker) registerCounters(workers *river.Workers, process uuid.UUID) *jobs.CounterWorker {
-	work := &jobs.CounterWorker{Counters: w.counters, Queue: w.queue, Process: process, Logger: w.log}
+	work := &jobs.CounterWorker{Counters: w.counters, Recounts: w.recounts, Queue: w.queue, Process: process, Logger: w.log}
 	work.Register(workers)
 	return work
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"casq/counter"
+	"casq/counter/recount"
 	"casq/internal/testing/servers"
 	"casq/internal/testing/testredis"
 	"casq/jobs"
@@ -32,8 +33,12 @@ func TestWorkerCounts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			asking := counter.New(counter.Config{Home: b.pool, Jobs: jobs.NewCounting(queue), Logger: slog.New(slog.NewTextHandler(b.log, nil))})
-			if _, _, err := asking.Refresh(t.Context(), counter.Request{Kind: "artifact", Scopes: []string{"1"}}); err != nil {
+			counting := jobs.NewCounting(queue)
+			asking := recount.New(recount.Config{
+				Home: b.pool, Jobs: counting, Logger: slog.New(slog.NewTextHandler(b.log, nil)),
+				Counters: counter.New(counter.Config{Home: b.pool, Jobs: counting, Logger: slog.New(slog.NewTextHandler(b.log, nil))}),
+			})
+			if _, _, err := asking.Refresh(t.Context(), recount.Request{Kind: "artifact", Scopes: []string{"1"}}); err != nil {
 				t.Fatal(err)
 			}
 			b.exec(t, "DELETE FROM artifacts WHERE path = 'b'")

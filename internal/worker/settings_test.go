@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"casq/counter"
+	"casq/counter/recount"
 	"casq/internal/database"
 	"casq/internal/testing/testdb"
 	"casq/jobs"
@@ -119,8 +120,12 @@ func TestSettingsOfAStranger(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			asking := counter.New(counter.Config{Home: own, Jobs: jobs.NewCounting(queue), Logger: logger})
-			if _, _, err := asking.Refresh(t.Context(), counter.Request{Kind: "artifact", Scopes: []string{"1"}}); err != nil {
+			counting := jobs.NewCounting(queue)
+			asking := recount.New(recount.Config{
+				Home: own, Jobs: counting, Logger: logger,
+				Counters: counter.New(counter.Config{Home: own, Jobs: counting, Logger: logger}),
+			})
+			if _, _, err := asking.Refresh(t.Context(), recount.Request{Kind: "artifact", Scopes: []string{"1"}}); err != nil {
 				t.Fatal(err)
 			}
 			b.exec(t, "DELETE FROM public.artifacts WHERE path = 'ä/ö'")

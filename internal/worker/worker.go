@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"casq/counter"
+	"casq/counter/recount"
 	"casq/internal/cursor"
 	"casq/internal/database"
 	"casq/internal/pause"
@@ -57,6 +58,7 @@ type worker struct {
 	// replicas are home's standbys.
 	replicas []*pgxpool.Pool
 	counters *counter.Counters
+	recounts *recount.Recounts
 	counting atomic.Bool // there is something to count
 	roles    *roles
 	// hanging is how many runs were left behind by sessions that have ended.
@@ -125,6 +127,7 @@ func (w *worker) open(ctx context.Context) error {
 		return err
 	}
 	w.counters = w.newCounters()
+	w.recounts = w.newRecounts()
 	w.roles.wait("")
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"casq/counter"
+	"casq/counter/recount"
 	"casq/eventlog"
 	"casq/internal/testing/servers"
 	"casq/races/refreshkey"
@@ -165,12 +166,13 @@ func (b *incrementBench) ours(ctx context.Context, recounting bool) (took time.D
 	inner, halt := context.WithCancel(ctx)
 	defer halt()
 	work := &countWork{jobs: make(chan func(context.Context) error, 1000)}
-	work.counters = counter.New(counter.Config{Home: b.pool, Redis: b.redis, Jobs: work, Logger: b.log, CheckEvery: -1})
+	work.counters = counter.New(counter.Config{Home: b.pool, Redis: b.redis, Jobs: work, Logger: b.log})
+	work.recounts = recount.New(recount.Config{Home: b.pool, Counters: work.counters, Jobs: work, Logger: b.log})
 	if _, err := b.pool.Exec(ctx, "INSERT INTO casq.processes (id, host, pid) VALUES ($1, 'bench', 1) ON CONFLICT DO NOTHING", work.process); err != nil {
 		return 0, err
 	}
 	if recounting {
-		if _, _, err := work.counters.Refresh(ctx, counter.Request{Kind: "resource", All: true}); err != nil {
+		if _, _, err := work.recounts.Refresh(ctx, recount.Request{Kind: "resource", All: true}); err != nil {
 			return 0, err
 		}
 	}
@@ -210,6 +212,7 @@ func (b *incrementBench) untilCounted(ctx context.Context, c *counter.Counters) 
 // countWork carries out the counters' jobs in this process, one by one.
 type countWork struct {
 	counters *counter.Counters
+	recounts *recount.Recounts
 	process  uuid.UUID
 	jobs     chan func(context.Context) error
 }
@@ -222,8 +225,8 @@ func (w *countWork) run(ctx context.Context) error {
 		case job := <-w.jobs:
 			err := job(ctx)
 			switch {
-			case ctx.Err() != nil, err == nil, errors.Is(err, counter.ErrSuperseded):
-			case errors.Is(err, counter.ErrNotReady), errors.Is(err, counter.ErrBusy):
+			case ctx.Err() != nil, err == nil, errors.Is(err, recount.ErrSuperseded):
+			case errors.Is(err, recount.ErrNotReady), errors.Is(err, recount.ErrBusy):
 				w.jobs <- job
 			default:
 				return err
@@ -238,14 +241,14 @@ func (w *countWork) Flush(context.Context, pgx.Tx) (int64, error) {
 	return 1, nil
 }
 
-// Scan implements [counter.Jobs].
+// Scan implements [recount.Jobs].
 func (w *countWork) Scan(_ context.Context, _ pgx.Tx, scan int64) (int64, error) {
-	w.jobs <- func(ctx context.Context) error { return w.counters.Scan(ctx, scan, 1, w.process) }
+	w.jobs <- func(ctx context.Context) error { return w.recounts.Scan(ctx, scan, 1, w.process) }
 	return 1, nil
 }
 
-// Finalize implements [counter.Jobs].
-func (w *countWork) Finalize(_ context.Context, _ pgx.Tx, f counter.Finalize) (int64, error) {
-	w.jobs <- func(ctx context.Context) error { return w.counters.Finalize(ctx, f, 1) }
+// Finalize implements [recount.Jobs].
+func (w *countWork) Finalize(_ context.Context, _ pgx.Tx, f recount.Finalize) (int64, error) {
+	w.jobs <- func(ctx context.Context) error { return w.recounts.Finalize(ctx, f, 1) }
 	return 1, nil
 }

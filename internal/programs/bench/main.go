@@ -44,7 +44,7 @@ var benches = []struct {
 	{"wakeup", wakeup},
 	{"failover", failover},
 	{"increments", increments},
-	{"recount", recount},
+	{"recount", benchRecount},
 	{"staleness", staleness},
 	{"stick", stick},
 }

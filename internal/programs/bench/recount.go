@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"casq/counter"
+	"casq/counter/recount"
 	"casq/internal/queries"
 	"casq/internal/testing/servers"
 	"casq/internal/worker"
@@ -39,17 +40,17 @@ const (
 type recountBench struct {
 	*site
 	redis     *redis.Client
-	counters  *counter.Counters
+	recounts  *recount.Recounts
 	resources int
 	keys      int64 // of Redis, during the last recount
 }
 
-// recount: seconds that a recount takes from the request to the swap, with 2,000
+// benchRecount: seconds that a recount takes from the request to the swap, with 2,000
 // changes a second going on, against the bare query on the same table while
 // nothing else happens: of all scopes, and of one that has a fifth of the rows;
 // and the latter against the published way. In the end each counter has to be what
 // the table says.
-func recount(ctx context.Context) (_ []result, err error) {
+func benchRecount(ctx context.Context) (_ []result, err error) {
 	b := &recountBench{resources: recountResources}
 	if b.site, err = newSite(ctx); err != nil {
 		return nil, err
@@ -80,7 +81,9 @@ func recount(ctx context.Context) (_ []result, err error) {
 }
 
 func (b *recountBench) measure(ctx context.Context, redisURL string) ([]result, error) {
-	b.counters = counter.New(counter.Config{Home: b.pool, Redis: b.redis, Jobs: jobs.NewCounting(b.queue), Logger: b.log})
+	counting := jobs.NewCounting(b.queue)
+	counters := counter.New(counter.Config{Home: b.pool, Redis: b.redis, Jobs: counting, Logger: b.log})
+	b.recounts = recount.New(recount.Config{Home: b.pool, Counters: counters, Jobs: counting, Logger: b.log})
 	inner, halt := context.WithCancel(ctx)
 	defer halt()
 	group, inner := errgroup.WithContext(inner)
@@ -89,8 +92,8 @@ func (b *recountBench) measure(ctx context.Context, redisURL string) ([]result, 
 	})
 	changing := make(chan bool)
 	group.Go(func() error { return b.change(inner, changing) })
-	all := measured{sql: "SELECT project, sum(size), count(*) FROM artifacts GROUP BY project", request: counter.Request{All: true}}
-	one := measured{sql: "SELECT sum(size) FROM artifacts WHERE project = 0", request: counter.Request{Scopes: []string{"0"}}}
+	all := measured{sql: "SELECT project, sum(size), count(*) FROM artifacts GROUP BY project", request: recount.Request{All: true}}
+	one := measured{sql: "SELECT sum(size) FROM artifacts WHERE project = 0", request: recount.Request{Scopes: []string{"0"}}}
 	for range recountRounds {
 		if err := errors.Join(b.round(ctx, &all, changing), b.round(ctx, &one, changing)); err != nil {
 			return nil, err
@@ -124,7 +127,7 @@ func (b *recountBench) measure(ctx context.Context, redisURL string) ([]result, 
 // measured is a recount, and the bare query beside it.
 type measured struct {
 	sql     string
-	request counter.Request
+	request recount.Request
 	// busy is the bare query while changes go on, as they do for ours.
 	ours, bare, busy []float64
 }
@@ -213,9 +216,9 @@ func (b *recountBench) change(ctx context.Context, changing <-chan bool) error {
 
 // once is one recount, from the request until all of it is swapped in. It notes the
 // number of Redis's keys while it went on.
-func (b *recountBench) once(ctx context.Context, r counter.Request) (seconds float64, err error) {
+func (b *recountBench) once(ctx context.Context, r recount.Request) (seconds float64, err error) {
 	start := time.Now()
-	scan, _, err := b.counters.Refresh(ctx, r)
+	scan, _, err := b.recounts.Refresh(ctx, r)
 	if err != nil {
 		return 0, err
 	}

@@ -134,7 +134,7 @@ func (b *incrementBench) weigh(ctx context.Context) (bytes float64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	counters := counter.New(counter.Config{Home: b.pool, Redis: b.redis, Jobs: idle{}, Logger: slog.New(slog.DiscardHandler), CheckEvery: -1})
+	counters := counter.New(counter.Config{Home: b.pool, Redis: b.redis, Jobs: idle{}, Logger: slog.New(slog.DiscardHandler)})
 	inner, halt := context.WithCancel(ctx)
 	fed := make(chan struct{})
 	defer func() { halt(); <-fed }()
@@ -151,12 +151,6 @@ type idle struct{}
 
 // Flush implements [counter.Jobs].
 func (idle) Flush(context.Context, pgx.Tx) (int64, error) { return 1, nil }
-
-// Scan implements [counter.Jobs].
-func (idle) Scan(context.Context, pgx.Tx, int64) (int64, error) { return 1, nil }
-
-// Finalize implements [counter.Jobs].
-func (idle) Finalize(context.Context, pgx.Tx, counter.Finalize) (int64, error) { return 1, nil }
 
 // usedMemory is how many bytes a Redis uses.
 func usedMemory(ctx context.Context, c *redis.Client) (bytes int64, err error) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"casq/counter"
+	"casq/counter/recount"
 	"casq/jobs"
 
 	"github.com/jackc/pgx/v5"
@@ -28,7 +29,7 @@ func (c *chaos) recount(ctx context.Context, stop <-chan struct{}) error {
 			return context.Cause(ctx)
 		case <-time.After(recountEvery/2 + rand.N(recountEvery)):
 		}
-		request := counter.Request{Kind: kindArtifact, All: r.IntN(2) == 0}
+		request := recount.Request{Kind: kindArtifact, All: r.IntN(2) == 0}
 		if !request.All {
 			request.Scopes, request.Compare = []string{"0", "1", "2", "3"}[r.IntN(4):], r.IntN(2) == 0
 		}
@@ -37,9 +38,11 @@ func (c *chaos) recount(ctx context.Context, stop <-chan struct{}) error {
 		if err != nil {
 			return err
 		}
-		counters := counter.New(counter.Config{Home: c.site.db, Jobs: jobs.NewCounting(queue), Logger: quiet})
-		_, _, err = counters.Refresh(ctx, request)
-		if err != nil && !mayRepeat(err) && !errors.Is(err, counter.ErrNoScope) && !errors.Is(err, counter.ErrLocked) {
+		counting := jobs.NewCounting(queue)
+		counters := counter.New(counter.Config{Home: c.site.db, Jobs: counting, Logger: quiet})
+		recounts := recount.New(recount.Config{Home: c.site.db, Counters: counters, Jobs: counting, Logger: quiet})
+		_, _, err = recounts.Refresh(ctx, request)
+		if err != nil && !mayRepeat(err) && !errors.Is(err, recount.ErrNoScope) && !errors.Is(err, recount.ErrLocked) {
 			return fmt.Errorf("ask for a recount: %w", err)
 		}
 	}

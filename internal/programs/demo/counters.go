@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"casq/counter"
+	"casq/counter/recount"
 	"casq/jobs"
 
 	"github.com/jackc/pgx/v5"
@@ -13,7 +14,7 @@ import (
 
 // recount is one of all projects at the primary site, in the middle of the
 // changes.
-type recount struct {
+type recounted struct {
 	scan     int64
 	state    string
 	took     time.Duration
@@ -26,8 +27,10 @@ func (d *demo) askRecount(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ask for a recount: %w", err)
 	}
-	counters := counter.New(counter.Config{Home: d.sites.p, Jobs: jobs.NewCounting(queue), Logger: d.cfg.Logger})
-	d.recount.scan, _, err = counters.Refresh(ctx, counter.Request{Kind: "artifact", All: true})
+	counting := jobs.NewCounting(queue)
+	counters := counter.New(counter.Config{Home: d.sites.p, Jobs: counting, Logger: d.cfg.Logger})
+	recounts := recount.New(recount.Config{Home: d.sites.p, Counters: counters, Jobs: counting, Logger: d.cfg.Logger})
+	d.recount.scan, _, err = recounts.Refresh(ctx, recount.Request{Kind: "artifact", All: true})
 	if err != nil {
 		return fmt.Errorf("ask for a recount: %w", err)
 	}
@@ -88,7 +91,7 @@ func (d *demo) compareCounters(ctx context.Context) (differences []string, err e
 }
 
 // text says what came of it.
-func (r *recount) text() string {
+func (r recounted) text() string {
 	return fmt.Sprintf("each of %d projects' counters is sum(size) and count(*) of its artifacts; all were recounted in %.1f s while they changed",
 		r.counters, r.took.Seconds())
 }

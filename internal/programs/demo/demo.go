@@ -40,7 +40,7 @@ type demo struct {
 
 	places  places
 	figures figures
-	recount recount
+	recount recounted
 	kept    bool // the databases run on
 }
 

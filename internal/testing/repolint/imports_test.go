@@ -16,6 +16,7 @@ const (
 	noClient    = "jobs go through an interface of one's own; rivertype is enough for that"
 	noVersion   = "transfer moves bytes and knows nothing of versions or databases"
 	noCopies    = "counters know the log, and are handed what queues their jobs"
+	downwards   = "the counters' rooms stand on each other: tally, then buffer and shards, then feed, then counter and recount"
 	noKeep      = "what is kept, and for whom, is said by those who need it"
 	noDomain    = "it serves every package, and knows none"
 	scaffolding = "the product does not carry what proves it"
@@ -69,6 +70,42 @@ var forbidden = map[string]map[string]string{
 		"casq/transfer/...":               noCopies,
 		"casq/internal/cursor/...":        noCopies,
 		"github.com/riverqueue/river/...": noCopies,
+	},
+	"casq/counter/internal/tally/...": {
+		"casq/counter":                     downwards,
+		"casq/counter/recount/...":         downwards,
+		"casq/counter/internal/feed/...":   downwards,
+		"casq/counter/internal/buffer/...": downwards,
+		"casq/counter/internal/shards/...": downwards,
+		"github.com/jackc/pgx/v5/...":      downwards,
+		"github.com/redis/go-redis/v9/...": downwards,
+	},
+	"casq/counter/internal/buffer/...": {
+		"casq/counter":                     downwards,
+		"casq/counter/recount/...":         downwards,
+		"casq/counter/internal/feed/...":   downwards,
+		"casq/counter/internal/shards/...": downwards,
+		"github.com/jackc/pgx/v5/...":      downwards,
+	},
+	"casq/counter/internal/shards/...": {
+		"casq/counter":                     downwards,
+		"casq/counter/recount/...":         downwards,
+		"casq/counter/internal/feed/...":   downwards,
+		"casq/counter/internal/buffer/...": downwards,
+		"github.com/redis/go-redis/v9/...": downwards,
+	},
+	"casq/counter/internal/feed/...": {
+		"casq/counter":             downwards,
+		"casq/counter/recount/...": downwards,
+	},
+	"casq/counter/recount/...": {
+		"casq/counter":                     downwards,
+		"casq/counter/internal/feed/...":   downwards,
+		"casq/counter/internal/buffer/...": downwards,
+		"github.com/redis/go-redis/v9/...": downwards,
+	},
+	"casq/counter": {
+		"casq/counter/recount/...": downwards,
 	},
 	"casq/internal/retention/...": {
 		"casq/registry/...":               noKeep,
@@ -166,6 +203,7 @@ var imports = rule{
 		"eventlog/a.go":            "package eventlog\nimport _ \"casq/registry\"\n",
 		"eventlog/b_test.go":       "package eventlog\nimport _ \"casq/registry\"\n",
 		"eventlog/internal/c/c.go": "package c\nimport _ \"github.com/riverqueue/river/rivertype\"\n",
+		"counter/d.go":             "package counter\nimport _ \"casq/counter/recount\"\n",
 		"counter/c.go":             "package counter\nimport _ \"casq/internal/cursor\"\n",
 		"internal/lease/l.go":      "package lease\nimport _ \"casq/eventlog\"\n",
 		"internal/x/x.go":          "package x\nimport _ \"casq/cmd/worker/sub\"\n",
@@ -175,6 +213,7 @@ var imports = rule{
 	},
 	want: []string{
 		`counter/c.go:2: imports "casq/internal/cursor": ` + noCopies,
+		`counter/d.go:2: imports "casq/counter/recount": ` + downwards,
 		`eventlog/a.go:2: imports "casq/registry": ` + noReader,
 		"eventlog/internal/c/c.go:2: ",
 		`internal/lease/l.go:2: imports "casq/eventlog": ` + noDomain,

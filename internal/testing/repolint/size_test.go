@@ -53,7 +53,6 @@ const mostFiles = 30
 
 // largeFolders may have more, each with its reason.
 var largeFolders = map[string]string{
-	"counter":                 "the buffer, the feed and the recount wait for rooms of their own",
 	"internal/programs/chaos": "a fault and a check a file; they are read one by one",
 	"transfer":                "files, repositories and buckets wait for rooms of their own",
 }
