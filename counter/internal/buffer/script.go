@@ -22,8 +22,9 @@ var (
 	//go:embed read.lua
 	readLua string
 
-	// The scripts, each told of at the head of its file.
-	ApplyScript  = redis.NewScript(applyLua)
+	// ApplyScript, and the others, are told of at the heads of their files.
+	ApplyScript = redis.NewScript(applyLua)
+	// FreezeScript is freeze.lua.
 	FreezeScript = redis.NewScript(freezeLua)
 	DropScript   = redis.NewScript(dropLua)
 	ResetScript  = redis.NewScript(resetLua)
