@@ -240,8 +240,8 @@ func fixed(t reflect.Type) bool {
 	case reflect.Array:
 		return fixed(t.Elem())
 	case reflect.Struct:
-		for i := range t.NumField() {
-			if t.Field(i).Type != reflect.TypeFor[*time.Location]() && !fixed(t.Field(i).Type) {
+		for field := range t.Fields() {
+			if field.Type != reflect.TypeFor[*time.Location]() && !fixed(field.Type) {
 				return false
 			}
 		}

@@ -33,9 +33,9 @@ func newBench(t *testing.T, standbys int, options ...testdb.ClusterOption) *benc
 	return b
 }
 
-func (b *bench) exec(t *testing.T, sql string, args ...any) {
+func (b *bench) exec(t *testing.T, sql string) {
 	t.Helper()
-	if _, err := b.primary.Exec(t.Context(), sql, args...); err != nil {
+	if _, err := b.primary.Exec(t.Context(), sql); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -22,13 +22,16 @@ var (
 	//go:embed read.lua
 	readLua string
 
-	// ApplyScript, and the others, are told of at the heads of their files.
+	// ApplyScript is apply.lua: each is told of at the head of its file.
 	ApplyScript = redis.NewScript(applyLua)
 	// FreezeScript is freeze.lua.
 	FreezeScript = redis.NewScript(freezeLua)
-	DropScript   = redis.NewScript(dropLua)
-	ResetScript  = redis.NewScript(resetLua)
-	ReadScript   = redis.NewScript(readLua)
+	// DropScript is drop.lua.
+	DropScript = redis.NewScript(dropLua)
+	// ResetScript is reset.lua.
+	ResetScript = redis.NewScript(resetLua)
+	// ReadScript is read.lua.
+	ReadScript = redis.NewScript(readLua)
 )
 
 // AnswerIn is how long Redis may take. It bounds all that is done about a call:
