@@ -60,7 +60,7 @@ func TestBadOptions(t *testing.T) {
 		"replica.Setup":         {Schema: "nowhere"},
 		"MaxWaiters is -1":      {MaxWaiters: -1},
 		"without a Store":       {Strict: true},
-		"Audit is 0.5":          {Audit: 0.5},
+		"option Audit is 0.5":   {Audit: 0.5},
 		"ProbeEvery is -1s":     {ProbeEvery: -time.Second},
 		"exclude each other":    {Monotonic: true, InBand: true},
 		"list the standbys: no": {Standbys: func(context.Context) ([]string, time.Duration, error) { return nil, 0, errors.New("no") }},
