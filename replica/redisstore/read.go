@@ -94,68 +94,64 @@ func (s *Store) readCall(sections []section) *call {
 
 // decode adds an answer of read.lua to what is known.
 func decode(known *replica.Known, sections []section, answer []any) error {
-	length := 1
-	for _, section := range sections {
-		length += 2 + 2*len(section.objects)
+	if len(answer) < 3 || len(answer)%3 != 0 {
+		return fmt.Errorf("the script's answer has %d values, want three and three for each that is told of", len(answer))
 	}
-	if len(answer) != length {
-		return fmt.Errorf("the script's answer has %d values, want %d", len(answer), length)
+	largest, ok1 := answer[0].(string)
+	floor, ok2 := answer[1].(int64)
+	now, ok3 := answer[2].(int64)
+	if !ok1 || !ok2 || !ok3 {
+		return fmt.Errorf("the script's answer begins with %T, %T, %T", answer[0], answer[1], answer[2])
 	}
-	now, ok := answer[length-1].(int64)
-	if !ok {
-		return errors.New("the script's answer has no time")
-	}
-	for _, section := range sections {
-		n := len(section.objects)
-		claim, ok := answer[0].(string)
-		if !ok {
-			return fmt.Errorf("the script's answer has %T for a claim", answer[0])
-		}
-		if claim != "" && n > 0 {
-			known.Claim += claimText(section.tag, claim)
-		}
-		if err := raise(known, answer[1], true); err != nil {
-			return err
-		}
-		for i, object := range section.objects {
-			if err := raise(known, answer[2+i], false); err != nil {
-				return err
-			}
-			marks, err := marksOf(object.object, answer[2+n+i], now)
-			if err != nil {
-				return err
-			}
-			known.Writing = append(known.Writing, marks...)
-			if claim != "" {
-				known.Unready = append(known.Unready, object.object)
-			}
-		}
-		answer = answer[2+2*n:]
-	}
-	return nil
-}
-
-// raise makes a position part of the maximum.
-func raise(known *replica.Known, value any, floor bool) error {
-	text, ok := value.(string)
-	if !ok {
-		return fmt.Errorf("the script's answer has %T for a position", value)
-	}
-	at, err := position(text)
+	at, err := position(largest)
 	if err != nil {
 		return err
 	}
 	if at.Compare(known.Position) > 0 {
-		known.Position, known.FromFloor = at, floor
+		known.Position, known.FromFloor = at, floor == 1
+	}
+	for told := answer[3:]; len(told) > 0; told = told[3:] {
+		number, ok := told[1].(int64)
+		if !ok {
+			return fmt.Errorf("the script's answer has %T for a number", told[1])
+		}
+		if err := tell(known, sections, told[0], int(number), told[2], now); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-func marksOf(object replica.Object, value any, now int64) (marks []replica.Mark, err error) {
+// tell adds one thing that read.lua tells of: a claim on a tag, or an object's marks.
+func tell(known *replica.Known, sections []section, what any, number int, value any, now int64) error {
 	text, ok := value.(string)
 	if !ok {
-		return nil, fmt.Errorf("the script's answer has %T for marks", value)
+		return fmt.Errorf("the script's answer has %T for %v", value, what)
 	}
+	switch what {
+	case "claim":
+		if number < 0 || number >= len(sections) {
+			return fmt.Errorf("the script's answer tells of key %d of %d", number, len(sections))
+		}
+		known.Claim += claimText(sections[number].tag, text)
+		for _, object := range sections[number].objects {
+			known.Unready = append(known.Unready, object.object)
+		}
+		return nil
+	case "marks":
+		for _, section := range sections {
+			if number < len(section.objects) {
+				marks, err := marksOf(section.objects[number].object, text, now)
+				known.Writing = append(known.Writing, marks...)
+				return err
+			}
+			number -= len(section.objects)
+		}
+	}
+	return fmt.Errorf("the script's answer tells of %v %d", what, number)
+}
+
+func marksOf(object replica.Object, text string, now int64) (marks []replica.Mark, err error) {
 	for one := range strings.SplitSeq(strings.TrimSuffix(text, ";"), ";") {
 		if one == "" {
 			continue
