@@ -47,6 +47,10 @@ var benches = []struct {
 	{"recount", benchRecount},
 	{"staleness", staleness},
 	{"stick", stick},
+	{"session", session},
+	{"commit", commits},
+	{"relief", relief},
+	{"stale", stale},
 }
 
 func main() {
