@@ -3,8 +3,8 @@
 -- Returns run_id and master_replid of the server that runs the script. The first is
 -- another one after each start, whatever dump was read; the second after each
 -- promotion, also of a process that was the master before: it may lack what its
--- successor was told meanwhile.
+-- successor was told meanwhile. Two sections at once are Redis 7's.
 local function identity()
-    return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') .. ' '
-        .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+    local info = redis.call('INFO', 'server', 'replication')
+    return string.match(info, 'run_id:(%x+)') .. ' ' .. string.match(info, 'master_replid:(%x+)')
 end

@@ -2,9 +2,9 @@ package redisstore
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"time"
@@ -79,7 +79,7 @@ func (s *Store) plan(objects []replica.Object, lost func([]section, error)) [][]
 }
 
 func (s *Store) readCall(sections []section) *call {
-	c := &call{tag: sections[0].tag, script: readScript, args: []any{rand.Text()}}
+	c := &call{tag: sections[0].tag, script: readScript, args: []any{strconv.FormatUint(rand.Uint64(), 36)}}
 	for _, section := range sections {
 		c.keys = append(c.keys, s.keys[section.tag])
 		c.args = append(c.args, len(section.objects))
