@@ -12,8 +12,9 @@
 //
 // A read of a session shows every commit that the session itself made, that its
 // tokens stand for, and, with a [Store], that any process made through this package to
-// an object that the session watches, and that was acknowledged before the read began.
-// What is lost in a failover is lost to all alike.
+// an object that the session watches, and that was acknowledged before the session's
+// first read since [Session.Watch] named the object: the store is asked then, once for
+// a request. What is lost in a failover is lost to all alike.
 //
 // # How
 //
