@@ -3,6 +3,7 @@ package races
 import (
 	"context"
 	"testing"
+	"time"
 
 	"casq/replica"
 
@@ -18,7 +19,7 @@ func TestR120PageBoundary(t *testing.T) {
 	t.Parallel()
 	r := newReplicaSite(t)
 	r.naiveWrite(t, "a", "new")
-	db := r.open(t, replica.Options{})
+	db := r.open(t, replica.Options{Wait: time.Minute})
 	// Others write too: a snapshot of what is running, now and then.
 	for attempt := range 20 {
 		at := r.fillPage(t)

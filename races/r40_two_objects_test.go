@@ -34,6 +34,7 @@ func TestR40TwoObjects(t *testing.T) {
 	})
 	t.Run("ours", func(t *testing.T) {
 		host := ""
+		standbyAgain(t, func() *replica.Session { return s }, "a", "new")
 		for range 20 {
 			for _, id := range []string{"a", "b"} {
 				choice := wantBody(t, s, id, "new")
