@@ -87,6 +87,11 @@ func ParseConfig(url string, opts Options) (*pgx.ConnConfig, error) {
 
 // configure gives a connection settings of its own. A role or a database may have
 // others, for the sake of an application; only what the URL says goes before ours.
+//
+// So default_transaction_read_only of a database does not stop casq. It is a default
+// and no lock: sessions that are open go on writing, and those that began under it
+// stay read-only after it was taken back, so that a pool would do both. Where nothing
+// may be written, as before a switchover, workers are stopped.
 func configure(config *pgx.ConnConfig, opts Options) error {
 	if mode := config.DefaultQueryExecMode; mode == pgx.QueryExecModeSimpleProtocol || mode == pgx.QueryExecModeExec {
 		return fmt.Errorf("parse database URL: default_query_exec_mode does not work with %q, which sends arrays and JSON"+
@@ -188,20 +193,22 @@ func Identity(ctx context.Context, pool *pgxpool.Pool) (name string, err error) 
 const grantHint = "In that database casq's owner grants what a role needs: SELECT casq.grant_to('role', 'follower'), " +
 	"for one that follows its log from another site; 'operator', for one that runs enqueue on it"
 
+// poolerHint is for a pooler that knows few settings. One that is told to ignore the
+// others drops them: no time-out would end a session that is frozen with its locks.
+const poolerHint = "A pooler in front of the database, such as PgBouncer, does not hand on the settings " +
+	"that casq's sessions need: give casq a URL that leads to Postgres itself. " +
+	"Do not add them to ignore_startup_parameters, which drops them"
+
 // Explain is the text of err with all that Postgres has said with it: its DETAIL,
-// and its HINT, which often names the remedy. Where the role may not, and Postgres
-// has no hint, it is what casq grants.
+// and its HINT, which often names the remedy. Where there is no hint, and the role
+// may not, it is what casq grants; where a pooler refused, what to connect to.
 func Explain(err error) string {
 	text := err.Error()
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
 		return text
 	}
-	hint := pgErr.Hint
-	if pgErr.Code == "42501" && hint == "" && strings.HasPrefix(pgErr.Message, "permission denied for ") {
-		hint = grantHint
-	}
-	for _, more := range [][2]string{{"DETAIL", pgErr.Detail}, {"HINT", hint}} {
+	for _, more := range [][2]string{{"DETAIL", pgErr.Detail}, {"HINT", cmp.Or(pgErr.Hint, ownHint(pgErr))}} {
 		if more[1] != "" && !strings.Contains(text, more[1]) {
 			text += "; " + more[0] + ": " + more[1]
 		}
@@ -209,9 +216,31 @@ func Explain(err error) string {
 	return text
 }
 
+func ownHint(err *pgconn.PgError) string {
+	switch {
+	case refusedSetting(err):
+		return poolerHint
+	// Postgres tells a right and an owner that are missing apart by its text alone,
+	// which lc_messages translates; there the hint is given for both.
+	case err.Code == "42501" && strings.HasPrefix(err.Routine, "aclcheck_error") && !strings.HasPrefix(err.Message, "must be owner"):
+		return grantHint
+	default:
+		return ""
+	}
+}
+
+// refusedSetting tells whether a pooler did not know a setting with which a session
+// was to begin. The text is PgBouncer's, which has no translations.
+func refusedSetting(err *pgconn.PgError) bool {
+	return err.Code == "08P01" && strings.HasPrefix(err.Message, "unsupported startup parameter")
+}
+
 // problem says what is wrong with a database that does not let one in.
 func problem(err error) string {
+	pgErr, _ := errors.AsType[*pgconn.PgError](err)
 	switch code := Code(err); {
+	case pgErr != nil && refusedSetting(pgErr):
+		return "pooler refuses the settings of casq's sessions, trying again"
 	case strings.HasPrefix(code, "28"), code == "42501":
 		return "database refuses the login, trying again"
 	case code == "3D000":

@@ -59,6 +59,23 @@ func TestSettingsOfTheDatabaseAreNotOurs(t *testing.T) {
 	}
 }
 
+// A worker writes whatever the database's default is; a URL may ask for less.
+func TestURLGoesBeforeOurSettings(t *testing.T) {
+	t.Parallel()
+	db := testdb.New(t)
+	u, err := url.Parse(db.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := u.Query()
+	query.Set("default_transaction_read_only", "on")
+	u.RawQuery = query.Encode()
+	var readOnly string
+	if err := open(t, u.String()).QueryRow(t.Context(), "SHOW transaction_read_only").Scan(&readOnly); err != nil || readOnly != "on" {
+		t.Errorf("transaction_read_only is %q, %v", readOnly, err)
+	}
+}
+
 // Whoever may create a function in a schema of the search path would have it run
 // as casq's owner, where its arguments fit better than those of the one meant.
 func TestNobodysFunctionIsTakenForPostgres(t *testing.T) {

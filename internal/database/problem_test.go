@@ -37,9 +37,11 @@ func TestExplainSaysWhatToGrant(t *testing.T) {
 		want string
 		not  string
 	}{
-		{&pgconn.PgError{Code: "42501", Message: "permission denied for function resources"}, "SELECT casq.grant_to('role', 'follower')", ""},
-		{&pgconn.PgError{Code: "42501", Message: "permission denied for schema casq", Hint: "Ask somebody."}, "; HINT: Ask somebody.", "grant_to"},
-		{&pgconn.PgError{Code: "42501", Message: "must be owner of function resources"}, "must be owner", "HINT"},
+		{&pgconn.PgError{Code: "42501", Message: "permission denied for function resources", Routine: "aclcheck_error"}, "SELECT casq.grant_to('role', 'follower')", ""},
+		{&pgconn.PgError{Code: "42501", Message: "permission denied for schema casq", Routine: "aclcheck_error", Hint: "Ask somebody."}, "; HINT: Ask somebody.", "grant_to"},
+		{&pgconn.PgError{Code: "42501", Message: "must be owner of function resources", Routine: "aclcheck_error"}, "must be owner", "HINT"},
+		{&pgconn.PgError{Code: "42501", Message: "keine Berechtigung für Schema casq", Routine: "aclcheck_error"}, "SELECT casq.grant_to(", ""},
+		{&pgconn.PgError{Code: "42501", Message: "permission denied to set parameter", Routine: "set_config_option"}, "to set", "HINT"},
 	} {
 		got := Explain(fmt.Errorf("list resources: %w", test.err))
 		if !strings.Contains(got, test.want) || test.not != "" && strings.Contains(got, test.not) {
