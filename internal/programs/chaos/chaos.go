@@ -27,6 +27,7 @@ type chaos struct {
 
 	resources resources
 	broken    complaints
+	reads     readCounts
 	spoiled   spoiled
 	injected  atomic.Int64
 	names     atomic.Int64 // see newName
@@ -127,6 +128,7 @@ func (c *chaos) storm(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.writer.run(ctx, c.cfg, stop) })
 	group.Go(func() error { return c.recount(ctx, stop) })
+	group.Go(func() error { return c.readBack(ctx, stop) })
 	group.Go(func() error {
 		defer close(stop)
 		return c.injectAll(ctx)

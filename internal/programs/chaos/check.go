@@ -55,6 +55,7 @@ var checks = []check{
 	{"failures", checkFailures},
 	{"events", checkEvents},
 	{"counters", checkCounters},
+	{"reads", checkReads},
 }
 
 const (

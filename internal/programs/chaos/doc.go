@@ -38,6 +38,10 @@
 // The first site counts its files by project; some or all counters are
 // recounted every two seconds.
 //
+// Two pairs of clients write to the first site's primary and read back by way of
+// package replica, which may choose the standby: the writer in its session, and another
+// one that watches the same object through Redis, or is handed a token.
+//
 // # What is injected
 //
 // Every 1 to 3 s one of these; each comes once before any comes again.
@@ -110,6 +114,9 @@
 //     the cursor, into a table without any constraint. What was read and then
 //     lost by the source is told apart by the tick that delivered it: see
 //     checkEvents.
+//   - no read back, while faults come, has shown less than was written before and
+//     acknowledged. What the primary itself does not have afterwards was lost in a
+//     failover. Reads that get no answer are counted, not judged
 //   - each counter of the first site is what its table says, and no recount has
 //     found a difference, except for the first one after counting has started over.
 //     That is no violation: a failover has lost the first rows of a shard, or ticks

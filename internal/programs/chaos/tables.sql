@@ -12,4 +12,8 @@ CREATE TABLE repositories (
     rank integer NOT NULL DEFAULT 0
 );
 
+-- Versions that are read back from the standby; see reads.go.
+CREATE TABLE versions (id bigint PRIMARY KEY, version bigint NOT NULL DEFAULT 0);
+
 INSERT INTO projects VALUES (0);
+INSERT INTO versions VALUES (1), (2);
