@@ -118,6 +118,8 @@ func configure(config *pgx.ConnConfig, opts Options) error {
 		// life: fetching jobs became quadratic in 5 of 9 runs, in none
 		// with a plan per call.
 		"plan_cache_mode": "force_custom_plan",
+		// With jit_above_cost = 0 compiling takes longer than each statement of ours.
+		"jit": "off",
 		// Where a value comes or goes as text.
 		"client_encoding":             "UTF8",
 		"datestyle":                   "ISO",

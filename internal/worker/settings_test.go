@@ -34,6 +34,17 @@ var strange = map[string]string{
 	"enable_nestloop":                     "off",
 	"enable_hashjoin":                     "off",
 	"enable_sort":                         "off",
+	"jit":                                 "on", // of each statement, where the server has it
+	"jit_above_cost":                      "0",
+	"jit_inline_above_cost":               "0",
+	"jit_optimize_above_cost":             "0",
+	"xmloption":                           "document",
+	"check_function_bodies":               "off",
+	"default_toast_compression":           "pglz",
+	"backslash_quote":                     "off",
+	"lc_numeric":                          "C",
+	"from_collapse_limit":                 "1",
+	"join_collapse_limit":                 "1",
 	"force_parallel_mode":                 "on", // until 15
 	"debug_parallel_query":                "on", // from 16 on
 	"min_parallel_table_scan_size":        "0",
