@@ -242,3 +242,37 @@ func TestForeignServerBehindTheAddress(t *testing.T) {
 		t.Errorf("the probe has met another server, the test shows nothing: %v", err)
 	}
 }
+
+// TestMonotonicWithoutThePrimary: what was seen on the primary cannot be compared
+// with a standby once the primary is away. The read fails, and does not go back.
+func TestMonotonicWithoutThePrimary(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 1)
+	db := b.open(t, replica.Options{Monotonic: true, Wait: -1})
+	b.pause(t, 0)
+	writer, s := db.Session(), db.Session()
+	write(t, writer, "one")
+	s.Carry(writer.Token(t.Context()))
+	read(t, s)
+	wantReason(t, s, replica.NoneCaughtUp)
+	b.resume(t, 0)
+	if err := b.cluster.Standbys[0].WaitReplayed(t.Context(), b.cluster.Primary); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.cluster.Primary.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	need, err := replica.ParseToken(writer.Token(t.Context()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, "a probe has seen that the standby has it", func() error {
+		if at := db.Hosts()[0].Position; at.Compare(need) < 0 {
+			return errors.New(at.String())
+		}
+		return nil
+	})
+	if err := s.Read().QueryRow(t.Context(), "SELECT 1").Scan(new(int)); err == nil {
+		t.Errorf("served although the primary is away: %s", s.Explain())
+	}
+}
