@@ -57,7 +57,8 @@ func (s *Session) compute(ctx context.Context) expectation {
 		return expectation{primary: true, why: why}
 	}
 	if s.seenPrimary {
-		if s.settleSeen(ctx); s.foreign { // It is not known what a standby must have.
+		s.settleSeen(ctx)
+		if s.foreign { // It is not known what a standby must have.
 			return expectation{primary: true, why: Pinned}
 		}
 	}
