@@ -18,23 +18,23 @@ func TestScopeWithoutRowsWhoseSumIsZero(t *testing.T) {
 			b = setup(t, func(c *settings) {
 				c.Hook = func(point string) {
 					if point == "scan:summed" {
-						b.exec(t, "INSERT INTO artifacts VALUES (2, 7, 5)")
-						b.tick(t)
-						b.feedFrom(t, buffered)
-						b.flush(t)
+						b.Exec(t, "INSERT INTO artifacts VALUES (2, 7, 5)")
+						b.Tick(t)
+						b.FeedInto(t, buffered)
+						b.FlushAll(t)
 					}
 				}
 			})
-			b.exec(t, "SELECT casq.untrack('artifacts')")
-			b.exec(t, "INSERT INTO artifacts VALUES (1, 7, 5)")
-			b.track(t)
-			b.feed(t)
-			b.flush(t)
-			b.exec(t, "DELETE FROM artifacts")
+			b.Exec(t, "SELECT casq.untrack('artifacts')")
+			b.Exec(t, "INSERT INTO artifacts VALUES (1, 7, 5)")
+			b.Track(t)
+			b.Feed(t)
+			b.FlushAll(t)
+			b.Exec(t, "DELETE FROM artifacts")
 			b.work(t) // the recount that tracking it has asked for
-			b.feed(t)
-			b.flush(t)
-			if got, want := b.flushedValues(t), b.real(t); !maps.Equal(got, want) {
+			b.Feed(t)
+			b.FlushAll(t)
+			if got, want := b.Flushed(t), b.Real(t); !maps.Equal(got, want) {
 				t.Errorf("flushed %v, the table has %v", got, want)
 			}
 		})
@@ -45,20 +45,20 @@ func TestScopeWithoutRowsWhoseSumIsZero(t *testing.T) {
 func TestScopeBetweenPartsWhoseSumIsZero(t *testing.T) {
 	t.Parallel()
 	s := newSlow(t)
-	s.exec(t, "SELECT casq.untrack('artifacts')")
-	s.exec(t, "INSERT INTO artifacts VALUES (1, 1, 10), (2, 2, 20), (50, 50, 500)")
-	s.track(t)
-	s.feed(t)
-	s.flush(t)
+	s.Exec(t, "SELECT casq.untrack('artifacts')")
+	s.Exec(t, "INSERT INTO artifacts VALUES (1, 1, 10), (2, 2, 20), (50, 50, 500)")
+	s.Track(t)
+	s.Feed(t)
+	s.FlushAll(t)
 	s.before = func(n int) {
 		if n == 2 {
-			s.exec(t, "DELETE FROM artifacts WHERE project = 50")
+			s.Exec(t, "DELETE FROM artifacts WHERE project = 50")
 		}
 	}
 	s.between = func(n int) {
 		if n == 3 { // it has looked for what is beyond 2
-			s.exec(t, "INSERT INTO artifacts VALUES (51, 50, 500)")
-			s.tick(t)
+			s.Exec(t, "INSERT INTO artifacts VALUES (51, 50, 500)")
+			s.Tick(t)
 		}
 	}
 	s.work(t) // the recount that tracking it has asked for

@@ -1,15 +1,12 @@
 package recount
 
 import (
-	"context"
 	"errors"
 	"maps"
 	"math/big"
 	"testing"
-	"time"
 
 	"casq/counter"
-	"casq/internal/pause"
 )
 
 // Sizes that are NULL, negative, or as large as there are, whose sums are larger
@@ -17,18 +14,18 @@ import (
 func TestSizes(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, `INSERT INTO artifacts SELECT n, CASE WHEN n % 5 < 4 THEN n % 5 END,
+	b.Exec(t, `INSERT INTO artifacts SELECT n, CASE WHEN n % 5 < 4 THEN n % 5 END,
 		(ARRAY[NULL, -1000, 9223372036854775807, 0])[n % 5 + 1] FROM generate_series(1, 100) AS n`)
 	b.compare(t)
-	b.exec(t, "UPDATE artifacts SET size = 9223372036854775807 WHERE id < 30 AND size IS NULL")
-	b.exec(t, "UPDATE artifacts SET size = NULL WHERE id > 70")
-	b.exec(t, "UPDATE artifacts SET project = 2 WHERE project IS NULL")
+	b.Exec(t, "UPDATE artifacts SET size = 9223372036854775807 WHERE id < 30 AND size IS NULL")
+	b.Exec(t, "UPDATE artifacts SET size = NULL WHERE id > 70")
+	b.Exec(t, "UPDATE artifacts SET project = 2 WHERE project IS NULL")
 	b.compare(t)
 	b.recount(t, Request{Kind: "artifact", All: true})
 	b.recount(t, Request{Kind: "artifact", Scopes: []string{"2"}})
 	b.compare(t)
 	var drift int
-	err := b.pool.QueryRow(t.Context(), "SELECT count(*) FROM casq.refreshes WHERE drift_size <> 0 OR drift_items <> 0 OR state <> 'done'").Scan(&drift)
+	err := b.Pool.QueryRow(t.Context(), "SELECT count(*) FROM casq.refreshes WHERE drift_size <> 0 OR drift_items <> 0 OR state <> 'done'").Scan(&drift)
 	if err != nil || drift > 0 {
 		t.Errorf("%d recounts that differ or failed, %v", drift, err)
 	}
@@ -37,8 +34,8 @@ func TestSizes(t *testing.T) {
 // compare wants the live values and the flushed ones to be what the table says.
 func (b *testBundle) compare(t *testing.T) {
 	t.Helper()
-	b.feed(t)
-	want := b.texts(t, "SELECT project::text, coalesce(sum(size), 0)::text FROM artifacts WHERE project IS NOT NULL GROUP BY 1")
+	b.Feed(t)
+	want := b.Texts(t, "SELECT project::text, coalesce(sum(size), 0)::text FROM artifacts WHERE project IS NOT NULL GROUP BY 1")
 	for scope, size := range want {
 		v, err := b.Get(t.Context(), counter.Key{Kind: "artifact", ScopeID: scope})
 		wanted, _ := new(big.Int).SetString(size, 10)
@@ -46,30 +43,10 @@ func (b *testBundle) compare(t *testing.T) {
 			t.Errorf("scope %s: live %s, %v, want %s", scope, v.Size, err, size)
 		}
 	}
-	b.flush(t)
-	if got := b.texts(t, "SELECT scope_id, size::text FROM casq.statistics WHERE items > 0"); !maps.Equal(got, want) {
+	b.FlushAll(t)
+	if got := b.Texts(t, "SELECT scope_id, size::text FROM casq.statistics WHERE items > 0"); !maps.Equal(got, want) {
 		t.Errorf("flushed %v, want %v", got, want)
 	}
-}
-
-func (b *testBundle) texts(t *testing.T, sql string) map[string]string {
-	t.Helper()
-	rows, err := b.pool.Query(t.Context(), sql)
-	if err != nil {
-		t.Fatal(err)
-	}
-	values := make(map[string]string)
-	for rows.Next() {
-		var scope, value string
-		if err := rows.Scan(&scope, &value); err != nil {
-			t.Fatal(err)
-		}
-		values[scope] = value
-	}
-	if rows.Err() != nil {
-		t.Fatal(rows.Err())
-	}
-	return values
 }
 
 // Scopes of other types, and resources without a size.
@@ -79,18 +56,18 @@ func TestScopes(t *testing.T) {
 		t.Run(column, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			b.exec(t, "CREATE TABLE resources (id bigint PRIMARY KEY, scope "+column+")")
-			b.exec(t, "SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'id', scope_column => 'scope')")
+			b.Exec(t, "CREATE TABLE resources (id bigint PRIMARY KEY, scope "+column+")")
+			b.Exec(t, "SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'id', scope_column => 'scope')")
 			scope := "7"
 			if column == "uuid" {
 				scope = "0197c2a0-0000-7000-8000-000000000007"
 			}
-			b.exec(t, "INSERT INTO resources SELECT n, CASE WHEN n > 3 THEN '"+scope+"'::"+column+" END FROM generate_series(1, 10) AS n")
-			b.feed(t)
-			b.flush(t)
+			b.Exec(t, "INSERT INTO resources SELECT n, CASE WHEN n > 3 THEN '"+scope+"'::"+column+" END FROM generate_series(1, 10) AS n")
+			b.Feed(t)
+			b.FlushAll(t)
 			b.recount(t, Request{Kind: "resource", Scopes: []string{scope}})
 			b.recount(t, Request{Kind: "resource", All: true})
-			got := b.texts(t, "SELECT scope_id, size || ' in ' || items || ' ' || exact FROM casq.statistics WHERE kind = 'resource'")
+			got := b.Texts(t, "SELECT scope_id, size || ' in ' || items || ' ' || exact FROM casq.statistics WHERE kind = 'resource'")
 			if want := map[string]string{scope: "0 in 7 true"}; !maps.Equal(got, want) {
 				t.Errorf("counted %v, want %v", got, want)
 			}
@@ -107,7 +84,7 @@ func TestScopes(t *testing.T) {
 func TestScopesThatAreEqual(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, "CREATE COLLATION ignores_case (PROVIDER = icu, LOCALE = 'und-u-ks-level2', DETERMINISTIC = false)")
+	b.Exec(t, "CREATE COLLATION ignores_case (PROVIDER = icu, LOCALE = 'und-u-ks-level2', DETERMINISTIC = false)")
 	for _, c := range []struct {
 		column, rows, ask string
 		want              map[string]string
@@ -119,15 +96,15 @@ func TestScopesThatAreEqual(t *testing.T) {
 		{"bigint", "(7), (7), (8)", "7", map[string]string{"7": "2"}},
 		{"bigint", "(8)", "7", map[string]string{}},
 	} {
-		b.exec(t, "CREATE TABLE resources (scope "+c.column+", id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY)")
-		b.exec(t, "INSERT INTO resources VALUES "+c.rows)
-		b.exec(t, "SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'id', scope_column => 'scope')")
-		got := b.texts(t, "SELECT scope_id, items::text FROM casq.sum_by_scope('resource', ARRAY['"+c.ask+"'])")
+		b.Exec(t, "CREATE TABLE resources (scope "+c.column+", id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY)")
+		b.Exec(t, "INSERT INTO resources VALUES "+c.rows)
+		b.Exec(t, "SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'id', scope_column => 'scope')")
+		got := b.Texts(t, "SELECT scope_id, items::text FROM casq.sum_by_scope('resource', ARRAY['"+c.ask+"'])")
 		if !maps.Equal(got, c.want) {
 			t.Errorf("%s of %s, asked for %s: %v, want %v", c.column, c.rows, c.ask, got, c.want)
 		}
-		b.exec(t, "SELECT casq.untrack('resources')")
-		b.exec(t, "DROP TABLE resources")
+		b.Exec(t, "SELECT casq.untrack('resources')")
+		b.Exec(t, "DROP TABLE resources")
 	}
 }
 
@@ -139,7 +116,7 @@ func TestUntracked(t *testing.T) {
 		t.Run(state, func(t *testing.T) {
 			t.Parallel()
 			var b *testBundle
-			untrack := func() { b.exec(t, "SELECT casq.untrack('artifacts')") }
+			untrack := func() { b.Exec(t, "SELECT casq.untrack('artifacts')") }
 			b = setup(t, func(c *settings) {
 				c.Hook = func(point string) {
 					if state == "running" && point == "scan:started" {
@@ -147,9 +124,9 @@ func TestUntracked(t *testing.T) {
 					}
 				}
 			})
-			b.exec(t, "INSERT INTO artifacts VALUES (1, 1, 10)")
-			b.feed(t)
-			b.flush(t)
+			b.Exec(t, "INSERT INTO artifacts VALUES (1, 1, 10)")
+			b.Feed(t)
+			b.FlushAll(t)
 			if _, _, err := b.Refresh(t.Context(), Request{Kind: "artifact", All: true}); err != nil {
 				t.Fatal(err)
 			}
@@ -165,50 +142,15 @@ func TestUntracked(t *testing.T) {
 			}
 			b.work(t)
 			var ended, reason string
-			err := b.pool.QueryRow(t.Context(), "SELECT state, coalesce(reason, '') FROM casq.refreshes WHERE scope_id IS NULL").Scan(&ended, &reason)
+			err := b.Pool.QueryRow(t.Context(), "SELECT state, coalesce(reason, '') FROM casq.refreshes WHERE scope_id IS NULL").Scan(&ended, &reason)
 			if err != nil || ended != "failed" || reason == "" {
 				t.Errorf("the recount is %s, %q, %v", ended, reason, err)
 			}
-			if got := b.flushedValues(t); got["1"] != (pair{10, 1}) {
+			if got := b.Flushed(t); got["1"] != (pair{10, 1}) {
 				t.Errorf("counted %v", got)
 			}
 			if _, _, err := b.Refresh(t.Context(), Request{Kind: "artifact", All: true}); !errors.Is(err, ErrNotCounted) {
 				t.Errorf("another recount: %v", err)
-			}
-		})
-	}
-}
-
-// A Redis that takes no writes, or throws away what it likes, is not used.
-func TestUnfitRedis(t *testing.T) {
-	t.Parallel()
-	for name, spoil := range map[string]func(b *testBundle, ctx context.Context) error{
-		"full": func(b *testBundle, ctx context.Context) error { return b.redis.ConfigSet(ctx, "maxmemory", "1").Err() },
-		"evicts": func(b *testBundle, ctx context.Context) error {
-			return b.redis.ConfigSet(ctx, "maxmemory-policy", "allkeys-lru").Err()
-		},
-		"read-only": func(b *testBundle, ctx context.Context) error { return b.redis.ReplicaOf(ctx, "127.0.0.1", "1").Err() },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			b := setup(t)
-			b.exec(t, "INSERT INTO artifacts SELECT n, n % 4, 10 FROM generate_series(1, 20) AS n")
-			b.feed(t) // in Redis, and not flushed
-			if err := spoil(b, t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			b.exec(t, "INSERT INTO artifacts SELECT n, n % 4, 10 FROM generate_series(21, 40) AS n")
-			b.tick(t)
-			ctx, cancel := context.WithCancel(t.Context())
-			ended := make(chan struct{})
-			go func() { defer close(ended); b.Run(ctx) }()
-			defer func() { cancel(); <-ended }()
-			deadline := time.Now().Add(30 * time.Second)
-			for !maps.Equal(b.flushedValues(t), b.real(t)) {
-				if time.Now().After(deadline) {
-					t.Fatalf("flushed %v, the table has %v", b.flushedValues(t), b.real(t))
-				}
-				_ = pause.For(t.Context(), 50*time.Millisecond)
 			}
 		})
 	}
@@ -219,9 +161,9 @@ func TestUnfitRedis(t *testing.T) {
 func TestSample(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, "INSERT INTO artifacts SELECT n, n AS project, 10 FROM generate_series(1, 40) AS n")
-	b.feed(t)
-	b.flush(t)
+	b.Exec(t, "INSERT INTO artifacts SELECT n, n AS project, 10 FROM generate_series(1, 40) AS n")
+	b.Feed(t)
+	b.FlushAll(t)
 	sampled := func() int {
 		if err := b.checkSome(t.Context()); err != nil {
 			t.Fatal(err)
@@ -233,8 +175,8 @@ func TestSample(t *testing.T) {
 	if n := sampled(); n != 0 {
 		t.Errorf("%d comparisons at once", n)
 	}
-	b.exec(t, "UPDATE casq.counter_kinds SET since = since - interval '2 hours'")
-	b.exec(t, "UPDATE casq.counters SET size = size + 1")
+	b.Exec(t, "UPDATE casq.counter_kinds SET since = since - interval '2 hours'")
+	b.Exec(t, "UPDATE casq.counters SET size = size + 1")
 	if n := sampled(); n != 1 {
 		t.Fatalf("%d comparisons, want one", n)
 	}
@@ -243,7 +185,7 @@ func TestSample(t *testing.T) {
 		t.Errorf("%d comparisons within the hour", n)
 	}
 	var differ, swapped int
-	err := b.pool.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE drift_size = -1 AND state = 'done'),
+	err := b.Pool.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE drift_size = -1 AND state = 'done'),
 		(SELECT count(*) FROM casq.counters WHERE size <> 11) FROM casq.refreshes`).Scan(&differ, &swapped)
 	if err != nil || differ == 0 || swapped > 0 {
 		t.Errorf("%d differences were found, %d counters were swapped, %v", differ, swapped, err)

@@ -40,21 +40,21 @@ func newDDL(t *testing.T, change ...func(*settings)) *ddl {
 		"CREATE TABLE high PARTITION OF artifacts FOR VALUES FROM (60) TO (1000)",
 		"CREATE INDEX ON artifacts (project)",
 	} {
-		d.exec(t, sql)
+		d.Exec(t, sql)
 	}
-	d.track(t)
+	d.Track(t)
 	d.work(t) // the recount that tracking it anew has asked for
-	d.exec(t, "INSERT INTO artifacts SELECT n, n % 6, n FROM generate_series(0, 119) AS n")
-	d.feed(t)
-	d.flush(t)
-	d.exec(t, "UPDATE casq.counters SET size = size + 1000, items = items + 10")
+	d.Exec(t, "INSERT INTO artifacts SELECT n, n % 6, n FROM generate_series(0, 119) AS n")
+	d.Feed(t)
+	d.FlushAll(t)
+	d.Exec(t, "UPDATE casq.counters SET size = size + 1000, items = items + 10")
 	return d
 }
 
 // waits returns when somebody is kept waiting by a lock.
 func (d *ddl) waits(ctx context.Context) error {
 	for n := 0; n == 0; {
-		err := d.pool.QueryRow(ctx, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()").Scan(&n)
+		err := d.Pool.QueryRow(ctx, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()").Scan(&n)
 		if err != nil {
 			return err
 		}
@@ -66,7 +66,7 @@ func (d *ddl) waits(ctx context.Context) error {
 // for it, after the statements last.
 func (d *ddl) open(t *testing.T, sql string, last ...string) {
 	t.Helper()
-	tx, err := d.pool.Begin(t.Context())
+	tx, err := d.Pool.Begin(t.Context())
 	if err == nil {
 		_, err = tx.Exec(t.Context(), sql)
 	}
@@ -96,7 +96,7 @@ func (d *ddl) open(t *testing.T, sql string, last ...string) {
 func (d *ddl) work(t *testing.T) {
 	t.Helper()
 	for d.step(t) {
-		d.tick(t)
+		d.Tick(t)
 	}
 }
 
@@ -110,13 +110,13 @@ func (d *ddl) recount(t *testing.T, r Request) {
 
 func (d *ddl) same(t *testing.T) {
 	t.Helper()
-	d.feed(t)
-	d.flush(t)
-	if got, want := d.flushedValues(t), d.real(t); !maps.Equal(got, want) {
+	d.Feed(t)
+	d.FlushAll(t)
+	if got, want := d.Flushed(t), d.Real(t); !maps.Equal(got, want) {
 		t.Errorf("flushed %v, the table has %v", got, want)
 	}
 	var done int
-	err := d.pool.QueryRow(t.Context(), "SELECT count(*) FROM casq.refreshes WHERE state <> 'done'").Scan(&done)
+	err := d.Pool.QueryRow(t.Context(), "SELECT count(*) FROM casq.refreshes WHERE state <> 'done'").Scan(&done)
 	if err != nil || done > 0 {
 		t.Errorf("%d recounts are not done, %v", done, err)
 	}
@@ -136,7 +136,7 @@ func TestDDLUnderASnapshot(t *testing.T) {
 		"vacuumed": func(t *testing.T, d *ddl) { d.open(t, "CLUSTER low USING low_project_idx") },
 		"detached": func(t *testing.T, d *ddl) { d.open(t, "ALTER TABLE artifacts DETACH PARTITION high") },
 		"attached": func(t *testing.T, d *ddl) {
-			d.exec(t, "ALTER TABLE artifacts ATTACH PARTITION more FOR VALUES FROM (1000) TO (2000)")
+			d.Exec(t, "ALTER TABLE artifacts ATTACH PARTITION more FOR VALUES FROM (1000) TO (2000)")
 		},
 	} {
 		for asked, request := range map[string]Request{
@@ -145,7 +145,7 @@ func TestDDLUnderASnapshot(t *testing.T) {
 			t.Run(name+"/"+asked, func(t *testing.T) {
 				t.Parallel()
 				d := newDDL(t)
-				d.exec(t, attachable)
+				d.Exec(t, attachable)
 				d.once = func() { change(t, d) }
 				d.recount(t, request)
 				d.same(t)
@@ -172,14 +172,14 @@ func TestScopeColumnIsRenamedUnderASnapshot(t *testing.T) {
 					}
 				}
 			})
-			d.exec(t, "DROP EVENT TRIGGER IF EXISTS casq_ddl")
-			d.exec(t, "INSERT INTO artifacts SELECT n, n % 2, n FROM generate_series(0, 119) AS n")
-			d.feed(t)
-			d.flush(t)
-			d.exec(t, "UPDATE casq.counters SET size = size + 1000, items = items + 10")
-			d.once = func() { d.exec(t, "ALTER TABLE artifacts RENAME project TO repository") }
+			d.Exec(t, "DROP EVENT TRIGGER IF EXISTS casq_ddl")
+			d.Exec(t, "INSERT INTO artifacts SELECT n, n % 2, n FROM generate_series(0, 119) AS n")
+			d.Feed(t)
+			d.FlushAll(t)
+			d.Exec(t, "UPDATE casq.counters SET size = size + 1000, items = items + 10")
+			d.once = func() { d.Exec(t, "ALTER TABLE artifacts RENAME project TO repository") }
 			d.recount(t, request)
-			d.exec(t, "ALTER TABLE artifacts RENAME repository TO project")
+			d.Exec(t, "ALTER TABLE artifacts RENAME repository TO project")
 			d.same(t)
 		})
 	}
@@ -189,7 +189,7 @@ func TestScopeColumnIsRenamedUnderASnapshot(t *testing.T) {
 func TestAttachedBetweenSlices(t *testing.T) {
 	t.Parallel()
 	d := newDDL(t, func(c *settings) { c.SnapshotLimit = time.Minute })
-	d.exec(t, attachable)
+	d.Exec(t, attachable)
 	if _, _, err := d.Refresh(t.Context(), Request{Kind: "artifact", All: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +205,7 @@ func TestAttachedBetweenSlices(t *testing.T) {
 	d.since = func(time.Time) time.Duration { // is asked after each
 		slices++
 		if slices == 1 {
-			d.exec(t, "ALTER TABLE artifacts ATTACH PARTITION more FOR VALUES FROM (1000) TO (2000)")
+			d.Exec(t, "ALTER TABLE artifacts ATTACH PARTITION more FOR VALUES FROM (1000) TO (2000)")
 		}
 		return 0
 	}
@@ -219,7 +219,7 @@ func TestAttachedBetweenSlices(t *testing.T) {
 func TestPartitionOnItsWayOut(t *testing.T) {
 	t.Parallel()
 	d := newDDL(t)
-	old, err := d.pool.Begin(t.Context())
+	old, err := d.Pool.Begin(t.Context())
 	if err == nil {
 		_, err = old.Exec(t.Context(), "SELECT FROM artifacts")
 	}
@@ -229,7 +229,7 @@ func TestPartitionOnItsWayOut(t *testing.T) {
 	left := make(chan error, 1)
 	ctx := context.WithoutCancel(t.Context())
 	go func() {
-		_, err := d.pool.Exec(ctx, "ALTER TABLE artifacts DETACH PARTITION high CONCURRENTLY")
+		_, err := d.Pool.Exec(ctx, "ALTER TABLE artifacts DETACH PARTITION high CONCURRENTLY")
 		left <- err
 	}()
 	if err := d.waits(t.Context()); err != nil {
@@ -239,20 +239,20 @@ func TestPartitionOnItsWayOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.tick(t)
+	d.Tick(t)
 	var tick, floor int64
-	if err := d.pool.QueryRow(t.Context(), "SELECT max(id) FROM casq.ticks").Scan(&tick); err != nil {
+	if err := d.Pool.QueryRow(t.Context(), "SELECT max(id) FROM casq.ticks").Scan(&tick); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Scan(t.Context(), scan, 1, d.process); !errors.Is(err, ErrBusy) {
 		t.Errorf("it ended with %v, want %v", err, ErrBusy)
 	}
-	err = d.pool.QueryRow(t.Context(), "SELECT floor_tick FROM casq.scans WHERE finished_at IS NULL AND token IS NULL").Scan(&floor)
+	err = d.Pool.QueryRow(t.Context(), "SELECT floor_tick FROM casq.scans WHERE finished_at IS NULL AND token IS NULL").Scan(&floor)
 	if err != nil || floor < tick {
 		t.Errorf("it goes on from tick %d, and has seen tick %d: %v", floor, tick, err)
 	}
 	var reason string
-	if err := d.pool.QueryRow(t.Context(), "SELECT reason FROM casq.refresh_status WHERE state = 'running'").Scan(&reason); err != nil {
+	if err := d.Pool.QueryRow(t.Context(), "SELECT reason FROM casq.refresh_status WHERE state = 'running'").Scan(&reason); err != nil {
 		t.Errorf("it does not say what it waits for: %v", err)
 	}
 	if err := errors.Join(old.Rollback(ctx), <-left); err != nil {
@@ -268,7 +268,7 @@ func TestPartitionOnItsWayOut(t *testing.T) {
 func TestLockedTable(t *testing.T) {
 	t.Parallel()
 	d := newDDL(t)
-	app, err := d.pool.Begin(t.Context())
+	app, err := d.Pool.Begin(t.Context())
 	if err == nil {
 		_, err = app.Exec(t.Context(), "LOCK TABLE artifacts IN ACCESS EXCLUSIVE MODE")
 	}
@@ -287,7 +287,7 @@ func TestLockedTable(t *testing.T) {
 		t.Errorf("the scan ended with %v, want %v", err, ErrBusy)
 	}
 	var tries int
-	err = d.pool.QueryRow(t.Context(), "SELECT tries FROM casq.scans WHERE token IS NULL").Scan(&tries)
+	err = d.Pool.QueryRow(t.Context(), "SELECT tries FROM casq.scans WHERE token IS NULL").Scan(&tries)
 	if err != nil || tries > 0 {
 		t.Errorf("the scan was tried %d times, %v", tries, err)
 	}
@@ -295,7 +295,7 @@ func TestLockedTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.work(t)
-	if got, want := d.flushedValues(t)["1"], d.real(t)["1"]; got != want {
+	if got, want := d.Flushed(t)["1"], d.Real(t)["1"]; got != want {
 		t.Errorf("flushed %v, the table has %v", got, want)
 	}
 }
@@ -306,9 +306,9 @@ func TestLockedTable(t *testing.T) {
 func TestTimeoutsOfTheRole(t *testing.T) {
 	t.Parallel()
 	d := newDDL(t)
-	name := pgx.Identifier{d.pool.Config().ConnConfig.Database}.Sanitize()
-	d.exec(t, "ALTER DATABASE "+name+" SET statement_timeout = '250ms'; ALTER DATABASE "+name+" SET lock_timeout = '250ms'")
-	d.cfg.Home = testdb.Pool(t, d.url)
+	name := pgx.Identifier{d.Pool.Config().ConnConfig.Database}.Sanitize()
+	d.Exec(t, "ALTER DATABASE "+name+" SET statement_timeout = '250ms'; ALTER DATABASE "+name+" SET lock_timeout = '250ms'")
+	d.cfg.Home = testdb.Pool(t, d.URL)
 	d.once = func() { d.open(t, "LOCK TABLE artifacts IN ACCESS EXCLUSIVE MODE", "SELECT pg_sleep(0.5)") }
 	_, refreshes, err := d.Refresh(t.Context(), Request{Kind: "artifact", Scopes: []string{"1", "2", "1"}})
 	if err != nil || len(refreshes) != 3 || refreshes[0] != refreshes[2] || refreshes[0] == refreshes[1] {
@@ -318,9 +318,9 @@ func TestTimeoutsOfTheRole(t *testing.T) {
 	if err := d.Scan(t.Context(), scans[0], 1, d.process); err != nil {
 		t.Fatal(err)
 	}
-	d.tick(t)
+	d.Tick(t)
 	d.work(t)
-	if got, want := d.flushedValues(t)["1"], d.real(t)["1"]; got != want {
+	if got, want := d.Flushed(t)["1"], d.Real(t)["1"]; got != want {
 		t.Errorf("flushed %v, the table has %v", got, want)
 	}
 }
@@ -338,14 +338,14 @@ func TestScopesGetAnotherOrderBetweenParts(t *testing.T) {
 		"CREATE INDEX ON artifacts (project)",
 		"INSERT INTO artifacts SELECT n, (ARRAY['A', 'D', 'b', 'C', 'a', 'c'])[1 + n % 6], n FROM generate_series(1, 120) AS n",
 	} {
-		s.exec(t, sql)
+		s.Exec(t, sql)
 	}
-	s.track(t)
-	s.feed(t)
-	s.flush(t)
+	s.Track(t)
+	s.Feed(t)
+	s.FlushAll(t)
 	s.before = func(n int) {
 		if n == 2 { // A and C are counted; otherwise a, b and c come before them or between them
-			s.exec(t, `ALTER TABLE artifacts ALTER project TYPE text COLLATE "und-x-icu"`)
+			s.Exec(t, `ALTER TABLE artifacts ALTER project TYPE text COLLATE "und-x-icu"`)
 		}
 	}
 	s.recount(t, Request{Kind: "artifact", All: true})

@@ -38,28 +38,28 @@ func newEnding(t *testing.T, home bool, disturb func(e *ending)) *ending {
 				if e.summed > 1 {
 					return
 				}
-				e.exec(t, "INSERT INTO artifacts VALUES (1000, 1, 100)")
-				e.exec(t, "DELETE FROM artifacts WHERE project = 2")
-				e.tick(t)
+				e.Exec(t, "INSERT INTO artifacts VALUES (1000, 1, 100)")
+				e.Exec(t, "DELETE FROM artifacts WHERE project = 2")
+				e.Tick(t)
 				disturb(e)
 			}
 		}
 	})
-	first, err := database.Open(t.Context(), e.url, database.Options{Application: "first host"})
+	first, err := database.Open(t.Context(), e.URL, database.Options{Application: "first host"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(first.Close)
 	if home {
-		e.cfg.Home = e.network.Pool(t, e.url)
+		e.cfg.Home = e.network.Pool(t, e.URL)
 	} else {
-		first = e.network.Pool(t, e.url)
+		first = e.network.Pool(t, e.URL)
 	}
 	e.cfg.Standbys = []*pgxpool.Pool{first}
-	e.exec(t, "INSERT INTO artifacts SELECT n, 1 + n % 3, n FROM generate_series(1, 50) AS n")
-	e.feed(t)
-	e.flush(t)
-	e.exec(t, "UPDATE casq.counters SET size = size + 7, items = items + 1")
+	e.Exec(t, "INSERT INTO artifacts SELECT n, 1 + n % 3, n FROM generate_series(1, 50) AS n")
+	e.Feed(t)
+	e.FlushAll(t)
+	e.Exec(t, "UPDATE casq.counters SET size = size + 7, items = items + 1")
 	return e
 }
 
@@ -67,13 +67,13 @@ func newEnding(t *testing.T, home bool, disturb func(e *ending)) *ending {
 func (e *ending) same(t *testing.T) {
 	t.Helper()
 	e.work(t)
-	e.feed(t)
-	e.flush(t)
-	if got, want := e.flushedValues(t), e.real(t); !maps.Equal(got, want) {
+	e.Feed(t)
+	e.FlushAll(t)
+	if got, want := e.Flushed(t), e.Real(t); !maps.Equal(got, want) {
 		t.Errorf("flushed %v, the table has %v", got, want)
 	}
 	var done int
-	err := e.pool.QueryRow(t.Context(), "SELECT count(*) FROM casq.scans WHERE finished_at IS NOT NULL AND scanned_rows = 50").Scan(&done)
+	err := e.Pool.QueryRow(t.Context(), "SELECT count(*) FROM casq.scans WHERE finished_at IS NOT NULL AND scanned_rows = 50").Scan(&done)
 	if err != nil || done != 1 {
 		t.Errorf("%d scans are done and have seen 50 rows, %v", done, err)
 	}
@@ -96,7 +96,7 @@ func TestAScanThatHasEndedIsLeftAlone(t *testing.T) {
 			"home's answer is lost":                 {home: true, by: func(_ *testing.T, e *ending) { e.network.LoseAnswer("commit") }},
 			"home does not hear of it":              {home: true, by: func(_ *testing.T, e *ending) { e.network.Lose("commit") }},
 			"the host ends the session": {home: true, by: func(t *testing.T, e *ending) {
-				e.exec(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'first host' AND datname = current_database()")
+				e.Exec(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'first host' AND datname = current_database()")
 			}},
 		} {
 			t.Run(name+"/"+disturbed, func(t *testing.T) {
@@ -122,9 +122,9 @@ func TestNoStepOfARunChangesAScanThatHasEnded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			b.exec(t, "INSERT INTO artifacts VALUES (1, 1, 10), (2, 2, 20)")
-			b.feed(t)
-			b.flush(t)
+			b.Exec(t, "INSERT INTO artifacts VALUES (1, 1, 10), (2, 2, 20)")
+			b.Feed(t)
+			b.FlushAll(t)
 			scan, _, err := b.Refresh(t.Context(), request)
 			if err != nil {
 				t.Fatal(err)
@@ -133,7 +133,7 @@ func TestNoStepOfARunChangesAScanThatHasEnded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := s.run(t.Context(), b.pool); err != nil {
+			if err := s.run(t.Context(), b.Pool); err != nil {
 				t.Fatal(err)
 			}
 			late := seen{host: "late"}
@@ -144,15 +144,15 @@ func TestNoStepOfARunChangesAScanThatHasEnded(t *testing.T) {
 				},
 				"end":    func() error { return s.end(t.Context(), late) },
 				"divide": func() error { return s.divide(context.WithoutCancel(t.Context())) },
-				"run":    func() error { return s.run(t.Context(), b.pool) },
+				"run":    func() error { return s.run(t.Context(), b.Pool) },
 			} {
 				if err := try(); !errors.Is(err, ErrSuperseded) {
 					t.Errorf("%s: %v, want %v", step, err, ErrSuperseded)
 				}
 			}
-			b.exec(t, "UPDATE casq.counters SET size = 1, items = 1")
+			b.Exec(t, "UPDATE casq.counters SET size = 1, items = 1")
 			b.work(t)
-			if got, want := b.flushedValues(t), b.real(t); !maps.Equal(got, want) {
+			if got, want := b.Flushed(t), b.Real(t); !maps.Equal(got, want) {
 				t.Errorf("flushed %v, the table has %v", got, want)
 			}
 		})

@@ -18,8 +18,8 @@ func finishing(t *testing.T, at string, other func(b *testBundle, f Finalize)) (
 			}
 		}
 	})
-	b.exec(t, "INSERT INTO artifacts VALUES (1, 7, 5)")
-	b.feed(t)
+	b.Exec(t, "INSERT INTO artifacts VALUES (1, 7, 5)")
+	b.Feed(t)
 	scan, _, err := b.Refresh(t.Context(), Request{Kind: "artifact", Scopes: []string{"7"}})
 	if err == nil {
 		err = b.Scan(t.Context(), scan, 1, b.process)
@@ -50,12 +50,12 @@ func TestSwapThatWasOvertaken(t *testing.T) {
 func TestSwapOfARunThatIsOver(t *testing.T) {
 	t.Parallel()
 	b, err := finishing(t, "finalize:swapped", func(b *testBundle, _ Finalize) {
-		b.exec(t, "UPDATE casq.scans SET token = gen_random_uuid(), scanned_at = NULL")
+		b.Exec(t, "UPDATE casq.scans SET token = gen_random_uuid(), scanned_at = NULL")
 	})
 	if !errors.Is(err, ErrSuperseded) {
 		t.Errorf("it ended with %v", err)
 	}
-	b.exec(t, "DO $$ BEGIN ASSERT (SELECT finished_at IS NULL FROM casq.scans); END $$")
+	b.Exec(t, "DO $$ BEGIN ASSERT (SELECT finished_at IS NULL FROM casq.scans); END $$")
 }
 
 // Home fails over, or the table is tracked anew, just before the swap: what was seen
@@ -70,14 +70,14 @@ func TestVoidJustBeforeTheSwap(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b, err := finishing(t, "finalize:locked", func(b *testBundle, _ Finalize) { b.exec(t, sql) })
+			b, err := finishing(t, "finalize:locked", func(b *testBundle, _ Finalize) { b.Exec(t, sql) })
 			if err != nil {
 				t.Error(err)
 			}
 			if scans, _ := b.queue.take(); len(scans) != 1 {
 				t.Errorf("%d scans were asked for, want one", len(scans))
 			}
-			b.exec(t, "DO $$ BEGIN ASSERT (SELECT scanned_at IS NULL AND finished_at IS NULL FROM casq.scans); END $$")
+			b.Exec(t, "DO $$ BEGIN ASSERT (SELECT scanned_at IS NULL AND finished_at IS NULL FROM casq.scans); END $$")
 		})
 	}
 }

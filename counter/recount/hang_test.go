@@ -38,10 +38,10 @@ func newHanging(t *testing.T, standby func(cluster *testdb.Cluster) *pgxpool.Poo
 		}
 	})
 	h.hostPatience = 500 * time.Millisecond
-	h.exec(t, "INSERT INTO artifacts SELECT n, n % 6, n FROM generate_series(1, 120) AS n")
-	h.feed(t)
-	h.flush(t)
-	h.exec(t, "UPDATE casq.counters SET size = size + 1000, items = items + 10")
+	h.Exec(t, "INSERT INTO artifacts SELECT n, n % 6, n FROM generate_series(1, 120) AS n")
+	h.Feed(t)
+	h.FlushAll(t)
+	h.Exec(t, "UPDATE casq.counters SET size = size + 1000, items = items + 10")
 	if err := h.cluster.Standbys[0].WaitReplayed(t.Context(), h.cluster.Primary); err != nil {
 		t.Fatal(err)
 	}
@@ -54,8 +54,8 @@ func (h *hanging) recounts(t *testing.T) {
 	if h.hang != nil {
 		t.Error("it did not come to " + h.point)
 	}
-	h.flush(t)
-	if got, want := h.flushedValues(t), h.real(t); !maps.Equal(got, want) {
+	h.FlushAll(t)
+	if got, want := h.Flushed(t), h.Real(t); !maps.Equal(got, want) {
 		t.Errorf("flushed %v, the table has %v", got, want)
 	}
 }
@@ -129,7 +129,7 @@ func TestAHostThatIsSlowAnswers(t *testing.T) {
 	// Far longer than a session takes to begin, also on a busy machine.
 	b.hostPatience = 3 * time.Second
 	s := &scan{r: b.Recounts}
-	cfg := b.pool.Config()
+	cfg := b.Pool.Config()
 	asked, dial := make(chan struct{}, 100), cfg.ConnConfig.DialFunc
 	cfg.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
 		asked <- struct{}{}
@@ -155,9 +155,9 @@ func TestAHostThatIsSlowAnswers(t *testing.T) {
 	if took := time.Since(began); err != nil || took < b.hostPatience {
 		t.Errorf("it was not waited for: %v after %s", err, took)
 	}
-	b.exec(t, "SELECT")
+	b.Exec(t, "SELECT")
 	// Nor is one given up that refuses to be asked.
-	refused := b.pool.Config()
+	refused := b.Pool.Config()
 	refused.ConnConfig.Database = "nobody_has_it"
 	pool, err := pgxpool.NewWithConfig(t.Context(), refused)
 	if err != nil {
@@ -167,7 +167,7 @@ func TestAHostThatIsSlowAnswers(t *testing.T) {
 	if !s.answers(t.Context(), pool) {
 		t.Error("a refusal is an answer")
 	}
-	if err := s.whileItAnswers(t.Context(), b.pool, func(context.Context) error { return errLate }); !errors.Is(err, errLate) || errors.Is(err, errHangs) {
+	if err := s.whileItAnswers(t.Context(), b.Pool, func(context.Context) error { return errLate }); !errors.Is(err, errLate) || errors.Is(err, errHangs) {
 		t.Errorf("another error: %v", err)
 	}
 }
@@ -213,10 +213,10 @@ func TestASumWhoseAnswerDoesNotCome(t *testing.T) {
 		c.Standbys, c.SnapshotLimit = []*pgxpool.Pool{other}, 2*time.Second
 	})
 	b.hostPatience = time.Second
-	b.exec(t, "INSERT INTO artifacts SELECT n, n % 6, n FROM generate_series(1, 120) AS n")
-	b.feed(t)
-	b.flush(t)
-	b.exec(t, "UPDATE casq.counters SET size = size + 1000, items = items + 10")
+	b.Exec(t, "INSERT INTO artifacts SELECT n, n % 6, n FROM generate_series(1, 120) AS n")
+	b.Feed(t)
+	b.FlushAll(t)
+	b.Exec(t, "UPDATE casq.counters SET size = size + 1000, items = items + 10")
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	if _, _, err := b.Refresh(ctx, Request{Kind: "artifact", Scopes: []string{"0", "1", "2", "3", "4", "5"}}); err != nil {
@@ -232,8 +232,8 @@ func TestASumWhoseAnswerDoesNotCome(t *testing.T) {
 	if frozen.Load() == 0 {
 		t.Fatal("nothing hung")
 	}
-	b.flush(t)
-	if got, want := b.flushedValues(t), b.real(t); !maps.Equal(got, want) {
+	b.FlushAll(t)
+	if got, want := b.Flushed(t), b.Real(t); !maps.Equal(got, want) {
 		t.Errorf("flushed %v, the table has %v", got, want)
 	}
 }

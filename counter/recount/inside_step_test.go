@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"casq/counter/internal/buffer"
+	"casq/counter/internal/countertest"
 	"casq/counter/internal/shards"
 
 	"github.com/jackc/pgx/v5"
@@ -15,10 +16,10 @@ func TestSwapInsideAStep(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.use(func(s *settings) { s.PageSize = 5 })
-	b.exec(t, "INSERT INTO artifacts SELECT n, 1, 10 FROM generate_series(1, 3) AS n")
-	b.feed(t)
-	b.flush(t)
-	b.exec(t, "UPDATE casq.counters SET size = 5, items = 7")
+	b.Exec(t, "INSERT INTO artifacts SELECT n, 1, 10 FROM generate_series(1, 3) AS n")
+	b.Feed(t)
+	b.FlushAll(t)
+	b.Exec(t, "UPDATE casq.counters SET size = 5, items = 7")
 	if _, _, err := b.Refresh(t.Context(), Request{Kind: "artifact", Scopes: []string{"1"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -28,9 +29,9 @@ func TestSwapInsideAStep(t *testing.T) {
 	}
 	_, finalizes := b.queue.take()
 
-	buf, n := b.open(t)
-	shard := shardOf("1", n)
-	f := b.feeds.NewFeeder(buf, n, shard)
+	buf, n := b.Open(t)
+	shard := countertest.ShardOf("1", n)
+	f := b.Feeds.NewFeeder(buf, n, shard)
 	round := func() (more bool) {
 		more, err := f.Round(t.Context())
 		if err != nil {
@@ -38,36 +39,36 @@ func TestSwapInsideAStep(t *testing.T) {
 		}
 		return more
 	}
-	b.tick(t)
+	b.Tick(t)
 	for round() && b.standsInStep(t, buf, shard) { // past the scan's tick
 		continue
 	}
-	b.exec(t, "INSERT INTO artifacts SELECT n, 1, n FROM generate_series(101, 112) AS n")
-	b.tick(t)
+	b.Exec(t, "INSERT INTO artifacts SELECT n, 1, n FROM generate_series(101, 112) AS n")
+	b.Tick(t)
 	round()
 	round()
-	b.flush(t)
+	b.FlushAll(t)
 	run := &finalizing{r: b.Recounts, id: finalizes[0].Scan, token: finalizes[0].Token}
 	err := run.load(t.Context())
 	if err == nil {
 		err = run.sumEarly(t.Context())
 	}
 	if err == nil {
-		err = pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error { return run.swap(t.Context(), tx, []int{shard}) })
+		err = pgx.BeginFunc(t.Context(), b.Pool, func(tx pgx.Tx) error { return run.swap(t.Context(), tx, []int{shard}) })
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	at, err := shards.Positions(t.Context(), b.pool)
+	at, err := shards.Positions(t.Context(), b.Pool)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v := b.flushedValues(t)["1"]; !at[shard].InStep() || v != (pair{1085, 13}) {
+	if v := b.Flushed(t)["1"]; !at[shard].InStep() || v != (pair{1085, 13}) {
 		t.Errorf("%v at %s; want 1085 bytes and 13 items, inside of a step", v, at[shard])
 	}
-	b.feed(t)
-	b.flush(t)
-	if got, want := b.flushedValues(t)["1"], b.real(t)["1"]; got != want {
+	b.Feed(t)
+	b.FlushAll(t)
+	if got, want := b.Flushed(t)["1"], b.Real(t)["1"]; got != want {
 		t.Errorf("flushed %v, want %v", got, want)
 	}
 }

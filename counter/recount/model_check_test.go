@@ -29,7 +29,7 @@ func (m *model) check(r *rapid.T) {
 		ticks, toTicks, pages = append(ticks, v.AsOf.Tick), append(toTicks, v.AsOf.ToTick), append(pages, v.AsOf.Page)
 	}
 	var want []string
-	err := m.pool.QueryRow(m.t.Context(), explainedSQL, scopes, ticks, toTicks, pages).Scan(&want)
+	err := m.Pool.QueryRow(m.t.Context(), explainedSQL, scopes, ticks, toTicks, pages).Scan(&want)
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -63,21 +63,21 @@ func (m *model) quiesce(r *rapid.T) {
 		if len(m.scans)+len(m.finalizes) == 0 {
 			break
 		}
-		m.tick(m.t)
+		m.Tick(m.t)
 		m.drain(r)
 	}
-	m.feed(m.t)
-	m.flush(m.t)
-	if got, want := m.flushedValues(m.t), m.real(m.t); !maps.Equal(got, want) {
+	m.Feed(m.t)
+	m.FlushAll(m.t)
+	if got, want := m.Flushed(m.t), m.Real(m.t); !maps.Equal(got, want) {
 		r.Fatalf("flushed %v, the table has %v", got, want)
 	}
 	var stuck []string
-	err := m.pool.QueryRow(m.t.Context(), "SELECT array_agg(id || ' ' || state) FROM casq.refreshes WHERE state NOT IN ('done', 'cancelled')").Scan(&stuck)
+	err := m.Pool.QueryRow(m.t.Context(), "SELECT array_agg(id || ' ' || state) FROM casq.refreshes WHERE state NOT IN ('done', 'cancelled')").Scan(&stuck)
 	if err != nil || len(stuck) > 0 {
 		r.Fatalf("recounts that are not over: %s, %v", strings.Join(stuck, ", "), err)
 	}
 	var differ int
-	err = m.pool.QueryRow(m.t.Context(), "SELECT count(*) FROM casq.refreshes WHERE drift_size <> 0 OR drift_items <> 0").Scan(&differ)
+	err = m.Pool.QueryRow(m.t.Context(), "SELECT count(*) FROM casq.refreshes WHERE drift_size <> 0 OR drift_items <> 0").Scan(&differ)
 	if err != nil || differ > 0 {
 		r.Fatalf("%d recounts found a difference, %v", differ, err)
 	}
@@ -112,8 +112,8 @@ func (m *model) drain(r *rapid.T) {
 func (m *model) explain(scope string) {
 	k := counter.Key{Kind: "artifact", ScopeID: scope}
 	shard := tally.ShardOf(k, 4)
-	flushed := m.flushedValues(m.t)[scope]
-	at, err := shards.Positions(m.t.Context(), m.pool)
+	flushed := m.Flushed(m.t)[scope]
+	at, err := shards.Positions(m.t.Context(), m.Pool)
 	s, readErr := m.buf.Read(m.t.Context(), shard, k)
 	m.t.Logf("flushed %v at %s, %v; in Redis %+v, %v; after %q",
 		flushed, at[shard], err, s, readErr, m.done)

@@ -66,21 +66,21 @@ func (m *model) play() {
 	m.use(func(s *settings) { s.SideBySide, s.Recheck = 1, time.Hour })
 	m.patience, m.swapBatch = 0, 2                               // not all shards at once
 	m.since = func(time.Time) time.Duration { return time.Hour } // each part has one scope
-	m.exec(t, "CREATE INDEX ON artifacts (project)")
-	m.buf, _ = m.testBundle.open(t)
+	m.Exec(t, "CREATE INDEX ON artifacts (project)")
+	m.buf, _ = m.testBundle.Open(t)
 	actions := map[string]func(*rapid.T){
 		"change":   m.change,
 		"late":     m.late,
 		"later":    m.late,
 		"end":      m.endOpen,
-		"tick":     func(*rapid.T) { m.tick(t) },
+		"tick":     func(*rapid.T) { m.Tick(t) },
 		"feed":     m.feedSome,
 		"remember": m.feedAgain,
 		"without":  m.feedWithout,
 		"freeze":   m.freeze,
 		"commit":   m.commit,
 		"drop":     m.drop,
-		"flush":    func(*rapid.T) { m.flush(t) },
+		"flush":    func(*rapid.T) { m.FlushAll(t) },
 		"recount":  m.ask,
 		"scan":     m.scan,
 		"finalize": m.finalize,
@@ -88,11 +88,11 @@ func (m *model) play() {
 		"whole":    m.recountInBetween,
 		"another":  m.recountInBetween,
 		"third":    m.recountInBetween,
-		"wipe":     func(*rapid.T) { m.wipe(t) },
+		"wipe":     func(*rapid.T) { m.Wipe(t) },
 		"evict":    m.evict,
 		"copy":     m.copy,
 		"restore":  m.restore,
-		"forget":   func(*rapid.T) { m.redis.ScriptFlush(t.Context()) },
+		"forget":   func(*rapid.T) { m.Redis.ScriptFlush(t.Context()) },
 	}
 	for name, act := range actions {
 		actions[name] = func(r *rapid.T) {
@@ -136,11 +136,11 @@ func (m *model) between(point string) {
 	case ends:
 		m.endOpen(r)
 	case ticks:
-		m.tick(m.t)
+		m.Tick(m.t)
 	case 3:
 		m.change(r)
 	case 4:
-		m.wipe(m.t)
+		m.Wipe(m.t)
 	case 5:
 		m.evict(r)
 	case 6:
@@ -157,7 +157,7 @@ func (m *model) between(point string) {
 func (m *model) recountInBetween(r *rapid.T) {
 	m.ask(r)
 	m.late(r)
-	m.tick(m.t)
+	m.Tick(m.t)
 	m.took()
 	m.scans = slices.DeleteFunc(m.scans, func(id int64) bool { return m.scanOne(r, id) })
 	m.change(r)
@@ -187,7 +187,7 @@ func (m *model) statement(r *rapid.T) (sql string, args []any) {
 func (m *model) change(r *rapid.T) {
 	sql, args := m.statement(r)
 	m.endOpen(r)
-	m.exec(m.t, sql, args...)
+	m.Exec(m.t, sql, args...)
 }
 
 // late begins a transaction that commits later; only inserts, so that nobody
@@ -197,7 +197,7 @@ func (m *model) late(r *rapid.T) {
 		m.endOpen(r)
 		return
 	}
-	tx, err := m.pool.Begin(m.t.Context())
+	tx, err := m.Pool.Begin(m.t.Context())
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -227,7 +227,7 @@ func (m *model) endOpen(r *rapid.T) {
 
 func (m *model) feedSome(r *rapid.T) {
 	shards := rapid.SampledFrom([][]int{{0}, {1, 2}, {0, 1, 2, 3}}).Draw(r, "shards")
-	f := m.feeds.NewFeeder(m.buf, 4, shards...)
+	f := m.Feeds.NewFeeder(m.buf, 4, shards...)
 	for range 2 {
 		if _, err := f.Round(m.t.Context()); err != nil {
 			r.Fatal(err)
@@ -243,7 +243,7 @@ func (m *model) feedAgain(r *rapid.T) {
 		if len(m.feeders) == 3 {
 			buf = nil
 		}
-		m.feeders = append(m.feeders, m.feeds.NewFeeder(buf, 4, 0, 1, 2, 3))
+		m.feeders = append(m.feeders, m.Feeds.NewFeeder(buf, 4, 0, 1, 2, 3))
 	}
 	f := m.feeders[rapid.IntRange(0, len(m.feeders)-1).Draw(r, "feeder")]
 	if _, err := f.Round(m.t.Context()); err != nil {
@@ -255,7 +255,7 @@ func (m *model) feedWithout(r *rapid.T) {
 	if rapid.IntRange(0, 3).Draw(r, "seldom") > 0 {
 		return
 	}
-	f := m.feeds.NewFeeder(nil, 4, 0, 1, 2, 3)
+	f := m.Feeds.NewFeeder(nil, 4, 0, 1, 2, 3)
 	if _, err := f.Round(m.t.Context()); err != nil {
 		r.Fatal(err)
 	}
@@ -292,12 +292,12 @@ func (m *model) commit(r *rapid.T) {
 		r.Fatal(err)
 	}
 	var flushed bool
-	err = pgx.BeginFunc(m.t.Context(), m.pool, func(tx pgx.Tx) error {
+	err = pgx.BeginFunc(m.t.Context(), m.Pool, func(tx pgx.Tx) error {
 		at, err := shards.Lock(m.t.Context(), tx, part.shard)
 		if err != nil || buffer.StampOf(at) != part.Base {
 			return err
 		}
-		return m.feeds.FlushPart(m.t.Context(), tx, part.shard, part.Part, to, &flushed)
+		return m.Feeds.FlushPart(m.t.Context(), tx, part.shard, part.Part, to, &flushed)
 	})
 	if err != nil {
 		r.Fatal(err)
@@ -310,7 +310,7 @@ func (m *model) drop(r *rapid.T) {
 	if !ok {
 		return
 	}
-	flushed, err := shards.Positions(m.t.Context(), m.pool)
+	flushed, err := shards.Positions(m.t.Context(), m.Pool)
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -327,11 +327,11 @@ func (m *model) key(r *rapid.T) string {
 	return keys[rapid.IntRange(0, 1).Draw(r, "key")]
 }
 
-func (m *model) evict(r *rapid.T) { m.redis.Del(m.t.Context(), m.key(r)) }
+func (m *model) evict(r *rapid.T) { m.Redis.Del(m.t.Context(), m.key(r)) }
 
 func (m *model) copy(r *rapid.T) {
 	key := m.key(r)
-	dump, err := m.redis.Dump(m.t.Context(), key).Result()
+	dump, err := m.Redis.Dump(m.t.Context(), key).Result()
 	if err == nil {
 		m.copies = append(m.copies[max(0, len(m.copies)-8):], copied{key, dump})
 	}
@@ -343,7 +343,7 @@ func (m *model) restore(r *rapid.T) {
 		return
 	}
 	c := m.copies[rapid.IntRange(0, len(m.copies)-1).Draw(r, "copy")]
-	if err := m.redis.RestoreReplace(m.t.Context(), c.key, 0, c.dump).Err(); err != nil {
+	if err := m.Redis.RestoreReplace(m.t.Context(), c.key, 0, c.dump).Err(); err != nil {
 		r.Fatal(err)
 	}
 }

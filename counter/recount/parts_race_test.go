@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"testing"
 
+	"casq/counter/internal/countertest"
+
 	"github.com/jackc/pgx/v5"
 )
 
@@ -34,9 +36,9 @@ func TestWhatWasStoredWhenAScanGivesUp(t *testing.T) {
 	s := newSlow(t)
 	s.wrong(t)
 	s.whenSlow = func() {
-		s.exec(t, `INSERT INTO casq.refreshes (scan, kind, scope_id, shard, state, started_at, finalizing_at, scanned_size, scanned_items)
+		s.Exec(t, `INSERT INTO casq.refreshes (scan, kind, scope_id, shard, state, started_at, finalizing_at, scanned_size, scanned_items)
 			SELECT id, kind, '1', $1, 'finalizing', now(), clock_timestamp(), 77, 7 FROM casq.scans WHERE whole`,
-			shardOf("1", 4))
+			countertest.ShardOf("1", 4))
 	}
 	s.recount(t, Request{Kind: "artifact", All: true})
 	s.same(t)
@@ -109,7 +111,7 @@ func TestRecountIsCancelledWhileAPartIsHalved(t *testing.T) {
 			return
 		}
 		refresh := s.count(t, "SELECT id FROM casq.refreshes WHERE scope_id IS NULL")
-		tx, err := s.pool.Begin(t.Context())
+		tx, err := s.Pool.Begin(t.Context())
 		if err == nil {
 			_, err = tx.Exec(t.Context(), "SELECT FROM casq.scans WHERE id = (SELECT min(id) FROM casq.scans WHERE part = 'table') FOR UPDATE")
 		}
@@ -140,12 +142,12 @@ func TestCompareInParts(t *testing.T) {
 	t.Parallel()
 	s := newSlow(t)
 	s.wrong(t)
-	before := s.texts(t, "SELECT scope_id, size || ' ' || items || ' ' || exact FROM casq.statistics")
+	before := s.Texts(t, "SELECT scope_id, size || ' ' || items || ' ' || exact FROM casq.statistics")
 	s.recount(t, Request{Kind: "artifact", All: true, Compare: true})
 	if n := s.count(t, "SELECT count(*) FROM casq.scans WHERE part = 'table'"); n < 6 {
 		t.Fatalf("%d parts of the table, want one for each scope", n)
 	}
-	if after := s.texts(t, "SELECT scope_id, size || ' ' || items || ' ' || exact FROM casq.statistics"); !maps.Equal(after, before) {
+	if after := s.Texts(t, "SELECT scope_id, size || ' ' || items || ' ' || exact FROM casq.statistics"); !maps.Equal(after, before) {
 		t.Errorf("counters were %v, and are %v", before, after)
 	}
 	if n := s.count(t, "SELECT count(*) FROM casq.refreshes WHERE abs(drift_size) = 1000 AND abs(drift_items) = 10 AND state = 'done'"); n != len(before) {
@@ -171,10 +173,10 @@ func TestTrackedAnewBeforeTheEnd(t *testing.T) {
 				}
 				swapped++
 				if s.once && swapped == 1 && name == "in one" || swapped == 8 { // six projects, nothing beyond them, the rest
-					s.exec(t, "SELECT casq.untrack('artifacts')")
-					s.exec(t, "UPDATE artifacts SET size = size + 7")
-					s.track(t)
-					s.exec(t, "DELETE FROM casq.scans WHERE job IS NULL") // the recount that would make it so
+					s.Exec(t, "SELECT casq.untrack('artifacts')")
+					s.Exec(t, "UPDATE artifacts SET size = size + 7")
+					s.Track(t)
+					s.Exec(t, "DELETE FROM casq.scans WHERE job IS NULL") // the recount that would make it so
 				}
 			}
 			s.recount(t, Request{Kind: "artifact", All: true})

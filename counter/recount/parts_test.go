@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/counter/internal/countertest"
 	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5"
@@ -39,7 +40,7 @@ func newSlow(t *testing.T) *slow {
 		c.Hook = func(point string) { s.at(t, point) }
 	})
 	s.since = func(time.Time) time.Duration { return time.Hour }
-	s.exec(t, "CREATE INDEX ON artifacts (project)")
+	s.Exec(t, "CREATE INDEX ON artifacts (project)")
 	return s
 }
 
@@ -48,7 +49,7 @@ func (s *slow) at(t *testing.T, point string) {
 	switch {
 	case point == "scan:snapshot" && !s.once:
 		s.once, s.cfg.SnapshotLimit = true, 50*time.Millisecond
-		if s.locked, err = s.pool.Begin(t.Context()); err == nil {
+		if s.locked, err = s.Pool.Begin(t.Context()); err == nil {
 			_, err = s.locked.Exec(t.Context(), "LOCK TABLE artifacts IN ACCESS EXCLUSIVE MODE")
 		}
 		if s.whenLocked != nil {
@@ -57,7 +58,7 @@ func (s *slow) at(t *testing.T, point string) {
 	case point == "scan:slow":
 		s.cfg.SnapshotLimit = time.Hour
 		if err = s.locked.Rollback(t.Context()); s.steal && err == nil {
-			_, err = s.pool.Exec(t.Context(), "UPDATE casq.scans SET token = gen_random_uuid()")
+			_, err = s.Pool.Exec(t.Context(), "UPDATE casq.scans SET token = gen_random_uuid()")
 		}
 		if s.whenSlow != nil {
 			s.whenSlow()
@@ -79,30 +80,30 @@ func (s *slow) at(t *testing.T, point string) {
 // have one although there are no rows, "x" is no project at all.
 func (s *slow) wrong(t *testing.T) {
 	t.Helper()
-	s.exec(t, "INSERT INTO artifacts SELECT n, n % 6, n FROM generate_series(1, 120) AS n")
-	s.exec(t, "INSERT INTO artifacts VALUES (1000, 98, 5), (1001, 99, 6), (1002, NULL, 7)")
-	s.feed(t)
-	s.flush(t)
-	s.exec(t, "DELETE FROM artifacts WHERE project > 90")
-	s.feed(t)
-	s.flush(t)
-	s.exec(t, "INSERT INTO casq.counters (kind, scope_id, shard) VALUES ('artifact', 'x', $1)", shardOf("x", 4))
-	s.exec(t, "UPDATE casq.counters SET size = size + 1000, items = items + 10")
-	s.exec(t, "UPDATE casq.counter_kinds SET complete = false")
+	s.Exec(t, "INSERT INTO artifacts SELECT n, n % 6, n FROM generate_series(1, 120) AS n")
+	s.Exec(t, "INSERT INTO artifacts VALUES (1000, 98, 5), (1001, 99, 6), (1002, NULL, 7)")
+	s.Feed(t)
+	s.FlushAll(t)
+	s.Exec(t, "DELETE FROM artifacts WHERE project > 90")
+	s.Feed(t)
+	s.FlushAll(t)
+	s.Exec(t, "INSERT INTO casq.counters (kind, scope_id, shard) VALUES ('artifact', 'x', $1)", countertest.ShardOf("x", 4))
+	s.Exec(t, "UPDATE casq.counters SET size = size + 1000, items = items + 10")
+	s.Exec(t, "UPDATE casq.counter_kinds SET complete = false")
 }
 
 func (s *slow) same(t *testing.T) {
 	t.Helper()
-	s.feed(t)
-	s.flush(t)
-	if got, want := s.flushedValues(t), s.real(t); !maps.Equal(got, want) {
+	s.Feed(t)
+	s.FlushAll(t)
+	if got, want := s.Flushed(t), s.Real(t); !maps.Equal(got, want) {
 		t.Errorf("flushed %v, the table has %v", got, want)
 	}
 }
 
 func (s *slow) count(t *testing.T, sql string, args ...any) (n int) {
 	t.Helper()
-	if err := s.pool.QueryRow(t.Context(), sql, args...).Scan(&n); err != nil {
+	if err := s.Pool.QueryRow(t.Context(), sql, args...).Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	return n
@@ -126,12 +127,12 @@ func TestRecountInParts(t *testing.T) {
 			"INSERT INTO artifacts VALUES (5000 + $1::integer, CASE WHEN $1::integer % 2 = 0 THEN -$1::integer ELSE 100 + $1::integer END, 3)",
 			"DELETE FROM artifacts WHERE project = 5 AND $1::integer = 3",
 		} {
-			s.exec(t, sql, n)
+			s.Exec(t, sql, n)
 		}
-		s.tick(t)
+		s.Tick(t)
 		if n%2 == 0 {
-			s.feed(t)
-			s.flush(t)
+			s.Feed(t)
+			s.FlushAll(t)
 		}
 	}
 	s.recount(t, Request{Kind: "artifact", All: true})
@@ -170,7 +171,7 @@ func TestRecountOfAListInParts(t *testing.T) {
 		t.Errorf("%d scans, want two", n)
 	}
 	s.same(t)
-	s.exec(t, "UPDATE casq.counters SET size = size + 1 WHERE scope_id = '3'")
+	s.Exec(t, "UPDATE casq.counters SET size = size + 1 WHERE scope_id = '3'")
 	released := make(chan struct{})
 	s.once, s.whenLocked = false, func() { // somebody else sees that the limit is over
 		defer close(released)
@@ -196,9 +197,9 @@ func TestRecountInPartsOfATableTrackedAnew(t *testing.T) {
 	s.before = func(n int) {
 		if n == 3 {
 			s.summed++ // once
-			s.exec(t, "SELECT casq.untrack('artifacts')")
-			s.exec(t, "UPDATE artifacts SET size = size + 7")
-			s.track(t)
+			s.Exec(t, "SELECT casq.untrack('artifacts')")
+			s.Exec(t, "UPDATE artifacts SET size = size + 7")
+			s.Track(t)
 		}
 	}
 	s.recount(t, Request{Kind: "artifact", All: true})
@@ -262,14 +263,14 @@ func TestRecountInPartsEndsEarly(t *testing.T) {
 func TestRestIsLookedForBehindTheSnapshots(t *testing.T) {
 	t.Parallel()
 	s := newSlow(t)
-	s.exec(t, "SELECT casq.untrack('artifacts')")
-	s.exec(t, "INSERT INTO artifacts VALUES (1, 1, 10), (2, 2, 20), (50, 50, 500)")
-	s.track(t)
-	s.feed(t)
+	s.Exec(t, "SELECT casq.untrack('artifacts')")
+	s.Exec(t, "INSERT INTO artifacts VALUES (1, 1, 10), (2, 2, 20), (50, 50, 500)")
+	s.Track(t)
+	s.Feed(t)
 	s.before = func(n int) {
 		if n == 2 { // what is beyond 2 was never counted
-			s.exec(t, "DELETE FROM artifacts WHERE project = 50")
-			s.tick(t)
+			s.Exec(t, "DELETE FROM artifacts WHERE project = 50")
+			s.Tick(t)
 		}
 	}
 	s.recount(t, Request{Kind: "artifact", All: true})
@@ -365,9 +366,9 @@ func TestPartIsScannedAgain(t *testing.T) {
 			return
 		}
 		part := s.count(t, "SELECT max(id) FROM casq.scans")
-		s.exec(t, "UPDATE casq.scans SET token = gen_random_uuid() WHERE id = $1", part)
-		s.exec(t, "DELETE FROM artifacts WHERE project = 1")
-		s.tick(t)
+		s.Exec(t, "UPDATE casq.scans SET token = gen_random_uuid() WHERE id = $1", part)
+		s.Exec(t, "DELETE FROM artifacts WHERE project = 1")
+		s.Tick(t)
 		if _, err := s.queue.Scan(t.Context(), nil, int64(part)); err != nil {
 			t.Error(err)
 		}
@@ -386,7 +387,7 @@ func TestScopeCancelledOutOfAPart(t *testing.T) {
 	s.wrong(t)
 	s.between = func(n int) {
 		var ids []int64
-		err := s.pool.QueryRow(t.Context(), "SELECT array_agg(r.id) FROM casq.refreshes AS r JOIN casq.scans AS s ON s.id = r.scan WHERE r.finished_at IS NULL AND r.scope_id IS NOT NULL AND (s.part = 'rest' OR $1 = 2)", n).Scan(&ids)
+		err := s.Pool.QueryRow(t.Context(), "SELECT array_agg(r.id) FROM casq.refreshes AS r JOIN casq.scans AS s ON s.id = r.scan WHERE r.finished_at IS NULL AND r.scope_id IS NOT NULL AND (s.part = 'rest' OR $1 = 2)", n).Scan(&ids)
 		if err != nil {
 			t.Error(err)
 		}
@@ -471,13 +472,13 @@ func TestScopeIndex(t *testing.T) {
 		"artifacts ((project + 1))":        false,
 	} {
 		if index != "" {
-			b.exec(t, "CREATE INDEX of_a_test ON "+index)
+			b.Exec(t, "CREATE INDEX of_a_test ON "+index)
 		}
 		var got bool
-		if err := b.pool.QueryRow(t.Context(), "SELECT casq.has_scope_index('artifact')").Scan(&got); err != nil || got != want {
+		if err := b.Pool.QueryRow(t.Context(), "SELECT casq.has_scope_index('artifact')").Scan(&got); err != nil || got != want {
 			t.Errorf("with an index on %s: %v, %v, want %v", index, got, err, want)
 		}
-		b.exec(t, "DROP INDEX IF EXISTS of_a_test")
+		b.Exec(t, "DROP INDEX IF EXISTS of_a_test")
 	}
 }
 
@@ -485,8 +486,8 @@ func TestScopeIndex(t *testing.T) {
 func TestScopeIndexOfAnotherOrder(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, "CREATE TABLE resources (id integer PRIMARY KEY, scope text)")
-	b.exec(t, "SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'id', scope_column => 'scope')")
+	b.Exec(t, "CREATE TABLE resources (id integer PRIMARY KEY, scope text)")
+	b.Exec(t, "SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'id', scope_column => 'scope')")
 	for index, want := range map[string]bool{
 		"resources (scope)":                   true,
 		"resources (scope DESC NULLS LAST)":   true,
@@ -496,12 +497,12 @@ func TestScopeIndexOfAnotherOrder(t *testing.T) {
 		"resources (id) INCLUDE (scope)":      false,
 		"resources (lower(scope), scope, id)": false,
 	} {
-		b.exec(t, "CREATE INDEX of_a_test ON "+index)
+		b.Exec(t, "CREATE INDEX of_a_test ON "+index)
 		var got bool
-		if err := b.pool.QueryRow(t.Context(), "SELECT casq.has_scope_index('resource')").Scan(&got); err != nil || got != want {
+		if err := b.Pool.QueryRow(t.Context(), "SELECT casq.has_scope_index('resource')").Scan(&got); err != nil || got != want {
 			t.Errorf("with an index on %s: %v, %v, want %v", index, got, err, want)
 		}
-		b.exec(t, "DROP INDEX of_a_test")
+		b.Exec(t, "DROP INDEX of_a_test")
 	}
 }
 
@@ -510,7 +511,7 @@ func TestSumBeyond(t *testing.T) {
 	t.Parallel()
 	testdb.NeedsSuperuser(t)
 	b := setup(t)
-	b.exec(t, "CREATE COLLATION ignores_case (PROVIDER = icu, LOCALE = 'und-u-ks-level2', DETERMINISTIC = false)")
+	b.Exec(t, "CREATE COLLATION ignores_case (PROVIDER = icu, LOCALE = 'und-u-ks-level2', DETERMINISTIC = false)")
 	for _, c := range []struct{ column, value string }{
 		{"bigint", "n % 17 - 5"},
 		{"text", "chr(65 + n % 10) || chr(100 - n % 7)"},
@@ -519,17 +520,17 @@ func TestSumBeyond(t *testing.T) {
 		{"uuid", "md5((n % 13)::text)::uuid"},
 		{"char(3)", "(n % 13)::text"},
 	} {
-		b.exec(t, "CREATE TABLE resources (id integer, scope "+c.column+", size bigint, PRIMARY KEY (id)) PARTITION BY RANGE (id)")
-		b.exec(t, "CREATE TABLE resources_1 PARTITION OF resources FOR VALUES FROM (0) TO (50)")
-		b.exec(t, "CREATE TABLE resources_2 PARTITION OF resources FOR VALUES FROM (50) TO (1000)")
-		b.exec(t, "INSERT INTO resources SELECT n, "+c.value+", n FROM generate_series(1, 100) AS n")
-		b.exec(t, "SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'id', scope_column => 'scope', size_column => 'size')")
-		want := b.texts(t, "SELECT scope_id, size || ' in ' || items FROM casq.sum_by_scope('resource', NULL)")
+		b.Exec(t, "CREATE TABLE resources (id integer, scope "+c.column+", size bigint, PRIMARY KEY (id)) PARTITION BY RANGE (id)")
+		b.Exec(t, "CREATE TABLE resources_1 PARTITION OF resources FOR VALUES FROM (0) TO (50)")
+		b.Exec(t, "CREATE TABLE resources_2 PARTITION OF resources FOR VALUES FROM (50) TO (1000)")
+		b.Exec(t, "INSERT INTO resources SELECT n, "+c.value+", n FROM generate_series(1, 100) AS n")
+		b.Exec(t, "SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'id', scope_column => 'scope', size_column => 'size')")
+		want := b.Texts(t, "SELECT scope_id, size || ' in ' || items FROM casq.sum_by_scope('resource', NULL)")
 		for _, slice := range []int{1, 3, 1000} {
 			got := make(map[string]string)
 			var after *string
 			for more := true; more; {
-				rows, err := b.pool.Query(t.Context(), "SELECT scope_id, size || ' in ' || items FROM casq.sum_beyond('resource', $1, $2)", after, slice)
+				rows, err := b.Pool.Query(t.Context(), "SELECT scope_id, size || ' in ' || items FROM casq.sum_beyond('resource', $1, $2)", after, slice)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -552,8 +553,8 @@ func TestSumBeyond(t *testing.T) {
 				t.Errorf("%s as %s by %d: %v, want %v", c.column, c.value, slice, got, want)
 			}
 		}
-		b.exec(t, "SELECT casq.untrack('resources')")
-		b.exec(t, "DROP TABLE resources")
+		b.Exec(t, "SELECT casq.untrack('resources')")
+		b.Exec(t, "DROP TABLE resources")
 	}
 }
 
@@ -565,24 +566,24 @@ func TestRestIsLookedForBitByBit(t *testing.T) {
 	s.once = true // nothing is slow but this
 	const projects = 2*scanPage + 10
 	// The first of each page, and some, were counted by one part, as it happens.
-	s.exec(t, `INSERT INTO casq.scans (kind, whole, compare, floor_timeline, floor_tick, in_parts, generation)
+	s.Exec(t, `INSERT INTO casq.scans (kind, whole, compare, floor_timeline, floor_tick, in_parts, generation)
 		SELECT 'artifact', true, false, t.timeline, t.id, true, 1 FROM casq.ticks AS t ORDER BY t.id DESC LIMIT 1`)
-	s.exec(t, "INSERT INTO casq.refreshes (scan, kind) SELECT id, 'artifact' FROM casq.scans")
-	s.exec(t, `INSERT INTO casq.scans (kind, whole, compare, floor_timeline, floor_tick, part, part_of, finished_at)
+	s.Exec(t, "INSERT INTO casq.refreshes (scan, kind) SELECT id, 'artifact' FROM casq.scans")
+	s.Exec(t, `INSERT INTO casq.scans (kind, whole, compare, floor_timeline, floor_tick, part, part_of, finished_at)
 		SELECT kind, false, compare, floor_timeline, floor_tick, 'table', id, now() FROM casq.scans`)
-	scopes, shards := []string{""}, []int{shardOf("", 4)}
+	scopes, shards := []string{""}, []int{countertest.ShardOf("", 4)}
 	for i := range projects - 1 {
 		scopes = append(scopes, fmt.Sprint(i))
-		shards = append(shards, shardOf(scopes[i+1], 4))
+		shards = append(shards, countertest.ShardOf(scopes[i+1], 4))
 	}
-	s.exec(t, `INSERT INTO casq.counters (kind, scope_id, shard, size)
+	s.Exec(t, `INSERT INTO casq.counters (kind, scope_id, shard, size)
 		SELECT 'artifact', scope, shard, 1 FROM unnest($1::text[], $2::integer[]) AS w (scope, shard)`, scopes, shards)
-	s.exec(t, `INSERT INTO casq.refreshes (scan, kind, scope_id, shard, state, finished_at, new_size)
+	s.Exec(t, `INSERT INTO casq.refreshes (scan, kind, scope_id, shard, state, finished_at, new_size)
 		SELECT max(s.id), 'artifact', c.scope_id, c.shard, 'done', now(), 1
 		FROM casq.scans AS s, casq.counters AS c WHERE c.scope_id NOT IN ('', '9999') GROUP BY c.scope_id, c.shard`)
-	s.exec(t, "UPDATE casq.counters AS c SET refresh = r.id FROM casq.refreshes AS r WHERE r.scope_id = c.scope_id AND c.scope_id LIKE '%0'")
+	s.Exec(t, "UPDATE casq.counters AS c SET refresh = r.id FROM casq.refreshes AS r WHERE r.scope_id = c.scope_id AND c.scope_id LIKE '%0'")
 	whole, part := int64(1), partOfTable
-	err := pgx.BeginFunc(t.Context(), s.pool, func(tx pgx.Tx) error {
+	err := pgx.BeginFunc(t.Context(), s.Pool, func(tx pgx.Tx) error {
 		return s.goOn(t.Context(), tx, over{recount: &whole, part: &part}, 1)
 	})
 	if err != nil {
@@ -595,7 +596,7 @@ func TestRestIsLookedForBitByBit(t *testing.T) {
 	if n := s.count(t, "SELECT count(*) FROM casq.scans WHERE part = 'rest'"); n != 3 {
 		t.Errorf("the rest were %d parts, want three", n)
 	}
-	if got := s.texts(t, "SELECT scope_id, state FROM casq.refreshes WHERE scan > 2"); !maps.Equal(got, map[string]string{"": "done", "9999": "done"}) {
+	if got := s.Texts(t, "SELECT scope_id, state FROM casq.refreshes WHERE scan > 2"); !maps.Equal(got, map[string]string{"": "done", "9999": "done"}) {
 		t.Errorf("the rest were %v", got)
 	}
 }

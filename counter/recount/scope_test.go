@@ -28,10 +28,10 @@ func newLong(t *testing.T) *testBundle {
 		"SELECT casq.untrack('artifacts')", "DROP TABLE artifacts",
 		"CREATE TABLE artifacts (id bigint PRIMARY KEY, project text, size bigint)",
 	} {
-		b.exec(t, sql)
+		b.Exec(t, sql)
 	}
-	b.exec(t, "INSERT INTO artifacts VALUES (1, $1, 1), (2, 'a', 10), (3, 'b', 100)", text(5000))
-	b.track(t)
+	b.Exec(t, "INSERT INTO artifacts VALUES (1, $1, 1), (2, 'a', 10), (3, 'b', 100)", text(5000))
+	b.Track(t)
 	return b
 }
 
@@ -39,11 +39,11 @@ func newLong(t *testing.T) *testBundle {
 func quiesce(t *testing.T, b *testBundle) {
 	t.Helper()
 	b.recount(t, Request{Kind: "artifact", All: true})
-	b.feed(t)
-	b.flush(t)
-	want := b.real(t)
+	b.Feed(t)
+	b.FlushAll(t)
+	want := b.Real(t)
 	maps.DeleteFunc(want, func(scope string, _ pair) bool { return len(scope) > tally.MaxScope })
-	if got := b.flushedValues(t); !maps.Equal(got, want) {
+	if got := b.Flushed(t); !maps.Equal(got, want) {
 		t.Errorf("flushed %d scopes, want %d, or other values", len(got), len(want))
 	}
 }
@@ -57,18 +57,18 @@ func TestScopesThatAreTooLong(t *testing.T) {
 		"inserted": "INSERT INTO artifacts VALUES (4, $1, 1)",
 		"moved":    "UPDATE artifacts SET project = $1 WHERE id = 2",
 	} {
-		if _, err := b.pool.Exec(t.Context(), sql, text(1025)); database.Code(err) != "23514" {
+		if _, err := b.Pool.Exec(t.Context(), sql, text(1025)); database.Code(err) != "23514" {
 			t.Errorf("%s: %v, want it to be refused", name, err)
 		}
-		if _, err := b.pool.Exec(t.Context(), sql, text(1024)); err != nil {
+		if _, err := b.Pool.Exec(t.Context(), sql, text(1024)); err != nil {
 			t.Errorf("%s, and as long as it may be: %v", name, err)
 		}
 	}
 	quiesce(t, b)
-	b.exec(t, "UPDATE artifacts SET size = size + 1")
+	b.Exec(t, "UPDATE artifacts SET size = size + 1")
 	quiesce(t, b)
-	b.exec(t, "UPDATE artifacts SET project = 'c' WHERE id = 1")
-	b.exec(t, "DELETE FROM artifacts WHERE id = 3")
+	b.Exec(t, "UPDATE artifacts SET project = 'c' WHERE id = 1")
+	b.Exec(t, "DELETE FROM artifacts WHERE id = 3")
 	quiesce(t, b)
 	if _, _, err := b.Refresh(t.Context(), Request{Kind: "artifact", Scopes: []string{text(1025)}}); !errors.Is(err, ErrNoScope) {
 		t.Errorf("a recount of one: %v, want %v", err, ErrNoScope)
@@ -83,14 +83,14 @@ func TestScopesThatWereTooLongAreSkipped(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newLong(t)
-			b.exec(t, "ALTER TABLE casq.events DROP CONSTRAINT events_scope_id_length")
-			b.exec(t, `INSERT INTO casq.events (kind, resource_id, op, scope_id, size_delta, item_delta)
+			b.Exec(t, "ALTER TABLE casq.events DROP CONSTRAINT events_scope_id_length")
+			b.Exec(t, `INSERT INTO casq.events (kind, resource_id, op, scope_id, size_delta, item_delta)
 				VALUES ('artifact', '1', 'updated', $1, 5, 0)`, text(5000))
-			b.exec(t, "UPDATE artifacts SET size = size + 5 WHERE id = 2")
-			b.tick(t)
-			b.feedFrom(t, buffered)
-			b.flush(t)
-			if got := b.flushedValues(t)["a"]; got != (pair{5, 0}) {
+			b.Exec(t, "UPDATE artifacts SET size = size + 5 WHERE id = 2")
+			b.Tick(t)
+			b.FeedInto(t, buffered)
+			b.FlushAll(t)
+			if got := b.Flushed(t)["a"]; got != (pair{5, 0}) {
 				t.Errorf("what came beside it: %v", got)
 			}
 			quiesce(t, b)

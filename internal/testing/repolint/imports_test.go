@@ -167,11 +167,12 @@ var onlyHere = map[string]struct {
 		[]string{"cmd"}, "flags are the program's; packages take values",
 	},
 	"testing/...": {
-		[]string{"internal/testing", "races"}, "a program does not carry its tests",
+		[]string{"internal/testing", "counter/internal/countertest", "races"}, "a program does not carry its tests",
 	},
 	"casq/internal/testing/...": {
-		[]string{"internal/testing", "internal/programs", "races", "internal/dev"}, scaffolding,
+		[]string{"internal/testing", "counter/internal/countertest", "internal/programs", "races", "internal/dev"}, scaffolding,
 	},
+	"casq/counter/internal/countertest": {nil, scaffolding},
 	"casq/internal/programs/...": {nil, scaffolding},
 	"unsafe": {
 		[]string{"internal/landlock"}, "only a system call that nobody has wrapped is worth it",

@@ -1,15 +1,19 @@
-package recount
+package counter_test
 
-import "testing"
+import (
+	"testing"
+
+	"casq/counter/internal/countertest"
+)
 
 // While nothing happens, ticks are taken, and no position moves: nothing is behind.
 // What has come and is not flushed is behind by the ticks that show it.
 func TestStatusWhileNothingHappens(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
+	b := countertest.New(t)
 	behind := func() (ticks int, late bool) {
 		t.Helper()
-		err := b.pool.QueryRow(t.Context(), "SELECT max(ticks_behind), max(lag) > interval '0' FROM casq.counter_status").Scan(&ticks, &late)
+		err := b.Pool.QueryRow(t.Context(), "SELECT max(ticks_behind), max(lag) > interval '0' FROM casq.counter_status").Scan(&ticks, &late)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -22,21 +26,21 @@ func TestStatusWhileNothingHappens(t *testing.T) {
 		}
 	}
 	want("at first", 0)
-	b.exec(t, "INSERT INTO artifacts VALUES (1, 1, 10)")
+	b.Exec(t, "INSERT INTO artifacts VALUES (1, 1, 10)")
 	want("before a tick shows it", 0)
-	b.feed(t)
-	b.tick(t)
+	b.Feed(t)
+	b.Tick(t)
 	want("before the flush", 2)
-	b.flush(t)
+	b.FlushAll(t)
 	want("after the flush", 0)
 	for range 3 {
-		b.tick(t)
+		b.Tick(t)
 	}
 	want("while nothing happens", 0)
-	b.exec(t, "INSERT INTO artifacts VALUES (2, NULL, 10)")
-	b.tick(t)
+	b.Exec(t, "INSERT INTO artifacts VALUES (2, NULL, 10)")
+	b.Tick(t)
 	want("after an event that counts under nothing", 0)
-	b.exec(t, "INSERT INTO artifacts VALUES (3, 1, 10)")
-	b.tick(t)
+	b.Exec(t, "INSERT INTO artifacts VALUES (3, 1, 10)")
+	b.Tick(t)
 	want("after one that counts", 1)
 }

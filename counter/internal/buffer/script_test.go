@@ -1,19 +1,20 @@
-package recount
+package buffer_test
 
 import (
 	"testing"
 
 	"casq/counter/internal/buffer"
 	"casq/counter/internal/tally"
+	"casq/internal/testing/testredis"
 )
 
 // The scripts refuse what does not fit. Without that values would still be right
 // in the end, for a shard that is not intact is replayed; it would just never rest.
 func TestScriptsChangeNothingThatDoesNotFit(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
+	client := testredis.Client(t, testredis.Start(t))
 	ctx := t.Context()
-	buf := buffer.New(b.redis, "scripts")
+	buf := buffer.New(client, "scripts")
 	one := map[int]tally.Sums{0: {tally.Key{Kind: "artifact", ScopeID: "7"}: {Low: 5, Items: 1}}}
 	apply := func(from, to buffer.Stamp) bool {
 		t.Helper()
@@ -47,7 +48,7 @@ func TestScriptsChangeNothingThatDoesNotFit(t *testing.T) {
 		t.Errorf("a late drop left %v, %v", s, err)
 	}
 	// Nothing is added to a shard whose halves do not belong together.
-	if err := b.redis.HSet(ctx, buf.Keys(0)[1], "@head", "other").Err(); err != nil {
+	if err := client.HSet(ctx, buf.Keys(0)[1], "@head", "other").Err(); err != nil {
 		t.Fatal(err)
 	}
 	if apply("c", "d") {

@@ -1,4 +1,4 @@
-package recount
+package counter_test
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"casq/counter"
 	"casq/counter/internal/buffer"
+	"casq/counter/internal/countertest"
 	"casq/counter/internal/tally"
 	"casq/internal/testing/servers"
 	"casq/internal/testing/testredis"
@@ -31,7 +32,7 @@ func TestSentinelFailover(t *testing.T) {
 	t.Parallel()
 	s := testredis.StartSentinel(t)
 	c := &clustered{}
-	c.use(t, setupOn(t, s))
+	c.use(t, countertest.On(t, s))
 	(&failover{c, s.Master, s.Replica, s.Failover}).play(t, "flushed")
 }
 
@@ -53,36 +54,36 @@ func (f *failover) play(t *testing.T, since string) {
 	}
 	f.change(t)
 	must(f.buffers(t))
-	f.until(t, func() bool { return offset(ctx, f.master) == offset(ctx, f.replica) })
+	f.Until(t, func() bool { return offset(ctx, f.master) == offset(ctx, f.replica) })
 	must(f.master.Cut(ctx, f.replica))
 	f.change(t)
 	must(f.buffers(t))
 	switch since {
 	case "frozen":
-		for shard := range f.shards(t) {
+		for shard := range f.shards {
 			_, err := f.buf.Freeze(ctx, shard)
 			must(err)
 		}
 	case "flushed":
-		f.flush(t)
+		f.FlushAll(t)
 	}
-	before, err := f.buf.ReadStamps(ctx, tally.All(f.shards(t)))
+	before, err := f.buf.ReadStamps(ctx, tally.All(f.shards))
 	must(err)
 	must(f.master.Kill())
 	must(f.promote(ctx))
 	var after map[int]buffer.Stamps
-	f.until(t, func() bool {
-		after, err = f.buf.ReadStamps(ctx, tally.All(f.shards(t)))
+	f.Until(t, func() bool {
+		after, err = f.buf.ReadStamps(ctx, tally.All(f.shards))
 		return err == nil
 	})
 	if maps.Equal(before, after) {
 		t.Fatalf("%s: the replica lacks nothing", since)
 	}
 	f.change(t)
-	f.until(t, func() bool { return f.buffers(t) == nil })
+	f.Until(t, func() bool { return f.buffers(t) == nil })
 	f.right(t)
 	var recounts int
-	err = f.pool.QueryRow(ctx, "SELECT count(*) FROM casq.refreshes").Scan(&recounts)
+	err = f.Pool.QueryRow(ctx, "SELECT count(*) FROM casq.refreshes").Scan(&recounts)
 	if err != nil || recounts != 0 {
 		t.Errorf("%s: %d recounts, %v", since, recounts, err)
 	}
@@ -117,14 +118,14 @@ func TestMasterAway(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := setupCluster(t, testredis.StartCluster(t, servers.RedisClusterOptions{Settings: away.settings}))
-			c.testBundle.use(func(s *settings) { s.AskAgain = 200 * time.Millisecond })
+			c.Bundle.Use(func(s *countertest.Settings) { s.AskAgain = 200 * time.Millisecond })
 			_, third := c.slot(t, 0)
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := make(chan struct{})
 			go func() { defer close(ended); c.Run(ctx) }()
 			defer func() { cancel(); <-ended }()
 			c.change(t)
-			c.until(t, func() bool { return c.allLive(t) })
+			c.Until(t, func() bool { return c.allLive(t) })
 			lost := c.in(t, third)
 			if err := away.goes(c.cluster.Masters[third]); err != nil {
 				t.Fatal(err)
@@ -146,7 +147,7 @@ func TestMasterAway(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.change(t)
-			c.until(t, func() bool { return c.allLive(t) })
+			c.Until(t, func() bool { return c.allLive(t) })
 		})
 	}
 }
@@ -155,15 +156,15 @@ func TestMasterAway(t *testing.T) {
 func (c *clustered) countWithout(t *testing.T) {
 	t.Helper()
 	c.change(t)
-	c.until(t, func() bool { return maps.Equal(c.flushedValues(t), c.real(t)) })
+	c.Until(t, func() bool { return maps.Equal(c.Flushed(t), c.Real(t)) })
 }
 
 // in returns a counter that a third of the slots has.
 func (c *clustered) in(t *testing.T, third int) counter.Key {
 	t.Helper()
-	for scope := range c.real(t) {
+	for scope := range c.Real(t) {
 		k := counter.Key{Kind: "artifact", ScopeID: scope}
-		if _, at := c.slot(t, tally.ShardOf(k, c.shards(t))); at == third {
+		if _, at := c.slot(t, tally.ShardOf(k, c.shards)); at == third {
 			return k
 		}
 	}
@@ -178,7 +179,7 @@ func (c *clustered) readsFlushed(t *testing.T, k counter.Key) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := (pair{v.Size.Int64(), v.Items}), c.real(t)[k.ScopeID]; v.Live || got != want {
+	if got, want := (countertest.Pair{v.Size.Int64(), v.Items}), c.Real(t)[k.ScopeID]; v.Live || got != want {
 		t.Errorf("read %v, live: %v; want %v as it was flushed", got, v.Live, want)
 	}
 }
@@ -197,9 +198,9 @@ func within(t *testing.T, limit time.Duration, what string, f func()) {
 // allLive tells whether all counters are right, with what Redis has.
 func (c *clustered) allLive(t *testing.T) bool {
 	t.Helper()
-	for scope, want := range c.real(t) {
+	for scope, want := range c.Real(t) {
 		v, err := c.Get(t.Context(), counter.Key{Kind: "artifact", ScopeID: scope})
-		if err != nil || !v.Live || (pair{v.Size.Int64(), v.Items}) != want {
+		if err != nil || !v.Live || (countertest.Pair{v.Size.Int64(), v.Items}) != want {
 			return false
 		}
 	}

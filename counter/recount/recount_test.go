@@ -7,38 +7,6 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-func TestCount(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	b.exec(t, "INSERT INTO artifacts SELECT n, n % 7, n * 10 FROM generate_series(1, 100) AS n")
-	b.feed(t)
-	for scope, want := range b.real(t) {
-		if got := b.live(t, scope); got != want {
-			t.Errorf("scope %s: live %v, want %v", scope, got, want)
-		}
-	}
-	if got := b.flushedValues(t); len(got) > 0 {
-		t.Errorf("flushed before a flush: %v", got)
-	}
-	b.flush(t)
-	if got, want := b.flushedValues(t), b.real(t); !maps.Equal(got, want) {
-		t.Errorf("flushed %v, want %v", got, want)
-	}
-	b.exec(t, "DELETE FROM artifacts WHERE id % 3 = 0")
-	b.exec(t, "UPDATE artifacts SET size = size + 1, project = project + 1 WHERE id % 3 = 1")
-	b.feed(t)
-	for scope, want := range b.real(t) {
-		if got := b.live(t, scope); got != want {
-			t.Errorf("scope %s: live %v, want %v", scope, got, want)
-		}
-	}
-	b.flush(t)
-	b.flush(t)
-	if got, want := b.flushedValues(t), b.real(t); !maps.Equal(got, want) {
-		t.Errorf("flushed %v, want %v", got, want)
-	}
-}
-
 func TestRecount(t *testing.T) {
 	t.Parallel()
 	for name, r := range map[string]Request{
@@ -48,19 +16,19 @@ func TestRecount(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			b.exec(t, "INSERT INTO artifacts SELECT n, n % 4 + 1, n * 10 FROM generate_series(1, 100) AS n")
-			b.feed(t)
-			b.flush(t)
-			b.exec(t, "UPDATE casq.counters SET size = 5, items = 7")
-			b.exec(t, "INSERT INTO artifacts VALUES (1000, 1, 1)")
+			b.Exec(t, "INSERT INTO artifacts SELECT n, n % 4 + 1, n * 10 FROM generate_series(1, 100) AS n")
+			b.Feed(t)
+			b.FlushAll(t)
+			b.Exec(t, "UPDATE casq.counters SET size = 5, items = 7")
+			b.Exec(t, "INSERT INTO artifacts VALUES (1000, 1, 1)")
 			b.recount(t, r)
-			b.feed(t)
-			b.flush(t)
-			if got, want := b.flushedValues(t), b.real(t); !maps.Equal(got, want) {
+			b.Feed(t)
+			b.FlushAll(t)
+			if got, want := b.Flushed(t), b.Real(t); !maps.Equal(got, want) {
 				t.Errorf("flushed %v, want %v", got, want)
 			}
 			var done, open int
-			err := b.pool.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE state = 'done'), count(*) FILTER (WHERE finished_at IS NULL)
+			err := b.Pool.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE state = 'done'), count(*) FILTER (WHERE finished_at IS NULL)
 				FROM casq.refreshes`).Scan(&done, &open)
 			if err != nil || open != 0 || done < 4 {
 				t.Errorf("%d done, %d open, %v", done, open, err)
@@ -92,9 +60,9 @@ func TestWaitingRecountsOfEverythingAreOne(t *testing.T) {
 	})
 	b.work(t) // what track asks for
 	begun = 0
-	b.exec(t, "INSERT INTO artifacts VALUES (1, 1, 10)")
+	b.Exec(t, "INSERT INTO artifacts VALUES (1, 1, 10)")
 	first = ask(swap)
-	b.exec(t, "INSERT INTO artifacts VALUES (2, 1, 10)")
+	b.Exec(t, "INSERT INTO artifacts VALUES (2, 1, 10)")
 	if second := ask(swap); second != first {
 		t.Errorf("the second of two that wait is recount %d, want %d", second, first)
 	}
@@ -105,32 +73,10 @@ func TestWaitingRecountsOfEverythingAreOne(t *testing.T) {
 	if begun == first {
 		t.Error("what is asked for while a recount reads is one with it")
 	}
-	b.feed(t)
-	b.flush(t)
-	if got, want := b.flushedValues(t), b.real(t); !maps.Equal(got, want) {
+	b.Feed(t)
+	b.FlushAll(t)
+	if got, want := b.Flushed(t), b.Real(t); !maps.Equal(got, want) {
 		t.Errorf("flushed %v, want %v", got, want)
-	}
-}
-
-// Without Redis everything goes to Postgres; when it is back, it goes on from
-// there.
-func TestWithoutRedis(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	b.exec(t, "INSERT INTO artifacts SELECT n, n % 4, 10 FROM generate_series(1, 20) AS n")
-	b.feed(t)
-	b.exec(t, "INSERT INTO artifacts SELECT n, n % 4, 10 FROM generate_series(21, 40) AS n")
-	b.tick(t)
-	b.feedFrom(t, false)
-	if got, want := b.flushedValues(t), b.real(t); !maps.Equal(got, want) {
-		t.Errorf("flushed %v, want %v", got, want)
-	}
-	b.exec(t, "DELETE FROM artifacts WHERE id < 30")
-	b.feed(t)
-	for scope, want := range b.real(t) {
-		if got := b.live(t, scope); got != want {
-			t.Errorf("scope %s: live %v, want %v", scope, got, want)
-		}
 	}
 }
 
@@ -152,26 +98,26 @@ func TestRecountSeesBeyondItsTick(t *testing.T) {
 						}
 					}
 					if at == point {
-						b.tick(t)
+						b.Tick(t)
 					}
 				}
 			})
-			b.exec(t, "INSERT INTO artifacts VALUES (1, 1, 10)")
-			b.feed(t)
-			b.flush(t)
+			b.Exec(t, "INSERT INTO artifacts VALUES (1, 1, 10)")
+			b.Feed(t)
+			b.FlushAll(t)
 			var err error
-			if late, err = b.pool.Begin(t.Context()); err != nil {
+			if late, err = b.Pool.Begin(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := late.Exec(t.Context(), "INSERT INTO artifacts VALUES (2, 1, 5)"); err != nil {
 				t.Fatal(err)
 			}
 			b.recount(t, Request{Kind: "artifact", Scopes: []string{"1"}})
-			if got, want := b.flushedValues(t), b.real(t); !maps.Equal(got, want) {
+			if got, want := b.Flushed(t), b.Real(t); !maps.Equal(got, want) {
 				t.Errorf("flushed %v, want %v", got, want)
 			}
 			var beyond int
-			err = b.pool.QueryRow(t.Context(), "SELECT cardinality(xids) FROM casq.scans").Scan(&beyond)
+			err = b.Pool.QueryRow(t.Context(), "SELECT cardinality(xids) FROM casq.scans").Scan(&beyond)
 			if err != nil || beyond != 1 {
 				t.Errorf("the scan saw %d transactions beyond its tick, %v", beyond, err)
 			}
@@ -183,15 +129,15 @@ func TestRecountSeesBeyondItsTick(t *testing.T) {
 func TestRefreshWaitsForTheFirstTick(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, "DELETE FROM casq.ticks")
-	ticker, err := b.pool.Begin(t.Context())
+	b.Exec(t, "DELETE FROM casq.ticks")
+	ticker, err := b.Pool.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := ticker.Exec(t.Context(), "SELECT pg_advisory_xact_lock(hashtextextended('casq.tick', 0))"); err != nil {
 		t.Fatal(err)
 	}
-	b.exec(t, "DELETE FROM casq.counter_shards")
+	b.Exec(t, "DELETE FROM casq.counter_shards")
 	done := make(chan error, 1)
 	go func() {
 		_, _, err := b.Refresh(t.Context(), Request{Kind: "artifact", All: true})
@@ -204,7 +150,7 @@ func TestRefreshWaitsForTheFirstTick(t *testing.T) {
 			t.Fatalf("it did not wait: %v", err)
 		default:
 		}
-		err := b.pool.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity
+		err := b.Pool.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity
 			WHERE datname = current_database() AND query LIKE '%casq.tick(true)' AND state = 'idle')`).Scan(&tried)
 		if err != nil {
 			t.Fatal(err)

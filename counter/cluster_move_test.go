@@ -1,4 +1,4 @@
-package recount
+package counter_test
 
 import (
 	"context"
@@ -60,7 +60,7 @@ func (m *moving) move(t *testing.T, key string) {
 func (m *moving) evict(t *testing.T, key string) {
 	t.Helper()
 	_, port, _ := m.to.Address()
-	cluster, ok := m.redis.(*redis.ClusterClient)
+	cluster, ok := m.Redis.(*redis.ClusterClient)
 	if !ok {
 		t.Fatal("this is no cluster")
 	}
@@ -91,8 +91,8 @@ func (m *moving) count(t *testing.T, step string, refused bool) {
 	if err == nil {
 		return
 	}
-	m.feedFrom(t, false)
-	if got, want := m.flushedValues(t), m.real(t); !maps.Equal(got, want) {
+	m.FeedInto(t, false)
+	if got, want := m.Flushed(t), m.Real(t); !maps.Equal(got, want) {
 		t.Errorf("%s: flushed %v, want %v", step, got, want)
 	}
 }

@@ -1,11 +1,14 @@
-package recount
+package buffer_test
 
 import (
 	"context"
 	"maps"
+	"strconv"
 	"testing"
 
+	"casq/counter/internal/buffer"
 	"casq/counter/internal/tally"
+	"casq/internal/testing/testredis"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -38,20 +41,20 @@ func (f forgetful) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 // reply.
 func TestScriptThatSomeServersDoNotKnow(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
-	b.feed(t)
-	buf, n := b.open(t)
-	for shard := range n { // each stands elsewhere
-		if err := b.redis.HSet(t.Context(), buf.Keys(shard)[0], "@head", shard).Err(); err != nil {
+	ctx, shards := t.Context(), tally.All(4)
+	client := testredis.Client(t, testredis.Start(t))
+	buf := buffer.New(client, "pipeline")
+	for _, shard := range shards { // each stands elsewhere
+		if _, err := buf.Reset(ctx, shard, buffer.Stamps{}, buffer.Stamp(strconv.Itoa(shard))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	want, err := buf.ReadStamps(t.Context(), tally.All(n))
+	want, err := buf.ReadStamps(ctx, shards)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.redis.AddHook(forgetful{calls: []int{1, 3}})
-	got, err := buf.ReadStamps(t.Context(), tally.All(n))
+	client.AddHook(forgetful{calls: []int{1, 3}})
+	got, err := buf.ReadStamps(ctx, shards)
 	if err != nil || !maps.Equal(got, want) {
 		t.Errorf("found %v, %v, want %v", got, err, want)
 	}

@@ -1,0 +1,9 @@
+package shards_test
+
+import (
+	"testing"
+
+	"casq/internal/testing/testdb"
+)
+
+func TestMain(m *testing.M) { testdb.Main(m) }
