@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -37,6 +38,11 @@ type Event struct {
 	Payload    json.RawMessage // a JSON object; what a worker needs to know
 	OccurredAt time.Time
 }
+
+// Signal tells whether the event is of no resource: it tells those who follow the log
+// for themselves that something has changed. Its kind has a colon, which no kind of
+// resource has.
+func (e *Event) Signal() bool { return strings.ContainsRune(e.Kind, ':') }
 
 // ErrUnknownKind is returned by [Append] for a kind that was never defined.
 var ErrUnknownKind = errors.New("unknown kind")

@@ -11,7 +11,8 @@ JOIN casq.timelines AS newest_timeline ON newest_timeline.timeline = newest.time
 -- name: Page
 -- A page of the step from the snapshot $1 to the snapshot $2: events with an
 -- id above $3, at most $4 of them, in the order of their ids; and no more of them
--- than begin within $11 bytes of keys and payloads, but always one. The last column
+-- than begin within $11 bytes of keys and payloads, but always one. With $12 only those
+-- of one kind. The last column
 -- says whether the page was ended by that: of its last event, whatever may follow.
 --
 -- Before them comes a row with id 0, if both ticks of the step (id and nonce:
@@ -42,6 +43,7 @@ WITH late AS (
         SELECT * FROM casq.events AS e
         WHERE (e.xid, e.id) > (late.xid, $3::bigint)
           AND (e.xid, e.id) <= (late.xid, $6::bigint)
+          AND ($12::text IS NULL OR e.kind = $12)
         ORDER BY e.xid, e.id LIMIT $4
     ) AS e
     WHERE pg_visible_in_snapshot(late.xid, $2::text::pg_snapshot)
@@ -63,6 +65,7 @@ WITH late AS (
               AND e.id <= least($6::bigint, (SELECT id FROM late ORDER BY id OFFSET $4 - 1 LIMIT 1))
               AND (e.xid >= pg_snapshot_xmax($1::text::pg_snapshot)) IS TRUE
               AND pg_visible_in_snapshot(e.xid, $2::text::pg_snapshot)
+              AND ($12::text IS NULL OR e.kind = $12)
             ORDER BY e.id LIMIT $4
         )
     ) AS step

@@ -47,12 +47,21 @@ const planSettings = `SELECT set_config('enable_bitmapscan', 'off', true),
 type Reader struct {
 	db       DB
 	pageSize int
+	kind     *string
 }
 
 // NewReader returns a reader of the log in db, which may be a standby. A
 // pageSize of 0 means [DefaultPageSize].
 func NewReader(db DB, pageSize int) *Reader {
 	return &Reader{db: db, pageSize: cmp.Or(pageSize, DefaultPageSize)}
+}
+
+// NewReaderOf returns a reader that returns events of one kind only. Positions are
+// those of any reader.
+func NewReaderOf(db DB, kind string, pageSize int) *Reader {
+	r := NewReader(db, pageSize)
+	r.kind = &kind
+	return r
 }
 
 // Batch is what a reader found beyond a position.
@@ -128,7 +137,7 @@ func (r *Reader) page(ctx context.Context, p Position, l *probe, size int, bytes
 	var batch pgx.Batch
 	batch.Queue(planSettings)
 	batch.Queue(logSQL.Page, *l.snapshot, *l.targetSnapshot, p.Page, size, *l.lowID, *l.targetHighID,
-		p.Tick, p.Nonce, *l.targetTick, *l.targetNonce, bytes)
+		p.Tick, p.Nonce, *l.targetTick, *l.targetNonce, bytes, r.kind)
 	batch.Queue(kindsSQL)
 	results := r.db.SendBatch(ctx, &batch)
 	defer results.Close()

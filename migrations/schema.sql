@@ -20,9 +20,78 @@ CREATE TYPE casq.track_sql AS (
 
 ---- Sequences
 
+CREATE SEQUENCE casq.builds_queued_seq AS bigint INCREMENT 1 MINVALUE 1 START 1 CACHE 1;
+
 CREATE SEQUENCE casq.registry_version AS bigint INCREMENT 1 MINVALUE 1 START 1 CACHE 1;
 
 ---- Tables
+
+CREATE TABLE casq.build_needs (
+    build_id bigint NOT NULL,
+    needs_id bigint NOT NULL,
+    artifacts boolean NOT NULL DEFAULT true,
+    CONSTRAINT build_needs_pkey PRIMARY KEY (build_id, needs_id),
+    CONSTRAINT build_needs_build_id_fkey FOREIGN KEY (build_id) REFERENCES casq.builds(id) ON DELETE CASCADE,
+    CONSTRAINT build_needs_needs_id_fkey FOREIGN KEY (needs_id) REFERENCES casq.builds(id) ON DELETE CASCADE,
+    CONSTRAINT build_needs_an_older_one CHECK ((needs_id < build_id))
+);
+
+CREATE TABLE casq.build_signs (
+    build_id bigint NOT NULL,
+    attempt integer NOT NULL,
+    heard_at timestamp with time zone NOT NULL,
+    CONSTRAINT build_signs_pkey PRIMARY KEY (build_id),
+    CONSTRAINT build_signs_build_id_fkey FOREIGN KEY (build_id) REFERENCES casq.builds(id) ON DELETE CASCADE
+) WITH (fillfactor=50);
+
+CREATE TABLE casq.builds (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    pipeline_id bigint NOT NULL,
+    project_id bigint NOT NULL,
+    name text NOT NULL,
+    stage text NOT NULL DEFAULT 'test'::text,
+    status text NOT NULL,
+    held boolean NOT NULL DEFAULT false,
+    tag_set integer NOT NULL,
+    priority smallint NOT NULL DEFAULT 0,
+    turn bigint NOT NULL,
+    queued bigint,
+    allow_failure boolean NOT NULL DEFAULT false,
+    job jsonb NOT NULL,
+    timeout integer NOT NULL DEFAULT 3600,
+    attempt integer NOT NULL DEFAULT 0,
+    runner_id bigint,
+    system_id text,
+    token_hash bytea,
+    features jsonb NOT NULL DEFAULT '{}'::jsonb,
+    created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    pending_at timestamp with time zone,
+    assigned_at timestamp with time zone,
+    start_by timestamp with time zone,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    failure_reason text,
+    exit_code integer,
+    message text NOT NULL DEFAULT ''::text,
+    CONSTRAINT builds_pkey PRIMARY KEY (id),
+    CONSTRAINT builds_token_hash_key UNIQUE (token_hash),
+    CONSTRAINT builds_pipeline_id_fkey FOREIGN KEY (pipeline_id) REFERENCES casq.pipelines(id) ON DELETE CASCADE,
+    CONSTRAINT builds_project_id_fkey FOREIGN KEY (project_id) REFERENCES casq.projects(id),
+    CONSTRAINT builds_runner_id_fkey FOREIGN KEY (runner_id) REFERENCES casq.runners(id) ON DELETE SET NULL,
+    CONSTRAINT builds_tag_set_fkey FOREIGN KEY (tag_set) REFERENCES casq.tag_sets(id),
+    CONSTRAINT admit_inserted TRIGGER DEFERRABLE INITIALLY DEFERRED,
+    CONSTRAINT admit_updated TRIGGER DEFERRABLE INITIALLY DEFERRED,
+    CONSTRAINT builds_finished_has_its_time CHECK (((status = ANY (ARRAY['success'::text, 'failed'::text, 'canceled'::text, 'skipped'::text])) = (finished_at IS NOT NULL))),
+    CONSTRAINT builds_held_while_pending CHECK (((NOT held) OR (status = 'pending'::text))),
+    CONSTRAINT builds_name_length CHECK (((octet_length(name) >= 1) AND (octet_length(name) <= 255))),
+    CONSTRAINT builds_pending_is_queued CHECK (((status <> 'pending'::text) OR held OR (queued IS NOT NULL))),
+    CONSTRAINT builds_running_has_a_token CHECK (((status <> ALL (ARRAY['running'::text, 'canceling'::text])) OR ((token_hash IS NOT NULL) AND (assigned_at IS NOT NULL) AND (start_by IS NOT NULL) AND (attempt > 0)))),
+    CONSTRAINT builds_stage_length CHECK (((octet_length(stage) >= 1) AND (octet_length(stage) <= 255))),
+    CONSTRAINT builds_status_is_known CHECK ((status = ANY (ARRAY['created'::text, 'pending'::text, 'running'::text, 'canceling'::text, 'success'::text, 'failed'::text, 'canceled'::text, 'skipped'::text]))),
+    CONSTRAINT builds_timeout_is_sane CHECK (((timeout >= 1) AND (timeout <= 2592000))),
+    CONSTRAINT builds_token_hash_is_sha256 CHECK ((octet_length(token_hash) = 32)),
+    CONSTRAINT builds_waiting_has_none CHECK (((status <> ALL (ARRAY['created'::text, 'pending'::text])) OR ((token_hash IS NULL) AND (runner_id IS NULL) AND (assigned_at IS NULL) AND (started_at IS NULL))))
+);
 
 CREATE TABLE casq.counter_kinds (
     kind text COLLATE "C" NOT NULL,
@@ -169,6 +238,16 @@ CREATE TABLE casq.kinds (
     CONSTRAINT kinds_transfer_is_known CHECK ((transfer = ANY (ARRAY['file'::text, 'git'::text, 'none'::text])))
 );
 
+CREATE TABLE casq.pipelines (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    project_id bigint NOT NULL,
+    ref text NOT NULL DEFAULT ''::text,
+    sha text NOT NULL DEFAULT ''::text,
+    created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT pipelines_pkey PRIMARY KEY (id),
+    CONSTRAINT pipelines_project_id_fkey FOREIGN KEY (project_id) REFERENCES casq.projects(id)
+);
+
 CREATE TABLE casq.processes (
     id uuid NOT NULL,
     host text NOT NULL,
@@ -179,6 +258,20 @@ CREATE TABLE casq.processes (
     dead_at timestamp with time zone,
     CONSTRAINT processes_pkey PRIMARY KEY (id)
 ) WITH (fillfactor=50);
+
+CREATE TABLE casq.projects (
+    id bigint NOT NULL,
+    path text NOT NULL DEFAULT ''::text,
+    max_running integer,
+    max_waiting integer NOT NULL DEFAULT 10000,
+    newest_turn bigint NOT NULL DEFAULT 0,
+    created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT projects_pkey PRIMARY KEY (id),
+    CONSTRAINT admit TRIGGER DEFERRABLE INITIALLY DEFERRED,
+    CONSTRAINT projects_id_is_positive CHECK ((id > 0)),
+    CONSTRAINT projects_max_running_is_a_number CHECK ((max_running >= 0)),
+    CONSTRAINT projects_max_waiting_is_positive CHECK ((max_waiting > 0))
+);
 
 CREATE TABLE casq.reconcile_counts (
     run bigint NOT NULL,
@@ -312,6 +405,36 @@ CREATE TABLE casq.registry_floors (
     CONSTRAINT registry_floors_pkey PRIMARY KEY (kind)
 );
 
+CREATE TABLE casq.runner_managers (
+    runner_id bigint NOT NULL,
+    system_id text COLLATE "C" NOT NULL,
+    info jsonb NOT NULL DEFAULT '{}'::jsonb,
+    contacted_at timestamp with time zone NOT NULL,
+    CONSTRAINT runner_managers_pkey PRIMARY KEY (runner_id, system_id),
+    CONSTRAINT runner_managers_runner_id_fkey FOREIGN KEY (runner_id) REFERENCES casq.runners(id) ON DELETE CASCADE,
+    CONSTRAINT runner_managers_system_id_length CHECK ((octet_length(system_id) <= 64))
+);
+
+CREATE TABLE casq.runners (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    token_hash bytea NOT NULL,
+    token_expires_at timestamp with time zone,
+    description text NOT NULL DEFAULT ''::text,
+    tags text[] COLLATE "C" NOT NULL DEFAULT '{}'::text[],
+    run_untagged boolean NOT NULL DEFAULT true,
+    projects bigint[],
+    paused boolean NOT NULL DEFAULT false,
+    max_running integer,
+    max_timeout integer,
+    created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT runners_pkey PRIMARY KEY (id),
+    CONSTRAINT runners_token_hash_key UNIQUE (token_hash),
+    CONSTRAINT runners_max_running_is_positive CHECK ((max_running > 0)),
+    CONSTRAINT runners_max_timeout_is_positive CHECK ((max_timeout > 0)),
+    CONSTRAINT runners_take_something CHECK ((run_untagged OR (tags <> '{}'::text[]))),
+    CONSTRAINT runners_token_hash_is_sha256 CHECK ((octet_length(token_hash) = 32))
+);
+
 CREATE TABLE casq.scans (
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
     kind text COLLATE "C" NOT NULL,
@@ -377,6 +500,13 @@ CREATE TABLE casq.server_timelines (
     CONSTRAINT server_timelines_timeline_check CHECK ((timeline > 0))
 );
 
+CREATE TABLE casq.tag_sets (
+    id integer NOT NULL GENERATED ALWAYS AS IDENTITY,
+    tags text[] COLLATE "C" NOT NULL,
+    CONSTRAINT tag_sets_pkey PRIMARY KEY (id),
+    CONSTRAINT tag_sets_tags_key UNIQUE (tags)
+);
+
 CREATE TABLE casq.targets (
     transfer text COLLATE "C" NOT NULL,
     id uuid NOT NULL,
@@ -431,11 +561,31 @@ CREATE TABLE casq.tracked (
 
 ---- Indexes
 
+CREATE INDEX build_needs_of ON casq.build_needs USING btree (needs_id, build_id);
+
+CREATE INDEX builds_held ON casq.builds USING btree (project_id, priority DESC, turn, id) WHERE held;
+
+CREATE INDEX builds_in_use ON casq.builds USING btree (project_id) WHERE ((NOT held) AND (status = ANY (ARRAY['pending'::text, 'running'::text, 'canceling'::text])));
+
+CREATE INDEX builds_newly_queued ON casq.builds USING btree (queued) WHERE ((status = 'pending'::text) AND (NOT held));
+
+CREATE INDEX builds_of_pipeline ON casq.builds USING btree (pipeline_id, id);
+
+CREATE INDEX builds_of_project ON casq.builds USING btree (project_id, id) WHERE (status = ANY (ARRAY['created'::text, 'pending'::text, 'running'::text, 'canceling'::text]));
+
+CREATE INDEX builds_of_runner ON casq.builds USING btree (runner_id, id) WHERE (status = ANY (ARRAY['running'::text, 'canceling'::text]));
+
+CREATE INDEX builds_queue ON casq.builds USING btree (tag_set, priority DESC, turn, id) WHERE ((status = 'pending'::text) AND (NOT held));
+
+CREATE INDEX builds_queue_of_project ON casq.builds USING btree (project_id, tag_set, priority DESC, turn, id) WHERE ((status = 'pending'::text) AND (NOT held));
+
 CREATE INDEX counters_shard ON casq.counters USING btree (kind, shard);
 
 CREATE INDEX event_failures_open ON casq.event_failures USING btree (kind, resource_id) WHERE (replayed_at IS NULL);
 
 CREATE INDEX events_id ON casq.events USING btree (id);
+
+CREATE INDEX pipelines_project ON casq.pipelines USING btree (project_id, id);
 
 CREATE INDEX reconcile_runs_open ON casq.reconcile_runs USING btree (id) WHERE (finished_at IS NULL);
 
@@ -449,7 +599,25 @@ CREATE INDEX scans_open ON casq.scans USING btree (id) WHERE (finished_at IS NUL
 
 CREATE INDEX scans_parts ON casq.scans USING btree (part_of) WHERE (part_of IS NOT NULL);
 
+CREATE INDEX tag_sets_tags ON casq.tag_sets USING gin (tags);
+
 ---- Views
+
+CREATE VIEW casq.build_queue AS
+ SELECT s.tags,
+    count(*) AS builds,
+    min(b.pending_at) AS oldest_since,
+    ( SELECT count(*) AS count
+           FROM casq.runners r
+          WHERE ((NOT r.paused) AND
+                CASE
+                    WHEN (s.tags = '{}'::text[]) THEN r.run_untagged
+                    ELSE (s.tags <@ r.tags)
+                END)) AS runners
+   FROM (casq.builds b
+     JOIN casq.tag_sets s ON ((s.id = b.tag_set)))
+  WHERE ((b.status = 'pending'::text) AND (NOT b.held))
+  GROUP BY s.id, s.tags;
 
 CREATE VIEW casq.counter_status AS
  SELECT s.shard,
@@ -626,6 +794,28 @@ CREATE VIEW casq.registry_summary AS
    FROM casq.registry_status
   GROUP BY registry_status.kind, registry_status.status;
 
+CREATE VIEW casq.runner_status AS
+ SELECT r.id,
+    r.description,
+    r.tags,
+    r.run_untagged,
+    r.projects,
+    r.paused,
+    r.max_running,
+    m.processes,
+    m.contacted_at,
+    COALESCE(b.running, (0)::bigint) AS running,
+    COALESCE(b.not_begun, (0)::bigint) AS not_begun
+   FROM ((casq.runners r
+     LEFT JOIN LATERAL ( SELECT count(*) AS processes,
+            max(m_1.contacted_at) AS contacted_at
+           FROM casq.runner_managers m_1
+          WHERE (m_1.runner_id = r.id)) m ON (true))
+     LEFT JOIN LATERAL ( SELECT count(*) AS running,
+            count(*) FILTER (WHERE (b_1.started_at IS NULL)) AS not_begun
+           FROM casq.builds b_1
+          WHERE ((b_1.runner_id = r.id) AND (b_1.status = ANY (ARRAY['running'::text, 'canceling'::text])))) b ON (true));
+
 CREATE VIEW casq.statistics AS
  SELECT c.kind,
     c.scope_id,
@@ -640,7 +830,119 @@ CREATE VIEW casq.statistics AS
      JOIN casq.counter_shards s USING (shard))
      LEFT JOIN casq.counter_kinds k USING (kind));
 
+CREATE VIEW casq.stuck_pipelines AS
+ SELECT b.pipeline_id,
+    min(b.project_id) AS project_id,
+    min(b.id) AS build
+   FROM casq.builds b
+  WHERE ((b.status = 'created'::text) AND (NOT (EXISTS ( SELECT
+           FROM casq.builds o
+          WHERE ((o.pipeline_id = b.pipeline_id) AND (o.status = ANY (ARRAY['pending'::text, 'running'::text, 'canceling'::text])))))))
+  GROUP BY b.pipeline_id;
+
 ---- Functions
+
+CREATE OR REPLACE FUNCTION casq.add_build(pipeline bigint, name text, job jsonb, tags text[] DEFAULT '{}'::text[], needs bigint[] DEFAULT '{}'::bigint[], stage text DEFAULT 'test'::text, priority integer DEFAULT 0, timeout integer DEFAULT 3600, allow_failure boolean DEFAULT false)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    wanted text[] := casq.sort_tags(tags);
+    of_project bigint;
+    p casq.projects;
+    set_id integer;
+    build bigint;
+    met boolean;
+    others integer;
+BEGIN
+    SELECT l.project_id INTO of_project FROM casq.pipelines AS l WHERE l.id = pipeline;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'casq: there is no pipeline %', pipeline
+            USING ERRCODE = 'no_data_found', HINT = 'SELECT casq.begin_pipeline(project) makes one.';
+    END IF;
+    PERFORM casq.check_job(job);
+    -- Until this transaction ends none of them ends without seeing the new build.
+    SELECT count(*) INTO others FROM (
+        SELECT FROM casq.builds AS b WHERE b.id = ANY (needs) AND b.pipeline_id = pipeline ORDER BY b.id FOR SHARE
+    ) AS held;
+    IF others <> (SELECT count(DISTINCT n) FROM unnest(needs) AS n) THEN
+        RAISE EXCEPTION 'casq: build % needs what is not in its pipeline', quote_literal(name)
+            USING ERRCODE = 'foreign_key_violation',
+                  DETAIL = format('It needs %s; pipeline %s has %s of them.', array_to_string(needs, ', '), pipeline, others),
+                  HINT = 'A build needs others of its pipeline, which are added before it.';
+    END IF;
+    UPDATE casq.projects AS w
+    SET newest_turn = greatest(extract(epoch FROM clock_timestamp())::numeric * 1000000, w.newest_turn + 60000000)
+    WHERE w.id = of_project RETURNING * INTO p;
+    SELECT count(*) INTO others FROM (
+        SELECT FROM casq.builds AS b WHERE b.project_id = of_project AND b.status IN ('created', 'pending') LIMIT p.max_waiting
+    ) AS waiting;
+    IF others >= p.max_waiting THEN
+        RAISE EXCEPTION 'casq: project % has % builds that wait, and may have no more', of_project, others
+            USING ERRCODE = 'configuration_limit_exceeded',
+                  HINT = format('Wait until some are done, cancel some, or raise casq.projects.max_waiting of project %s.', of_project);
+    END IF;
+    SELECT s.id INTO set_id FROM casq.tag_sets AS s WHERE s.tags = wanted;
+    IF NOT FOUND THEN -- First a question: a conflict draws an id, too.
+        INSERT INTO casq.tag_sets AS s (tags) VALUES (wanted) ON CONFLICT DO NOTHING;
+        SELECT s.id INTO STRICT set_id FROM casq.tag_sets AS s WHERE s.tags = wanted;
+    END IF;
+    INSERT INTO casq.builds AS b (pipeline_id, project_id, name, stage, status, held, tag_set, priority, turn, job, timeout, allow_failure)
+    VALUES (pipeline, of_project, add_build.name, add_build.stage,
+            CASE WHEN cardinality(needs) = 0 THEN 'pending' ELSE 'created' END,
+            cardinality(needs) = 0 AND p.max_running IS NOT NULL,
+            set_id, add_build.priority, p.newest_turn, add_build.job, add_build.timeout, add_build.allow_failure)
+    RETURNING b.id INTO build;
+    IF cardinality(needs) = 0 THEN
+        RETURN build;
+    END IF;
+    INSERT INTO casq.build_needs (build_id, needs_id) SELECT DISTINCT build, n FROM unnest(needs) AS n;
+    met := casq.needs_are_met(build);
+    IF met THEN
+        PERFORM casq.queue_build(build);
+    ELSIF NOT met THEN
+        UPDATE casq.builds SET status = 'skipped', message = 'a build that it needs has not succeeded' WHERE id = build;
+    END IF;
+    RETURN build;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.admit_builds()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    project bigint := to_jsonb(NEW) ->> CASE TG_TABLE_NAME WHEN 'builds' THEN 'project_id' ELSE 'id' END;
+BEGIN
+    IF EXISTS (SELECT FROM casq.builds AS b WHERE b.project_id = project AND b.held) THEN
+        PERFORM casq.admit_builds(project);
+    END IF;
+    RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.admit_builds(project bigint)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    most integer;
+    room bigint;
+BEGIN
+    SELECT p.max_running INTO most FROM casq.projects AS p WHERE p.id = project FOR NO KEY UPDATE;
+    SELECT most - count(*) INTO room FROM casq.builds AS b
+    WHERE b.project_id = project AND NOT b.held AND b.status IN ('pending', 'running', 'canceling');
+    UPDATE casq.builds AS b SET held = false
+    FROM (
+        SELECT h.id FROM casq.builds AS h WHERE h.project_id = project AND h.held
+        ORDER BY h.priority DESC, h.turn, h.id LIMIT CASE WHEN most IS NOT NULL THEN greatest(room, 0) END
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS h WHERE b.id = h.id;
+END $function$;
 
 CREATE OR REPLACE FUNCTION casq.adopt_log()
  RETURNS void
@@ -875,6 +1177,21 @@ BEGIN
     RETURN NULL;
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.begin_pipeline(project bigint, ref text DEFAULT ''::text, sha text DEFAULT ''::text)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    pipeline bigint;
+BEGIN
+    INSERT INTO casq.projects (id) VALUES (project) ON CONFLICT DO NOTHING;
+    INSERT INTO casq.pipelines AS p (project_id, ref, sha) VALUES (project, begin_pipeline.ref, begin_pipeline.sha)
+    RETURNING p.id INTO pipeline;
+    RETURN pipeline;
+END $function$;
+
 CREATE OR REPLACE FUNCTION casq.begin_server_timeline()
  RETURNS bigint
  LANGUAGE plpgsql
@@ -921,6 +1238,73 @@ BEGIN
     RETURN coalesce(can, false);
 EXCEPTION WHEN data_exception THEN
     RETURN false;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.cancel_build(build bigint)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    b casq.builds;
+BEGIN
+    SELECT * INTO b FROM casq.builds AS w WHERE w.id = build FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'casq: there is no build %', build USING ERRCODE = 'no_data_found';
+    ELSIF b.finished_at IS NOT NULL THEN
+        RAISE EXCEPTION 'casq: build % has ended: %', build, b.status
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'There is nothing left to cancel.';
+    ELSIF b.status = 'running' AND b.started_at IS NOT NULL THEN
+        UPDATE casq.builds AS w SET status = 'canceling', message = 'canceled' WHERE w.id = build RETURNING * INTO b;
+    ELSIF b.status <> 'canceling' THEN
+        UPDATE casq.builds AS w SET status = 'canceled', held = false, message = 'canceled' WHERE w.id = build RETURNING * INTO b;
+    END IF;
+    RETURN b.status;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.check_build()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    was text := 'none';
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        was := OLD.status;
+    END IF;
+    IF was <> NEW.status AND was || ' ' || NEW.status <> ALL (ARRAY[
+        'none created', 'none pending', 'none skipped',
+        'created pending', 'created skipped', 'created canceled',
+        'pending running', 'pending canceled',
+        'running pending', 'running canceling', 'running success', 'running failed', 'running canceled',
+        'canceling canceled',
+        'success created', 'success pending', 'failed created', 'failed pending',
+        'canceled created', 'canceled pending', 'skipped created', 'skipped pending'])
+    THEN
+        RAISE EXCEPTION 'casq: a build that is % does not become %', was, NEW.status
+            USING ERRCODE = 'check_violation', DETAIL = format('Build %s, attempt %s.', NEW.id, NEW.attempt);
+    END IF;
+    IF NEW.status = 'pending' AND NOT NEW.held AND (was <> 'pending' OR OLD.held) THEN
+        NEW.queued := nextval('casq.builds_queued_seq');
+        NEW.pending_at := clock_timestamp();
+    END IF;
+    IF was <> NEW.status THEN
+        NEW.finished_at := CASE WHEN NEW.status IN ('success', 'failed', 'canceled', 'skipped') THEN clock_timestamp() END;
+    END IF;
+    IF NEW.status IN ('created', 'pending') AND was <> NEW.status THEN
+        NEW.runner_id := NULL;
+        NEW.system_id := NULL;
+        NEW.token_hash := NULL;
+        NEW.assigned_at := NULL;
+        NEW.start_by := NULL;
+        NEW.started_at := NULL;
+        NEW.failure_reason := NULL;
+        NEW.exit_code := NULL;
+    END IF;
+    RETURN NEW;
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.check_columns(t casq.tracked)
@@ -987,6 +1371,30 @@ BEGIN
                   HINT = CASE WHEN EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = t.relation)
                       THEN 'Over all partitions only the partition key can be unique by itself: partition by the key, or track another table.'
                       ELSE format('ALTER TABLE %s ADD UNIQUE (%I);', t.relation, t.key_column) END;
+    END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.check_job(job jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    wrong text := CASE
+        WHEN job IS NULL OR jsonb_typeof(job) <> 'object' THEN 'it is no object'
+        WHEN octet_length(job::text) > 1048576 THEN 'it has more than 1 MiB'
+        WHEN jsonb_typeof(job -> 'steps') IS DISTINCT FROM 'array' OR job -> 'steps' = '[]' THEN 'steps is no list of steps'
+        WHEN jsonb_path_exists(job, 'strict $.steps[*] ? (!exists(@.script[*] ? (@.type() == "string")))', '{}', true) THEN 'a step has no script'
+        WHEN job ?| ARRAY['id', 'token', 'job_info', 'runner_info', 'dependencies'] THEN 'id, token, job_info, runner_info and dependencies are casq''s to say'
+        WHEN job ? 'variables' AND jsonb_typeof(job -> 'variables') <> 'array' THEN 'variables is no list'
+        WHEN job ? 'artifacts' AND jsonb_typeof(job -> 'artifacts') NOT IN ('array', 'null') THEN 'artifacts is no list'
+    END;
+BEGIN
+    IF wrong IS NOT NULL THEN
+        RAISE EXCEPTION 'casq: this is no job that a runner can be given: %', wrong
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'The smallest is {"steps": [{"name": "script", "script": ["make test"]}]}.';
     END IF;
 END $function$;
 
@@ -1180,6 +1588,20 @@ BEGIN
     PERFORM casq.check_trusted(t.relation);
     EXECUTE format('SELECT count(*) FROM %s', t.relation) INTO n;
     RETURN n;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.create_runner(description text, tags text[] DEFAULT '{}'::text[], run_untagged boolean DEFAULT NULL::boolean, projects bigint[] DEFAULT NULL::bigint[], max_running integer DEFAULT NULL::integer, paused boolean DEFAULT false, max_timeout integer DEFAULT NULL::integer, OUT id bigint, OUT token text)
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    token := casq.new_runner_token();
+    INSERT INTO casq.runners AS r (token_hash, description, tags, run_untagged, projects, max_running, paused, max_timeout)
+    VALUES (sha256(convert_to(token, 'UTF8')), create_runner.description, casq.sort_tags(create_runner.tags),
+            coalesce(create_runner.run_untagged, cardinality(create_runner.tags) = 0), create_runner.projects,
+            create_runner.max_running, create_runner.paused, create_runner.max_timeout)
+    RETURNING r.id INTO create_runner.id;
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.define_kind(kind text, transfer text, queue text DEFAULT NULL::text, prefix text DEFAULT NULL::text, source_prefix text DEFAULT NULL::text)
@@ -1780,6 +2202,27 @@ AS $function$
     SELECT members.relation UNION SELECT relid FROM pg_partition_tree(members.relation)
 $function$;
 
+CREATE OR REPLACE FUNCTION casq.needs_are_met(build bigint)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT CASE
+        WHEN bool_or(b.status IN ('canceled', 'skipped') OR (b.status = 'failed' AND NOT b.allow_failure)) THEN false
+        WHEN bool_and(b.status IN ('success', 'failed')) IS NOT FALSE THEN true
+    END
+    FROM casq.build_needs AS n JOIN casq.builds AS b ON b.id = n.needs_id WHERE n.build_id = build
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.new_runner_token()
+ RETURNS text
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT 'glrt-' || replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '')
+$function$;
+
 CREATE OR REPLACE FUNCTION casq.newest_tick(OUT timeline integer, OUT timeline_id uuid, OUT tick bigint)
  RETURNS record
  LANGUAGE sql
@@ -1972,12 +2415,15 @@ AS $function$
            ('application', 'EXECUTE ON FUNCTION casq.totals, casq.total, casq.scopes_of'),
            ('application', 'SELECT ON casq.server_timelines'),
            ('application', 'EXECUTE ON FUNCTION casq.begin_server_timeline'),
+           ('application', 'SELECT ON casq.projects, casq.pipelines, casq.builds, casq.build_needs, casq.tag_sets, casq.build_queue, casq.stuck_pipelines'),
+           ('application', 'EXECUTE ON FUNCTION casq.begin_pipeline, casq.add_build, casq.cancel_build, casq.retry_build, casq.why_build'),
            ('operator', 'USAGE ON SCHEMA casq, river'),
            ('operator', 'SELECT ON ALL TABLES IN SCHEMA casq, river'),
            ('operator', 'USAGE, SELECT ON ALL SEQUENCES IN SCHEMA casq, river'),
            ('operator', 'INSERT, UPDATE, DELETE ON casq.kinds, casq.registry, casq.registry_floors, casq.cursors, casq.event_failures, casq.processes,'
                ' casq.reconcile_runs, casq.reconcile_counts, casq.reconcile_orphans, casq.selections,'
-               ' casq.counter_shards, casq.counters, casq.scans, casq.refreshes'),
+               ' casq.counter_shards, casq.counters, casq.scans, casq.refreshes,'
+               ' casq.projects, casq.tag_sets, casq.runners, casq.runner_managers, casq.pipelines, casq.builds, casq.build_needs, casq.build_signs'),
            ('operator', 'INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA river'),
            ('operator', 'INSERT ON casq.ticks, casq.timelines'),
            ('operator', 'EXECUTE ON ALL FUNCTIONS IN SCHEMA casq, river')
@@ -2134,6 +2580,15 @@ BEGIN
     END LOOP;
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.queue_build(build bigint)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    UPDATE casq.builds AS b SET status = 'pending', held = p.max_running IS NOT NULL
+    FROM casq.projects AS p WHERE b.id = build AND p.id = b.project_id AND b.status = 'created'
+$function$;
+
 CREATE OR REPLACE FUNCTION casq.refuse_event_update()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -2189,6 +2644,52 @@ BEGIN
               HINT = 'DELETE FROM the table, or SELECT casq.untrack(...) first.';
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.release_builds()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    far boolean := NEW.status IN ('canceled', 'skipped') OR (NEW.status = 'failed' AND NOT NEW.allow_failure);
+    waiting bigint[];
+    build bigint;
+    met boolean;
+BEGIN
+    IF current_setting('casq.releasing', true) = 'on'
+        OR NOT EXISTS (SELECT FROM casq.build_needs AS n WHERE n.needs_id = NEW.id)
+    THEN
+        RETURN NULL;
+    END IF;
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'casq: the end of a build that others need has to be written in READ COMMITTED, this transaction is %',
+            upper(current_setting('transaction_isolation'))
+            USING ERRCODE = 'invalid_transaction_state',
+                  HINT = 'An old snapshot hides that another build has ended meanwhile.';
+    END IF;
+    SELECT array_agg(b.id ORDER BY b.id) INTO waiting FROM (
+        WITH RECURSIVE below (id) AS (
+            SELECT n.build_id FROM casq.build_needs AS n WHERE n.needs_id = NEW.id
+            UNION
+            SELECT n.build_id FROM below JOIN casq.build_needs AS n ON n.needs_id = below.id WHERE far
+        )
+        SELECT b.id FROM casq.builds AS b JOIN below USING (id)
+        WHERE b.status = 'created' ORDER BY b.id FOR NO KEY UPDATE OF b
+    ) AS b;
+    PERFORM set_config('casq.releasing', 'on', true);
+    FOREACH build IN ARRAY coalesce(waiting, '{}') LOOP
+        met := casq.needs_are_met(build);
+        IF met THEN
+            PERFORM casq.queue_build(build);
+        ELSIF NOT met THEN
+            UPDATE casq.builds SET status = 'skipped', message = 'a build that it needs has not succeeded'
+            WHERE id = build AND status = 'created';
+        END IF;
+    END LOOP;
+    PERFORM set_config('casq.releasing', '', true);
+    RETURN NULL;
+END $function$;
+
 CREATE OR REPLACE FUNCTION casq.replace_target(transfer text)
  RETURNS void
  LANGUAGE plpgsql
@@ -2240,6 +2741,21 @@ BEGIN
     SET tick = excluded.tick, nonce = excluded.nonce, reported_at = excluded.reported_at;
     RETURN EXISTS (SELECT FROM casq.ticks AS t
                    WHERE t.id = report_follower.tick AND t.nonce = report_follower.nonce);
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.reset_runner_token(runner bigint)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    token text := casq.new_runner_token();
+BEGIN
+    UPDATE casq.runners SET token_hash = sha256(convert_to(token, 'UTF8')) WHERE id = runner;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'casq: there is no runner %', runner USING ERRCODE = 'no_data_found';
+    END IF;
+    RETURN token;
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.resources(kind text, after text, page_size integer, selected text[], most_bytes bigint DEFAULT 4194304, OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT last_key text, OUT timeline integer, OUT timeline_id uuid, OUT tick bigint)
@@ -2376,6 +2892,51 @@ BEGIN
     END LOOP;
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.retry_build(build bigint)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    b casq.builds;
+    again bigint[];
+    one bigint;
+    met boolean;
+BEGIN
+    SELECT * INTO b FROM casq.builds AS w WHERE w.id = build FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'casq: there is no build %', build USING ERRCODE = 'no_data_found';
+    ELSIF b.finished_at IS NULL THEN
+        RAISE EXCEPTION 'casq: build % has not ended: %', build, b.status
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('SELECT casq.cancel_build(%s) ends it.', build);
+    END IF;
+    SELECT array_agg(s.id ORDER BY s.id) INTO again FROM (
+        WITH RECURSIVE below (id) AS (
+            SELECT build UNION SELECT n.build_id FROM below JOIN casq.build_needs AS n ON n.needs_id = below.id
+        )
+        SELECT w.id FROM casq.builds AS w JOIN below USING (id)
+        WHERE w.status = 'skipped' OR w.id = build ORDER BY w.id FOR NO KEY UPDATE OF w
+    ) AS s;
+    -- Those that they need are held, so that none ends between the question and the answer.
+    PERFORM FROM casq.builds AS w WHERE w.id IN (SELECT n.needs_id FROM casq.build_needs AS n WHERE n.build_id = ANY (again))
+    ORDER BY w.id FOR SHARE;
+    FOREACH one IN ARRAY again LOOP
+        met := casq.needs_are_met(one);
+        IF met IS NOT FALSE THEN
+            UPDATE casq.builds AS w SET status = 'created', message = '' WHERE w.id = one;
+        ELSIF one = build THEN
+            RAISE EXCEPTION 'casq: build % needs one that has not succeeded', build
+                USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Retry that one: what was skipped for it comes along.';
+        END IF;
+        IF met THEN
+            PERFORM casq.queue_build(one);
+        END IF;
+    END LOOP;
+    SELECT * INTO b FROM casq.builds AS w WHERE w.id = build;
+    RETURN b.status;
+END $function$;
+
 CREATE OR REPLACE FUNCTION casq.revoke_from(role regrole, what text)
  RETURNS void
  LANGUAGE plpgsql
@@ -2483,6 +3044,87 @@ AS $function$
     FROM casq.members(t.relation) AS m JOIN pg_attribute AS a ON a.attrelid = m
     WHERE a.attname = ANY (t.payload_columns || ARRAY[t.key_column, t.scope_column, t.size_column])
 $function$;
+
+CREATE OR REPLACE FUNCTION casq.signal_builds(subject text, payload jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    -- The transaction id comes before the event id: see casq.ticks.low_id.
+    PERFORM pg_current_xact_id();
+    INSERT INTO casq.events (kind, resource_id, op, payload) VALUES ('casq:builds', subject, 'updated', payload);
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.signal_freed_runner()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF EXISTS (SELECT FROM casq.runners AS r WHERE r.id = OLD.runner_id AND r.max_running IS NOT NULL) THEN
+        PERFORM casq.signal_builds('runner ' || OLD.runner_id, jsonb_build_object('runner', OLD.runner_id));
+    END IF;
+    RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.signal_inserted_builds()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    PERFORM casq.signal_builds(min(b.id)::text,
+            jsonb_build_object('tag_set', b.tag_set, 'project', b.project_id, 'builds', count(*)))
+    FROM inserted AS b WHERE b.status = 'pending' AND NOT b.held
+    GROUP BY b.tag_set, b.project_id;
+    RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.signal_queued_build()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    PERFORM casq.signal_builds(NEW.id::text,
+        jsonb_build_object('tag_set', NEW.tag_set, 'project', NEW.project_id, 'builds', 1));
+    RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.signal_runner()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    runner bigint := CASE TG_OP WHEN 'DELETE' THEN OLD.id ELSE NEW.id END;
+BEGIN
+    PERFORM casq.signal_builds('runner ' || runner, jsonb_build_object('runner', runner));
+    RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.sort_tags(tags text[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF EXISTS (SELECT FROM unnest(tags) AS t (tag) WHERE tag IS NULL OR octet_length(tag) NOT BETWEEN 1 AND 255 OR tag ~ '[[:cntrl:],]' OR tag <> btrim(tag))
+        OR cardinality(tags) > 50
+    THEN
+        RAISE EXCEPTION 'casq: these tags cannot be: %', left(tags::text, 200)
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'At most 50 tags, each of 1 to 255 bytes, without commas, control characters, or blanks at its ends.';
+    END IF;
+    RETURN ARRAY(SELECT DISTINCT tag COLLATE "C" FROM unnest(tags) AS t (tag) ORDER BY 1);
+END $function$;
 
 CREATE OR REPLACE FUNCTION casq.sum_beyond(kind text, after_scope text, most integer)
  RETURNS TABLE(scope_id text, size numeric, items bigint)
@@ -3214,6 +3856,72 @@ BEGIN
         || casq.why_reconcile(r.kind, r.timeline, r.tick);
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.why_build(build bigint)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    b casq.builds;
+    wanted text[];
+    called text;
+    fit record;
+BEGIN
+    SELECT * INTO b FROM casq.builds AS w WHERE w.id = build;
+    IF NOT FOUND THEN
+        RETURN format('There is no build %s.', build);
+    END IF;
+    CASE b.status
+    WHEN 'created' THEN
+        RETURN (SELECT format('It waits for %s.', string_agg(format('build %s (%s, %s)', o.id, o.name, o.status), ', ' ORDER BY o.id))
+                FROM casq.build_needs AS n JOIN casq.builds AS o ON o.id = n.needs_id
+                WHERE n.build_id = b.id AND o.finished_at IS NULL);
+    WHEN 'running' THEN
+        RETURN format(CASE WHEN b.started_at IS NULL THEN 'It was handed to runner %s %s ago, which has not shown a sign of life. Without one by %s it is handed out again.'
+                           ELSE 'Runner %s has been running it for %s.' END,
+                      b.runner_id, date_trunc('second', clock_timestamp() - coalesce(b.started_at, b.assigned_at)), b.start_by);
+    WHEN 'canceling' THEN
+        RETURN format('Runner %s was told to stop it.', b.runner_id);
+    WHEN 'pending' THEN
+        NULL;
+    ELSE
+        RETURN format('It ended %s ago: %s%s%s.', date_trunc('second', clock_timestamp() - b.finished_at), b.status,
+                      coalesce(', ' || b.failure_reason, ''), CASE WHEN b.message <> '' THEN ' (' || b.message || ')' ELSE '' END);
+    END CASE;
+    IF b.held THEN
+        RETURN (SELECT format('Project %s has as many builds queued or running as it may have: %s.', p.id, p.max_running)
+                FROM casq.projects AS p WHERE p.id = b.project_id);
+    END IF;
+    SELECT s.tags INTO wanted FROM casq.tag_sets AS s WHERE s.id = b.tag_set;
+    called := CASE WHEN wanted = '{}' THEN 'that take builds without tags' ELSE format('with the tags %s', array_to_string(wanted, ', ')) END;
+    SELECT count(*) AS runners,
+           count(*) FILTER (WHERE of_project) AS of_project,
+           count(*) FILTER (WHERE of_project AND NOT paused) AS active,
+           count(*) FILTER (WHERE of_project AND NOT paused AND room) AS free,
+           count(*) FILTER (WHERE of_project AND NOT paused AND room AND heard) AS heard,
+           string_agg(id::text, ', ' ORDER BY id) AS ids
+    INTO fit FROM (
+        SELECT r.id, r.paused, coalesce(b.project_id = ANY (r.projects), true) AS of_project,
+               r.max_running IS NULL OR r.max_running > (SELECT count(*) FROM casq.builds AS o
+                   WHERE o.runner_id = r.id AND o.status IN ('running', 'canceling')) AS room,
+               EXISTS (SELECT FROM casq.runner_managers AS m WHERE m.runner_id = r.id AND m.contacted_at > clock_timestamp() - interval '3 minutes') AS heard
+        FROM casq.runners AS r
+        WHERE (CASE WHEN wanted = '{}' THEN r.run_untagged ELSE wanted <@ r.tags END)
+          AND (r.token_expires_at IS NULL OR r.token_expires_at > clock_timestamp())
+    ) AS r;
+    RETURN CASE
+        WHEN fit.runners = 0 THEN format('There are no runners %s.', called)
+        WHEN fit.of_project = 0 THEN format('No runner %s is for project %s: %s.', called, b.project_id, fit.ids)
+        WHEN fit.active = 0 THEN format('All runners %s are paused: %s.', called, fit.ids)
+        WHEN fit.free = 0 THEN format('All runners %s have as many builds as they may have: %s.', called, fit.ids)
+        WHEN fit.heard = 0 THEN format('No runner %s has been heard of within 3 minutes: %s.', called, fit.ids)
+        ELSE format('It is in the queue; %s builds with its tags are before it.', (
+            SELECT count(*) FROM (SELECT FROM casq.builds AS o WHERE o.tag_set = b.tag_set AND o.status = 'pending' AND NOT o.held
+                AND (-o.priority, o.turn, o.id) < (-b.priority, b.turn, b.id) LIMIT 10000) AS before))
+    END;
+END $function$;
+
 CREATE OR REPLACE FUNCTION casq.why_events(kind text, key text)
  RETURNS text
  LANGUAGE sql
@@ -3303,6 +4011,22 @@ $function$;
 
 ---- Triggers
 
+CREATE CONSTRAINT TRIGGER admit_inserted AFTER INSERT ON casq.builds DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (new.held) EXECUTE FUNCTION casq.admit_builds();
+
+CREATE CONSTRAINT TRIGGER admit_updated AFTER UPDATE ON casq.builds DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((new.held AND (NOT old.held)) OR ((old.status = ANY (ARRAY['pending'::text, 'running'::text, 'canceling'::text])) AND (new.status <> ALL (ARRAY['pending'::text, 'running'::text, 'canceling'::text]))))) EXECUTE FUNCTION casq.admit_builds();
+
+CREATE TRIGGER check_inserted BEFORE INSERT ON casq.builds FOR EACH ROW EXECUTE FUNCTION casq.check_build();
+
+CREATE TRIGGER check_updated BEFORE UPDATE ON casq.builds FOR EACH ROW WHEN (((old.status <> new.status) OR (old.held <> new.held))) EXECUTE FUNCTION casq.check_build();
+
+CREATE TRIGGER release AFTER UPDATE ON casq.builds FOR EACH ROW WHEN (((new.finished_at IS NOT NULL) AND (old.finished_at IS NULL))) EXECUTE FUNCTION casq.release_builds();
+
+CREATE TRIGGER signal_freed_runner AFTER UPDATE ON casq.builds FOR EACH ROW WHEN (((old.status = ANY (ARRAY['running'::text, 'canceling'::text])) AND (new.status <> ALL (ARRAY['running'::text, 'canceling'::text])))) EXECUTE FUNCTION casq.signal_freed_runner();
+
+CREATE TRIGGER signal_inserted AFTER INSERT ON casq.builds REFERENCING NEW TABLE AS inserted FOR EACH STATEMENT EXECUTE FUNCTION casq.signal_inserted_builds();
+
+CREATE TRIGGER signal_queued AFTER UPDATE ON casq.builds FOR EACH ROW WHEN (((new.status = 'pending'::text) AND (NOT new.held) AND (old.queued IS DISTINCT FROM new.queued))) EXECUTE FUNCTION casq.signal_queued_build();
+
 CREATE TRIGGER events_are_only_inserted BEFORE UPDATE ON casq.events FOR EACH STATEMENT EXECUTE FUNCTION casq.refuse_event_update();
 
 CREATE TRIGGER events_draw_their_id BEFORE INSERT ON casq.events FOR EACH ROW WHEN ((NOT has_sequence_privilege(('casq.events_id_seq'::regclass)::oid, 'UPDATE'::text))) EXECUTE FUNCTION casq.draw_event_id();
@@ -3310,6 +4034,10 @@ CREATE TRIGGER events_draw_their_id BEFORE INSERT ON casq.events FOR EACH ROW WH
 CREATE TRIGGER check_kind BEFORE INSERT OR UPDATE ON casq.kinds FOR EACH ROW EXECUTE FUNCTION casq.check_kind();
 
 CREATE TRIGGER guard_kind BEFORE DELETE OR UPDATE ON casq.kinds FOR EACH ROW EXECUTE FUNCTION casq.guard_kind();
+
+CREATE CONSTRAINT TRIGGER admit AFTER UPDATE ON casq.projects DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.max_running IS DISTINCT FROM new.max_running)) EXECUTE FUNCTION casq.admit_builds();
+
+CREATE TRIGGER signal_runner AFTER INSERT OR DELETE OR UPDATE ON casq.runners FOR EACH ROW EXECUTE FUNCTION casq.signal_runner();
 
 CREATE TRIGGER on_timeline AFTER INSERT ON casq.timelines FOR EACH ROW EXECUTE FUNCTION casq.on_timeline();
 
@@ -3332,13 +4060,25 @@ CREATE EVENT TRIGGER casq_rewrite ON table_rewrite
 
 ---- Grants
 
+REVOKE ALL ON FUNCTION casq.add_build(pipeline bigint, name text, job jsonb, tags text[], needs bigint[], stage text, priority integer, timeout integer, allow_failure boolean) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.admit_builds() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.admit_builds(project bigint) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION casq.backfill_page(kind text, after text, page_size integer, OUT n bigint, OUT last_key text, OUT busy text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.backfill_rows(kind text, keys text[], wait boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.begin_counting() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION casq.begin_pipeline(project bigint, ref text, sha text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION casq.begin_server_timeline() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.cancel_build(build bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.check_build() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.check_scopes(kind text, scopes text[]) FROM PUBLIC;
 
@@ -3358,6 +4098,8 @@ REVOKE ALL ON FUNCTION casq.on_rewrite() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.on_timeline() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION casq.release_builds() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION casq.report_follower(name text, tick bigint, nonce uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.resources(kind text, after text, page_size integer, selected text[], most_bytes bigint, OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT last_key text, OUT timeline integer, OUT timeline_id uuid, OUT tick bigint) FROM PUBLIC;
@@ -3366,7 +4108,19 @@ REVOKE ALL ON FUNCTION casq.resources_missing(kind text, asked text[], selected 
 
 REVOKE ALL ON FUNCTION casq.resources_of(kind text, asked text[], selected text[], most_bytes bigint, OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT answered integer, OUT timeline integer, OUT timeline_id uuid, OUT tick bigint) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION casq.retry_build(build bigint) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION casq.scopes_of(kind text, parent text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.signal_builds(subject text, payload jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.signal_freed_runner() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.signal_inserted_builds() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.signal_queued_build() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.signal_runner() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.sum_beyond(kind text, after_scope text, most integer) FROM PUBLIC;
 
@@ -3375,3 +4129,5 @@ REVOKE ALL ON FUNCTION casq.sum_by_scope(kind text, scopes text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION casq.total(INOUT kind text, parent text, OUT parent_id text, OUT size numeric, OUT items bigint, OUT scopes bigint, OUT exact boolean, OUT as_of_tick bigint, OUT as_of timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.totals(INOUT kind text, OUT parent_id text, OUT size numeric, OUT items bigint, OUT scopes bigint, OUT exact boolean, OUT as_of_tick bigint, OUT as_of timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.why_build(build bigint) FROM PUBLIC;

@@ -36,6 +36,10 @@ type Transposer struct {
 // order under new versions, and queues one job for each row that changed, all
 // in the transaction that moves the cursor.
 func (t *Transposer) Apply(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) error {
+	batch.Events = ofResources(batch.Events)
+	if len(batch.Events) == 0 {
+		return nil
+	}
 	selections, err := holdSelections(ctx, tx)
 	if err != nil {
 		return err
@@ -62,6 +66,14 @@ func (t *Transposer) Apply(ctx context.Context, tx pgx.Tx, batch eventlog.Batch)
 		return fmt.Errorf("queue %d jobs: %w", len(jobs), err)
 	}
 	return nil
+}
+
+// ofResources leaves out what is a signal to others.
+func ofResources(events []eventlog.Event) []eventlog.Event {
+	if !slices.ContainsFunc(events, func(e eventlog.Event) bool { return e.Signal() }) {
+		return events
+	}
+	return slices.DeleteFunc(slices.Clone(events), func(e eventlog.Event) bool { return e.Signal() })
 }
 
 // yield puts what a backfill alone asks for behind other events, unless it takes

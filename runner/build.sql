@@ -1,0 +1,87 @@
+-- name: BeginPipeline
+SELECT casq.begin_pipeline($1, ref => $2, sha => $3)
+
+-- name: AddBuild
+SELECT casq.add_build($1, $2, $3, tags => $4, needs => $5, stage => $6, priority => $7, timeout => $8, allow_failure => $9)
+
+-- name: OfToken
+-- The attempt that a job token, by its hash, stands for, if it is of the build $2.
+SELECT id, attempt, project_id, status, started_at IS NOT NULL FROM casq.builds WHERE token_hash = $1 AND id = $2
+
+-- name: Exists
+SELECT EXISTS (SELECT FROM casq.builds WHERE id = $1)
+
+-- name: Begin
+-- The runner has shown a sign of life.
+UPDATE casq.builds SET started_at = clock_timestamp()
+WHERE id = $1 AND token_hash = $2 AND status IN ('running', 'canceling') AND started_at IS NULL
+
+-- name: Finish
+-- Ends an attempt as its runner says, $3; one that was told to stop is canceled whatever
+-- its runner says. What it is then comes back, also when it had ended before.
+WITH ended AS (
+    UPDATE casq.builds
+    SET status = CASE WHEN status = 'canceling' THEN 'canceled' ELSE $3 END,
+        failure_reason = $4, exit_code = $5, started_at = coalesce(started_at, clock_timestamp())
+    WHERE id = $1 AND token_hash = $2 AND status IN ('running', 'canceling')
+    RETURNING status
+)
+SELECT coalesce((SELECT status FROM ended), (SELECT status FROM casq.builds WHERE id = $1 AND token_hash = $2))
+
+-- name: Fail
+-- Ends an attempt that cannot be handed out.
+UPDATE casq.builds SET status = 'failed', failure_reason = 'runner_unsupported', message = $3
+WHERE id = $1 AND token_hash = $2 AND status = 'running'
+
+-- name: Heard
+-- Notes when the builds $1, in their attempts $2, were last heard of: $3 seconds ago.
+INSERT INTO casq.build_signs AS s (build_id, attempt, heard_at)
+SELECT h.build, h.attempt, clock_timestamp() - make_interval(secs => h.ago)
+FROM unnest($1::bigint[], $2::integer[], $3::float8[]) AS h (build, attempt, ago)
+WHERE EXISTS (SELECT FROM casq.builds AS b WHERE b.id = h.build AND b.attempt = h.attempt AND b.finished_at IS NULL)
+ORDER BY h.build
+ON CONFLICT (build_id) DO UPDATE SET attempt = excluded.attempt, heard_at = excluded.heard_at
+WHERE excluded.attempt > s.attempt OR (excluded.attempt = s.attempt AND excluded.heard_at > s.heard_at)
+
+-- name: Overdue
+-- The attempts that have to end: those whose runner has shown no sign of life in time,
+-- those that took longer than they may by $1 seconds, and, if $3, those that nothing was
+-- heard of for $2 seconds.
+SELECT b.id, b.attempt, b.status, CASE
+    WHEN b.started_at IS NULL THEN 'undelivered'
+    WHEN b.assigned_at + make_interval(secs => b.timeout + $1) < clock_timestamp() THEN 'late'
+    ELSE 'silent' END
+FROM casq.builds AS b
+LEFT JOIN casq.build_signs AS s ON s.build_id = b.id AND s.attempt = b.attempt
+WHERE b.status IN ('running', 'canceling') AND CASE
+    WHEN b.started_at IS NULL THEN b.start_by < clock_timestamp()
+    ELSE b.assigned_at + make_interval(secs => b.timeout + $1) < clock_timestamp()
+        OR ($3 AND greatest(b.started_at, s.heard_at) + make_interval(secs => $2) < clock_timestamp())
+    END
+ORDER BY b.id LIMIT 1000
+
+-- name: Requeue
+UPDATE casq.builds SET status = 'pending', message = 'its runner showed no sign of life'
+WHERE id = $1 AND attempt = $2 AND status = 'running' AND started_at IS NULL
+
+-- name: Overrun
+-- Ends an attempt for the reason $3, of which $4 tells.
+UPDATE casq.builds SET status = CASE status WHEN 'canceling' THEN 'canceled' ELSE 'failed' END,
+    failure_reason = CASE status WHEN 'canceling' THEN NULL ELSE $3 END, message = $4
+WHERE id = $1 AND attempt = $2 AND status IN ('running', 'canceling')
+
+-- name: RunnerOf
+-- The runner that a token, by its hash, stands for.
+SELECT id, description, tags, run_untagged, projects, paused, max_running IS NOT NULL, token_expires_at
+FROM casq.runners WHERE token_hash = $1 AND (token_expires_at IS NULL OR token_expires_at > clock_timestamp())
+
+-- name: Contacted
+-- Notes when the processes of runners (their runners $1 and systems $2) were last heard of,
+-- $4 seconds ago, and what they said of themselves, $3.
+INSERT INTO casq.runner_managers AS m (runner_id, system_id, info, contacted_at)
+SELECT c.runner, c.system, c.info, clock_timestamp() - make_interval(secs => c.ago)
+FROM unnest($1::bigint[], $2::text[], $3::jsonb[], $4::float8[]) AS c (runner, system, info, ago)
+WHERE EXISTS (SELECT FROM casq.runners AS r WHERE r.id = c.runner)
+ORDER BY c.runner, c.system
+ON CONFLICT (runner_id, system_id) DO UPDATE SET info = excluded.info, contacted_at = excluded.contacted_at
+WHERE excluded.contacted_at > m.contacted_at

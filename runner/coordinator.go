@@ -1,0 +1,148 @@
+package runner
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"casq/internal/pause"
+	"casq/internal/queries"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+//go:embed pick.sql
+var pickText string
+
+// pickSQL has the statements of pick.sql.
+var pickSQL = queries.Parse[struct {
+	LockRunner, Pick, Waits, WaitsFor, Queued, NewestQueued, Lanes, Still, TagSets, GiveBack, Dependencies string
+}]("runner/pick", pickText)
+
+// Options of [New]. The zero value is what most callers want.
+type Options struct {
+	// Standbys of the database. A request that finds no build there is not a question to
+	// the primary. They may be as late as they like.
+	Standbys []*pgxpool.Pool
+	// ReadPrimary has every look go to the primary, for an operator in trouble.
+	ReadPrimary bool
+	// NoShortcut has every request look, also one whose runner says that it has heard the
+	// newest. For an operator in trouble.
+	NoShortcut bool
+
+	// Hold is how long a request waits for a build. Defaults to 50 s.
+	Hold time.Duration
+	// SiblingHold is that of runners in one process whose requests come one after the
+	// other, so that one that waits keeps the next from asking. Defaults to 3 s.
+	SiblingHold time.Duration
+	// MostWaiting is how many requests wait at once, and MostOfRunner how many of one
+	// runner; others are answered at once. Default to 10,000 and 100.
+	MostWaiting, MostOfRunner int
+
+	// StartWithin is how long a runner may show no sign of life after it was given a build
+	// until that is given to another. Defaults to 2 min.
+	StartWithin time.Duration
+	// TraceInterval is how often runners are told to report. Defaults to 3 s.
+	TraceInterval time.Duration
+	// SilentAfter is how long nothing may be heard of a runner that has begun; never less
+	// than four times TraceInterval. Defaults to 10 min.
+	SilentAfter time.Duration
+
+	// Poll is how often the primary is asked for new builds while requests wait, Recheck
+	// how often for any. Default to 15 ms and 5 s.
+	Poll, Recheck time.Duration
+	// Picks is how many picks run at once. Defaults to 8.
+	Picks int
+
+	Logger *slog.Logger // defaults to [slog.Default]
+	// Hook is called at named points, for tests that stop there. May be nil.
+	Hook func(point string)
+}
+
+func (o Options) withDefaults() Options {
+	o.Hold = cmp.Or(o.Hold, 50*time.Second)
+	o.SiblingHold = min(cmp.Or(o.SiblingHold, 3*time.Second), o.Hold)
+	o.MostWaiting = cmp.Or(o.MostWaiting, 10_000)
+	o.MostOfRunner = cmp.Or(o.MostOfRunner, 100)
+	o.StartWithin = cmp.Or(o.StartWithin, 2*time.Minute)
+	o.TraceInterval = cmp.Or(o.TraceInterval, 3*time.Second)
+	o.SilentAfter = max(cmp.Or(o.SilentAfter, 10*time.Minute), 4*o.TraceInterval)
+	o.Poll = cmp.Or(o.Poll, 15*time.Millisecond)
+	o.Recheck = cmp.Or(o.Recheck, 5*time.Second)
+	o.Picks = cmp.Or(o.Picks, 8)
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Hook == nil {
+		o.Hook = func(string) {}
+	}
+	return o
+}
+
+// Coordinator hands builds out to runners. It is an [http.Handler] of the calls of
+// GitLab Runner's API, below any prefix; [Coordinator.Run] does what has to be done
+// beside requests. Any number of processes may have one on the same database.
+type Coordinator struct {
+	options Options
+	primary *pgxpool.Pool
+	log     *slog.Logger
+	mux     *http.ServeMux
+
+	room     *room
+	news     *news
+	tags     *tagSets
+	runners  *runnerCache
+	siblings *siblings
+	contacts *contacts
+	standby  standbys
+	picks    chan struct{}
+	// stopping is closed when requests are not to wait any more.
+	stopping chan struct{}
+	stop     func()
+}
+
+// New returns a coordinator on a migrated database, whose primary stays the caller's to
+// close. Without [Coordinator.Run] nobody is woken.
+func New(primary *pgxpool.Pool, options Options) *Coordinator {
+	options = options.withDefaults()
+	c := &Coordinator{
+		options: options, primary: primary, log: options.Logger,
+		room: newRoom(), news: newNews(), tags: &tagSets{db: primary}, runners: newRunnerCache(),
+		siblings: newSiblings(), contacts: newContacts(), standby: standbys{pools: options.Standbys},
+		picks: make(chan struct{}, options.Picks), stopping: make(chan struct{}),
+	}
+	c.stop = sync.OnceFunc(func() { close(c.stopping) })
+	c.mux = c.routes()
+	return c
+}
+
+// Run follows the log, wakes requests, ends attempts that are overdue, and writes down
+// who was heard of, until ctx is done. Then requests that wait are answered at once, with
+// what their runners knew before, and no others wait.
+func (c *Coordinator) Run(ctx context.Context) {
+	var group sync.WaitGroup
+	group.Go(func() { c.follow(ctx) })
+	group.Go(func() { c.sweep(ctx) })
+	group.Go(func() {
+		pause.Every(ctx, contactsEvery, func() { c.round(ctx, "write down who was heard of", c.writeContacts) })
+	})
+	<-ctx.Done()
+	c.stop()
+	group.Wait()
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	c.round(last, "write down who was heard of", c.writeContacts)
+}
+
+// round does one of the things that are done again and again: a failure is logged.
+func (c *Coordinator) round(ctx context.Context, what string, f func(context.Context) error) bool {
+	err := f(ctx)
+	if err != nil && ctx.Err() == nil {
+		c.log.WarnContext(ctx, "a round of the build queue failed, trying again", "round", what, "err", err)
+	}
+	return err == nil
+}

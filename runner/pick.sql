@@ -1,0 +1,121 @@
+-- name: LockRunner
+-- Of a runner with a limit one pick comes after the other, so that it is kept.
+SELECT FROM casq.runners WHERE id = $1 AND max_running IS NOT NULL FOR NO KEY UPDATE
+
+-- name: Pick
+-- Hands the first build in the queue that the runner $1 takes to it, with the job token's
+-- hash $3. Whether the runner may have one comes with it, also when there is none: it is
+-- known by its own token's hash $2, so that one that was reset meanwhile gets nothing.
+--
+-- For each set of tags that it has the tags of, and each of its projects if it is limited
+-- to some, the first $4 of the queue are found by the index, however much lies before
+-- them that is not for it. One that another pick has locked is passed over.
+--
+-- $5 is for how many seconds the runner may show no sign of life, $6 its system's id, $7
+-- what it understands.
+WITH runner AS (
+    SELECT r.*, r.max_running <= (SELECT count(*) FROM casq.builds AS b
+               WHERE b.runner_id = r.id AND b.status IN ('running', 'canceling')) AS is_full
+    FROM casq.runners AS r
+    WHERE r.id = $1 AND r.token_hash = $2 AND (r.token_expires_at IS NULL OR r.token_expires_at > clock_timestamp())
+), sets AS (
+    SELECT s.id, r.projects FROM runner AS r JOIN casq.tag_sets AS s
+        ON (s.tags && r.tags AND s.tags <@ r.tags) OR (r.run_untagged AND s.tags = '{}')
+    WHERE NOT r.paused AND r.is_full IS NOT TRUE
+), heads AS (
+    SELECT h.* FROM (
+        SELECT h.* FROM sets CROSS JOIN LATERAL (
+            SELECT b.id, b.priority, b.turn FROM casq.builds AS b
+            WHERE b.tag_set = sets.id AND b.status = 'pending' AND NOT b.held
+            ORDER BY b.priority DESC, b.turn, b.id LIMIT $4
+        ) AS h WHERE sets.projects IS NULL
+        UNION ALL
+        SELECT h.* FROM sets CROSS JOIN LATERAL unnest(sets.projects) AS project CROSS JOIN LATERAL (
+            SELECT b.id, b.priority, b.turn FROM casq.builds AS b
+            WHERE b.project_id = project AND b.tag_set = sets.id AND b.status = 'pending' AND NOT b.held
+            ORDER BY b.priority DESC, b.turn, b.id LIMIT $4
+        ) AS h
+    ) AS h
+    ORDER BY h.priority DESC, h.turn, h.id LIMIT $4
+), first AS (
+    SELECT b.id FROM casq.builds AS b
+    WHERE b.id IN (SELECT h.id FROM heads AS h) AND b.status = 'pending' AND NOT b.held
+    ORDER BY b.priority DESC, b.turn, b.id LIMIT 1
+    FOR NO KEY UPDATE OF b SKIP LOCKED
+), taken AS (
+    UPDATE casq.builds AS b
+    SET status = 'running', attempt = b.attempt + 1, runner_id = $1, system_id = $6, token_hash = $3,
+        features = $7, assigned_at = clock_timestamp(),
+        start_by = clock_timestamp() + make_interval(secs => $5)
+    FROM first WHERE b.id = first.id
+    RETURNING b.*
+)
+SELECT r.id IS NOT NULL, coalesce(r.paused, false), coalesce(r.is_full, false), r.max_timeout,
+       t.id, t.attempt, t.pipeline_id, t.project_id, p.path, t.name, t.stage, t.job, t.timeout,
+       extract(epoch FROM t.assigned_at - t.pending_at)::float8
+FROM (VALUES (1)) AS one LEFT JOIN runner AS r ON true LEFT JOIN taken AS t ON true
+LEFT JOIN casq.projects AS p ON p.id = t.project_id
+
+-- name: Waits
+-- Is there a build in the queue for a runner with the tags $1, which takes those without
+-- tags if $2, of the projects $3 if not NULL? And does this host show the tick $4 with the
+-- nonce $5? It is one snapshot: then it has everything that the tick shows.
+SELECT EXISTS (
+    SELECT FROM casq.tag_sets AS s
+    WHERE ((s.tags && $1::text[] AND s.tags <@ $1::text[]) OR ($2 AND s.tags = '{}'))
+      AND CASE WHEN $3::bigint[] IS NULL THEN EXISTS (
+              SELECT FROM casq.builds AS b
+              WHERE b.tag_set = s.id AND b.status = 'pending' AND NOT b.held)
+          ELSE EXISTS (
+              SELECT FROM unnest($3::bigint[]) AS project CROSS JOIN LATERAL (
+                  SELECT FROM casq.builds AS b
+                  WHERE b.project_id = project AND b.tag_set = s.id AND b.status = 'pending' AND NOT b.held LIMIT 1
+              ) AS b)
+          END
+), EXISTS (SELECT FROM casq.ticks WHERE id = $4 AND nonce = $5)
+
+-- name: WaitsFor
+-- Is there a build in the queue of the set of tags $1 and the project $2?
+SELECT EXISTS (SELECT FROM casq.builds WHERE tag_set = $1 AND project_id = $2 AND status = 'pending' AND NOT held)
+
+-- name: Queued
+-- Which builds came into the queue after the one with the number $1? It is a hint: one
+-- whose transaction committed late is found by the log.
+SELECT queued, tag_set, project_id FROM casq.builds
+WHERE status = 'pending' AND NOT held AND queued > $1 ORDER BY queued LIMIT 1000
+
+-- name: NewestQueued
+SELECT coalesce(max(queued), 0) FROM casq.builds WHERE status = 'pending' AND NOT held
+
+-- name: Lanes
+-- The pairs of tags and project that there are builds in the queue of, from pair to pair
+-- by the index.
+WITH RECURSIVE lane AS (
+    (SELECT project_id, tag_set FROM casq.builds WHERE status = 'pending' AND NOT held
+     ORDER BY project_id, tag_set LIMIT 1)
+    UNION ALL
+    SELECT b.project_id, b.tag_set FROM lane CROSS JOIN LATERAL (
+        SELECT b.project_id, b.tag_set FROM casq.builds AS b
+        WHERE b.status = 'pending' AND NOT b.held AND (b.project_id, b.tag_set) > (lane.project_id, lane.tag_set)
+        ORDER BY b.project_id, b.tag_set LIMIT 1
+    ) AS b
+)
+SELECT tag_set, project_id FROM lane LIMIT 1000
+
+-- name: Still
+-- Which of the pairs of tags $1 and project $2 have builds in the queue?
+SELECT DISTINCT l.tag_set, l.project FROM unnest($1::integer[], $2::bigint[]) AS l (tag_set, project)
+WHERE EXISTS (SELECT FROM casq.builds AS b
+              WHERE b.tag_set = l.tag_set AND b.project_id = l.project AND b.status = 'pending' AND NOT b.held)
+
+-- name: TagSets
+SELECT id, tags FROM casq.tag_sets WHERE id = ANY ($1)
+
+-- name: GiveBack
+-- Of an attempt whose runner has gone before it was told.
+UPDATE casq.builds SET status = 'pending' WHERE id = $1 AND token_hash = $2 AND status = 'running' AND started_at IS NULL
+
+-- name: Dependencies
+-- The builds whose artifacts a build gets.
+SELECT o.id, o.name FROM casq.build_needs AS n JOIN casq.builds AS o ON o.id = n.needs_id
+WHERE n.build_id = $1 AND n.artifacts AND o.status = 'success' ORDER BY o.id

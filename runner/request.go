@@ -1,0 +1,275 @@
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// lastUpdate is the header that a runner keeps of any answer, and sends with its next
+// request. So only a 204 has a new one, and only after a look that found nothing.
+const lastUpdate = "X-GitLab-Last-Update"
+
+// requestBody is what a runner says when it asks for a build.
+type requestBody struct {
+	Token      string          `json:"token"`
+	SystemID   string          `json:"system_id"`
+	LastUpdate string          `json:"last_update"`
+	Info       json.RawMessage `json:"info"`
+}
+
+// requestJob hands out a build: POST /api/v4/jobs/request.
+func (c *Coordinator) requestJob(w http.ResponseWriter, r *http.Request) {
+	var body requestBody
+	if err := read(w, r, &body); err != nil {
+		c.fail(w, r, err)
+		return
+	}
+	token := runnerToken(r, body.Token)
+	if token == "" {
+		c.fail(w, r, errForbidden)
+		return
+	}
+	i, err := c.identify(r.Context(), token)
+	if err != nil {
+		c.fail(w, r, err)
+		return
+	}
+	if len(body.SystemID) > 64 || strings.ContainsFunc(body.SystemID, unicode.IsControl) {
+		c.fail(w, r, &problem{http.StatusBadRequest, "system_id is longer than 64 bytes, or has control characters"})
+		return
+	}
+	if err := c.wait(w, r, i, token, body); err != nil {
+		c.fail(w, r, err)
+	}
+}
+
+// wait answers a request with a build, or after the time that it may be held with 204.
+func (c *Coordinator) wait(w http.ResponseWriter, r *http.Request, i identity, token string, body requestBody) error {
+	features, info := parseInfo(body.Info)
+	c.contacts.manager(i.id, body.SystemID, info)
+	long, end := c.siblings.begin(body.SystemID, i.id)
+	defer end()
+	hold := c.options.Hold
+	if !long {
+		hold = c.options.SiblingHold
+	}
+	v := &visit{
+		Coordinator: c, ctx: r.Context(), token: token, told: body.LastUpdate,
+		request: request{runner: i, system: body.SystemID, features: features},
+		until:   time.Now().Add(hold),
+	}
+	found, err := v.stay()
+	switch {
+	case err != nil:
+		return err
+	case found == nil:
+		if v.told != "" {
+			w.Header().Set(lastUpdate, v.told)
+		}
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	if r.Context().Err() != nil {
+		c.giveBack(r.Context(), found.assignment)
+		return nil
+	}
+	c.log.InfoContext(r.Context(), "build handed out", "build", found.id, "attempt", found.attempt, "runner", i.id)
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusCreated)
+	_, _ = w.Write(found.body) // if it does not arrive, the build is handed out again
+	return nil
+}
+
+// parseInfo returns what a runner understands, and what it says of itself.
+func parseInfo(text json.RawMessage) (features, info json.RawMessage) {
+	features, info = json.RawMessage("{}"), json.RawMessage("{}")
+	var said struct {
+		Features map[string]any `json:"features"`
+		Name     string         `json:"name"`
+		Version  string         `json:"version"`
+		Revision string         `json:"revision"`
+		Platform string         `json:"platform"`
+		Arch     string         `json:"architecture"`
+		Executor string         `json:"executor"`
+		Shell    string         `json:"shell"`
+	}
+	if json.Unmarshal(text, &said) != nil {
+		return features, info
+	}
+	understands := make(map[string]bool)
+	for name, value := range said.Features {
+		if yes, ok := value.(bool); ok {
+			understands[storable(name)] = yes
+		}
+	}
+	return marshal(understands), marshal(map[string]string{
+		"name": storable(said.Name), "version": storable(said.Version), "revision": storable(said.Revision),
+		"platform": storable(said.Platform), "architecture": storable(said.Arch),
+		"executor": storable(said.Executor), "shell": storable(said.Shell),
+	})
+}
+
+// marshal is for what always can be.
+func marshal[V bool | string](m map[string]V) json.RawMessage {
+	text, err := json.Marshal(m)
+	if err != nil {
+		panic(err)
+	}
+	return text
+}
+
+// storable is what Postgres takes of a text, at most 255 bytes.
+func storable(text string) string {
+	return strings.ToValidUTF8(strings.ReplaceAll(text[:min(len(text), 255)], "\x00", ""), "")
+}
+
+// visit is one request for a build.
+type visit struct {
+	*Coordinator
+	ctx     context.Context
+	request request
+	token   string
+	told    string // the last update that the runner has heard, or may be told
+	until   time.Time
+}
+
+// found is a build, as the runner gets it.
+type found struct {
+	assignment
+	body []byte
+}
+
+// stay looks for a build, and waits for one.
+//
+// It enters the room before it looks. What comes later wakes it, and what came before is
+// there for the look.
+func (v *visit) stay() (*found, error) {
+	waiter := v.room.enter(v.request.runner.id, v.request.runner.class, v.options.MostWaiting, v.options.MostOfRunner)
+	if waiter == nil {
+		return v.look()
+	}
+	defer func() {
+		if unused, woken := waiter.leave(); woken {
+			v.handOn(unused)
+		}
+	}()
+	v.options.Hook("entered")
+	if f, err := v.look(); f != nil || err != nil {
+		return f, err
+	}
+	timer := time.NewTimer(time.Until(v.until))
+	defer timer.Stop()
+	for {
+		select {
+		case h := <-waiter.wake:
+			f, err := v.woken(h)
+			if f != nil || err != nil {
+				return f, err
+			}
+			if v.request.runner.class.key() != waiter.class.key() {
+				return nil, nil // it takes something else by now: it asks anew
+			}
+			waiter.sleep()
+		case <-timer.C:
+			return nil, nil
+		case <-v.stopping:
+			return nil, nil
+		case <-v.ctx.Done():
+			return nil, context.Cause(v.ctx)
+		}
+	}
+}
+
+// look asks for a build when the request comes.
+func (v *visit) look() (*found, error) {
+	select {
+	case <-v.stopping:
+		return nil, nil
+	default:
+	}
+	newest, count := v.news.read()
+	if !v.options.NoShortcut && newest != (update{}) {
+		if v.told == newest.String() {
+			return nil, nil
+		}
+		if at, there := v.news.noted(v.request.runner.class); there {
+			v.told = at.String()
+			return nil, nil
+		}
+	}
+	if !v.options.ReadPrimary && v.standby.empty(v.ctx, v.request.runner.class, newest) {
+		v.tell(newest, count)
+		return nil, nil
+	}
+	f, o, err := v.take()
+	if o == none && err == nil {
+		v.tell(newest, count)
+	}
+	if o == locked {
+		v.room.contend()
+	}
+	return f, err
+}
+
+// tell lets the runner be told the tick that was newest before a look which found
+// nothing.
+func (v *visit) tell(newest update, count int64) {
+	if newest == (update{}) {
+		return
+	}
+	v.told = newest.String()
+	v.news.note(v.request.runner.class, newest, count)
+}
+
+func (v *visit) take() (*found, outcome, error) {
+	body, a, o, err := v.Coordinator.take(v.ctx, v.request)
+	if err != nil {
+		return nil, o, err
+	}
+	switch o {
+	case taken:
+		return &found{a, body}, o, nil
+	case refused:
+		v.runners.forget(v.request.runner.id)
+		return nil, o, errRefused
+	default:
+		return nil, o, nil
+	}
+}
+
+// woken tries to take what the request was woken for.
+func (v *visit) woken(h hint) (*found, error) {
+	if h == (hint{}) { // the runner itself may have changed
+		i, err := v.identify(v.ctx, v.token)
+		if err != nil {
+			return nil, err
+		}
+		v.request.runner = i
+	}
+	f, o, err := v.take()
+	switch {
+	case err != nil && !errors.Is(err, errRefused):
+		v.handOn(h)
+		return nil, err
+	case o == taken && h.more:
+		v.handOn(h)
+	case o == busy, o == refused:
+		v.handOn(h)
+	case o == locked:
+		v.room.contend()
+	}
+	return f, err
+}
+
+// handOn wakes another for what this request does not use.
+func (v *visit) handOn(h hint) {
+	if h == (hint{}) {
+		return
+	}
+	v.room.wakeFor(h, v.tags.get(h.lane.tagSet))
+}

@@ -1,0 +1,75 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"casq/internal/pause"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	sweepEvery = 5 * time.Second
+	// lateAfter is by how much a runner may be late with the end of a build that ran out
+	// of its time: it ends it itself.
+	lateAfter = 120 // seconds
+)
+
+// overdue is an attempt that has to end, and why.
+type overdue struct {
+	id      int64
+	attempt int32
+	status  string
+	why     string
+}
+
+// sweep ends attempts that are overdue, again and again. Each is ended by a statement of
+// its own which looks whether that is still so: any number of processes may do it.
+func (c *Coordinator) sweep(ctx context.Context) {
+	pause.Every(ctx, sweepEvery, func() {
+		if !c.round(ctx, "end what is overdue", c.sweepOnce) {
+			c.contacts.deaf()
+		}
+	})
+}
+
+func (c *Coordinator) sweepOnce(ctx context.Context) error {
+	// Silence counts only while it could have been broken.
+	hears := c.contacts.heardFor() > c.options.SilentAfter
+	rows, err := c.primary.Query(ctx, buildSQL.Overdue, lateAfter, (c.options.SilentAfter + contactsEvery).Seconds(), hears)
+	if err != nil {
+		return fmt.Errorf("find attempts that are overdue: %w", err)
+	}
+	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (o overdue, err error) {
+		err = row.Scan(&o.id, &o.attempt, &o.status, &o.why)
+		return o, err
+	})
+	if err != nil {
+		return fmt.Errorf("find attempts that are overdue: %w", err)
+	}
+	for _, o := range all {
+		if err := c.end(ctx, o); err != nil {
+			return fmt.Errorf("end build %d: %w", o.id, err)
+		}
+	}
+	return nil
+}
+
+func (c *Coordinator) end(ctx context.Context, o overdue) error {
+	var reason, message string
+	switch o.why {
+	case "undelivered":
+		c.log.WarnContext(ctx, "a build's runner showed no sign of life, it is handed out again", "build", o.id, "attempt", o.attempt)
+		_, err := c.primary.Exec(ctx, buildSQL.Requeue, o.id, o.attempt)
+		return err
+	case "late":
+		reason, message = "job_execution_timeout", "it took longer than it may"
+	default:
+		reason, message = "runner_system_failure", "its runner fell silent"
+	}
+	c.log.WarnContext(ctx, "a build is overdue, it is ended", "build", o.id, "attempt", o.attempt, "why", o.why)
+	_, err := c.primary.Exec(ctx, buildSQL.Overrun, o.id, o.attempt, reason, message)
+	return err
+}
