@@ -92,8 +92,14 @@ func (s *site) copyRound(ctx context.Context, source, target string) (time.Durat
 	if err := os.MkdirAll(target, 0o755); err != nil {
 		return 0, err
 	}
+	return s.workOff(ctx, source, target, "created")
+}
+
+// workOff appends an event of each file, and returns how long a worker took, from its
+// start, until all that they ask for was in place.
+func (s *site) workOff(ctx context.Context, source, target, op string) (time.Duration, error) {
 	_, err := s.pool.Exec(ctx, `INSERT INTO casq.events (kind, resource_id, op, payload)
-		SELECT 'artifact', path, 'created', jsonb_build_object('sha256', sha256, 'size', $1::int) FROM bench_files`, copySize)
+		SELECT 'artifact', path, $2, jsonb_build_object('sha256', sha256, 'size', $1::int) FROM bench_files`, copySize, op)
 	if err != nil {
 		return 0, fmt.Errorf("append events: %w", err)
 	}
@@ -104,7 +110,7 @@ func (s *site) copyRound(ctx context.Context, source, target string) (time.Durat
 	go func() {
 		done <- worker.Run(stop, worker.Config{HomeURL: s.url, ArtifactSource: source, ArtifactTarget: target, Logger: s.log})
 	}()
-	err = s.until(ctx, fmt.Sprintf("SELECT count(*) = %d FROM casq.registry WHERE synced_version = version", copyCount))
+	err = s.until(ctx, fmt.Sprintf("SELECT count(*) = %d FROM casq.registry WHERE synced_version = version AND (deleted_at IS NOT NULL) = %t", copyCount, op == "deleted"))
 	took := time.Since(start)
 	halt()
 	return took, errors.Join(err, <-done)

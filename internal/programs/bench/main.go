@@ -38,6 +38,7 @@ var benches = []struct {
 	{"transpose", transpose},
 	{"sync", syncJobs},
 	{"copy", copyFiles},
+	{"remove", removeFiles},
 	{"latency", latency},
 	{"memory", memory},
 	{"reconcile", reconcileAll},

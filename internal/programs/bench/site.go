@@ -74,7 +74,7 @@ func (s *site) close() error {
 // flushed on the time of the next measurement.
 func (s *site) empty(ctx context.Context) error {
 	for _, sql := range []string{
-		"TRUNCATE river.river_job, casq.registry, casq.events, casq.ticks, casq.timelines, casq.cursors",
+		"TRUNCATE river.river_job, casq.registry, casq.events, casq.ticks, casq.timelines, casq.cursors, casq.targets",
 		"VACUUM ANALYZE", "CHECKPOINT",
 	} {
 		if _, err := s.pool.Exec(ctx, sql); err != nil {
