@@ -39,6 +39,7 @@ var benches = []struct {
 	{"sync", syncJobs},
 	{"copy", copyFiles},
 	{"remove", removeFiles},
+	{"resync", resyncAll},
 	{"latency", latency},
 	{"memory", memory},
 	{"reconcile", reconcileAll},
