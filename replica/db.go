@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"casq/replica/internal/bound"
+
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -23,6 +25,7 @@ type DB struct {
 	refused    refusals
 	store      *storekeeper // nil without Options.Store
 	auditor    *auditor     // nil without Options.Audit
+	atOnce     *bound.Bound // of what is there as a rule
 
 	background context.Context
 	cancel     context.CancelFunc
@@ -50,7 +53,7 @@ func New(ctx context.Context, primaryPool *pgxpool.Pool, options Options) (*DB, 
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	db := &DB{
 		options: options, statements: newStatements(options.Schema, options.InBand),
-		background: background, cancel: cancel, byURL: make(map[string]*host),
+		background: background, cancel: cancel, byURL: make(map[string]*host), atOnce: bound.New(oncePatience),
 	}
 	db.primary = &primary{pool: primaryPool, statements: db.statements, schema: options.Schema, key: "casq/replica log in " + options.Schema,
 		inBand: options.InBand, background: background}

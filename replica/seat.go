@@ -24,7 +24,10 @@ type seat struct {
 
 // acquirePatience bounds how long a read waits for a connection to one standby,
 // beside its own context.
-const acquirePatience = time.Second
+const (
+	acquirePatience = time.Second
+	oncePatience    = 100 * time.Millisecond
+)
 
 // seat finds a standby for the session's next read, beside the hosts in tried. It
 // is nil when the primary has to serve. The error is that of the context.
@@ -148,11 +151,7 @@ func (db *DB) wait(ctx context.Context, e expectation, tried []*host) (*host, ti
 // seat takes a connection of h and proves it. A host that fails is taken out of
 // use; one whose connection met another server, that is further behind, is not.
 func (h *host) seat(ctx context.Context, need Position) (*seat, error) {
-	bounded, cancel := context.WithTimeout(ctx, acquirePatience)
-	defer cancel()
-	h.acquiring.Add(1)
-	conn, err := h.pool.Acquire(bounded)
-	h.acquiring.Add(-1)
+	conn, err := h.acquire(ctx)
 	if err != nil {
 		if !errors.Is(err, context.DeadlineExceeded) || h.pool.Stat().AcquiredConns() == 0 {
 			h.lost(ctx, err)
@@ -162,17 +161,45 @@ func (h *host) seat(ctx context.Context, need Position) (*seat, error) {
 	if h.db.options.InBand {
 		return &seat{host: h, conn: conn, raw: conn.Conn(), need: need}, nil
 	}
-	known, err := h.db.prove(bounded, conn.Conn(), need)
+	known, err := h.prove(ctx, conn.Conn(), need)
 	if err != nil {
 		conn.Release()
 		h.lost(ctx, err)
 		return nil, err
 	}
-	if !known.covers(need) || h.db.misfit(bounded, known.server, known.current()) != "" {
+	if known == nil {
 		conn.Release()
 		return nil, errBehind
 	}
 	return &seat{host: h, conn: conn, raw: conn.Conn(), proof: known, need: need}, nil
+}
+
+// acquire takes a connection. As a rule there is one, and no timer is set.
+func (h *host) acquire(ctx context.Context) (*pgxpool.Conn, error) {
+	h.acquiring.Add(1)
+	defer h.acquiring.Add(-1)
+	conn, err := h.pool.Acquire(h.db.atOnce.Context(ctx))
+	if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+		return conn, err
+	}
+	bounded, cancel := context.WithTimeout(ctx, acquirePatience)
+	defer cancel()
+	return h.pool.Acquire(bounded)
+}
+
+// prove returns the proof that conn's server is a standby of the primary that has
+// need; nil is one that is not, or has not.
+func (h *host) prove(ctx context.Context, conn *pgx.Conn, need Position) (*proof, error) {
+	if known := proofOf(conn); known != nil && known.covers(need) && h.db.primary.remembers(known.current().at.Timeline) {
+		return known, nil // There is nothing to ask.
+	}
+	bounded, cancel := context.WithTimeout(ctx, acquirePatience)
+	defer cancel()
+	known, err := h.db.prove(bounded, conn, need)
+	if err != nil || !known.covers(need) || h.db.misfit(bounded, known.server, known.current()) != "" {
+		return nil, err
+	}
+	return known, nil
 }
 
 var errBehind = errors.New("the server at the other end of the connection is behind")

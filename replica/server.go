@@ -139,17 +139,22 @@ WHERE t.timeline = (SELECT max(n.timeline) FROM %[1]s.server_timelines AS n)
 
 const proofKey = "casq/replica"
 
+// proofOf returns what conn knows of its server, or nil.
+func proofOf(conn *pgx.Conn) *proof {
+	known, _ := conn.PgConn().CustomData()[proofKey].(*proof)
+	return known
+}
+
 // prove returns what conn knows of its server, and asks, on conn, when it knows
 // none, or not enough for need.
 func (db *DB) prove(ctx context.Context, conn *pgx.Conn, need Position) (*proof, error) {
-	data := conn.PgConn().CustomData()
-	known, _ := data[proofKey].(*proof)
+	known := proofOf(conn)
 	if known == nil {
 		met, err := db.meet(ctx, conn)
 		if err != nil {
 			return nil, err
 		}
-		data[proofKey] = met
+		conn.PgConn().CustomData()[proofKey] = met
 		return met, nil
 	}
 	if known.covers(need) {

@@ -17,7 +17,7 @@ type Session struct {
 	mu sync.Mutex
 	// watched are all objects; unread are those the store was not asked about yet, or
 	// must be asked again.
-	watched map[Object]struct{}
+	watched set
 	unread  []Object
 
 	// What a read must meet is the maximum of these. None of them ever goes back.
@@ -74,27 +74,20 @@ func FromContext(ctx context.Context) *Session {
 func (s *Session) Watch(objects ...Object) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.watched.list = slices.Grow(s.watched.list, len(objects))
+	s.unread = slices.Grow(s.unread, len(objects))
 	for _, object := range objects {
-		if _, watched := s.watched[object]; watched {
-			continue
+		if s.watched.add(object) {
+			s.unread = append(s.unread, object)
 		}
-		if s.watched == nil {
-			s.watched = make(map[Object]struct{}, len(objects))
-		}
-		s.watched[object] = struct{}{}
-		s.unread = append(s.unread, object)
 	}
 }
 
-// Watched returns the objects of the session, in no order.
+// Watched returns the objects of the session.
 func (s *Session) Watched() []Object {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	objects := make([]Object, 0, len(s.watched))
-	for object := range s.watched {
-		objects = append(objects, object)
-	}
-	return objects
+	return slices.Clone(s.watched.list)
 }
 
 // marked returns the objects that the store must be asked about again.

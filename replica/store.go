@@ -18,8 +18,8 @@ func (o Object) String() string { return fmt.Sprintf("%.64q %.64q", o.Namespace,
 // one on Redis. It may lose everything at any time, and must then say so
 // (Known.Unready): what a store does not know is never taken for "nothing there".
 type Store interface {
-	// Read returns what is known of objects, in one round trip, or one for each server
-	// of the store, all at once. When a part of the store does not answer, the error is a
+	// Read returns what is known of objects, as a rule in one round trip, or one for each
+	// server of the store, all at once. When a part of the store does not answer, the error is a
 	// *PartialError, and Known tells of the others.
 	Read(ctx context.Context, objects []Object) (Known, error)
 	// Begin notes, before the commit of transaction xid, that each object is being

@@ -100,7 +100,7 @@ func (s *Session) noted() bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.watched) > 0
+	return len(s.watched.list) > 0
 }
 
 // queryWrite is the write door for statements with rows.

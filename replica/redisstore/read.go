@@ -18,9 +18,16 @@ type section struct {
 	objects []named
 }
 
-// Read implements [replica.Store]. On one server it is one call; on a Cluster one
-// for each tag, all at once.
+// Read implements [replica.Store]. On one server it is one call, and another one when
+// there is something out of the ordinary; on a Cluster one for each tag, all at once.
 func (s *Store) Read(ctx context.Context, objects []replica.Object) (replica.Known, error) {
+	if known, told, err := s.readPlain(ctx, objects); told {
+		return known, err
+	}
+	return s.readByScript(ctx, objects)
+}
+
+func (s *Store) readByScript(ctx context.Context, objects []replica.Object) (replica.Known, error) {
 	var known replica.Known
 	partial := &replica.PartialError{}
 	lost := func(sections []section, err error) {
@@ -86,7 +93,7 @@ func (s *Store) readCall(sections []section) *call {
 	}
 	for _, section := range sections {
 		for _, object := range section.objects {
-			c.args = append(c.args, string(object.field))
+			c.args = append(c.args, string(object.field[:]))
 		}
 	}
 	return c

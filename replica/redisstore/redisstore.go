@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"casq/replica"
+	"casq/replica/internal/bound"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -46,9 +47,11 @@ type Store struct {
 	cluster bool
 	options Options
 	keys    [tags]string
+	keyArgs [tags]any // the same, as arguments
 	// resting is until when, in nanoseconds since began, a tag is not asked.
 	resting [tags]atomic.Int64
 	began   time.Time
+	bound   *bound.Bound
 }
 
 // New returns a store on client, which stays the caller's.
@@ -57,9 +60,10 @@ func New(client redis.UniversalClient, options Options) *Store {
 	options.Timeout = cmp.Or(options.Timeout, 100*time.Millisecond)
 	options.Rest = cmp.Or(options.Rest, time.Second)
 	_, one := client.(*redis.Client)
-	s := &Store{client: client, heedsContext: heedsContext(client), cluster: !one, options: options, began: time.Now()}
+	s := &Store{client: client, heedsContext: heedsContext(client), cluster: !one, options: options, began: time.Now(), bound: bound.New(options.Timeout)}
 	for tag := range tags {
 		s.keys[tag] = fmt.Sprintf("%s{%d}", options.Prefix, tag)
+		s.keyArgs[tag] = s.keys[tag]
 	}
 	return s
 }
@@ -67,16 +71,15 @@ func New(client redis.UniversalClient, options Options) *Store {
 // field is an object's name in a hash: 16 bytes of SHA-256. If two objects had the
 // same, each would be read from the primary for the other's writes, and never too
 // early from a standby.
-type field string
+type field [16]byte
 
 func fieldOf(object replica.Object) field {
-	hash := sha256.New()
-	var length [8]byte
-	binary.BigEndian.PutUint64(length[:], uint64(len(object.Namespace)))
-	hash.Write(length[:])
-	hash.Write([]byte(object.Namespace))
-	hash.Write([]byte(object.ID))
-	return field(hash.Sum(nil)[:16])
+	var buffer [128]byte
+	text := binary.BigEndian.AppendUint64(buffer[:0], uint64(len(object.Namespace)))
+	text = append(text, object.Namespace...)
+	text = append(text, object.ID...)
+	hash := sha256.Sum256(text)
+	return field(hash[:16])
 }
 
 func (f field) tag() int { return int(f[0]) % tags }
@@ -123,7 +126,8 @@ func position(text string) (replica.Position, error) {
 var errResting = errors.New("the store did not answer a moment ago")
 
 func (s *Store) rests(tag int) bool {
-	return time.Since(s.began) < time.Duration(s.resting[tag].Load())
+	until := time.Duration(s.resting[tag].Load())
+	return until > 0 && time.Since(s.began) < until
 }
 
 // failed lets a tag rest, unless it is the caller who gave up.
@@ -152,7 +156,7 @@ func (s *Store) change(ctx context.Context, objects []replica.Object, script *re
 		for part := range slices.Chunk(group, largestCall) {
 			c := &call{tag: tag, script: script, keys: []string{s.keys[tag]}, args: slices.Clip(args)}
 			for _, object := range part {
-				c.args = append(c.args, string(object.field))
+				c.args = append(c.args, string(object.field[:]))
 			}
 			calls = append(calls, c)
 		}

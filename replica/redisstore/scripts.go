@@ -64,35 +64,42 @@ func (s *Store) send(ctx context.Context, calls []*call) {
 	all.Wait()
 }
 
-// sendInTime sends calls within the store's time-out, also when the client looks at
-// its own time-outs only: then the calls are left to those.
+// sendInTime sends calls within the store's time-out.
 func (s *Store) sendInTime(ctx context.Context, calls []*call) {
-	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
-	if s.heedsContext {
-		defer cancel()
-		s.sendAll(ctx, calls)
-		return
-	}
-	left, done := make([]*call, len(calls)), make(chan struct{})
+	sent := make([]*call, len(calls))
 	for i, c := range calls {
 		copied := *c
-		left[i] = &copied
+		sent[i] = &copied
 	}
+	err := within(ctx, s, func(ctx context.Context) error { s.sendAll(ctx, sent); return nil })
+	for i, c := range calls {
+		if err == nil {
+			c.cmd = sent[i].cmd
+		} else { // The others are left to the client.
+			c.cmd = redis.NewCmd(ctx)
+			c.cmd.SetErr(err)
+		}
+	}
+}
+
+// within calls f, which must be done with in the store's time-out. With a client that
+// looks at its own time-outs only, f is left to those then: it must not touch what its
+// caller goes on with.
+func within(ctx context.Context, s *Store, f func(context.Context) error) error {
+	if s.heedsContext {
+		return f(s.bound.Context(ctx))
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
+	done := make(chan error, 1)
 	go func() {
-		defer close(done)
 		defer cancel()
-		s.sendAll(ctx, left)
+		done <- f(ctx)
 	}()
 	select {
-	case <-done:
-		for i, c := range left {
-			calls[i].cmd = c.cmd
-		}
+	case err := <-done:
+		return err
 	case <-ctx.Done():
-		for _, c := range calls {
-			c.cmd = redis.NewCmd(ctx)
-			c.cmd.SetErr(ctx.Err())
-		}
+		return ctx.Err()
 	}
 }
 

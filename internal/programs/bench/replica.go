@@ -156,13 +156,14 @@ func session(ctx context.Context) (_ []result, err error) {
 	withGet := func(ctx context.Context, i int) error {
 		return errors.Join(s.redis.Get(ctx, "bare").Err(), query(ctx, i))
 	}
+	var objects []replica.Object
+	for i := range replicaDocuments + 9 {
+		objects = append(objects, object(i%replicaDocuments))
+	}
 	watching := func(n int) func(context.Context, int) error {
 		return func(ctx context.Context, i int) error {
 			var version int64
-			session := stored.Session()
-			for k := range n {
-				session.Watch(object((i + k) % replicaDocuments))
-			}
+			session := stored.Session(objects[i : i+n]...)
 			return session.Read().QueryRow(ctx, readVersion, fmt.Sprint(i)).Scan(&version)
 		}
 	}
