@@ -14,9 +14,8 @@ import (
 	"casq/eventlog"
 	"casq/internal/cursor"
 	casqdb "casq/internal/database"
-	"casq/internal/redisurl"
-	"casq/internal/testing/servers"
 	"casq/internal/testing/testdb"
+	"casq/internal/testing/testredis"
 	"casq/jobs"
 	"casq/registry"
 	"casq/registry/reconcile"
@@ -359,12 +358,7 @@ func r94Home(t *testing.T) {
 	r := newR94(t)
 	execute(t, r.primary, "CREATE TABLE applied (n bigint GENERATED ALWAYS AS IDENTITY, id bigint, resource text)")
 	home := r.switched(t)
-	memory := testdb.Redis(t, servers.RedisOptions{})
-	client, err := redisurl.Open(memory.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = client.Close() })
+	client := testredis.Client(t, testredis.Start(t))
 	for range 2 { // one active, one that waits
 		follow(t, cursor.Config{
 			Name: "race", Source: home, Home: home, Consumer: applier{}, Redis: client, Lease: 2 * time.Second,

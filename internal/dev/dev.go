@@ -11,19 +11,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"time"
 
 	"casq/internal/testing/servers"
-	"casq/migrations"
-
-	"github.com/jackc/pgx/v5"
+	"casq/internal/testing/sites"
 )
 
 // Database is the name of the database that [Run] makes and migrates.
 const Database = "casq"
-
-// stopTimeout is for all servers together; a clean stop takes a second.
-const stopTimeout = 30 * time.Second
 
 // Folders of the servers, below [Config].Dir, and the file for shells.
 const (
@@ -60,7 +54,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if ctx.Err() != nil {
 		err = nil // interrupted while it started
 	}
-	return errors.Join(err, s.stop(context.WithoutCancel(ctx)))
+	return errors.Join(err, s.stop())
 }
 
 // prepare makes the folder. One that holds something else is left alone.
@@ -84,19 +78,18 @@ func prepare(dir string) (string, error) {
 
 // site is the set of servers.
 type site struct {
-	dir     string
-	log     *slog.Logger
-	primary *servers.Postgres
-	standby *servers.Postgres
-	redis   *servers.Redis
+	*sites.Site
+	dir string
+	log *slog.Logger
 }
 
 func (s *site) path(name string) string { return filepath.Join(s.dir, name) }
 
-func (s *site) start(ctx context.Context) error {
-	var err error
-	s.primary, err = servers.StartPostgres(ctx, servers.PostgresOptions{
-		Dir: s.path(primaryDir), Durable: true, TCP: true, Logger: s.log,
+func (s *site) start(ctx context.Context) (err error) {
+	s.Site, err = sites.Start(ctx, sites.Options{
+		Postgres: servers.PostgresOptions{Dir: s.path(primaryDir), Durable: true, TCP: true, Logger: s.log},
+		Redis:    &servers.RedisOptions{Dir: s.path(redisDir), TCP: true, Logger: s.log},
+		Database: Database, Logger: s.log,
 	})
 	if err != nil {
 		return err
@@ -105,59 +98,21 @@ func (s *site) start(ctx context.Context) error {
 	if err := s.forget(); err != nil {
 		return err
 	}
-	s.standby, err = s.primary.Standby(ctx, servers.StandbyOptions{
-		Dir: s.path(standbyDir), ApplicationName: "dev", TCP: true,
-	})
+	standby, err := s.Primary.Standby(ctx, servers.StandbyOptions{Dir: s.path(standbyDir), ApplicationName: "dev", TCP: true})
 	if err != nil {
 		return err
 	}
-	s.redis, err = servers.StartRedis(ctx, servers.RedisOptions{Dir: s.path(redisDir), TCP: true, Logger: s.log})
-	if err != nil {
-		return err
-	}
-	if err := s.createDatabase(ctx); err != nil {
-		return err
-	}
-	if err := migrations.Up(ctx, s.primary.URL(Database), s.log); err != nil {
-		return err
-	}
+	s.Standbys = append(s.Standbys, standby)
 	// Whoever reads from the standby at once finds the schema there.
-	return s.standby.WaitReplayed(ctx, s.primary)
+	return s.CaughtUp(ctx)
 }
 
-func (s *site) createDatabase(ctx context.Context) error {
-	conn, err := pgx.Connect(ctx, s.primary.URL("postgres"))
-	if err != nil {
-		return fmt.Errorf("connect to the primary: %w", err)
+// stop stops what was started.
+func (s *site) stop() error {
+	if s.Site == nil {
+		return nil
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	var exists bool
-	err = conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", Database).Scan(&exists)
-	if err == nil && !exists {
-		_, err = conn.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{Database}.Sanitize())
-	}
-	if err != nil {
-		return fmt.Errorf("create database %s: %w", Database, err)
-	}
-	return nil
-}
-
-// stop stops what was started, standby first: a primary waits for those that
-// follow it.
-func (s *site) stop(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
-	defer cancel()
-	var errs []error
-	if s.redis != nil {
-		errs = append(errs, s.redis.Stop(ctx))
-	}
-	if s.standby != nil {
-		errs = append(errs, s.standby.Stop(ctx))
-	}
-	if s.primary != nil {
-		errs = append(errs, s.forget(), s.primary.Stop(ctx))
-	}
-	return errors.Join(errs...)
+	return errors.Join(s.forget(), s.Stop())
 }
 
 // forget removes the file that tells how to connect.

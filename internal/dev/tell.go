@@ -41,9 +41,9 @@ func (s *site) tell(out io.Writer) error {
 	values := map[string]string{
 		"Dir":     s.dir,
 		"Env":     quote(s.path(envFile)),
-		"Primary": quote(s.primary.URL(Database)),
-		"Standby": quote(s.standby.URL(Database)),
-		"Redis":   quote(named(s.redis.URL())),
+		"Primary": quote(s.Primary.URL(Database)),
+		"Standby": quote(s.Standbys[0].URL(Database)),
+		"Redis":   quote(named(s.Redis.URL())),
 	}
 	var file strings.Builder
 	if err := exportsTemplate.Execute(&file, values); err != nil {

@@ -77,11 +77,11 @@ func (s *site) makeFiles(ctx context.Context, source string) error {
 		sum := sha256.Sum256(content)
 		paths, sums = append(paths, path), append(sums, hex.EncodeToString(sum[:]))
 	}
-	_, err := s.pool.Exec(ctx, `CREATE TABLE bench_files AS SELECT * FROM unnest($1::text[], $2::text[]) AS f (path, sha256)`, paths, sums)
+	_, err := s.DB.Exec(ctx, `CREATE TABLE bench_files AS SELECT * FROM unnest($1::text[], $2::text[]) AS f (path, sha256)`, paths, sums)
 	if err != nil {
 		return fmt.Errorf("list the files: %w", err)
 	}
-	_, err = s.pool.Exec(ctx, "SELECT casq.define_kind('artifact', 'file', prefix => '')")
+	_, err = s.DB.Exec(ctx, "SELECT casq.define_kind('artifact', 'file', prefix => '')")
 	return err
 }
 
@@ -98,7 +98,7 @@ func (s *site) copyRound(ctx context.Context, source, target string) (time.Durat
 // workOff appends an event of each file, and returns how long a worker took, from its
 // start, until all that they ask for was in place.
 func (s *site) workOff(ctx context.Context, source, target, op string) (time.Duration, error) {
-	_, err := s.pool.Exec(ctx, `INSERT INTO casq.events (kind, resource_id, op, payload)
+	_, err := s.DB.Exec(ctx, `INSERT INTO casq.events (kind, resource_id, op, payload)
 		SELECT 'artifact', path, $2, jsonb_build_object('sha256', sha256, 'size', $1::int) FROM bench_files`, copySize, op)
 	if err != nil {
 		return 0, fmt.Errorf("append events: %w", err)
@@ -108,7 +108,7 @@ func (s *site) workOff(ctx context.Context, source, target, op string) (time.Dur
 	done := make(chan error, 1)
 	start := time.Now()
 	go func() {
-		done <- worker.Run(stop, worker.Config{HomeURL: s.url, ArtifactSource: source, ArtifactTarget: target, Logger: s.log})
+		done <- worker.Run(stop, worker.Config{HomeURL: s.URL, ArtifactSource: source, ArtifactTarget: target, Logger: s.log})
 	}()
 	err = s.until(ctx, fmt.Sprintf("SELECT count(*) = %d FROM casq.registry WHERE synced_version = version AND (deleted_at IS NOT NULL) = %t", copyCount, op == "deleted"))
 	took := time.Since(start)

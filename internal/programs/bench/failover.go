@@ -44,20 +44,15 @@ func failover(ctx context.Context) (_ []result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	redis, err := servers.StartRedis(ctx, servers.RedisOptions{})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, redis.Stop(context.WithoutCancel(ctx))) }()
 	program, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	if err := workers.Prepare(ctx, s.pool); err != nil {
+	if err := workers.Prepare(ctx, s.DB); err != nil {
 		return nil, err
 	}
-	f := &failoverSite{redis: redis, took: make(map[string][]float64)}
-	f.Group = workers.New(workers.Config{Program: program, DB: s.pool, URL: s.url, RedisURL: redis.URL(), Lease: failoverLease})
+	f := &failoverSite{redis: s.Redis, took: make(map[string][]float64)}
+	f.Group = workers.New(workers.Config{Program: program, DB: s.DB, URL: s.URL, RedisURL: s.Redis.URL(), Lease: failoverLease})
 	defer f.Close()
 	if err := f.play(ctx); err != nil {
 		return nil, err

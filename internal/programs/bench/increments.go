@@ -9,7 +9,6 @@ import (
 	"casq/counter"
 	"casq/counter/recount"
 	"casq/eventlog"
-	"casq/internal/testing/servers"
 	"casq/races/refreshkey"
 
 	"github.com/google/uuid"
@@ -33,17 +32,7 @@ func increments(ctx context.Context) (_ []result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	server, err := servers.StartRedis(ctx, servers.RedisOptions{})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, server.Stop(context.WithoutCancel(ctx))) }()
-	options, err := redis.ParseURL(server.URL())
-	if err != nil {
-		return nil, err
-	}
-	b := &incrementBench{site: s, redis: redis.NewClient(options)}
-	defer b.redis.Close()
+	b := &incrementBench{site: s}
 	if err := b.tables(ctx); err != nil {
 		return nil, err
 	}
@@ -63,11 +52,10 @@ func increments(ctx context.Context) (_ []result, err error) {
 
 type incrementBench struct {
 	*site
-	redis *redis.Client
 }
 
 func (b *incrementBench) tables(ctx context.Context) error {
-	_, err := b.pool.Exec(ctx, `CREATE TABLE resources (id bigint PRIMARY KEY, scope bigint, size bigint);
+	_, err := b.DB.Exec(ctx, `CREATE TABLE resources (id bigint PRIMARY KEY, scope bigint, size bigint);
 		SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'id', scope_column => 'scope', size_column => 'size');
 		CREATE TABLE artifacts (id bigint PRIMARY KEY, project bigint, size bigint)`)
 	if err != nil {
@@ -77,7 +65,7 @@ func (b *incrementBench) tables(ctx context.Context) error {
 }
 
 func (b *incrementBench) published(delay time.Duration) *refreshkey.Counters {
-	return refreshkey.New(refreshkey.Config{DB: b.pool, Redis: b.redis, Prefix: "published:", FinalizeDelay: delay})
+	return refreshkey.New(refreshkey.Config{DB: b.DB, Redis: b.redis, Prefix: "published:", FinalizeDelay: delay})
 }
 
 func (b *incrementBench) round(ctx context.Context, figures map[string][]float64) error {
@@ -123,7 +111,7 @@ func (b *incrementBench) incrby(ctx context.Context) (time.Duration, error) {
 // here, it keeps a bit for each artifact.
 func (b *incrementBench) theirs(ctx context.Context, refreshing bool) (time.Duration, error) {
 	c := b.published(time.Hour)
-	if _, err := b.pool.Exec(ctx, "TRUNCATE published_refreshes"); err != nil {
+	if _, err := b.DB.Exec(ctx, "TRUNCATE published_refreshes"); err != nil {
 		return 0, err
 	}
 	for project := range int64(incrementScopes) {
@@ -154,7 +142,7 @@ func (b *incrementBench) theirs(ctx context.Context, refreshing bool) (time.Dura
 
 // ours follows the log, and flushes and recounts meanwhile as a worker does.
 func (b *incrementBench) ours(ctx context.Context, recounting bool) (took time.Duration, err error) {
-	if _, err := b.pool.Exec(ctx, "TRUNCATE casq.counter_shards, casq.counters, casq.scans, casq.refreshes"); err != nil {
+	if _, err := b.DB.Exec(ctx, "TRUNCATE casq.counter_shards, casq.counters, casq.scans, casq.refreshes"); err != nil {
 		return 0, err
 	}
 	if err := b.empty(ctx); err != nil {
@@ -166,9 +154,9 @@ func (b *incrementBench) ours(ctx context.Context, recounting bool) (took time.D
 	inner, halt := context.WithCancel(ctx)
 	defer halt()
 	work := &countWork{jobs: make(chan func(context.Context) error, 1000)}
-	work.counters = counter.New(counter.Config{Home: b.pool, Redis: b.redis, Jobs: work, Logger: b.log})
-	work.recounts = recount.New(recount.Config{Home: b.pool, Counters: work.counters, Jobs: work, Logger: b.log})
-	if _, err := b.pool.Exec(ctx, "INSERT INTO casq.processes (id, host, pid) VALUES ($1, 'bench', 1) ON CONFLICT DO NOTHING", work.process); err != nil {
+	work.counters = counter.New(counter.Config{Home: b.DB, Redis: b.redis, Jobs: work, Logger: b.log})
+	work.recounts = recount.New(recount.Config{Home: b.DB, Counters: work.counters, Jobs: work, Logger: b.log})
+	if _, err := b.DB.Exec(ctx, "INSERT INTO casq.processes (id, host, pid) VALUES ($1, 'bench', 1) ON CONFLICT DO NOTHING", work.process); err != nil {
 		return 0, err
 	}
 	if recounting {
@@ -190,7 +178,7 @@ func (b *incrementBench) ours(ctx context.Context, recounting bool) (took time.D
 // untilCounted returns when the live values are those of the newest tick.
 func (b *incrementBench) untilCounted(ctx context.Context, c *counter.Counters) error {
 	var newest int64
-	if err := b.pool.QueryRow(ctx, "SELECT max(id) FROM casq.ticks").Scan(&newest); err != nil {
+	if err := b.DB.QueryRow(ctx, "SELECT max(id) FROM casq.ticks").Scan(&newest); err != nil {
 		return err
 	}
 	for {

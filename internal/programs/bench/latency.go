@@ -42,10 +42,10 @@ func latency(ctx context.Context) (_ []result, err error) {
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer halt()
-	group.Go(func() { (&eventlog.Ticker{Pool: s.pool, Logger: s.log}).Run(roles) })
+	group.Go(func() { (&eventlog.Ticker{Pool: s.DB, Logger: s.log}).Run(roles) })
 	group.Go(func() {
 		_ = cursor.New(cursor.Config{
-			Name: "registry", Source: s.pool, Home: s.pool, Logger: s.log, Wait: 100 * time.Millisecond,
+			Name: "registry", Source: s.DB, Home: s.DB, Logger: s.log, Wait: 100 * time.Millisecond,
 			Consumer: &registry.Transposer{Jobs: s.queue},
 		}).Run(roles)
 	})
@@ -53,7 +53,7 @@ func latency(ctx context.Context) (_ []result, err error) {
 	for i := range latencyCount {
 		key := fmt.Sprintf("resources/%d", i)
 		took, err := starts.measure(ctx, key, func() error {
-			_, err := s.pool.Exec(ctx, "SELECT casq.append_event('resource', $1, 'created')", key)
+			_, err := s.DB.Exec(ctx, "SELECT casq.append_event('resource', $1, 'created')", key)
 			return err
 		})
 		if err != nil {
@@ -85,7 +85,7 @@ func latency(ctx context.Context) (_ []result, err error) {
 // idleWAL returns the bytes of WAL that an idle minute writes.
 func (s *site) idleWAL(ctx context.Context) (float64, error) {
 	var before string
-	if err := s.pool.QueryRow(ctx, "SELECT pg_current_wal_insert_lsn()::text").Scan(&before); err != nil {
+	if err := s.DB.QueryRow(ctx, "SELECT pg_current_wal_insert_lsn()::text").Scan(&before); err != nil {
 		return 0, err
 	}
 	select {
@@ -94,7 +94,7 @@ func (s *site) idleWAL(ctx context.Context) (float64, error) {
 	case <-time.After(time.Minute):
 	}
 	var written float64
-	err := s.pool.QueryRow(ctx, "SELECT (pg_current_wal_insert_lsn() - $1::text::pg_lsn)::float8", before).Scan(&written)
+	err := s.DB.QueryRow(ctx, "SELECT (pg_current_wal_insert_lsn() - $1::text::pg_lsn)::float8", before).Scan(&written)
 	return written, err
 }
 

@@ -43,7 +43,7 @@ func (s *site) peak(ctx context.Context, n int) (float64, error) {
 	if err := s.empty(ctx); err != nil {
 		return 0, err
 	}
-	_, err := s.pool.Exec(ctx, `INSERT INTO casq.events (kind, resource_id, op, payload)
+	_, err := s.DB.Exec(ctx, `INSERT INTO casq.events (kind, resource_id, op, payload)
 		SELECT 'resource', 'big/' || i, 'created', jsonb_build_object('id', i) FROM generate_series(1, $1::int) AS i`, n/2)
 	if err != nil {
 		return 0, err
@@ -55,7 +55,7 @@ func (s *site) peak(ctx context.Context, n int) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	child := exec.CommandContext(ctx, self, "-child", s.url)
+	child := exec.CommandContext(ctx, self, "-child", s.URL)
 	child.Stderr = os.Stderr
 	child.Cancel = func() error { return child.Process.Signal(syscall.SIGTERM) }
 	if err := child.Start(); err != nil {

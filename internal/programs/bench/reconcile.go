@@ -31,7 +31,7 @@ func reconcileAll(ctx context.Context) (_ []result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	if _, err := s.pool.Exec(ctx, "CREATE TABLE bench_resources (id bigint, path text PRIMARY KEY, sha256 text)"); err != nil {
+	if _, err := s.DB.Exec(ctx, "CREATE TABLE bench_resources (id bigint, path text PRIMARY KEY, sha256 text)"); err != nil {
 		return nil, err
 	}
 	if err := s.addResources(ctx, reconcileCount/10); err != nil {
@@ -55,7 +55,7 @@ func reconcileAll(ctx context.Context) (_ []result, err error) {
 		ours, peak = append(ours, reconcileCount/took.Seconds()), max(peak, roundPeak)
 		start := time.Now()
 		var differ int
-		if err := s.pool.QueryRow(ctx, benchJoin).Scan(&differ); err != nil || differ != 0 {
+		if err := s.DB.QueryRow(ctx, benchJoin).Scan(&differ); err != nil || differ != 0 {
 			return nil, fmt.Errorf("join: %d differ: %w", differ, err)
 		}
 		reference = append(reference, reconcileCount/time.Since(start).Seconds())
@@ -80,7 +80,7 @@ func (s *site) addResources(ctx context.Context, n int) error {
 		`SELECT casq.track('bench_resources', kind => 'bench', transfer => 'file', key_column => 'path', payload_columns => ARRAY['id', 'sha256'])`,
 		"VACUUM ANALYZE bench_resources, casq.registry", "CHECKPOINT",
 	} {
-		if _, err := s.pool.Exec(ctx, sql); err != nil {
+		if _, err := s.DB.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("prepare %d resources: %w", n, err)
 		}
 	}
@@ -90,19 +90,19 @@ func (s *site) addResources(ctx context.Context, n int) error {
 // reconcileRound compares all there are.
 func (s *site) reconcileRound(ctx context.Context) (took time.Duration, peak uint64, err error) {
 	process := uuid.New()
-	if _, err := s.pool.Exec(ctx, "INSERT INTO casq.processes (id, host, pid) VALUES ($1, 'bench', 1)", process); err != nil {
+	if _, err := s.DB.Exec(ctx, "INSERT INTO casq.processes (id, host, pid) VALUES ($1, 'bench', 1)", process); err != nil {
 		return 0, 0, err
 	}
-	if _, err := eventlog.Tick(ctx, s.pool, true); err != nil {
+	if _, err := eventlog.Tick(ctx, s.DB, true); err != nil {
 		return 0, 0, err
 	}
-	_, err = s.pool.Exec(ctx, `INSERT INTO casq.cursors (name, system_identifier, timeline, timeline_id, tick, nonce)
+	_, err = s.DB.Exec(ctx, `INSERT INTO casq.cursors (name, system_identifier, timeline, timeline_id, tick, nonce)
 		SELECT 'registry', l.system_identifier, l.timeline, l.id, t.id, t.nonce FROM casq.ticks AS t JOIN casq.timelines AS l USING (timeline)
 		ORDER BY t.id DESC LIMIT 1 ON CONFLICT (name) DO UPDATE SET tick = excluded.tick, nonce = excluded.nonce`)
 	if err != nil {
 		return 0, 0, err
 	}
-	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+	err = pgx.BeginFunc(ctx, s.DB, func(tx pgx.Tx) error {
 		_, err := registry.Ask(ctx, tx, registry.Request{Kind: "bench", Reason: registry.Asked})
 		return err
 	})
@@ -114,7 +114,7 @@ func (s *site) reconcileRound(ctx context.Context) (took time.Duration, peak uin
 
 // carryOut runs a reconciler until nothing is left that was asked for.
 func (s *site) carryOut(ctx context.Context, process uuid.UUID) (took time.Duration, peak uint64, err error) {
-	r := reconcile.New(reconcile.Config{Home: s.pool, Source: s.pool, Jobs: s.queue, Process: process, Logger: s.log})
+	r := reconcile.New(reconcile.Config{Home: s.DB, Source: s.DB, Jobs: s.queue, Process: process, Logger: s.log})
 	stop, halt := context.WithCancel(ctx)
 	var group sync.WaitGroup
 	defer group.Wait()

@@ -14,12 +14,10 @@ import (
 	"casq/counter"
 	"casq/counter/recount"
 	"casq/internal/queries"
-	"casq/internal/testing/servers"
 	"casq/internal/worker"
 	"casq/jobs"
 	"casq/races/refreshkey"
 
-	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -39,7 +37,6 @@ const (
 // recountBench is a table that is recounted by a worker while it changes.
 type recountBench struct {
 	*site
-	redis     *redis.Client
 	recounts  *recount.Recounts
 	resources int
 	keys      int64 // of Redis, during the last recount
@@ -56,39 +53,28 @@ func benchRecount(ctx context.Context) (_ []result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
-	server, err := servers.StartRedis(ctx, servers.RedisOptions{})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, server.Stop(context.WithoutCancel(ctx))) }()
-	options, err := redis.ParseURL(server.URL())
-	if err != nil {
-		return nil, err
-	}
-	b.redis = redis.NewClient(options)
-	defer b.redis.Close()
 	// Utility statements take no parameters.
 	table := strings.ReplaceAll(recountSQL.Table, "$1", strconv.Itoa(b.resources))
 	for _, sql := range []string{
 		table, "ALTER TABLE artifacts ADD PRIMARY KEY (id)", "CREATE INDEX ON artifacts (project, id)", "VACUUM ANALYZE artifacts", "CHECKPOINT",
 		"SELECT casq.track('artifacts', kind => 'artifact', transfer => 'none', key_column => 'id', scope_column => 'project', size_column => 'size')",
 	} {
-		if _, err := b.pool.Exec(ctx, sql); err != nil {
+		if _, err := b.DB.Exec(ctx, sql); err != nil {
 			return nil, err
 		}
 	}
-	return b.measure(ctx, server.URL())
+	return b.measure(ctx)
 }
 
-func (b *recountBench) measure(ctx context.Context, redisURL string) ([]result, error) {
+func (b *recountBench) measure(ctx context.Context) ([]result, error) {
 	counting := jobs.NewCounting(b.queue)
-	counters := counter.New(counter.Config{Home: b.pool, Redis: b.redis, Jobs: counting, Logger: b.log})
-	b.recounts = recount.New(recount.Config{Home: b.pool, Counters: counters, Jobs: counting, Logger: b.log})
+	counters := counter.New(counter.Config{Home: b.DB, Redis: b.redis, Jobs: counting, Logger: b.log})
+	b.recounts = recount.New(recount.Config{Home: b.DB, Counters: counters, Jobs: counting, Logger: b.log})
 	inner, halt := context.WithCancel(ctx)
 	defer halt()
 	group, inner := errgroup.WithContext(inner)
 	group.Go(func() error {
-		return worker.Run(inner, worker.Config{HomeURL: b.url, RedisURL: redisURL, Logger: slog.New(slog.DiscardHandler)})
+		return worker.Run(inner, worker.Config{HomeURL: b.URL, RedisURL: b.Redis.URL(), Logger: slog.New(slog.DiscardHandler)})
 	})
 	changing := make(chan bool)
 	group.Go(func() error { return b.change(inner, changing) })
@@ -156,7 +142,7 @@ func (b *recountBench) round(ctx context.Context, m *measured, changing chan<- b
 
 // published is a recount of one scope by the published way, in full.
 func (b *recountBench) published(ctx context.Context) (seconds float64, memory int64, err error) {
-	p := refreshkey.New(refreshkey.Config{DB: b.pool, Redis: b.redis, Prefix: "published:", Hook: func(point string) {
+	p := refreshkey.New(refreshkey.Config{DB: b.DB, Redis: b.redis, Prefix: "published:", Hook: func(point string) {
 		if point == "finalize:moved" { // its bits are still there
 			memory, err = usedMemory(ctx, b.redis)
 		}
@@ -179,7 +165,7 @@ func (b *recountBench) published(ctx context.Context) (seconds float64, memory i
 // Postgres from summing up.
 func (b *recountBench) bare(ctx context.Context, sql string) (float64, error) {
 	start := time.Now()
-	rows, err := b.pool.Query(ctx, sql)
+	rows, err := b.DB.Query(ctx, sql)
 	if err != nil {
 		return 0, err
 	}
@@ -207,7 +193,7 @@ func (b *recountBench) change(ctx context.Context, changing <-chan bool) error {
 		for i := range ids {
 			ids[i] = rand.Int64N(int64(b.resources)) + 1
 		}
-		_, err := b.pool.Exec(ctx, "UPDATE artifacts SET size = size + 1, project = CASE WHEN id % 10 = 0 THEN project + 1 ELSE project END WHERE id = ANY($1)", ids)
+		_, err := b.DB.Exec(ctx, "UPDATE artifacts SET size = size + 1, project = CASE WHEN id % 10 = 0 THEN project + 1 ELSE project END WHERE id = ANY($1)", ids)
 		if err != nil && ctx.Err() == nil {
 			return err
 		}
@@ -224,7 +210,7 @@ func (b *recountBench) once(ctx context.Context, r recount.Request) (seconds flo
 	}
 	for {
 		var over bool
-		err := b.pool.QueryRow(ctx, "SELECT finished_at IS NOT NULL FROM casq.scans WHERE id = $1", scan).Scan(&over)
+		err := b.DB.QueryRow(ctx, "SELECT finished_at IS NOT NULL FROM casq.scans WHERE id = $1", scan).Scan(&over)
 		if err != nil {
 			return 0, err
 		}
@@ -248,7 +234,7 @@ func (b *recountBench) same(ctx context.Context) error {
 	defer cancel()
 	for {
 		var differ int
-		if err := b.pool.QueryRow(ctx, recountSQL.Same).Scan(&differ); err != nil {
+		if err := b.DB.QueryRow(ctx, recountSQL.Same).Scan(&differ); err != nil {
 			return fmt.Errorf("compare, with %d counters that differ: %w", differ, err)
 		}
 		if differ == 0 {

@@ -29,7 +29,7 @@ func relief(ctx context.Context) (_ []result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	for _, standby := range s.standbys {
+	for _, standby := range s.Standbys {
 		if err := standby.SetApplyDelay(ctx, reliefLate); err != nil {
 			return nil, err
 		}
@@ -111,7 +111,7 @@ func stale(ctx context.Context) (_ []result, err error) {
 		return nil, err
 	}
 	defer db.Close()
-	pools := append([]*pgxpool.Pool{s.pool}, s.bare...)
+	pools := append([]*pgxpool.Pool{s.DB}, s.bare...)
 	naive, err := s.staleUnder(ctx, staleReads/20, func(ctx context.Context, i int) (version int64, err error) {
 		err = pools[rand.N(len(pools))].QueryRow(ctx, readVersion, fmt.Sprint(i)).Scan(&version)
 		return version, err
@@ -194,13 +194,13 @@ func (s *replicaSite) staleUnder(ctx context.Context, reads int64, read func(con
 // disturb stops, delays and releases standbys, and wipes the store, until stop.
 func (s *replicaSite) disturb(ctx context.Context, stop <-chan struct{}, fail context.CancelCauseFunc) {
 	steps := []func() error{
-		func() error { return s.standbys[0].PauseReplay(ctx) },
-		func() error { return s.standbys[1].SetApplyDelay(ctx, 20*time.Millisecond) },
-		func() error { return s.standbys[0].ResumeReplay(ctx) },
+		func() error { return s.Standbys[0].PauseReplay(ctx) },
+		func() error { return s.Standbys[1].SetApplyDelay(ctx, 20*time.Millisecond) },
+		func() error { return s.Standbys[0].ResumeReplay(ctx) },
 		func() error { return s.redis.FlushAll(ctx).Err() },
-		func() error { return s.standbys[1].PauseReplay(ctx) },
-		func() error { return s.standbys[1].ResumeReplay(ctx) },
-		func() error { return s.standbys[1].SetApplyDelay(ctx, 0) },
+		func() error { return s.Standbys[1].PauseReplay(ctx) },
+		func() error { return s.Standbys[1].ResumeReplay(ctx) },
+		func() error { return s.Standbys[1].SetApplyDelay(ctx, 0) },
 		func() error { return nil },
 		func() error { return nil },
 	}
@@ -209,8 +209,8 @@ func (s *replicaSite) disturb(ctx context.Context, stop <-chan struct{}, fail co
 		case <-ctx.Done():
 			return
 		case <-stop:
-			for i := range s.standbys { // As it was, for the next one.
-				if err := errors.Join(s.standbys[i].ResumeReplay(ctx), s.standbys[i].SetApplyDelay(ctx, 0)); err != nil {
+			for i := range s.Standbys { // As it was, for the next one.
+				if err := errors.Join(s.Standbys[i].ResumeReplay(ctx), s.Standbys[i].SetApplyDelay(ctx, 0)); err != nil {
 					fail(err)
 				}
 			}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"casq/internal/testing/servers"
+	"casq/internal/testing/sites"
 	"casq/replica"
 	"casq/replica/redisstore"
 
@@ -17,101 +18,74 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// replicaSite is a durable primary with two standbys, a Redis, and documents.
+// replicaSite is a durable primary with two standbys, a Redis, and documents. Its
+// pools are those of any application.
 type replicaSite struct {
-	primary  *servers.Postgres
-	standbys []*servers.Postgres
-	server   *servers.Redis
-	pool     *pgxpool.Pool
-	bare     []*pgxpool.Pool // one for each standby
-	redis    *redis.Client
+	*sites.Site
+	bare  []*pgxpool.Pool // one for each standby
+	redis *redis.Client
 }
 
 const replicaDocuments = 1000
 
-func newReplicaSite(ctx context.Context) (_ *replicaSite, err error) {
-	s := &replicaSite{}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.close())
-		}
-	}()
-	if s.primary, err = servers.StartPostgres(ctx, servers.PostgresOptions{Durable: true}); err != nil {
-		return nil, err
-	}
-	for range 2 {
-		standby, err := s.primary.Standby(ctx, servers.StandbyOptions{})
-		if err != nil {
-			return nil, err
-		}
-		s.standbys = append(s.standbys, standby)
-		pool, err := pgxpool.New(ctx, standby.URL("postgres"))
-		if err != nil {
-			return nil, err
-		}
-		s.bare = append(s.bare, pool)
-	}
-	if s.server, err = servers.StartRedis(ctx, servers.RedisOptions{}); err != nil {
-		return nil, err
-	}
-	options, err := redis.ParseURL(s.server.URL())
+func newReplicaSite(ctx context.Context) (*replicaSite, error) {
+	started, err := sites.Start(ctx, sites.Options{
+		Postgres: servers.PostgresOptions{Durable: true}, Standbys: make([]servers.StandbyOptions, 2),
+		Redis: &servers.RedisOptions{}, Unmigrated: true,
+	})
 	if err != nil {
 		return nil, err
 	}
-	options.ContextTimeoutEnabled = true
-	s.redis = redis.NewClient(options)
-	if s.pool, err = pgxpool.New(ctx, s.primary.URL("postgres")); err != nil {
-		return nil, err
+	s := &replicaSite{Site: started}
+	if err := s.prepare(ctx); err != nil {
+		return nil, errors.Join(err, s.close())
 	}
-	if err := replica.Setup(ctx, s.pool, ""); err != nil {
-		return nil, err
-	}
-	_, err = s.pool.Exec(ctx, `CREATE TABLE documents (id text PRIMARY KEY, version bigint NOT NULL);
-		INSERT INTO documents SELECT n::text, 0 FROM generate_series(0, 999) AS n`)
-	return s, errors.Join(err, s.catchUp(ctx))
+	return s, nil
 }
 
-func (s *replicaSite) catchUp(ctx context.Context) (err error) {
-	for _, standby := range s.standbys {
-		err = errors.Join(err, standby.WaitReplayed(ctx, s.primary))
+func (s *replicaSite) prepare(ctx context.Context) (err error) {
+	for _, standby := range s.Standbys {
+		pool, err := pgxpool.New(ctx, standby.URL("postgres"))
+		if err != nil {
+			return err
+		}
+		s.bare = append(s.bare, pool)
 	}
-	return err
+	if s.redis, err = redisClient(s.Redis); err != nil {
+		return err
+	}
+	if s.DB, err = pgxpool.New(ctx, s.URL); err != nil {
+		return err
+	}
+	if err := replica.Setup(ctx, s.DB, ""); err != nil {
+		return err
+	}
+	_, err = s.DB.Exec(ctx, `CREATE TABLE documents (id text PRIMARY KEY, version bigint NOT NULL);
+		INSERT INTO documents SELECT n::text, 0 FROM generate_series(0, 999) AS n`)
+	return errors.Join(err, s.CaughtUp(ctx))
 }
 
 func (s *replicaSite) close() (err error) {
-	for _, pool := range append(s.bare, s.pool) {
-		if pool != nil {
-			pool.Close()
-		}
+	for _, pool := range s.bare {
+		pool.Close()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
 	if s.redis != nil {
 		err = s.redis.Close()
 	}
-	for _, standby := range s.standbys {
-		err = errors.Join(err, standby.Stop(ctx))
-	}
-	if s.primary != nil {
-		err = errors.Join(err, s.primary.Stop(ctx))
-	}
-	if s.server != nil {
-		err = errors.Join(err, s.server.Stop(ctx))
-	}
-	return err
+	return errors.Join(err, s.Stop())
 }
 
 // open returns a DB on the first n standbys, with or without the store.
 func (s *replicaSite) open(ctx context.Context, n int, stored bool) (*replica.DB, error) {
 	var urls []string
-	for _, standby := range s.standbys[:n] {
+	for _, standby := range s.Standbys[:n] {
 		urls = append(urls, standby.URL("postgres"))
 	}
 	options := replica.Options{Standbys: replica.URLs(urls...), Logger: slog.New(slog.DiscardHandler)}
 	if stored {
 		options.Store = redisstore.New(s.redis, redisstore.Options{Timeout: time.Second})
 	}
-	return replica.New(ctx, s.pool, options)
+	return replica.New(ctx, s.DB, options)
 }
 
 func object(i int) replica.Object {
@@ -205,7 +179,7 @@ func (s *replicaSite) warm(ctx context.Context, db *replica.DB) error {
 			return err
 		}
 	}
-	return s.catchUp(ctx)
+	return s.CaughtUp(ctx)
 }
 
 // byTurns calls ours and the reference in turns, and returns their medians and
@@ -255,7 +229,7 @@ func commits(ctx context.Context) (_ []result, err error) {
 		}
 	}
 	calls := []func(context.Context, int) (time.Duration, error){
-		commit(func(ctx context.Context) (pgx.Tx, error) { return db.Session().Write().Begin(ctx) }), commit(s.pool.Begin),
+		commit(func(ctx context.Context) (pgx.Tx, error) { return db.Session().Write().Begin(ctx) }), commit(s.DB.Begin),
 	}
 	took := make([][]float64, 2)
 	for i := range sessionReads {

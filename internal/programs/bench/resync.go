@@ -24,7 +24,7 @@ func resyncAll(ctx context.Context) (_ []result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	client, err := river.NewClient(riverpgxv5.New(s.pool), &river.Config{Schema: jobs.Schema, FetchCooldown: jobs.FetchCooldown})
+	client, err := river.NewClient(riverpgxv5.New(s.DB), &river.Config{Schema: jobs.Schema, FetchCooldown: jobs.FetchCooldown})
 	if err != nil {
 		return nil, err
 	}
@@ -38,19 +38,19 @@ func resyncAll(ctx context.Context) (_ []result, err error) {
 		fmt.Sprintf("SELECT setval('casq.registry_version', %d)", resyncCount),
 		"VACUUM ANALYZE casq.registry, river.river_job", "CHECKPOINT",
 	} {
-		if _, err := s.pool.Exec(ctx, sql); err != nil {
+		if _, err := s.DB.Exec(ctx, sql); err != nil {
 			return nil, err
 		}
 	}
 	start := time.Now()
-	done, err := registry.ResyncKind(ctx, s.pool, s.queue, "resource", registry.ResyncOptions{})
+	done, err := registry.ResyncKind(ctx, s.DB, s.queue, "resource", registry.ResyncOptions{})
 	if err != nil || done.Raised != resyncCount {
 		return nil, fmt.Errorf("%d were asked for: %w", done.Raised, err)
 	}
 	ours := time.Since(start)
 	start = time.Now()
 	var why string
-	if err := s.pool.QueryRow(ctx, "SELECT casq.why('resource', 'resources/777777')").Scan(&why); err != nil {
+	if err := s.DB.QueryRow(ctx, "SELECT casq.why('resource', 'resources/777777')").Scan(&why); err != nil {
 		return nil, err
 	}
 	return []result{{

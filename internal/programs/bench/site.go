@@ -12,62 +12,67 @@ import (
 	"casq/internal/cursor"
 	"casq/internal/database"
 	"casq/internal/testing/servers"
+	"casq/internal/testing/sites"
 	"casq/jobs"
-	"casq/migrations"
 	"casq/registry"
 
-	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
 )
 
-// site is a durable server with a migrated database.
+// site is a durable server with a migrated database, and a Redis.
 type site struct {
-	postgres *servers.Postgres
-	url      string
-	pool     *pgxpool.Pool
-	queue    *jobs.Queue
-	log      *slog.Logger
+	*sites.Site
+	redis *redis.Client
+	queue *jobs.Queue
+	log   *slog.Logger
 }
 
 func newSite(ctx context.Context) (*site, error) {
-	postgres, err := servers.StartPostgres(ctx, servers.PostgresOptions{
-		Durable: true,
-		Settings: map[string]string{
-			"shared_buffers": "512MB", "max_wal_size": "4GB", "checkpoint_timeout": "30min",
-			"autovacuum_vacuum_scale_factor": "0.05", "autovacuum_naptime": "10s",
+	started, err := sites.Start(ctx, sites.Options{
+		Postgres: servers.PostgresOptions{
+			Durable: true,
+			Settings: map[string]string{
+				"shared_buffers": "512MB", "max_wal_size": "4GB", "checkpoint_timeout": "30min",
+				"autovacuum_vacuum_scale_factor": "0.05", "autovacuum_naptime": "10s",
+			},
 		},
+		Redis: &servers.RedisOptions{}, Pool: &database.Options{MaxConns: 30},
 	})
 	if err != nil {
 		return nil, err
 	}
-	s := &site{postgres: postgres, url: postgres.URL("postgres"), log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
+	s := &site{Site: started, log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 	if err := s.prepare(ctx); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
 }
 
-func (s *site) prepare(ctx context.Context) error {
-	if err := migrations.Up(ctx, s.url, s.log); err != nil {
+func (s *site) prepare(ctx context.Context) (err error) {
+	if s.redis, err = redisClient(s.Redis); err != nil {
 		return err
 	}
-	var err error
-	if s.pool, err = database.Open(ctx, s.url, database.Options{MaxConns: 30, SearchPath: "public"}); err != nil {
+	if s.queue, err = jobs.NewQueue(s.DB, s.log); err != nil {
 		return err
 	}
-	if s.queue, err = jobs.NewQueue(s.pool, s.log); err != nil {
-		return err
-	}
-	_, err = s.pool.Exec(ctx, "SELECT casq.define_kind('resource', 'none')")
+	_, err = s.DB.Exec(ctx, "SELECT casq.define_kind('resource', 'none')")
 	return err
 }
 
-func (s *site) close() error {
-	if s.pool != nil {
-		s.pool.Close()
+func redisClient(server *servers.Redis) (*redis.Client, error) {
+	options, err := redis.ParseURL(server.URL())
+	if err != nil {
+		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	return s.postgres.Stop(ctx)
+	options.ContextTimeoutEnabled = true
+	return redis.NewClient(options), nil
+}
+
+func (s *site) close() (err error) {
+	if s.redis != nil {
+		err = s.redis.Close()
+	}
+	return errors.Join(err, s.Stop())
 }
 
 // empty begins a round: no rows, no jobs, no leftovers to be vacuumed or
@@ -77,7 +82,7 @@ func (s *site) empty(ctx context.Context) error {
 		"TRUNCATE river.river_job, casq.registry, casq.events, casq.ticks, casq.timelines, casq.cursors, casq.targets",
 		"VACUUM ANALYZE", "CHECKPOINT",
 	} {
-		if _, err := s.pool.Exec(ctx, sql); err != nil {
+		if _, err := s.DB.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("prepare a round: %w", err)
 		}
 	}
@@ -86,18 +91,18 @@ func (s *site) empty(ctx context.Context) error {
 
 // append commits n events of n resources in transactions of 1000, and ticks.
 func (s *site) append(ctx context.Context, n int) error {
-	if _, err := eventlog.Tick(ctx, s.pool, true); err != nil {
+	if _, err := eventlog.Tick(ctx, s.DB, true); err != nil {
 		return err
 	}
 	for done := 0; done < n; done += 1000 {
-		_, err := s.pool.Exec(ctx, `INSERT INTO casq.events (kind, resource_id, op, scope_id, size_delta, item_delta, payload)
+		_, err := s.DB.Exec(ctx, `INSERT INTO casq.events (kind, resource_id, op, scope_id, size_delta, item_delta, payload)
 			SELECT 'resource', 'resources/' || i, 'created', (i % 100)::text, 4096, 1, jsonb_build_object('id', i)
 			FROM generate_series($1::int, $2::int) AS i`, done+1, min(done+1000, n))
 		if err != nil {
 			return fmt.Errorf("append events: %w", err)
 		}
 	}
-	_, err := eventlog.Tick(ctx, s.pool, true)
+	_, err := eventlog.Tick(ctx, s.DB, true)
 	return err
 }
 
@@ -109,7 +114,7 @@ func (s *site) follow(ctx context.Context, n int) (time.Duration, error) {
 	stop, halt := context.WithCancel(ctx)
 	defer halt()
 	c := cursor.New(cursor.Config{
-		Name: "registry", Source: s.pool, Home: s.pool, Logger: s.log,
+		Name: "registry", Source: s.DB, Home: s.DB, Logger: s.log,
 		Consumer: &registry.Transposer{Jobs: s.queue},
 	})
 	done := make(chan error, 1)
@@ -126,7 +131,7 @@ func (s *site) follow(ctx context.Context, n int) (time.Duration, error) {
 func (s *site) until(ctx context.Context, sql string) error {
 	for {
 		var met bool
-		if err := s.pool.QueryRow(ctx, sql).Scan(&met); err != nil {
+		if err := s.DB.QueryRow(ctx, sql).Scan(&met); err != nil {
 			return fmt.Errorf("wait: %w", err)
 		}
 		if met {

@@ -12,7 +12,6 @@ import (
 	"casq/counter"
 	"casq/eventlog"
 	"casq/internal/pause"
-	"casq/internal/testing/servers"
 	"casq/internal/worker"
 	"casq/jobs"
 
@@ -36,22 +35,11 @@ func staleness(ctx context.Context) (_ []result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	server, err := servers.StartRedis(ctx, servers.RedisOptions{})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, server.Stop(context.WithoutCancel(ctx))) }()
-	options, err := redis.ParseURL(server.URL())
-	if err != nil {
-		return nil, err
-	}
-	client := redis.NewClient(options)
-	defer client.Close()
-	b := &incrementBench{site: s, redis: client}
+	b := &incrementBench{site: s}
 	if err := b.tables(ctx); err != nil {
 		return nil, err
 	}
-	waits, err := b.probe(ctx, server.URL())
+	waits, err := b.probe(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -65,17 +53,17 @@ func staleness(ctx context.Context) (_ []result, err error) {
 }
 
 // probe commits one row now and then and reads until the counter has it.
-func (b *incrementBench) probe(ctx context.Context, redisURL string) (waits []float64, err error) {
-	counters := counter.New(counter.Config{Home: b.pool, Redis: b.redis, Jobs: jobs.NewCounting(b.queue), Logger: b.log})
+func (b *incrementBench) probe(ctx context.Context) (waits []float64, err error) {
+	counters := counter.New(counter.Config{Home: b.DB, Redis: b.redis, Jobs: jobs.NewCounting(b.queue), Logger: b.log})
 	inner, halt := context.WithCancel(ctx)
 	group, inner := errgroup.WithContext(inner)
 	defer func() { halt(); err = errors.Join(err, group.Wait()) }()
 	group.Go(func() error {
-		return worker.Run(inner, worker.Config{HomeURL: b.url, RedisURL: redisURL, Logger: slog.New(slog.DiscardHandler)})
+		return worker.Run(inner, worker.Config{HomeURL: b.URL, RedisURL: b.Redis.URL(), Logger: slog.New(slog.DiscardHandler)})
 	})
 	group.Go(func() error { return b.press(inner) })
 	for i := range int64(staleProbes + 1) {
-		if _, err := b.pool.Exec(ctx, "INSERT INTO resources VALUES (-$1::bigint, -1, 1)", i+1); err != nil {
+		if _, err := b.DB.Exec(ctx, "INSERT INTO resources VALUES (-$1::bigint, -1, 1)", i+1); err != nil {
 			return nil, err
 		}
 		start := time.Now()
@@ -108,7 +96,7 @@ func (b *incrementBench) press(ctx context.Context) error {
 			return nil
 		case <-next.C:
 		}
-		_, err := b.pool.Exec(ctx, "INSERT INTO resources SELECT n, n % 100, 10 FROM generate_series($1::bigint, $2) AS n", id, id+staleRows-1)
+		_, err := b.DB.Exec(ctx, "INSERT INTO resources SELECT n, n % 100, 10 FROM generate_series($1::bigint, $2) AS n", id, id+staleRows-1)
 		if err != nil && ctx.Err() == nil {
 			return err
 		}
@@ -117,7 +105,7 @@ func (b *incrementBench) press(ctx context.Context) error {
 
 // weigh has a million counters pending, which nobody flushes.
 func (b *incrementBench) weigh(ctx context.Context) (bytes float64, err error) {
-	if _, err := b.pool.Exec(ctx, "TRUNCATE casq.counter_shards, casq.counters, casq.scans, casq.refreshes"); err != nil {
+	if _, err := b.DB.Exec(ctx, "TRUNCATE casq.counter_shards, casq.counters, casq.scans, casq.refreshes"); err != nil {
 		return 0, err
 	}
 	if err := errors.Join(b.empty(ctx), b.redis.FlushAll(ctx).Err()); err != nil {
@@ -127,14 +115,14 @@ func (b *incrementBench) weigh(ctx context.Context) (bytes float64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	_, err = b.pool.Exec(ctx, "INSERT INTO resources SELECT n + 1000000000, n, 10 FROM generate_series(1, $1::bigint) AS n", redisCount)
+	_, err = b.DB.Exec(ctx, "INSERT INTO resources SELECT n + 1000000000, n, 10 FROM generate_series(1, $1::bigint) AS n", redisCount)
 	if err == nil {
-		_, err = eventlog.Tick(ctx, b.pool, true)
+		_, err = eventlog.Tick(ctx, b.DB, true)
 	}
 	if err != nil {
 		return 0, err
 	}
-	counters := counter.New(counter.Config{Home: b.pool, Redis: b.redis, Jobs: idle{}, Logger: slog.New(slog.DiscardHandler)})
+	counters := counter.New(counter.Config{Home: b.DB, Redis: b.redis, Jobs: idle{}, Logger: slog.New(slog.DiscardHandler)})
 	inner, halt := context.WithCancel(ctx)
 	fed := make(chan struct{})
 	defer func() { halt(); <-fed }()

@@ -11,8 +11,6 @@ import (
 	"casq/internal/testing/servers"
 	"casq/replica"
 	"casq/replica/redisstore"
-
-	"github.com/redis/go-redis/v9"
 )
 
 const (
@@ -29,12 +27,10 @@ func stick(ctx context.Context) (_ []result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, server.Stop(context.WithoutCancel(ctx))) }()
-	options, err := redis.ParseURL(server.URL())
+	client, err := redisClient(server)
 	if err != nil {
 		return nil, err
 	}
-	options.ContextTimeoutEnabled = true
-	client := redis.NewClient(options)
 	defer client.Close()
 	store := redisstore.New(client, redisstore.Options{Timeout: time.Minute})
 	merge := func(ctx context.Context, i int64) error {

@@ -91,13 +91,13 @@ func (s *site) workSync(ctx context.Context, n int) (took time.Duration, err err
 	if _, err := s.follow(ctx, n); err != nil {
 		return 0, err
 	}
-	process := registry.NewProcess(registry.ProcessConfig{Pool: s.pool, Queue: s.queue, Logger: s.log})
+	process := registry.NewProcess(registry.ProcessConfig{Pool: s.DB, Queue: s.queue, Logger: s.log})
 	if err := process.Start(ctx); err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, process.Stop(ctx)) }()
 	work := jobs.New(jobs.Config{
-		Registry: registry.New(registry.Config{Pool: s.pool, Jobs: s.queue, Logger: s.log}, process),
+		Registry: registry.New(registry.Config{Pool: s.DB, Jobs: s.queue, Logger: s.log}, process),
 		Process:  process, Queue: s.queue, Logger: s.log, Stopping: ctx.Done(),
 	})
 	workers := river.NewWorkers()
@@ -116,7 +116,7 @@ func (s *site) workSync(ctx context.Context, n int) (took time.Duration, err err
 }
 
 func (s *site) client(id string, workers *river.Workers) (*river.Client[pgx.Tx], error) {
-	return river.NewClient(riverpgxv5.New(s.pool), &river.Config{
+	return river.NewClient(riverpgxv5.New(s.DB), &river.Config{
 		ID: id, Schema: jobs.Schema, Logger: s.log, Workers: workers,
 		Queues:        map[string]river.QueueConfig{"resource": {MaxWorkers: syncWorkers}},
 		FetchCooldown: 2 * time.Millisecond, FetchPollInterval: 20 * time.Millisecond,
@@ -126,10 +126,10 @@ func (s *site) client(id string, workers *river.Workers) (*river.Client[pgx.Tx],
 // drain works on what is queued and returns how long that took, completions
 // included.
 func (s *site) drain(ctx context.Context, client *river.Client[pgx.Tx]) (time.Duration, error) {
-	if _, err := s.pool.Exec(ctx, "VACUUM ANALYZE river.river_job, casq.registry"); err != nil {
+	if _, err := s.DB.Exec(ctx, "VACUUM ANALYZE river.river_job, casq.registry"); err != nil {
 		return 0, err
 	}
-	if _, err := s.pool.Exec(ctx, "CHECKPOINT"); err != nil {
+	if _, err := s.DB.Exec(ctx, "CHECKPOINT"); err != nil {
 		return 0, err
 	}
 	start := time.Now()

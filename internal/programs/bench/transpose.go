@@ -27,7 +27,7 @@ func transpose(ctx context.Context) (_ []result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	client, err := river.NewClient(riverpgxv5.New(s.pool), &river.Config{Schema: jobs.Schema, FetchCooldown: jobs.FetchCooldown})
+	client, err := river.NewClient(riverpgxv5.New(s.DB), &river.Config{Schema: jobs.Schema, FetchCooldown: jobs.FetchCooldown})
 	if err != nil {
 		return nil, err
 	}

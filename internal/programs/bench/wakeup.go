@@ -86,7 +86,7 @@ func (w *wakeupSite) make(ctx context.Context, bare string) error {
 			return err
 		}
 	}
-	if _, err := w.pool.Exec(ctx, "SELECT casq.define_kind('artifact', 'file', prefix => '')"); err != nil {
+	if _, err := w.DB.Exec(ctx, "SELECT casq.define_kind('artifact', 'file', prefix => '')"); err != nil {
 		return fmt.Errorf("define the kind: %w", err)
 	}
 	_, err := w.put(0)
@@ -133,7 +133,7 @@ func (w *wakeupSite) round(ctx context.Context, content byte) (r wakeupRound, er
 	w.copies.Store(0)
 	go func() {
 		done <- worker.Run(stop, worker.Config{
-			HomeURL: w.url, ArtifactSource: w.source, ArtifactTarget: w.target, CopyRate: wakeupRate, Logger: w.log,
+			HomeURL: w.URL, ArtifactSource: w.source, ArtifactTarget: w.target, CopyRate: wakeupRate, Logger: w.log,
 			Hook: func(point string) {
 				if point == "publish:renamed" {
 					w.copies.Add(1)
@@ -196,7 +196,7 @@ func (w *wakeupSite) storm(ctx context.Context, start time.Time) (updates int, e
 
 // update commits an event of the resource, and returns its id.
 func (w *wakeupSite) update(ctx context.Context) (id int64, err error) {
-	err = w.pool.QueryRow(ctx, `INSERT INTO casq.events (kind, resource_id, op, payload)
+	err = w.DB.QueryRow(ctx, `INSERT INTO casq.events (kind, resource_id, op, payload)
 		VALUES ('artifact', $1, 'updated', '{}') RETURNING id`, wakeupKey).Scan(&id)
 	if err != nil {
 		return 0, fmt.Errorf("append an event: %w", err)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"casq/internal/pause"
+	"casq/internal/testing/child"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -67,7 +68,7 @@ func (c *chaos) playIn(ctx context.Context) (found []violation, err error) {
 	}
 	defer func() { err = errors.Join(err, c.journal.close()) }()
 	if err := c.start(ctx); err != nil {
-		return nil, errors.Join(err, c.close(ctx))
+		return nil, errors.Join(err, c.close())
 	}
 	err = c.storm(ctx)
 	if err == nil {
@@ -76,12 +77,12 @@ func (c *chaos) playIn(ctx context.Context) (found []violation, err error) {
 	if err != nil || len(found) > 0 {
 		err = errors.Join(err, c.preserve(context.WithoutCancel(ctx), evidence))
 	}
-	return found, errors.Join(err, c.close(ctx))
+	return found, errors.Join(err, c.close())
 }
 
 // start starts the servers, the application's data, and the workers.
 func (c *chaos) start(ctx context.Context) error {
-	path, err := searchPath()
+	path, err := child.SearchPath()
 	if err != nil {
 		return err
 	}
@@ -92,7 +93,7 @@ func (c *chaos) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.writer = &writer{db: c.site.db, files: newFileStore(c.work.path(sourceFiles), c.work.path(incoming)), repos: repos}
+	c.writer = &writer{db: c.site.source.DB, files: newFileStore(c.work.path(sourceFiles), c.work.path(incoming)), repos: repos}
 	for _, s := range c.specs(path) {
 		if c.workers[s.Name], err = newProcess(c, s); err != nil {
 			return err
@@ -107,12 +108,12 @@ func (c *chaos) start(ctx context.Context) error {
 }
 
 func (c *chaos) specs(path string) []spec {
-	ticker := spec{Name: tickerName, HomeURL: c.site.url(primaryLink), ReplicaURL: c.site.url(followLink), RedisURL: c.site.redis.URL(), Path: path, TTL: c.cfg.ttl}
+	ticker := spec{Name: tickerName, HomeURL: c.site.url(primaryLink), ReplicaURL: c.site.url(followLink), RedisURL: c.site.source.Redis.URL(), Path: path, TTL: c.cfg.ttl}
 	all := []spec{ticker}
 	for i := range followers {
 		s := ticker
 		s.ReplicaURL = ""
-		s.Name, s.HomeURL, s.SourceURL = workerName(i), c.site.homeURL(), c.site.url(followLink)
+		s.Name, s.HomeURL, s.SourceURL = workerName(i), c.site.home.URL, c.site.url(followLink)
 		s.Orders = c.work.path(s.Name + ".order")
 		s.ArtifactSource, s.ArtifactTarget = c.work.path(sourceFiles), c.work.path(targetFiles)
 		s.RepositorySource, s.RepositoryTarget = c.work.path(sourceRepositories), c.work.path(targetRepositories)
@@ -199,12 +200,12 @@ func (c *chaos) stopWorkers() (found []violation) {
 }
 
 // close ends all that was started.
-func (c *chaos) close(ctx context.Context) error {
+func (c *chaos) close() error {
 	for _, p := range c.workers {
 		p.kill()
 	}
 	if c.site == nil {
 		return nil
 	}
-	return c.site.stop(context.WithoutCancel(ctx))
+	return c.site.stop()
 }

@@ -43,7 +43,7 @@ func checkEvents(ctx context.Context, c *chaos) (found []violation, err error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := c.site.h.Query(ctx, checkSQL.RecordedEvents)
+	rows, err := c.site.home.DB.Query(ctx, checkSQL.RecordedEvents)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func checkEvents(ctx context.Context, c *chaos) (found []violation, err error) {
 		}
 	}
 	var rewound int
-	err = c.site.h.QueryRow(ctx, "SELECT count(*) FROM rewound").Scan(&rewound)
+	err = c.site.home.DB.QueryRow(ctx, "SELECT count(*) FROM rewound").Scan(&rewound)
 	c.journal.say("%d events and %d timelines at the source; %d deliveries by ticks that were lost, %d times gone back",
 		len(log.events), len(log.timelines), lost, rewound)
 	return found, err
@@ -110,7 +110,7 @@ func (c *chaos) sourceLog(ctx context.Context) (*sourceLog, error) {
 		{"SELECT id, nonce FROM casq.ticks", []any{&id, &nonce}, func() { l.nonces[id] = nonce }},
 		{"SELECT id, timeline FROM casq.timelines", []any{&timeline, &ordinal}, func() { l.timelines[timeline] = ordinal }},
 	} {
-		rows, err := c.site.db.Query(ctx, part.sql)
+		rows, err := c.site.source.DB.Query(ctx, part.sql)
 		if err != nil {
 			return nil, err
 		}

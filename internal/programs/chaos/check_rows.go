@@ -27,7 +27,7 @@ func checkRows(ctx context.Context, c *chaos) (found []violation, err error) {
 	for path := range refs {
 		wanted[[2]string{kindRepository, path}] = ""
 	}
-	rows, err := c.site.h.Query(ctx, checkSQL.Rows)
+	rows, err := c.site.home.DB.Query(ctx, checkSQL.Rows)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +73,7 @@ func checkFailures(ctx context.Context, c *chaos) ([]violation, error) {
 
 // each makes a violation of each row: kind, key and text.
 func (c *chaos) each(ctx context.Context, sql, format string, args ...any) (found []violation, err error) {
-	rows, err := c.site.h.Query(ctx, sql, args...)
+	rows, err := c.site.home.DB.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -94,12 +93,12 @@ var damages = []damage{
 	{check: "events", want: "no such event", sql: "UPDATE recorded SET event_id = 1000000 WHERE event_id = (SELECT max(event_id) FROM recorded)"},
 	{check: "counters", want: "the table has", do: func(t *testing.T, c *chaos) {
 		t.Helper()
-		_, err := c.site.db.Exec(t.Context(), "UPDATE casq.counters SET items = items + 1")
+		_, err := c.site.source.DB.Exec(t.Context(), "UPDATE casq.counters SET items = items + 1")
 		must(t, err)
 	}},
 	{check: "counters", want: "found a difference of 5", do: func(t *testing.T, c *chaos) {
 		t.Helper()
-		_, err := c.site.db.Exec(t.Context(), `WITH s AS (
+		_, err := c.site.source.DB.Exec(t.Context(), `WITH s AS (
 				INSERT INTO casq.scans (kind, whole, compare, floor_timeline, floor_tick) VALUES ('artifact', false, true, 1, 1) RETURNING id)
 			INSERT INTO casq.refreshes (scan, kind, scope_id, shard, state, finished_at, old_size, new_size, old_items, new_items)
 			SELECT id, 'artifact', '0', 0, 'done', now(), 1, 6, 1, 1 FROM s`)
@@ -126,14 +125,14 @@ func TestChecksFindWhatIsWrong(t *testing.T) {
 			d.do(t, c)
 		}
 		if d.sql != "" {
-			_, err := c.site.h.Exec(t.Context(), d.sql)
+			_, err := c.site.home.DB.Exec(t.Context(), d.sql)
 			must(t, err)
 		}
 		if found := c.run(t, d.check); !strings.Contains(strings.Join(found, "\n"), d.want) {
 			t.Errorf("%s: found %q, want %q", d.check, found, d.want)
 		}
 	}
-	_, err := c.site.db.Exec(t.Context(), "DELETE FROM casq.refreshes")
+	_, err := c.site.source.DB.Exec(t.Context(), "DELETE FROM casq.refreshes")
 	must(t, err)
 	countedAnew(t, c)
 	must(t, c.report(t.Context(), []violation{{"it", kindArtifact, damagedFile}}))
@@ -145,7 +144,7 @@ func TestChecksFindWhatIsWrong(t *testing.T) {
 // are, and when by the database's clock they may be fetched.
 func toldOfJobsThatStall(t *testing.T, c *chaos) {
 	t.Helper()
-	_, err := c.site.db.Exec(t.Context(), `INSERT INTO river.river_job (kind, args, max_attempts, state, scheduled_at)
+	_, err := c.site.source.DB.Exec(t.Context(), `INSERT INTO river.river_job (kind, args, max_attempts, state, scheduled_at)
 		VALUES ('counter_recount', '{"scan": 4711}', 1, 'available', now() + interval '3 min')`)
 	must(t, err)
 	c.cfg.stall = 0
@@ -174,7 +173,7 @@ func quietRun(t *testing.T) *chaos {
 	c.journal, err = openTimeline(&out, c.work.path("journal.txt"))
 	must(t, err)
 	t.Cleanup(func() {
-		must(t, c.close(context.WithoutCancel(t.Context())))
+		must(t, c.close())
 		must(t, c.journal.close())
 		t.Log("\n" + out.String())
 	})
@@ -201,7 +200,7 @@ func toldOfRefsThatWentBack(t *testing.T, c *chaos) {
 	t.Helper()
 	events := func() (n int) {
 		t.Helper()
-		must(t, c.site.db.QueryRow(t.Context(), "SELECT count(*) FROM casq.events WHERE kind = $1 AND resource_id = $2", kindRepository, damagedRepository).Scan(&n))
+		must(t, c.site.source.DB.QueryRow(t.Context(), "SELECT count(*) FROM casq.events WHERE kind = $1 AND resource_id = $2", kindRepository, damagedRepository).Scan(&n))
 		return n
 	}
 	place := c.work.path(sourceRepositories, damagedRepository)
@@ -227,7 +226,7 @@ func countedAnew(t *testing.T, c *chaos) {
 	t.Helper()
 	exec := func(sql string) {
 		t.Helper()
-		_, err := c.site.db.Exec(t.Context(), sql)
+		_, err := c.site.source.DB.Exec(t.Context(), sql)
 		must(t, err)
 	}
 	recount := func(at string) {

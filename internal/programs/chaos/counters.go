@@ -34,13 +34,13 @@ func (c *chaos) recount(ctx context.Context, stop <-chan struct{}) error {
 			request.Scopes, request.Compare = []string{"0", "1", "2", "3"}[r.IntN(4):], r.IntN(2) == 0
 		}
 		// As a process of its own does, which has just asked for the database's time.
-		queue, err := jobs.NewQueue(c.site.db, quiet)
+		queue, err := jobs.NewQueue(c.site.source.DB, quiet)
 		if err != nil {
 			return err
 		}
 		counting := jobs.NewCounting(queue)
-		counters := counter.New(counter.Config{Home: c.site.db, Jobs: counting, Logger: quiet})
-		recounts := recount.New(recount.Config{Home: c.site.db, Counters: counters, Jobs: counting, Logger: quiet})
+		counters := counter.New(counter.Config{Home: c.site.source.DB, Jobs: counting, Logger: quiet})
+		recounts := recount.New(recount.Config{Home: c.site.source.DB, Counters: counters, Jobs: counting, Logger: quiet})
 		_, _, err = recounts.Refresh(ctx, request)
 		if err != nil && !mayRepeat(err) && !errors.Is(err, recount.ErrNoScope) && !errors.Is(err, recount.ErrLocked) {
 			return fmt.Errorf("ask for a recount: %w", err)
@@ -51,7 +51,7 @@ func (c *chaos) recount(ctx context.Context, stop <-chan struct{}) error {
 // checkCounters compares the counters with the application's table. A recount
 // that has corrected one shows that it had been wrong before.
 func checkCounters(ctx context.Context, c *chaos) (found []violation, err error) {
-	rows, err := c.site.db.Query(ctx, checkSQL.Counters)
+	rows, err := c.site.source.DB.Query(ctx, checkSQL.Counters)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func checkCounters(ctx context.Context, c *chaos) (found []violation, err error)
 		return nil, err
 	}
 	var scans, parts, counters int
-	err = c.site.db.QueryRow(ctx, `SELECT count(DISTINCT scan), count(DISTINCT scan) FILTER (WHERE part_of IS NOT NULL), count(*)
+	err = c.site.source.DB.QueryRow(ctx, `SELECT count(DISTINCT scan), count(DISTINCT scan) FILTER (WHERE part_of IS NOT NULL), count(*)
 		FROM casq.refresh_status WHERE state = 'done' AND scope_id IS NOT NULL`).Scan(&scans, &parts, &counters)
 	c.journal.say("%d scans, %d of them parts of a recount, of %d counters", scans, parts, counters)
 	return found, err

@@ -22,7 +22,7 @@ func endSessionsAtHome(*rand.Rand, config) injection {
 	return injection{
 		what:  "end all sessions at home",
 		needs: []string{resourceHome},
-		run:   func(ctx context.Context, c *chaos) error { return c.site.home.Exec(ctx, endSessionsSQL) },
+		run:   func(ctx context.Context, c *chaos) error { return c.site.home.Primary.Exec(ctx, endSessionsSQL) },
 	}
 }
 
@@ -35,10 +35,10 @@ func endSessionsAtSource(*rand.Rand, config) injection {
 }
 
 func (c *chaos) endSessionsAtSource(ctx context.Context) error {
-	if err := c.site.primary.Exec(ctx, endSessionsSQL); err != nil {
+	if err := c.site.source.Primary.Exec(ctx, endSessionsSQL); err != nil {
 		return err
 	}
-	return c.site.standby.Exec(ctx, endSessionsSQL)
+	return c.site.standby().Exec(ctx, endSessionsSQL)
 }
 
 // restart is what `pg_ctl restart -m immediate` does, with a pause.
@@ -57,7 +57,7 @@ func restartHome(r *rand.Rand, _ config) injection {
 	return injection{
 		what:  fmt.Sprintf("stop home at once, start it again after %s", down),
 		needs: []string{resourceHome},
-		run:   func(ctx context.Context, c *chaos) error { return restart(ctx, c.site.home, down) },
+		run:   func(ctx context.Context, c *chaos) error { return restart(ctx, c.site.home.Primary, down) },
 	}
 }
 
@@ -66,7 +66,7 @@ func restartPrimary(r *rand.Rand, _ config) injection {
 	return injection{
 		what:  fmt.Sprintf("stop the primary at once, start it again after %s", down),
 		needs: []string{resourceSource},
-		run:   func(ctx context.Context, c *chaos) error { return restart(ctx, c.site.primary, down) },
+		run:   func(ctx context.Context, c *chaos) error { return restart(ctx, c.site.source.Primary, down) },
 	}
 }
 
@@ -75,7 +75,7 @@ func restartStandby(r *rand.Rand, _ config) injection {
 	return injection{
 		what:  fmt.Sprintf("stop the standby at once, start it again after %s", down),
 		needs: []string{resourceSource},
-		run:   func(ctx context.Context, c *chaos) error { return restart(ctx, c.site.standby, down) },
+		run:   func(ctx context.Context, c *chaos) error { return restart(ctx, c.site.standby(), down) },
 	}
 }
 
@@ -99,7 +99,7 @@ func freezeHome(r *rand.Rand, cfg config) injection {
 	return injection{
 		what:  fmt.Sprintf("freeze home for %s", d),
 		needs: []string{resourceHome},
-		run:   func(ctx context.Context, c *chaos) error { return freeze(ctx, c.site.home, d) },
+		run:   func(ctx context.Context, c *chaos) error { return freeze(ctx, c.site.home.Primary, d) },
 	}
 }
 
@@ -108,7 +108,7 @@ func freezeStandby(r *rand.Rand, cfg config) injection {
 	return injection{
 		what:  fmt.Sprintf("freeze the standby for %s", d),
 		needs: []string{resourceSource},
-		run:   func(ctx context.Context, c *chaos) error { return freeze(ctx, c.site.standby, d) },
+		run:   func(ctx context.Context, c *chaos) error { return freeze(ctx, c.site.standby(), d) },
 	}
 }
 
@@ -122,7 +122,7 @@ func hangStandby(r *rand.Rand, _ config) injection {
 		needs: []string{resourceSource},
 		run: func(ctx context.Context, c *chaos) error {
 			group, ctx := errgroup.WithContext(ctx)
-			group.Go(func() error { return freeze(ctx, c.site.standby, d) })
+			group.Go(func() error { return freeze(ctx, c.site.standby(), d) })
 			group.Go(func() error { return c.compare(ctx) })
 			return group.Wait()
 		},
@@ -141,7 +141,7 @@ func compareSites(*rand.Rand, config) injection {
 // verify most of it, and repair what is to be found. One that home loses is not asked
 // for again.
 func (c *chaos) compare(ctx context.Context) error {
-	err := pgx.BeginFunc(ctx, c.site.h, func(tx pgx.Tx) error {
+	err := pgx.BeginFunc(ctx, c.site.home.DB, func(tx pgx.Tx) error {
 		_, err := registry.Ask(ctx, tx, registry.Request{Reason: registry.Asked})
 		return err
 	})
@@ -159,13 +159,13 @@ func pauseReplay(r *rand.Rand, _ config) injection {
 		what:  fmt.Sprintf("pause replay at the standby for %s", late),
 		needs: []string{resourceSource},
 		run: func(ctx context.Context, c *chaos) error {
-			if err := c.site.standby.PauseReplay(ctx); err != nil {
+			if err := c.site.standby().PauseReplay(ctx); err != nil {
 				return err
 			}
 			if err := pause.For(ctx, late); err != nil {
 				return err
 			}
-			return c.site.standby.ResumeReplay(ctx)
+			return c.site.standby().ResumeReplay(ctx)
 		},
 	}
 }

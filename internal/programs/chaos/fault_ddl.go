@@ -37,7 +37,7 @@ func alterTable(r *rand.Rand, _ config) injection {
 		what:  fmt.Sprintf("%s, commit after %s, undo it after %s", change.what, open, kept),
 		needs: []string{resourceTables},
 		run: func(ctx context.Context, c *chaos) error {
-			err := pgx.BeginFunc(ctx, c.site.db, func(tx pgx.Tx) error {
+			err := pgx.BeginFunc(ctx, c.site.source.DB, func(tx pgx.Tx) error {
 				if _, err := tx.Exec(ctx, change.do); err != nil {
 					return err
 				}
@@ -61,7 +61,7 @@ func alterTable(r *rand.Rand, _ config) injection {
 // insist repeats a statement until it has succeeded.
 func (c *chaos) insist(ctx context.Context, sql string) error {
 	for {
-		_, err := c.site.db.Exec(ctx, sql)
+		_, err := c.site.source.DB.Exec(ctx, sql)
 		if err == nil || !mayRepeat(err) {
 			return err
 		}
@@ -85,7 +85,7 @@ func vacuumFull(r *rand.Rand, _ config) injection {
 		what:  "VACUUM FULL " + table,
 		needs: []string{resourceTables},
 		run: func(ctx context.Context, c *chaos) error {
-			_, err := c.site.db.Exec(ctx, "VACUUM FULL "+table)
+			_, err := c.site.source.DB.Exec(ctx, "VACUUM FULL "+table)
 			if err != nil && mayRepeat(err) {
 				c.journal.say("       it did not come about: %v", err)
 				return nil
@@ -117,7 +117,7 @@ func refuse(r *rand.Rand, _ config) injection {
 		needs: []string{resourceTables},
 		run: func(ctx context.Context, c *chaos) error {
 			var rows int
-			err := pgx.BeginFunc(ctx, c.site.db, func(tx pgx.Tx) error {
+			err := pgx.BeginFunc(ctx, c.site.source.DB, func(tx pgx.Tx) error {
 				table := strings.Fields(sql)[2]
 				if _, err := tx.Exec(ctx, "LOCK TABLE "+table); err != nil {
 					return err

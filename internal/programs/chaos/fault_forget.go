@@ -21,7 +21,7 @@ func failOverForgetting(r *rand.Rand, _ config) injection {
 		what:  fmt.Sprintf("follow the primary, kill it when the standby is %s behind, promote it, build a new one", behind),
 		needs: []string{resourceSource},
 		run: func(ctx context.Context, c *chaos) error {
-			if err := c.follow(ctx, c.site.primary); err != nil {
+			if err := c.follow(ctx, c.site.source.Primary); err != nil {
 				return err
 			}
 			if err := c.cutOff(ctx); err != nil {
@@ -30,10 +30,10 @@ func failOverForgetting(r *rand.Rand, _ config) injection {
 			if err := pause.For(ctx, behind); err != nil {
 				return err
 			}
-			if err := c.awaitBeyond(ctx, c.site.standby); err != nil {
+			if err := c.awaitBeyond(ctx, c.site.standby()); err != nil {
 				return err
 			}
-			if err := c.site.primary.Kill(); err != nil {
+			if err := c.site.source.Primary.Kill(); err != nil {
 				return err
 			}
 			return c.promote(ctx)
@@ -58,7 +58,7 @@ func (c *chaos) awaitBeyond(ctx context.Context, server *servers.Postgres) error
 	}
 	for began := time.Now(); time.Since(began) < beyondWait; {
 		var beyond []string
-		err := c.site.h.QueryRow(ctx, "SELECT array_agg(name) FROM casq.cursors WHERE greatest(tick, to_tick) > $1", shown).Scan(&beyond)
+		err := c.site.home.DB.QueryRow(ctx, "SELECT array_agg(name) FROM casq.cursors WHERE greatest(tick, to_tick) > $1", shown).Scan(&beyond)
 		if err == nil && len(beyond) > 0 {
 			c.journal.say("       read beyond tick %d, which is lost: %s", shown, strings.Join(beyond, ", "))
 			return nil

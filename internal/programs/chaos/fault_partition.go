@@ -44,7 +44,7 @@ func detachPartition(r *rand.Rand, _ config) injection {
 			if err := c.insist(ctx, fmt.Sprintf("ALTER TABLE artifacts ATTACH PARTITION %s FOR VALUES %s", p.name, p.bounds)); err != nil {
 				return err
 			}
-			return c.site.standby.WaitReplayed(ctx, c.site.primary)
+			return c.site.standby().WaitReplayed(ctx, c.site.source.Primary)
 		},
 	}
 }

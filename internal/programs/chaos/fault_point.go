@@ -53,7 +53,7 @@ func (t target) process(ctx context.Context, c *chaos) *process {
 		return c.workers[t.name]
 	}
 	var pid int
-	err := c.site.h.QueryRow(ctx, "SELECT split_part(holder, '/', 2)::int FROM casq.cursors WHERE name = $1", recorderName).Scan(&pid)
+	err := c.site.home.DB.QueryRow(ctx, "SELECT split_part(holder, '/', 2)::int FROM casq.cursors WHERE name = $1", recorderName).Scan(&pid)
 	for i := range followers {
 		if p := c.workers[workerName(i)]; err == nil && p.pid() == pid {
 			return p

@@ -18,7 +18,7 @@ func failOver(*rand.Rand, config) injection {
 		what:  "stop the primary in order, promote the standby, build a new one",
 		needs: []string{resourceSource},
 		run: func(ctx context.Context, c *chaos) error {
-			if err := c.site.primary.StopFast(ctx); err != nil {
+			if err := c.site.source.Primary.StopFast(ctx); err != nil {
 				return err
 			}
 			return c.promote(ctx)
@@ -41,7 +41,7 @@ func failOverLosing(r *rand.Rand, _ config) injection {
 			if err := pause.For(ctx, behind); err != nil {
 				return err
 			}
-			if err := c.site.primary.Kill(); err != nil {
+			if err := c.site.source.Primary.Kill(); err != nil {
 				return err
 			}
 			return c.promote(ctx)
@@ -51,7 +51,7 @@ func failOverLosing(r *rand.Rand, _ config) injection {
 
 // cutOff makes the standby miss what the primary writes from now on.
 func (c *chaos) cutOff(ctx context.Context) error {
-	if err := c.site.standby.Reload(ctx, map[string]string{"primary_conninfo": ""}); err != nil {
+	if err := c.site.standby().Reload(ctx, map[string]string{"primary_conninfo": ""}); err != nil {
 		return fmt.Errorf("cut the standby off: %w", err)
 	}
 	return nil
@@ -61,15 +61,15 @@ func (c *chaos) cutOff(ctx context.Context) error {
 // The application then makes its folders what the new primary's tables say, and
 // the second site goes on with a new standby.
 func (c *chaos) promote(ctx context.Context) error {
-	former := c.site.primary
-	if err := c.site.standby.Promote(ctx); err != nil {
+	former := c.site.source.Primary
+	if err := c.site.standby().Promote(ctx); err != nil {
 		return err
 	}
-	c.site.primary = c.site.standby
-	if err := c.site.link(primaryLink, c.site.primary); err != nil {
+	c.site.source.Primary = c.site.standby()
+	if err := c.site.link(primaryLink, c.site.source.Primary); err != nil {
 		return err
 	}
-	c.site.db.Reset()
+	c.site.source.DB.Reset()
 	if err := c.writer.rebuild(ctx); err != nil {
 		return err
 	}
@@ -79,8 +79,8 @@ func (c *chaos) promote(ctx context.Context) error {
 	if err := c.site.addStandby(ctx); err != nil {
 		return err
 	}
-	c.journal.say("       %s was promoted, a new standby follows", c.site.primary.Dir())
-	if err := c.follow(ctx, c.site.standby); err != nil {
+	c.journal.say("       %s was promoted, a new standby follows", c.site.source.Primary.Dir())
+	if err := c.follow(ctx, c.site.standby()); err != nil {
 		return err
 	}
 	return former.Stop(ctx)
@@ -101,7 +101,7 @@ func (c *chaos) follow(ctx context.Context, server *servers.Postgres) error {
 // ticks, would make readers start over, and what is counted here ends with it.
 func (c *chaos) tick(ctx context.Context) error {
 	for {
-		id, err := eventlog.Tick(ctx, c.site.db, true)
+		id, err := eventlog.Tick(ctx, c.site.source.DB, true)
 		if err == nil && id > 0 {
 			return nil
 		}

@@ -16,7 +16,7 @@ func flushRedis(*rand.Rand, config) injection {
 		what:  "FLUSHALL",
 		needs: []string{resourceRedis},
 		run: func(ctx context.Context, c *chaos) error {
-			options, err := redis.ParseURL(c.site.redis.URL())
+			options, err := redis.ParseURL(c.site.source.Redis.URL())
 			if err != nil {
 				return err
 			}
@@ -34,13 +34,13 @@ func restartRedis(r *rand.Rand, cfg config) injection {
 		what:  fmt.Sprintf("kill Redis, start it again after %s", down),
 		needs: []string{resourceRedis},
 		run: func(ctx context.Context, c *chaos) error {
-			if err := c.site.redis.Kill(); err != nil {
+			if err := c.site.source.Redis.Kill(); err != nil {
 				return err
 			}
 			if err := pause.For(ctx, down); err != nil {
 				return err
 			}
-			return c.site.redis.Start(ctx)
+			return c.site.source.Redis.Start(ctx)
 		},
 	}
 }
@@ -52,6 +52,6 @@ func freezeRedis(r *rand.Rand, cfg config) injection {
 	return injection{
 		what:  fmt.Sprintf("freeze Redis for %s", d),
 		needs: []string{resourceRedis},
-		run:   func(ctx context.Context, c *chaos) error { return freeze(ctx, c.site.redis, d) },
+		run:   func(ctx context.Context, c *chaos) error { return freeze(ctx, c.site.source.Redis, d) },
 	}
 }

@@ -167,11 +167,11 @@ func (s *spoiled) add(t subject) {
 // verify asks for the verification of a resource; false: it is not in place at
 // present, or home is not there.
 func (c *chaos) verify(ctx context.Context, t subject) (asked bool, err error) {
-	queue, err := jobs.NewQueue(c.site.h, quiet)
+	queue, err := jobs.NewQueue(c.site.home.DB, quiet)
 	if err != nil {
 		return false, err
 	}
-	_, err = registry.VerifyOne(ctx, c.site.h, queue, t.kind, t.key)
+	_, err = registry.VerifyOne(ctx, c.site.home.DB, queue, t.kind, t.key)
 	if errors.Is(err, registry.ErrNoRow) || errors.Is(err, registry.ErrNotInPlace) || err != nil && lostConnection(err) {
 		return false, nil
 	}

@@ -60,15 +60,9 @@ func (p *process) launch() error {
 	if p.running != nil {
 		return nil
 	}
-	log, err := os.OpenFile(p.logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("open the log of %s: %w", p.name, err)
-	}
-	defer log.Close()
 	cmd := exec.CommandContext(context.Background(), p.program, workerArgument, p.specFile)
 	cmd.Env = []string{"PATH=" + p.path, "TMPDIR=" + os.TempDir()}
-	cmd.Stdout, cmd.Stderr = log, log
-	running, err := child.Start(cmd)
+	running, err := child.StartLogged(cmd, p.logFile)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", p.name, err)
 	}

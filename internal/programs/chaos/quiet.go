@@ -38,12 +38,12 @@ func (s state) quiet(needed int64) bool {
 func (c *chaos) state(ctx context.Context) (state, error) {
 	var s state
 	var retry float64
-	err := c.site.h.QueryRow(ctx, checkSQL.State, []string{"registry", recorderName}).Scan(
+	err := c.site.home.DB.QueryRow(ctx, checkSQL.State, []string{"registry", recorderName}).Scan(
 		&s.tick, &s.position, &s.resources, &s.claims, &s.jobs, &s.runs, &retry)
 	if err != nil {
 		return s, fmt.Errorf("ask home what is left to do: %w", err)
 	}
-	if err := c.site.db.QueryRow(ctx, checkSQL.OpenCounters).Scan(&s.counters); err != nil {
+	if err := c.site.source.DB.QueryRow(ctx, checkSQL.OpenCounters).Scan(&s.counters); err != nil {
 		return s, fmt.Errorf("ask the first site for its counters: %w", err)
 	}
 	s.retryIn = time.Duration(retry * float64(time.Second))
@@ -102,9 +102,9 @@ func (c *chaos) quiesce(ctx context.Context) ([]violation, error) {
 // position does not move over ticks without events.
 func (c *chaos) needed(ctx context.Context) (needed int64, err error) {
 	for {
-		forced, err := eventlog.Tick(ctx, c.site.db, true)
+		forced, err := eventlog.Tick(ctx, c.site.source.DB, true)
 		if err == nil && forced > 0 {
-			err = c.site.db.QueryRow(ctx, checkSQL.Needed, forced).Scan(&needed)
+			err = c.site.source.DB.QueryRow(ctx, checkSQL.Needed, forced).Scan(&needed)
 			return needed, err
 		}
 		if err != nil && !lostConnection(err) {

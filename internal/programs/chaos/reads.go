@@ -42,13 +42,13 @@ type pair struct {
 // readBack writes versions, and reads them through package replica in the session
 // that wrote, and in one of another process, until stop is closed.
 func (c *chaos) readBack(ctx context.Context, stop <-chan struct{}) error {
-	redis, err := redisurl.Open(c.site.redis.URL())
+	redis, err := redisurl.Open(c.site.source.Redis.URL())
 	if err != nil {
 		return err
 	}
 	defer redis.Close()
 	open := func(store replica.Store) (*replica.DB, error) {
-		return replica.New(ctx, c.site.db, replica.Options{
+		return replica.New(ctx, c.site.source.DB, replica.Options{
 			Schema: replicaSchema, Standbys: replica.URLs(c.site.url(followLink)), Logger: quiet,
 			// Without it, a writer that is cut off from Redis may commit what others do not know.
 			Store: store, Strict: store != nil,
@@ -142,7 +142,7 @@ func (c *chaos) judge(ctx context.Context, s *replica.Session, id, version int64
 // keptVersion asks the primary. It waits for it.
 func (c *chaos) keptVersion(ctx context.Context, id int64) (version int64, err error) {
 	for {
-		err := c.site.db.QueryRow(ctx, getVersion, id).Scan(&version)
+		err := c.site.source.DB.QueryRow(ctx, getVersion, id).Scan(&version)
 		if err == nil || !lostConnection(err) {
 			return version, err
 		}

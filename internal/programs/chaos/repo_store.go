@@ -172,15 +172,3 @@ func (d *repoStore) refs(ctx context.Context, place string) (map[string]string, 
 	}
 	return refs, err
 }
-
-// searchPath is the PATH of children: git's own folder and the usual ones.
-func searchPath() (string, error) {
-	git, err := exec.LookPath("git")
-	if err != nil {
-		return "", fmt.Errorf("find git: %w (run `make deps`)", err)
-	}
-	if git, err = filepath.Abs(git); err != nil {
-		return "", err
-	}
-	return filepath.Dir(git) + ":/usr/local/bin:/usr/bin:/bin", nil
-}

@@ -30,7 +30,7 @@ func (c *chaos) report(ctx context.Context, found []violation) error {
 			continue
 		}
 		var why string
-		if err := c.site.h.QueryRow(ctx, "SELECT casq.why($1, $2)", v.kind, v.key).Scan(&why); err != nil {
+		if err := c.site.home.DB.QueryRow(ctx, "SELECT casq.why($1, $2)", v.kind, v.key).Scan(&why); err != nil {
 			return fmt.Errorf("ask why: %w", err)
 		}
 		fmt.Fprintf(c.cfg.out, "    why    %s\n", why)
@@ -82,11 +82,11 @@ func (c *chaos) preserve(ctx context.Context, folder string) error {
 		pool   *pgxpool.Pool
 		tables []string
 	}{
-		{"source", c.site.db, []string{
+		{"source", c.site.source.DB, []string{
 			"casq.events", "casq.ticks", "casq.timelines", "casq.processes", "casq.scans", "casq.counters",
 			"artifacts", "repositories",
 		}},
-		{"home", c.site.h, []string{
+		{"home", c.site.home.DB, []string{
 			"casq.registry", "casq.registry_status", "casq.cursors", "casq.processes", "casq.event_failures",
 			"casq.reconcile_runs", "recorded", "rewound",
 		}},

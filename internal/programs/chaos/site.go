@@ -12,10 +12,9 @@ import (
 
 	"casq/internal/database"
 	"casq/internal/testing/servers"
-	"casq/migrations"
+	"casq/internal/testing/sites"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -49,47 +48,34 @@ type site struct {
 	world   world
 	journal *journal
 
-	primary, standby *servers.Postgres
-	standbys         int
-	home             *servers.Postgres
-	redis            *servers.Redis
-
-	db *pgxpool.Pool // the application's, at the primary
-	h  *pgxpool.Pool // home's, to look at
+	source   *sites.Site // its DB is the application's, at primaryLink; Redis is for both sites
+	standbys int
+	home     *sites.Site
 }
 
 func startSite(ctx context.Context, work *workspace, world world, journal *journal) (*site, error) {
 	s := &site{work: work, world: world, journal: journal}
 	group, groupCtx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.startPrimary(groupCtx) })
+	group.Go(func() error { return s.startSource(groupCtx) })
 	group.Go(func() error { return s.startHome(groupCtx) })
-	group.Go(func() (err error) {
-		s.redis, err = servers.StartRedis(groupCtx, servers.RedisOptions{})
-		return err
-	})
 	if err := group.Wait(); err != nil {
-		return nil, errors.Join(err, s.stop(context.WithoutCancel(ctx)))
+		return nil, errors.Join(err, s.stop())
 	}
 	return s, nil
 }
 
-func (s *site) startPrimary(ctx context.Context) (err error) {
-	if s.primary, err = s.startPostgres(ctx, s.world.sourceClock); err != nil {
+func (s *site) startSource(ctx context.Context) (err error) {
+	s.source, err = s.start(ctx, s.world.sourceClock, sites.Options{Redis: &servers.RedisOptions{}})
+	if err != nil {
 		return err
 	}
-	if err := createDatabase(ctx, s.primary); err != nil {
-		return err
-	}
-	if err := s.link(primaryLink, s.primary); err != nil {
+	if err := s.link(primaryLink, s.source.Primary); err != nil {
 		return err
 	}
 	// A transaction of the application's may be open for as long as it likes.
-	s.db, err = database.Open(ctx, s.url(primaryLink), database.Options{
+	s.source.DB, err = database.Open(ctx, s.url(primaryLink), database.Options{
 		Application: "chaos application", SearchPath: "public", IdleInTransaction: time.Minute,
 	})
-	if err == nil {
-		err = migrations.Up(ctx, s.url(primaryLink), quiet)
-	}
 	if err == nil {
 		err = s.makeTables(ctx)
 	}
@@ -99,7 +85,7 @@ func (s *site) startPrimary(ctx context.Context) (err error) {
 	if err := s.addStandby(ctx); err != nil {
 		return err
 	}
-	return s.link(followLink, s.standby)
+	return s.link(followLink, s.standby())
 }
 
 func (s *site) makeTables(ctx context.Context) error {
@@ -111,7 +97,7 @@ func (s *site) makeTables(ctx context.Context) error {
 		}
 	}
 	for _, sql := range []string{tablesSQL, artifacts, trackSQL} {
-		if _, err := s.db.Exec(ctx, sql); err != nil {
+		if _, err := s.source.DB.Exec(ctx, sql); err != nil {
 			return err
 		}
 	}
@@ -120,7 +106,7 @@ func (s *site) makeTables(ctx context.Context) error {
 
 // watch makes the event triggers, which an ordinary role cannot.
 func (s *site) watch(ctx context.Context) error {
-	conn, err := pgx.Connect(ctx, s.primary.URL(databaseName))
+	conn, err := pgx.Connect(ctx, s.source.Primary.URL(databaseName))
 	if err != nil {
 		return err
 	}
@@ -129,26 +115,23 @@ func (s *site) watch(ctx context.Context) error {
 	return err
 }
 
+// standby is the primary's only one.
+func (s *site) standby() *servers.Postgres { return s.source.Standbys[0] }
+
 // addStandby starts a standby of the primary, in the place of the one before.
-func (s *site) addStandby(ctx context.Context) (err error) {
+func (s *site) addStandby(ctx context.Context) error {
 	s.standbys++
-	s.standby, err = s.startStandby(ctx, fmt.Sprintf("standby%d", s.standbys))
+	standby, err := s.startStandby(ctx, fmt.Sprintf("standby%d", s.standbys))
+	if err == nil {
+		s.source.Standbys = []*servers.Postgres{standby}
+	}
 	return err
 }
 
 func (s *site) startHome(ctx context.Context) (err error) {
-	if s.home, err = s.startPostgres(ctx, s.world.homeClock); err != nil {
-		return err
-	}
-	if err := createDatabase(ctx, s.home); err != nil {
-		return err
-	}
-	s.h, err = database.Open(ctx, s.homeURL(), database.Options{Application: "chaos", SearchPath: "public"})
+	s.home, err = s.start(ctx, s.world.homeClock, sites.Options{Pool: &database.Options{Application: "chaos"}})
 	if err == nil {
-		err = migrations.Up(ctx, s.homeURL(), quiet)
-	}
-	if err == nil {
-		_, err = s.h.Exec(ctx, recordedSQL)
+		_, err = s.home.DB.Exec(ctx, recordedSQL)
 	}
 	if err != nil {
 		return fmt.Errorf("prepare home: %w", err)
@@ -156,18 +139,8 @@ func (s *site) startHome(ctx context.Context) (err error) {
 	return nil
 }
 
-// quiet is for migrations, which tell an operator of what is of no use here.
+// quiet is for what tells an operator of what is of no use here.
 var quiet = slog.New(slog.DiscardHandler)
-
-func createDatabase(ctx context.Context, server *servers.Postgres) error {
-	if _, err := server.RoleURL(ctx, role, databaseName); err != nil {
-		return err
-	}
-	if err := server.Exec(ctx, "CREATE DATABASE "+databaseName+" OWNER "+role); err != nil {
-		return fmt.Errorf("create the database: %w", err)
-	}
-	return nil
-}
 
 // link makes an address lead to a server, in one step. Sessions that are open
 // stay where they are.
@@ -185,42 +158,9 @@ func (s *site) link(name string, server *servers.Postgres) error {
 
 // url is what pgx finds a database by, at an address.
 func (s *site) url(link string) string {
-	return socketURL(s.work.path(link))
-}
-
-func socketURL(dir string) string {
 	u := url.URL{Scheme: "postgres", User: url.User(role), Path: "/" + databaseName}
-	u.RawQuery = url.Values{"host": {dir}, "port": {"5432"}}.Encode()
+	u.RawQuery = url.Values{"host": {s.work.path(link)}, "port": {"5432"}}.Encode()
 	return u.String()
 }
 
-func (s *site) homeURL() string {
-	u, err := url.Parse(s.home.URL(databaseName))
-	if err != nil {
-		return ""
-	}
-	return socketURL(u.Query().Get("host"))
-}
-
-const stopWait = time.Minute
-
-// stop ends all servers and removes what they had.
-func (s *site) stop(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, stopWait)
-	defer cancel()
-	for _, pool := range []*pgxpool.Pool{s.db, s.h} {
-		if pool != nil {
-			pool.Close()
-		}
-	}
-	var errs []error
-	for _, server := range []*servers.Postgres{s.standby, s.primary, s.home} {
-		if server != nil {
-			errs = append(errs, server.Stop(ctx))
-		}
-	}
-	if s.redis != nil {
-		errs = append(errs, s.redis.Stop(ctx))
-	}
-	return errors.Join(errs...)
-}
+func (s *site) stop() error { return errors.Join(s.source.Stop(), s.home.Stop()) }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"casq/internal/testing/servers"
+	"casq/internal/testing/sites"
 )
 
 // world is what a run has around it, from its beginning to its end. It follows
@@ -36,10 +37,10 @@ func anyClock(r *rand.Rand) time.Duration {
 // startStandby starts a standby, whose clock the source has after a promotion.
 func (s *site) startStandby(ctx context.Context, name string) (*servers.Postgres, error) {
 	clock := anyClock(s.world.standbys)
-	standby, err := s.primary.Standby(ctx, servers.StandbyOptions{ApplicationName: name, ClockAhead: clock})
+	standby, err := s.source.Primary.Standby(ctx, servers.StandbyOptions{ApplicationName: name, ClockAhead: clock})
 	if errors.Is(err, servers.ErrNotInstalled) {
 		s.journal.say("left out: a clock %s off (%v)", clock, err)
-		return s.primary.Standby(ctx, servers.StandbyOptions{ApplicationName: name})
+		return s.source.Primary.Standby(ctx, servers.StandbyOptions{ApplicationName: name})
 	}
 	if err == nil && clock != 0 {
 		s.journal.say("       the clock of %s is %s ahead of its primary's", standby.Dir(), clock)
@@ -47,13 +48,15 @@ func (s *site) startStandby(ctx context.Context, name string) (*servers.Postgres
 	return standby, err
 }
 
-// startPostgres starts a server with a clock of its own, with the machine's where
-// that cannot be had.
-func (s *site) startPostgres(ctx context.Context, clock time.Duration) (*servers.Postgres, error) {
-	server, err := servers.StartPostgres(ctx, servers.PostgresOptions{Clock: clock})
+// start starts a site with a clock of its own, with the machine's where that cannot
+// be had.
+func (s *site) start(ctx context.Context, clock time.Duration, o sites.Options) (*sites.Site, error) {
+	o.Database, o.Role, o.Postgres.Clock = databaseName, role, clock
+	started, err := sites.Start(ctx, o)
 	if errors.Is(err, servers.ErrNotInstalled) && clock != 0 {
 		s.journal.say("left out: a clock %s off (%v)", clock, err)
-		return servers.StartPostgres(ctx, servers.PostgresOptions{})
+		o.Postgres.Clock = 0
+		return sites.Start(ctx, o)
 	}
-	return server, err
+	return started, err
 }

@@ -23,13 +23,13 @@ type recounted struct {
 
 // askRecount asks for it, as an operator does.
 func (d *demo) askRecount(ctx context.Context) error {
-	queue, err := jobs.NewQueue(d.sites.p, d.cfg.Logger)
+	queue, err := jobs.NewQueue(d.primary.DB, d.cfg.Logger)
 	if err != nil {
 		return fmt.Errorf("ask for a recount: %w", err)
 	}
 	counting := jobs.NewCounting(queue)
-	counters := counter.New(counter.Config{Home: d.sites.p, Jobs: counting, Logger: d.cfg.Logger})
-	recounts := recount.New(recount.Config{Home: d.sites.p, Counters: counters, Jobs: counting, Logger: d.cfg.Logger})
+	counters := counter.New(counter.Config{Home: d.primary.DB, Jobs: counting, Logger: d.cfg.Logger})
+	recounts := recount.New(recount.Config{Home: d.primary.DB, Counters: counters, Jobs: counting, Logger: d.cfg.Logger})
 	d.recount.scan, _, err = recounts.Refresh(ctx, recount.Request{Kind: "artifact", All: true})
 	if err != nil {
 		return fmt.Errorf("ask for a recount: %w", err)
@@ -46,7 +46,7 @@ func (d *demo) awaitCounters(ctx context.Context) error {
 	deadline := time.Now().Add(countersWait)
 	for {
 		var took float64
-		err := d.sites.p.QueryRow(ctx, `SELECT state, coalesce(extract(epoch FROM finished_at - requested_at), 0)::float8
+		err := d.primary.DB.QueryRow(ctx, `SELECT state, coalesce(extract(epoch FROM finished_at - requested_at), 0)::float8
 			FROM casq.refreshes WHERE scan = $1 AND scope_id IS NULL`, d.recount.scan).Scan(&d.recount.state, &took)
 		if err != nil {
 			return fmt.Errorf("find the recount: %w", err)
@@ -69,7 +69,7 @@ func (d *demo) compareCounters(ctx context.Context) (differences []string, err e
 	if d.recount.state != "done" {
 		differences = append(differences, "recount: it is "+d.recount.state)
 	}
-	rows, err := d.sites.p.Query(ctx, demoSQL.Counters)
+	rows, err := d.primary.DB.Query(ctx, demoSQL.Counters)
 	if err != nil {
 		return nil, fmt.Errorf("compare the counters: %w", err)
 	}

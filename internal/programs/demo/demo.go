@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"casq/internal/queries"
+	"casq/internal/testing/child"
+	"casq/internal/testing/sites"
 )
 
 //go:embed demo.sql
@@ -24,9 +26,10 @@ type demo struct {
 	git  *git
 	path string // PATH of children
 
-	sites    sites
-	workers  []*siteWorker
-	followed *siteWorker // the second site's worker
+	// primary has the standby that the second site reads, and Redis for both.
+	primary, second *sites.Site
+	workers         []*siteWorker
+	followed        *siteWorker // the second site's worker
 
 	own          string // the git folder of this repository; "" if there is none
 	scan         *scan
@@ -59,7 +62,7 @@ func run(ctx context.Context, cfg config) error {
 		return err
 	}
 	d := &demo{cfg: cfg, out: newPrinter(cfg.Out, cfg.Terminal)}
-	if d.path, err = searchPath(); err != nil {
+	if d.path, err = child.SearchPath(); err != nil {
 		return err
 	}
 	if err := d.open(); err != nil {
@@ -152,7 +155,7 @@ func (d *demo) close(ctx context.Context) error {
 	for _, worker := range d.workers {
 		worker.Kill()
 	}
-	err := d.sites.stop(ctx)
+	err := d.stopSites()
 	d.cfg.Logger.DebugContext(ctx, "servers stopped", "duration", time.Since(began))
 	if !d.cfg.Keep {
 		err = errors.Join(err, d.work.remove())

@@ -100,7 +100,7 @@ func TestDifferencesAreFoundAndNamed(t *testing.T) {
 		b.write("new", "appeared")
 		must(t, os.Remove(filepath.Join(b.source, "empty")))
 		b.git(b.config.Repository, "tag", "meanwhile")
-		_, err := d.sites.p.Exec(t.Context(), "UPDATE casq.counters SET items = items + 1 WHERE scope_id = (SELECT min(scope_id) FROM casq.counters)")
+		_, err := d.primary.DB.Exec(t.Context(), "UPDATE casq.counters SET items = items + 1 WHERE scope_id = (SELECT min(scope_id) FROM casq.counters)")
 		must(t, err)
 		planted = []string{quoteName(missing), quoteName(other)}
 	})

@@ -31,7 +31,7 @@ func (d *demo) replicate(ctx context.Context, fail context.CancelCauseFunc) erro
 		if err := d.act(groupCtx, w); err != nil {
 			return err
 		}
-		return w.quiesce(groupCtx, d.sites.p)
+		return w.quiesce(groupCtx, d.primary.DB)
 	})
 	if err := group.Wait(); err != nil {
 		return err
@@ -66,7 +66,7 @@ func (d *demo) act(ctx context.Context, w *watcher) error {
 
 // connect returns a connection of an application's own.
 func (d *demo) connect(ctx context.Context) (*pgx.Conn, error) {
-	conn, err := pgx.Connect(ctx, d.sites.primaryURL)
+	conn, err := pgx.Connect(ctx, d.primary.URL)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the primary site: %w", err)
 	}
@@ -116,7 +116,7 @@ func (d *demo) push(ctx context.Context, enough func() bool) error {
 		return err
 	}
 	for _, r := range append(d.repositories, p.own) {
-		if err := d.git.insertRepository(ctx, d.sites.p, r); err != nil {
+		if err := d.git.insertRepository(ctx, d.primary.DB, r); err != nil {
 			return err
 		}
 	}

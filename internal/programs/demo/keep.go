@@ -30,7 +30,7 @@ func (d *demo) keep(ctx context.Context) error {
 	if err := os.WriteFile(script, []byte(text), 0o700); err != nil {
 		return fmt.Errorf("keep both sites: %w", err)
 	}
-	if err := d.sites.stop(ctx); err != nil {
+	if err := d.stopSites(); err != nil {
 		return fmt.Errorf("keep both sites: %w", err)
 	}
 	// Without pipes of ours: whoever waits for our output must not wait for
@@ -56,7 +56,7 @@ func (d *demo) keeper() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	info, err := os.Stat(d.sites.primary.Dir())
+	info, err := os.Stat(d.primary.Primary.Dir())
 	if err != nil {
 		return "", fmt.Errorf("read the servers' folder: %w", err)
 	}

@@ -155,7 +155,7 @@ func (b *testBundle) run(ctx context.Context) (string, error) {
 	b.at(pointFollowing, func(d *demo) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		b.places = append(b.places, d.work.dir, d.sites.primary.Dir(), d.sites.standby.Dir(), d.sites.second.Dir(), d.sites.redis.Dir())
+		b.places = append(b.places, d.work.dir, d.primary.Primary.Dir(), d.primary.Standbys[0].Dir(), d.second.Primary.Dir(), d.primary.Redis.Dir())
 		for _, worker := range d.workers {
 			pids = append(pids, worker.Pid())
 		}

@@ -21,14 +21,14 @@ func within(path, dir string) bool {
 // prepare starts the servers and reads the source meanwhile.
 func (d *demo) prepare(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return d.sites.start(ctx, d.work, d.cfg.Keep, d.cfg.Logger) })
+	group.Go(func() error { return d.startSites(ctx) })
 	group.Go(func() error { return d.inspect(ctx) })
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	if within(d.sites.primary.Dir(), d.cfg.Source) {
+	if within(d.primary.Primary.Dir(), d.cfg.Source) {
 		return fmt.Errorf("source %s contains the servers' folder, %s: choose another source, or set TMPDIR to a folder outside of it",
-			d.cfg.Source, d.sites.primary.Dir())
+			d.cfg.Source, d.primary.Primary.Dir())
 	}
 	return nil
 }
@@ -78,15 +78,15 @@ func (d *demo) enoughSpace() error {
 // startWorkers starts both sites' workers, each with its environment and
 // nothing else.
 func (d *demo) startWorkers(ctx context.Context, fail context.CancelCauseFunc) error {
-	common := []string{"PATH=" + d.path, "LOG_FORMAT=json", "LOG_LEVEL=info", "REDIS_URL=" + d.sites.redis.URL()}
+	common := []string{"PATH=" + d.path, "LOG_FORMAT=json", "LOG_LEVEL=info", "REDIS_URL=" + d.primary.Redis.URL()}
 	for _, site := range []struct {
 		name string
 		env  []string
 	}{
-		{"primary", []string{"DATABASE_URL=" + d.sites.primaryURL}},
+		{"primary", []string{"DATABASE_URL=" + d.primary.URL}},
 		{"second", []string{
-			"DATABASE_URL=" + d.sites.secondURL,
-			"SOURCE_DATABASE_URL=" + d.sites.standbyURL,
+			"DATABASE_URL=" + d.second.URL,
+			"SOURCE_DATABASE_URL=" + d.standbyURL(),
 			"ARTIFACT_SOURCE_URL=" + d.places.primaryFiles,
 			"ARTIFACT_TARGET_URL=" + d.places.secondFiles,
 			"REPOSITORY_SOURCE_URL=" + d.places.primaryRepositories,
@@ -107,7 +107,7 @@ func (d *demo) startWorkers(ctx context.Context, fail context.CancelCauseFunc) e
 // makeActors makes those who load, change and push.
 func (d *demo) makeActors(ctx context.Context) error {
 	d.catalog = newCatalog()
-	d.loader = &loader{scan: d.scan, fileStore: d.fileStore, db: d.sites.p, catalog: d.catalog}
+	d.loader = &loader{scan: d.scan, fileStore: d.fileStore, db: d.primary.DB, catalog: d.catalog}
 	if err := d.loader.makeProjects(ctx); err != nil {
 		return err
 	}

@@ -33,10 +33,10 @@ func (f *figures) countFiles(files map[string]content) {
 // count asks both sites for what only they know.
 func (d *demo) count(ctx context.Context) error {
 	f := &d.figures
-	if err := d.sites.p.QueryRow(ctx, demoSQL.Log).Scan(&f.events, &f.ticks); err != nil {
+	if err := d.primary.DB.QueryRow(ctx, demoSQL.Log).Scan(&f.events, &f.ticks); err != nil {
 		return fmt.Errorf("count events and ticks: %w", err)
 	}
-	if err := d.sites.h.QueryRow(ctx, "SELECT count(*) FROM river.river_job").Scan(&f.jobs); err != nil {
+	if err := d.second.DB.QueryRow(ctx, "SELECT count(*) FROM river.river_job").Scan(&f.jobs); err != nil {
 		return fmt.Errorf("count jobs: %w", err)
 	}
 	f.superseded = -1
@@ -126,9 +126,9 @@ func (d *demo) inspectText() {
 			url = "<second site>"
 		}
 		if d.kept {
-			url = d.sites.primaryURL
+			url = d.primary.URL
 			if q.second {
-				url = d.sites.secondURL
+				url = d.second.URL
 			}
 		}
 		d.out.line("  psql '%s' -c %q", url, q.sql)

@@ -105,7 +105,7 @@ func withStaging(differences []string, target string) ([]string, error) {
 // artifactRows returns the SHA-256 of each artifact by path, as the primary's
 // table has it.
 func (d *demo) artifactRows(ctx context.Context) (map[string]string, error) {
-	rows, err := d.sites.p.Query(ctx, "SELECT path, sha256 FROM artifacts")
+	rows, err := d.primary.DB.Query(ctx, "SELECT path, sha256 FROM artifacts")
 	if err != nil {
 		return nil, fmt.Errorf("list artifacts: %w", err)
 	}

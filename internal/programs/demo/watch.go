@@ -131,7 +131,7 @@ func (w *watcher) quiesce(ctx context.Context, p *pgxpool.Pool) error {
 
 // poll reads the state and draws it.
 func (w *watcher) poll(ctx context.Context) error {
-	s, err := readState(ctx, w.demo.sites.h)
+	s, err := readState(ctx, w.demo.second.DB)
 	if err != nil {
 		return err
 	}
@@ -225,7 +225,7 @@ func (w *watcher) explain(ctx context.Context) error {
 	w.mu.Unlock()
 	text := fmt.Sprintf("the second site stood still for %s: its cursor is at tick %s, %d is needed; resources: %v; jobs: %d",
 		w.demo.cfg.stall, last.position, needed, last.resources, last.jobs)
-	rows, err := w.demo.sites.h.Query(ctx, demoSQL.Unfinished, shown)
+	rows, err := w.demo.second.DB.Query(ctx, demoSQL.Unfinished, shown)
 	if err == nil {
 		var why []string
 		why, err = pgx.CollectRows(rows, pgx.RowTo[string])

@@ -24,16 +24,10 @@ type siteWorker struct {
 
 // startWorker starts a worker that logs into a file.
 func startWorker(program, name, log string, env []string) (*siteWorker, error) {
-	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("open the log of the %s's worker: %w", name, err)
-	}
-	defer out.Close()
 	cmd := exec.CommandContext(context.Background(), program, "run")
 	cmd.Dir = filepath.Dir(log)
 	cmd.Env = env
-	cmd.Stdout, cmd.Stderr = out, out
-	process, err := child.Start(cmd)
+	process, err := child.StartLogged(cmd, log)
 	if err != nil {
 		return nil, fmt.Errorf("the %s's worker: %w", name, err)
 	}
@@ -103,18 +97,4 @@ func (w *siteWorker) eachLine(visit func(line string, record map[string]any)) {
 		}
 		visit(scanner.Text(), record)
 	}
-}
-
-// searchPath is the PATH of children: git's own folder, wherever it is, and the
-// usual ones. Nothing else is inherited, so that nothing that is configured for
-// this machine's own casq reaches the demo's.
-func searchPath() (string, error) {
-	git, err := exec.LookPath("git")
-	if err != nil {
-		return "", fmt.Errorf("find git: %w (run `make deps`)", err)
-	}
-	if git, err = filepath.Abs(git); err != nil {
-		return "", err
-	}
-	return filepath.Dir(git) + ":/usr/local/bin:/usr/bin:/bin", nil
 }

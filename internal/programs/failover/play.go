@@ -8,7 +8,10 @@ import (
 	"io"
 	"time"
 
+	"casq/internal/database"
 	"casq/internal/pause"
+	"casq/internal/testing/servers"
+	"casq/internal/testing/sites"
 	"casq/internal/testing/workers"
 
 	"golang.org/x/sync/errgroup"
@@ -40,14 +43,17 @@ type failover struct {
 func play(ctx context.Context, cfg config) (err error) {
 	cfg.grace = cmp.Or(cfg.grace, 2*time.Second)
 	cfg.patience = cmp.Or(cfg.patience, time.Minute)
-	s, err := startSite(ctx)
+	s, err := sites.Start(ctx, sites.Options{Redis: &servers.RedisOptions{}, Pool: &database.Options{Application: "failover"}})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.stop(context.WithoutCancel(ctx))) }()
+	defer func() { err = errors.Join(err, s.Stop()) }()
+	if err := workers.Prepare(ctx, s.DB); err != nil {
+		return err
+	}
 	f := &failover{cfg: cfg}
 	f.workers = workers.New(workers.Config{
-		Program: cfg.program, DB: s.db, URL: s.url, RedisURL: s.redis.URL(), Lease: cfg.lease,
+		Program: cfg.program, DB: s.DB, URL: s.URL, RedisURL: s.Redis.URL(), Lease: cfg.lease,
 		Told: func(e workers.Entry) { f.story.add(e) },
 	})
 	defer f.workers.Close()

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"syscall"
 
@@ -36,6 +37,31 @@ func Start(cmd *exec.Cmd) (*Process, error) {
 		return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
 	return p, nil
+}
+
+// StartLogged starts a command whose output goes to the end of a file.
+func StartLogged(cmd *exec.Cmd, file string) (*Process, error) {
+	log, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the log of %s: %w", cmd.Path, err)
+	}
+	defer log.Close()
+	cmd.Stdout, cmd.Stderr = log, log
+	return Start(cmd)
+}
+
+// SearchPath is a PATH for children: git's own folder, wherever it is, and the usual
+// ones. Nothing else should be inherited, so that nothing that is configured for
+// this machine's own casq reaches theirs.
+func SearchPath() (string, error) {
+	git, err := exec.LookPath("git")
+	if err != nil {
+		return "", fmt.Errorf("find git: %w (run `make deps`)", err)
+	}
+	if git, err = filepath.Abs(git); err != nil {
+		return "", err
+	}
+	return filepath.Dir(git) + ":/usr/local/bin:/usr/bin:/bin", nil
 }
 
 // attend starts the process and waits for its end on one thread, which it keeps:

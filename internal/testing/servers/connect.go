@@ -15,10 +15,12 @@ import (
 // URL returns where pgx and psql find a database of the server, as superuser
 // postgres.
 func (p *Postgres) URL(database string) string {
-	return p.url("postgres", database)
+	return p.URLFor("postgres", database)
 }
 
-func (p *Postgres) url(role, database string) string {
+// URLFor is [Postgres.URL] for another role, with the password of those that
+// [Postgres.RoleURL] makes.
+func (p *Postgres) URLFor(role, database string) string {
 	u := url.URL{Scheme: "postgres", User: url.User(role), Path: "/" + database}
 	if p.tcp {
 		u.User = url.UserPassword(role, p.password)
@@ -47,7 +49,7 @@ func (p *Postgres) RoleURL(ctx context.Context, role, database string) (string, 
 	if err != nil {
 		return "", fmt.Errorf("make role %s: %w", role, err)
 	}
-	return p.url(role, database), nil
+	return p.URLFor(role, database), nil
 }
 
 // Dir returns the server's folder.

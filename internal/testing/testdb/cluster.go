@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net/url"
 	"testing"
 
 	"casq/internal/testing/servers"
@@ -70,7 +69,7 @@ func NewCluster(t testing.TB, options ...ClusterOption) *Cluster {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
-	c := &Cluster{Database: "casq_test"}
+	c := &Cluster{Database: "casq_test", owner: "postgres"}
 	around, err := around()
 	if err != nil {
 		t.Fatal(err)
@@ -150,43 +149,7 @@ func stopAtEnd(t testing.TB, p *servers.Postgres, name string) {
 }
 
 // URL reaches the database on the primary as its owner, see [DB].
-func (c *Cluster) URL() string { return c.asOwner(c.Primary.URL(c.Database)) }
+func (c *Cluster) URL() string { return c.Primary.URLFor(c.owner, c.Database) }
 
 // StandbyURL reaches the database on the standby with index i as its owner.
-func (c *Cluster) StandbyURL(i int) string { return c.asOwner(c.Standbys[i].URL(c.Database)) }
-
-// asOwner changes the role in a URL; all roles of a cluster have one password.
-func (c *Cluster) asOwner(text string) string {
-	if c.owner == "" {
-		return text
-	}
-	u, err := url.Parse(text)
-	if err != nil {
-		panic(err)
-	}
-	if password, ok := u.User.Password(); ok {
-		u.User = url.UserPassword(c.owner, password)
-	} else {
-		u.User = url.User(c.owner)
-	}
-	return u.String()
-}
-
-// Redis starts a private Redis server for one test.
-func Redis(t testing.TB, options servers.RedisOptions) *servers.Redis {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), timeout)
-	defer cancel()
-	r, err := servers.StartRedis(ctx, options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), timeout)
-		defer cancel()
-		if err := r.Stop(ctx); err != nil {
-			t.Errorf("stop redis: %v", err)
-		}
-	})
-	return r
-}
+func (c *Cluster) StandbyURL(i int) string { return c.Standbys[i].URLFor(c.owner, c.Database) }

@@ -4,11 +4,9 @@ import (
 	"context"
 	"testing"
 
-	"casq/internal/testing/servers"
 	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/redis/go-redis/v9"
 )
 
 func TestNewIsMigratedAndPrivate(t *testing.T) {
@@ -81,19 +79,6 @@ func TestRoleURLIsOrdinary(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := pool.Exec(t.Context(), "CREATE TABLE t (i int)"); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func TestRedisAnswers(t *testing.T) {
-	t.Parallel()
-	options, err := redis.ParseURL(testdb.Redis(t, servers.RedisOptions{}).URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := redis.NewClient(options)
-	defer client.Close()
-	if err := client.Ping(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
 }
