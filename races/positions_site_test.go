@@ -30,7 +30,7 @@ func newPositionsSite(t *testing.T, readFrom ...int) *positionsSite {
 	p.reader = p.open(t, replica.Options{Store: p.store, Wait: -1}, readFrom...)
 	p.writer = p.open(t, replica.Options{Wait: -1})
 	p.naiveWrite(t, "a", "old")
-	p.catchUp(t, 0, 1)
+	p.CatchUp(t)
 	standbyAgain(t, p.session, "a", "old")
 	return p
 }

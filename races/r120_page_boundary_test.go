@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/replicatest"
 	"casq/replica"
 
 	"github.com/jackc/pgx/v5"
@@ -30,7 +31,7 @@ func TestR120PageBoundary(t *testing.T) {
 		if at%page != shortHeader || need.LSN%page != 0 {
 			continue // Something was written in between.
 		}
-		eventually(t, "the standbys have everything", func() error {
+		replicatest.Until(t, "the standbys have everything", func() error {
 			for i := range r.standby {
 				if err := before(r.replayed(t, i), at-shortHeader); err != nil {
 					return err
@@ -62,7 +63,7 @@ const page, shortHeader = 8192, 24
 func (r *replicaSite) fillPage(t *testing.T) (at lsn) {
 	t.Helper()
 	// The transaction has no id, and writes nothing when it ends.
-	must(t, pgx.BeginFunc(t.Context(), r.primary, func(tx pgx.Tx) error {
+	must(t, pgx.BeginFunc(t.Context(), r.Primary, func(tx pgx.Tx) error {
 		emit := func(bytes lsn) error {
 			var ended lsn
 			err := tx.QueryRow(t.Context(), "SELECT pg_wal_lsn_diff(pg_logical_emit_message(false, '', repeat('x', $1::int)), '0/0')::bigint", int64(bytes)).Scan(&ended)

@@ -29,7 +29,7 @@ func TestR121HalfARedis(t *testing.T) {
 		r.naiveWrite(t, id, "old")
 		all = append(all, document(id))
 	}
-	r.catchUp(t, 0, 1)
+	r.CatchUp(t)
 	standbyAgain(t, func() *replica.Session { return db.Session(all...) }, "0", "old")
 	must(t, cluster.Masters[0].Freeze())
 	defer func() { must(t, cluster.Masters[0].Thaw()) }()

@@ -15,12 +15,12 @@ import (
 func TestR122ReadThatWrites(t *testing.T) {
 	t.Parallel()
 	r := newReplicaSite(t)
-	r.exec(t, `CREATE FUNCTION note(text) RETURNS text LANGUAGE sql AS $$
+	r.Exec(t, `CREATE FUNCTION note(text) RETURNS text LANGUAGE sql AS $$
 		INSERT INTO documents VALUES ($1 || '-' || gen_random_uuid(), 'noted') RETURNING body $$`)
-	r.catchUp(t, 0, 1)
+	r.CatchUp(t)
 	count := func(t *testing.T, prefix string) (n int) {
 		t.Helper()
-		must(t, r.primary.QueryRow(t.Context(), "SELECT count(*) FROM documents WHERE starts_with(id, $1)", prefix).Scan(&n))
+		must(t, r.Primary.QueryRow(t.Context(), "SELECT count(*) FROM documents WHERE starts_with(id, $1)", prefix).Scan(&n))
 		return n
 	}
 	t.Run("twin/the text tells", func(t *testing.T) {
@@ -63,7 +63,7 @@ func TestR122ReadThatWrites(t *testing.T) {
 		db := r.open(t, replica.Options{Wait: -1}, 0)
 		s := db.Session()
 		body(t, s.Read(), "nothing")
-		must(t, r.cluster.Standbys[0].Promote(t.Context()))
+		must(t, r.Cluster.Standbys[0].Promote(t.Context()))
 		var answer string
 		must(t, s.Read().QueryRow(t.Context(), "SELECT note('promoted')").Scan(&answer))
 		if n := count(t, "promoted"); n != 1 {

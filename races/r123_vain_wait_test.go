@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/replicatest"
 	"casq/replica"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -20,16 +21,16 @@ func TestR123VainWait(t *testing.T) {
 	t.Parallel()
 	r := newReplicaSite(t)
 	r.naiveWrite(t, "a", "old")
-	r.catchUp(t, 0, 1)
+	r.CatchUp(t)
 
 	t.Run("twin/waiting on the connection", func(t *testing.T) {
-		config, err := pgxpool.ParseConfig(r.cluster.StandbyURL(0))
+		config, err := pgxpool.ParseConfig(r.Cluster.StandbyURL(0))
 		must(t, err)
 		config.MaxConns = 2
 		pool, err := pgxpool.NewWithConfig(t.Context(), config)
 		must(t, err)
 		t.Cleanup(pool.Close)
-		r.pause(t, 0)
+		r.Pause(t, 0)
 		need := r.naiveWrite(t, "a", "twin")
 		var waiters []*pgxpool.Conn
 		for range 2 {
@@ -46,12 +47,12 @@ func TestR123VainWait(t *testing.T) {
 		for _, conn := range waiters {
 			conn.Release()
 		}
-		r.resume(t, 0)
+		r.Resume(t, 0)
 	})
 	t.Run("ours/paused", func(t *testing.T) {
-		r.catchUp(t, 0, 1)
+		r.CatchUp(t)
 		db := r.open(t, replica.Options{})
-		r.pause(t, 0, 1)
+		r.Pause(t)
 		s := db.Session()
 		sessionWrite(t, s, "a", "new")
 		for n := range 20 {
@@ -61,16 +62,16 @@ func TestR123VainWait(t *testing.T) {
 				t.Errorf("read %d waited %s", n, choice.Waited)
 			}
 		}
-		r.resume(t, 0, 1)
+		r.Resume(t)
 	})
 	t.Run("ours/promoted", func(t *testing.T) {
-		r.catchUp(t, 0, 1)
+		r.CatchUp(t)
 		var pool *pgxpool.Pool
 		db := r.open(t, replica.Options{Wait: time.Hour, Connect: func(ctx context.Context, url string) (_ *pgxpool.Pool, err error) {
 			pool, err = pgxpool.New(ctx, url)
 			return pool, err
 		}}, 0)
-		must(t, r.cluster.Standbys[0].Reload(t.Context(), map[string]string{"primary_conninfo": ""}))
+		must(t, r.Cluster.Standbys[0].Reload(t.Context(), map[string]string{"primary_conninfo": ""}))
 		writer := db.Session()
 		sessionWrite(t, writer, "a", "newest")
 		var group sync.WaitGroup
@@ -79,7 +80,7 @@ func TestR123VainWait(t *testing.T) {
 			s.Carry(writer.Token(t.Context()))
 			group.Go(func() { wantPrimary(t, wantBody(t, s, "a", "newest")) })
 		}
-		eventually(t, "ten reads wait", func() error {
+		replicatest.Until(t, "ten reads wait", func() error {
 			if n := db.Hosts()[0].Waiting; n < 10 {
 				return fmt.Errorf("%d do", n)
 			}
@@ -88,7 +89,7 @@ func TestR123VainWait(t *testing.T) {
 		if n := pool.Stat().AcquiredConns(); n != 0 {
 			t.Errorf("%d connections are held while reads wait", n)
 		}
-		must(t, r.cluster.Standbys[0].Promote(t.Context()))
+		must(t, r.Cluster.Standbys[0].Promote(t.Context()))
 		group.Wait()
 	})
 }

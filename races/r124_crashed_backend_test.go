@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/replicatest"
 	"casq/internal/testing/servers"
 	"casq/replica"
 
@@ -21,20 +22,20 @@ func TestR124CrashedBackend(t *testing.T) {
 	t.Parallel()
 	r := newReplicaSite(t)
 	r.naiveWrite(t, "a", "old")
-	r.catchUp(t, 0, 1)
+	r.CatchUp(t)
 	// It replays again from here.
-	for _, server := range []*servers.Postgres{r.cluster.Primary, r.cluster.Standbys[0]} {
+	for _, server := range []*servers.Postgres{r.Cluster.Primary, r.Cluster.Standbys[0]} {
 		must(t, server.Exec(t.Context(), "CHECKPOINT"))
-		r.catchUp(t, 0)
+		r.CatchUp(t, 0)
 	}
 	db := r.open(t, replica.Options{Wait: -1}, 0)
 	s := db.Session()
 	sessionWrite(t, s, "a", "new")
 	need := r.position(t, "pg_current_wal_insert_lsn()")
-	r.catchUp(t, 0)
+	r.CatchUp(t, 0)
 	standbyAgain(t, func() *replica.Session { return s }, "a", "new")
 	identity := func(t *testing.T) (started time.Time, at lsn, err error) {
-		conn, err := pgx.Connect(t.Context(), r.cluster.StandbyURL(0))
+		conn, err := pgx.Connect(t.Context(), r.Cluster.StandbyURL(0))
 		if err != nil {
 			return started, 0, err
 		}
@@ -48,12 +49,12 @@ func TestR124CrashedBackend(t *testing.T) {
 		t.Fatalf("the standby is at %d, before %d", known, need)
 	}
 	// From now on it replays each commit an hour late.
-	must(t, r.cluster.Standbys[0].SetApplyDelay(t.Context(), time.Hour))
-	victim, err := pgx.Connect(t.Context(), r.cluster.StandbyURL(0))
+	must(t, r.Cluster.Standbys[0].SetApplyDelay(t.Context(), time.Hour))
+	victim, err := pgx.Connect(t.Context(), r.Cluster.StandbyURL(0))
 	must(t, err)
 	must(t, syscall.Kill(int(victim.PgConn().PID()), syscall.SIGKILL))
 	var after time.Time
-	eventually(t, "the standby has thrown all out, and accepts connections", func() error {
+	replicatest.Until(t, "the standby has thrown all out, and accepts connections", func() error {
 		if err := victim.Ping(t.Context()); err == nil {
 			return fmt.Errorf("the backend lives")
 		}
@@ -69,7 +70,7 @@ func TestR124CrashedBackend(t *testing.T) {
 		if !after.Equal(before) {
 			t.Fatal("the postmaster was started anew")
 		}
-		conn, err := pgx.Connect(t.Context(), r.cluster.StandbyURL(0))
+		conn, err := pgx.Connect(t.Context(), r.Cluster.StandbyURL(0))
 		must(t, err)
 		defer func() { _ = conn.Close(t.Context()) }()
 		if got := body(t, conn, "a"); got != "old" {

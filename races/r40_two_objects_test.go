@@ -16,15 +16,15 @@ func TestR40TwoObjects(t *testing.T) {
 	r := newReplicaSite(t)
 	store := &publishedStore{}
 	store.stick(r.naiveWrite(t, "b", "new"), "b")
-	r.catchUp(t, 0, 1)
+	r.CatchUp(t)
 	db := r.open(t, replica.Options{Wait: -1})
 	s := db.Session()
 	sessionWrite(t, s, "b", "new")
-	r.catchUp(t, 0, 1)
-	r.pause(t, 1)
+	r.CatchUp(t)
+	r.Pause(t, 1)
 	sessionWrite(t, s, "a", "new")
 	store.stick(r.naiveWrite(t, "a", "new"), "a")
-	r.catchUp(t, 0)
+	r.CatchUp(t, 0)
 
 	t.Run("twin/the last comparison wins", func(t *testing.T) {
 		host := store.host([]lsn{r.replayed(t, 0), r.replayed(t, 1)}, "a", "b")

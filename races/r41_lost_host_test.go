@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/replicatest"
 	"casq/internal/testing/testdb"
 	"casq/replica"
 
@@ -21,10 +22,10 @@ func TestR41LostHost(t *testing.T) {
 	t.Parallel()
 	r := newReplicaSite(t, testdb.Settings(map[string]string{"max_standby_streaming_delay": "0", "hot_standby_feedback": "off"}))
 	r.naiveWrite(t, "a", "old")
-	r.catchUp(t, 0, 1)
-	r.pause(t, 1)
+	r.CatchUp(t)
+	r.Pause(t, 1)
 	need := r.naiveWrite(t, "a", "new")
-	r.catchUp(t, 0)
+	r.CatchUp(t, 0)
 
 	t.Run("twin/the next host of the list", func(t *testing.T) {
 		if r.replayed(t, 0) < need {
@@ -45,12 +46,12 @@ func TestR41LostHost(t *testing.T) {
 	})
 	t.Run("ours/a conflict with recovery", func(t *testing.T) {
 		db := r.open(t, replica.Options{Wait: -1})
-		r.exec(t, "INSERT INTO documents SELECT 'x' || n, '' FROM generate_series(1, 100) AS n")
-		r.exec(t, "VACUUM documents")
-		r.catchUp(t, 0)
+		r.Exec(t, "INSERT INTO documents SELECT 'x' || n, '' FROM generate_series(1, 100) AS n")
+		r.Exec(t, "VACUUM documents")
+		r.CatchUp(t, 0)
 		blocked := r.block(t, db, func(int) {
-			r.exec(t, "DELETE FROM documents WHERE id LIKE 'x%'")
-			r.exec(t, "VACUUM documents")
+			r.Exec(t, "DELETE FROM documents WHERE id LIKE 'x%'")
+			r.Exec(t, "VACUUM documents")
 		})
 		blocked(t, "new")
 	})
@@ -58,14 +59,14 @@ func TestR41LostHost(t *testing.T) {
 		db := r.open(t, replica.Options{Wait: -1})
 		s := db.Session()
 		must(t, s.Wrote(t.Context()))
-		r.catchUp(t, 0)
-		eventually(t, "the first standby serves", func() error {
+		r.CatchUp(t, 0)
+		replicatest.Until(t, "the first standby serves", func() error {
 			if choice := wantBody(t, s, "a", "new"); !choice.Reason.Standby() {
 				return fmt.Errorf("chose %s", choice)
 			}
 			return nil
 		})
-		must(t, r.cluster.Standbys[0].Kill())
+		must(t, r.Cluster.Standbys[0].Kill())
 		for range 10 {
 			wantPrimary(t, wantBody(t, s, "a", "new"))
 		}
@@ -86,8 +87,8 @@ func (r *replicaSite) block(t *testing.T, db *replica.DB, disturb func(pid int))
 
 	s := db.Session()
 	must(t, s.Wrote(ctx))
-	r.catchUp(t, 0)
-	eventually(t, "the first standby is known to have it", func() error {
+	r.CatchUp(t, 0)
+	replicatest.Until(t, "the first standby is known to have it", func() error {
 		if choice := wantBody(t, s, "a", "new"); !choice.Reason.Standby() {
 			return fmt.Errorf("chose %s", choice)
 		}
@@ -106,7 +107,7 @@ func (r *replicaSite) block(t *testing.T, db *replica.DB, disturb func(pid int))
 		answered <- a
 	}()
 	var pid int
-	eventually(t, "the read waits", func() error {
+	replicatest.Until(t, "the read waits", func() error {
 		return r.standby[0].QueryRow(ctx, "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").Scan(&pid)
 	})
 	disturb(pid)

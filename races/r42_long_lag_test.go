@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/replicatest"
 	"casq/replica"
 
 	"github.com/redis/go-redis/v9"
@@ -20,13 +21,13 @@ func TestR42LongLag(t *testing.T) {
 	client, store := newPositions(t)
 	db := r.open(t, replica.Options{Store: store(), Wait: -1})
 	r.naiveWrite(t, "a", "old")
-	r.catchUp(t, 0, 1)
+	r.CatchUp(t)
 	standbyAgain(t, func() *replica.Session { return db.Session(document("a")) }, "a", "old")
-	r.pause(t, 0, 1)
+	r.Pause(t)
 
 	t.Run("twin/a key that expires", func(t *testing.T) {
 		must(t, client.Set(t.Context(), "twin", int64(r.naiveWrite(t, "a", "twin")), time.Millisecond).Err())
-		eventually(t, "the key has expired", func() error {
+		replicatest.Until(t, "the key has expired", func() error {
 			if err := client.Get(t.Context(), "twin").Err(); !errors.Is(err, redis.Nil) {
 				return errors.Join(errors.New("it is still there"), err)
 			}

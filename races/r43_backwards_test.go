@@ -10,8 +10,8 @@ func TestR43Backwards(t *testing.T) {
 	t.Parallel()
 	p := newPositionsSite(t)
 	first := p.write(t, "first")
-	p.catchUp(t, 0, 1)
-	p.pause(t, 0, 1)
+	p.CatchUp(t)
+	p.Pause(t)
 	second := p.write(t, "second")
 
 	t.Run("twin/the last call wins", func(t *testing.T) {
@@ -23,7 +23,7 @@ func TestR43Backwards(t *testing.T) {
 		p.stick(t, second)
 		p.stick(t, first)
 		wantPrimary(t, wantBody(t, p.session(), "a", "second"))
-		p.resume(t, 0, 1)
+		p.Resume(t)
 		standbyAgain(t, p.session, "a", "second")
 	})
 }

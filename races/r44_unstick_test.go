@@ -12,9 +12,9 @@ func TestR44Unstick(t *testing.T) {
 	first := p.write(t, "first")
 	p.stick(t, first)
 	p.naiveStick(t, first)
-	p.catchUp(t, 0, 1)
+	p.CatchUp(t)
 	caughtUp := p.naiveFresh(t, 0) && p.naiveFresh(t, 1)
-	p.pause(t, 0, 1)
+	p.Pause(t)
 	second := p.write(t, "second")
 	p.stick(t, second)
 	p.naiveStick(t, second)
@@ -29,7 +29,7 @@ func TestR44Unstick(t *testing.T) {
 	t.Run("ours", func(t *testing.T) {
 		must(t, p.store.Raise(t.Context(), nil, first, ""))
 		wantPrimary(t, wantBody(t, p.session(), "a", "second"))
-		p.resume(t, 0, 1)
+		p.Resume(t)
 		standbyAgain(t, p.session, "a", "second")
 	})
 }

@@ -9,11 +9,11 @@ import "testing"
 func TestR45PartialView(t *testing.T) {
 	t.Parallel()
 	p := newPositionsSite(t, 1)
-	p.pause(t, 1)
+	p.Pause(t, 1)
 	at := p.write(t, "new")
 	p.stick(t, at)
 	p.naiveStick(t, at)
-	p.catchUp(t, 0)
+	p.CatchUp(t, 0)
 
 	t.Run("twin/all that I know have it", func(t *testing.T) {
 		if !p.naiveFresh(t, 0) {
@@ -26,7 +26,7 @@ func TestR45PartialView(t *testing.T) {
 		// As the process does that knows the first standby only.
 		must(t, p.store.Raise(t.Context(), nil, at, ""))
 		wantPrimary(t, wantBody(t, p.session(), "a", "new"))
-		p.resume(t, 1)
+		p.Resume(t, 1)
 		standbyAgain(t, p.session, "a", "new")
 	})
 }

@@ -21,9 +21,9 @@ func TestR46BeforeTheCommit(t *testing.T) {
 	must(t, err)
 	var inside lsn
 	must(t, tx.QueryRow(t.Context(), "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint").Scan(&inside))
-	r.exec(t, upsert, "other", "so that the log is sent")
-	r.catchUp(t, 0, 1)
-	r.pause(t, 0, 1)
+	r.Exec(t, upsert, "other", "so that the log is sent")
+	r.CatchUp(t)
+	r.Pause(t)
 	must(t, tx.Commit(t.Context()))
 
 	t.Run("twin/inside the transaction", func(t *testing.T) {

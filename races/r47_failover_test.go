@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"casq/internal/testing/replicatest"
 	"casq/internal/testing/testdb"
 	"casq/replica"
 )
@@ -18,18 +19,18 @@ func TestR47Failover(t *testing.T) {
 	t.Parallel()
 	r := newReplicaSite(t)
 	r.naiveWrite(t, "a", "old")
-	r.catchUp(t, 0, 1)
+	r.CatchUp(t)
 	db := r.open(t, replica.Options{Wait: -1})
 	// Both are cut off, the first one is promoted, and writes on.
 	// The one that is to follow has no more than the one that it will follow.
 	for _, i := range []int{1, 0} {
-		must(t, r.cluster.Standbys[i].Reload(t.Context(), map[string]string{"primary_conninfo": ""}))
+		must(t, r.Cluster.Standbys[i].Reload(t.Context(), map[string]string{"primary_conninfo": ""}))
 	}
 	need := r.naiveWrite(t, "a", "new")
 	s := db.Session()
 	must(t, s.Wrote(t.Context()))
 	token := s.Token(t.Context())
-	must(t, r.cluster.Standbys[0].Promote(t.Context()))
+	must(t, r.Cluster.Standbys[0].Promote(t.Context()))
 	for r.replayed(t, 0) < need+1<<20 {
 		_, err := r.standby[0].Exec(t.Context(), "INSERT INTO documents SELECT 'on' || random(), repeat('x', 1000) FROM generate_series(1, 100)")
 		must(t, err)
@@ -49,9 +50,9 @@ func TestR47Failover(t *testing.T) {
 		}
 	})
 	t.Run("ours/after it", func(t *testing.T) {
-		must(t, r.cluster.Standbys[1].Follow(t.Context(), r.cluster.Standbys[0]))
-		promoted := testdb.Pool(t, r.cluster.StandbyURL(0))
-		after, err := replica.New(t.Context(), promoted, replica.Options{Standbys: r.urls(1), Wait: -1})
+		must(t, r.Cluster.Standbys[1].Follow(t.Context(), r.Cluster.Standbys[0]))
+		promoted := testdb.Pool(t, r.Cluster.StandbyURL(0))
+		after, err := replica.New(t.Context(), promoted, replica.Options{Standbys: replica.URLs(r.URLs(1)...), Wait: -1})
 		must(t, err)
 		t.Cleanup(after.Close)
 		open := func() *replica.Session {
@@ -65,7 +66,7 @@ func TestR47Failover(t *testing.T) {
 		_, err = next.Write().Exec(t.Context(), upsert, "a", "newer")
 		must(t, err)
 		wantBody(t, next, "a", "newer")
-		eventually(t, "the host that follows serves what was written", func() error {
+		replicatest.Until(t, "the host that follows serves what was written", func() error {
 			if choice := wantBody(t, next, "a", "newer"); !choice.Reason.Standby() {
 				return fmt.Errorf("chose %s", choice)
 			}

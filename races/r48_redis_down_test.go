@@ -20,10 +20,10 @@ func TestR48RedisDown(t *testing.T) {
 	store := redisstore.New(testredis.Client(t, server), redisstore.Options{})
 	db := r.open(t, replica.Options{Store: store, Wait: -1})
 	r.naiveWrite(t, "a", "old")
-	r.catchUp(t, 0, 1)
+	r.CatchUp(t)
 	open := func() *replica.Session { return db.Session(document("a")) }
 	standbyAgain(t, open, "a", "old")
-	r.pause(t, 0, 1)
+	r.Pause(t)
 	must(t, server.Freeze())
 	sessionWrite(t, open(), "a", "new")
 
@@ -52,7 +52,7 @@ func TestR48RedisDown(t *testing.T) {
 		for range 3 {
 			wantPrimary(t, wantBody(t, open(), "a", "new"))
 		}
-		r.resume(t, 0, 1)
+		r.Resume(t)
 		standbyAgain(t, open, "a", "new")
 	})
 }

@@ -3,6 +3,7 @@ package races
 import (
 	"testing"
 
+	"casq/internal/testing/replicatest"
 	"casq/internal/testing/testdb"
 	"casq/replica"
 )
@@ -14,14 +15,14 @@ import (
 func TestR49AsynchronousCommit(t *testing.T) {
 	t.Parallel()
 	r := newReplicaSite(t, testdb.Settings(map[string]string{"wal_writer_delay": "10s", "synchronous_commit": "off"}))
-	r.exec(t, "BEGIN; SET LOCAL synchronous_commit = on; INSERT INTO documents VALUES ('a', 'old'); COMMIT")
-	r.catchUp(t, 0, 1)
+	r.Exec(t, "BEGIN; SET LOCAL synchronous_commit = on; INSERT INTO documents VALUES ('a', 'old'); COMMIT")
+	r.CatchUp(t)
 	db := r.open(t, replica.Options{Wait: -1})
 
 	t.Run("twin/pg_current_wal_lsn", func(t *testing.T) {
-		r.exec(t, upsert, "a", "new")
+		r.Exec(t, upsert, "a", "new")
 		at := r.position(t, "pg_current_wal_lsn()")
-		eventually(t, "the standby has that position", func() error { return before(r.replayed(t, 0), at) })
+		replicatest.Until(t, "the standby has that position", func() error { return before(r.replayed(t, 0), at) })
 		if got := body(t, r.standby[0], "a"); got == "new" {
 			t.Error("the standby has what lies behind the position")
 		}

@@ -52,21 +52,21 @@ func TestR50FrozenReplay(t *testing.T) {
 	}
 	prepare := func(round int) {
 		for i := range r.standby {
-			r.resume(t, i)
+			r.Resume(t, i)
 		}
 		if round < 2 {
-			r.pause(t, round)
+			r.Pause(t, round)
 		} else {
-			r.pause(t, 0, 1)
+			r.Pause(t)
 		}
 	}
 	t.Run("twin/round robin", func(t *testing.T) {
-		pools := []*pgxpool.Pool{r.primary, r.standby[0], r.standby[1]}
+		pools := []*pgxpool.Pool{r.Primary, r.standby[0], r.standby[1]}
 		var turn atomic.Int64
 		stale := load(t, prepare, func(client int) (func(string) error, func() (string, error)) {
 			id := fmt.Sprint("twin", client)
 			return func(text string) error {
-					_, err := r.primary.Exec(t.Context(), upsert, id, text)
+					_, err := r.Primary.Exec(t.Context(), upsert, id, text)
 					return err
 				}, func() (text string, err error) {
 					err = pools[turn.Add(1)%3].QueryRow(t.Context(), "SELECT coalesce((SELECT d.body FROM documents AS d WHERE d.id = $1), '')", id).Scan(&text)

@@ -17,9 +17,9 @@ func TestR51LastOneOnly(t *testing.T) {
 	first, next := r.open(t, replica.Options{Store: store(), Wait: -1}), r.open(t, replica.Options{Store: store(), Wait: -1})
 	r.naiveWrite(t, "a", "old")
 	r.naiveWrite(t, "b", "old")
-	r.catchUp(t, 0, 1)
+	r.CatchUp(t)
 	standbyAgain(t, func() *replica.Session { return next.Session(document("a"), document("b")) }, "a", "old")
-	r.pause(t, 0, 1)
+	r.Pause(t)
 
 	t.Run("twin/last object only", func(t *testing.T) {
 		store := &publishedStore{lastOnly: true}
@@ -61,9 +61,9 @@ func TestR52SubsetAndStranger(t *testing.T) {
 	for _, id := range []string{"a", "b", "c"} {
 		r.naiveWrite(t, id, "old")
 	}
-	r.catchUp(t, 0, 1)
+	r.CatchUp(t)
 	standbyAgain(t, func() *replica.Session { return next.Session(document("a"), document("b"), document("c")) }, "a", "old")
-	r.pause(t, 0, 1)
+	r.Pause(t)
 	s := first.Session(document("a"), document("b"))
 	sessionWrite(t, s, "a", "new")
 	sessionWrite(t, s, "b", "new")
@@ -87,7 +87,7 @@ func TestR52SubsetAndStranger(t *testing.T) {
 				t.Errorf("c went to %s", choice)
 			}
 		}
-		r.resume(t, 0, 1)
+		r.Resume(t)
 		standbyAgain(t, func() *replica.Session { return next.Session(document("b")) }, "b", "new")
 		standbyAgain(t, func() *replica.Session { return next.Session(document("a"), document("b")) }, "a", "new")
 	})

@@ -64,7 +64,7 @@ func TestR53LostMemory(t *testing.T) {
 		sessionWrite(t, session(), "a", old)
 		standbyAgain(t, session, "a", old)
 		loss.ready()
-		r.pause(t, 0, 1)
+		r.Pause(t)
 		sessionWrite(t, session(), "a", text)
 		after := open(loss.lose())
 
@@ -78,7 +78,7 @@ func TestR53LostMemory(t *testing.T) {
 			for range 3 {
 				wantPrimary(t, wantBody(t, open(), "a", text))
 			}
-			r.resume(t, 0, 1)
+			r.Resume(t)
 			standbyAgain(t, open, "a", text)
 		})
 	}

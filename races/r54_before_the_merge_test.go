@@ -3,6 +3,7 @@ package races
 import (
 	"testing"
 
+	"casq/internal/testing/replicatest"
 	"casq/replica"
 )
 
@@ -13,7 +14,7 @@ import (
 func TestR54BeforeTheMerge(t *testing.T) {
 	t.Parallel()
 	p := newPositionsSite(t)
-	p.pause(t, 0, 1)
+	p.Pause(t)
 	dying := p.open(t, replica.Options{Store: deadWriter{p.store}, Wait: -1})
 	sessionWrite(t, dying.Session(document("a")), "a", "new")
 	dying.Close()
@@ -23,12 +24,12 @@ func TestR54BeforeTheMerge(t *testing.T) {
 	})
 	t.Run("ours", func(t *testing.T) {
 		wantPrimary(t, wantBody(t, p.session(), "a", "new"))
-		eventually(t, "the mark is settled", func() error {
+		replicatest.Until(t, "the mark is settled", func() error {
 			wantPrimary(t, wantBody(t, p.session(), "a", "new"))
 			return unsettled(t, p.store)
 		})
 		wantPrimary(t, wantBody(t, p.session(), "a", "new"))
-		p.resume(t, 0, 1)
+		p.Resume(t)
 		standbyAgain(t, p.session, "a", "new")
 	})
 }

@@ -15,16 +15,16 @@ func TestR55NewStandby(t *testing.T) {
 	r := newReplicaSite(t)
 	_, store := newPositions(t)
 	r.naiveWrite(t, "a", "old")
-	r.catchUp(t, 0, 1)
+	r.CatchUp(t)
 	old := r.open(t, replica.Options{Store: store(), Wait: -1}, 0)
 	standbyAgain(t, func() *replica.Session { return old.Session(document("a")) }, "a", "old")
-	r.pause(t, 1)
+	r.Pause(t, 1)
 
 	t.Run("twin/the key is removed when all that are known have it", func(t *testing.T) {
 		store := &publishedStore{}
 		need := r.naiveWrite(t, "a", "twin")
 		store.stick(need, "a")
-		r.catchUp(t, 0)
+		r.CatchUp(t, 0)
 		if r.replayed(t, 0) >= need {
 			delete(store.at, "a")
 		}
@@ -35,14 +35,14 @@ func TestR55NewStandby(t *testing.T) {
 	})
 	t.Run("ours", func(t *testing.T) {
 		sessionWrite(t, old.Session(document("a")), "a", "new")
-		r.catchUp(t, 0)
+		r.CatchUp(t, 0)
 		standbyAgain(t, func() *replica.Session { return old.Session(document("a")) }, "a", "new")
 		// By now the floors are raised, or will be, to what the known standby has.
 		added := r.open(t, replica.Options{Store: store(), Wait: -1}, 1)
 		for range 20 {
 			wantPrimary(t, wantBody(t, added.Session(document("a")), "a", "new"))
 		}
-		r.resume(t, 1)
+		r.Resume(t, 1)
 		standbyAgain(t, func() *replica.Session { return added.Session(document("a")) }, "a", "new")
 	})
 }

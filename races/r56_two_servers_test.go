@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"casq/internal/testing/replicatest"
 	"casq/internal/testing/testdb"
 	"casq/replica"
 )
@@ -103,13 +104,13 @@ func addressOf(t *testing.T, serverURL string) string {
 func TestR56TwoServers(t *testing.T) {
 	t.Parallel()
 	r := newReplicaSite(t, testdb.TCP())
-	urls := []string{r.cluster.StandbyURL(0), r.cluster.StandbyURL(1)}
+	urls := []string{r.Cluster.StandbyURL(0), r.Cluster.StandbyURL(1)}
 	addresses := []string{addressOf(t, urls[0]), addressOf(t, urls[1])}
 	r.naiveWrite(t, "a", "old")
-	r.catchUp(t, 0, 1)
-	r.pause(t, 1)
+	r.CatchUp(t)
+	r.Pause(t, 1)
 	need := r.naiveWrite(t, "a", "new")
-	r.catchUp(t, 0)
+	r.CatchUp(t, 0)
 
 	t.Run("twin/the address is probed", func(t *testing.T) {
 		b := newBalancer(t, addresses[0])
@@ -130,7 +131,7 @@ func TestR56TwoServers(t *testing.T) {
 			must(t, s.Wrote(t.Context()))
 			need, err := replica.ParseToken(s.Token(t.Context()))
 			must(t, err)
-			eventually(t, "the probe has seen that position", func() error {
+			replicatest.Until(t, "the probe has seen that position", func() error {
 				if at := db.Hosts()[0].Position; at.Compare(need) < 0 {
 					return fmt.Errorf("it has seen %s", at)
 				}
@@ -148,7 +149,7 @@ func TestR56TwoServers(t *testing.T) {
 		db := r.open(t, replica.Options{Wait: -1, Standbys: replica.URLs(b.behind(t, urls[0]))})
 		s := db.Session()
 		must(t, s.Wrote(t.Context()))
-		r.catchUp(t, 0)
+		r.CatchUp(t, 0)
 		standbyAgain(t, func() *replica.Session { return s }, "a", "new")
 		b.point(addresses[1])
 		b.cut()

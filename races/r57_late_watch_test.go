@@ -21,7 +21,7 @@ func TestR57LateWatch(t *testing.T) {
 	writer, reader := r.open(t, replica.Options{Store: store()}), r.open(t, replica.Options{Store: store()})
 	r.naiveWrite(t, "a", "old")
 	r.naiveWrite(t, "b", "old")
-	r.catchUp(t, 0, 1)
+	r.CatchUp(t)
 	standbyAgain(t, func() *replica.Session { return reader.Session(document("a"), document("b")) }, "a", "old")
 	fixed := pgx.TxOptions{IsoLevel: pgx.RepeatableRead}
 
@@ -31,7 +31,7 @@ func TestR57LateWatch(t *testing.T) {
 		defer func() { _ = tx.Rollback(t.Context()) }()
 		body(t, tx, "a")
 		r.naiveWrite(t, "b", "twin")
-		r.catchUp(t, 0)
+		r.CatchUp(t, 0)
 		if got := body(t, tx, "b"); got != "old" {
 			t.Errorf("the snapshot shows %q", got)
 		}
@@ -47,7 +47,7 @@ func TestR57LateWatch(t *testing.T) {
 			defer func() { _ = tx.Rollback(t.Context()) }()
 			body(t, tx, "a")
 			sessionWrite(t, writer.Session(document("b")), "b", name)
-			r.catchUp(t, 0, 1)
+			r.CatchUp(t)
 			s.Watch(document("b"))
 			var text string
 			if err := tx.QueryRow(t.Context(), "SELECT body FROM documents WHERE id = 'b'").Scan(&text); pinned != (err == nil) && !errors.Is(err, replica.ErrSnapshotOlder) {
@@ -71,7 +71,7 @@ func TestR57LateWatch(t *testing.T) {
 		defer func() { _ = tx.Rollback(t.Context()) }()
 		body(t, tx, "a")
 		sessionWrite(t, writer.Session(document("b")), "b", "newest")
-		r.catchUp(t, 0, 1)
+		r.CatchUp(t)
 		s.Watch(document("b"))
 		if got := body(t, tx, "b"); got != "newest" {
 			t.Errorf("b is %q", got)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"casq/internal/testing/replicatest"
 	"casq/replica"
 
 	"github.com/jackc/pgx/v5"
@@ -30,11 +31,11 @@ func unsettled(t *testing.T, store replica.Store) error {
 func TestR58OldMark(t *testing.T) {
 	t.Parallel()
 	p := newPositionsSite(t)
-	p.pause(t, 0, 1)
+	p.Pause(t)
 	present := p.write(t, "new").Timeline
 	stranger, future := p.abortedID(t), uint64(1)<<40
 	status := func(id uint64) (status string, err error) {
-		err = p.primary.QueryRow(t.Context(), "SELECT pg_xact_status($1::text::xid8)", fmt.Sprint(id)).Scan(&status)
+		err = p.Primary.QueryRow(t.Context(), "SELECT pg_xact_status($1::text::xid8)", fmt.Sprint(id)).Scan(&status)
 		return status, err
 	}
 
@@ -52,12 +53,12 @@ func TestR58OldMark(t *testing.T) {
 		objects := []replica.Object{document("a")}
 		must(t, p.store.Begin(t.Context(), objects, "stranger", present-1, stranger))
 		must(t, p.store.Begin(t.Context(), objects, "future", present, future))
-		eventually(t, "the marks are settled", func() error {
+		replicatest.Until(t, "the marks are settled", func() error {
 			wantPrimary(t, wantBody(t, p.session(), "a", "new"))
 			return unsettled(t, p.store)
 		})
 		wantPrimary(t, wantBody(t, p.session(), "a", "new"))
-		p.resume(t, 0, 1)
+		p.Resume(t)
 		standbyAgain(t, p.session, "a", "new")
 	})
 }
@@ -66,7 +67,7 @@ func TestR58OldMark(t *testing.T) {
 func (p *positionsSite) abortedID(t *testing.T) (id uint64) {
 	t.Helper()
 	rollback := errors.New("roll back")
-	err := pgx.BeginFunc(t.Context(), p.primary, func(tx pgx.Tx) error {
+	err := pgx.BeginFunc(t.Context(), p.Primary, func(tx pgx.Tx) error {
 		must(t, tx.QueryRow(context.WithoutCancel(t.Context()), "SELECT pg_current_xact_id()::text::bigint").Scan(&id))
 		return rollback
 	})

@@ -28,8 +28,8 @@ func TestR59ForeignToken(t *testing.T) {
 		"garbage":         "v1.\x00'; DROP TABLE documents; --",
 		"of any length":   string(make([]byte, 1<<20)),
 	}
-	r.catchUp(t, 0, 1)
-	r.pause(t, 0, 1)
+	r.CatchUp(t)
+	r.Pause(t)
 	r.naiveWrite(t, "a", "new")
 
 	t.Run("twin/what cannot be read is nothing", func(t *testing.T) {
@@ -51,8 +51,8 @@ func TestR59ForeignToken(t *testing.T) {
 			next[name] = s.Token(t.Context())
 		})
 	}
-	r.resume(t, 0, 1)
-	r.catchUp(t, 0, 1)
+	r.Resume(t)
+	r.CatchUp(t)
 	for name, token := range tokens {
 		t.Run("ours/caught up, "+name, func(t *testing.T) {
 			s := db.Session()

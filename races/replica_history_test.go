@@ -245,7 +245,7 @@ type standbyPlan struct {
 func (p *standbyPlan) step(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	standby := p.site.cluster.Standbys[p.rand.IntN(2)]
+	standby := p.site.Cluster.Standbys[p.rand.IntN(2)]
 	switch p.rand.IntN(8) {
 	case 0, 1:
 		return standby.PauseReplay(ctx)
@@ -285,10 +285,10 @@ func TestReplicaHistory(t *testing.T) {
 	documents := func(prefix string) []string { return []string{prefix + "1", prefix + "2", prefix + "3"} }
 
 	t.Run("twin/round robin", func(t *testing.T) {
-		pools := []*pgxpool.Pool{r.primary, r.standby[0], r.standby[1]}
+		pools := []*pgxpool.Pool{r.Primary, r.standby[0], r.standby[1]}
 		var turn atomic.Int64
 		robin := roundRobin(func() *pgxpool.Pool { return pools[turn.Add(1)%3] })
-		open := func(string) request { return request{robin, r.primary, func(context.Context) string { return "" }} }
+		open := func(string) request { return request{robin, r.Primary, func(context.Context) string { return "" }} }
 		var clients []visitor
 		for i := range 8 {
 			clients = append(clients, visitor{documents("twin"), i < 4, true, open})
@@ -299,7 +299,7 @@ func TestReplicaHistory(t *testing.T) {
 		}
 	})
 	t.Run("ours", func(t *testing.T) {
-		r.resume(t, 0, 1)
+		r.Resume(t)
 		var dbs []*replica.DB
 		var clients []visitor
 		for i := range 4 {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/replicatest"
 	"casq/internal/testing/testdb"
 	"casq/internal/testing/testredis"
 	"casq/replica"
@@ -16,30 +17,19 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// replicaSite is a primary with two standbys, and a table of documents.
+// replicaSite is a bench with two standbys, and a bare pool on each.
 type replicaSite struct {
-	cluster *testdb.Cluster
-	primary *pgxpool.Pool
+	*replicatest.Bench
 	standby [2]*pgxpool.Pool
 }
 
 func newReplicaSite(t *testing.T, options ...testdb.ClusterOption) *replicaSite {
 	t.Helper()
-	cluster := testdb.NewCluster(t, append(options, testdb.Standbys(2), testdb.Unmigrated())...)
-	r := &replicaSite{cluster: cluster, primary: testdb.Pool(t, cluster.URL())}
+	r := &replicaSite{Bench: replicatest.New(t, 2, options...)}
 	for i := range r.standby {
-		r.standby[i] = testdb.Pool(t, cluster.StandbyURL(i))
+		r.standby[i] = testdb.Pool(t, r.Cluster.StandbyURL(i))
 	}
-	must(t, replica.Setup(t.Context(), r.primary, ""))
-	r.exec(t, "CREATE TABLE documents (id text PRIMARY KEY, body text NOT NULL)")
-	r.catchUp(t, 0, 1)
 	return r
-}
-
-func (r *replicaSite) exec(t *testing.T, sql string, args ...any) {
-	t.Helper()
-	_, err := r.primary.Exec(t.Context(), sql, args...)
-	must(t, err)
 }
 
 const upsert = "INSERT INTO documents VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET body = EXCLUDED.body"
@@ -50,13 +40,13 @@ type lsn int64
 // naiveWrite writes a document, and returns the position after the commit.
 func (r *replicaSite) naiveWrite(t *testing.T, id, body string) lsn {
 	t.Helper()
-	r.exec(t, upsert, id, body)
+	r.Exec(t, upsert, id, body)
 	return r.position(t, "pg_current_wal_insert_lsn()")
 }
 
 func (r *replicaSite) position(t *testing.T, function string) (at lsn) {
 	t.Helper()
-	must(t, r.primary.QueryRow(t.Context(), "SELECT pg_wal_lsn_diff("+function+", '0/0')::bigint").Scan(&at))
+	must(t, r.Primary.QueryRow(t.Context(), "SELECT pg_wal_lsn_diff("+function+", '0/0')::bigint").Scan(&at))
 	return at
 }
 
@@ -86,77 +76,15 @@ func body(t *testing.T, db interface {
 	return text
 }
 
-func (r *replicaSite) pause(t *testing.T, standbys ...int) {
-	t.Helper()
-	for _, i := range standbys {
-		must(t, r.cluster.Standbys[i].PauseReplay(t.Context()))
-	}
-}
-
-func (r *replicaSite) resume(t *testing.T, standbys ...int) {
-	t.Helper()
-	for _, i := range standbys {
-		must(t, r.cluster.Standbys[i].ResumeReplay(t.Context()))
-	}
-}
-
-// catchUp waits until standbys have replayed all that the primary has written.
-func (r *replicaSite) catchUp(t *testing.T, standbys ...int) {
-	t.Helper()
-	for _, i := range standbys {
-		must(t, r.cluster.Standbys[i].WaitReplayed(t.Context(), r.cluster.Primary))
-	}
-}
-
-func (r *replicaSite) urls(standbys ...int) replica.Discovery {
-	var urls []string
-	for _, i := range standbys {
-		urls = append(urls, r.cluster.StandbyURL(i))
-	}
-	return replica.URLs(urls...)
-}
-
 // open returns a DB on standbys, by default both, that are in use. It probes often,
 // so that a test does not wait for it.
 func (r *replicaSite) open(t *testing.T, options replica.Options, standbys ...int) *replica.DB {
 	t.Helper()
-	if len(standbys) == 0 {
-		standbys = []int{0, 1}
-	}
 	if options.Standbys == nil {
-		options.Standbys = r.urls(standbys...)
+		options.Standbys = replica.URLs(r.URLs(standbys...)...)
 	}
 	options.ProbeEvery = 20 * time.Millisecond
-	db, err := replica.New(t.Context(), r.primary, options)
-	must(t, err)
-	t.Cleanup(db.Close)
-	eventually(t, "the standbys are used", func() error {
-		for _, host := range db.Hosts() {
-			if !host.Usable {
-				return fmt.Errorf("%s %s", host.Name, host.Why)
-			}
-		}
-		return nil
-	})
-	return db
-}
-
-// eventually polls for what another process does.
-func eventually(t *testing.T, what string, met func() error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	for {
-		err := met()
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("%s: %v", what, err)
-		case <-time.After(2 * time.Millisecond):
-		}
-	}
+	return r.Open(t, options)
 }
 
 // newPositions returns a function that opens stores on one Redis.
@@ -197,7 +125,7 @@ func wantPrimary(t *testing.T, choice replica.Choice) {
 // body.
 func standbyAgain(t *testing.T, open func() *replica.Session, id, want string) {
 	t.Helper()
-	eventually(t, "a standby serves", func() error {
+	replicatest.Until(t, "a standby serves", func() error {
 		if choice := wantBody(t, open(), id, want); !choice.Reason.Standby() {
 			return fmt.Errorf("chose %s", choice)
 		}

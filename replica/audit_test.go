@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/replicatest"
 	"casq/internal/testing/testredis"
 	"casq/replica"
 	"casq/replica/redisstore"
@@ -30,7 +31,7 @@ func (f *forgetful) Read(ctx context.Context, objects []replica.Object) (replica
 func audits(t *testing.T, db *replica.DB, before replica.Audits) replica.Audits {
 	t.Helper()
 	var since replica.Audits
-	until(t, "the read is compared", func() error {
+	replicatest.Until(t, "the read is compared", func() error {
 		now := db.Counts().Audits
 		since = replica.Audits{Same: now.Same - before.Same, Undecided: now.Undecided - before.Undecided, Violations: now.Violations - before.Violations}
 		if since == (replica.Audits{}) {
@@ -45,12 +46,12 @@ func audits(t *testing.T, db *replica.DB, before replica.Audits) replica.Audits 
 // difference counts only when no write explains it.
 func TestAudit(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, 1)
+	b := replicatest.New(t, 1)
 	object := replica.Object{Namespace: "document", ID: "a"}
 	store := &forgetful{Store: redisstore.New(testredis.Client(t, testredis.Start(t)), redisstore.Options{Timeout: 10 * time.Second})}
 	quiet := slog.New(slog.DiscardHandler)
-	db := b.open(t, replica.Options{Store: store, Audit: 1, Wait: 10 * time.Second, Logger: quiet})
-	writer := b.open(t, replica.Options{Store: store.Store, Logger: quiet})
+	db := b.Open(t, replica.Options{Store: store, Audit: 1, Wait: 10 * time.Second, Logger: quiet})
+	writer := b.Open(t, replica.Options{Store: store.Store, Logger: quiet})
 	write(t, writer.Session(object), "one")
 	expect := func(what string, want replica.Audits, read func()) {
 		t.Helper()
@@ -62,7 +63,7 @@ func TestAudit(t *testing.T) {
 	}
 	s := db.Session(object)
 	expect("caught up", replica.Audits{Same: 1}, func() {
-		until(t, "the standby serves", func() error { return standbyServes(t, s, "one") })
+		replicatest.Until(t, "the standby serves", func() error { return standbyServes(t, s, "one") })
 	})
 	expect("rows that the caller leaves", replica.Audits{Same: 1}, func() {
 		rows, err := s.Read().Query(t.Context(), "SELECT n FROM generate_series(1, 1000) AS n")
@@ -81,7 +82,7 @@ func TestAudit(t *testing.T) {
 		_ = s.Read().QueryRow(t.Context(), "SELECT clock_timestamp()").Scan(new(time.Time))
 	})
 
-	b.pause(t, 0)
+	b.Pause(t, 0)
 	write(t, writer.Session(object), "two")
 	// The session asked the store before that write: it may read what was before it.
 	expect("written meanwhile", replica.Audits{Undecided: 1}, func() {
@@ -98,5 +99,5 @@ func TestAudit(t *testing.T) {
 	expect("without a row", replica.Audits{Violations: 1}, func() {
 		_ = db.Session(object).Read().QueryRow(t.Context(), "SELECT 1 FROM documents WHERE body = 'two'").Scan(new(int))
 	})
-	b.resume(t, 0)
+	b.Resume(t, 0)
 }

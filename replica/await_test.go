@@ -4,14 +4,15 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/replicatest"
 	"casq/replica"
 )
 
 func TestAwait(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, 1)
-	db := b.open(t, replica.Options{})
-	b.pause(t, 0)
+	b := replicatest.New(t, 1)
+	db := b.Open(t, replica.Options{})
+	b.Pause(t, 0)
 	s := db.Session()
 	write(t, s, "new")
 	if s.Await(t.Context(), 50*time.Millisecond) {
@@ -19,7 +20,7 @@ func TestAwait(t *testing.T) {
 	}
 	reached := make(chan bool)
 	go func() { reached <- s.Await(t.Context(), time.Minute) }()
-	b.resume(t, 0)
+	b.Resume(t, 0)
 	if !<-reached {
 		t.Error("it was waited for in vain")
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/replicatest"
 	"casq/internal/testing/testdb"
 	"casq/replica"
 
@@ -20,14 +21,14 @@ import (
 func TestWrongStandbys(t *testing.T) {
 	t.Parallel()
 	// A copy has its original's system identifier.
-	b, copied, other := newBench(t, 1), newBench(t, 1), newBench(t, 1, testdb.OwnIdentity())
-	for _, foreign := range []*bench{copied, other} {
-		if err := foreign.cluster.Standbys[0].WaitReplayed(t.Context(), foreign.cluster.Primary); err != nil {
+	b, copied, other := replicatest.New(t, 1), replicatest.New(t, 1), replicatest.New(t, 1, testdb.OwnIdentity())
+	for _, foreign := range []*replicatest.Bench{copied, other} {
+		if err := foreign.Cluster.Standbys[0].WaitReplayed(t.Context(), foreign.Cluster.Primary); err != nil {
 			t.Fatal(err)
 		}
 	}
-	db, err := replica.New(t.Context(), b.primary, replica.Options{Standbys: replica.URLs(
-		b.cluster.URL(), other.cluster.StandbyURL(0), copied.cluster.StandbyURL(0), "postgres://nobody:secret@127.0.0.1:1/none?connect_timeout=1",
+	db, err := replica.New(t.Context(), b.Primary, replica.Options{Standbys: replica.URLs(
+		b.Cluster.URL(), other.Cluster.StandbyURL(0), copied.Cluster.StandbyURL(0), "postgres://nobody:secret@127.0.0.1:1/none?connect_timeout=1",
 	)})
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +55,7 @@ func TestWrongStandbys(t *testing.T) {
 
 func TestBadOptions(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, 1)
+	b := replicatest.New(t, 1)
 	for want, options := range map[string]replica.Options{
 		"cannot parse":          {Standbys: replica.URLs("postgres://%zz")},
 		"replica.Setup":         {Schema: "nowhere"},
@@ -65,7 +66,7 @@ func TestBadOptions(t *testing.T) {
 		"exclude each other":    {Monotonic: true, InBand: true},
 		"list the standbys: no": {Standbys: func(context.Context) ([]string, time.Duration, error) { return nil, 0, errors.New("no") }},
 	} {
-		db, err := replica.New(t.Context(), b.primary, options)
+		db, err := replica.New(t.Context(), b.Primary, options)
 		if err == nil {
 			db.Close()
 		}
@@ -80,10 +81,10 @@ func TestBadOptions(t *testing.T) {
 	if _, err := replica.New(t.Context(), nil, replica.Options{}); err == nil {
 		t.Error("a nil primary was taken")
 	}
-	if err := b.cluster.Standbys[0].WaitReplayed(t.Context(), b.cluster.Primary); err != nil {
+	if err := b.Cluster.Standbys[0].WaitReplayed(t.Context(), b.Cluster.Primary); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := replica.New(t.Context(), testdb.Pool(t, b.cluster.StandbyURL(0)), replica.Options{}); err == nil || !strings.Contains(err.Error(), "recovery") {
+	if _, err := replica.New(t.Context(), testdb.Pool(t, b.Cluster.StandbyURL(0)), replica.Options{}); err == nil || !strings.Contains(err.Error(), "recovery") {
 		t.Errorf("a standby as the primary: %v", err)
 	}
 }
@@ -91,12 +92,13 @@ func TestBadOptions(t *testing.T) {
 // TestHostsComeAndGo: a standby that is taken out ends its reads in peace.
 func TestHostsComeAndGo(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, 2)
-	b.exec(t, "INSERT INTO documents SELECT 'd' || n, '' FROM generate_series(1, 1000) AS n")
+	b := replicatest.New(t, 2)
+	b.Exec(t, "INSERT INTO documents SELECT 'd' || n, '' FROM generate_series(1, 1000) AS n")
+	b.CatchUp(t)
 	var listed atomic.Int32
 	listed.Store(2)
-	db := b.open(t, replica.Options{MaxLag: -1, Standbys: func(context.Context) ([]string, time.Duration, error) {
-		urls := []string{b.cluster.StandbyURL(0), b.cluster.StandbyURL(1)}
+	db := b.Open(t, replica.Options{MaxLag: -1, Standbys: func(context.Context) ([]string, time.Duration, error) {
+		urls := []string{b.Cluster.StandbyURL(0), b.Cluster.StandbyURL(1)}
 		return urls[:listed.Load()], 10 * time.Millisecond, nil
 	}})
 	s := db.Session()
@@ -104,11 +106,11 @@ func TestHostsComeAndGo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := last(t, s); !got.Reason.Standby() {
+	if got := replicatest.Last(t, s); !got.Reason.Standby() {
 		t.Fatal(got)
 	}
 	listed.Store(0)
-	until(t, "the standbys are gone", func() error {
+	replicatest.Until(t, "the standbys are gone", func() error {
 		if n := len(db.Hosts()); n > 0 {
 			return errors.New("some are left")
 		}
@@ -127,12 +129,12 @@ func TestHostsComeAndGo(t *testing.T) {
 	}
 	wantReason(t, none, replica.NoStandby)
 	listed.Store(1)
-	until(t, "one is back", func() error {
+	replicatest.Until(t, "one is back", func() error {
 		again := db.Session()
 		if err := again.Read().QueryRow(t.Context(), "SELECT 1").Scan(new(int)); err != nil {
 			return err
 		}
-		if got := last(t, again); !got.Reason.Standby() {
+		if got := replicatest.Last(t, again); !got.Reason.Standby() {
 			return errors.New(got.String())
 		}
 		return nil
@@ -143,19 +145,19 @@ func TestHostsComeAndGo(t *testing.T) {
 // slower one what is older.
 func TestMonotonic(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, 2)
+	b := replicatest.New(t, 2)
 	for _, monotonic := range []bool{false, true} {
-		db := b.open(t, replica.Options{Monotonic: monotonic, MaxLag: -1})
+		db := b.Open(t, replica.Options{Monotonic: monotonic, MaxLag: -1})
 		s := db.Session()
 		write(t, s, "one")
-		for i := range b.cluster.Standbys {
-			if err := b.cluster.Standbys[i].WaitReplayed(t.Context(), b.cluster.Primary); err != nil {
+		for i := range b.Cluster.Standbys {
+			if err := b.Cluster.Standbys[i].WaitReplayed(t.Context(), b.Cluster.Primary); err != nil {
 				t.Fatal(err)
 			}
 		}
-		b.pause(t, 0)
+		b.Pause(t, 0)
 		write(t, s, "two")
-		if err := b.cluster.Standbys[1].WaitReplayed(t.Context(), b.cluster.Primary); err != nil {
+		if err := b.Cluster.Standbys[1].WaitReplayed(t.Context(), b.Cluster.Primary); err != nil {
 			t.Fatal(err)
 		}
 		back := 0
@@ -176,21 +178,21 @@ func TestMonotonic(t *testing.T) {
 		if !monotonic && back == 0 {
 			t.Error("without Monotonic no session read backwards: the test shows nothing")
 		}
-		b.resume(t, 0)
+		b.Resume(t, 0)
 	}
 }
 
 func TestInBand(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, 1)
-	db := b.open(t, replica.Options{InBand: true, Wait: 10 * time.Second})
+	b := replicatest.New(t, 1)
+	db := b.Open(t, replica.Options{InBand: true, Wait: 10 * time.Second})
 	s := db.Session()
 	write(t, s, "one")
 	if got := read(t, s); got != "one" {
 		t.Errorf("read %q", got)
 	}
 	wantReason(t, s, replica.CaughtUp, replica.Waited)
-	b.pause(t, 0)
+	b.Pause(t, 0)
 	write(t, s, "two")
 	late := db.Session()
 	late.Carry(s.Token(t.Context()))
@@ -199,26 +201,26 @@ func TestInBand(t *testing.T) {
 	if err := late.Read().QueryRow(ctx, "SELECT 1").Scan(new(int)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a read whose context ends while it waits: %v", err)
 	}
-	b.resume(t, 0)
+	b.Resume(t, 0)
 }
 
 // TestForeignServerBehindTheAddress: the probe meets a standby of ours, and reads meet
 // one of a copy of the cluster, whose numbers lie beyond ours.
 func TestForeignServerBehindTheAddress(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, 1)
-	copied := newBench(t, 1) // Made later: its timeline's number is larger.
-	b.exec(t, "INSERT INTO documents VALUES ('a', 'ours')")
-	copied.exec(t, "INSERT INTO documents VALUES ('a', 'theirs')")
-	if err := copied.cluster.Standbys[0].WaitReplayed(t.Context(), copied.cluster.Primary); err != nil {
+	b := replicatest.New(t, 1)
+	copied := replicatest.New(t, 1) // Made later: its timeline's number is larger.
+	b.Exec(t, "INSERT INTO documents VALUES ('a', 'ours')")
+	copied.Exec(t, "INSERT INTO documents VALUES ('a', 'theirs')")
+	if err := copied.Cluster.Standbys[0].WaitReplayed(t.Context(), copied.Cluster.Primary); err != nil {
 		t.Fatal(err)
 	}
-	theirs, err := pgxpool.ParseConfig(copied.cluster.StandbyURL(0))
+	theirs, err := pgxpool.ParseConfig(copied.Cluster.StandbyURL(0))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var moved atomic.Bool
-	db := b.open(t, replica.Options{MaxLag: -1, Connect: func(ctx context.Context, url string) (*pgxpool.Pool, error) {
+	db := b.Open(t, replica.Options{MaxLag: -1, Connect: func(ctx context.Context, url string) (*pgxpool.Pool, error) {
 		config, err := pgxpool.ParseConfig(url)
 		if err != nil {
 			return nil, err
@@ -247,26 +249,26 @@ func TestForeignServerBehindTheAddress(t *testing.T) {
 // with a standby once the primary is away. The read fails, and does not go back.
 func TestMonotonicWithoutThePrimary(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, 1)
-	db := b.open(t, replica.Options{Monotonic: true, Wait: -1})
-	b.pause(t, 0)
+	b := replicatest.New(t, 1)
+	db := b.Open(t, replica.Options{Monotonic: true, Wait: -1})
+	b.Pause(t, 0)
 	writer, s := db.Session(), db.Session()
 	write(t, writer, "one")
 	s.Carry(writer.Token(t.Context()))
 	read(t, s)
 	wantReason(t, s, replica.NoneCaughtUp)
-	b.resume(t, 0)
-	if err := b.cluster.Standbys[0].WaitReplayed(t.Context(), b.cluster.Primary); err != nil {
+	b.Resume(t, 0)
+	if err := b.Cluster.Standbys[0].WaitReplayed(t.Context(), b.Cluster.Primary); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.cluster.Primary.Kill(); err != nil {
+	if err := b.Cluster.Primary.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	need, err := replica.ParseToken(writer.Token(t.Context()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	until(t, "a probe has seen that the standby has it", func() error {
+	replicatest.Until(t, "a probe has seen that the standby has it", func() error {
 		if at := db.Hosts()[0].Position; at.Compare(need) < 0 {
 			return errors.New(at.String())
 		}

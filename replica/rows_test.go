@@ -3,6 +3,7 @@ package replica_test
 import (
 	"testing"
 
+	"casq/internal/testing/replicatest"
 	"casq/replica"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -12,8 +13,8 @@ import (
 // others: pgx keeps them with the connection.
 func TestColumnsOfAnEmptyResult(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, 1)
-	config := b.primary.Config()
+	b := replicatest.New(t, 1)
+	config := b.Primary.Config()
 	config.MaxConns = 1
 	one, err := pgxpool.NewWithConfig(t.Context(), config)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/replicatest"
 	"casq/replica"
 
 	"github.com/jackc/pgx/v5"
@@ -13,8 +14,8 @@ import (
 
 func TestWhatWasWrittenIsRead(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, 2)
-	db := b.open(t, replica.Options{Wait: 10 * time.Second})
+	b := replicatest.New(t, 2)
+	db := b.Open(t, replica.Options{Wait: 10 * time.Second})
 
 	s := db.Session()
 	write(t, s, "one")
@@ -37,20 +38,20 @@ func TestWhatWasWrittenIsRead(t *testing.T) {
 
 func TestLateStandbysAreNotRead(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, 2)
-	db := b.open(t, replica.Options{})
+	b := replicatest.New(t, 2)
+	db := b.Open(t, replica.Options{})
 	s := db.Session()
 	write(t, s, "one")
 	token := s.Token(t.Context())
-	until(t, "a standby has it", func() error {
+	replicatest.Until(t, "a standby has it", func() error {
 		read(t, s)
-		if got := last(t, s); !got.Reason.Standby() {
+		if got := replicatest.Last(t, s); !got.Reason.Standby() {
 			return errors.New(got.String())
 		}
 		return nil
 	})
 
-	b.pause(t, 0, 1)
+	b.Pause(t)
 	write(t, s, "two")
 	if got := read(t, s); got != "two" {
 		t.Errorf("read %q", got)
@@ -69,14 +70,14 @@ func TestLateStandbysAreNotRead(t *testing.T) {
 	}
 	wantReason(t, old, replica.CaughtUp)
 
-	b.resume(t, 1)
-	until(t, "the resumed standby serves", func() error {
+	b.Resume(t, 1)
+	replicatest.Until(t, "the resumed standby serves", func() error {
 		again := db.Session()
 		again.Carry(s.Token(t.Context()))
 		if got := read(t, again); got != "two" {
 			t.Fatalf("read %q", got)
 		}
-		if got := last(t, again); !got.Reason.Standby() {
+		if got := replicatest.Last(t, again); !got.Reason.Standby() {
 			return errors.New(got.String())
 		}
 		return nil
@@ -85,8 +86,8 @@ func TestLateStandbysAreNotRead(t *testing.T) {
 
 func TestTransactionsTellTheirPosition(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, 1)
-	db := b.open(t, replica.Options{Wait: 10 * time.Second})
+	b := replicatest.New(t, 1)
+	db := b.Open(t, replica.Options{Wait: 10 * time.Second})
 	s := db.Session()
 	ctx := replica.NewContext(t.Context(), s)
 	err := pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
@@ -131,9 +132,9 @@ func TestTransactionsTellTheirPosition(t *testing.T) {
 
 func TestWritesThroughTheReadDoor(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, 1)
-	db := b.open(t, replica.Options{Wait: 10 * time.Second})
-	b.exec(t, `CREATE FUNCTION grow() RETURNS bigint LANGUAGE sql AS $$
+	b := replicatest.New(t, 1)
+	db := b.Open(t, replica.Options{Wait: 10 * time.Second})
+	b.Exec(t, `CREATE FUNCTION grow() RETURNS bigint LANGUAGE sql AS $$
 		INSERT INTO documents VALUES ('f' || (SELECT count(*) FROM documents), '') RETURNING (SELECT count(*) FROM documents) $$`)
 	for _, text := range []string{
 		"WITH added AS (INSERT INTO documents VALUES ('a', 'x') RETURNING body) SELECT body FROM added",
@@ -164,7 +165,7 @@ func TestWritesThroughTheReadDoor(t *testing.T) {
 		t.Errorf("an UPDATE went to\n%s", plain.Explain())
 	}
 	var rows int
-	if err := b.primary.QueryRow(t.Context(), "SELECT count(*) FROM documents").Scan(&rows); err != nil || rows != 2 {
+	if err := b.Primary.QueryRow(t.Context(), "SELECT count(*) FROM documents").Scan(&rows); err != nil || rows != 2 {
 		t.Errorf("%d rows were written, %v; want 2", rows, err)
 	}
 	// The primary refuses too, when it serves the read door; and the text is remembered.
@@ -181,8 +182,8 @@ func TestWritesThroughTheReadDoor(t *testing.T) {
 
 func TestErrorsAreTheCallers(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, 1)
-	db := b.open(t, replica.Options{})
+	b := replicatest.New(t, 1)
+	db := b.Open(t, replica.Options{})
 	for _, pinned := range []bool{false, true} {
 		s := db.Session()
 		if pinned {
@@ -212,13 +213,13 @@ func TestErrorsAreTheCallers(t *testing.T) {
 
 func TestLostStandby(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, 2)
-	db := b.open(t, replica.Options{Wait: 10 * time.Second})
+	b := replicatest.New(t, 2)
+	db := b.Open(t, replica.Options{Wait: 10 * time.Second})
 	s := db.Session()
 	write(t, s, "one")
 	read(t, s)
-	for i := range b.cluster.Standbys {
-		if err := b.cluster.Standbys[i].Kill(); err != nil {
+	for i := range b.Cluster.Standbys {
+		if err := b.Cluster.Standbys[i].Kill(); err != nil {
 			t.Fatal(err)
 		}
 		for range 4 {
@@ -227,7 +228,7 @@ func TestLostStandby(t *testing.T) {
 			}
 		}
 	}
-	if got := last(t, s); got.Reason.Standby() {
+	if got := replicatest.Last(t, s); got.Reason.Standby() {
 		t.Errorf("no standby is left: %s", got)
 	}
 }

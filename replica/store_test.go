@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/replicatest"
 	"casq/internal/testing/testredis"
 	"casq/replica"
 	"casq/replica/redisstore"
@@ -16,23 +17,23 @@ import (
 // writer's but the store, reads what was written to the objects that it watches.
 func TestWhatOthersWrote(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, 2)
+	b := replicatest.New(t, 2)
 	redis := testredis.Client(t, testredis.Start(t))
 	open := func() *replica.DB {
-		return b.open(t, replica.Options{Store: redisstore.New(redis, redisstore.Options{Timeout: 10 * time.Second})})
+		return b.Open(t, replica.Options{Store: redisstore.New(redis, redisstore.Options{Timeout: 10 * time.Second})})
 	}
 	writer, reader := open(), open()
 	one, two := replica.Object{Namespace: "document", ID: "a"}, replica.Object{Namespace: "document", ID: "b"}
 	write(t, writer.Session(one, two), "one")
-	for i := range b.cluster.Standbys {
-		if err := b.cluster.Standbys[i].WaitReplayed(t.Context(), b.cluster.Primary); err != nil {
+	for i := range b.Cluster.Standbys {
+		if err := b.Cluster.Standbys[i].WaitReplayed(t.Context(), b.Cluster.Primary); err != nil {
 			t.Fatal(err)
 		}
 	}
 	three := replica.Object{Namespace: "document", ID: "c"}
 	// A store that was never asked has no floors: they begin at the present position.
-	until(t, "standbys serve", func() error { return standbyServes(t, reader.Session(one, two, three), "one") })
-	b.pause(t, 0, 1)
+	replicatest.Until(t, "standbys serve", func() error { return standbyServes(t, reader.Session(one, two, three), "one") })
+	b.Pause(t)
 	write(t, writer.Session(one, two), "two")
 	for _, watched := range [][]replica.Object{{one}, {two}, {one, two}} {
 		s := reader.Session(watched...)
@@ -44,8 +45,8 @@ func TestWhatOthersWrote(t *testing.T) {
 	other := reader.Session(three)
 	read(t, other)
 	wantReason(t, other, replica.CaughtUp)
-	b.resume(t, 0, 1)
-	until(t, "standbys serve", func() error { return standbyServes(t, reader.Session(one, two), "two") })
+	b.Resume(t)
+	replicatest.Until(t, "standbys serve", func() error { return standbyServes(t, reader.Session(one, two), "two") })
 }
 
 // deaf is a store that was cut off from its writer: it fails what is told to it, and
@@ -82,15 +83,15 @@ func (d *deaf) Raise(ctx context.Context, objects []replica.Object, to replica.P
 // knows; with Strict it is not committed.
 func TestDebt(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, 1)
+	b := replicatest.New(t, 1)
 	client := testredis.Client(t, testredis.Start(t))
 	store := &deaf{Store: redisstore.New(client, redisstore.Options{Timeout: 10 * time.Second})}
 	one, two := replica.Object{Namespace: "document", ID: "a"}, replica.Object{Namespace: "document", ID: "b"}
-	db := b.open(t, replica.Options{Store: store, Wait: -1})
-	strict := b.open(t, replica.Options{Store: store, Wait: -1, Strict: true})
+	db := b.Open(t, replica.Options{Store: store, Wait: -1})
+	strict := b.Open(t, replica.Options{Store: store, Wait: -1, Strict: true})
 	write(t, db.Session(one), "one")
-	until(t, "the standby serves", func() error { return standbyServes(t, db.Session(one, two), "one") })
-	b.pause(t, 0)
+	replicatest.Until(t, "the standby serves", func() error { return standbyServes(t, db.Session(one, two), "one") })
+	b.Pause(t, 0)
 	store.cut.Store(true)
 
 	refused := strict.Session(one)
@@ -113,6 +114,6 @@ func TestDebt(t *testing.T) {
 	wantReason(t, other, replica.CaughtUp)
 
 	store.cut.Store(false)
-	b.resume(t, 0)
-	until(t, "the standby serves", func() error { return standbyServes(t, db.Session(one), "two") })
+	b.Resume(t, 0)
+	replicatest.Until(t, "the standby serves", func() error { return standbyServes(t, db.Session(one), "two") })
 }

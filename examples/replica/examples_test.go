@@ -24,7 +24,8 @@ func TestPrograms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bench := replicatest.New(t, 1, string(schema))
+	bench := replicatest.New(t, 1)
+	bench.Exec(t, string(schema))
 	db := bench.Open(t, replica.Options{Wait: 10 * time.Second})
 	impatient := bench.Open(t, replica.Options{})
 	for _, name := range names {

@@ -14,8 +14,6 @@ import (
 
 func TestMain(m *testing.M) { testdb.Main(m) }
 
-const table = "CREATE TABLE documents (id text PRIMARY KEY, body text NOT NULL)"
-
 // site is a bench, and an application: PUT writes document a, GET reads it, and
 // tells which kind of host it was read from.
 type site struct {
@@ -25,7 +23,8 @@ type site struct {
 
 func newSite(t testing.TB) *site {
 	t.Helper()
-	bench := replicatest.New(t, 1, table, "INSERT INTO documents VALUES ('a', 'old')")
+	bench := replicatest.New(t, 1)
+	bench.Exec(t, "INSERT INTO documents VALUES ('a', 'old')")
 	return &site{bench, bench.Open(t, replica.Options{})}
 }
 

@@ -103,7 +103,7 @@ func TestAPanicKeepsTheToken(t *testing.T) {
 // A handler reads and writes through the DB. The client sends back what it was given.
 func ExampleMiddleware() {
 	testdb.Example(func(t testing.TB) {
-		db := replicatest.New(t, 1, table).Open(t, replica.Options{})
+		db := replicatest.New(t, 1).Open(t, replica.Options{})
 		notes := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodPut {
 				_, err := db.Exec(r.Context(), "INSERT INTO documents VALUES ('a', 'hello')")

@@ -87,7 +87,8 @@ type site struct {
 
 func newSite(t *testing.T, declare rivertype.WorkerMiddleware) *site {
 	t.Helper()
-	bench := replicatest.New(t, 1, "CREATE TABLE documents (id text PRIMARY KEY, body text NOT NULL)", "INSERT INTO documents VALUES ('a', 'old')")
+	bench := replicatest.New(t, 1)
+	bench.Exec(t, "INSERT INTO documents VALUES ('a', 'old')")
 	migrator, err := rivermigrate.New(riverpgxv5.New(bench.Primary), &rivermigrate.Config{Logger: slog.New(slog.DiscardHandler)})
 	must(t, err)
 	_, err = migrator.Migrate(t.Context(), rivermigrate.DirectionUp, nil)

@@ -15,7 +15,7 @@ import (
 // reads, from wherever that is.
 func ExampleConnector() {
 	testdb.Example(func(t testing.TB) {
-		bench := replicatest.New(t, 1, "CREATE TABLE documents (id text PRIMARY KEY, body text NOT NULL)")
+		bench := replicatest.New(t, 1)
 		replicas := bench.Open(t, replica.Options{})
 		db := sql.OpenDB(sqldb.Connector(replicas))
 		defer db.Close()

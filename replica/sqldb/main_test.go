@@ -22,7 +22,8 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	bench := replicatest.New(t, 1, "CREATE TABLE documents (id text PRIMARY KEY, body text NOT NULL)", "INSERT INTO documents VALUES ('a', 'old')")
+	bench := replicatest.New(t, 1)
+	bench.Exec(t, "INSERT INTO documents VALUES ('a', 'old')")
 	replicas := bench.Open(t, replica.Options{})
 	db := sql.OpenDB(sqldb.Connector(replicas))
 	t.Cleanup(func() { _ = db.Close() })

@@ -16,44 +16,91 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Bench is a primary with standbys, set up for package replica.
+// Bench is a primary with standbys, set up for package replica, and a table of
+// documents.
 type Bench struct {
 	Cluster *testdb.Cluster
 	Primary *pgxpool.Pool
 }
 
-// New starts a primary with standbys, sets it up, and runs the statements of schema
-// there.
-func New(t testing.TB, standbys int, schema ...string) *Bench {
+// New starts a primary with standbys, which have the table.
+func New(t testing.TB, standbys int, options ...testdb.ClusterOption) *Bench {
 	t.Helper()
-	cluster := testdb.NewCluster(t, testdb.Standbys(standbys), testdb.Unmigrated())
+	cluster := testdb.NewCluster(t, append(options, testdb.Standbys(standbys), testdb.Unmigrated())...)
 	b := &Bench{Cluster: cluster, Primary: testdb.Pool(t, cluster.URL())}
 	if err := replica.Setup(t.Context(), b.Primary, ""); err != nil {
 		t.Fatal(err)
 	}
-	for _, statement := range schema {
-		if _, err := b.Primary.Exec(t.Context(), statement); err != nil {
-			t.Fatal(err)
-		}
-	}
+	b.Exec(t, "CREATE TABLE documents (id text PRIMARY KEY, body text NOT NULL)")
+	b.CatchUp(t)
 	return b
 }
 
-// URLs are the connection strings of the standbys.
-func (b *Bench) URLs() []string {
-	urls := make([]string, len(b.Cluster.Standbys))
-	for i := range urls {
-		urls[i] = b.Cluster.StandbyURL(i)
+// Exec runs a statement on the primary.
+func (b *Bench) Exec(t testing.TB, sql string, args ...any) {
+	t.Helper()
+	if _, err := b.Primary.Exec(t.Context(), sql, args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The methods below are for the standbys with these indices, for all of them without any.
+
+// URLs are the connection strings of standbys.
+func (b *Bench) URLs(standbys ...int) (urls []string) {
+	for _, i := range b.these(standbys) {
+		urls = append(urls, b.Cluster.StandbyURL(i))
 	}
 	return urls
 }
 
-// Open returns a DB over the standbys, unless options name others, when all of them
-// are in use and have everything.
+// CatchUp returns when standbys have replayed all that the primary has written.
+func (b *Bench) CatchUp(t testing.TB, standbys ...int) {
+	t.Helper()
+	for _, i := range b.these(standbys) {
+		if err := b.Cluster.Standbys[i].WaitReplayed(t.Context(), b.Cluster.Primary); err != nil {
+			t.Fatalf("standby %d: %v", i, err)
+		}
+	}
+}
+
+// Pause stops replay on standbys: what is written from now on is not there.
+func (b *Bench) Pause(t testing.TB, standbys ...int) {
+	t.Helper()
+	for _, i := range b.these(standbys) {
+		if err := b.Cluster.Standbys[i].PauseReplay(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Resume ends [Bench.Pause].
+func (b *Bench) Resume(t testing.TB, standbys ...int) {
+	t.Helper()
+	for _, i := range b.these(standbys) {
+		if err := b.Cluster.Standbys[i].ResumeReplay(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (b *Bench) these(standbys []int) []int {
+	if len(standbys) > 0 {
+		return standbys
+	}
+	for i := range b.Cluster.Standbys {
+		standbys = append(standbys, i)
+	}
+	return standbys
+}
+
+// Open returns a DB that uses all standbys, which have everything then, or those
+// that options name.
 func (b *Bench) Open(t testing.TB, options replica.Options) *replica.DB {
 	t.Helper()
 	if options.Standbys == nil {
 		options.Standbys = replica.URLs(b.URLs()...)
+		b.CatchUp(t)
 	}
 	options.Logger = cmp.Or(options.Logger, slog.New(slog.DiscardHandler))
 	db, err := replica.New(t.Context(), b.Primary, options)
@@ -61,12 +108,7 @@ func (b *Bench) Open(t testing.TB, options replica.Options) *replica.DB {
 		t.Fatal(err)
 	}
 	t.Cleanup(db.Close)
-	for i, standby := range b.Cluster.Standbys {
-		if err := standby.WaitReplayed(t.Context(), b.Cluster.Primary); err != nil {
-			t.Fatalf("standby %d: %v", i, err)
-		}
-	}
-	Until(t, "standbys are used", func() error {
+	Until(t, "the standbys are used", func() error {
 		for _, host := range db.Hosts() {
 			if !host.Usable {
 				return fmt.Errorf("%s %s", host.Name, host.Why)
@@ -75,26 +117,6 @@ func (b *Bench) Open(t testing.TB, options replica.Options) *replica.DB {
 		return nil
 	})
 	return db
-}
-
-// Pause stops replay on all standbys: what is written from now on is not there.
-func (b *Bench) Pause(t testing.TB) {
-	t.Helper()
-	for _, standby := range b.Cluster.Standbys {
-		if err := standby.PauseReplay(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// Resume ends [Bench.Pause].
-func (b *Bench) Resume(t testing.TB) {
-	t.Helper()
-	for _, standby := range b.Cluster.Standbys {
-		if err := standby.ResumeReplay(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
 }
 
 // Last returns the session's last choice.
