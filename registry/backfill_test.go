@@ -1,10 +1,11 @@
-package registry
+package registry_test
 
 import (
 	"slices"
 	"testing"
 
 	"casq/eventlog"
+	"casq/registry"
 )
 
 // What a backfill asks for yields to what an application's events ask for, and puts
@@ -21,35 +22,35 @@ func TestABackfillYields(t *testing.T) {
 		job    string // of the version before, in River; none: there is none
 		set    string
 		events []eventlog.Event
-		want   Urgency
+		want   registry.Urgency
 	}{
-		"what is in place":          {events: []eventlog.Event{backfilled(2)}, want: Bulk},
-		"beside an event before it": {events: []eventlog.Event{updated(2), backfilled(3)}, want: Prompt},
-		"beside an event after it":  {events: []eventlog.Event{backfilled(2), updated(3)}, want: Prompt},
-		"twice":                     {events: []eventlog.Event{backfilled(2), backfilled(3)}, want: Bulk},
-		"what an event asked for":   {job: "available", events: []eventlog.Event{backfilled(2)}, want: Prompt},
-		"what a run is at":          {job: "running", events: []eventlog.Event{backfilled(2)}, want: Prompt},
-		"what is tried again":       {job: "retryable", events: []eventlog.Event{backfilled(2)}, want: Prompt},
-		"what is done":              {job: "completed", events: []eventlog.Event{backfilled(2)}, want: Bulk},
-		"another backfill":          {job: "available", set: "UPDATE river.river_job SET priority = 3", events: []eventlog.Event{backfilled(2)}, want: Bulk},
-		"a verification":            {job: "available", set: "UPDATE river.river_job SET kind = 'casq_verify'", events: []eventlog.Event{backfilled(2)}, want: Bulk},
-		"a backfill, by an event":   {job: "available", set: "UPDATE river.river_job SET priority = 3", events: []eventlog.Event{updated(2)}, want: Prompt},
+		"what is in place":          {events: []eventlog.Event{backfilled(2)}, want: registry.Bulk},
+		"beside an event before it": {events: []eventlog.Event{updated(2), backfilled(3)}, want: registry.Prompt},
+		"beside an event after it":  {events: []eventlog.Event{backfilled(2), updated(3)}, want: registry.Prompt},
+		"twice":                     {events: []eventlog.Event{backfilled(2), backfilled(3)}, want: registry.Bulk},
+		"what an event asked for":   {job: "available", events: []eventlog.Event{backfilled(2)}, want: registry.Prompt},
+		"what a run is at":          {job: "running", events: []eventlog.Event{backfilled(2)}, want: registry.Prompt},
+		"what is tried again":       {job: "retryable", events: []eventlog.Event{backfilled(2)}, want: registry.Prompt},
+		"what is done":              {job: "completed", events: []eventlog.Event{backfilled(2)}, want: registry.Bulk},
+		"another backfill":          {job: "available", set: "UPDATE river.river_job SET priority = 3", events: []eventlog.Event{backfilled(2)}, want: registry.Bulk},
+		"a verification":            {job: "available", set: "UPDATE river.river_job SET kind = 'casq_verify'", events: []eventlog.Event{backfilled(2)}, want: registry.Bulk},
+		"a backfill, by an event":   {job: "available", set: "UPDATE river.river_job SET priority = 3", events: []eventlog.Event{updated(2)}, want: registry.Prompt},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			token := b.create(t, 1, "x")
+			token := b.Create(t, 1, "x")
 			if test.job != "" {
 				b.riverJob(t, token, test.job)
 			}
 			if test.set != "" {
-				b.exec(t, test.set)
+				b.Exec(t, test.set)
 			}
-			b.apply(t, test.events...)
-			if got := b.urgencies(t); !slices.Equal(got, []Urgency{test.want}) {
+			b.Apply(t, test.events...)
+			if got := b.Urgencies(t); !slices.Equal(got, []registry.Urgency{test.want}) {
 				t.Errorf("urgencies are %v, want one job of %d", got, test.want)
 			}
-			if got := b.row(t, "x"); got.Version <= token.Version {
+			if got := b.Row(t, "x"); got.Version <= token.Version {
 				t.Errorf("the version is %d, and was %d", got.Version, token.Version)
 			}
 		})

@@ -1,4 +1,4 @@
-package registry
+package registry_test
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"casq/eventlog"
+	"casq/registry"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -13,11 +14,11 @@ import (
 // unheard is a queue whose notice of a cancellation reaches nobody.
 type unheard struct{}
 
-func (unheard) Cancel(context.Context, pgx.Tx, Token, int64) (int, error) { return 1, nil }
+func (unheard) Cancel(context.Context, pgx.Tx, registry.Token, int64) (int, error) { return 1, nil }
 
 func (b *testBundle) cancel(t *testing.T, key string) {
 	t.Helper()
-	if _, err := Cancel(t.Context(), b.pool, unheard{}, kind, key, CancelOptions{}); err != nil {
+	if _, err := registry.Cancel(t.Context(), b.Pool, unheard{}, kind, key, registry.CancelOptions{}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -27,12 +28,12 @@ func (b *testBundle) cancel(t *testing.T, key string) {
 func TestACancelledVersionIsNotBegun(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	r := b.registry(t)
-	token := b.create(t, 1, "k")
+	r := b.Registry(t)
+	token := b.Create(t, 1, "k")
 	refused := func(when string) {
 		t.Helper()
-		if _, err := r.Claim(t.Context(), token, 8); !errors.Is(err, ErrSuperseded) {
-			t.Errorf("%s: got %v, want %v", when, err, ErrSuperseded)
+		if _, err := r.Claim(t.Context(), token, 8); !errors.Is(err, registry.ErrSuperseded) {
+			t.Errorf("%s: got %v, want %v", when, err, registry.ErrSuperseded)
 		}
 	}
 	c := claim(t, r, token)
@@ -41,19 +42,19 @@ func TestACancelledVersionIsNotBegun(t *testing.T) {
 	if _, err := r.Fail(c, context.Canceled, nil); err != nil {
 		t.Fatal(err)
 	}
-	b.wantJobs(t)
+	b.WantJobs(t)
 	refused("after its run")
-	if got := b.row(t, "k"); got.Status != "failed" || got.Claim != nil || got.Asked || !is(got.LastError, ErrCancelled.Error()) {
+	if got := b.Row(t, "k"); got.Status != "failed" || got.Claim != nil || got.Asked || !is(got.LastError, registry.ErrCancelled.Error()) {
 		t.Errorf("got %+v", got)
 	}
 
-	token = b.update(t, 2, "k")
+	token = b.Update(t, 2, "k")
 	c = claim(t, r, token)
 	b.cancel(t, "k")
 	if err := r.Release(c); err != nil { // its worker stops
 		t.Fatal(err)
 	}
 	refused("after its worker's end")
-	b.apply(t, event(3, eventlog.Updated, "k", "{}"))
-	claim(t, r, b.takeJobs(t)[1].Token)
+	b.Apply(t, event(3, eventlog.Updated, "k", "{}"))
+	claim(t, r, b.TakeJobs(t)[1].Token)
 }

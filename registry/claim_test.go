@@ -1,4 +1,4 @@
-package registry
+package registry_test
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/registry"
 
 	"github.com/google/uuid"
 )
@@ -16,15 +17,15 @@ import (
 func TestClaim(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	r := b.registry(t)
-	b.apply(t, event(1, eventlog.Created, "x", `{"n": 1}`))
-	token := b.takeJobs(t)[0].Token
+	r := b.Registry(t)
+	b.Apply(t, event(1, eventlog.Created, "x", `{"n": 1}`))
+	token := b.TakeJobs(t)[0].Token
 	c := claim(t, r, token)
 	if c.Token != token || string(c.Payload) != `{"n": 1}` || c.Deleted || c.Fresh || c.Incarnation != 1 || c.Attempts != 1 {
 		t.Errorf("got claim %+v", c)
 	}
-	got := b.row(t, "x")
-	if !is(got.Claim, c.ID) || !is(got.Process, r.process.ID()) || !is(got.Job, 7) || got.Attempts != 1 || got.Asked || got.Status != "started" {
+	got := b.Row(t, "x")
+	if !is(got.Claim, c.ID) || !is(got.Process, r.Process().ID()) || !is(got.Job, 7) || got.Attempts != 1 || got.Asked || got.Status != "started" {
 		t.Errorf("got row %+v", got)
 	}
 }
@@ -32,57 +33,57 @@ func TestClaim(t *testing.T) {
 func TestClaimIsRefused(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	r, other := b.registry(t), b.registry(t)
-	token := b.create(t, 1, "x")
+	r, other := b.Registry(t), b.Registry(t)
+	token := b.Create(t, 1, "x")
 	stale := token
-	token = b.update(t, 2, "x")
-	refuse := func(t *testing.T, by *Registry, token Token, want error) {
+	token = b.Update(t, 2, "x")
+	refuse := func(t *testing.T, by *registry.Registry, token registry.Token, want error) {
 		t.Helper()
-		before := b.row(t, "x")
+		before := b.Row(t, "x")
 		if c, err := by.Claim(t.Context(), token, 8); !errors.Is(err, want) || c != nil {
 			t.Errorf("got %v, %v; want %v", c, err, want)
 		}
-		after := b.row(t, "x")
-		if asked := errors.Is(want, ErrHandedOver); after.Asked != asked {
+		after := b.Row(t, "x")
+		if asked := errors.Is(want, registry.ErrHandedOver); after.Asked != asked {
 			t.Errorf("asked is %v, want %v", after.Asked, asked)
 		}
 		if before.Attempts != after.Attempts || (before.Claim == nil) != (after.Claim == nil) {
 			t.Errorf("row was %+v and is %+v", before, after)
 		}
 	}
-	refuse(t, r, stale, ErrSuperseded)
-	refuse(t, r, Token{kind, "absent", 1}, ErrSuperseded)
-	refuse(t, r, Token{"unknown", "x", token.Version}, ErrSuperseded)
-	b.kill(t, other)
-	refuse(t, other, token, ErrProcessLost)
+	refuse(t, r, stale, registry.ErrSuperseded)
+	refuse(t, r, registry.Token{kind, "absent", 1}, registry.ErrSuperseded)
+	refuse(t, r, registry.Token{"unknown", "x", token.Version}, registry.ErrSuperseded)
+	b.Kill(t, other.Process())
+	refuse(t, other, token, registry.ErrProcessLost)
 	c := claim(t, r, token)
-	refuse(t, r, stale, ErrSuperseded)
-	refuse(t, r, token, ErrHandedOver)
-	if err := r.Publish(c, Result{}, nil); err != nil {
+	refuse(t, r, stale, registry.ErrSuperseded)
+	refuse(t, r, token, registry.ErrHandedOver)
+	if err := r.Publish(c, registry.Result{}, nil); err != nil {
 		t.Fatal(err)
 	}
-	refuse(t, r, token, ErrSuperseded)
+	refuse(t, r, token, registry.ErrSuperseded)
 }
 
 func TestClaimOfADeadProcessIsTaken(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	dead, r := b.registry(t), b.registry(t)
-	token := b.create(t, 1, "x")
+	dead, r := b.Registry(t), b.Registry(t)
+	token := b.Create(t, 1, "x")
 	first := claim(t, dead, token)
-	if _, err := r.Claim(t.Context(), token, 8); !errors.Is(err, ErrHandedOver) {
+	if _, err := r.Claim(t.Context(), token, 8); !errors.Is(err, registry.ErrHandedOver) {
 		t.Fatalf("a live process's claim: %v", err)
 	}
-	b.kill(t, dead)
+	b.Kill(t, dead.Process())
 	second := claim(t, r, token)
-	got := b.row(t, "x")
+	got := b.Row(t, "x")
 	if !is(got.Claim, second.ID) || got.Asked || got.Attempts != 2 || second.Attempts != 2 {
 		t.Errorf("got %+v", got)
 	}
-	if err := dead.Publish(first, Result{}, nil); !errors.Is(err, ErrFenced) {
+	if err := dead.Publish(first, registry.Result{}, nil); !errors.Is(err, registry.ErrFenced) {
 		t.Errorf("the dead process's run ended with %v", err)
 	}
-	if got := b.row(t, "x"); !is(got.Claim, second.ID) || got.Synced != nil {
+	if got := b.Row(t, "x"); !is(got.Claim, second.ID) || got.Synced != nil {
 		t.Errorf("the dead process's run left a trace: %+v", got)
 	}
 }
@@ -90,13 +91,13 @@ func TestClaimOfADeadProcessIsTaken(t *testing.T) {
 func TestFirst(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	r := b.registry(t)
-	c := claim(t, r, b.create(t, 1, "x"))
-	if err := r.Publish(c, Result{}, nil); err != nil || !c.First {
+	r := b.Registry(t)
+	c := claim(t, r, b.Create(t, 1, "x"))
+	if err := r.Publish(c, registry.Result{}, nil); err != nil || !c.First {
 		t.Errorf("the first is %v: %v", c.First, err)
 	}
-	b.apply(t, event(2, eventlog.Updated, "x", `{"n": 2}`))
-	if c := claim(t, r, Token{kind, "x", b.row(t, "x").Version}); c.First {
+	b.Apply(t, event(2, eventlog.Updated, "x", `{"n": 2}`))
+	if c := claim(t, r, registry.Token{kind, "x", b.Row(t, "x").Version}); c.First {
 		t.Error("the second is first")
 	}
 }
@@ -122,9 +123,9 @@ func TestFresh(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			token := b.create(t, 1, "x")
-			b.exec(t, "UPDATE casq.registry SET incarnation = $1, synced_incarnation = $2, timeline = $3", test.incarnation, test.synced, test.timeline)
-			c := claim(t, b.registry(t), token)
+			token := b.Create(t, 1, "x")
+			b.Exec(t, "UPDATE casq.registry SET incarnation = $1, synced_incarnation = $2, timeline = $3", test.incarnation, test.synced, test.timeline)
+			c := claim(t, b.Registry(t), token)
 			if !c.First {
 				t.Error("it is not the first run")
 			}
@@ -140,8 +141,8 @@ func TestFresh(t *testing.T) {
 func TestManyClaimsOfOneVersion(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	r := b.registry(t)
-	token := b.create(t, 1, "x")
+	r := b.Registry(t)
+	token := b.Create(t, 1, "x")
 	const runs = 20
 	errs := make([]error, runs)
 	var group sync.WaitGroup
@@ -154,41 +155,37 @@ func TestManyClaimsOfOneVersion(t *testing.T) {
 		switch {
 		case err == nil:
 			granted++
-		case !errors.Is(err, ErrHandedOver):
+		case !errors.Is(err, registry.ErrHandedOver):
 			t.Errorf("got %v", err)
 		}
 	}
-	if got := b.row(t, "x"); granted != 1 || !got.Asked || got.Attempts != 1 {
+	if got := b.Row(t, "x"); granted != 1 || !got.Asked || got.Attempts != 1 {
 		t.Errorf("%d claims were granted: %+v", granted, got)
 	}
-}
-
-// claimGroupOf makes one claim of a group, as [Registry.Claim] does.
-func claimGroupOf(t *testing.T, token Token) []*claiming {
-	t.Helper()
-	return []*claiming{{token: token, job: 7, id: uuid.New(), ctx: t.Context(), done: make(chan struct{})}}
 }
 
 // After a lost answer the same claim is asked for again.
 func TestTheSameClaimTwice(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	r := b.registry(t)
-	token := b.create(t, 1, "x")
-	group := claimGroupOf(t, token)
-	if err := r.tryClaims(group); err != nil {
+	r := b.Registry(t)
+	token := b.Create(t, 1, "x")
+	id := uuid.New()
+	one := registry.NewClaiming(t.Context(), token, id)
+	group := []*registry.Claiming{one}
+	if err := r.TryClaims(group); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Claim(t.Context(), token, 8); !errors.Is(err, ErrHandedOver) {
+	if _, err := r.Claim(t.Context(), token, 8); !errors.Is(err, registry.ErrHandedOver) {
 		t.Fatal(err)
 	}
-	group[0].done = make(chan struct{})
-	if err := r.tryClaims(group); err != nil {
+	one.Again()
+	if err := r.TryClaims(group); err != nil {
 		t.Fatal(err)
 	}
-	got := b.row(t, "x")
-	if group[0].err != nil || group[0].claim == nil || got.Attempts != 1 || !got.Asked || !is(got.Claim, group[0].id) {
-		t.Errorf("got %+v, %v", got, group[0].err)
+	got := b.Row(t, "x")
+	if granted, err := one.Answer(); err != nil || granted == nil || got.Attempts != 1 || !got.Asked || !is(got.Claim, id) {
+		t.Errorf("got %+v, %v", got, err)
 	}
 }
 
@@ -196,22 +193,23 @@ func TestTheSameClaimTwice(t *testing.T) {
 func TestBadDataIsItsOwnError(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	r := b.registry(t)
-	good := claimGroupOf(t, b.create(t, 1, "x"))
-	bad := claimGroupOf(t, Token{kind, "a\x00b", 1})
-	r.claimAll(append(bad, good...))
-	if good[0].err != nil || bad[0].err == nil {
-		t.Errorf("good: %v, bad: %v", good[0].err, bad[0].err)
+	r := b.Registry(t)
+	good := registry.NewClaiming(t.Context(), b.Create(t, 1, "x"), uuid.New())
+	bad := registry.NewClaiming(t.Context(), registry.Token{kind, "a\x00b", 1}, uuid.New())
+	r.ClaimAll([]*registry.Claiming{bad, good})
+	granted, err := good.Answer()
+	if _, badErr := bad.Answer(); err != nil || badErr == nil {
+		t.Errorf("good: %v, bad: %v", err, badErr)
 	}
 
-	token := b.create(t, 2, "y")
-	wrong := &completion{claim: claim(t, r, token), outcome: published, result: Result{Checksum: "a\x00b"}, done: make(chan struct{})}
-	right := &completion{claim: good[0].claim, outcome: published, done: make(chan struct{})}
-	r.completeAll([]*completion{wrong, right})
-	if right.err != nil || wrong.err == nil {
-		t.Errorf("right: %v, wrong: %v", right.err, wrong.err)
+	token := b.Create(t, 2, "y")
+	wrong := registry.NewPublication(claim(t, r, token), registry.Result{Checksum: "a\x00b"}, nil)
+	right := registry.NewPublication(granted, registry.Result{}, nil)
+	r.CompleteAll([]*registry.Completion{wrong, right})
+	if right.Err() != nil || wrong.Err() == nil {
+		t.Errorf("right: %v, wrong: %v", right.Err(), wrong.Err())
 	}
-	if got := b.row(t, "x"); got.Status != "synced" {
+	if got := b.Row(t, "x"); got.Status != "synced" {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -221,31 +219,32 @@ func TestBadDataIsItsOwnError(t *testing.T) {
 func TestClaimsThatAreTooMuchAtOnce(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	r := b.registry(t)
-	b.exec(t, `CREATE TABLE tried (claims bigint)`)
-	b.exec(t, `CREATE FUNCTION too_much() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+	r := b.Registry(t)
+	b.Exec(t, `CREATE TABLE tried (claims bigint)`)
+	b.Exec(t, `CREATE FUNCTION too_much() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 		IF (SELECT count(*) FROM now) > 5 THEN RAISE EXCEPTION 'as a link does that is too slow' USING ERRCODE = 'query_canceled'; END IF;
 		INSERT INTO tried SELECT count(*) FROM now;
 		RETURN NULL;
 	END $$`)
-	var group []*claiming
+	var tokens []registry.Token
 	for i := range int64(40) {
-		group = append(group, claimGroupOf(t, b.create(t, i+1, fmt.Sprintf("x%02d", i)))...)
+		tokens = append(tokens, b.Create(t, i+1, fmt.Sprintf("x%02d", i)))
 	}
-	b.exec(t, `CREATE TRIGGER too_much AFTER UPDATE ON casq.registry REFERENCING NEW TABLE AS now FOR EACH STATEMENT EXECUTE FUNCTION too_much()`)
+	b.Exec(t, `CREATE TRIGGER too_much AFTER UPDATE ON casq.registry REFERENCING NEW TABLE AS now FOR EACH STATEMENT EXECUTE FUNCTION too_much()`)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	for _, c := range group {
-		c.ctx = ctx //nolint:fatcontext // nobody waits for longer; each has its own
+	var group []*registry.Claiming
+	for _, token := range tokens {
+		group = append(group, registry.NewClaiming(ctx, token, uuid.New()))
 	}
-	r.claimAll(group)
-	for _, c := range group {
-		if c.err != nil || c.claim == nil {
-			t.Errorf("%s: %v", c.token.ResourceID, c.err)
+	r.ClaimAll(group)
+	for i, c := range group {
+		if granted, err := c.Answer(); err != nil || granted == nil {
+			t.Errorf("%s: %v", tokens[i].ResourceID, err)
 		}
 	}
 	var most, claims int
-	if err := b.pool.QueryRow(t.Context(), "SELECT max(claims), sum(claims) FROM tried").Scan(&most, &claims); err != nil || most != 5 || claims != 40 {
+	if err := b.Pool.QueryRow(t.Context(), "SELECT max(claims), sum(claims) FROM tried").Scan(&most, &claims); err != nil || most != 5 || claims != 40 {
 		t.Errorf("%d claims, %d at most at once; want 40 and 5, %v", claims, most, err)
 	}
 }

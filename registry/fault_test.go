@@ -1,4 +1,4 @@
-package registry
+package registry_test
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/testing/testdb"
+	"casq/registry"
 )
 
 // faultBundle is a registry whose own connection can be made to fail; the
@@ -17,7 +18,7 @@ import (
 type faultBundle struct {
 	*testBundle
 	network   *network
-	registry  *Registry
+	registry  *registry.Registry
 	resources int
 }
 
@@ -25,15 +26,15 @@ func setupFaults(t *testing.T) *faultBundle {
 	t.Helper()
 	url := testdb.New(t).URL
 	b := &faultBundle{testBundle: setupAt(t, url), network: &network{}}
-	b.registry = b.testBundle.registry(t, func(c *Config) { c.Pool = b.network.pool(t, url) })
+	b.registry = b.testBundle.Registry(t, func(c *registry.Config) { c.Pool = b.network.pool(t, url) })
 	return b
 }
 
 // resource makes another resource.
-func (b *faultBundle) resource(t *testing.T) Token {
+func (b *faultBundle) resource(t *testing.T) registry.Token {
 	t.Helper()
 	b.resources++
-	return b.create(t, int64(100*b.resources), fmt.Sprintf("k%d", b.resources))
+	return b.Create(t, int64(100*b.resources), fmt.Sprintf("k%d", b.resources))
 }
 
 // warm makes the connection prepare its statements, so that each step is one
@@ -42,19 +43,19 @@ func (b *faultBundle) resource(t *testing.T) Token {
 func (b *faultBundle) warm(t *testing.T) {
 	t.Helper()
 	c := claim(t, b.registry, b.resource(t))
-	newer := b.update(t, int64(100*b.resources+1), c.ResourceID)
-	if _, err := b.registry.Claim(t.Context(), newer, 8); !errors.Is(err, ErrHandedOver) {
+	newer := b.Update(t, int64(100*b.resources+1), c.ResourceID)
+	if _, err := b.registry.Claim(t.Context(), newer, 8); !errors.Is(err, registry.ErrHandedOver) {
 		t.Fatal(err)
 	}
-	if err := b.registry.Publish(c, Result{}, nil); err != nil {
+	if err := b.registry.Publish(c, registry.Result{}, nil); err != nil {
 		t.Fatal(err)
 	}
-	b.wantJobs(t, Job{Token: newer})
+	b.WantJobs(t, registry.Job{Token: newer})
 }
 
 // matrix runs f once for each message that it sends and each way to lose it. f
 // is given what to call when the fault may begin.
-func matrix(t *testing.T, hit func(*testing.T, *faultBundle, Token), f func(t *testing.T, b *faultBundle, begin func(Token))) {
+func matrix(t *testing.T, hit func(*testing.T, *faultBundle, registry.Token), f func(t *testing.T, b *faultBundle, begin func(registry.Token))) {
 	t.Helper()
 	b := setupFaults(t)
 	for _, answer := range []bool{false, true} {
@@ -63,11 +64,11 @@ func matrix(t *testing.T, hit func(*testing.T, *faultBundle, Token), f func(t *t
 				if message > 60 {
 					t.Fatal("the matrix has no end")
 				}
-				b.registry.cfg.Pool.Reset()
+				b.registry.Pool().Reset()
 				if warm {
 					b.warm(t)
 				}
-				f(t, b, func(token Token) {
+				f(t, b, func(token registry.Token) {
 					b.network.lose(message, answer, func() {
 						if hit != nil {
 							hit(t, b, token)
@@ -89,31 +90,31 @@ func matrix(t *testing.T, hit func(*testing.T, *faultBundle, Token), f func(t *t
 // Each step of the end of a run is lost, or done and its answer lost.
 func TestFaultsOfPublish(t *testing.T) {
 	t.Parallel()
-	matrix(t, nil, func(t *testing.T, b *faultBundle, begin func(Token)) {
+	matrix(t, nil, func(t *testing.T, b *faultBundle, begin func(registry.Token)) {
 		token := b.resource(t)
 		c := claim(t, b.registry, token)
-		newer := b.update(t, int64(100*b.resources+1), token.ResourceID)
-		if _, err := b.registry.Claim(t.Context(), newer, 8); !errors.Is(err, ErrHandedOver) {
+		newer := b.Update(t, int64(100*b.resources+1), token.ResourceID)
+		if _, err := b.registry.Claim(t.Context(), newer, 8); !errors.Is(err, registry.ErrHandedOver) {
 			t.Fatal(err)
 		}
 		// What a transfer does: once it has renamed, it has renamed.
 		var renames atomic.Int64
 		begin(token)
-		err := b.registry.Publish(c, Result{Checksum: "sum", Size: 3}, func(context.Context) error {
+		err := b.registry.Publish(c, registry.Result{Checksum: "sum", Size: 3}, func(context.Context) error {
 			renames.CompareAndSwap(0, 1)
 			return nil
 		})
-		got := b.row(t, token.ResourceID)
+		got := b.Row(t, token.ResourceID)
 		if err != nil || renames.Load() != 1 || !is(got.Synced, token.Version) || !is(got.Checksum, "sum") || got.Claim != nil || got.Asked || got.Attempts != 0 {
 			t.Errorf("got %v, %+v", err, got)
 		}
-		b.wantJobs(t, Job{Token: newer})
+		b.WantJobs(t, registry.Job{Token: newer})
 	})
 }
 
 func TestFaultsOfFail(t *testing.T) {
 	t.Parallel()
-	matrix(t, nil, func(t *testing.T, b *faultBundle, begin func(Token)) {
+	matrix(t, nil, func(t *testing.T, b *faultBundle, begin func(registry.Token)) {
 		token := b.resource(t)
 		c := claim(t, b.registry, token)
 		begin(token)
@@ -122,36 +123,36 @@ func TestFaultsOfFail(t *testing.T) {
 		if superseded || err != nil {
 			t.Errorf("superseded %v, error %v", superseded, err)
 		}
-		if got := b.row(t, token.ResourceID); got.Status != "failed" || got.RetryAt == nil || !is(got.LastError, "no source") || got.Attempts != 1 || got.Claim != nil {
+		if got := b.Row(t, token.ResourceID); got.Status != "failed" || got.RetryAt == nil || !is(got.LastError, "no source") || got.Attempts != 1 || got.Claim != nil {
 			t.Errorf("got %+v", got)
 		}
-		b.wantJobs(t)
+		b.WantJobs(t)
 	})
 }
 
 func TestFaultsOfRelease(t *testing.T) {
 	t.Parallel()
-	matrix(t, nil, func(t *testing.T, b *faultBundle, begin func(Token)) {
+	matrix(t, nil, func(t *testing.T, b *faultBundle, begin func(registry.Token)) {
 		token := b.resource(t)
 		c := claim(t, b.registry, token)
 		begin(token)
 		if err := b.registry.Release(c); err != nil {
 			t.Error(err)
 		}
-		if got := b.row(t, token.ResourceID); got.Status != "pending" || got.Attempts != 0 || got.Claim != nil {
+		if got := b.Row(t, token.ResourceID); got.Status != "pending" || got.Attempts != 0 || got.Claim != nil {
 			t.Errorf("got %+v", got)
 		}
-		b.wantJobs(t, Job{Token: token})
+		b.WantJobs(t, registry.Job{Token: token})
 	})
 }
 
 func TestFaultsOfClaim(t *testing.T) {
 	t.Parallel()
-	matrix(t, nil, func(t *testing.T, b *faultBundle, begin func(Token)) {
+	matrix(t, nil, func(t *testing.T, b *faultBundle, begin func(registry.Token)) {
 		token := b.resource(t)
 		begin(token)
 		c, err := b.registry.Claim(t.Context(), token, 9)
-		got := b.row(t, token.ResourceID)
+		got := b.Row(t, token.ResourceID)
 		if err != nil || !is(got.Claim, c.ID) || got.Attempts != 1 || c.Attempts != 1 {
 			t.Errorf("got %v, %+v", err, got)
 		}
@@ -162,14 +163,14 @@ func TestFaultsOfClaim(t *testing.T) {
 // for again: the run is superseded, and must not keep what it was granted.
 func TestFaultsOfClaimAndANewerVersion(t *testing.T) {
 	t.Parallel()
-	newer := func(t *testing.T, b *faultBundle, token Token) {
-		b.apply(t, event(int64(100*b.resources+50), eventlog.Updated, token.ResourceID, "{}"))
+	newer := func(t *testing.T, b *faultBundle, token registry.Token) {
+		b.Apply(t, event(int64(100*b.resources+50), eventlog.Updated, token.ResourceID, "{}"))
 	}
-	matrix(t, newer, func(t *testing.T, b *faultBundle, begin func(Token)) {
+	matrix(t, newer, func(t *testing.T, b *faultBundle, begin func(registry.Token)) {
 		token := b.resource(t)
 		begin(token)
 		c, err := b.registry.Claim(t.Context(), token, 9)
-		got := b.row(t, token.ResourceID)
+		got := b.Row(t, token.ResourceID)
 		switch {
 		case got.Version == token.Version: // no fault any more
 			if err != nil {
@@ -178,12 +179,12 @@ func TestFaultsOfClaimAndANewerVersion(t *testing.T) {
 			return
 		case err == nil || c != nil:
 			t.Error("a stale token was granted")
-		case !errors.Is(err, ErrSuperseded):
+		case !errors.Is(err, registry.ErrSuperseded):
 			t.Error(err)
 		case got.Claim != nil:
 			t.Errorf("a claim that nobody works under: %+v", got)
 		}
-		if jobs := b.takeJobs(t); len(jobs) == 0 || jobs[0].Version != got.Version {
+		if jobs := b.TakeJobs(t); len(jobs) == 0 || jobs[0].Version != got.Version {
 			t.Errorf("got jobs %v for %+v", jobs, got)
 		}
 	})
@@ -192,24 +193,24 @@ func TestFaultsOfClaimAndANewerVersion(t *testing.T) {
 // The same, and the process is taken for dead.
 func TestFaultsOfClaimAndDeath(t *testing.T) {
 	t.Parallel()
-	dies := func(t *testing.T, b *faultBundle, _ Token) { b.kill(t, b.registry) }
-	matrix(t, dies, func(t *testing.T, b *faultBundle, begin func(Token)) {
+	dies := func(t *testing.T, b *faultBundle, _ registry.Token) { b.Kill(t, b.registry.Process()) }
+	matrix(t, dies, func(t *testing.T, b *faultBundle, begin func(registry.Token)) {
 		token := b.resource(t)
 		begin(token)
 		_, err := b.registry.Claim(t.Context(), token, 9)
 		lost := b.network.heal()
-		b.exec(t, "UPDATE casq.processes SET dead_at = NULL WHERE id = $1", b.registry.process.ID())
+		b.Exec(t, "UPDATE casq.processes SET dead_at = NULL WHERE id = $1", b.registry.Process().ID())
 		b.network.lose(0, false, nil)
 		b.network.lost = lost
 		if !lost {
 			return
 		}
-		if !errors.Is(err, ErrProcessLost) {
+		if !errors.Is(err, registry.ErrProcessLost) {
 			t.Error(err)
 		}
-		if got := b.row(t, token.ResourceID); got.Claim != nil {
+		if got := b.Row(t, token.ResourceID); got.Claim != nil {
 			t.Errorf("a claim that nobody works under: %+v", got)
 		}
-		b.takeJobs(t)
+		b.TakeJobs(t)
 	})
 }

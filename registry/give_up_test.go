@@ -1,4 +1,4 @@
-package registry
+package registry_test
 
 import (
 	"context"
@@ -8,14 +8,16 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/testing/registrytest"
+	"casq/registry"
 
 	"github.com/jackc/pgx/v5"
 )
 
 // refusingQueue takes no jobs, as one does for a kind that was taken away.
-type refusingQueue struct{ *tableQueue }
+type refusingQueue struct{ *registrytest.Queue }
 
-func (refusingQueue) Insert(context.Context, pgx.Tx, []Job, bool) error {
+func (refusingQueue) Insert(context.Context, pgx.Tx, []registry.Job, bool) error {
 	return eventlog.ErrUnknownKind
 }
 
@@ -24,36 +26,36 @@ func (refusingQueue) Insert(context.Context, pgx.Tx, []Job, bool) error {
 func TestARefusedEndGivesTheClaimBack(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	r := b.registry(t, func(c *Config) { c.Jobs = refusingQueue{b.queue} })
+	r := b.Registry(t, func(c *registry.Config) { c.Jobs = refusingQueue{b.Queue} })
 	later := time.Now().Add(time.Hour)
-	for key, end := range map[string]func(*Claim) error{
-		"failed":   func(c *Claim) error { _, err := r.Fail(c, errors.New("e"), &later); return err },
-		"missing":  func(c *Claim) error { _, err := r.Missing(c, errors.New("e"), later); return err },
+	for key, end := range map[string]func(*registry.Claim) error{
+		"failed":   func(c *registry.Claim) error { _, err := r.Fail(c, errors.New("e"), &later); return err },
+		"missing":  func(c *registry.Claim) error { _, err := r.Missing(c, errors.New("e"), later); return err },
 		"released": r.Release,
 	} {
-		token := b.create(t, int64(len(key)), key)
+		token := b.Create(t, int64(len(key)), key)
 		c := claim(t, r, token)
-		if _, err := r.Claim(t.Context(), token, 8); !errors.Is(err, ErrHandedOver) {
+		if _, err := r.Claim(t.Context(), token, 8); !errors.Is(err, registry.ErrHandedOver) {
 			t.Fatal(err)
 		}
 		if err := end(c); !errors.Is(err, eventlog.ErrUnknownKind) {
 			t.Errorf("%s: %v", key, err)
 		}
-		got := b.row(t, key)
+		got := b.Row(t, key)
 		if got.Claim != nil || got.Asked || got.Status != "failed" || !strings.HasPrefix(*got.LastError, "the database refused the result: ") || (got.RetryAt == nil) != (key == "released") {
 			t.Errorf("%s: %+v", key, got)
 		}
 	}
 	// A newer version is not failed with it; it waits for the next reconcile.
-	c := claim(t, r, b.create(t, 50, "newer"))
-	newer := b.update(t, 51, "newer")
-	if _, err := r.Claim(t.Context(), newer, 8); !errors.Is(err, ErrHandedOver) {
+	c := claim(t, r, b.Create(t, 50, "newer"))
+	newer := b.Update(t, 51, "newer")
+	if _, err := r.Claim(t.Context(), newer, 8); !errors.Is(err, registry.ErrHandedOver) {
 		t.Fatal(err)
 	}
 	if _, err := r.Fail(c, errors.New("e"), nil); !errors.Is(err, eventlog.ErrUnknownKind) {
 		t.Error(err)
 	}
-	if got := b.row(t, "newer"); got.Claim != nil || got.Status != "pending" || got.LastError != nil {
+	if got := b.Row(t, "newer"); got.Claim != nil || got.Status != "pending" || got.LastError != nil {
 		t.Errorf("newer: %+v", got)
 	}
 }
@@ -63,23 +65,23 @@ func TestARefusedEndGivesTheClaimBack(t *testing.T) {
 func TestARefusedResult(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	r := b.registry(t)
-	c := claim(t, r, b.create(t, 1, "x"))
-	good := claim(t, r, b.create(t, 2, "y"))
+	r := b.Registry(t)
+	c := claim(t, r, b.Create(t, 1, "x"))
+	good := claim(t, r, b.Create(t, 2, "y"))
 	bad, fine := make(chan error, 1), make(chan error, 1)
-	go func() { bad <- r.Publish(c, Result{Checksum: "\x00"}, nil) }()
-	go func() { fine <- r.Publish(good, Result{Checksum: "sum"}, nil) }()
+	go func() { bad <- r.Publish(c, registry.Result{Checksum: "\x00"}, nil) }()
+	go func() { fine <- r.Publish(good, registry.Result{Checksum: "sum"}, nil) }()
 	if err := receive(t, "the good result", fine); err != nil {
 		t.Error(err)
 	}
 	err := receive(t, "the bad result", bad)
-	if err == nil || b.row(t, "x").Claim == nil {
-		t.Fatalf("ended with %v, %+v", err, b.row(t, "x"))
+	if err == nil || b.Row(t, "x").Claim == nil {
+		t.Fatalf("ended with %v, %+v", err, b.Row(t, "x"))
 	}
 	if superseded, failErr := r.Fail(c, err, nil); superseded || failErr != nil {
 		t.Error(failErr)
 	}
-	if got := b.row(t, "x"); got.Claim != nil || got.Status != "failed" || !strings.Contains(*got.LastError, "invalid byte sequence") {
+	if got := b.Row(t, "x"); got.Claim != nil || got.Status != "failed" || !strings.Contains(*got.LastError, "invalid byte sequence") {
 		t.Errorf("got %+v", got)
 	}
 }

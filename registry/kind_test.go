@@ -1,4 +1,4 @@
-package registry
+package registry_test
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/database"
+	"casq/registry"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -19,13 +20,13 @@ import (
 func setupKind(t *testing.T) *testBundle {
 	t.Helper()
 	b := setup(t)
-	b.exec(t, "SELECT casq.define_kind('doc', 'file')")
-	process := b.process(t).ID()
-	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload, deleted_at, claim, claim_process)
+	b.Exec(t, "SELECT casq.define_kind('doc', 'file')")
+	process := b.Process(t).ID()
+	b.Exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload, deleted_at, claim, claim_process)
 		SELECT 'doc', key, 1, n, 1, '{}', CASE WHEN key IN ('c', 'd') THEN now() END,
 			CASE WHEN key = 'b' THEN gen_random_uuid() END, CASE WHEN key = 'b' THEN $1::uuid END
 		FROM unnest(ARRAY['a', 'b', 'c', 'd']) WITH ORDINALITY AS k (key, n)`, process)
-	b.exec(t, "UPDATE casq.registry SET synced_version = version, synced_incarnation = 1, checksum = 'x' WHERE resource_id IN ('a', 'c')")
+	b.Exec(t, "UPDATE casq.registry SET synced_version = version, synced_incarnation = 1, checksum = 'x' WHERE resource_id IN ('a', 'c')")
 	return b
 }
 
@@ -39,17 +40,17 @@ const prefixOfKind = "SELECT prefix FROM casq.kinds WHERE kind = 'doc'"
 func TestMoveKind(t *testing.T) {
 	t.Parallel()
 	b := setupKind(t)
-	before := b.text(t, stateOfKind)
-	for name, opts := range map[string]MoveOptions{"dry run": {DryRun: true}, "dry run in pages": {DryRun: true, PageSize: 1}} {
-		moved, err := MoveKind(t.Context(), b.pool, b.queue, "doc", "new/place", opts)
-		if want := (MovedKind{"doc", "new/place", 3}); err != nil || moved != want {
+	before := b.Text(t, stateOfKind)
+	for name, opts := range map[string]registry.MoveOptions{"dry run": {DryRun: true}, "dry run in pages": {DryRun: true, PageSize: 1}} {
+		moved, err := registry.MoveKind(t.Context(), b.Pool, b.Queue, "doc", "new/place", opts)
+		if want := (registry.MovedKind{"doc", "new/place", 3}); err != nil || moved != want {
 			t.Errorf("%s: %+v, %v", name, moved, err)
 		}
 	}
 	// Killed after each page.
 	for n := 1; n <= 3; n++ {
 		ctx, kill := context.WithCancel(t.Context())
-		_, err := MoveKind(ctx, b.pool, b.queue, "doc", "new/place", MoveOptions{PageSize: 1, Progress: func(asked int) {
+		_, err := registry.MoveKind(ctx, b.Pool, b.Queue, "doc", "new/place", registry.MoveOptions{PageSize: 1, Progress: func(asked int) {
 			if asked == n {
 				kill()
 			}
@@ -58,22 +59,22 @@ func TestMoveKind(t *testing.T) {
 			t.Errorf("killed at page %d: it was moved", n)
 		}
 	}
-	if got := b.text(t, stateOfKind); got != before || b.text(t, prefixOfKind) != "doc" || len(b.takeJobs(t)) > 0 {
-		t.Fatalf("it is %s at %s; want %s, as before", got, b.text(t, prefixOfKind), before)
+	if got := b.Text(t, stateOfKind); got != before || b.Text(t, prefixOfKind) != "doc" || len(b.TakeJobs(t)) > 0 {
+		t.Fatalf("it is %s at %s; want %s, as before", got, b.Text(t, prefixOfKind), before)
 	}
-	moved, err := MoveKind(t.Context(), b.pool, b.queue, "doc", "/new/place/", MoveOptions{PageSize: 2})
-	if want := (MovedKind{"doc", "new/place", 3}); err != nil || moved != want {
+	moved, err := registry.MoveKind(t.Context(), b.Pool, b.Queue, "doc", "/new/place/", registry.MoveOptions{PageSize: 2})
+	if want := (registry.MovedKind{"doc", "new/place", 3}); err != nil || moved != want {
 		t.Errorf("%+v, %v", moved, err)
 	}
-	if got := b.text(t, stateOfKind); got != "a pending t t, b pending t t, c removed f t, d removing t t" || b.text(t, prefixOfKind) != "new/place" {
-		t.Errorf("it is %s at %s", got, b.text(t, prefixOfKind))
+	if got := b.Text(t, stateOfKind); got != "a pending t t, b pending t t, c removed f t, d removing t t" || b.Text(t, prefixOfKind) != "new/place" {
+		t.Errorf("it is %s at %s", got, b.Text(t, prefixOfKind))
 	}
-	if got := b.takeJobs(t); len(got) != 3 || got[0].ResourceID != "a" || !got[2].Deleted {
+	if got := b.TakeJobs(t); len(got) != 3 || got[0].ResourceID != "a" || !got[2].Deleted {
 		t.Errorf("jobs: %v", got)
 	}
 	// Again, and an hour late.
-	moved, err = MoveKind(t.Context(), b.pool, b.queue, "doc", "new/place", MoveOptions{})
-	if want := (MovedKind{"new/place", "new/place", 0}); err != nil || moved != want || len(b.takeJobs(t)) > 0 {
+	moved, err = registry.MoveKind(t.Context(), b.Pool, b.Queue, "doc", "new/place", registry.MoveOptions{})
+	if want := (registry.MovedKind{"new/place", "new/place", 0}); err != nil || moved != want || len(b.TakeJobs(t)) > 0 {
 		t.Errorf("again: %+v, %v", moved, err)
 	}
 }
@@ -83,35 +84,35 @@ func TestMoveKind(t *testing.T) {
 func TestMoveKindByTwo(t *testing.T) {
 	t.Parallel()
 	b := setupKind(t)
-	process := b.process(t)
-	r := New(Config{Pool: b.pool, Jobs: b.queue, Logger: b.logger}, process)
+	process := b.Process(t)
+	r := registry.New(registry.Config{Pool: b.Pool, Jobs: b.Queue, Logger: b.Logger}, process)
 	var group sync.WaitGroup
 	for n := range 4 {
 		group.Go(func() {
-			if _, err := MoveKind(t.Context(), b.pool, b.queue, "doc", fmt.Sprintf("place%d", n%2), MoveOptions{PageSize: 1}); err != nil {
+			if _, err := registry.MoveKind(t.Context(), b.Pool, b.Queue, "doc", fmt.Sprintf("place%d", n%2), registry.MoveOptions{PageSize: 1}); err != nil {
 				t.Error(err)
 			}
 		})
 		group.Go(func() {
 			for range 10 {
 				var version int64
-				if err := b.pool.QueryRow(t.Context(), "SELECT version FROM casq.registry WHERE kind = 'doc' AND resource_id = 'a'").Scan(&version); err != nil {
+				if err := b.Pool.QueryRow(t.Context(), "SELECT version FROM casq.registry WHERE kind = 'doc' AND resource_id = 'a'").Scan(&version); err != nil {
 					t.Error(err)
 					return
 				}
-				claim, err := r.Claim(t.Context(), Token{"doc", "a", version}, 1)
+				claim, err := r.Claim(t.Context(), registry.Token{"doc", "a", version}, 1)
 				if err != nil {
 					continue // superseded, or another has it
 				}
-				err = r.Publish(claim, Result{Checksum: claim.Of.Prefix}, nil)
-				if err != nil && !errors.Is(err, ErrFenced) && !errors.Is(err, ErrSuperseded) {
+				err = r.Publish(claim, registry.Result{Checksum: claim.Of.Prefix}, nil)
+				if err != nil && !errors.Is(err, registry.ErrFenced) && !errors.Is(err, registry.ErrSuperseded) {
 					t.Error(err)
 				}
 			}
 		})
 	}
 	group.Wait()
-	if got := b.text(t, "SELECT count(*) FROM casq.registry AS r JOIN casq.kinds AS k USING (kind) WHERE resource_id = 'a' AND synced_version = version AND checksum <> prefix"); got != "0" {
+	if got := b.Text(t, "SELECT count(*) FROM casq.registry AS r JOIN casq.kinds AS k USING (kind) WHERE resource_id = 'a' AND synced_version = version AND checksum <> prefix"); got != "0" {
 		t.Error("a says synced, and was put where the kind was before")
 	}
 }
@@ -119,7 +120,7 @@ func TestMoveKindByTwo(t *testing.T) {
 func TestMoveKindRefused(t *testing.T) {
 	t.Parallel()
 	b := setupKind(t)
-	b.exec(t, "SELECT casq.define_kind('other', 'file', prefix => 'x/y'), casq.define_kind('repo', 'git')")
+	b.Exec(t, "SELECT casq.define_kind('other', 'file', prefix => 'x/y'), casq.define_kind('repo', 'git')")
 	for _, c := range []struct{ kind, prefix, want string }{
 		{"nobody", "a", "unknown kind"},
 		{kind, "a", "no place"},
@@ -130,11 +131,11 @@ func TestMoveKindRefused(t *testing.T) {
 		{"doc", ".casq", "kept for staging"},
 		{"doc", "a\nb", "not a folder"},
 	} {
-		if _, err := MoveKind(t.Context(), b.pool, b.queue, c.kind, c.prefix, MoveOptions{}); !errors.Is(err, ErrKind) || !strings.Contains(err.Error(), c.want) {
+		if _, err := registry.MoveKind(t.Context(), b.Pool, b.Queue, c.kind, c.prefix, registry.MoveOptions{}); !errors.Is(err, registry.ErrKind) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s to %q: %v, want %s", c.kind, c.prefix, err, c.want)
 		}
 	}
-	if got := b.text(t, prefixOfKind); got != "doc" || len(b.takeJobs(t)) > 0 {
+	if got := b.Text(t, prefixOfKind); got != "doc" || len(b.TakeJobs(t)) > 0 {
 		t.Errorf("it is at %q", got)
 	}
 }
@@ -156,7 +157,7 @@ func TestKindsByHand(t *testing.T) {
 		// As one who sets triggers aside.
 		"SET LOCAL casq.x = ''; ALTER TABLE casq.kinds DISABLE TRIGGER guard_kind; DELETE FROM casq.kinds WHERE kind = 'doc'": "",
 	} {
-		err := pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
+		err := pgx.BeginFunc(t.Context(), b.Pool, func(tx pgx.Tx) error {
 			_, err := tx.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol)
 			return err
 		})
@@ -165,13 +166,13 @@ func TestKindsByHand(t *testing.T) {
 		}
 	}
 	// Repeated without a word of the prefix it is as it is.
-	b.exec(t, "SELECT casq.define_kind('doc', 'file')")
-	if _, err := MoveKind(t.Context(), b.pool, b.queue, "doc", "new", MoveOptions{}); err != nil {
+	b.Exec(t, "SELECT casq.define_kind('doc', 'file')")
+	if _, err := registry.MoveKind(t.Context(), b.Pool, b.Queue, "doc", "new", registry.MoveOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	b.exec(t, "SELECT casq.define_kind('doc', 'file')")
+	b.Exec(t, "SELECT casq.define_kind('doc', 'file')")
 	// Nothing is in place any more, and nobody at work: only the end of all is refused.
-	b.exec(t, "UPDATE casq.kinds SET prefix = 'newer' WHERE kind = 'doc'")
+	b.Exec(t, "UPDATE casq.kinds SET prefix = 'newer' WHERE kind = 'doc'")
 }
 
 // A kind that is dropped takes with it what this site knows of it. What comes late
@@ -179,29 +180,29 @@ func TestKindsByHand(t *testing.T) {
 func TestDropKind(t *testing.T) {
 	t.Parallel()
 	b := setupKind(t)
-	b.exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ('doc', '{}')")
-	b.exec(t, `INSERT INTO casq.event_failures (cursor, timeline, event_id, tick, kind, resource_id, op, occurred_at, reason, tries)
+	b.Exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ('doc', '{}')")
+	b.Exec(t, `INSERT INTO casq.event_failures (cursor, timeline, event_id, tick, kind, resource_id, op, occurred_at, reason, tries)
 		VALUES ('registry', 1, 1, 1, 'doc', 'a', 'updated', now(), 'too large', 4)`)
-	b.exec(t, `INSERT INTO river.river_job (kind, queue, args, max_attempts) VALUES
+	b.Exec(t, `INSERT INTO river.river_job (kind, queue, args, max_attempts) VALUES
 		('casq_sync', 'doc', '{"kind": "doc", "resource_id": "a", "version": 1}', 25), ('casq_sync', 'doc', '{"kind": "other", "resource_id": "a", "version": 1}', 25)`)
 	for _, dry := range []bool{true, false} {
-		n, err := DropKind(t.Context(), b.pool, "doc", true, dry)
+		n, err := registry.DropKind(t.Context(), b.Pool, "doc", true, dry)
 		if err != nil || n != 4 {
 			t.Errorf("dropped %d, %v", n, err)
 		}
-		left := b.text(t, `SELECT concat_ws(' ', (SELECT count(*) FROM casq.kinds), (SELECT count(*) FROM casq.registry), (SELECT count(*) FROM casq.selections),
+		left := b.Text(t, `SELECT concat_ws(' ', (SELECT count(*) FROM casq.kinds), (SELECT count(*) FROM casq.registry), (SELECT count(*) FROM casq.selections),
 			(SELECT count(*) FROM casq.event_failures), (SELECT count(*) FROM river.river_job))`)
 		if want := map[bool]string{true: "2 4 1 1 2", false: "1 0 0 0 1"}[dry]; left != want {
 			t.Errorf("left are %s, want %s", left, want)
 		}
 	}
-	if _, err := DropKind(t.Context(), b.pool, "doc", true, false); !errors.Is(err, ErrKind) {
+	if _, err := registry.DropKind(t.Context(), b.Pool, "doc", true, false); !errors.Is(err, registry.ErrKind) {
 		t.Errorf("a second time: %v", err)
 	}
 	late := eventlog.Batch{Timeline: eventlog.Timeline{Ordinal: 1}, Tick: 2, Events: []eventlog.Event{
 		{ID: 9, Kind: "doc", ResourceID: "a", Op: eventlog.Updated, Payload: []byte("{}")},
 	}}
-	err := pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error { return b.transposer.Apply(t.Context(), tx, late) })
+	err := pgx.BeginFunc(t.Context(), b.Pool, func(tx pgx.Tx) error { return b.Transposer.Apply(t.Context(), tx, late) })
 	if !errors.Is(err, eventlog.ErrUnknownKind) {
 		t.Errorf("an event that comes late: %v", err)
 	}

@@ -1,4 +1,4 @@
-package registry
+package registry_test
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"casq/internal/testing/testdb"
+	"casq/registry"
 )
 
 // outage kills a server where a run is, and starts it again.
@@ -47,7 +48,7 @@ func (o *outage) end(t *testing.T) {
 	if err := o.cluster.Primary.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	o.pool.Reset()
+	o.Pool.Reset()
 }
 
 // The server is killed in the middle of a claim, before and between the steps of
@@ -56,22 +57,22 @@ func TestRunsOutliveAnOutage(t *testing.T) {
 	t.Parallel()
 	cluster := testdb.NewCluster(t)
 	o := &outage{testBundle: setupAt(t, cluster.URL()), cluster: cluster}
-	r := o.registry(t, func(c *Config) { c.Hook = o.hook(t) })
+	r := o.Registry(t, func(c *registry.Config) { c.Hook = o.hook(t) })
 	ended := make(chan error, 1)
 	for i, point := range []string{"complete:locked", "complete:published"} {
-		token := o.create(t, int64(i+1), point)
+		token := o.Create(t, int64(i+1), point)
 		c := claim(t, r, token)
 		var calls atomic.Int64
 		o.at(point)
 		go func() {
-			ended <- r.Publish(c, Result{Checksum: "sum"}, func(context.Context) error { calls.Add(1); return nil })
+			ended <- r.Publish(c, registry.Result{Checksum: "sum"}, func(context.Context) error { calls.Add(1); return nil })
 		}()
 		receive(t, "the kill", o.down)
 		o.end(t)
 		if err := receive(t, "the end of the run", ended); err != nil {
 			t.Errorf("killed at %s: %v", point, err)
 		}
-		got := o.row(t, point)
+		got := o.Row(t, point)
 		if got.Status != "synced" || got.Attempts != 1 || got.Claim != nil {
 			t.Errorf("killed at %s: %+v", point, got)
 		}
@@ -80,12 +81,12 @@ func TestRunsOutliveAnOutage(t *testing.T) {
 		}
 	}
 
-	token, other := o.create(t, 8, "claimed"), o.create(t, 9, "failed")
+	token, other := o.Create(t, 8, "claimed"), o.Create(t, 9, "failed")
 	c := claim(t, r, other)
 	if err := cluster.Primary.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	claimed := make(chan *Claim, 1)
+	claimed := make(chan *registry.Claim, 1)
 	go func() {
 		c, err := r.Claim(context.Background(), token, 7)
 		claimed <- c
@@ -101,10 +102,10 @@ func TestRunsOutliveAnOutage(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if got := o.row(t, "claimed"); !is(got.Claim, (<-claimed).ID) || got.Attempts != 1 {
+	if got := o.Row(t, "claimed"); !is(got.Claim, (<-claimed).ID) || got.Attempts != 1 {
 		t.Errorf("got %+v", got)
 	}
-	if got := o.row(t, "failed"); got.Status != "failed" || got.RetryAt == nil || got.Attempts != 1 {
+	if got := o.Row(t, "failed"); got.Status != "failed" || got.RetryAt == nil || got.Attempts != 1 {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -113,22 +114,22 @@ func TestRunsOutliveAnOutage(t *testing.T) {
 // whether it was stopped or taken for dead.
 func TestAnOutageDoesNotHoldUpTheEnd(t *testing.T) {
 	t.Parallel()
-	for name, cause := range map[string]error{"stopped": context.Canceled, "taken for dead": ErrProcessLost} {
+	for name, cause := range map[string]error{"stopped": context.Canceled, "taken for dead": registry.ErrProcessLost} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			r := b.registry(t)
-			c, waiting := claim(t, r, b.create(t, 1, "x")), b.create(t, 2, "y")
+			r := b.Registry(t)
+			c, waiting := claim(t, r, b.Create(t, 1, "x")), b.Create(t, 2, "y")
 			away := setup(t)
-			away.exec(t, "DROP TABLE casq.registry CASCADE") // each statement is refused
-			r.cfg.Pool = away.pool
+			away.Exec(t, "DROP TABLE casq.registry CASCADE") // each statement is refused
+			r.SetPool(away.Pool)
 			ended := make(chan error, 2)
-			go func() { ended <- r.Publish(c, Result{}, nil) }()
+			go func() { ended <- r.Publish(c, registry.Result{}, nil) }()
 			go func() {
 				_, err := r.Claim(context.Background(), waiting, 7)
 				ended <- err
 			}()
-			r.process.End(cause)
+			r.Process().End(cause)
 			for range 2 {
 				if err := receive(t, "the end", ended); !errors.Is(err, cause) {
 					t.Errorf("got %v", err)

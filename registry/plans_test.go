@@ -1,4 +1,4 @@
-package registry
+package registry_test
 
 import (
 	"fmt"
@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"casq/internal/testing/testdb"
+	"casq/registry"
 
 	"github.com/google/uuid"
 )
@@ -25,60 +26,62 @@ func statements(process uuid.UUID) map[string]func(n int) (sql string, args []an
 	return map[string]func(n int) (string, []any){
 		"lock": func(n int) (string, []any) {
 			kinds, ids, _, _ := keys(n)
-			return claimSQL.Lock, []any{kinds, ids}
+			return registry.ClaimSQL.Lock, []any{kinds, ids}
 		},
 		"claim": func(n int) (string, []any) {
 			kinds, ids, versions, claims := keys(n)
-			return claimSQL.Claim, []any{kinds, ids, versions, claims, numbers(n), process, ErrCancelled.Error()}
+			return registry.ClaimSQL.Claim, []any{kinds, ids, versions, claims, numbers(n), process, registry.ErrCancelled.Error()}
 		},
 		"ask": func(n int) (string, []any) {
 			kinds, ids, versions, claims := keys(n)
-			return claimSQL.Ask, []any{kinds, ids, versions, claims, ErrCancelled.Error()}
+			return registry.ClaimSQL.Ask, []any{kinds, ids, versions, claims, registry.ErrCancelled.Error()}
 		},
 		"lost": func(n int) (string, []any) {
 			kinds, ids, versions, claims := keys(n)
-			return sweepSQL.Lost, []any{kinds, ids, versions, claims, numbers(n), make([]bool, n), ErrCancelled.Error()}
+			return registry.SweepSQL.Lost, []any{kinds, ids, versions, claims, numbers(n), make([]bool, n), registry.ErrCancelled.Error()}
 		},
 		"verdict": func(n int) (string, []any) {
 			kinds, ids, versions, claims := keys(n)
-			return claimSQL.Verdict, []any{kinds, ids, versions, claims, numbers(n), ErrCancelled.Error()}
+			return registry.ClaimSQL.Verdict, []any{kinds, ids, versions, claims, numbers(n), registry.ErrCancelled.Error()}
 		},
 		"complete": func(n int) (string, []any) {
 			kinds, ids, versions, claims := keys(n)
 			flags := make([]bool, n)
-			return claimSQL.Complete, []any{
+			return registry.ClaimSQL.Complete, []any{
 				kinds, ids, versions, claims, flags, make([]*string, n), make([]*int64, n),
 				make([]*string, n), make([]*time.Time, n), flags, flags, flags, flags,
 			}
 		},
 		"sweep": func(n int) (string, []any) {
 			kinds, ids, _, _ := keys(n)
-			return sweepSQL.Sweep, []any{kinds, ids, 25, make([]*int64, len(ids))}
+			return registry.SweepSQL.Sweep, []any{kinds, ids, 25, make([]*int64, len(ids))}
 		},
 		"sweep ask": func(n int) (string, []any) {
 			kinds, ids, _, _ := keys(n)
-			return sweepSQL.Ask, []any{kinds, ids, make([]*int64, len(ids))}
+			return registry.SweepSQL.Ask, []any{kinds, ids, make([]*int64, len(ids))}
 		},
 		"sweep over": func(n int) (string, []any) {
 			kinds, ids, _, _ := keys(n)
-			return sweepSQL.Over, []any{kinds, ids}
+			return registry.SweepSQL.Over, []any{kinds, ids}
 		},
 		"transpose": func(n int) (string, []any) {
 			kinds, ids, versions, _ := keys(n)
-			return transposeSQL.Transpose, []any{
+			return registry.TransposeSQL.Transpose, []any{
 				kinds, ids, versions, make([]bool, n), numbers(n), slices.Repeat([]string{"{}"}, n), 1, int64(1),
 				make([]bool, n), make([]*string, n), slices.Repeat([]bool{true}, n),
 			}
 		},
 		"resync": func(n int) (string, []any) {
 			_, ids, _, _ := keys(n)
-			return resyncSQL.Resync, []any{kind, ids, false, false}
+			return registry.ResyncSQL.Resync, []any{kind, ids, false, false}
 		},
 		"resync, lock": func(n int) (string, []any) {
-			return resyncSQL.Lock, []any{kind, "path/to/resource-0100000", n}
+			return registry.ResyncSQL.Lock, []any{kind, "path/to/resource-0100000", n}
 		},
-		"resync one": func(int) (string, []any) { return resyncSQL.One, []any{kind, "path/to/resource-0100000", true} },
-		"sweep page": func(n int) (string, []any) { return sweepSQL.Page, []any{kind, "path/to/resource-0100000", n} },
+		"resync one": func(int) (string, []any) {
+			return registry.ResyncSQL.One, []any{kind, "path/to/resource-0100000", true}
+		},
+		"sweep page": func(n int) (string, []any) { return registry.SweepSQL.Page, []any{kind, "path/to/resource-0100000", n} },
 	}
 }
 
@@ -88,19 +91,19 @@ func statements(process uuid.UUID) map[string]func(n int) (sql string, args []an
 func TestStatementsUseTheKey(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	process := b.process(t).ID()
-	b.exec(t, "ALTER TABLE casq.registry SET (autovacuum_enabled = false)")
-	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload)
+	process := b.Process(t).ID()
+	b.Exec(t, "ALTER TABLE casq.registry SET (autovacuum_enabled = false)")
+	b.Exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload)
 		SELECT $1, format('path/to/resource-%s', to_char(n, 'FM0000000')), 1, n, 1, '{"id": 1}' FROM generate_series(1, 200000) AS n`, kind)
 	for _, known := range []string{"not analyzed", "analyzed"} {
 		if known == "analyzed" {
-			b.exec(t, "ANALYZE casq.registry")
-			b.exec(t, "ANALYZE casq.processes")
+			b.Exec(t, "ANALYZE casq.registry")
+			b.Exec(t, "ANALYZE casq.processes")
 		}
 		for name, statement := range statements(process) {
 			for n := 1; n <= 256; n *= 2 {
 				sql, args := statement(n)
-				p, text := testdb.Explain(t, b.pool, sql, args...)
+				p, text := testdb.Explain(t, b.Pool, sql, args...)
 				scans := p.Scans("registry")
 				if len(scans) == 0 && name != "transpose" {
 					t.Errorf("%s does not read the registry: %s", name, text)

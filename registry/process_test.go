@@ -1,4 +1,4 @@
-package registry
+package registry_test
 
 import (
 	"context"
@@ -6,13 +6,16 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"casq/internal/testing/registrytest"
+	"casq/registry"
 )
 
 // quick makes a process beat every 100 ms.
-func quick(c *ProcessConfig) { c.ClaimTTL = 300 * time.Millisecond }
+func quick(c *registry.ProcessConfig) { c.ClaimTTL = 300 * time.Millisecond }
 
 // run runs a process until the test ends or stop is called.
-func run(t *testing.T, p *Process) (stop func()) {
+func run(t *testing.T, p *registry.Process) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
@@ -25,9 +28,9 @@ func run(t *testing.T, p *Process) (stop func()) {
 	return stop
 }
 
-func (b *testBundle) beat(t *testing.T, p *Process) (beat int64) {
+func (b *testBundle) beat(t *testing.T, p *registry.Process) (beat int64) {
 	t.Helper()
-	if err := b.pool.QueryRow(t.Context(), "SELECT beat FROM casq.processes WHERE id = $1", p.ID()).Scan(&beat); err != nil {
+	if err := b.Pool.QueryRow(t.Context(), "SELECT beat FROM casq.processes WHERE id = $1", p.ID()).Scan(&beat); err != nil {
 		t.Fatal(err)
 	}
 	return beat
@@ -37,19 +40,19 @@ func (b *testBundle) beat(t *testing.T, p *Process) (beat int64) {
 func TestASilentProcessIsReplaced(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	silent, watcher := b.registry(t), b.process(t, quick)
-	token := b.create(t, 1, "x")
+	silent, watcher := b.Registry(t), b.Process(t, quick)
+	token := b.Create(t, 1, "x")
 	claim(t, silent, token)
 	run(t, watcher)
 	until(t, "the end of the silent process", func() bool { return b.processes(t) == 1 })
-	b.wantJobs(t, Job{Token: token})
-	if err := silent.process.Beat(t.Context()); err != nil {
+	b.WantJobs(t, registry.Job{Token: token})
+	if err := silent.Process().Beat(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if cause := context.Cause(silent.process.Done()); !errors.Is(cause, ErrProcessLost) {
+	if cause := context.Cause(silent.Process().Done()); !errors.Is(cause, registry.ErrProcessLost) {
 		t.Errorf("the silent process learnt %v", cause)
 	}
-	if _, err := silent.Claim(t.Context(), token, 9); !errors.Is(err, ErrProcessLost) {
+	if _, err := silent.Claim(t.Context(), token, 9); !errors.Is(err, registry.ErrProcessLost) {
 		t.Errorf("it still claims: %v", err)
 	}
 	if watcher.Done().Err() != nil {
@@ -60,8 +63,8 @@ func TestASilentProcessIsReplaced(t *testing.T) {
 func TestAProcessThatBeatsIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	long := func(c *ProcessConfig) { c.ClaimTTL = time.Second }
-	one, other := b.process(t, long), b.process(t, long)
+	long := func(c *registry.ProcessConfig) { c.ClaimTTL = time.Second }
+	one, other := b.Process(t, long), b.Process(t, long)
 	run(t, one)
 	run(t, other)
 	until(t, "ten beats", func() bool { return b.beat(t, one) > 10 && b.beat(t, other) > 10 })
@@ -72,11 +75,11 @@ func TestAProcessThatBeatsIsLeftAlone(t *testing.T) {
 
 // hangingQueue takes long to say what a dead process had in hand.
 type hangingQueue struct {
-	*tableQueue
+	*registrytest.Queue
 	asked chan struct{}
 }
 
-func (q *hangingQueue) Orphans(ctx context.Context) ([]Token, []int64, error) {
+func (q *hangingQueue) Orphans(ctx context.Context) ([]registry.Token, []int64, error) {
 	select {
 	case q.asked <- struct{}{}:
 	default:
@@ -89,8 +92,8 @@ func (q *hangingQueue) Orphans(ctx context.Context) ([]Token, []int64, error) {
 func TestASweeperGoesOnBeating(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	queue := &hangingQueue{b.queue, make(chan struct{}, 1)}
-	p := b.process(t, quick, func(c *ProcessConfig) { c.Queue = queue })
+	queue := &hangingQueue{b.Queue, make(chan struct{}, 1)}
+	p := b.Process(t, quick, func(c *registry.ProcessConfig) { c.Queue = queue })
 	stop := run(t, p)
 	receive(t, "the sweep", queue.asked)
 	before := b.beat(t, p)
@@ -101,13 +104,13 @@ func TestASweeperGoesOnBeating(t *testing.T) {
 func TestTheContextOfAClaim(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	r, thief := b.registry(t), b.registry(t)
-	token := b.create(t, 1, "x")
+	r, thief := b.Registry(t), b.Registry(t)
+	token := b.Create(t, 1, "x")
 	c := claim(t, r, token)
-	ctx, stop := r.process.Context(t.Context(), c)
+	ctx, stop := r.Process().Context(t.Context(), c)
 	defer stop()
 	look := func() {
-		if err := r.process.watchClaims(t.Context()); err != nil {
+		if err := r.Process().WatchClaims(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -116,23 +119,23 @@ func TestTheContextOfAClaim(t *testing.T) {
 	if ctx.Err() != nil {
 		t.Fatalf("cancelled though it has its claim: %v", context.Cause(ctx))
 	}
-	b.kill(t, r)
+	b.Kill(t, r.Process())
 	claim(t, thief, token)
 	look()
-	if !errors.Is(context.Cause(ctx), ErrFenced) {
+	if !errors.Is(context.Cause(ctx), registry.ErrFenced) {
 		t.Errorf("got %v", context.Cause(ctx))
 	}
 
-	other, stopOther := r.process.Context(t.Context(), c)
+	other, stopOther := r.Process().Context(t.Context(), c)
 	defer stopOther()
-	if err := r.process.Beat(t.Context()); err != nil {
+	if err := r.Process().Beat(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	receive(t, "the end of the work", other.Done())
-	if !errors.Is(context.Cause(other), ErrProcessLost) {
+	if !errors.Is(context.Cause(other), registry.ErrProcessLost) {
 		t.Errorf("got %v", context.Cause(other))
 	}
-	late, stopLate := r.process.Context(t.Context(), c)
+	late, stopLate := r.Process().Context(t.Context(), c)
 	defer stopLate()
 	receive(t, "the end of work that begins late", late.Done())
 }
@@ -141,16 +144,16 @@ func TestTheContextOfAClaim(t *testing.T) {
 func TestStop(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	r := b.registry(t)
-	left, given := b.create(t, 1, "left"), b.create(t, 2, "given")
+	r := b.Registry(t)
+	left, given := b.Create(t, 1, "left"), b.Create(t, 2, "given")
 	claim(t, r, left)
-	if err := r.Publish(claim(t, r, given), Result{}, nil); err != nil {
+	if err := r.Publish(claim(t, r, given), registry.Result{}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.process.Stop(t.Context()); err != nil {
+	if err := r.Process().Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	b.wantJobs(t, Job{Token: left})
+	b.WantJobs(t, registry.Job{Token: left})
 	if n := b.processes(t); n != 0 {
 		t.Errorf("%d processes are left", n)
 	}
@@ -161,24 +164,24 @@ func TestStop(t *testing.T) {
 func TestStopWithoutARow(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	r, other := b.registry(t), b.process(t)
-	token := b.create(t, 1, "x")
+	r, other := b.Registry(t), b.Process(t)
+	token := b.Create(t, 1, "x")
 	claim(t, r, token)
-	b.exec(t, "DELETE FROM casq.processes WHERE id = $1", r.process.ID())
+	b.Exec(t, "DELETE FROM casq.processes WHERE id = $1", r.Process().ID())
 	if err := other.Watch(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.process.Beat(t.Context()); err != nil {
+	if err := r.Process().Beat(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if cause := context.Cause(r.process.Done()); !errors.Is(cause, ErrProcessLost) {
+	if cause := context.Cause(r.Process().Done()); !errors.Is(cause, registry.ErrProcessLost) {
 		t.Errorf("it has learnt %v", cause)
 	}
-	if err := r.process.Stop(t.Context()); err != nil {
+	if err := r.Process().Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	b.wantJobs(t, Job{Token: token})
-	if got := b.row(t, "x"); got.Claim != nil {
+	b.WantJobs(t, registry.Job{Token: token})
+	if got := b.Row(t, "x"); got.Claim != nil {
 		t.Errorf("got %+v", got)
 	}
 }

@@ -1,4 +1,4 @@
-package registry
+package registry_test
 
 import (
 	"context"
@@ -7,21 +7,23 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"casq/registry"
 )
 
 // claimMany makes and claims n resources.
-func (b *testBundle) claimMany(t *testing.T, r *Registry, n int) []*Claim {
+func (b *testBundle) claimMany(t *testing.T, r *registry.Registry, n int) []*registry.Claim {
 	t.Helper()
-	claims := make([]*Claim, n)
+	claims := make([]*registry.Claim, n)
 	for i := range claims {
-		claims[i] = claim(t, r, b.create(t, int64(1000+i), fmt.Sprintf("k%04d", i)))
+		claims[i] = claim(t, r, b.Create(t, int64(1000+i), fmt.Sprintf("k%04d", i)))
 	}
 	return claims
 }
 
 func (b *testBundle) count(t *testing.T, status string) (n int) {
 	t.Helper()
-	if err := b.pool.QueryRow(t.Context(), "SELECT count(*) FROM casq.registry_status WHERE status = $1", status).Scan(&n); err != nil {
+	if err := b.Pool.QueryRow(t.Context(), "SELECT count(*) FROM casq.registry_status WHERE status = $1", status).Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	return n
@@ -31,8 +33,8 @@ func (b *testBundle) count(t *testing.T, status string) (n int) {
 func TestAGroupPublishesALimitedNumber(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	r := b.registry(t)
-	const runs = publishGroup + 10
+	r := b.Registry(t)
+	const runs = registry.PublishGroup + 10
 	var calls, atOnce, most atomic.Int64
 	publish := func(context.Context) error {
 		calls.Add(1)
@@ -42,28 +44,28 @@ func TestAGroupPublishesALimitedNumber(t *testing.T) {
 		defer atOnce.Add(-1)
 		return nil
 	}
-	var group []*completion
+	var group []*registry.Completion
 	for _, c := range b.claimMany(t, r, runs) {
-		group = append(group, &completion{claim: c, outcome: published, publish: publish, done: make(chan struct{})})
+		group = append(group, registry.NewPublication(c, registry.Result{}, publish))
 	}
-	released := &completion{claim: claim(t, r, b.create(t, 5000, "z")), outcome: released, done: make(chan struct{})}
-	left, err := r.tryComplete(append(group, released))
-	if err != nil || len(left) != 10 || calls.Load() != publishGroup {
+	released := registry.NewRelease(claim(t, r, b.Create(t, 5000, "z")))
+	left, err := r.TryComplete(append(group, released))
+	if err != nil || len(left) != 10 || calls.Load() != registry.PublishGroup {
 		t.Fatalf("%d left after %d publications: %v", len(left), calls.Load(), err)
 	}
 	select {
-	case <-released.done: // what publishes nothing need not wait
+	case <-released.Done(): // what publishes nothing need not wait
 	default:
 		t.Error("a release was left")
 	}
-	if n := b.count(t, "synced"); n != publishGroup {
+	if n := b.count(t, "synced"); n != registry.PublishGroup {
 		t.Errorf("%d are synced", n)
 	}
-	r.completeAll(left)
+	r.CompleteAll(left)
 	if n := b.count(t, "synced"); n != runs || calls.Load() != runs {
 		t.Errorf("%d are synced after %d publications", n, calls.Load())
 	}
-	if most.Load() > publishGroup {
+	if most.Load() > registry.PublishGroup {
 		t.Errorf("%d published at once", most.Load())
 	}
 }
@@ -72,13 +74,13 @@ func TestAGroupPublishesALimitedNumber(t *testing.T) {
 func TestEverybodyIsAnswered(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	r := b.registry(t)
-	const runs = 3 * publishGroup
+	r := b.Registry(t)
+	const runs = 3 * registry.PublishGroup
 	claims := b.claimMany(t, r, runs)
 	var group sync.WaitGroup
 	for _, c := range claims {
 		group.Go(func() {
-			if err := r.Publish(c, Result{}, func(context.Context) error { return nil }); err != nil {
+			if err := r.Publish(c, registry.Result{}, func(context.Context) error { return nil }); err != nil {
 				t.Error(err)
 			}
 		})
@@ -96,7 +98,7 @@ func TestATargetThatHangs(t *testing.T) {
 	b := setup(t)
 	const timeout = 300 * time.Millisecond
 	locked := make(chan time.Time, 10)
-	r := b.registry(t, func(c *Config) {
+	r := b.Registry(t, func(c *registry.Config) {
 		c.PublishTimeout = timeout
 		c.Hook = func(point string) {
 			if point == "complete:locked" {
@@ -111,26 +113,26 @@ func TestATargetThatHangs(t *testing.T) {
 		<-thaw
 		return nil
 	}
-	var group []*completion
+	var group []*registry.Completion
 	for i, c := range b.claimMany(t, r, 5) {
-		s := &completion{claim: c, outcome: published, publish: hang, done: make(chan struct{})}
+		publish := hang
 		if i == 2 {
-			s.publish = func(context.Context) error { return nil }
+			publish = func(context.Context) error { return nil }
 		} else {
 			hung.Add(1)
 		}
-		group = append(group, s)
+		group = append(group, registry.NewPublication(c, registry.Result{}, publish))
 	}
-	go r.completeAll(group)
+	go r.CompleteAll(group)
 	since := receive(t, "the lock", locked)
-	b.exec(t, "SELECT FROM casq.registry FOR UPDATE")
+	b.Exec(t, "SELECT FROM casq.registry FOR UPDATE")
 	if held := time.Since(since); held > timeout+2*time.Second {
 		t.Errorf("the rows were locked for %s", held)
 	}
 	for i, s := range group {
-		receive(t, "the answer", s.done)
-		if (s.err == nil) != (i == 2) {
-			t.Errorf("run %d: %v", i, s.err)
+		receive(t, "the answer", s.Done())
+		if (s.Err() == nil) != (i == 2) {
+			t.Errorf("run %d: %v", i, s.Err())
 		}
 	}
 	if n := b.count(t, "synced"); n != 1 {

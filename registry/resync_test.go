@@ -1,4 +1,4 @@
-package registry
+package registry_test
 
 import (
 	"errors"
@@ -8,28 +8,29 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/registry"
 )
 
 func TestResyncOne(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	r := b.registry(t)
-	token := b.create(t, 1, "x")
-	if err := r.Publish(claim(t, r, token), Result{}, nil); err != nil {
+	r := b.Registry(t)
+	token := b.Create(t, 1, "x")
+	if err := r.Publish(claim(t, r, token), registry.Result{}, nil); err != nil {
 		t.Fatal(err)
 	}
-	version, err := ResyncOne(t.Context(), b.pool, b.queue, kind, "x", false)
+	version, err := registry.ResyncOne(t.Context(), b.Pool, b.Queue, kind, "x", false)
 	if err != nil || version <= token.Version {
 		t.Fatal(version, err)
 	}
-	b.wantJobs(t, jobFor("x", version, false))
-	if got := b.row(t, "x"); got.Status != "pending" || got.Version != version || !is(got.Synced, token.Version) {
+	b.WantJobs(t, jobFor("x", version, false))
+	if got := b.Row(t, "x"); got.Status != "pending" || got.Version != version || !is(got.Synced, token.Version) {
 		t.Errorf("got %+v", got)
 	}
-	if _, err := ResyncOne(t.Context(), b.pool, b.queue, kind, "y", false); !errors.Is(err, ErrNoRow) {
+	if _, err := registry.ResyncOne(t.Context(), b.Pool, b.Queue, kind, "y", false); !errors.Is(err, registry.ErrNoRow) {
 		t.Errorf("got %v", err)
 	}
-	b.wantJobs(t)
+	b.WantJobs(t)
 }
 
 // A fresh one uses nothing of what is in place, and ends copies that do.
@@ -37,28 +38,28 @@ func TestResyncFresh(t *testing.T) {
 	t.Parallel()
 	for name, resync := range map[string]func(b *testBundle) error{
 		"one": func(b *testBundle) error {
-			_, err := ResyncOne(t.Context(), b.pool, b.queue, kind, "x", true)
+			_, err := registry.ResyncOne(t.Context(), b.Pool, b.Queue, kind, "x", true)
 			return err
 		},
 		"kind": func(b *testBundle) error {
-			_, err := ResyncKind(t.Context(), b.pool, b.queue, kind, ResyncOptions{Fresh: true})
+			_, err := registry.ResyncKind(t.Context(), b.Pool, b.Queue, kind, registry.ResyncOptions{Fresh: true})
 			return err
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			r := b.registry(t)
+			r := b.Registry(t)
 			b.synced(t, r, 1, "x")
-			updating := claim(t, r, b.update(t, 2, "x"))
-			b.takeJobs(t)
+			updating := claim(t, r, b.Update(t, 2, "x"))
+			b.TakeJobs(t)
 			if err := resync(b); err != nil {
 				t.Fatal(err)
 			}
-			if err := r.Publish(updating, Result{Partial: true}, nil); !errors.Is(err, ErrSuperseded) {
+			if err := r.Publish(updating, registry.Result{Partial: true}, nil); !errors.Is(err, registry.ErrSuperseded) {
 				t.Errorf("a copy that uses what is in place: %v", err)
 			}
-			if c := claim(t, r, b.takeJobs(t)[0].Token); !c.Fresh {
+			if c := claim(t, r, b.TakeJobs(t)[0].Token); !c.Fresh {
 				t.Errorf("got %+v", c)
 			}
 		})
@@ -69,8 +70,8 @@ func TestResyncFresh(t *testing.T) {
 func resyncBundle(t *testing.T) *testBundle {
 	t.Helper()
 	b := setup(t)
-	r := b.registry(t)
-	end := func(token Token, what string) {
+	r := b.Registry(t)
+	end := func(token registry.Token, what string) {
 		c := claim(t, r, token)
 		var err error
 		switch what {
@@ -79,21 +80,21 @@ func resyncBundle(t *testing.T) *testBundle {
 		case "retried":
 			_, err = r.Fail(c, errors.New("e"), new(time.Now()))
 		case "synced", "removed":
-			err = r.Publish(c, Result{}, nil)
+			err = r.Publish(c, registry.Result{}, nil)
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
 	for i, name := range []string{"failed", "failed, then synced", "pending", "removed", "removing", "retried", "synced", "started"} {
-		token := b.create(t, int64(10*i+1), name)
+		token := b.Create(t, int64(10*i+1), name)
 		switch name {
 		case "failed, then synced":
 			end(token, "failed")
 			end(token, "synced")
 		case "removed", "removing":
-			b.apply(t, event(int64(10*i+2), eventlog.Deleted, name, "{}"))
-			token = b.takeJobs(t)[0].Token
+			b.Apply(t, event(int64(10*i+2), eventlog.Deleted, name, "{}"))
+			token = b.TakeJobs(t)[0].Token
 			if name == "removed" {
 				end(token, name)
 			}
@@ -108,37 +109,37 @@ func resyncBundle(t *testing.T) *testBundle {
 func TestResyncKind(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		opts ResyncOptions
+		opts registry.ResyncOptions
 		want []string
 	}{
-		"all":        {ResyncOptions{}, []string{"failed", "failed, then synced", "pending", "removing", "retried", "started", "synced"}},
-		"failed":     {ResyncOptions{FailedOnly: true}, []string{"failed", "retried"}},
-		"by ones":    {ResyncOptions{PageSize: 1}, []string{"failed", "failed, then synced", "pending", "removing", "retried", "started", "synced"}},
-		"by halves":  {ResyncOptions{PageSize: 4}, []string{"failed", "failed, then synced", "pending", "removing", "retried", "started", "synced"}},
-		"failed, by": {ResyncOptions{PageSize: 3, FailedOnly: true}, []string{"failed", "retried"}},
+		"all":        {registry.ResyncOptions{}, []string{"failed", "failed, then synced", "pending", "removing", "retried", "started", "synced"}},
+		"failed":     {registry.ResyncOptions{FailedOnly: true}, []string{"failed", "retried"}},
+		"by ones":    {registry.ResyncOptions{PageSize: 1}, []string{"failed", "failed, then synced", "pending", "removing", "retried", "started", "synced"}},
+		"by halves":  {registry.ResyncOptions{PageSize: 4}, []string{"failed", "failed, then synced", "pending", "removing", "retried", "started", "synced"}},
+		"failed, by": {registry.ResyncOptions{PageSize: 3, FailedOnly: true}, []string{"failed", "retried"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := resyncBundle(t)
-			counted, err := CountResync(t.Context(), b.pool, kind, test.opts.FailedOnly)
+			counted, err := registry.CountResync(t.Context(), b.Pool, kind, test.opts.FailedOnly)
 			if err != nil || counted != int64(len(test.want)) {
 				t.Errorf("counted %d: %v", counted, err)
 			}
-			var asked []Job
-			test.opts.Asked = func(page []Job) error { asked = append(asked, page...); return nil }
+			var asked []registry.Job
+			test.opts.Asked = func(page []registry.Job) error { asked = append(asked, page...); return nil }
 			var progress []int
 			test.opts.Progress = func(n int) { progress = append(progress, n) }
-			done, err := ResyncKind(t.Context(), b.pool, b.queue, kind, test.opts)
-			if want := (Resynced{Raised: len(test.want)}); err != nil || done != want {
+			done, err := registry.ResyncKind(t.Context(), b.Pool, b.Queue, kind, test.opts)
+			if want := (registry.Resynced{Raised: len(test.want)}); err != nil || done != want {
 				t.Errorf("got %+v: %v", done, err)
 			}
 			var got []string
-			for i, j := range b.takeJobs(t) {
-				if len(asked) <= i || asked[i].Token != j.Token || asked[i].Urgency != Bulk {
+			for i, j := range b.TakeJobs(t) {
+				if len(asked) <= i || asked[i].Token != j.Token || asked[i].Urgency != registry.Bulk {
 					t.Errorf("said that it has asked for %v", asked)
 				}
 				got = append(got, j.ResourceID)
-				row := b.row(t, j.ResourceID)
+				row := b.Row(t, j.ResourceID)
 				if row.Version != j.Version || row.Deleted != j.Deleted || row.Attempts != 0 || row.LastError != nil {
 					t.Errorf("job %v for row %+v", j, row)
 				}
@@ -149,7 +150,7 @@ func TestResyncKind(t *testing.T) {
 			if !slices.IsSorted(progress) || progress[len(progress)-1] != done.Asked() {
 				t.Errorf("progress was %v", progress)
 			}
-			if n, err := ResyncKind(t.Context(), b.pool, b.queue, "unknown", test.opts); n != (Resynced{}) || err != nil {
+			if n, err := registry.ResyncKind(t.Context(), b.Pool, b.Queue, "unknown", test.opts); n != (registry.Resynced{}) || err != nil {
 				t.Errorf("unknown kind: %+v, %v", n, err)
 			}
 		})
@@ -161,14 +162,14 @@ func TestResyncIsOfOneKind(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	for i, k := range []string{"thin", kind, "resources"} {
-		b.exec(t, "SELECT casq.define_kind($1, 'none')", k)
-		b.exec(t, "INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload) VALUES ($1, 'x', 1, $2, 1, '{}')", k, i)
+		b.Exec(t, "SELECT casq.define_kind($1, 'none')", k)
+		b.Exec(t, "INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload) VALUES ($1, 'x', 1, $2, 1, '{}')", k, i)
 	}
-	n, err := ResyncKind(t.Context(), b.pool, b.queue, kind, ResyncOptions{PageSize: 2})
+	n, err := registry.ResyncKind(t.Context(), b.Pool, b.Queue, kind, registry.ResyncOptions{PageSize: 2})
 	if err != nil || n.Raised != 1 {
 		t.Fatal(n, err)
 	}
-	if jobs := b.takeJobs(t); len(jobs) != 1 || jobs[0].Kind != kind {
+	if jobs := b.TakeJobs(t); len(jobs) != 1 || jobs[0].Kind != kind {
 		t.Errorf("got %v", jobs)
 	}
 }
@@ -178,25 +179,25 @@ func TestResyncIsOfOneKind(t *testing.T) {
 func TestResyncDuringARun(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	r := b.registry(t)
-	c := claim(t, r, b.create(t, 1, "x"))
+	r := b.Registry(t)
+	c := claim(t, r, b.Create(t, 1, "x"))
 	for i := range 3 {
-		if _, err := ResyncKind(t.Context(), b.pool, b.queue, kind, ResyncOptions{}); err != nil {
+		if _, err := registry.ResyncKind(t.Context(), b.Pool, b.Queue, kind, registry.ResyncOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		jobs := b.takeJobs(t)
+		jobs := b.TakeJobs(t)
 		if len(jobs) != 1 {
 			t.Fatal(fmt.Sprint("turn ", i), jobs)
 		}
-		if _, err := r.Claim(t.Context(), jobs[0].Token, 8); !errors.Is(err, ErrHandedOver) {
+		if _, err := r.Claim(t.Context(), jobs[0].Token, 8); !errors.Is(err, registry.ErrHandedOver) {
 			t.Fatal(err)
 		}
 	}
-	if err := r.Publish(c, Result{}, nil); err != nil {
+	if err := r.Publish(c, registry.Result{}, nil); err != nil {
 		t.Fatal(err)
 	}
-	got := b.row(t, "x")
-	b.wantJobs(t, jobFor("x", got.Version, false))
+	got := b.Row(t, "x")
+	b.WantJobs(t, jobFor("x", got.Version, false))
 	if got.Status != "pending" || !is(got.Synced, c.Version) {
 		t.Errorf("got %+v", got)
 	}

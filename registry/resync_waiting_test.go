@@ -1,4 +1,4 @@
-package registry
+package registry_test
 
 import (
 	"slices"
@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/registry"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -15,60 +16,60 @@ import (
 // takes the place of one whose job is prompt is prompt, too.
 func TestResyncLeavesWhatWaitsUntouched(t *testing.T) {
 	t.Parallel()
-	const waits = Urgency(-1)
+	const waits = registry.Urgency(-1)
 	claimed := "UPDATE casq.registry SET claim = gen_random_uuid(), claim_process = gen_random_uuid()"
 	for name, test := range map[string]struct {
 		job, set string // the state of its job, and what else was done
-		opts     ResyncOptions
-		want     Urgency
+		opts     registry.ResyncOptions
+		want     registry.Urgency
 	}{
 		"waits":                  {job: "available", want: waits},
 		"waits since a bulk":     {job: "available", set: "UPDATE river.river_job SET priority = 3", want: waits},
 		"is to be removed":       {job: "available", set: "UPDATE casq.registry SET deleted_at = now()", want: waits},
-		"fresh":                  {job: "available", opts: ResyncOptions{Fresh: true}, want: Prompt},
-		"its job is lost":        {want: Bulk},
-		"its job was ended":      {job: "completed", want: Bulk},
-		"an older one's job":     {job: "available", set: "UPDATE casq.registry SET version = nextval('casq.registry_version')", want: Bulk},
-		"another resource's job": {job: "available", set: `UPDATE river.river_job SET args = args || '{"resource_id": "y"}'`, want: Bulk},
-		"a verification":         {job: "available", set: "UPDATE river.river_job SET kind = 'casq_verify'", want: Bulk},
-		"was fetched":            {job: "running", want: Prompt},
-		"was fetched before":     {job: "available", set: "UPDATE river.river_job SET attempt = 1", want: Prompt},
-		"will be tried again":    {job: "retryable", set: "UPDATE casq.registry SET attempts = 1", want: Prompt},
-		"of a bulk, tried":       {job: "retryable", set: "UPDATE river.river_job SET priority = 3", want: Bulk},
-		"was tried":              {job: "available", set: "UPDATE casq.registry SET attempts = 1", want: Prompt},
-		"is claimed":             {job: "available", set: claimed, want: Prompt},
-		"has failed":             {job: "available", set: "UPDATE casq.registry SET failed_version = version", want: Prompt},
-		"failed, job is gone":    {set: "UPDATE casq.registry SET failed_version = version", opts: ResyncOptions{FailedOnly: true}, want: Bulk},
-		"is in place":            {job: "available", set: "UPDATE casq.registry SET synced_version = version", want: Bulk},
+		"fresh":                  {job: "available", opts: registry.ResyncOptions{Fresh: true}, want: registry.Prompt},
+		"its job is lost":        {want: registry.Bulk},
+		"its job was ended":      {job: "completed", want: registry.Bulk},
+		"an older one's job":     {job: "available", set: "UPDATE casq.registry SET version = nextval('casq.registry_version')", want: registry.Bulk},
+		"another resource's job": {job: "available", set: `UPDATE river.river_job SET args = args || '{"resource_id": "y"}'`, want: registry.Bulk},
+		"a verification":         {job: "available", set: "UPDATE river.river_job SET kind = 'casq_verify'", want: registry.Bulk},
+		"was fetched":            {job: "running", want: registry.Prompt},
+		"was fetched before":     {job: "available", set: "UPDATE river.river_job SET attempt = 1", want: registry.Prompt},
+		"will be tried again":    {job: "retryable", set: "UPDATE casq.registry SET attempts = 1", want: registry.Prompt},
+		"of a bulk, tried":       {job: "retryable", set: "UPDATE river.river_job SET priority = 3", want: registry.Bulk},
+		"was tried":              {job: "available", set: "UPDATE casq.registry SET attempts = 1", want: registry.Prompt},
+		"is claimed":             {job: "available", set: claimed, want: registry.Prompt},
+		"has failed":             {job: "available", set: "UPDATE casq.registry SET failed_version = version", want: registry.Prompt},
+		"failed, job is gone":    {set: "UPDATE casq.registry SET failed_version = version", opts: registry.ResyncOptions{FailedOnly: true}, want: registry.Bulk},
+		"is in place":            {job: "available", set: "UPDATE casq.registry SET synced_version = version", want: registry.Bulk},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			token := b.create(t, 1, "x")
+			token := b.Create(t, 1, "x")
 			if test.job != "" {
 				b.riverJob(t, token, test.job)
 			}
 			if test.set != "" {
-				b.exec(t, test.set)
+				b.Exec(t, test.set)
 			}
-			before := b.row(t, "x")
-			var asked []Job
-			test.opts.Asked = func(page []Job) error { asked = page; return nil }
-			done, err := ResyncKind(t.Context(), b.pool, b.queue, kind, test.opts)
+			before := b.Row(t, "x")
+			var asked []registry.Job
+			test.opts.Asked = func(page []registry.Job) error { asked = page; return nil }
+			done, err := registry.ResyncKind(t.Context(), b.Pool, b.Queue, kind, test.opts)
 			if err != nil || len(asked) != 1 {
 				t.Fatal(done, asked, err)
 			}
-			got, queued := b.row(t, "x"), b.takeJobs(t)
+			got, queued := b.Row(t, "x"), b.TakeJobs(t)
 			if asked[0].Version != got.Version || asked[0].Deleted != got.Deleted {
 				t.Errorf("asked for %v, the row is %+v", asked, got)
 			}
 			if test.want == waits {
-				if got.Version != before.Version || len(queued) != 0 || done != (Resynced{Waiting: 1}) {
+				if got.Version != before.Version || len(queued) != 0 || done != (registry.Resynced{Waiting: 1}) {
 					t.Errorf("got %+v, %v and %+v; it waits already", done, queued, got)
 				}
 				return
 			}
-			if got.Version <= before.Version || len(queued) != 1 || queued[0].Version != got.Version || done != (Resynced{Raised: 1}) {
+			if got.Version <= before.Version || len(queued) != 1 || queued[0].Version != got.Version || done != (registry.Resynced{Raised: 1}) {
 				t.Errorf("got %+v, %v and %+v; want a new version with a job", done, queued, got)
 			}
 			if asked[0].Urgency != test.want {
@@ -82,16 +83,16 @@ func TestResyncLeavesWhatWaitsUntouched(t *testing.T) {
 func TestResyncOfOneDoesNotWaitBehindABulk(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.riverJob(t, b.create(t, 1, "x"), "available")
-	b.exec(t, "UPDATE river.river_job SET priority = 3")
-	version, err := ResyncOne(t.Context(), b.pool, b.queue, kind, "x", false)
+	b.riverJob(t, b.Create(t, 1, "x"), "available")
+	b.Exec(t, "UPDATE river.river_job SET priority = 3")
+	version, err := registry.ResyncOne(t.Context(), b.Pool, b.Queue, kind, "x", false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := b.urgencies(t); !slices.Equal(got, []Urgency{Prompt}) {
+	if got := b.Urgencies(t); !slices.Equal(got, []registry.Urgency{registry.Prompt}) {
 		t.Errorf("urgencies are %v", got)
 	}
-	b.wantJobs(t, jobFor("x", version, false))
+	b.WantJobs(t, jobFor("x", version, false))
 }
 
 // An event commits while a resync waits for its row. The resync meets its version,
@@ -100,7 +101,7 @@ func TestResyncOfOneDoesNotWaitBehindABulk(t *testing.T) {
 func TestAResyncSeesTheJobOfAnEventThatItHasWaitedFor(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.synced(t, b.registry(t), 1, "x")
+	b.synced(t, b.Registry(t), 1, "x")
 	event := b.begin(t)
 	must := func(_ any, err error) {
 		t.Helper()
@@ -108,21 +109,21 @@ func TestAResyncSeesTheJobOfAnEventThatItHasWaitedFor(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	must(nil, b.transposer.Apply(t.Context(), event, eventBatch(2, eventlog.Updated, "x")))
+	must(nil, b.Transposer.Apply(t.Context(), event, eventBatch(2, eventlog.Updated, "x")))
 	must(event.Exec(t.Context(), `INSERT INTO river.river_job (kind, queue, max_attempts, args)
 		SELECT 'casq_sync', kind, 25, jsonb_build_object('kind', kind, 'resource_id', resource_id, 'version', version) FROM casq.registry`))
 	type result struct {
-		done Resynced
+		done registry.Resynced
 		err  error
 	}
 	ended := make(chan result, 1)
 	go func() {
-		done, err := ResyncKind(t.Context(), b.pool, b.queue, kind, ResyncOptions{})
+		done, err := registry.ResyncKind(t.Context(), b.Pool, b.Queue, kind, registry.ResyncOptions{})
 		ended <- result{done, err}
 	}()
 	b.untilBlocked(t)
 	must(nil, event.Commit(t.Context()))
-	if r := receive(t, "the resync's end", ended); r.err != nil || r.done != (Resynced{Waiting: 1}) {
+	if r := receive(t, "the resync's end", ended); r.err != nil || r.done != (registry.Resynced{Waiting: 1}) {
 		t.Errorf("got %+v", r)
 	}
 }
@@ -133,7 +134,7 @@ func eventBatch(id int64, op eventlog.Op, key string) eventlog.Batch {
 
 func (b *testBundle) begin(t *testing.T) pgx.Tx {
 	t.Helper()
-	tx, err := b.pool.Begin(t.Context())
+	tx, err := b.Pool.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +146,7 @@ func (b *testBundle) untilBlocked(t *testing.T) {
 	t.Helper()
 	for end := time.Now().Add(deadline); ; {
 		var blocked bool
-		err := b.pool.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity
+		err := b.Pool.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity
 			WHERE datname = current_database() AND wait_event_type = 'Lock')`).Scan(&blocked)
 		if err != nil {
 			t.Fatal(err)
@@ -157,18 +158,4 @@ func (b *testBundle) untilBlocked(t *testing.T) {
 			t.Fatal("nobody waits for a lock")
 		}
 	}
-}
-
-// urgencies are those of the jobs that wait, in their order.
-func (b *testBundle) urgencies(t *testing.T) []Urgency {
-	t.Helper()
-	rows, err := b.pool.Query(t.Context(), "SELECT urgency FROM jobs WHERE state = 'available' ORDER BY id")
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := pgx.CollectRows(rows, pgx.RowTo[Urgency])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return got
 }

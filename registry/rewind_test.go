@@ -1,32 +1,16 @@
-package registry
+package registry_test
 
 import (
 	"fmt"
 	"testing"
 
 	"casq/eventlog"
-
-	"github.com/jackc/pgx/v5"
 )
-
-func at(timeline int32, tick int64) eventlog.Position {
-	return eventlog.Position{System: 7, Timeline: eventlog.Timeline{Ordinal: timeline}, Tick: tick}
-}
-
-func (b *testBundle) rewound(t *testing.T, w eventlog.Rewind) {
-	t.Helper()
-	err := pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
-		return b.transposer.Rewound(t.Context(), tx, w)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-}
 
 func (b *testBundle) wantRequest(t *testing.T, want string) {
 	t.Helper()
 	var got string
-	err := b.pool.QueryRow(t.Context(), `SELECT format('%s beyond %s/%s at %s/%s', reason, beyond_timeline, beyond_tick, at_timeline, at_tick)
+	err := b.Pool.QueryRow(t.Context(), `SELECT format('%s beyond %s/%s at %s/%s', reason, beyond_timeline, beyond_tick, at_timeline, at_tick)
 		FROM casq.reconcile_runs ORDER BY id DESC LIMIT 1`).Scan(&got)
 	if err != nil || got != want {
 		t.Errorf("asked for %q, want %q; %v", got, want, err)
@@ -56,8 +40,8 @@ func TestWhatIsAskedForAfterALoss(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			b.exec(t, "INSERT INTO casq.registry_floors (kind, timeline, tick) VALUES ($1, 2, $2)", kind, test.floor)
-			b.rewound(t, test.w)
+			b.Exec(t, "INSERT INTO casq.registry_floors (kind, timeline, tick) VALUES ($1, 2, $2)", kind, test.floor)
+			b.Rewound(t, test.w)
 			b.wantRequest(t, test.want)
 		})
 	}
@@ -75,13 +59,13 @@ func TestFloorsOutliveALoss(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			b.exec(t, "INSERT INTO casq.registry_floors (kind, timeline, tick) VALUES ($1, 2, 61)", kind)
-			b.rewound(t, eventlog.Rewind{
+			b.Exec(t, "INSERT INTO casq.registry_floors (kind, timeline, tick) VALUES ($1, 2, 61)", kind)
+			b.Rewound(t, eventlog.Rewind{
 				Cause: eventlog.ErrLost, From: at(2, 90), To: at(2, 60), Newest: at(3, 70),
 				Everything: test.incomparable, Incomparable: test.incomparable,
 			})
 			var got string
-			err := b.pool.QueryRow(t.Context(), "SELECT format('%s/%s', timeline, tick) FROM casq.registry_floors").Scan(&got)
+			err := b.Pool.QueryRow(t.Context(), "SELECT format('%s/%s', timeline, tick) FROM casq.registry_floors").Scan(&got)
 			if err != nil || got != test.want {
 				t.Errorf("the floor is %s, want %s; %v", got, test.want, err)
 			}
@@ -95,32 +79,32 @@ func TestFloorsOutliveALoss(t *testing.T) {
 func TestEventsOfAnIncomparableTimelineCount(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, `INSERT INTO casq.reconcile_runs (reason, at_timeline, at_tick) VALUES ('lost', 2, 900)`)
-	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload, deleted_at, version) VALUES
+	b.Exec(t, `INSERT INTO casq.reconcile_runs (reason, at_timeline, at_tick) VALUES ('lost', 2, 900)`)
+	b.Exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload, deleted_at, version) VALUES
 		($1, 'old', 1, 500, 90, '{"n": 0}', NULL, 101),
 		($1, 'live', 2, 500, 90, '{"n": 0}', NULL, 102),
 		($1, 'another', 2, 505, 90, '{"n": 1}', NULL, 105),
 		($1, 'gone', 2, 501, 90, '{"n": 0}', now(), 103),
 		($1, 'later', 3, 502, 90, '{"n": 0}', now(), 104)`, kind)
-	b.exec(t, "SELECT setval('casq.registry_version', 1000)")
-	b.rewound(t, eventlog.Rewind{
+	b.Exec(t, "SELECT setval('casq.registry_version', 1000)")
+	b.Rewound(t, eventlog.Rewind{
 		Cause: eventlog.ErrLost, From: at(2, 90), To: at(2, 20), Newest: at(2, 20), Everything: true, Incomparable: true,
 	})
 	b.wantRequest(t, "lost beyond / at 2/20")
 	var waiting int
-	if err := b.pool.QueryRow(t.Context(), "SELECT count(*) FROM casq.reconcile_runs WHERE at_tick > 20").Scan(&waiting); err != nil || waiting > 0 {
+	if err := b.Pool.QueryRow(t.Context(), "SELECT count(*) FROM casq.reconcile_runs WHERE at_tick > 20").Scan(&waiting); err != nil || waiting > 0 {
 		t.Errorf("%d requests wait for a tick that no host shows; %v", waiting, err)
 	}
-	b.applyBatch(t, eventlog.Batch{Timeline: eventlog.Timeline{Ordinal: 2}, Tick: 21, Events: []eventlog.Event{
+	b.ApplyBatch(t, eventlog.Batch{Timeline: eventlog.Timeline{Ordinal: 2}, Tick: 21, Events: []eventlog.Event{
 		event(10, eventlog.Created, "gone", `{"n": 1}`), event(11, eventlog.Created, "later", `{"n": 1}`),
 		event(12, eventlog.Deleted, "live", `{}`), event(13, eventlog.Updated, "old", `{"n": 1}`),
 		event(14, eventlog.Created, "another", `{"n": 1}`),
 	}})
-	if got := b.row(t, "another").Incarnation; got != 2 {
+	if got := b.Row(t, "another").Incarnation; got != 2 {
 		t.Errorf("what was created in the other timeline has incarnation %d", got)
 	}
 	for key, deleted := range map[string]bool{"old": false, "live": true, "gone": false, "later": false} {
-		r := b.row(t, key)
+		r := b.Row(t, key)
 		if r.Deleted != deleted || r.Timeline != 2 || r.Tick != 21 || !deleted && r.Payload != `{"n": 1}` {
 			t.Errorf("%s: %+v", key, r)
 		}

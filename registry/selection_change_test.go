@@ -1,9 +1,11 @@
-package registry
+package registry_test
 
 import (
 	"testing"
 
 	"casq/eventlog"
+	"casq/internal/testing/registrytest"
+	"casq/registry"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -13,21 +15,21 @@ import (
 func TestGoingBackWaitsForAChange(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	change, err := b.pool.Begin(t.Context())
+	change, err := b.Pool.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = change.Rollback(t.Context()) }()
-	if _, err := change.Exec(t.Context(), changeSelectionSQL); err != nil {
+	if _, err := change.Exec(t.Context(), registry.ChangeSelectionSQL); err != nil {
 		t.Fatal(err)
 	}
 	back := make(chan error, 1)
 	go func() {
-		back <- pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
-			return b.transposer.Rewound(t.Context(), tx, eventlog.Rewind{To: at(1, 5), Newest: at(1, 5), Everything: true, Incomparable: true})
+		back <- pgx.BeginFunc(t.Context(), b.Pool, func(tx pgx.Tx) error {
+			return b.Transposer.Rewound(t.Context(), tx, eventlog.Rewind{To: at(1, 5), Newest: at(1, 5), Everything: true, Incomparable: true})
 		})
 	}()
-	until(t, "the wait", func() bool { return b.text(t, advisoryWaits) == "1" })
+	until(t, "the wait", func() bool { return b.Text(t, registrytest.AdvisoryWaits) == "1" })
 	if _, err := change.Exec(t.Context(), "INSERT INTO casq.reconcile_runs (reason, at_timeline, at_tick) VALUES ('selected', 7, 900)"); err != nil {
 		t.Fatal(err)
 	}
@@ -37,12 +39,7 @@ func TestGoingBackWaitsForAChange(t *testing.T) {
 	if err := receive(t, "going back", back); err != nil {
 		t.Fatal(err)
 	}
-	if got := b.text(t, "SELECT string_agg(DISTINCT at_timeline || '/' || at_tick, ' ') FROM casq.reconcile_runs"); got != "1/5" {
+	if got := b.Text(t, "SELECT string_agg(DISTINCT at_timeline || '/' || at_tick, ' ') FROM casq.reconcile_runs"); got != "1/5" {
 		t.Errorf("runs look at %s", got)
 	}
 }
-
-// advisoryWaits counts sessions that wait for a change of a selection, or for who
-// goes by it.
-const advisoryWaits = `SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
-	AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`

@@ -1,29 +1,19 @@
-package registry
+package registry_test
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	"casq/eventlog"
+	"casq/registry"
 )
-
-// scoped is an event of the test kind in a scope.
-func scoped(id int64, op eventlog.Op, key, scope string, items int64) eventlog.Event {
-	e := event(id, op, key, fmt.Sprintf(`{"at": %d}`, id))
-	e.ItemDelta = items
-	if scope != "" {
-		e.ScopeID = &scope
-	}
-	return e
-}
 
 // limited is a home in which only scopes of the kind are selected.
 func setupLimited(t *testing.T, scopes ...string) *testBundle {
 	t.Helper()
 	b := setup(t)
-	b.exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ($1, $2)", kind, append([]string{}, scopes...))
+	b.Exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ($1, $2)", kind, append([]string{}, scopes...))
 	return b
 }
 
@@ -69,12 +59,12 @@ func TestWhatIsNotSelectedIsNotWanted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setupLimited(t, "7", "8")
-			var jobs []Job
+			var jobs []registry.Job
 			for _, batch := range test.batches {
-				b.apply(t, batch...)
-				jobs = b.takeJobs(t)
+				b.Apply(t, batch...)
+				jobs = b.TakeJobs(t)
 			}
-			got := b.text(t, `SELECT coalesce(max(format('%s in %s at %s', CASE WHEN deleted_at IS NULL THEN 'live' ELSE 'gone' END,
+			got := b.Text(t, `SELECT coalesce(max(format('%s in %s at %s', CASE WHEN deleted_at IS NULL THEN 'live' ELSE 'gone' END,
 				scope_id, payload ->> 'at')), 'nothing') FROM casq.registry`)
 			if got != test.want {
 				t.Errorf("got %s, want %s", got, test.want)
@@ -86,46 +76,38 @@ func TestWhatIsNotSelectedIsNotWanted(t *testing.T) {
 	}
 }
 
-func (b *testBundle) text(t *testing.T, sql string, args ...any) (s string) {
-	t.Helper()
-	if err := b.pool.QueryRow(t.Context(), sql, args...).Scan(&s); err != nil {
-		t.Fatalf("%s: %v", sql, err)
-	}
-	return s
-}
-
 // What leaves is another resource when it comes back: a copy that is under way may
 // not be published for it.
 func TestLeavingEndsTheIncarnation(t *testing.T) {
 	t.Parallel()
 	b := setupLimited(t, "7")
-	b.apply(t, scoped(1, eventlog.Created, "k", "7", 1))
-	before := b.row(t, "k").Incarnation
-	b.apply(t, scoped(2, eventlog.Updated, "k", "7", -1), scoped(3, eventlog.Updated, "k", "9", 1))
-	if r := b.row(t, "k"); !r.Deleted || r.Incarnation != before+1 {
+	b.Apply(t, scoped(1, eventlog.Created, "k", "7", 1))
+	before := b.Row(t, "k").Incarnation
+	b.Apply(t, scoped(2, eventlog.Updated, "k", "7", -1), scoped(3, eventlog.Updated, "k", "9", 1))
+	if r := b.Row(t, "k"); !r.Deleted || r.Incarnation != before+1 {
 		t.Errorf("%+v", r)
 	}
 }
 
 func TestSelectionsAreTheSameOnlyBetweenTwoChanges(t *testing.T) {
 	t.Parallel()
-	s := Selection{Scopes: []string{"1"}, Generation: 1}
+	s := registry.Selection{Scopes: []string{"1"}, Generation: 1}
 	for name, test := range map[string]struct {
-		as   Selection
+		as   registry.Selection
 		same bool
 	}{
-		"the same":                         {Selection{Scopes: []string{"1"}, Generation: 1}, true},
-		"changed, and changed back":        {Selection{Scopes: []string{"1"}, Generation: 3}, false},
-		"of a home that failed over":       {Selection{Scopes: []string{"2"}, Generation: 1}, false},
-		"of a home that failed over, all":  {Selection{Generation: 1}, false},
-		"of a home that failed over, none": {Selection{Scopes: []string{}, Generation: 1}, false},
+		"the same":                         {registry.Selection{Scopes: []string{"1"}, Generation: 1}, true},
+		"changed, and changed back":        {registry.Selection{Scopes: []string{"1"}, Generation: 3}, false},
+		"of a home that failed over":       {registry.Selection{Scopes: []string{"2"}, Generation: 1}, false},
+		"of a home that failed over, all":  {registry.Selection{Generation: 1}, false},
+		"of a home that failed over, none": {registry.Selection{Scopes: []string{}, Generation: 1}, false},
 	} {
-		if got := s.same(&test.as); got != test.same {
+		if got := s.Same(&test.as); got != test.same {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
-	all, nothing := Selection{}, Selection{Scopes: []string{}}
-	if all.same(&nothing) {
+	all, nothing := registry.Selection{}, registry.Selection{Scopes: []string{}}
+	if all.Same(&nothing) {
 		t.Error("all is the same as nothing")
 	}
 }
@@ -140,10 +122,10 @@ func TestALiveRowOutsideGoesWithItsEvent(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			b.create(t, 1, "k")
-			b.exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ($1, '{7}')", kind)
-			b.apply(t, e)
-			if r := b.row(t, "k"); !r.Deleted || r.EventID != 2 {
+			b.Create(t, 1, "k")
+			b.Exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ($1, '{7}')", kind)
+			b.Apply(t, e)
+			if r := b.Row(t, "k"); !r.Deleted || r.EventID != 2 {
 				t.Errorf("%+v", r)
 			}
 		})
@@ -155,11 +137,11 @@ func TestALiveRowOutsideGoesWithItsEvent(t *testing.T) {
 func TestNothingOfAKind(t *testing.T) {
 	t.Parallel()
 	b := setupLimited(t)
-	b.exec(t, "SELECT casq.define_kind('other', 'none')")
+	b.Exec(t, "SELECT casq.define_kind('other', 'none')")
 	other := event(2, eventlog.Created, "o", "{}")
 	other.Kind = "other"
-	b.apply(t, event(1, eventlog.Created, "k", "{}"), other)
-	if got := b.text(t, "SELECT string_agg(kind, ' ') FROM casq.registry"); got != "other" {
+	b.Apply(t, event(1, eventlog.Created, "k", "{}"), other)
+	if got := b.Text(t, "SELECT string_agg(kind, ' ') FROM casq.registry"); got != "other" {
 		t.Errorf("there are rows of %q", got)
 	}
 }
@@ -170,20 +152,20 @@ func TestSelectedInSQL(t *testing.T) {
 	b := setup(t)
 	seven, ten := "7", "10"
 	for _, scopes := range [][]string{nil, {}, {"7"}, {"10", "7"}} {
-		b.exec(t, "DELETE FROM casq.selections")
-		b.exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ($1, $2)", kind, scopes)
-		s, err := ReadSelection(t.Context(), b.pool, kind)
+		b.Exec(t, "DELETE FROM casq.selections")
+		b.Exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ($1, $2)", kind, scopes)
+		s, err := registry.ReadSelection(t.Context(), b.Pool, kind)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, scope := range []*string{nil, &seven, &ten} {
 			var selected bool
-			if err := b.pool.QueryRow(t.Context(), "SELECT casq.selected($1, $2)", kind, scope).Scan(&selected); err != nil || selected != s.has(scope) {
-				t.Errorf("%v of %q: %v here, %v in SQL; %v", scope, scopes, s.has(scope), selected, err)
+			if err := b.Pool.QueryRow(t.Context(), "SELECT casq.selected($1, $2)", kind, scope).Scan(&selected); err != nil || selected != s.Has(scope) {
+				t.Errorf("%v of %q: %v here, %v in SQL; %v", scope, scopes, s.Has(scope), selected, err)
 			}
 		}
 	}
-	if got := b.text(t, "SELECT casq.selected('other', NULL)::text"); got != "true" {
+	if got := b.Text(t, "SELECT casq.selected('other', NULL)::text"); got != "true" {
 		t.Errorf("a kind that was never limited: %s", got)
 	}
 }
@@ -191,9 +173,9 @@ func TestSelectedInSQL(t *testing.T) {
 func TestWhyNotSelected(t *testing.T) {
 	t.Parallel()
 	b := setupLimited(t, "7", "8")
-	b.apply(t, scoped(1, eventlog.Created, "left", "7", 1), scoped(2, eventlog.Created, "here", "7", 1), scoped(3, eventlog.Created, "gone", "7", 1))
-	b.apply(t, scoped(4, eventlog.Updated, "left", "7", -1), scoped(5, eventlog.Updated, "left", "9", 1), scoped(6, eventlog.Deleted, "gone", "7", -1))
-	why := func(key string) string { return b.text(t, "SELECT casq.why($1, $2)", kind, key) }
+	b.Apply(t, scoped(1, eventlog.Created, "left", "7", 1), scoped(2, eventlog.Created, "here", "7", 1), scoped(3, eventlog.Created, "gone", "7", 1))
+	b.Apply(t, scoped(4, eventlog.Updated, "left", "7", -1), scoped(5, eventlog.Updated, "left", "9", 1), scoped(6, eventlog.Deleted, "gone", "7", -1))
+	why := func(key string) string { return b.Text(t, "SELECT casq.why($1, $2)", kind, key) }
 	const only = "this site, which has only scope '7', '8' of the kind"
 	for key, want := range map[string]string{
 		"left": "; not selected on " + only + ", and not '9'", "never": "; if it is in another scope it is not selected on " + only,
@@ -204,17 +186,17 @@ func TestWhyNotSelected(t *testing.T) {
 			t.Errorf("%s: %s; want %q", key, got, want)
 		}
 	}
-	b.exec(t, "UPDATE casq.registry SET synced_version = version")
+	b.Exec(t, "UPDATE casq.registry SET synced_version = version")
 	if got := why("left"); !strings.Contains(got, "is removed") || !strings.Contains(got, "not selected on this site") {
 		t.Errorf("removed: %s", got)
 	}
-	b.exec(t, "UPDATE casq.selections SET scopes = '{}'")
+	b.Exec(t, "UPDATE casq.selections SET scopes = '{}'")
 	for _, key := range []string{"never", "here"} {
 		if got := why(key); !strings.Contains(got, "; not selected on this site, which has nothing of the kind") {
 			t.Errorf("%s: %s", key, got)
 		}
 	}
-	b.exec(t, "UPDATE casq.selections SET scopes = (SELECT array_agg(n::text) FROM generate_series(1, 13) AS n)")
+	b.Exec(t, "UPDATE casq.selections SET scopes = (SELECT array_agg(n::text) FROM generate_series(1, 13) AS n)")
 	if got := why("never"); !strings.Contains(got, "'10' and 3 more of the kind") {
 		t.Errorf("many: %s", got)
 	}

@@ -1,8 +1,10 @@
-package registry
+package registry_test
 
 import (
 	"strings"
 	"testing"
+
+	"casq/registry"
 )
 
 // Every status, and what casq.why says to it.
@@ -65,16 +67,16 @@ func TestStatusAndWhy(t *testing.T) {
 		"pending, the queue is quiet": {[]string{"attempts = 2"}, "pending", "pending", []string{"is pending in queue"}, ""},
 	}
 	b := setup(t)
-	b.exec(t, `INSERT INTO casq.processes (id, host, pid, dead_at) VALUES
+	b.Exec(t, `INSERT INTO casq.processes (id, host, pid, dead_at) VALUES
 		(gen_random_uuid(), 'host1', 11, NULL), (gen_random_uuid(), 'host2', 22, now())`)
 	i := int64(0)
 	for name, test := range tests {
 		i += 10
-		token := b.create(t, i, name)
-		b.update(t, i+1, name)
-		token.Version = b.row(t, name).Version
+		token := b.Create(t, i, name)
+		b.Update(t, i+1, name)
+		token.Version = b.Row(t, name).Version
 		for _, set := range test.set {
-			b.exec(t, "UPDATE casq.registry SET "+set+" WHERE resource_id = $1", name)
+			b.Exec(t, "UPDATE casq.registry SET "+set+" WHERE resource_id = $1", name)
 		}
 		if test.job != "" {
 			b.riverJob(t, token, test.job)
@@ -83,7 +85,7 @@ func TestStatusAndWhy(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := b.row(t, name); got.Status != test.status {
+			if got := b.Row(t, name); got.Status != test.status {
 				t.Errorf("status is %s, want %s", got.Status, test.status)
 			}
 			why := b.why(t, kind, name)
@@ -100,9 +102,9 @@ func TestStatusAndWhy(t *testing.T) {
 	}
 }
 
-func (b *testBundle) riverJob(t *testing.T, token Token, state string) {
+func (b *testBundle) riverJob(t *testing.T, token registry.Token, state string) {
 	t.Helper()
-	b.exec(t, `INSERT INTO river.river_job (state, kind, queue, max_attempts, finalized_at, args)
+	b.Exec(t, `INSERT INTO river.river_job (state, kind, queue, max_attempts, finalized_at, args)
 		VALUES ($1::text::river.river_job_state, 'casq_sync', $2, 25, CASE WHEN $1::text = 'completed' THEN now() END,
 			jsonb_build_object('kind', $2::text, 'resource_id', $3::text, 'version', $4::bigint))`,
 		state, token.Kind, token.ResourceID, token.Version)
@@ -112,7 +114,7 @@ func (b *testBundle) riverJob(t *testing.T, token Token, state string) {
 func (b *testBundle) why(t *testing.T, kind, key any) string {
 	t.Helper()
 	var why *string
-	if err := b.pool.QueryRow(t.Context(), "SELECT casq.why($1, $2)", kind, key).Scan(&why); err != nil {
+	if err := b.Pool.QueryRow(t.Context(), "SELECT casq.why($1, $2)", kind, key).Scan(&why); err != nil {
 		t.Fatal(err)
 	}
 	if why == nil {
@@ -125,9 +127,9 @@ func (b *testBundle) why(t *testing.T, kind, key any) string {
 func TestWhyOfEventsAndReconciles(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.create(t, 10, "x")
-	b.create(t, 20, "in place")
-	b.exec(t, "UPDATE casq.registry SET synced_version = version, verified_at = now() WHERE resource_id = 'in place'")
+	b.Create(t, 10, "x")
+	b.Create(t, 20, "in place")
+	b.Exec(t, "UPDATE casq.registry SET synced_version = version, verified_at = now() WHERE resource_id = 'in place'")
 	keys := []string{"x", "in place", "no row"}
 	says := func(keys []string, want string, yes bool) {
 		t.Helper()
@@ -138,18 +140,18 @@ func TestWhyOfEventsAndReconciles(t *testing.T) {
 		}
 	}
 	const failed, compared = "could not be applied", "will compare it"
-	b.exec(t, "INSERT INTO casq.reconcile_runs (reason, dry_run) VALUES ('asked', true)")
-	b.exec(t, "INSERT INTO casq.reconcile_runs (kind, reason) VALUES ('other', 'asked')")
-	b.exec(t, "INSERT INTO casq.reconcile_runs (reason, finished_at) VALUES ('asked', now())")
+	b.Exec(t, "INSERT INTO casq.reconcile_runs (reason, dry_run) VALUES ('asked', true)")
+	b.Exec(t, "INSERT INTO casq.reconcile_runs (kind, reason) VALUES ('other', 'asked')")
+	b.Exec(t, "INSERT INTO casq.reconcile_runs (reason, finished_at) VALUES ('asked', now())")
 	fail := func(cursor string, id int64, key, reason string) {
 		t.Helper()
-		b.exec(t, `INSERT INTO casq.event_failures (cursor, timeline, event_id, tick, kind, resource_id, op, occurred_at, reason, tries)
+		b.Exec(t, `INSERT INTO casq.event_failures (cursor, timeline, event_id, tick, kind, resource_id, op, occurred_at, reason, tries)
 			VALUES ($1, 1, $2, 1, $3, $4, 'updated', now(), $5, 3)`, cursor, id, kind, key, reason)
 	}
 	for _, key := range keys {
 		fail(key, 5, key, "bad date")
 	}
-	b.exec(t, "UPDATE casq.event_failures SET replayed_at = now()")
+	b.Exec(t, "UPDATE casq.event_failures SET replayed_at = now()")
 	says(keys, failed, false)
 	says(keys, compared, false)
 	for _, key := range keys {
@@ -159,10 +161,10 @@ func TestWhyOfEventsAndReconciles(t *testing.T) {
 	says(keys, "event 7 of timeline 1 could not be applied: worse sum (enqueue replay re-fetches the resource); and 1 more", true)
 	says([]string{"another"}, failed, false)
 
-	b.exec(t, "INSERT INTO casq.reconcile_runs (reason, kind, beyond_timeline, beyond_tick) VALUES ('lost', $1, 1, 15)", kind)
+	b.Exec(t, "INSERT INTO casq.reconcile_runs (reason, kind, beyond_timeline, beyond_tick) VALUES ('lost', $1, 1, 15)", kind)
 	says([]string{"in place", "no row"}, ", asked for at ", true)
 	says([]string{"x"}, compared, false)
-	b.exec(t, "INSERT INTO casq.reconcile_runs (reason, started_at) VALUES ('asked', now())")
+	b.Exec(t, "INSERT INTO casq.reconcile_runs (reason, started_at) VALUES ('asked', now())")
 	says(keys, compared, true)
 	says([]string{"x"}, ", begun at ", true)
 }
@@ -171,17 +173,17 @@ func TestWhyWithoutAWorker(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	const nobody = "no worker is running"
-	token := b.create(t, 1, "x")
+	token := b.Create(t, 1, "x")
 	b.riverJob(t, token, "available")
 	if why := b.why(t, kind, "x"); !strings.Contains(why, nobody) {
 		t.Error(why)
 	}
-	r := b.registry(t)
+	r := b.Registry(t)
 	if why := b.why(t, kind, "x"); strings.Contains(why, nobody) {
 		t.Error(why)
 	}
 	claim(t, r, token)
-	b.kill(t, r)
+	b.Kill(t, r.Process())
 	if why := b.why(t, kind, "x"); !strings.Contains(why, "sweep will hand it on") || !strings.Contains(why, nobody) {
 		t.Error(why)
 	}
@@ -208,7 +210,7 @@ func TestWhyOfWhatIsNotThere(t *testing.T) {
 			t.Errorf("why(%v, %v) is %q, want %q", test.kind, test.key, why, test.want)
 		}
 	}
-	b.exec(t, "DELETE FROM casq.kinds")
+	b.Exec(t, "DELETE FROM casq.kinds")
 	if why := b.why(t, kind, "x"); !strings.Contains(why, "known: none") {
 		t.Error(why)
 	}
@@ -217,8 +219,8 @@ func TestWhyOfWhatIsNotThere(t *testing.T) {
 func TestWhyOfAPausedQueue(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.riverJob(t, b.create(t, 1, "x"), "available")
-	b.exec(t, "INSERT INTO river.river_queue (name, updated_at, paused_at) VALUES ($1, now(), clock_timestamp())", kind)
+	b.riverJob(t, b.Create(t, 1, "x"), "available")
+	b.Exec(t, "INSERT INTO river.river_queue (name, updated_at, paused_at) VALUES ($1, now(), clock_timestamp())", kind)
 	if why := b.why(t, kind, "x"); !strings.Contains(why, "in queue resource, which is paused;") {
 		t.Error(why)
 	}
@@ -228,8 +230,8 @@ func TestWhyOfAPausedQueue(t *testing.T) {
 func TestWhyOverlooksVerifications(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.riverJob(t, b.create(t, 1, "x"), "available")
-	b.exec(t, "UPDATE river.river_job SET kind = 'casq_verify', queue = 'casq_verify_file'")
+	b.riverJob(t, b.Create(t, 1, "x"), "available")
+	b.Exec(t, "UPDATE river.river_job SET kind = 'casq_verify', queue = 'casq_verify_file'")
 	if why := b.why(t, kind, "x"); !strings.Contains(why, "it has no job") || strings.Contains(why, "casq_verify") {
 		t.Error(why)
 	}
@@ -239,7 +241,7 @@ func TestSummary(t *testing.T) {
 	t.Parallel()
 	b := resyncBundle(t)
 	rows := make(map[string]int)
-	result, err := b.pool.Query(t.Context(), "SELECT status, count, oldest FROM casq.registry_summary WHERE kind = $1 AND oldest IS NOT NULL", kind)
+	result, err := b.Pool.Query(t.Context(), "SELECT status, count, oldest FROM casq.registry_summary WHERE kind = $1 AND oldest IS NOT NULL", kind)
 	if err != nil {
 		t.Fatal(err)
 	}

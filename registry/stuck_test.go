@@ -1,4 +1,4 @@
-package registry
+package registry_test
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/registry"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -24,10 +25,10 @@ type site struct {
 	keys []string
 
 	mu     sync.Mutex
-	place  map[string]int64  // version in place by key
-	copies map[string]*Claim // what is copied into it by one of those alive
+	place  map[string]int64           // version in place by key
+	copies map[string]*registry.Claim // what is copied into it by one of those alive
 	counts map[string]int
-	alive  []*Registry
+	alive  []*registry.Registry
 	owner  map[uuid.UUID]uuid.UUID // process by claim
 	killed map[uuid.UUID]bool
 	events int64
@@ -38,7 +39,7 @@ func newSite(t *testing.T, seed uint64) *site {
 	t.Helper()
 	t.Logf("seed %d", seed)
 	s := &site{
-		testBundle: setup(t), place: map[string]int64{}, copies: map[string]*Claim{}, counts: map[string]int{},
+		testBundle: setup(t), place: map[string]int64{}, copies: map[string]*registry.Claim{}, counts: map[string]int{},
 		owner: map[uuid.UUID]uuid.UUID{}, killed: map[uuid.UUID]bool{}, random: rand.New(rand.NewPCG(seed, 1)),
 	}
 	var events []eventlog.Event
@@ -47,9 +48,9 @@ func newSite(t *testing.T, seed uint64) *site {
 		s.keys = append(s.keys, fmt.Sprint("k", i))
 		events = append(events, event(s.events, eventlog.Created, s.keys[i], "{}"))
 	}
-	s.apply(t, events...)
+	s.Apply(t, events...)
 	for range 3 {
-		s.alive = append(s.alive, s.registry(t))
+		s.alive = append(s.alive, s.Registry(t))
 	}
 	return s
 }
@@ -73,11 +74,11 @@ func (s *site) write(t *testing.T) {
 		events[0].ID = 1
 	}
 	s.mu.Unlock()
-	s.apply(t, events...)
+	s.Apply(t, events...)
 }
 
 func (s *site) resync(t *testing.T) {
-	if _, err := ResyncKind(t.Context(), s.pool, s.queue, kind, ResyncOptions{PageSize: 3}); err != nil {
+	if _, err := registry.ResyncKind(t.Context(), s.Pool, s.Queue, kind, registry.ResyncOptions{PageSize: 3}); err != nil {
 		t.Error(err)
 	}
 }
@@ -85,32 +86,32 @@ func (s *site) resync(t *testing.T) {
 // crash takes one of the processes for dead: its runs go on and do not know.
 // Another one hands on what it had, and a new one comes.
 func (s *site) crash(t *testing.T) {
-	fresh := s.registry(t)
+	fresh := s.Registry(t)
 	s.mu.Lock()
 	i := s.random.IntN(len(s.alive))
 	victim := s.alive[i]
 	s.alive[i] = fresh
-	s.killed[victim.process.ID()] = true
+	s.killed[victim.Process().ID()] = true
 	for key, c := range s.copies {
-		if s.owner[c.ID] == victim.process.ID() {
+		if s.owner[c.ID] == victim.Process().ID() {
 			delete(s.copies, key)
 		}
 	}
 	s.mu.Unlock()
-	s.kill(t, victim)
-	if err := fresh.process.Watch(t.Context()); err != nil {
+	s.Kill(t, victim.Process())
+	if err := fresh.Process().Watch(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
 
 // fetch takes a job as River does: it is the process's until it is finished.
-func (s *site) fetch(t *testing.T) (r *Registry, id int64, token Token, ok bool) {
+func (s *site) fetch(t *testing.T) (r *registry.Registry, id int64, token registry.Token, ok bool) {
 	s.mu.Lock()
 	r = s.alive[s.random.IntN(len(s.alive))]
 	s.mu.Unlock()
-	err := s.pool.QueryRow(t.Context(), `UPDATE jobs SET state = 'running', process = $1
+	err := s.Pool.QueryRow(t.Context(), `UPDATE jobs SET state = 'running', process = $1
 		WHERE id = (SELECT id FROM jobs WHERE state = 'available' ORDER BY random() LIMIT 1 FOR UPDATE SKIP LOCKED)
-		RETURNING id, kind, resource_id, version`, r.process.ID()).Scan(&id, &token.Kind, &token.ResourceID, &token.Version)
+		RETURNING id, kind, resource_id, version`, r.Process().ID()).Scan(&id, &token.Kind, &token.ResourceID, &token.Version)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		t.Error(err)
 	}
@@ -123,7 +124,7 @@ func (s *site) finish(t *testing.T, id int64, again bool) {
 	if again {
 		sql = "UPDATE jobs SET state = 'available' WHERE id = $1 AND state = 'running'"
 	}
-	s.exec(t, sql, id)
+	s.Exec(t, sql, id)
 }
 
 // work is one run of one job; false: there was none.
@@ -135,7 +136,7 @@ func (s *site) work(t *testing.T) bool {
 	c, err := r.Claim(t.Context(), token, job)
 	s.note(err)
 	if err != nil {
-		s.finish(t, job, errors.Is(err, ErrProcessLost))
+		s.finish(t, job, errors.Is(err, registry.ErrProcessLost))
 		return true
 	}
 	s.copy(t, r, c)
@@ -146,15 +147,15 @@ func (s *site) work(t *testing.T) bool {
 	case 1:
 		again, err = s.fail(r, c)
 	case 2: // the target has a bad day
-		err = r.Publish(c, Result{}, func(context.Context) error { return errors.New("disk full") })
-		if !errors.Is(err, ErrFenced) && !errors.Is(err, ErrSuperseded) {
+		err = r.Publish(c, registry.Result{}, func(context.Context) error { return errors.New("disk full") })
+		if !errors.Is(err, registry.ErrFenced) && !errors.Is(err, registry.ErrSuperseded) {
 			again, err = s.fail(r, c)
 		}
 	default:
-		err = r.Publish(c, Result{}, func(context.Context) error { return s.put(c) })
+		err = r.Publish(c, registry.Result{}, func(context.Context) error { return s.put(c) })
 	}
 	s.note(err)
-	if err != nil && !errors.Is(err, ErrFenced) && !errors.Is(err, ErrSuperseded) {
+	if err != nil && !errors.Is(err, registry.ErrFenced) && !errors.Is(err, registry.ErrSuperseded) {
 		t.Error(err)
 	}
 	s.finish(t, job, again)
@@ -168,24 +169,24 @@ func (s *site) note(err error) {
 	s.counts[fmt.Sprint(err)]++
 }
 
-func (s *site) fail(r *Registry, c *Claim) (again bool, err error) {
+func (s *site) fail(r *registry.Registry, c *registry.Claim) (again bool, err error) {
 	superseded, err := r.Fail(c, errors.New("bad luck"), new(time.Now()))
 	return !superseded && err == nil, err
 }
 
 // copy looks that nobody else copies into the same place, among the living.
-func (s *site) copy(t *testing.T, r *Registry, c *Claim) {
+func (s *site) copy(t *testing.T, r *registry.Registry, c *registry.Claim) {
 	s.mu.Lock()
-	if s.killed[r.process.ID()] {
+	if s.killed[r.Process().ID()] {
 		s.mu.Unlock()
 		return
 	}
 	if other := s.copies[c.ResourceID]; other != nil {
 		t.Errorf("two copies into %s at once: of %d and %d", c.ResourceID, other.Version, c.Version)
 	}
-	s.copies[c.ResourceID], s.owner[c.ID] = c, r.process.ID()
+	s.copies[c.ResourceID], s.owner[c.ID] = c, r.Process().ID()
 	s.mu.Unlock()
-	s.exec(t, "SELECT pg_sleep(random() / 200)")
+	s.Exec(t, "SELECT pg_sleep(random() / 200)")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.copies[c.ResourceID] == c {
@@ -194,7 +195,7 @@ func (s *site) copy(t *testing.T, r *Registry, c *Claim) {
 }
 
 // put is the rename. It is called under the row's lock.
-func (s *site) put(c *Claim) error {
+func (s *site) put(c *registry.Claim) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.Deleted {
@@ -225,7 +226,7 @@ func TestNothingIsStuck(t *testing.T) {
 func (s *site) seen() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, outcome := range []error{nil, ErrSuperseded, ErrHandedOver, ErrFenced} {
+	for _, outcome := range []error{nil, registry.ErrSuperseded, registry.ErrHandedOver, registry.ErrFenced} {
 		if s.counts[fmt.Sprint(outcome)] == 0 {
 			return false
 		}
@@ -279,11 +280,11 @@ func (s *site) drain(t *testing.T) {
 	until(t, "the end of all work", func() bool {
 		for s.work(t) {
 		}
-		if err := s.alive[0].process.Watch(t.Context()); err != nil {
+		if err := s.alive[0].Process().Watch(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		var left int
-		if err := s.pool.QueryRow(t.Context(), "SELECT count(*) FROM jobs WHERE state <> 'abandoned'").Scan(&left); err != nil {
+		if err := s.Pool.QueryRow(t.Context(), "SELECT count(*) FROM jobs WHERE state <> 'abandoned'").Scan(&left); err != nil {
 			t.Fatal(err)
 		}
 		return left == 0
@@ -292,7 +293,7 @@ func (s *site) drain(t *testing.T) {
 
 func (s *site) check(t *testing.T) {
 	for _, key := range s.keys {
-		got := s.row(t, key)
+		got := s.Row(t, key)
 		version, there := s.place[key]
 		if got.Claim != nil || got.Asked || (got.Status != "synced" && got.Status != "removed") {
 			t.Errorf("%s is stuck: %+v: %s", key, got, s.why(t, kind, key))

@@ -1,4 +1,4 @@
-package registry
+package registry_test
 
 import (
 	"context"
@@ -10,28 +10,30 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/testing/registrytest"
+	"casq/registry"
 
 	"github.com/google/uuid"
 )
 
 // running adds a job that the queue believes to be running in a process.
-func (b *testBundle) running(t *testing.T, process uuid.UUID, token Token) {
+func (b *testBundle) running(t *testing.T, process uuid.UUID, token registry.Token) {
 	t.Helper()
-	b.exec(t, "INSERT INTO jobs (kind, resource_id, version, state, process) VALUES ($1, $2, $3, 'running', $4)",
+	b.Exec(t, "INSERT INTO jobs (kind, resource_id, version, state, process) VALUES ($1, $2, $3, 'running', $4)",
 		token.Kind, token.ResourceID, token.Version, process)
 }
 
 func (b *testBundle) processes(t *testing.T) (n int) {
 	t.Helper()
-	if err := b.pool.QueryRow(t.Context(), "SELECT count(*) FROM casq.processes").Scan(&n); err != nil {
+	if err := b.Pool.QueryRow(t.Context(), "SELECT count(*) FROM casq.processes").Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	return n
 }
 
-func sweep(t *testing.T, p *Process) {
+func sweep(t *testing.T, p *registry.Process) {
 	t.Helper()
-	if err := p.sweepDead(t.Context()); err != nil {
+	if err := p.SweepDead(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -40,13 +42,13 @@ func sweep(t *testing.T, p *Process) {
 func TestSweep(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	dead, live := b.registry(t), b.registry(t)
-	sweeper := b.process(t)
+	dead, live := b.Registry(t), b.Registry(t)
+	sweeper := b.Process(t)
 
 	var id int64
-	create := func(key string) Token { id += 10; return b.create(t, id, key) }
+	create := func(key string) registry.Token { id += 10; return b.Create(t, id, key) }
 	claimed := create("claimed")
-	b.running(t, dead.process.ID(), claimed)
+	b.running(t, dead.Process().ID(), claimed)
 	claim(t, dead, claimed)
 
 	noJob := create("claimed, its job is not known")
@@ -54,59 +56,59 @@ func TestSweep(t *testing.T) {
 
 	asked := create("asked")
 	claim(t, dead, asked)
-	b.apply(t, event(id+1, eventlog.Deleted, "asked", "{}"))
-	newest := b.takeJobs(t)[0]
-	if _, err := live.Claim(t.Context(), newest.Token, 8); !errors.Is(err, ErrHandedOver) {
+	b.Apply(t, event(id+1, eventlog.Deleted, "asked", "{}"))
+	newest := b.TakeJobs(t)[0]
+	if _, err := live.Claim(t.Context(), newest.Token, 8); !errors.Is(err, registry.ErrHandedOver) {
 		t.Fatal(err)
 	}
 
 	fetched := create("fetched")
-	b.running(t, dead.process.ID(), fetched)
+	b.running(t, dead.Process().ID(), fetched)
 
 	stale := create("fetched, and asked for again")
-	b.running(t, dead.process.ID(), stale)
-	again := b.update(t, id+1, stale.ResourceID)
+	b.running(t, dead.Process().ID(), stale)
+	again := b.Update(t, id+1, stale.ResourceID)
 
 	synced := create("synced")
-	if err := dead.Publish(claim(t, dead, synced), Result{}, nil); err != nil {
+	if err := dead.Publish(claim(t, dead, synced), registry.Result{}, nil); err != nil {
 		t.Fatal(err)
 	}
-	b.running(t, dead.process.ID(), synced)
+	b.running(t, dead.Process().ID(), synced)
 
 	others := create("live")
-	b.running(t, dead.process.ID(), others) // handed over a moment ago
+	b.running(t, dead.Process().ID(), others) // handed over a moment ago
 	kept := claim(t, live, others)
 
-	b.takeJobs(t)
+	b.TakeJobs(t)
 	sweep(t, sweeper)
-	b.wantJobs(t) // nobody is dead
-	b.kill(t, dead)
+	b.WantJobs(t) // nobody is dead
+	b.Kill(t, dead.Process())
 	sweep(t, sweeper)
 
-	jobs := b.takeJobs(t)
-	slices.SortFunc(jobs, func(x, y Job) int { return compareTokens(x.Token, y.Token) })
-	want := []Job{newest, {Token: claimed}, {Token: noJob}, {Token: fetched}, {Token: again}}
+	jobs := b.TakeJobs(t)
+	slices.SortFunc(jobs, func(x, y registry.Job) int { return registrytest.CompareTokens(x.Token, y.Token) })
+	want := []registry.Job{newest, {Token: claimed}, {Token: noJob}, {Token: fetched}, {Token: again}}
 	if !slices.Equal(jobs, want) {
 		t.Errorf("got jobs %v, want %v", jobs, want)
 	}
 	for _, key := range []string{"claimed", "claimed, its job is not known", "asked", "fetched"} {
-		if got := b.row(t, key); got.Claim != nil || got.Asked || got.Status != "pending" && got.Status != "removing" {
+		if got := b.Row(t, key); got.Claim != nil || got.Asked || got.Status != "pending" && got.Status != "removing" {
 			t.Errorf("%s: %+v", key, got)
 		}
 	}
-	if got := b.row(t, "synced"); got.Status != "synced" {
+	if got := b.Row(t, "synced"); got.Status != "synced" {
 		t.Errorf("synced: %+v", got)
 	}
-	if got := b.row(t, "live"); !is(got.Claim, kept.ID) {
+	if got := b.Row(t, "live"); !is(got.Claim, kept.ID) {
 		t.Errorf("live: %+v", got)
 	}
 	if n := b.processes(t); n != 2 {
 		t.Errorf("%d processes are left", n)
 	}
 	sweep(t, sweeper)
-	b.wantJobs(t)
+	b.WantJobs(t)
 	var running int
-	if err := b.pool.QueryRow(t.Context(), "SELECT count(*) FROM jobs WHERE state = 'running'").Scan(&running); err != nil || running != 0 {
+	if err := b.Pool.QueryRow(t.Context(), "SELECT count(*) FROM jobs WHERE state = 'running'").Scan(&running); err != nil || running != 0 {
 		t.Errorf("%d jobs still seem to run: %v", running, err)
 	}
 }
@@ -116,26 +118,26 @@ func TestSweep(t *testing.T) {
 func TestSweepOfAJobWithoutAProcess(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	token := b.create(t, 1, "x")
+	token := b.Create(t, 1, "x")
 	b.running(t, uuid.New(), token)
-	p := b.process(t)
+	p := b.Process(t)
 	if err := p.Watch(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	b.wantJobs(t, Job{Token: token})
+	b.WantJobs(t, registry.Job{Token: token})
 }
 
 // More claims than fit in a page, beside rows that nobody has.
 func TestSweepIsPaged(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	dead, sweeper := b.process(t), b.process(t)
-	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload, claim, claim_process)
+	dead, sweeper := b.Process(t), b.Process(t)
+	b.Exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload, claim, claim_process)
 		SELECT $1, 'k' || n, 1, n, 1, '{}', CASE WHEN n % 5 = 0 THEN gen_random_uuid() END, CASE WHEN n % 5 = 0 THEN $2::uuid END
-		FROM generate_series(1, $3::integer) AS n`, kind, dead.ID(), 2*sweepPage+7)
-	b.exec(t, "UPDATE casq.processes SET dead_at = now() WHERE id = $1", dead.ID())
+		FROM generate_series(1, $3::integer) AS n`, kind, dead.ID(), 2*registry.SweepPage+7)
+	b.Exec(t, "UPDATE casq.processes SET dead_at = now() WHERE id = $1", dead.ID())
 	sweep(t, sweeper)
-	if got, want := len(b.takeJobs(t)), (2*sweepPage+7)/5; got != want {
+	if got, want := len(b.TakeJobs(t)), (2*registry.SweepPage+7)/5; got != want {
 		t.Errorf("%d jobs, want %d", got, want)
 	}
 }
@@ -145,52 +147,52 @@ func TestSweepIsPaged(t *testing.T) {
 func TestSweepersDoNotMultiply(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	dead, live := b.registry(t), b.registry(t)
-	fetched, claimed, others := b.create(t, 1, "fetched"), b.create(t, 2, "claimed"), b.create(t, 3, "live")
-	for _, token := range []Token{fetched, claimed, others} {
-		b.running(t, dead.process.ID(), token)
+	dead, live := b.Registry(t), b.Registry(t)
+	fetched, claimed, others := b.Create(t, 1, "fetched"), b.Create(t, 2, "claimed"), b.Create(t, 3, "live")
+	for _, token := range []registry.Token{fetched, claimed, others} {
+		b.running(t, dead.Process().ID(), token)
 	}
 	claim(t, dead, claimed)
 	kept := claim(t, live, others)
-	b.kill(t, dead)
-	tokens, jobs, err := b.queue.Orphans(t.Context())
+	b.Kill(t, dead.Process())
+	tokens, jobs, err := b.Queue.Orphans(t.Context())
 	if err != nil || len(tokens) != 3 {
 		t.Fatal(tokens, err)
 	}
-	kinds, keys, newest := resources(tokens, jobs)
+	kinds, keys, newest := registry.Resources(tokens, jobs)
 	for range 3 {
-		sweeper := b.process(t)
-		if err := sweeper.sweepRows(t.Context(), kinds, keys, newest); err != nil {
+		sweeper := b.Process(t)
+		if err := sweeper.SweepRows(t.Context(), kinds, keys, newest); err != nil {
 			t.Fatal(err)
 		}
 		// Claims, by a page that was read when they were there.
-		if err := sweeper.sweepRows(t.Context(), kinds, keys, make([]*int64, len(keys))); err != nil {
+		if err := sweeper.SweepRows(t.Context(), kinds, keys, make([]*int64, len(keys))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	queued := b.takeJobs(t)
-	slices.SortFunc(queued, func(x, y Job) int { return compareTokens(x.Token, y.Token) })
-	if want := []Job{{Token: claimed}, {Token: fetched}}; !slices.Equal(queued, want) {
+	queued := b.TakeJobs(t)
+	slices.SortFunc(queued, func(x, y registry.Job) int { return registrytest.CompareTokens(x.Token, y.Token) })
+	if want := []registry.Job{{Token: claimed}, {Token: fetched}}; !slices.Equal(queued, want) {
 		t.Fatalf("got jobs %v, want %v", queued, want)
 	}
 	// The live run was asked, once, in the dead one's name.
 	if _, err := live.Fail(kept, errors.New("e"), nil); err != nil {
 		t.Fatal(err)
 	}
-	b.wantJobs(t, Job{Token: others})
-	if got := b.row(t, "live"); got.Asked {
+	b.WantJobs(t, registry.Job{Token: others})
+	if got := b.Row(t, "live"); got.Asked {
 		t.Errorf("got %+v", got)
 	}
 	// The next job that dies is another one.
 	b.running(t, uuid.New(), fetched)
-	sweep(t, b.process(t))
-	b.wantJobs(t, Job{Token: fetched})
+	sweep(t, b.Process(t))
+	b.WantJobs(t, registry.Job{Token: fetched})
 }
 
 func TestResourcesOfJobs(t *testing.T) {
 	t.Parallel()
-	token := func(kind, key string) Token { return Token{Kind: kind, ResourceID: key} }
-	kinds, keys, newest := resources([]Token{token("b", "x"), token("a", "y"), token("a", "x"), token("a", "y")}, []int64{1, 2, 3, 4})
+	token := func(kind, key string) registry.Token { return registry.Token{Kind: kind, ResourceID: key} }
+	kinds, keys, newest := registry.Resources([]registry.Token{token("b", "x"), token("a", "y"), token("a", "x"), token("a", "y")}, []int64{1, 2, 3, 4})
 	var jobs []int64
 	for _, job := range newest {
 		jobs = append(jobs, *job)
@@ -205,28 +207,28 @@ func TestResourcesOfJobs(t *testing.T) {
 func TestSweepOfWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	sweeper := b.process(t, func(c *ProcessConfig) { c.MaxAttempts = 3 })
-	token := b.create(t, 1, "x")
+	sweeper := b.Process(t, func(c *registry.ProcessConfig) { c.MaxAttempts = 3 })
+	token := b.Create(t, 1, "x")
 	for range 5 {
-		r := b.registry(t)
+		r := b.Registry(t)
 		if _, err := r.Missing(claim(t, r, token), errors.New("e"), time.Now()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for attempt := 1; attempt <= 3; attempt++ {
-		victim := b.registry(t)
+		victim := b.Registry(t)
 		claim(t, victim, token)
-		b.kill(t, victim)
+		b.Kill(t, victim.Process())
 		sweep(t, sweeper)
-		if got := b.row(t, "x"); got.Attempts != attempt {
+		if got := b.Row(t, "x"); got.Attempts != attempt {
 			t.Errorf("death %d: %+v", attempt, got)
 		}
 		if attempt < 3 {
-			b.wantJobs(t, Job{Token: token})
+			b.WantJobs(t, registry.Job{Token: token})
 		}
 	}
-	b.wantJobs(t)
-	if got := b.row(t, "x"); got.Status != "failed" || got.RetryAt != nil {
+	b.WantJobs(t)
+	if got := b.Row(t, "x"); got.Status != "failed" || got.RetryAt != nil {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -236,27 +238,27 @@ func TestSweepAtTheLimit(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	var swept []string
-	sweeper := b.process(t, func(c *ProcessConfig) {
+	sweeper := b.Process(t, func(c *registry.ProcessConfig) {
 		c.MaxAttempts = 3
 		c.Swept = func(_ context.Context, kind, key string, claim uuid.UUID) {
 			swept = append(swept, fmt.Sprint(kind, " ", key, " ", claim))
 		}
 	})
-	token := b.create(t, 1, "x")
+	token := b.Create(t, 1, "x")
 	for attempt := 1; ; attempt++ {
-		victim := b.registry(t)
+		victim := b.Registry(t)
 		c := claim(t, victim, token)
-		b.kill(t, victim)
+		b.Kill(t, victim.Process())
 		sweep(t, sweeper)
-		got := b.row(t, "x")
+		got := b.Row(t, "x")
 		if got.Claim != nil || got.Attempts != attempt {
 			t.Fatalf("attempt %d: %+v", attempt, got)
 		}
 		if attempt < 3 {
-			b.wantJobs(t, Job{Token: token})
+			b.WantJobs(t, registry.Job{Token: token})
 			continue
 		}
-		b.wantJobs(t)
+		b.WantJobs(t)
 		if got.Status != "failed" || got.RetryAt != nil || !is(got.LastError, "the worker died in attempt 3, the last one") {
 			t.Errorf("got %+v", got)
 		}
@@ -266,8 +268,8 @@ func TestSweepAtTheLimit(t *testing.T) {
 		break
 	}
 	// A newer version is another matter.
-	newer := b.update(t, 2, "x")
-	if c := claim(t, b.registry(t), newer); c.Attempts != 1 {
+	newer := b.Update(t, 2, "x")
+	if c := claim(t, b.Registry(t), newer); c.Attempts != 1 {
 		t.Errorf("got %+v", c)
 	}
 }
@@ -278,18 +280,18 @@ func TestSweepOfWhatWasCommitted(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	swept := make(map[string]uuid.UUID)
-	sweeper := b.process(t, func(c *ProcessConfig) {
+	sweeper := b.Process(t, func(c *registry.ProcessConfig) {
 		c.Swept = func(_ context.Context, _, key string, claim uuid.UUID) { swept[key] = claim }
 	})
-	dead := b.registry(t)
+	dead := b.Registry(t)
 	want := make(map[string]uuid.UUID)
 	for i, key := range []string{"synced", "removed", "synced, then updated", "failed", "never claimed"} {
-		token := b.create(t, int64(10*i+1), key)
+		token := b.Create(t, int64(10*i+1), key)
 		if key == "removed" {
-			b.apply(t, event(int64(10*i+2), eventlog.Deleted, key, "{}"))
-			token = b.takeJobs(t)[0].Token
+			b.Apply(t, event(int64(10*i+2), eventlog.Deleted, key, "{}"))
+			token = b.TakeJobs(t)[0].Token
 		}
-		b.running(t, dead.process.ID(), token)
+		b.running(t, dead.Process().ID(), token)
 		if key == "never claimed" {
 			continue
 		}
@@ -298,18 +300,18 @@ func TestSweepOfWhatWasCommitted(t *testing.T) {
 		if key == "failed" {
 			_, err = dead.Fail(c, errors.New("e"), nil)
 		} else {
-			err = dead.Publish(c, Result{}, nil)
+			err = dead.Publish(c, registry.Result{}, nil)
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
 		if key == "synced, then updated" { // its next run will begin with that
-			b.update(t, int64(10*i+3), key)
+			b.Update(t, int64(10*i+3), key)
 			continue
 		}
 		want[key] = c.ID
 	}
-	b.kill(t, dead)
+	b.Kill(t, dead.Process())
 	sweep(t, sweeper)
 	if !maps.Equal(swept, want) {
 		t.Errorf("swept %v, want %v", swept, want)
@@ -318,7 +320,7 @@ func TestSweepOfWhatWasCommitted(t *testing.T) {
 
 // dyingQueue dies at one of its calls.
 type dyingQueue struct {
-	*tableQueue
+	*registrytest.Queue
 	calls, dieAt int
 }
 
@@ -329,15 +331,15 @@ func (q *dyingQueue) Abandon(ctx context.Context, jobs []int64) error {
 	if q.calls == q.dieAt {
 		return errDied
 	}
-	return q.tableQueue.Abandon(ctx, jobs)
+	return q.Queue.Abandon(ctx, jobs)
 }
 
-func (q *dyingQueue) Orphans(ctx context.Context) ([]Token, []int64, error) {
+func (q *dyingQueue) Orphans(ctx context.Context) ([]registry.Token, []int64, error) {
 	q.calls++
 	if q.calls == q.dieAt {
 		return nil, nil, errDied
 	}
-	return q.tableQueue.Orphans(ctx)
+	return q.Queue.Orphans(ctx)
 }
 
 // A sweeper that dies half-way leaves the rest to the next one.
@@ -347,29 +349,29 @@ func TestSweepIsRepeated(t *testing.T) {
 		t.Run(fmt.Sprint("call ", dieAt), func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			dead := b.registry(t)
-			var tokens []Token
+			dead := b.Registry(t)
+			var tokens []registry.Token
 			for i := range 4 {
-				token := b.create(t, int64(i+1), fmt.Sprint("x", i))
+				token := b.Create(t, int64(i+1), fmt.Sprint("x", i))
 				tokens = append(tokens, token)
-				b.running(t, dead.process.ID(), token)
+				b.running(t, dead.Process().ID(), token)
 				if i%2 == 0 {
 					claim(t, dead, token)
 				}
 			}
-			b.kill(t, dead)
-			sweeper := b.process(t, func(c *ProcessConfig) { c.Queue = &dyingQueue{b.queue, 0, dieAt} })
-			err := sweeper.sweepDead(t.Context())
+			b.Kill(t, dead.Process())
+			sweeper := b.Process(t, func(c *registry.ProcessConfig) { c.Queue = &dyingQueue{b.Queue, 0, dieAt} })
+			err := sweeper.SweepDead(t.Context())
 			if died := dieAt <= 5; died != errors.Is(err, errDied) {
 				t.Fatal(err)
 			}
-			sweep(t, b.process(t))
-			jobs := b.takeJobs(t)
+			sweep(t, b.Process(t))
+			jobs := b.TakeJobs(t)
 			for i, token := range tokens {
-				if !slices.Contains(jobs, Job{Token: token}) {
+				if !slices.Contains(jobs, registry.Job{Token: token}) {
 					t.Errorf("nobody has %v: %v", token, jobs)
 				}
-				if got := b.row(t, fmt.Sprint("x", i)); got.Claim != nil {
+				if got := b.Row(t, fmt.Sprint("x", i)); got.Claim != nil {
 					t.Errorf("got %+v", got)
 				}
 			}

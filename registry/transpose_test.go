@@ -1,4 +1,4 @@
-package registry
+package registry_test
 
 import (
 	"errors"
@@ -15,15 +15,15 @@ import (
 func TestABatchIsOneIntentPerResource(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.apply(t,
+	b.Apply(t,
 		event(1, eventlog.Created, "b", `{"n": 1}`),
 		event(2, eventlog.Created, "a", `{"n": 2}`),
 		event(3, eventlog.Updated, "b", `{"n": 3}`),
 		event(4, eventlog.Created, "c", `{"n": 4}`),
 		event(5, eventlog.Deleted, "c", `{}`),
 		event(6, eventlog.Created, "Z", `{"n": 6}`))
-	a, other, c, z := b.row(t, "a"), b.row(t, "b"), b.row(t, "c"), b.row(t, "Z")
-	b.wantJobs(t, jobFor("Z", z.Version, false), jobFor("a", a.Version, false), jobFor("b", other.Version, false), jobFor("c", c.Version, true))
+	a, other, c, z := b.Row(t, "a"), b.Row(t, "b"), b.Row(t, "c"), b.Row(t, "Z")
+	b.WantJobs(t, jobFor("Z", z.Version, false), jobFor("a", a.Version, false), jobFor("b", other.Version, false), jobFor("c", c.Version, true))
 	if other.EventID != 3 || other.Payload != `{"n": 3}` || other.Tick != 6 || other.Timeline != 1 || other.Incarnation != 1 {
 		t.Errorf("b is not its last event: %+v", other)
 	}
@@ -90,19 +90,19 @@ func TestEventsOutOfOrder(t *testing.T) {
 			before := int64(0)
 			for i, events := range test.batches {
 				if i > 0 {
-					before = b.row(t, "x").Version
-					b.takeJobs(t)
+					before = b.Row(t, "x").Version
+					b.TakeJobs(t)
 				}
-				b.apply(t, events...)
+				b.Apply(t, events...)
 			}
-			got := b.row(t, "x")
+			got := b.Row(t, "x")
 			if raised := got.Version > before; raised != test.raised {
 				t.Errorf("version %d after %d", got.Version, before)
 			}
 			if test.raised {
-				b.wantJobs(t, jobFor("x", got.Version, test.deleted))
+				b.WantJobs(t, jobFor("x", got.Version, test.deleted))
 			} else {
-				b.wantJobs(t)
+				b.WantJobs(t)
 			}
 			if got.Deleted != test.deleted || got.EventID != test.eventID || got.Payload != test.payload || got.Incarnation != test.incarnation {
 				t.Errorf("got %+v, want %+v", got, test)
@@ -117,19 +117,19 @@ func TestANewerTimelineHasLowerNumbers(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	batch := func(timeline int32, tick, id int64, op eventlog.Op, payload string) {
-		b.applyBatch(t, eventlog.Batch{
+		b.ApplyBatch(t, eventlog.Batch{
 			Events:   []eventlog.Event{event(id, op, "x", payload)},
 			Timeline: eventlog.Timeline{Ordinal: timeline}, Tick: tick,
 		})
 	}
 	batch(1, 100, 900, eventlog.Deleted, `{}`)
 	batch(2, 61, 601, eventlog.Created, `{"n": 601}`)
-	got := b.row(t, "x")
+	got := b.Row(t, "x")
 	if got.Deleted || got.Timeline != 2 || got.Tick != 61 || got.EventID != 601 || got.Payload != `{"n": 601}` {
 		t.Fatalf("the newer timeline's event did not win: %+v", got)
 	}
 	batch(1, 101, 950, eventlog.Updated, `{"n": 950}`)
-	after := b.row(t, "x")
+	after := b.Row(t, "x")
 	if after.Version <= got.Version || after.Timeline != 2 || after.Tick != 61 || after.EventID != 601 || after.Payload != `{"n": 601}` {
 		t.Fatalf("the older timeline's event left a trace: %+v", after)
 	}
@@ -138,20 +138,20 @@ func TestANewerTimelineHasLowerNumbers(t *testing.T) {
 func TestANewVersionStartsAfresh(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	r := b.registry(t)
-	token := b.create(t, 1, "x")
+	r := b.Registry(t)
+	token := b.Create(t, 1, "x")
 	c := claim(t, r, token)
-	b.exec(t, `UPDATE casq.registry SET attempts = 9, failed_version = version, last_error = 'e',
+	b.Exec(t, `UPDATE casq.registry SET attempts = 9, failed_version = version, last_error = 'e',
 		retry_at = now() + '1 day', asked = true`)
-	b.apply(t, event(2, eventlog.Updated, "x", `{}`))
-	got := b.row(t, "x")
+	b.Apply(t, event(2, eventlog.Updated, "x", `{}`))
+	got := b.Row(t, "x")
 	if got.Attempts != 0 || got.LastError != nil || got.RetryAt != nil {
 		t.Errorf("attempts of the old version are left: %+v", got)
 	}
 	if !is(got.Failed, token.Version) || got.Status != "started" {
 		t.Errorf("failed version %v, status %s", got.Failed, got.Status)
 	}
-	if !is(got.Claim, c.ID) || !is(got.Process, r.process.ID()) || !is(got.Job, 7) || !got.Asked {
+	if !is(got.Claim, c.ID) || !is(got.Process, r.Process().ID()) || !is(got.Job, 7) || !got.Asked {
 		t.Errorf("the claim was touched: %+v", got)
 	}
 }
@@ -161,11 +161,11 @@ func TestKindsAreLearnt(t *testing.T) {
 	b := setup(t)
 	batch := learning("artifact", "event")
 	errRollBack := errors.New("roll back")
-	err := pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
+	err := pgx.BeginFunc(t.Context(), b.Pool, func(tx pgx.Tx) error {
 		// In parts, as a batch is applied that has failed. The later ones read
 		// what the first ones have inserted.
 		for _, kind := range []string{"artifact", "event", "event"} {
-			if err := b.transposer.Apply(t.Context(), tx, learning(kind)); err != nil {
+			if err := b.Transposer.Apply(t.Context(), tx, learning(kind)); err != nil {
 				return err
 			}
 		}
@@ -175,9 +175,9 @@ func TestKindsAreLearnt(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Rolled back: nothing may be remembered.
-	b.applyBatch(t, batch)
-	b.applyBatch(t, batch)
-	kinds, err := eventlog.Kinds(t.Context(), b.pool)
+	b.ApplyBatch(t, batch)
+	b.ApplyBatch(t, batch)
+	kinds, err := eventlog.Kinds(t.Context(), b.Pool)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,11 +193,11 @@ func TestKindsAreLearnt(t *testing.T) {
 func TestKindsThatAreRefused(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, "SELECT casq.define_kind('document', 'file', prefix => 'a')")
-	b.applyBatch(t, learning("event"))
+	b.Exec(t, "SELECT casq.define_kind('document', 'file', prefix => 'a')")
+	b.ApplyBatch(t, learning("event"))
 	for kind, want := range map[string]error{"artifact": nil, "nobodys": eventlog.ErrUnknownKind} {
-		err := pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
-			return b.transposer.Apply(t.Context(), tx, learning("event", kind))
+		err := pgx.BeginFunc(t.Context(), b.Pool, func(tx pgx.Tx) error {
+			return b.Transposer.Apply(t.Context(), tx, learning("event", kind))
 		})
 		if err == nil || (want != nil && !errors.Is(err, want)) || (want == nil && database.Code(err) != "22023") {
 			t.Errorf("%s: %v", kind, err)
@@ -227,13 +227,13 @@ func TestKeysAreInOrderOfBytes(t *testing.T) {
 	for i, key := range keys {
 		events[i] = event(int64(i+1), eventlog.Created, key, "{}")
 	}
-	b.apply(t, events...)
+	b.Apply(t, events...)
 	var got []string
-	for _, j := range b.takeJobs(t) {
+	for _, j := range b.TakeJobs(t) {
 		got = append(got, j.ResourceID)
 	}
 	var want []string
-	if err := b.pool.QueryRow(t.Context(), "SELECT array_agg(resource_id ORDER BY resource_id) FROM casq.registry").Scan(&want); err != nil {
+	if err := b.Pool.QueryRow(t.Context(), "SELECT array_agg(resource_id ORDER BY resource_id) FROM casq.registry").Scan(&want); err != nil {
 		t.Fatal(err)
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
@@ -247,7 +247,7 @@ func TestKeysAreInOrderOfBytes(t *testing.T) {
 func TestACreateOfALaterTimelineIsOfAnotherResource(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.apply(t, event(1, eventlog.Created, "created", `{}`), event(2, eventlog.Created, "updated", `{}`),
+	b.Apply(t, event(1, eventlog.Created, "created", `{}`), event(2, eventlog.Created, "updated", `{}`),
 		event(3, eventlog.Created, "both", `{}`), event(4, eventlog.Created, "gone", `{}`), event(5, eventlog.Deleted, "gone", `{}`))
 	again := []eventlog.Event{
 		event(1, eventlog.Created, "created", `{}`), event(2, eventlog.Updated, "updated", `{}`),
@@ -255,9 +255,9 @@ func TestACreateOfALaterTimelineIsOfAnotherResource(t *testing.T) {
 		event(5, eventlog.Created, "gone", `{}`), event(6, eventlog.Created, "new", `{}`),
 	}
 	for range 2 {
-		b.applyBatch(t, eventlog.Batch{Timeline: eventlog.Timeline{Ordinal: 2}, Tick: 1, Events: again})
+		b.ApplyBatch(t, eventlog.Batch{Timeline: eventlog.Timeline{Ordinal: 2}, Tick: 1, Events: again})
 		for key, want := range map[string]int64{"created": 2, "updated": 1, "both": 2, "gone": 2, "new": 1} {
-			if got := b.row(t, key); got.Incarnation != want || got.Timeline != 2 || got.Deleted {
+			if got := b.Row(t, key); got.Incarnation != want || got.Timeline != 2 || got.Deleted {
 				t.Errorf("%s: %+v, want incarnation %d", key, got, want)
 			}
 		}

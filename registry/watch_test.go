@@ -1,4 +1,4 @@
-package registry
+package registry_test
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"casq/eventlog"
+	"casq/registry"
 
 	"github.com/google/uuid"
 )
@@ -15,7 +16,7 @@ import (
 func TestWorkForNothingIsCancelled(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	r := b.registry(t)
+	r := b.Registry(t)
 	var id int64
 	type change = func(key string)
 	events := func(ops ...eventlog.Op) change {
@@ -25,7 +26,7 @@ func TestWorkForNothingIsCancelled(t *testing.T) {
 				id++
 				batch = append(batch, event(id, op, key, "{}"))
 			}
-			b.apply(t, batch...)
+			b.Apply(t, batch...)
 		}
 	}
 	for name, test := range map[string]struct {
@@ -35,35 +36,35 @@ func TestWorkForNothingIsCancelled(t *testing.T) {
 	}{
 		"nothing happens":            {false, func(string) {}, nil},
 		"updated":                    {false, events(eventlog.Updated), nil},
-		"deleted":                    {false, events(eventlog.Deleted), ErrReplaced},
-		"replaced":                   {false, events(eventlog.Deleted, eventlog.Created), ErrReplaced},
-		"deleted and created":        {false, func(key string) { events(eventlog.Deleted)(key); events(eventlog.Created)(key) }, ErrReplaced},
+		"deleted":                    {false, events(eventlog.Deleted), registry.ErrReplaced},
+		"replaced":                   {false, events(eventlog.Deleted, eventlog.Created), registry.ErrReplaced},
+		"deleted and created":        {false, func(key string) { events(eventlog.Deleted)(key); events(eventlog.Created)(key) }, registry.ErrReplaced},
 		"removal, nothing happens":   {true, func(string) {}, nil},
-		"removal, created again":     {true, events(eventlog.Created), ErrReplaced},
-		"removal, deleted again":     {true, events(eventlog.Deleted), ErrReplaced},
-		"cancelled":                  {false, func(key string) { b.cancel(t, key) }, ErrCancelled},
-		"updated, and cancelled":     {false, func(key string) { events(eventlog.Updated)(key); b.cancel(t, key) }, ErrCancelled},
-		"removal, cancelled":         {true, func(key string) { b.cancel(t, key) }, ErrCancelled},
+		"removal, created again":     {true, events(eventlog.Created), registry.ErrReplaced},
+		"removal, deleted again":     {true, events(eventlog.Deleted), registry.ErrReplaced},
+		"cancelled":                  {false, func(key string) { b.cancel(t, key) }, registry.ErrCancelled},
+		"updated, and cancelled":     {false, func(key string) { events(eventlog.Updated)(key); b.cancel(t, key) }, registry.ErrCancelled},
+		"removal, cancelled":         {true, func(key string) { b.cancel(t, key) }, registry.ErrCancelled},
 		"cancelled, asked for again": {false, func(key string) { b.cancel(t, key); events(eventlog.Updated)(key) }, nil},
-		"the row is gone":            {false, func(key string) { b.exec(t, "DELETE FROM casq.registry WHERE resource_id = $1", key) }, ErrFenced},
+		"the row is gone":            {false, func(key string) { b.Exec(t, "DELETE FROM casq.registry WHERE resource_id = $1", key) }, registry.ErrFenced},
 		"the claim is gone": {false, func(key string) {
-			b.exec(t, "UPDATE casq.registry SET claim = NULL, claim_process = NULL WHERE resource_id = $1", key)
-		}, ErrFenced},
+			b.Exec(t, "UPDATE casq.registry SET claim = NULL, claim_process = NULL WHERE resource_id = $1", key)
+		}, registry.ErrFenced},
 		"removal, the claim is gone": {true, func(key string) {
-			b.exec(t, "UPDATE casq.registry SET claim = gen_random_uuid() WHERE resource_id = $1", key)
-		}, ErrFenced},
+			b.Exec(t, "UPDATE casq.registry SET claim = gen_random_uuid() WHERE resource_id = $1", key)
+		}, registry.ErrFenced},
 	} {
 		id++
-		token := b.create(t, id, name)
+		token := b.Create(t, id, name)
 		if test.removal {
 			events(eventlog.Deleted)(name)
-			token = b.takeJobs(t)[0].Token
+			token = b.TakeJobs(t)[0].Token
 		}
 		c := claim(t, r, token)
-		ctx, stop := r.process.Context(t.Context(), c)
+		ctx, stop := r.Process().Context(t.Context(), c)
 		test.change(name)
 		for range 2 {
-			if err := r.process.watchClaims(t.Context()); err != nil {
+			if err := r.Process().WatchClaims(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -71,19 +72,19 @@ func TestWorkForNothingIsCancelled(t *testing.T) {
 			t.Errorf("%s: the cause is %v, want %v", name, got, test.cause)
 		}
 		stop()
-		jobs := b.takeJobs(t)
-		if !errors.Is(test.cause, ErrReplaced) {
+		jobs := b.TakeJobs(t)
+		if !errors.Is(test.cause, registry.ErrReplaced) {
 			continue
 		}
 		newest := jobs[len(jobs)-1]
-		if _, err := r.Claim(t.Context(), newest.Token, 8); !errors.Is(err, ErrHandedOver) {
+		if _, err := r.Claim(t.Context(), newest.Token, 8); !errors.Is(err, registry.ErrHandedOver) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if superseded, err := r.Fail(c, context.Cause(ctx), nil); !superseded || err != nil {
 			t.Errorf("%s: ended with %v, %v", name, superseded, err)
 		}
-		b.wantJobs(t, newest)
-		if got := b.row(t, name); got.LastError != nil || got.Attempts != 0 {
+		b.WantJobs(t, newest)
+		if got := b.Row(t, name); got.LastError != nil || got.Attempts != 0 {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
@@ -93,15 +94,15 @@ func TestWorkForNothingIsCancelled(t *testing.T) {
 func TestClaimsAreWatchedInPages(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	p := b.process(t)
+	p := b.Process(t)
 	var works []context.Context
-	for range watchPage + 7 {
-		ctx, stop := p.Context(t.Context(), &Claim{Token: Token{Kind: kind, ResourceID: "no such row"}, ID: uuid.New()})
+	for range registry.WatchPage + 7 {
+		ctx, stop := p.Context(t.Context(), &registry.Claim{Token: registry.Token{Kind: kind, ResourceID: "no such row"}, ID: uuid.New()})
 		defer stop()
 		works = append(works, ctx)
 	}
-	for look, want := range []error{nil, ErrFenced} {
-		if err := p.watchClaims(t.Context()); err != nil {
+	for look, want := range []error{nil, registry.ErrFenced} {
+		if err := p.WatchClaims(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		for i, ctx := range works {

@@ -1,4 +1,4 @@
-package registry
+package registry_test
 
 import (
 	"strings"
@@ -11,21 +11,21 @@ import (
 func TestWhyIsCheapBehindABacklog(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.create(t, 1, "mine")
+	b.Create(t, 1, "mine")
 	const n = 50_000
-	b.exec(t, `INSERT INTO river.river_job (args, kind, max_attempts, queue)
+	b.Exec(t, `INSERT INTO river.river_job (args, kind, max_attempts, queue)
 		SELECT jsonb_build_object('kind', 'resource', 'resource_id', 'r' || i, 'version', i), 'casq_sync', 25, 'resource' FROM generate_series(1, $1::int) AS i`, n)
-	b.exec(t, `INSERT INTO river.river_job (id, args, kind, max_attempts, queue)
+	b.Exec(t, `INSERT INTO river.river_job (id, args, kind, max_attempts, queue)
 		SELECT 0, jsonb_build_object('kind', kind, 'resource_id', resource_id, 'version', version), 'casq_sync', 25, 'resource' FROM casq.registry`)
-	b.exec(t, "SELECT casq.why('resource', 'mine')") // reads the catalogs
+	b.Exec(t, "SELECT casq.why('resource', 'mine')") // reads the catalogs
 	for _, analyze := range []string{"SELECT 1", "ANALYZE river.river_job"} {
-		b.exec(t, analyze)
-		if n := testdb.Buffers(t, b.pool, "SELECT casq.why('resource', 'mine')"); n > 200 {
+		b.Exec(t, analyze)
+		if n := testdb.Buffers(t, b.Pool, "SELECT casq.why('resource', 'mine')"); n > 200 {
 			t.Errorf("%s: %d buffers", analyze, n)
 		}
 	}
 	var why string
-	if err := b.pool.QueryRow(t.Context(), "SELECT casq.why('resource', 'mine')").Scan(&why); err != nil {
+	if err := b.Pool.QueryRow(t.Context(), "SELECT casq.why('resource', 'mine')").Scan(&why); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(why, "job 0 is available in queue resource; at least 1000 jobs are in front of it (1000 for events and single requests)") {
@@ -37,14 +37,14 @@ func TestWhyIsCheapBehindABacklog(t *testing.T) {
 func TestWhySaysWhatIsInFront(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.riverJob(t, b.create(t, 1, "mine"), "available")
-	b.exec(t, "UPDATE river.river_job SET priority = 3, scheduled_at = '2020-01-01'")
+	b.riverJob(t, b.Create(t, 1, "mine"), "available")
+	b.Exec(t, "UPDATE river.river_job SET priority = 3, scheduled_at = '2020-01-01'")
 	const nothing = "in queue resource; nothing is in front of it"
 	if why := b.why(t, kind, "mine"); !strings.Contains(why, nothing) {
 		t.Error(why)
 	}
 	other := func(n int, priority int, at, state, queue string) {
-		b.exec(t, `INSERT INTO river.river_job (args, kind, max_attempts, queue, state, priority, scheduled_at)
+		b.Exec(t, `INSERT INTO river.river_job (args, kind, max_attempts, queue, state, priority, scheduled_at)
 			SELECT '{}', 'casq_sync', 25, $5, $4::text::river.river_job_state, $2, $3::text::timestamptz FROM generate_series(1, $1::int)`, n, priority, at, state, queue)
 	}
 	other(1, 4, "2019-01-01", "available", "resource")

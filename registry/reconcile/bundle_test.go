@@ -1,13 +1,13 @@
 package reconcile
 
 import (
-	"casq/registry"
-
 	"context"
 	"encoding/json"
 	"strings"
 	"testing"
 	"time"
+
+	"casq/registry"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -17,7 +17,7 @@ import (
 func (b *refetchBundle) reconciler(t *testing.T, change ...func(*Config)) *Reconciler {
 	t.Helper()
 	cfg := Config{
-		Home: b.pool, Source: b.pool, Jobs: b.queue, Process: b.process(t).ID(), Logger: b.logger,
+		Home: b.Pool, Source: b.Pool, Jobs: b.Queue, Process: b.Process(t).ID(), Logger: b.Logger,
 		PageSize: 3, Patience: 200 * time.Millisecond,
 	}
 	for _, f := range change {
@@ -31,7 +31,7 @@ func (b *refetchBundle) ask(t *testing.T, r registry.Request) (id int64) {
 	if r.Reason == "" {
 		r.Reason = registry.Asked
 	}
-	err := pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) (err error) {
+	err := pgx.BeginFunc(t.Context(), b.Pool, func(tx pgx.Tx) (err error) {
 		id, err = registry.Ask(t.Context(), tx, r)
 		return err
 	})
@@ -47,7 +47,7 @@ func (b *refetchBundle) reconcile(t *testing.T, request registry.Request, change
 	t.Helper()
 	id := b.ask(t, request)
 	b.round(t, b.reconciler(t, change...))
-	if state := b.text(t, "SELECT state || coalesce(': ' || waiting, '') FROM casq.reconcile_report WHERE run = $1 LIMIT 1", id); state != "finished" {
+	if state := b.Text(t, "SELECT state || coalesce(': ' || waiting, '') FROM casq.reconcile_report WHERE run = $1 LIMIT 1", id); state != "finished" {
 		t.Fatalf("the run is %s", state)
 	}
 	return b.report(t, id)
@@ -68,15 +68,7 @@ const counted = `SELECT coalesce(string_agg(c.kind || ':' || w.words, ' ' ORDER 
 
 func (b *refetchBundle) report(t *testing.T, id int64) string {
 	t.Helper()
-	return b.text(t, counted, id)
-}
-
-func (b *testBundle) text(t *testing.T, sql string, args ...any) (s string) {
-	t.Helper()
-	if err := b.pool.QueryRow(t.Context(), sql, args...).Scan(&s); err != nil {
-		t.Fatalf("%s: %v", sql, err)
-	}
-	return s
+	return b.Text(t, counted, id)
 }
 
 // keysOf are those of jobs, in their order.
@@ -126,12 +118,12 @@ func (b *refetchBundle) riverJob(t *testing.T, queue string, age time.Duration, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.exec(t, `INSERT INTO river.river_job (args, kind, max_attempts, queue, scheduled_at, created_at)
+	b.Exec(t, `INSERT INTO river.river_job (args, kind, max_attempts, queue, scheduled_at, created_at)
 		VALUES ($1, 'casq_sync', 25, $2, now() - $3::interval, now() - $3::interval)`, args, queue, age)
 }
 
 // claimed makes a row claimed by a process.
 func (b *refetchBundle) claimed(t *testing.T, key string, process uuid.UUID) (claim string) {
 	t.Helper()
-	return b.text(t, `UPDATE casq.registry SET claim = gen_random_uuid(), claim_process = $2 WHERE resource_id = $1 RETURNING claim::text`, key, process)
+	return b.Text(t, `UPDATE casq.registry SET claim = gen_random_uuid(), claim_process = $2 WHERE resource_id = $1 RETURNING claim::text`, key, process)
 }

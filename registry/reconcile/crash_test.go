@@ -1,8 +1,6 @@
 package reconcile
 
 import (
-	"casq/registry"
-
 	"context"
 	"errors"
 	"log/slog"
@@ -12,7 +10,9 @@ import (
 	"time"
 
 	"casq/internal/database"
+	"casq/internal/testing/registrytest"
 	"casq/internal/testing/testproc"
+	"casq/registry"
 
 	"github.com/google/uuid"
 )
@@ -31,7 +31,7 @@ func reconcileInChild(args []string) error {
 	defer pool.Close()
 	passed := 0
 	New(Config{
-		Home: pool, Source: pool, Jobs: &tableQueue{pool: pool}, Process: uuid.MustParse(process),
+		Home: pool, Source: pool, Jobs: &registrytest.Queue{Pool: pool}, Process: uuid.MustParse(process),
 		Logger: slog.New(slog.DiscardHandler), PageSize: 7, PollEvery: 10 * time.Millisecond,
 		Hook: func(at string) {
 			if at == point {
@@ -49,8 +49,8 @@ func reconcileInChild(args []string) error {
 func halves(t *testing.T) *refetchBundle {
 	t.Helper()
 	b := setupRefetch(t)
-	b.exec(t, "INSERT INTO resources SELECT 'there/' || to_char(i, 'FM00'), i FROM generate_series(1, 50) AS i")
-	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload)
+	b.Exec(t, "INSERT INTO resources SELECT 'there/' || to_char(i, 'FM00'), i FROM generate_series(1, 50) AS i")
+	b.Exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload)
 		SELECT $1, 'gone/' || to_char(i, 'FM00'), 1, i, 1, '{}' FROM generate_series(1, 50) AS i`, kind)
 	b.tick(t)
 	b.follow(t)
@@ -59,7 +59,7 @@ func halves(t *testing.T) *refetchBundle {
 
 func (b *refetchBundle) finished(t *testing.T, id int64) bool {
 	t.Helper()
-	return b.text(t, "SELECT (finished_at IS NOT NULL)::text FROM casq.reconcile_runs WHERE id = $1", id) == "true"
+	return b.Text(t, "SELECT (finished_at IS NOT NULL)::text FROM casq.reconcile_runs WHERE id = $1", id) == "true"
 }
 
 // wantDone fails unless each resource was done once, and counted once.
@@ -71,10 +71,10 @@ func (b *refetchBundle) wantDone(t *testing.T, id int64) {
 	if got := b.report(t, id); got != "resource: created 50 removed 50" {
 		t.Errorf("the report says %q", got)
 	}
-	if got := b.text(t, "SELECT (examined - 100)::text FROM casq.reconcile_counts WHERE run = $1 AND kind = $2", id, kind); got != "50" {
+	if got := b.Text(t, "SELECT (examined - 100)::text FROM casq.reconcile_counts WHERE run = $1 AND kind = $2", id, kind); got != "50" {
 		t.Errorf("looked at 100 and %s", got) // 50 resources, and 100 rows by then
 	}
-	jobs := b.takeJobs(t)
+	jobs := b.TakeJobs(t)
 	seen := make(map[string]bool)
 	for _, j := range jobs {
 		if seen[j.ResourceID] || j.Deleted != strings.HasPrefix(j.ResourceID, "gone/") {
@@ -96,16 +96,16 @@ func TestReconcilerIsKilled(t *testing.T) {
 			t.Parallel()
 			b := halves(t)
 			id := b.ask(t, registry.Request{})
-			first := b.process(t)
-			child := testproc.Start(t, reconcileChild, b.pool.Config().ConnString(), first.ID().String(), point)
+			first := b.Process(t)
+			child := testproc.Start(t, reconcileChild, b.Pool.Config().ConnString(), first.ID().String(), point)
 			child.AwaitFrozen("frozen")
 			second := b.reconciler(t, func(c *Config) { c.PageSize = 7 })
 			b.round(t, second)
-			if got := b.text(t, "SELECT process::text FROM casq.reconcile_runs WHERE id = $1", id); got != first.ID().String() {
+			if got := b.Text(t, "SELECT process::text FROM casq.reconcile_runs WHERE id = $1", id); got != first.ID().String() {
 				t.Fatalf("process %s has it while the first one lives", got)
 			}
 			child.Kill()
-			b.exec(t, "UPDATE casq.processes SET dead_at = now() WHERE id = $1", first.ID())
+			b.Exec(t, "UPDATE casq.processes SET dead_at = now() WHERE id = $1", first.ID())
 			until(t, "the end of the run", func() bool {
 				b.round(t, second) // passes the run by until the server finds out that its holder is gone
 				return b.finished(t, id)
@@ -124,17 +124,17 @@ func TestReconcilerIsFenced(t *testing.T) {
 			t.Parallel()
 			b := halves(t)
 			id := b.ask(t, registry.Request{})
-			first := b.process(t)
-			child := testproc.Start(t, reconcileChild, b.pool.Config().ConnString(), first.ID().String(), point)
+			first := b.Process(t)
+			child := testproc.Start(t, reconcileChild, b.Pool.Config().ConnString(), first.ID().String(), point)
 			child.AwaitFrozen("frozen")
-			b.exec(t, "UPDATE casq.processes SET dead_at = now() WHERE id = $1", first.ID())
+			b.Exec(t, "UPDATE casq.processes SET dead_at = now() WHERE id = $1", first.ID())
 			b.round(t, b.reconciler(t, func(c *Config) { c.PageSize = 7 }))
 			child.Thaw()
 			b.wantDone(t, id)
 			until(t, "the end of the late page", func() bool {
-				return b.text(t, `SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'`) == "0"
+				return b.Text(t, `SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'`) == "0"
 			})
-			b.wantJobs(t)
+			b.WantJobs(t)
 			child.Kill()
 		})
 	}
@@ -156,7 +156,7 @@ func TestReconcilersAtOnce(t *testing.T) {
 					t.Error(err)
 				}
 				var open bool
-				err := b.pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM casq.reconcile_runs WHERE finished_at IS NULL)").Scan(&open)
+				err := b.Pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM casq.reconcile_runs WHERE finished_at IS NULL)").Scan(&open)
 				if err != nil || !open {
 					return
 				}
@@ -164,12 +164,12 @@ func TestReconcilersAtOnce(t *testing.T) {
 		})
 	}
 	group.Wait()
-	sums := b.text(t, `SELECT sum(created) || ' ' || sum(removed) || ' ' || sum(examined) FROM casq.reconcile_counts WHERE run = ANY ($1)`, ids)
+	sums := b.Text(t, `SELECT sum(created) || ' ' || sum(removed) || ' ' || sum(examined) FROM casq.reconcile_counts WHERE run = ANY ($1)`, ids)
 	// A row that the other run has removed or made meanwhile is left to the log.
 	if want := "50 50 300"; sums != want {
 		t.Errorf("got %s, want %s", sums, want)
 	}
-	if jobs := b.takeJobs(t); len(jobs) != 100 {
+	if jobs := b.TakeJobs(t); len(jobs) != 100 {
 		t.Errorf("%d jobs", len(jobs))
 	}
 }
@@ -181,7 +181,7 @@ func TestReconcileIsScheduledOnce(t *testing.T) {
 	b.follow(t)
 	daily := func(c *Config) { c.Every = 24 * time.Hour }
 	counts := func() string {
-		return b.text(t, `SELECT count(*) || ' ' || count(*) FILTER (WHERE finished_at IS NULL) FROM casq.reconcile_runs WHERE reason = 'scheduled'`)
+		return b.Text(t, `SELECT count(*) || ' ' || count(*) FILTER (WHERE finished_at IS NULL) FROM casq.reconcile_runs WHERE reason = 'scheduled'`)
 	}
 	rounds := func() {
 		var group sync.WaitGroup
@@ -204,7 +204,7 @@ func TestReconcileIsScheduledOnce(t *testing.T) {
 		{"UPDATE casq.reconcile_runs SET requested_at = now() - interval '25 hours', finished_at = NULL, not_before = now() + interval '1 hour'", "3 3"},
 	} {
 		if step.change != "" {
-			b.exec(t, step.change)
+			b.Exec(t, step.change)
 		}
 		rounds()
 		if got := counts(); got != step.want {
@@ -219,7 +219,7 @@ func TestReconcileRemovesStaging(t *testing.T) {
 	t.Parallel()
 	b := setupRefetch(t)
 	b.follow(t)
-	p := b.process(t)
+	p := b.Process(t)
 	for _, key := range []string{"a", "b", "c"} {
 		b.put(t, key, 1)
 		b.know(t, key, 1, 1, false)
@@ -263,16 +263,16 @@ func TestReconcileOfRowsThatChangeMeanwhile(t *testing.T) {
 			b.put(t, "idle", 1)
 			b.know(t, c.key, 1, 1, false)
 			if c.key == "idle" {
-				b.exec(t, "UPDATE casq.registry SET synced_version = NULL, queued_at = now() - interval '2 hours'")
+				b.Exec(t, "UPDATE casq.registry SET synced_version = NULL, queued_at = now() - interval '2 hours'")
 			} else {
-				b.exec(t, "DELETE FROM resources")
+				b.Exec(t, "DELETE FROM resources")
 			}
 			b.tick(t)
 			b.follow(t)
 			got := b.reconcile(t, registry.Request{}, func(cfg *Config) {
 				cfg.Hook = func(point string) {
 					if point == "reconcile:rows" {
-						b.exec(t, c.change)
+						b.Exec(t, c.change)
 					}
 				}
 			})
@@ -296,7 +296,7 @@ func TestReconcileMoveIsFenced(t *testing.T) {
 	if other, err := second.take(t.Context()); err != nil || other != nil {
 		t.Fatal(other, err)
 	}
-	b.exec(t, "UPDATE casq.processes SET dead_at = now() WHERE id = $1", first.cfg.Process)
+	b.Exec(t, "UPDATE casq.processes SET dead_at = now() WHERE id = $1", first.cfg.Process)
 	kept, err := second.take(t.Context())
 	if err != nil || kept == nil {
 		t.Fatal(kept, err)

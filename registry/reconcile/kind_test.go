@@ -14,19 +14,19 @@ import (
 func TestDropKindRefused(t *testing.T) {
 	t.Parallel()
 	b := setupRefetch(t)
-	if _, err := registry.DropKind(t.Context(), b.pool, kind, true, false); !errors.Is(err, registry.ErrKind) || !strings.Contains(err.Error(), "casq.untrack(kind => 'resource') first") {
+	if _, err := registry.DropKind(t.Context(), b.Pool, kind, true, false); !errors.Is(err, registry.ErrKind) || !strings.Contains(err.Error(), "casq.untrack(kind => 'resource') first") {
 		t.Errorf("tracked: %v", err)
 	}
 	b.tick(t)
 	b.follow(t)
 	b.put(t, "x", 1)
-	b.exec(t, "SELECT casq.untrack(kind => $1)", kind)
-	if _, err := registry.DropKind(t.Context(), b.pool, kind, true, false); !errors.Is(err, registry.ErrKind) || !strings.Contains(err.Error(), "1 events of kind 'resource' are still to be read") {
+	b.Exec(t, "SELECT casq.untrack(kind => $1)", kind)
+	if _, err := registry.DropKind(t.Context(), b.Pool, kind, true, false); !errors.Is(err, registry.ErrKind) || !strings.Contains(err.Error(), "1 events of kind 'resource' are still to be read") {
 		t.Errorf("behind: %v", err)
 	}
 	b.tick(t)
 	b.follow(t)
-	if _, err := registry.DropKind(t.Context(), b.pool, kind, true, false); err != nil {
+	if _, err := registry.DropKind(t.Context(), b.Pool, kind, true, false); err != nil {
 		t.Errorf("read: %v", err)
 	}
 }
@@ -42,8 +42,8 @@ func TestDropKindUnderAPage(t *testing.T) {
 	var dropped sync.Once
 	drop := func() {
 		dropped.Do(func() {
-			b.exec(t, "SELECT casq.untrack(kind => $1)", kind)
-			if _, err := registry.DropKind(t.Context(), b.pool, kind, true, false); err != nil {
+			b.Exec(t, "SELECT casq.untrack(kind => $1)", kind)
+			if _, err := registry.DropKind(t.Context(), b.Pool, kind, true, false); err != nil {
 				t.Error(err)
 			}
 		})
@@ -55,7 +55,7 @@ func TestDropKindUnderAPage(t *testing.T) {
 			}
 		}
 	}))
-	if got := b.text(t, fmt.Sprintf("SELECT concat_ws(' ', count(*), (SELECT count(*) FROM casq.kinds), (SELECT bool_and(finished_at IS NOT NULL) FROM casq.reconcile_runs WHERE id = %d)) FROM casq.registry", id)); got != "0 0 t" {
+	if got := b.Text(t, fmt.Sprintf("SELECT concat_ws(' ', count(*), (SELECT count(*) FROM casq.kinds), (SELECT bool_and(finished_at IS NOT NULL) FROM casq.reconcile_runs WHERE id = %d)) FROM casq.registry", id)); got != "0 0 t" {
 		t.Errorf("got %s", got)
 	}
 }

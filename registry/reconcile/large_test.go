@@ -1,8 +1,6 @@
 package reconcile
 
 import (
-	"casq/registry"
-
 	"fmt"
 	"testing"
 	"time"
@@ -10,6 +8,7 @@ import (
 	"casq/internal/database"
 	"casq/internal/portion"
 	"casq/internal/testing/faultproxy"
+	"casq/registry"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -19,7 +18,7 @@ import (
 func largeResources(t *testing.T, n int) *refetchBundle {
 	t.Helper()
 	b := setupRefetch(t)
-	simple(t, b.pool, `SELECT casq.untrack('resources')`, `ALTER TABLE resources ADD large text`,
+	simple(t, b.Pool, `SELECT casq.untrack('resources')`, `ALTER TABLE resources ADD large text`,
 		fmt.Sprintf(`INSERT INTO resources SELECT to_char(i, 'FM0000'), 1, (SELECT string_agg(md5(i::text || w::text), '') FROM generate_series(1, 480) AS w) FROM generate_series(1, %d) AS i`, n),
 		`SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'key', payload_columns => ARRAY['large'])`)
 	b.tick(t)
@@ -33,12 +32,12 @@ func TestPagesOfTheSourceAreBoundedByBytes(t *testing.T) {
 	t.Parallel()
 	b := largeResources(t, 40)
 	for bytes, want := range map[int64]int{1: 1, 15_000: 1, 40_000: 3, 150_000: 10, 1 << 30: 40} {
-		p, err := resourcesPage(t.Context(), b.pool, registry.Selection{Kind: kind}, nil, portion.Size{Rows: 100, Bytes: bytes})
+		p, err := resourcesPage(t.Context(), b.Pool, registry.Selection{Kind: kind}, nil, portion.Size{Rows: 100, Bytes: bytes})
 		if err != nil || len(p.keys) != want || *p.last != p.keys[want-1] || len(p.payloads) != want || len(p.scopes) != want {
 			t.Errorf("%d bytes: %d resources up to %q, want %d, %v", bytes, len(p.keys), *p.last, want, err)
 		}
 		asked := []string{"0003", "none", "0002", "0001", "0005", "none, either"}
-		p, err = resourcesOf(t.Context(), b.pool, registry.Selection{Kind: kind}, asked, bytes)
+		p, err = resourcesOf(t.Context(), b.Pool, registry.Selection{Kind: kind}, asked, bytes)
 		answered := map[int64]int{1: 1, 15_000: 1, 40_000: 4}[bytes]
 		if answered == 0 {
 			answered = len(asked)
@@ -47,7 +46,7 @@ func TestPagesOfTheSourceAreBoundedByBytes(t *testing.T) {
 			t.Errorf("%d bytes: %d were answered, want %d, %v", bytes, p.answered, answered, err)
 		}
 	}
-	if report, err := Refetch(t.Context(), b.pool, b.pool, b.queue, kind, []string{"0001", "0002", "0003", "x"}); err != nil || report != (RefetchReport{Copied: 3, Unknown: 1}) {
+	if report, err := Refetch(t.Context(), b.Pool, b.Pool, b.Queue, kind, []string{"0001", "0002", "0003", "x"}); err != nil || report != (RefetchReport{Copied: 3, Unknown: 1}) {
 		t.Errorf("%+v, %v", report, err)
 	}
 }
@@ -59,14 +58,14 @@ func TestReconcileOnASlowLink(t *testing.T) {
 	b := largeResources(t, 40)
 	network := faultproxy.New()
 	network.Narrow(100_000, time.Second)
-	home := slowHome(t, network, b.pool.Config().ConnString())
+	home := slowHome(t, network, b.Pool.Config().ConnString())
 	id := b.ask(t, registry.Request{})
 	r := b.reconciler(t, func(c *Config) { c.Home, c.PageSize = home, 100 })
 	b.round(t, r)
 	if got := b.report(t, id); got != "resource: created 40" {
-		t.Errorf("got %q: %s", got, b.text(t, "SELECT coalesce(waiting, '') FROM casq.reconcile_runs WHERE id = $1", id))
+		t.Errorf("got %q: %s", got, b.Text(t, "SELECT coalesce(waiting, '') FROM casq.reconcile_runs WHERE id = $1", id))
 	}
-	if got := b.text(t, parts, id); got != "" {
+	if got := b.Text(t, parts, id); got != "" {
 		t.Errorf("parts: %q", got)
 	}
 }

@@ -11,10 +11,10 @@ import (
 func many(t *testing.T, rows, there int) *refetchBundle {
 	t.Helper()
 	b := setupRefetch(t)
-	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload)
+	b.Exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload)
 		SELECT $1, to_char(i, 'FM0000'), 1, i, 0, jsonb_build_object('v', i) FROM generate_series(1, $2::int) AS i`, kind, rows)
-	b.exec(t, "INSERT INTO resources SELECT to_char(i, 'FM0000'), i FROM generate_series($1::int + 1, $2::int) AS i", rows-there, rows)
-	b.exec(t, "INSERT INTO resources VALUES ('x', 1), ('y', 1)")
+	b.Exec(t, "INSERT INTO resources SELECT to_char(i, 'FM0000'), i FROM generate_series($1::int + 1, $2::int) AS i", rows-there, rows)
+	b.Exec(t, "INSERT INTO resources VALUES ('x', 1), ('y', 1)")
 	b.tick(t)
 	b.follow(t)
 	return b
@@ -53,12 +53,12 @@ func TestOverlaps(t *testing.T) {
 	t.Parallel()
 	b := many(t, 150, 30)
 	b.know(t, "tombstone", 1, 1, true)
-	got, err := Overlaps(t.Context(), b.pool, b.pool)
+	got, err := Overlaps(t.Context(), b.Pool, b.Pool)
 	if err != nil || len(got) != 1 || got[0] != (Overlap{Kind: kind, Here: 150, There: 32, Common: 30}) || got[0].Gone() != 120 {
 		t.Errorf("%+v: %v", got, err)
 	}
-	simple(t, b.pool, `SELECT casq.untrack('resources')`)
-	got, err = Overlaps(t.Context(), b.pool, b.pool)
+	simple(t, b.Pool, `SELECT casq.untrack('resources')`)
+	got, err = Overlaps(t.Context(), b.Pool, b.Pool)
 	if err != nil || got[0] != (Overlap{Kind: kind, Unlisted: true, Here: 150}) || got[0].Gone() != 0 {
 		t.Errorf("%+v: %v", got, err)
 	}
@@ -68,10 +68,10 @@ func TestOverlaps(t *testing.T) {
 func TestRewoundAllowsRemovals(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.transposer.AllowRemove = 7
-	b.rewound(t, eventlog.Rewind{To: at(2, 60), Newest: at(2, 60), Everything: true})
+	b.Transposer.AllowRemove = 7
+	b.Rewound(t, eventlog.Rewind{To: at(2, 60), Newest: at(2, 60), Everything: true})
 	var got int64
-	if err := b.pool.QueryRow(t.Context(), "SELECT allow_remove FROM casq.reconcile_runs").Scan(&got); err != nil || got != 7 {
+	if err := b.Pool.QueryRow(t.Context(), "SELECT allow_remove FROM casq.reconcile_runs").Scan(&got); err != nil || got != 7 {
 		t.Errorf("%d are allowed: %v", got, err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/testing/registrytest"
 	"casq/registry"
 
 	"github.com/google/uuid"
@@ -17,13 +18,13 @@ import (
 func lostBundle(t *testing.T) *refetchBundle {
 	t.Helper()
 	b := setupRefetch(t)
-	b.exec(t, `INSERT INTO casq.timelines SELECT 2, gen_random_uuid(), system_identifier, server_timeline, 11, '0/0' FROM casq.timelines`)
+	b.Exec(t, `INSERT INTO casq.timelines SELECT 2, gen_random_uuid(), system_identifier, server_timeline, 11, '0/0' FROM casq.timelines`)
 	for _, key := range []string{"kept", "lost and there", "lost update", "lost delete", "lost, and changed since"} {
 		b.put(t, key, 2)
 	}
-	b.exec(t, `DELETE FROM casq.ticks WHERE id > 0`)
+	b.Exec(t, `DELETE FROM casq.ticks WHERE id > 0`)
 	b.tick(t)
-	b.exec(t, `UPDATE casq.ticks SET timeline = 2, id = 11 WHERE id > 0`)
+	b.Exec(t, `UPDATE casq.ticks SET timeline = 2, id = 11 WHERE id > 0`)
 	b.know(t, "kept", 1, 5, false)
 	b.know(t, "lost create", 9, 50, false)
 	b.know(t, "lost and there", 2, 50, false)
@@ -31,7 +32,7 @@ func lostBundle(t *testing.T) *refetchBundle {
 	b.know(t, "lost delete", 9, 51, true)
 	b.know(t, "lost create and delete", 9, 51, true)
 	b.know(t, "lost, and changed since", 2, 50, false)
-	b.exec(t, `UPDATE casq.registry SET timeline = 2, tick = 12 WHERE resource_id = 'lost, and changed since'`)
+	b.Exec(t, `UPDATE casq.registry SET timeline = 2, tick = 12 WHERE resource_id = 'lost, and changed since'`)
 	b.follow(t)
 	return b
 }
@@ -49,25 +50,25 @@ func TestReconcileBeyond(t *testing.T) {
 func beyond(t *testing.T, rows int, bytes int64) {
 	t.Helper()
 	b := lostBundle(t)
-	kept, since := b.row(t, "kept"), b.row(t, "lost, and changed since")
+	kept, since := b.Row(t, "kept"), b.Row(t, "lost, and changed since")
 	got := b.reconcile(t, registry.Request{Reason: registry.Lost, Beyond: &registry.Tick{Timeline: 1, ID: 10}, At: &registry.Tick{Timeline: 2, ID: 11}}, func(c *Config) { c.PageSize, c.PageBytes = rows, bytes })
 	if got != "resource: changed 3 late 1 removed 1" {
 		t.Errorf("got %q", got)
 	}
-	jobs := b.takeJobs(t)
-	keys := keysOf(slices.SortedFunc(slices.Values(jobs), func(x, y registry.Job) int { return compareTokens(x.Token, y.Token) }))
+	jobs := b.TakeJobs(t)
+	keys := keysOf(slices.SortedFunc(slices.Values(jobs), func(x, y registry.Job) int { return registrytest.CompareTokens(x.Token, y.Token) }))
 	if keys != "lost and there, lost create, lost delete, lost update" {
 		t.Errorf("jobs for %s", keys)
 	}
-	for key, want := range map[string]row{
+	for key, want := range map[string]registrytest.Row{
 		"lost create":            {Timeline: 2, Tick: 11, EventID: 0, Deleted: true, Status: "removing"},
 		"lost and there":         {Timeline: 2, Tick: 11, EventID: 0, Payload: `{"v": 2}`, Status: "pending"},
 		"lost update":            {Timeline: 2, Tick: 11, EventID: 0, Payload: `{"v": 2}`, Status: "pending"},
 		"lost delete":            {Timeline: 2, Tick: 11, EventID: 0, Payload: `{"v": 2}`, Status: "pending"},
 		"lost create and delete": {Timeline: 1, Tick: 51, EventID: 1000, Deleted: true, Status: "removed"},
 	} {
-		got := b.row(t, key)
-		short := row{Timeline: got.Timeline, Tick: got.Tick, EventID: got.EventID, Deleted: got.Deleted, Status: got.Status}
+		got := b.Row(t, key)
+		short := registrytest.Row{Timeline: got.Timeline, Tick: got.Tick, EventID: got.EventID, Deleted: got.Deleted, Status: got.Status}
 		if !want.Deleted {
 			short.Payload = got.Payload
 		}
@@ -76,10 +77,10 @@ func beyond(t *testing.T, rows int, bytes int64) {
 		}
 	}
 	// Though nothing differs it may be another resource.
-	if got := b.row(t, "lost and there"); got.Incarnation != 2 {
+	if got := b.Row(t, "lost and there"); got.Incarnation != 2 {
 		t.Errorf("what was lost and is there has incarnation %d", got.Incarnation)
 	}
-	if b.row(t, "kept").Version != kept.Version || b.row(t, "lost, and changed since").Version != since.Version {
+	if b.Row(t, "kept").Version != kept.Version || b.Row(t, "lost, and changed since").Version != since.Version {
 		t.Error("others were touched")
 	}
 }
@@ -89,17 +90,17 @@ func beyond(t *testing.T, rows int, bytes int64) {
 func TestReconcileOfAKindWithoutATable(t *testing.T) {
 	t.Parallel()
 	b := lostBundle(t)
-	simple(t, b.pool, `SELECT casq.untrack('resources')`)
+	simple(t, b.Pool, `SELECT casq.untrack('resources')`)
 	if got := b.reconcile(t, registry.Request{}); got != "resource: unlisted true" {
 		t.Errorf("got %q", got)
 	}
-	b.wantJobs(t)
+	b.WantJobs(t)
 	b.know(t, "lost tombstone", 1, 52, true)
 	got := b.reconcile(t, registry.Request{Reason: registry.Lost, Beyond: &registry.Tick{Timeline: 1, ID: 10}, At: &registry.Tick{Timeline: 2, ID: 11}})
 	if got != "resource: changed 6 late 1 unlisted true" {
 		t.Errorf("got %q", got)
 	}
-	if jobs := b.takeJobs(t); len(jobs) != 6 || slices.ContainsFunc(jobs, func(j registry.Job) bool { return j.Deleted }) {
+	if jobs := b.TakeJobs(t); len(jobs) != 6 || slices.ContainsFunc(jobs, func(j registry.Job) bool { return j.Deleted }) {
 		t.Errorf("got %v", jobs)
 	}
 	if got := b.reconcile(t, registry.Request{Reason: registry.Pruned, At: &registry.Tick{Timeline: 2, ID: 11}}); got != "resource: changed 7 late 1 unlisted true" {
@@ -112,23 +113,23 @@ func TestReconcileOfAKindWithoutATable(t *testing.T) {
 func TestReconcileKinds(t *testing.T) {
 	t.Parallel()
 	source, home := setupRefetch(t), &refetchBundle{setup(t)}
-	simple(t, source.pool, `CREATE TABLE others (key bigint PRIMARY KEY)`,
+	simple(t, source.Pool, `CREATE TABLE others (key bigint PRIMARY KEY)`,
 		`SELECT casq.track('others', kind => 'a_other', transfer => 'file', key_column => 'key', queue => 'q')`, `INSERT INTO others VALUES (7)`)
 	source.put(t, "x", 1)
 	tick := source.tick(t)
 	var timeline uuid.UUID
-	if err := source.pool.QueryRow(t.Context(), "SELECT id FROM casq.timelines").Scan(&timeline); err != nil {
+	if err := source.Pool.QueryRow(t.Context(), "SELECT id FROM casq.timelines").Scan(&timeline); err != nil {
 		t.Fatal(err)
 	}
-	home.exec(t, `INSERT INTO casq.cursors (name, system_identifier, timeline, timeline_id, tick, nonce) VALUES ('registry', 1, 1, $1, $2, $1)`, timeline, tick)
-	from := func(c *Config) { c.Source = source.pool }
+	home.Exec(t, `INSERT INTO casq.cursors (name, system_identifier, timeline, timeline_id, tick, nonce) VALUES ('registry', 1, 1, $1, $2, $1)`, timeline, tick)
+	from := func(c *Config) { c.Source = source.Pool }
 	if got := home.reconcile(t, registry.Request{Kind: "a_other"}, from); got != "a_other: created 1" {
 		t.Errorf("got %q", got)
 	}
 	if got := home.reconcile(t, registry.Request{}, from); got != "resource: created 1" && got != "a_other: resource: created 1" {
 		t.Errorf("got %q", got)
 	}
-	kinds, err := eventlog.Kinds(t.Context(), home.pool)
+	kinds, err := eventlog.Kinds(t.Context(), home.Pool)
 	if err != nil || kinds["a_other"].Queue != "q" {
 		t.Errorf("%v: %v", kinds, err)
 	}
@@ -143,9 +144,9 @@ func TestStartingOverComparesContents(t *testing.T) {
 		b.put(t, key, 1)
 		b.know(t, key, 1, 1, false)
 	}
-	b.exec(t, "ALTER TABLE casq.kinds DISABLE TRIGGER guard_kind")
-	b.exec(t, "UPDATE casq.kinds SET transfer = 'file', prefix = '', source_prefix = ''")
-	b.exec(t, "UPDATE casq.registry SET verified_at = now() + interval '1 hour' WHERE resource_id = 'two'")
+	b.Exec(t, "ALTER TABLE casq.kinds DISABLE TRIGGER guard_kind")
+	b.Exec(t, "UPDATE casq.kinds SET transfer = 'file', prefix = '', source_prefix = ''")
+	b.Exec(t, "UPDATE casq.registry SET verified_at = now() + interval '1 hour' WHERE resource_id = 'two'")
 	tick := b.tick(t)
 	b.follow(t)
 	for reason, want := range map[registry.Reason]string{registry.Pruned: "resource: checks 1", registry.Lost: "resource: checks 1", registry.Scheduled: "", registry.Failover: ""} {

@@ -118,15 +118,15 @@ func TestResourcesOfEachKeyType(t *testing.T) {
 func TestResourcesOfAKindWithoutATable(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	if _, err := resourcesPage(t.Context(), b.pool, registry.Selection{Kind: kind}, nil, portion.Size{Rows: 10, Bytes: pageBytes}); !errors.Is(err, eventlog.ErrNoTicks) {
+	if _, err := resourcesPage(t.Context(), b.Pool, registry.Selection{Kind: kind}, nil, portion.Size{Rows: 10, Bytes: pageBytes}); !errors.Is(err, eventlog.ErrNoTicks) {
 		t.Errorf("got %v", err)
 	}
-	b.exec(t, "SELECT casq.tick(true)")
-	p, err := resourcesPage(t.Context(), b.pool, registry.Selection{Kind: kind}, nil, portion.Size{Rows: 10, Bytes: pageBytes})
+	b.Exec(t, "SELECT casq.tick(true)")
+	p, err := resourcesPage(t.Context(), b.Pool, registry.Selection{Kind: kind}, nil, portion.Size{Rows: 10, Bytes: pageBytes})
 	if err != nil || p.listed || p.last != nil || p.tick == 0 {
 		t.Errorf("%+v: %v", p, err)
 	}
-	if p, err = resourcesOf(t.Context(), b.pool, registry.Selection{Kind: "unheard of"}, []string{"x"}, pageBytes); err != nil || p.listed {
+	if p, err = resourcesOf(t.Context(), b.Pool, registry.Selection{Kind: "unheard of"}, []string{"x"}, pageBytes); err != nil || p.listed {
 		t.Errorf("%+v: %v", p, err)
 	}
 }

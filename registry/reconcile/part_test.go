@@ -16,7 +16,7 @@ import (
 func severalKinds(t *testing.T) *refetchBundle {
 	t.Helper()
 	b := setupRefetch(t)
-	simple(t, b.pool,
+	simple(t, b.Pool,
 		`CREATE TABLE early (key text PRIMARY KEY, v int)`, `INSERT INTO early VALUES ('e', 1)`,
 		`CREATE TABLE zulu (key text PRIMARY KEY, v int)`, `INSERT INTO zulu VALUES ('z', 1)`,
 		trackEarly,
@@ -55,29 +55,29 @@ func TestReconcileGoesOnWithoutABadKind(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := severalKinds(t)
-			simple(t, b.pool, test.spoil)
+			simple(t, b.Pool, test.spoil)
 			id := b.ask(t, registry.Request{})
 			r := b.reconciler(t)
 			b.round(t, r)
-			if got := b.text(t, "SELECT max(state) FROM casq.reconcile_report WHERE run = $1", id); got != "finished" {
-				t.Fatalf("the run is %s: %s", got, b.text(t, "SELECT waiting FROM casq.reconcile_runs WHERE id = $1", id))
+			if got := b.Text(t, "SELECT max(state) FROM casq.reconcile_report WHERE run = $1", id); got != "finished" {
+				t.Fatalf("the run is %s: %s", got, b.Text(t, "SELECT waiting FROM casq.reconcile_runs WHERE id = $1", id))
 			}
 			if got := b.report(t, id); got != "resource: created 1 zulu: created 1" {
 				t.Errorf("got %q", got)
 			}
-			if got := b.text(t, parts, id); !strings.HasPrefix(got, "early waits: ") || !strings.Contains(got, test.message) {
+			if got := b.Text(t, parts, id); !strings.HasPrefix(got, "early waits: ") || !strings.Contains(got, test.message) {
 				t.Errorf("the part: %q, want %q", got, test.message)
 			}
 			// The next one meets the same, and does not ask for the same again.
 			next := b.ask(t, registry.Request{})
 			b.round(t, r)
-			if got := b.text(t, parts, next); got != "" {
+			if got := b.Text(t, parts, next); got != "" {
 				t.Errorf("the next run's part: %q", got)
 			}
-			simple(t, b.pool, test.mend)
-			b.exec(t, "UPDATE casq.reconcile_runs SET not_before = NULL")
+			simple(t, b.Pool, test.mend)
+			b.Exec(t, "UPDATE casq.reconcile_runs SET not_before = NULL")
 			b.round(t, r)
-			if got := b.text(t, parts, id); got != "early finished: " {
+			if got := b.Text(t, parts, id); got != "early finished: " {
 				t.Errorf("the part, at the end: %q", got)
 			}
 			if got := b.report(t, id+1); got != test.after {
@@ -92,16 +92,16 @@ func TestReconcileGoesOnWithoutABadKind(t *testing.T) {
 func TestReconcilePartLooksAtTheSame(t *testing.T) {
 	t.Parallel()
 	b := lostBundle(t)
-	simple(t, b.pool, noEventTriggers, `ALTER TABLE resources DROP COLUMN v CASCADE`)
+	simple(t, b.Pool, noEventTriggers, `ALTER TABLE resources DROP COLUMN v CASCADE`)
 	id := b.ask(t, registry.Request{Reason: registry.Lost, Beyond: &registry.Tick{Timeline: 1, ID: 10}, At: &registry.Tick{Timeline: 2, ID: 11}, AllowRemove: 7})
 	r := b.reconciler(t)
 	b.round(t, r)
 	const same = `SELECT (reason, beyond_timeline, beyond_tick, at_timeline, at_tick, allow_remove, requested_at, walk, dry_run)::text FROM casq.reconcile_runs WHERE id = $1`
-	if run, part := b.text(t, same, id), b.text(t, same, id+1); run != part {
+	if run, part := b.Text(t, same, id), b.Text(t, same, id+1); run != part {
 		t.Errorf("the part is %s, the run %s", part, run)
 	}
-	simple(t, b.pool, `SELECT casq.untrack('resources')`, `ALTER TABLE resources ADD v int DEFAULT 2`, trackResources)
-	b.exec(t, "UPDATE casq.reconcile_runs SET not_before = NULL")
+	simple(t, b.Pool, `SELECT casq.untrack('resources')`, `ALTER TABLE resources ADD v int DEFAULT 2`, trackResources)
+	b.Exec(t, "UPDATE casq.reconcile_runs SET not_before = NULL")
 	b.round(t, r)
 	if got := b.report(t, id+1); got != "resource: changed 3 late 1 removed 1" {
 		t.Errorf("got %q", got)
@@ -115,10 +115,10 @@ func TestReconcileWithoutItsSourceIsNotSplit(t *testing.T) {
 	b.know(t, "x", 1, 1<<40, false) // of a tick that nobody shows
 	id := b.ask(t, registry.Request{At: &registry.Tick{Timeline: 1, ID: 1 << 40}})
 	b.round(t, b.reconciler(t))
-	if got := b.text(t, "SELECT max(state) FROM casq.reconcile_report WHERE run = $1", id); got != "waiting" {
+	if got := b.Text(t, "SELECT max(state) FROM casq.reconcile_report WHERE run = $1", id); got != "waiting" {
 		t.Errorf("the run is %s", got)
 	}
-	if got := b.text(t, parts, id); got != "" {
+	if got := b.Text(t, parts, id); got != "" {
 		t.Errorf("parts: %q", got)
 	}
 }
@@ -141,16 +141,16 @@ func TestReconcileBesideABrokenTarget(t *testing.T) {
 	b := severalKinds(t)
 	target := &placedList{}
 	id := b.ask(t, registry.Request{Walk: true})
-	b.exec(t, "ALTER TABLE casq.kinds DISABLE TRIGGER guard_kind")
-	b.exec(t, "UPDATE casq.kinds SET transfer = 'file', prefix = '', source_prefix = '' WHERE kind = 'early'")
+	b.Exec(t, "ALTER TABLE casq.kinds DISABLE TRIGGER guard_kind")
+	b.Exec(t, "UPDATE casq.kinds SET transfer = 'file', prefix = '', source_prefix = '' WHERE kind = 'early'")
 	b.round(t, b.reconciler(t, func(c *Config) {
 		c.Staging = []Staging{brokenTarget{}, &stagingList{}}
 		c.Targets = map[string]Target{eventlog.TransferFile: brokenTarget{}, eventlog.TransferNone: target}
 	}))
-	if got := b.text(t, "SELECT max(state) FROM casq.reconcile_report WHERE run = $1", id); got != "finished" {
-		t.Errorf("the run is %s: %s", got, b.text(t, "SELECT waiting FROM casq.reconcile_runs WHERE id = $1", id))
+	if got := b.Text(t, "SELECT max(state) FROM casq.reconcile_report WHERE run = $1", id); got != "finished" {
+		t.Errorf("the run is %s: %s", got, b.Text(t, "SELECT waiting FROM casq.reconcile_runs WHERE id = $1", id))
 	}
-	if got := b.text(t, parts, id); !strings.Contains(got, "early waits: ") || !strings.Contains(got, "input/output error") {
+	if got := b.Text(t, parts, id); !strings.Contains(got, "early waits: ") || !strings.Contains(got, "input/output error") {
 		t.Errorf("the part: %q", got)
 	}
 	if target.walks != 2 {
@@ -181,11 +181,11 @@ func TestReconcileTriesABadKindEverMoreRarely(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			b := severalKinds(t)
-			simple(t, b.pool, c.spoil)
+			simple(t, b.Pool, c.spoil)
 			id := b.ask(t, registry.Request{Kind: "early"})
-			b.exec(t, "UPDATE casq.reconcile_runs SET requested_at = clock_timestamp() - $1::interval WHERE id = $2", c.age, id)
+			b.Exec(t, "UPDATE casq.reconcile_runs SET requested_at = clock_timestamp() - $1::interval WHERE id = $2", c.age, id)
 			b.round(t, b.reconciler(t, func(cfg *Config) { cfg.Patience = 10 * time.Second }))
-			got := b.text(t, "SELECT (not_before - clock_timestamp() BETWEEN $2::interval AND $3::interval)::text || ' ' || (not_before - clock_timestamp()) || ': ' || waiting FROM casq.reconcile_runs WHERE id = $1", id, c.least, c.most)
+			got := b.Text(t, "SELECT (not_before - clock_timestamp() BETWEEN $2::interval AND $3::interval)::text || ' ' || (not_before - clock_timestamp()) || ': ' || waiting FROM casq.reconcile_runs WHERE id = $1", id, c.least, c.most)
 			if !strings.HasPrefix(got, "true ") {
 				t.Errorf("tried again in %s; want %s to %s", got, c.least, c.most)
 			}

@@ -29,14 +29,14 @@ func TestReconcileOfAnotherPayload(t *testing.T) {
 			b.put(t, "a", 2)
 			now := b.tick(t)
 			b.know(t, "a", 2, now, false)
-			b.exec(t, "UPDATE casq.registry SET payload = $1", c.payload)
+			b.Exec(t, "UPDATE casq.registry SET payload = $1", c.payload)
 			b.follow(t)
-			before := b.row(t, "a")
+			before := b.Row(t, "a")
 			if c.request.Reason == registry.Pruned {
 				c.request.At = &registry.Tick{Timeline: 1, ID: now}
 			}
 			b.reconcile(t, c.request)
-			got := b.row(t, "a")
+			got := b.Row(t, "a")
 			if got.Version == before.Version || got.Payload != `{"v": 2}` || got.Incarnation != int64(c.incarnation) {
 				t.Errorf("version %d after %d, payload %s, incarnation %d; want a newer one, and incarnation %d",
 					got.Version, before.Version, got.Payload, got.Incarnation, c.incarnation)

@@ -72,18 +72,18 @@ func statements() map[string]func(n int) (sql string, args []any) {
 func TestStatementsUseTheKey(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, "ALTER TABLE casq.registry SET (autovacuum_enabled = false)")
-	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload)
+	b.Exec(t, "ALTER TABLE casq.registry SET (autovacuum_enabled = false)")
+	b.Exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload)
 		SELECT $1, format('path/to/resource-%s', to_char(n, 'FM0000000')), 1, n, 1, '{"id": 1}' FROM generate_series(1, 200000) AS n`, kind)
 	for _, known := range []string{"not analyzed", "analyzed"} {
 		if known == "analyzed" {
-			b.exec(t, "ANALYZE casq.registry")
-			b.exec(t, "ANALYZE casq.processes")
+			b.Exec(t, "ANALYZE casq.registry")
+			b.Exec(t, "ANALYZE casq.processes")
 		}
 		for name, statement := range statements() {
 			for n := 1; n <= 256; n *= 2 {
 				sql, args := statement(n)
-				p, text := testdb.Explain(t, b.pool, sql, args...)
+				p, text := testdb.Explain(t, b.Pool, sql, args...)
 				scans := p.Scans("registry")
 				if len(scans) == 0 && name != "re-fetch, apply" && name != "unwanted" {
 					t.Errorf("%s does not read the registry: %s", name, text)

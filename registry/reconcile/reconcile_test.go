@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/testing/registrytest"
 	"casq/registry"
 
 	"github.com/google/uuid"
@@ -24,7 +25,7 @@ func bothWays(t *testing.T) *refetchBundle {
 		b.put(t, key, 2)
 	}
 	// No event of it can be appended.
-	simple(t, b.pool, `SELECT casq.untrack('resources')`, `INSERT INTO resources VALUES (repeat('long', 300), 2)`, trackResources)
+	simple(t, b.Pool, `SELECT casq.untrack('resources')`, `INSERT INTO resources VALUES (repeat('long', 300), 2)`, trackResources)
 	now := b.tick(t)
 	b.follow(t)
 	b.know(t, "c same", 2, now, false)
@@ -51,24 +52,24 @@ func TestReconcileBothWays(t *testing.T) {
 				}
 			}
 			const want = "resource: adopted 1 changed 1 created 2 late 3 removed 1"
-			before := b.text(t, dump)
+			before := b.Text(t, dump)
 			if got := b.reconcile(t, registry.Request{DryRun: true}, small); got != want+" :" && got != want {
 				t.Errorf("dry run: got %q, want %q", got, want)
 			}
-			if after := b.text(t, dump); after != before {
+			if after := b.Text(t, dump); after != before {
 				t.Errorf("a dry run has changed\n%s\nto\n%s", before, after)
 			}
-			b.wantJobs(t)
+			b.WantJobs(t)
 			if got := b.reconcile(t, registry.Request{}, small); got != want {
 				t.Errorf("got %q, want %q", got, want)
 			}
-			jobs := b.takeJobs(t)
-			keys := keysOf(slices.SortedFunc(slices.Values(jobs), func(x, y registry.Job) int { return compareTokens(x.Token, y.Token) }))
+			jobs := b.TakeJobs(t)
+			keys := keysOf(slices.SortedFunc(slices.Values(jobs), func(x, y registry.Job) int { return registrytest.CompareTokens(x.Token, y.Token) }))
 			if want := "a back, b gone, d new, e changed, i in place"; keys != want {
 				t.Errorf("jobs for %s, want %s", keys, want)
 			}
 			for _, j := range jobs {
-				if got := b.row(t, j.ResourceID); got.Version != j.Version || got.Deleted != j.Deleted || got.Deleted != (j.ResourceID == "b gone") {
+				if got := b.Row(t, j.ResourceID); got.Version != j.Version || got.Deleted != j.Deleted || got.Deleted != (j.ResourceID == "b gone") {
 					t.Errorf("job %v for %+v", j, got)
 				}
 			}
@@ -76,7 +77,7 @@ func TestReconcileBothWays(t *testing.T) {
 			if got := b.reconcile(t, registry.Request{}, small); got != "resource: late 3" {
 				t.Errorf("the next run: got %q", got)
 			}
-			b.wantJobs(t)
+			b.WantJobs(t)
 		})
 	}
 }
@@ -86,7 +87,7 @@ func TestReconcileBothWays(t *testing.T) {
 func TestReconcileLeavesToTheLogWhatIsOnItsWay(t *testing.T) {
 	t.Parallel()
 	b := setupRefetch(t)
-	simple(t, b.pool, `SELECT casq.untrack('resources')`, `INSERT INTO resources VALUES ('really new', 1)`, trackResources)
+	simple(t, b.Pool, `SELECT casq.untrack('resources')`, `INSERT INTO resources VALUES ('really new', 1)`, trackResources)
 	for _, key := range []string{"changed", "gone", "changed late", "gone late", "same"} {
 		b.put(t, key, 1)
 	}
@@ -94,7 +95,7 @@ func TestReconcileLeavesToTheLogWhatIsOnItsWay(t *testing.T) {
 	for _, key := range []string{"changed", "gone", "changed late", "gone late", "same"} {
 		b.know(t, key, 1, tick, false)
 	}
-	slow, err := b.pool.Begin(t.Context())
+	slow, err := b.Pool.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +109,7 @@ func TestReconcileLeavesToTheLogWhatIsOnItsWay(t *testing.T) {
 	b.follow(t)
 	b.put(t, "created", 2)
 	b.put(t, "changed", 2)
-	b.exec(t, "DELETE FROM resources WHERE key = 'gone'")
+	b.Exec(t, "DELETE FROM resources WHERE key = 'gone'")
 	if err := slow.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +117,7 @@ func TestReconcileLeavesToTheLogWhatIsOnItsWay(t *testing.T) {
 	if got := b.reconcile(t, registry.Request{}); got != "resource: created 1 late 6 removed 1" {
 		t.Errorf("got %q", got)
 	}
-	if keys := keysOf(b.takeJobs(t)); keys != "really new, really gone" {
+	if keys := keysOf(b.TakeJobs(t)); keys != "really new, really gone" {
 		t.Errorf("jobs for %s", keys)
 	}
 }
@@ -136,8 +137,8 @@ func TestReconcileOnAnIdleLog(t *testing.T) {
 			b.put(t, "x", 1)
 			b.tick(t)
 			b.follow(t)
-			b.exec(t, idle)
-			b.exec(t, "DELETE FROM casq.reconcile_runs") // what a new timeline asks for
+			b.Exec(t, idle)
+			b.Exec(t, "DELETE FROM casq.reconcile_runs") // what a new timeline asks for
 			if got := b.reconcile(t, registry.Request{}); got != "resource: created 1" {
 				t.Errorf("got %q", got)
 			}
@@ -156,26 +157,26 @@ func TestReconcileWaitsForTheLog(t *testing.T) {
 			return func() { b.follow(t) }
 		},
 		"no cursor has begun": func(t *testing.T, b *refetchBundle) func() {
-			b.exec(t, "DELETE FROM casq.cursors")
+			b.Exec(t, "DELETE FROM casq.cursors")
 			return func() { b.follow(t) }
 		},
 		"the cursor's tick is not the source's": func(t *testing.T, b *refetchBundle) func() {
 			b.tick(t)
-			b.exec(t, "UPDATE casq.cursors SET nonce = $1", uuid.New())
+			b.Exec(t, "UPDATE casq.cursors SET nonce = $1", uuid.New())
 			return func() { b.follow(t) }
 		},
 		"the source is in another timeline": func(t *testing.T, b *refetchBundle) func() {
-			b.exec(t, "UPDATE casq.cursors SET timeline_id = $1", uuid.New())
+			b.Exec(t, "UPDATE casq.cursors SET timeline_id = $1", uuid.New())
 			return func() { b.follow(t) }
 		},
 		"the host is a timeline behind": func(t *testing.T, b *refetchBundle) func() {
-			b.exec(t, "UPDATE casq.cursors SET timeline = 2, timeline_id = $1", uuid.New())
+			b.Exec(t, "UPDATE casq.cursors SET timeline = 2, timeline_id = $1", uuid.New())
 			return func() { b.follow(t) }
 		},
 		"tombstones beyond the page are gone": func(t *testing.T, b *refetchBundle) func() {
-			b.exec(t, "INSERT INTO casq.registry_floors VALUES ($1, 1, $2)", kind, 1000)
+			b.Exec(t, "INSERT INTO casq.registry_floors VALUES ($1, 1, $2)", kind, 1000)
 			return func() {
-				b.exec(t, "UPDATE casq.ticks SET id = 1000 WHERE id = (SELECT max(id) FROM casq.ticks)")
+				b.Exec(t, "UPDATE casq.ticks SET id = 1000 WHERE id = (SELECT max(id) FROM casq.ticks)")
 				b.follow(t)
 			}
 		},
@@ -190,17 +191,17 @@ func TestReconcileWaitsForTheLog(t *testing.T) {
 			id := b.ask(t, registry.Request{})
 			r := b.reconciler(t)
 			b.round(t, r)
-			if got := b.text(t, `SELECT state || '/' || phase || '/' || coalesce(waiting, '') FROM casq.reconcile_report`); !strings.HasPrefix(got, "waiting/resources/") || len(got) < 30 {
+			if got := b.Text(t, `SELECT state || '/' || phase || '/' || coalesce(waiting, '') FROM casq.reconcile_report`); !strings.HasPrefix(got, "waiting/resources/") || len(got) < 30 {
 				t.Errorf("the run is %s", got)
 			}
-			b.wantJobs(t)
+			b.WantJobs(t)
 			pass()
-			b.exec(t, "UPDATE casq.reconcile_runs SET not_before = NULL")
+			b.Exec(t, "UPDATE casq.reconcile_runs SET not_before = NULL")
 			b.round(t, r)
 			if got := b.report(t, id); got != "resource: created 1" {
 				t.Errorf("got %q", got)
 			}
-			b.wantJobs(t, jobFor("x", b.row(t, "x").Version, false))
+			b.WantJobs(t, jobFor("x", b.Row(t, "x").Version, false))
 		})
 	}
 }
@@ -214,12 +215,12 @@ func TestReconcileAtATick(t *testing.T) {
 	b.ask(t, registry.Request{At: &registry.Tick{Timeline: 1, ID: now + 1}})
 	r := b.reconciler(t)
 	b.round(t, r)
-	b.wantJobs(t)
+	b.WantJobs(t)
 	b.tick(t)
 	b.follow(t)
-	b.exec(t, "UPDATE casq.reconcile_runs SET not_before = NULL")
+	b.Exec(t, "UPDATE casq.reconcile_runs SET not_before = NULL")
 	b.round(t, r)
-	if jobs := b.takeJobs(t); len(jobs) != 1 {
+	if jobs := b.TakeJobs(t); len(jobs) != 1 {
 		t.Errorf("got %v", jobs)
 	}
 }
@@ -228,7 +229,7 @@ func TestReconcileAtATick(t *testing.T) {
 func TestReconcileRequeues(t *testing.T) {
 	t.Parallel()
 	b := setupRefetch(t)
-	live, dead := b.process(t), b.process(t)
+	live, dead := b.Process(t), b.Process(t)
 	for key, change := range map[string]string{
 		"lost":                         ``,
 		"lost removal":                 `deleted_at = now()`,
@@ -245,26 +246,26 @@ func TestReconcileRequeues(t *testing.T) {
 	} {
 		b.put(t, key, 1)
 		b.know(t, key, 1, 1, strings.Contains(change, "deleted"))
-		b.exec(t, "UPDATE casq.registry SET synced_version = NULL, queued_at = now() - interval '2 hours' WHERE resource_id = $1", key)
+		b.Exec(t, "UPDATE casq.registry SET synced_version = NULL, queued_at = now() - interval '2 hours' WHERE resource_id = $1", key)
 		if change != "" {
-			b.exec(t, "UPDATE casq.registry SET "+change+" WHERE resource_id = $1", key)
+			b.Exec(t, "UPDATE casq.registry SET "+change+" WHERE resource_id = $1", key)
 		}
 	}
-	b.exec(t, "DELETE FROM resources WHERE key = 'lost removal'")
-	b.exec(t, "UPDATE casq.processes SET dead_at = now() WHERE id = $1", dead.ID())
+	b.Exec(t, "DELETE FROM resources WHERE key = 'lost removal'")
+	b.Exec(t, "UPDATE casq.processes SET dead_at = now() WHERE id = $1", dead.ID())
 	b.tick(t)
 	b.follow(t)
-	versions := b.text(t, "SELECT string_agg(version::text, ' ' ORDER BY resource_id) FROM casq.registry")
+	versions := b.Text(t, "SELECT string_agg(version::text, ' ' ORDER BY resource_id) FROM casq.registry")
 	b.riverJob(t, "other", 100*time.Hour, registry.Token{})
 	b.riverJob(t, kind, time.Minute, registry.Token{})
 	if got := b.reconcile(t, registry.Request{}); got != "resource: requeued 5" {
 		t.Errorf("got %q", got)
 	}
-	keys := keysOf(slices.SortedFunc(slices.Values(b.takeJobs(t)), func(x, y registry.Job) int { return compareTokens(x.Token, y.Token) }))
+	keys := keysOf(slices.SortedFunc(slices.Values(b.TakeJobs(t)), func(x, y registry.Job) int { return registrytest.CompareTokens(x.Token, y.Token) }))
 	if want := "failed for good, before that, lost, lost removal, lost, of a dead process, retry is overdue"; keys != want {
 		t.Errorf("jobs for %s, want %s", keys, want)
 	}
-	if got := b.text(t, "SELECT string_agg(version::text, ' ' ORDER BY resource_id) FROM casq.registry"); got != versions {
+	if got := b.Text(t, "SELECT string_agg(version::text, ' ' ORDER BY resource_id) FROM casq.registry"); got != versions {
 		t.Errorf("versions %s, want %s as before", got, versions)
 	}
 	if got := b.reconcile(t, registry.Request{}); got != "" && got != "resource:" {
@@ -280,14 +281,14 @@ func TestReconcileLeavesALongQueueAlone(t *testing.T) {
 	b.tick(t)
 	b.follow(t)
 	b.know(t, "x", 1, 1, false)
-	b.exec(t, "UPDATE casq.registry SET synced_version = NULL, queued_at = now() - interval '2 hours'")
+	b.Exec(t, "UPDATE casq.registry SET synced_version = NULL, queued_at = now() - interval '2 hours'")
 	b.riverJob(t, kind, 3*time.Hour, registry.Token{})
-	b.exec(t, "UPDATE river.river_job SET priority = 3")
+	b.Exec(t, "UPDATE river.river_job SET priority = 3")
 	b.reconcile(t, registry.Request{})
-	b.wantJobs(t)
-	b.exec(t, "UPDATE river.river_job SET state = 'completed', finalized_at = now()")
+	b.WantJobs(t)
+	b.Exec(t, "UPDATE river.river_job SET state = 'completed', finalized_at = now()")
 	b.reconcile(t, registry.Request{})
-	if got := b.urgencies(t); !slices.Equal(got, []registry.Urgency{registry.Compared}) {
+	if got := b.Urgencies(t); !slices.Equal(got, []registry.Urgency{registry.Compared}) {
 		t.Errorf("urgencies are %v", got)
 	}
 }
@@ -295,17 +296,17 @@ func TestReconcileLeavesALongQueueAlone(t *testing.T) {
 func TestReconcileAsksForChecks(t *testing.T) {
 	t.Parallel()
 	b := setupRefetch(t)
-	simple(t, b.pool, `CREATE TABLE files (path text PRIMARY KEY)`,
+	simple(t, b.Pool, `CREATE TABLE files (path text PRIMARY KEY)`,
 		`SELECT casq.track('files', kind => 'file', transfer => 'file', key_column => 'path')`,
 		`INSERT INTO files VALUES ('old'), ('new'), ('pending')`)
 	b.tick(t)
 	b.follow(t)
-	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload) SELECT 'file', path, 1, 1, 1, '{}' FROM files`)
-	b.exec(t, `UPDATE casq.registry SET synced_version = version, verified_at = now() - interval '2 days' WHERE resource_id <> 'pending'`)
-	b.exec(t, `UPDATE casq.registry SET verified_at = now() WHERE resource_id = 'new'`)
+	b.Exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload) SELECT 'file', path, 1, 1, 1, '{}' FROM files`)
+	b.Exec(t, `UPDATE casq.registry SET synced_version = version, verified_at = now() - interval '2 days' WHERE resource_id <> 'pending'`)
+	b.Exec(t, `UPDATE casq.registry SET verified_at = now() WHERE resource_id = 'new'`)
 	b.know(t, "no bytes", 1, 1, false)
 	b.put(t, "no bytes", 1)
-	b.exec(t, `UPDATE casq.registry SET verified_at = now() - interval '2 days' WHERE resource_id = 'no bytes'`)
+	b.Exec(t, `UPDATE casq.registry SET verified_at = now() - interval '2 days' WHERE resource_id = 'no bytes'`)
 	checks := &checkList{}
 	daily := func(c *Config) { c.Checks, c.VerifyEvery = checks, 24*time.Hour }
 	if got := b.reconcile(t, registry.Request{DryRun: true}, daily); got != "file: checks 1" || len(checks.tokens) != 0 {
@@ -324,13 +325,13 @@ func TestReconcileAsksForChecks(t *testing.T) {
 	// is: then the oldest job that waits is a newer one.
 	b.riverJob(t, registry.VerifyQueue("file"), 0, checks.tokens[0])
 	for range 3 {
-		b.exec(t, `UPDATE casq.registry SET check_asked_at = check_asked_at - interval '1 hour'`)
-		b.exec(t, `UPDATE river.river_job SET scheduled_at = scheduled_at - interval '1 hour'`)
+		b.Exec(t, `UPDATE casq.registry SET check_asked_at = check_asked_at - interval '1 hour'`)
+		b.Exec(t, `UPDATE river.river_job SET scheduled_at = scheduled_at - interval '1 hour'`)
 		if got := b.reconcile(t, registry.Request{}, daily); got != "" {
 			t.Errorf("of what waits: got %q", got)
 		}
 	}
-	b.exec(t, `UPDATE river.river_job SET scheduled_at = now()`)
+	b.Exec(t, `UPDATE river.river_job SET scheduled_at = now()`)
 	if got := b.reconcile(t, registry.Request{}, daily); got != "file: checks 1" {
 		t.Errorf("of what was lost: got %q", got)
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"casq/eventlog"
+	"casq/internal/testing/registrytest"
 	"casq/registry"
 
 	"github.com/jackc/pgx/v5"
@@ -17,12 +18,12 @@ func TestChangesAndBatchesTakeTurns(t *testing.T) {
 	t.Parallel()
 	b := setupRefetch(t)
 	b.follow(t)
-	tx, err := b.pool.Begin(t.Context())
+	tx, err := b.Pool.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = tx.Rollback(t.Context()) }()
-	if err := b.transposer.Apply(t.Context(), tx, eventlog.Batch{
+	if err := b.Transposer.Apply(t.Context(), tx, eventlog.Batch{
 		Events: []eventlog.Event{scoped(1, eventlog.Created, "k", "7", 1)}, Timeline: eventlog.Timeline{Ordinal: 1}, Tick: 60,
 	}); err != nil {
 		t.Fatal(err)
@@ -32,11 +33,11 @@ func TestChangesAndBatchesTakeTurns(t *testing.T) {
 	}
 	selected := make(chan error, 1)
 	go func() {
-		_, err := registry.Select(t.Context(), b.pool, b.pool, registry.Selection{Kind: kind, Scopes: []string{"8"}})
+		_, err := registry.Select(t.Context(), b.Pool, b.Pool, registry.Selection{Kind: kind, Scopes: []string{"8"}})
 		selected <- err
 	}()
 	until(t, "the change's wait", func() bool {
-		return b.text(t, advisoryWaits) == "1"
+		return b.Text(t, registrytest.AdvisoryWaits) == "1"
 	})
 	if err := tx.Commit(t.Context()); err != nil {
 		t.Fatal(err)
@@ -44,7 +45,7 @@ func TestChangesAndBatchesTakeTurns(t *testing.T) {
 	if err := receive(t, "the change", selected); err != nil {
 		t.Fatal(err)
 	}
-	if got := b.text(t, "SELECT at_timeline || '/' || at_tick FROM casq.reconcile_runs"); got != "1/60" {
+	if got := b.Text(t, "SELECT at_timeline || '/' || at_tick FROM casq.reconcile_runs"); got != "1/60" {
 		t.Errorf("the run looks at %s, want what the batch had read", got)
 	}
 }
@@ -59,29 +60,29 @@ func TestALookUnderAnotherSelection(t *testing.T) {
 	now := b.tick(t)
 	b.follow(t)
 	b.know(t, "k2", 2, now, false)
-	b.exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ($1, '{1}')", kind)
+	b.Exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ($1, '{1}')", kind)
 	changed := false
-	source := changing{b.pool, func(sql string) {
+	source := changing{b.Pool, func(sql string) {
 		if sql == refetchSQL.Of && !changed {
 			changed = true
 			b.selects(t, []string{"2"})
 		}
 	}}
-	report, err := Refetch(t.Context(), b.pool, source, b.queue, kind, []string{"k1", "k2"})
+	report, err := Refetch(t.Context(), b.Pool, source, b.Queue, kind, []string{"k1", "k2"})
 	if err != nil || report != (RefetchReport{Copied: 1, Unknown: 1}) || !changed {
 		t.Errorf("%+v; %v", report, err)
 	}
 	b.wantHere(t, "k2")
 	// Only what is not there.
 	changed = false
-	source = changing{b.pool, func(sql string) {
+	source = changing{b.Pool, func(sql string) {
 		if sql == refetchSQL.Of && !changed {
 			changed = true
 			b.selects(t, nil)
 		}
 	}}
-	b.exec(t, "UPDATE casq.selections SET scopes = '{1}', generation = generation + 1")
-	report, err = Refetch(t.Context(), b.pool, source, b.queue, kind, []string{"k2"})
+	b.Exec(t, "UPDATE casq.selections SET scopes = '{1}', generation = generation + 1")
+	report, err = Refetch(t.Context(), b.Pool, source, b.Queue, kind, []string{"k2"})
 	if err != nil || report != (RefetchReport{Copied: 1}) || !changed {
 		t.Errorf("%+v; %v", report, err)
 	}
@@ -109,11 +110,11 @@ func TestAPageOfAnotherSelection(t *testing.T) {
 				b.know(t, "k1", 1, now, false)
 				b.know(t, "k2", 2, now, false)
 			}
-			b.exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ($1, $2)", kind, test.before)
+			b.Exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ($1, $2)", kind, test.before)
 			b.ask(t, registry.Request{})
 			changed := false
 			reconciler := b.reconciler(t, func(cfg *Config) {
-				cfg.Source = changing{b.pool, func(sql string) {
+				cfg.Source = changing{b.Pool, func(sql string) {
 					// After the page was read, and before it is applied.
 					if changed || name == "leaving" && sql != refetchSQL.Missing {
 						return
@@ -129,7 +130,7 @@ func TestAPageOfAnotherSelection(t *testing.T) {
 				b.round(t, reconciler)
 			}
 			b.wantHere(t, test.want)
-			if got := b.text(t, "SELECT count(*)::text FROM casq.reconcile_runs WHERE finished_at IS NULL"); got != "0" {
+			if got := b.Text(t, "SELECT count(*)::text FROM casq.reconcile_runs WHERE finished_at IS NULL"); got != "0" {
 				t.Errorf("%s runs are left", got)
 			}
 			if !changed {
@@ -166,8 +167,8 @@ func TestARemovalOfAnotherSelection(t *testing.T) {
 	b := setupRefetch(t)
 	b.know(t, "k", 2, 1, false)
 	found := &page{kind: kind, listed: true, timeline: 1, tick: 5, selection: registry.Selection{Kind: kind, Scopes: []string{"1"}, Generation: 1}}
-	versions := map[string]int64{"k": b.row(t, "k").Version}
-	n, err := removeAlone(t.Context(), b.pool, b.queue, found, versions)
+	versions := map[string]int64{"k": b.Row(t, "k").Version}
+	n, err := removeAlone(t.Context(), b.Pool, b.Queue, found, versions)
 	if !errors.Is(err, registry.ErrSelectionChanged) || n != 0 {
 		t.Errorf("%d; %v", n, err)
 	}
@@ -181,12 +182,12 @@ func TestAWalkOfAnotherSelection(t *testing.T) {
 	b.put(t, "orphan", 2)
 	b.tick(t)
 	b.follow(t)
-	b.exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ($1, '{1}')", kind)
+	b.Exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ($1, '{1}')", kind)
 	b.ask(t, registry.Request{Walk: true, RemoveOrphans: true})
 	changed := false
 	reconciler := b.reconciler(t, b.configure(100), func(cfg *Config) {
-		cfg.Source = changing{b.pool, func(sql string) {
-			phase := b.text(t, "SELECT phase FROM casq.reconcile_runs ORDER BY id LIMIT 1")
+		cfg.Source = changing{b.Pool, func(sql string) {
+			phase := b.Text(t, "SELECT phase FROM casq.reconcile_runs ORDER BY id LIMIT 1")
 			if sql == refetchSQL.Missing && phase == stagingPhase && !changed {
 				changed = true
 				b.selects(t, []string{"1", "2"})
@@ -197,7 +198,7 @@ func TestAWalkOfAnotherSelection(t *testing.T) {
 	if !changed {
 		t.Fatal("the walk asked for nothing")
 	}
-	if r := b.row(t, "orphan"); r.Deleted || r.Incarnation != 1 {
+	if r := b.Row(t, "orphan"); r.Deleted || r.Incarnation != 1 {
 		t.Errorf("%+v", r)
 	}
 }

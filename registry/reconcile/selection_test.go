@@ -11,7 +11,7 @@ import (
 
 func (b *refetchBundle) selects(t *testing.T, scopes []string) (run int64) {
 	t.Helper()
-	run, err := registry.Select(t.Context(), b.pool, b.pool, registry.Selection{Kind: kind, Scopes: scopes})
+	run, err := registry.Select(t.Context(), b.Pool, b.Pool, registry.Selection{Kind: kind, Scopes: scopes})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,7 +23,7 @@ func (b *refetchBundle) applySelection(t *testing.T, scopes []string) (report st
 	t.Helper()
 	id := b.selects(t, scopes)
 	b.round(t, b.reconciler(t))
-	if state := b.text(t, "SELECT state || coalesce(': ' || waiting, '') FROM casq.reconcile_report WHERE run = $1 LIMIT 1", id); state != "finished" {
+	if state := b.Text(t, "SELECT state || coalesce(': ' || waiting, '') FROM casq.reconcile_report WHERE run = $1 LIMIT 1", id); state != "finished" {
 		t.Fatalf("the run is %s", state)
 	}
 	return b.report(t, id)
@@ -32,7 +32,7 @@ func (b *refetchBundle) applySelection(t *testing.T, scopes []string) (report st
 // here are the keys of live rows.
 func (b *refetchBundle) here(t *testing.T) string {
 	t.Helper()
-	return b.text(t, "SELECT coalesce(string_agg(resource_id, ' ' ORDER BY resource_id), '') FROM casq.registry WHERE deleted_at IS NULL")
+	return b.Text(t, "SELECT coalesce(string_agg(resource_id, ' ' ORDER BY resource_id), '') FROM casq.registry WHERE deleted_at IS NULL")
 }
 
 func (b *refetchBundle) wantHere(t *testing.T, want string) {
@@ -48,19 +48,19 @@ func TestSelect(t *testing.T) {
 	for i := range 12 {
 		b.put(t, fmt.Sprintf("k%02d", i), i%3)
 	}
-	b.exec(t, "INSERT INTO resources VALUES ('none', NULL)")
+	b.Exec(t, "INSERT INTO resources VALUES ('none', NULL)")
 	b.tick(t)
 	b.follow(t)
 	if got := b.reconcile(t, registry.Request{}); got != "resource: created 13" {
 		t.Fatalf("at first: %s", got)
 	}
-	b.takeJobs(t)
+	b.TakeJobs(t)
 	if got := b.applySelection(t, []string{"2", "1", "1", "77"}); got != "resource: removed 5" {
 		t.Errorf("leaving 0 and what has none: %s", got)
 	}
 	b.wantHere(t, "k01 k02 k04 k05 k07 k08 k10 k11")
-	jobs := b.takeJobs(t)
-	if keysOf(jobs) != "k00, k03, k06, k09, none" || !jobs[0].Deleted || !b.row(t, "k00").Deleted {
+	jobs := b.TakeJobs(t)
+	if keysOf(jobs) != "k00, k03, k06, k09, none" || !jobs[0].Deleted || !b.Row(t, "k00").Deleted {
 		t.Errorf("jobs %v", jobs)
 	}
 	if run := b.selects(t, []string{"1", "2", "77"}); run != 0 {
@@ -70,7 +70,7 @@ func TestSelect(t *testing.T) {
 		t.Errorf("1 for 0: %s", got)
 	}
 	b.wantHere(t, "k00 k02 k03 k05 k06 k08 k09 k11")
-	if got := b.text(t, "SELECT scope_id FROM casq.registry WHERE resource_id = 'k00'"); got != "0" {
+	if got := b.Text(t, "SELECT scope_id FROM casq.registry WHERE resource_id = 'k00'"); got != "0" {
 		t.Errorf("k00 is in scope %s", got)
 	}
 	if got := b.applySelection(t, []string{}); got != "resource: removed 8" {
@@ -93,7 +93,7 @@ func TestLooksSeeTheSelection(t *testing.T) {
 	b.follow(t)
 	b.know(t, "k0", 0, now, false)
 	b.know(t, "k1", 1, now, false)
-	b.exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ($1, '{1}')", kind)
+	b.Exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ($1, '{1}')", kind)
 
 	report := b.refetch(t, "k0", "k1", "k2", "k3", "never")
 	if report != (RefetchReport{Copied: 2, Removed: 1, Unknown: 2}) {
@@ -105,13 +105,13 @@ func TestLooksSeeTheSelection(t *testing.T) {
 	}
 	b.wantHere(t, "k1 k3 k5")
 	// Rows of lost ticks, a tombstone of what is not selected among them.
-	b.exec(t, "UPDATE casq.registry SET tick = $1, payload = '{}' WHERE resource_id IN ('k0', 'k1')", now-1)
+	b.Exec(t, "UPDATE casq.registry SET tick = $1, payload = '{}' WHERE resource_id IN ('k0', 'k1')", now-1)
 	b.know(t, "k4", 0, now-1, false)
 	if got := b.reconcile(t, registry.Request{Reason: registry.Lost, Beyond: &registry.Tick{Timeline: 1, ID: now - 2}, At: &registry.Tick{Timeline: 1, ID: now}}); got != "resource: changed 3 removed 1" {
 		t.Errorf("what came with lost ticks: %s", got)
 	}
 	b.wantHere(t, "k1 k3 k5")
-	if _, err := registry.ResyncKind(t.Context(), b.pool, b.queue, kind, registry.ResyncOptions{}); err != nil {
+	if _, err := registry.ResyncKind(t.Context(), b.Pool, b.Queue, kind, registry.ResyncOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	b.wantHere(t, "k1 k3 k5")
@@ -124,10 +124,10 @@ func TestNothingOfAKindWithoutATable(t *testing.T) {
 	b := setupRefetch(t)
 	now := b.tick(t)
 	b.follow(t)
-	simple(t, b.pool, `SELECT casq.untrack('resources')`)
+	simple(t, b.Pool, `SELECT casq.untrack('resources')`)
 	b.know(t, "here", 0, now, false)
 	b.know(t, "gone", 0, now, true)
-	b.exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ($1, '{}')", kind)
+	b.Exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ($1, '{}')", kind)
 	if got := b.reconcile(t, registry.Request{Reason: registry.Pruned, At: &registry.Tick{Timeline: 1, ID: now}}); got != "resource: removed 1" {
 		t.Errorf("got %s", got)
 	}
@@ -147,13 +147,13 @@ func TestAWalkSeesTheSelection(t *testing.T) {
 	}
 	b.tick(t)
 	b.follow(t)
-	b.exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ($1, '{1}')", kind)
-	b.exec(t, "UPDATE casq.registry SET synced_version = version WHERE resource_id = 'new'")
+	b.Exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ($1, '{1}')", kind)
+	b.Exec(t, "UPDATE casq.registry SET synced_version = version WHERE resource_id = 'new'")
 	got := b.reconcile(t, registry.Request{Walk: true, RemoveOrphans: true}, b.configure(100))
 	if want := "removed 1"; !strings.Contains(got, want) || !strings.Contains(got, "orphans_removed 2") {
 		t.Errorf("got %q", got)
 	}
-	if r := b.row(t, "orphan"); !r.Deleted {
+	if r := b.Row(t, "orphan"); !r.Deleted {
 		t.Errorf("%+v", r)
 	}
 }
@@ -165,13 +165,13 @@ func TestASelectionLeavesWhatCannotBeListed(t *testing.T) {
 	now := b.tick(t)
 	b.follow(t)
 	b.know(t, "k", 0, now, false)
-	b.exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ($1, '{1}')", kind)
-	simple(t, b.pool, `SELECT casq.untrack('resources')`)
-	before := b.row(t, "k").Version
+	b.Exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ($1, '{1}')", kind)
+	simple(t, b.Pool, `SELECT casq.untrack('resources')`)
+	before := b.Row(t, "k").Version
 	if got := b.applySelection(t, nil); got != "resource: unlisted true" {
 		t.Errorf("got %s", got)
 	}
-	if got := b.row(t, "k"); got.Deleted || got.Version != before {
+	if got := b.Row(t, "k"); got.Deleted || got.Version != before {
 		t.Errorf("%+v", got)
 	}
 }
@@ -185,13 +185,13 @@ func TestALostScopeColumnRemovesNothing(t *testing.T) {
 	b.follow(t)
 	b.reconcile(t, registry.Request{})
 	b.applySelection(t, []string{"1"})
-	simple(t, b.pool, `SELECT casq.untrack('resources')`,
+	simple(t, b.Pool, `SELECT casq.untrack('resources')`,
 		`SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'key', payload_columns => ARRAY['v'])`)
 	b.tick(t)
 	b.follow(t)
 	id := b.ask(t, registry.Request{})
 	b.round(t, b.reconciler(t))
-	if got := b.text(t, "SELECT waiting FROM casq.reconcile_runs WHERE part_of = $1", id); !strings.Contains(got, "has no scope column any more") {
+	if got := b.Text(t, "SELECT waiting FROM casq.reconcile_runs WHERE part_of = $1", id); !strings.Contains(got, "has no scope column any more") {
 		t.Errorf("the kind waits for %q", got)
 	}
 	b.wantHere(t, "k")
@@ -213,18 +213,18 @@ func TestASelectionWaitsForItsHost(t *testing.T) {
 			now := b.tick(t)
 			b.follow(t)
 			b.know(t, "k", 1, now, false)
-			b.exec(t, change)
+			b.Exec(t, change)
 			id := b.selects(t, []string{"2"})
 			reconciler := b.reconciler(t)
 			b.round(t, reconciler)
-			if got := b.text(t, "SELECT coalesce(waiting, 'nothing') FROM casq.reconcile_runs WHERE id = $1", id); !strings.Contains(got, "behind") {
+			if got := b.Text(t, "SELECT coalesce(waiting, 'nothing') FROM casq.reconcile_runs WHERE id = $1", id); !strings.Contains(got, "behind") {
 				t.Errorf("it waits for %s", got)
 			}
 			b.wantHere(t, "k")
 			b.tick(t)
-			b.exec(t, "UPDATE casq.cursors SET to_tick = 0, to_nonce = '00000000-0000-0000-0000-000000000000', page = 0")
+			b.Exec(t, "UPDATE casq.cursors SET to_tick = 0, to_nonce = '00000000-0000-0000-0000-000000000000', page = 0")
 			b.follow(t)
-			b.exec(t, "UPDATE casq.reconcile_runs SET not_before = NULL")
+			b.Exec(t, "UPDATE casq.reconcile_runs SET not_before = NULL")
 			b.round(t, reconciler)
 			b.wantHere(t, "")
 		})
@@ -237,19 +237,19 @@ func TestASelectionRaisesTheFloor(t *testing.T) {
 	t.Parallel()
 	b := setupRefetch(t)
 	b.follow(t)
-	b.exec(t, "UPDATE casq.cursors SET tick = 50")
+	b.Exec(t, "UPDATE casq.cursors SET tick = 50")
 	b.selects(t, []string{"1"})
-	if got := b.text(t, "SELECT timeline || '/' || tick FROM casq.registry_floors"); got != "1/50" {
+	if got := b.Text(t, "SELECT timeline || '/' || tick FROM casq.registry_floors"); got != "1/50" {
 		t.Errorf("the floor is %s", got)
 	}
-	b.exec(t, "UPDATE casq.cursors SET tick = 40")
+	b.Exec(t, "UPDATE casq.cursors SET tick = 40")
 	b.selects(t, []string{"2"})
-	if got := b.text(t, "SELECT timeline || '/' || tick FROM casq.registry_floors"); got != "1/50" {
+	if got := b.Text(t, "SELECT timeline || '/' || tick FROM casq.registry_floors"); got != "1/50" {
 		t.Errorf("the floor is %s", got)
 	}
-	b.exec(t, "UPDATE casq.cursors SET tick = 60")
+	b.Exec(t, "UPDATE casq.cursors SET tick = 60")
 	b.selects(t, []string{"3"})
-	if got := b.text(t, "SELECT timeline || '/' || tick FROM casq.registry_floors"); got != "1/60" {
+	if got := b.Text(t, "SELECT timeline || '/' || tick FROM casq.registry_floors"); got != "1/60" {
 		t.Errorf("the floor is %s", got)
 	}
 }
@@ -257,7 +257,7 @@ func TestASelectionRaisesTheFloor(t *testing.T) {
 func TestSelectRefuses(t *testing.T) {
 	t.Parallel()
 	b := setupRefetch(t)
-	simple(t, b.pool, `CREATE TABLE plain (key text PRIMARY KEY)`, `SELECT casq.track('plain', kind => 'plain', transfer => 'none', key_column => 'key')`,
+	simple(t, b.Pool, `CREATE TABLE plain (key text PRIMARY KEY)`, `SELECT casq.track('plain', kind => 'plain', transfer => 'none', key_column => 'key')`,
 		`SELECT casq.define_kind('by_hand', 'none')`)
 	for name, test := range map[string]struct {
 		want registry.Selection
@@ -272,18 +272,18 @@ func TestSelectRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := registry.Select(t.Context(), b.pool, b.pool, test.want)
+			_, err := registry.Select(t.Context(), b.Pool, b.Pool, test.want)
 			if !errors.Is(err, registry.ErrSelection) || !strings.Contains(err.Error(), test.err) {
 				t.Errorf("got %v, want %s", err, test.err)
 			}
 		})
 	}
 	for _, want := range []registry.Selection{{Kind: "plain", Scopes: []string{}}, {Kind: "by_hand"}, {Kind: kind, Scopes: []string{"-1"}}} {
-		if _, err := registry.Select(t.Context(), b.pool, b.pool, want); err != nil {
+		if _, err := registry.Select(t.Context(), b.Pool, b.Pool, want); err != nil {
 			t.Errorf("%+v: %v", want, err)
 		}
 	}
-	all, err := registry.Selections(t.Context(), b.pool)
+	all, err := registry.Selections(t.Context(), b.Pool)
 	if err != nil || len(all) != 2 {
 		t.Fatalf("%+v; %v", all, err)
 	}

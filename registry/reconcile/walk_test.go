@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/testing/registrytest"
 	"casq/registry"
 )
 
@@ -45,8 +46,8 @@ func setupWalk(t *testing.T) *walkBundle {
 	for _, key := range []string{"back", "removing", "removed"} {
 		b.know(t, key, 1, 1, true)
 	}
-	b.exec(t, "UPDATE casq.registry SET synced_version = NULL WHERE resource_id IN ('removing', 'new')")
-	b.exec(t, "UPDATE casq.registry SET verified_at = now() + interval '1 hour' WHERE resource_id = 'verified since'")
+	b.Exec(t, "UPDATE casq.registry SET synced_version = NULL WHERE resource_id IN ('removing', 'new')")
+	b.Exec(t, "UPDATE casq.registry SET verified_at = now() + interval '1 hour' WHERE resource_id = 'verified since'")
 	for _, key := range []string{"b orphan", "back", "fine", "orphan", "removing"} {
 		b.target[key] = long
 	}
@@ -64,7 +65,7 @@ func (b *walkBundle) configure(size int) func(*Config) {
 }
 
 func (b *walkBundle) checked() string {
-	slices.SortFunc(b.checks.tokens, compareTokens)
+	slices.SortFunc(b.checks.tokens, registrytest.CompareTokens)
 	keys := ""
 	for _, token := range slices.Compact(b.checks.tokens) {
 		keys += token.ResourceID + ", "
@@ -85,11 +86,11 @@ func TestReconcileWalks(t *testing.T) {
 			if got := b.reconcile(t, registry.Request{Walk: true, RemoveOrphans: true, DryRun: true}, b.configure(size)); got != "resource: checks 2 orphans 2 orphans_removed 2 removed 1" {
 				t.Errorf("dry: got %q", got)
 			}
-			b.wantJobs(t)
+			b.WantJobs(t)
 			if got := b.checked(); got != "" {
 				t.Errorf("dry: checked %s", got)
 			}
-			if got := b.text(t, "SELECT string_agg(resource_id, ', ' ORDER BY resource_id) FROM casq.reconcile_orphans"); got != "b orphan, orphan" {
+			if got := b.Text(t, "SELECT string_agg(resource_id, ', ' ORDER BY resource_id) FROM casq.reconcile_orphans"); got != "b orphan, orphan" {
 				t.Errorf("dry: named %s", got)
 			}
 			// Orphans stay where they are: the folder may not be casq's alone.
@@ -99,12 +100,12 @@ func TestReconcileWalks(t *testing.T) {
 			if got := b.checked(); got != "absent, z absent, " {
 				t.Errorf("checked %s", got)
 			}
-			b.wantJobs(t, jobFor("back", b.row(t, "back").Version, true))
+			b.WantJobs(t, jobFor("back", b.Row(t, "back").Version, true))
 			if got := b.reconcile(t, registry.Request{Walk: true, RemoveOrphans: true}, b.configure(size)); got != "resource: checks 2 orphans 2 orphans_removed 2" {
 				t.Errorf("got %q", got)
 			}
-			b.wantJobs(t, jobFor("b orphan", b.row(t, "b orphan").Version, true), jobFor("orphan", b.row(t, "orphan").Version, true))
-			if got := b.row(t, "orphan"); !got.Deleted || got.Status != "removing" || got.EventID != 0 || got.Timeline != 1 {
+			b.WantJobs(t, jobFor("b orphan", b.Row(t, "b orphan").Version, true), jobFor("orphan", b.Row(t, "orphan").Version, true))
+			if got := b.Row(t, "orphan"); !got.Deleted || got.Status != "removing" || got.EventID != 0 || got.Timeline != 1 {
 				t.Errorf("the orphan's row is %+v", got)
 			}
 		})
@@ -121,14 +122,14 @@ func TestWalkAfterHomesFailover(t *testing.T) {
 			c.VerifyEvery = 1000 * time.Hour
 		})
 	}
-	b.exec(t, "ALTER TABLE casq.reconcile_runs ALTER lost_since SET DEFAULT now()")
+	b.Exec(t, "ALTER TABLE casq.reconcile_runs ALTER lost_since SET DEFAULT now()")
 	if got := ask(); got != "resource: checks 3 orphans 2 removed 1" {
 		t.Errorf("got %q", got)
 	}
 	if got := b.checked(); got != "absent, recent, z absent, " {
 		t.Errorf("checked %s", got)
 	}
-	b.exec(t, "ALTER TABLE casq.reconcile_runs ALTER lost_since SET DEFAULT now() + interval '2 hours'")
+	b.Exec(t, "ALTER TABLE casq.reconcile_runs ALTER lost_since SET DEFAULT now() + interval '2 hours'")
 	ask()
 	if got := b.checked(); got != "absent, z absent, " {
 		t.Errorf("nothing was put there since; checked %s", got)
@@ -140,8 +141,8 @@ func TestWalkWhileItIsCreated(t *testing.T) {
 	t.Parallel()
 	created := func(t *testing.T, b *walkBundle) {
 		t.Helper()
-		b.apply(t, event(2000, eventlog.Created, "orphan", `{"v": 1}`), event(2001, eventlog.Created, "back", `{"v": 1}`))
-		b.exec(t, "UPDATE casq.registry SET synced_version = version WHERE resource_id IN ('orphan', 'back')") // at once
+		b.Apply(t, event(2000, eventlog.Created, "orphan", `{"v": 1}`), event(2001, eventlog.Created, "back", `{"v": 1}`))
+		b.Exec(t, "UPDATE casq.registry SET synced_version = version WHERE resource_id IN ('orphan', 'back')") // at once
 	}
 	for name, test := range map[string]struct {
 		point string
@@ -174,15 +175,15 @@ func TestWalkWhileItIsCreated(t *testing.T) {
 				t.Errorf("got %q", got)
 			}
 			if test.do == nil {
-				old := b.row(t, "orphan").Version
+				old := b.Row(t, "orphan").Version
 				created(t, b)
-				if _, err := b.registry(t).Claim(t.Context(), registry.Token{Kind: kind, ResourceID: "orphan", Version: old}, 1); err == nil {
+				if _, err := b.Registry(t).Claim(t.Context(), registry.Token{Kind: kind, ResourceID: "orphan", Version: old}, 1); err == nil {
 					t.Error("the removal still has a claim")
 				}
 			}
 			if test.live {
 				for _, key := range []string{"orphan", "back"} {
-					if got := b.row(t, key); got.Deleted {
+					if got := b.Row(t, key); got.Deleted {
 						t.Errorf("%s is %+v", key, got)
 					}
 				}
@@ -196,7 +197,7 @@ func TestWalkWhileItIsCreated(t *testing.T) {
 func TestWalkThroughAKindWithoutATable(t *testing.T) {
 	t.Parallel()
 	b := setupWalk(t)
-	simple(t, b.pool, `SELECT casq.untrack('resources')`)
+	simple(t, b.Pool, `SELECT casq.untrack('resources')`)
 	if got := b.reconcile(t, registry.Request{Walk: true, RemoveOrphans: true}, b.configure(2)); got != "resource: checks 2 orphans 2 removed 1 unlisted true" {
 		t.Errorf("got %q", got)
 	}
@@ -239,9 +240,9 @@ func TestScheduledWalks(t *testing.T) {
 		if err := r.schedule(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got := b.text(t, "SELECT walk::text FROM casq.reconcile_runs ORDER BY id DESC LIMIT 1"); got != fmt.Sprint(want) {
+		if got := b.Text(t, "SELECT walk::text FROM casq.reconcile_runs ORDER BY id DESC LIMIT 1"); got != fmt.Sprint(want) {
 			t.Errorf("day %d: walk is %s", day, got)
 		}
-		b.exec(t, "UPDATE casq.reconcile_runs SET finished_at = now(), requested_at = requested_at - interval '24 hours'")
+		b.Exec(t, "UPDATE casq.reconcile_runs SET finished_at = now(), requested_at = requested_at - interval '24 hours'")
 	}
 }
