@@ -36,10 +36,9 @@ func (p *promotion) cutOff(t *testing.T) {
 	if err := standby.WaitReplayed(t.Context(), p.cluster.Primary); err != nil {
 		t.Fatal(err)
 	}
-	if err := standby.Reload(t.Context(), map[string]string{"primary_conninfo": ""}); err != nil {
+	if err := standby.CutOff(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	p.until(t, "SELECT count(*) = 0 FROM pg_stat_replication WHERE application_name = 'standby1'")
 }
 
 // until waits for a condition on the primary.

@@ -71,7 +71,7 @@ func TestR123VainWait(t *testing.T) {
 			pool, err = pgxpool.New(ctx, url)
 			return pool, err
 		}}, 0)
-		must(t, r.Cluster.Standbys[0].Reload(t.Context(), map[string]string{"primary_conninfo": ""}))
+		must(t, r.Cluster.Standbys[0].CutOff(t.Context()))
 		writer := db.Session()
 		sessionWrite(t, writer, "a", "newest")
 		var group sync.WaitGroup

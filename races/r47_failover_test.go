@@ -24,7 +24,7 @@ func TestR47Failover(t *testing.T) {
 	// Both are cut off, the first one is promoted, and writes on.
 	// The one that is to follow has no more than the one that it will follow.
 	for _, i := range []int{1, 0} {
-		must(t, r.Cluster.Standbys[i].Reload(t.Context(), map[string]string{"primary_conninfo": ""}))
+		must(t, r.Cluster.Standbys[i].CutOff(t.Context()))
 	}
 	need := r.naiveWrite(t, "a", "new")
 	s := db.Session()

@@ -142,12 +142,7 @@ func (r *r94) cutOff(t *testing.T) {
 	if err := standby.WaitReplayed(t.Context(), r.cluster.Primary); err != nil {
 		t.Fatal(err)
 	}
-	if err := standby.Reload(t.Context(), map[string]string{"primary_conninfo": ""}); err != nil {
-		t.Fatal(err)
-	}
-	r.until(t, "the standby is cut off", func() bool {
-		return lines(t, r.primary, "SELECT count(*)::text FROM pg_stat_replication") == "0"
-	})
+	must(t, standby.CutOff(t.Context()))
 }
 
 func (r *r94) promote(t *testing.T) {

@@ -24,7 +24,7 @@ func failOverForgetting(r *rand.Rand, _ config) injection {
 			if err := c.follow(ctx, c.site.source.Primary); err != nil {
 				return err
 			}
-			if err := c.cutOff(ctx); err != nil {
+			if err := c.site.standby().CutOff(ctx); err != nil {
 				return err
 			}
 			if err := pause.For(ctx, behind); err != nil {

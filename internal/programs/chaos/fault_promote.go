@@ -35,7 +35,7 @@ func failOverLosing(r *rand.Rand, _ config) injection {
 		what:  fmt.Sprintf("kill the primary when the standby is %s behind, promote it, build a new one", behind),
 		needs: []string{resourceSource},
 		run: func(ctx context.Context, c *chaos) error {
-			if err := c.cutOff(ctx); err != nil {
+			if err := c.site.standby().CutOff(ctx); err != nil {
 				return err
 			}
 			if err := pause.For(ctx, behind); err != nil {
@@ -47,14 +47,6 @@ func failOverLosing(r *rand.Rand, _ config) injection {
 			return c.promote(ctx)
 		},
 	}
-}
-
-// cutOff makes the standby miss what the primary writes from now on.
-func (c *chaos) cutOff(ctx context.Context) error {
-	if err := c.site.standby().Reload(ctx, map[string]string{"primary_conninfo": ""}); err != nil {
-		return fmt.Errorf("cut the standby off: %w", err)
-	}
-	return nil
 }
 
 // promote makes the standby the primary. The one before does not run any more.

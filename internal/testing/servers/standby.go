@@ -170,6 +170,18 @@ func (p *Postgres) SetSynchronous(ctx context.Context, names ...string) error {
 	return nil
 }
 
+// CutOff makes a standby miss what its primary writes from now on. It returns when
+// nothing is received any more.
+func (p *Postgres) CutOff(ctx context.Context) error {
+	if err := p.Reload(ctx, map[string]string{"primary_conninfo": ""}); err != nil {
+		return fmt.Errorf("cut the standby off: %w", err)
+	}
+	if err := p.wait(ctx, "SELECT NOT EXISTS (SELECT FROM pg_stat_wal_receiver)"); err != nil {
+		return fmt.Errorf("wait until the standby is cut off: %w", err)
+	}
+	return nil
+}
+
 // Follow makes a standby follow another primary, for example one that was
 // promoted. It returns when the standby streams from it.
 func (p *Postgres) Follow(ctx context.Context, primary *Postgres) error {
