@@ -173,7 +173,7 @@ var onlyHere = map[string]struct {
 		[]string{"internal/testing", "counter/internal/countertest", "internal/programs", "races", "internal/dev"}, scaffolding,
 	},
 	"casq/counter/internal/countertest": {nil, scaffolding},
-	"casq/internal/programs/...": {nil, scaffolding},
+	"casq/internal/programs/...":        {nil, scaffolding},
 	"unsafe": {
 		[]string{"internal/landlock"}, "only a system call that nobody has wrapped is worth it",
 	},
