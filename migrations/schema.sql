@@ -44,6 +44,32 @@ CREATE TABLE casq.build_signs (
     CONSTRAINT build_signs_build_id_fkey FOREIGN KEY (build_id) REFERENCES casq.builds(id) ON DELETE CASCADE
 ) WITH (fillfactor=50);
 
+CREATE TABLE casq.build_trace_chunks (
+    build_id bigint NOT NULL,
+    attempt integer NOT NULL,
+    start bigint NOT NULL,
+    bytes bytea NOT NULL,
+    CONSTRAINT build_trace_chunks_pkey PRIMARY KEY (build_id, attempt, start),
+    CONSTRAINT build_trace_chunks_build_id_attempt_fkey FOREIGN KEY (build_id, attempt) REFERENCES casq.build_traces(build_id, attempt) ON DELETE CASCADE,
+    CONSTRAINT build_trace_chunks_are_not_empty CHECK ((octet_length(bytes) > 0))
+);
+
+CREATE TABLE casq.build_traces (
+    build_id bigint NOT NULL,
+    attempt integer NOT NULL,
+    received bigint NOT NULL DEFAULT 0,
+    checksum bigint NOT NULL DEFAULT 0,
+    stored bigint NOT NULL DEFAULT 0,
+    cut boolean NOT NULL DEFAULT false,
+    resend text NOT NULL DEFAULT 'no'::text,
+    compacted boolean NOT NULL DEFAULT false,
+    CONSTRAINT build_traces_pkey PRIMARY KEY (build_id, attempt),
+    CONSTRAINT build_traces_build_id_fkey FOREIGN KEY (build_id) REFERENCES casq.builds(id) ON DELETE CASCADE,
+    CONSTRAINT build_traces_checksum_is_crc32 CHECK (((checksum >= 0) AND (checksum <= '4294967295'::bigint))),
+    CONSTRAINT build_traces_resend_is_known CHECK ((resend = ANY (ARRAY['no'::text, 'asked'::text, 'begun'::text]))),
+    CONSTRAINT build_traces_sizes CHECK (((0 <= received) AND (0 <= stored) AND (cut OR (stored = received))))
+) WITH (fillfactor=50);
+
 CREATE TABLE casq.builds (
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
     pipeline_id bigint NOT NULL,
@@ -562,6 +588,8 @@ CREATE TABLE casq.tracked (
 ---- Indexes
 
 CREATE INDEX build_needs_of ON casq.build_needs USING btree (needs_id, build_id);
+
+CREATE INDEX build_traces_to_compact ON casq.build_traces USING btree (build_id, attempt) WHERE (NOT compacted);
 
 CREATE INDEX builds_held ON casq.builds USING btree (project_id, priority DESC, turn, id) WHERE held;
 
@@ -2415,7 +2443,8 @@ AS $function$
            ('application', 'EXECUTE ON FUNCTION casq.totals, casq.total, casq.scopes_of'),
            ('application', 'SELECT ON casq.server_timelines'),
            ('application', 'EXECUTE ON FUNCTION casq.begin_server_timeline'),
-           ('application', 'SELECT ON casq.projects, casq.pipelines, casq.builds, casq.build_needs, casq.tag_sets, casq.build_queue, casq.stuck_pipelines'),
+           ('application', 'SELECT ON casq.projects, casq.pipelines, casq.builds, casq.build_needs, casq.tag_sets, casq.build_queue, casq.stuck_pipelines,'
+               ' casq.build_traces, casq.build_trace_chunks'),
            ('application', 'EXECUTE ON FUNCTION casq.begin_pipeline, casq.add_build, casq.cancel_build, casq.retry_build, casq.why_build'),
            ('operator', 'USAGE ON SCHEMA casq, river'),
            ('operator', 'SELECT ON ALL TABLES IN SCHEMA casq, river'),
@@ -2423,7 +2452,8 @@ AS $function$
            ('operator', 'INSERT, UPDATE, DELETE ON casq.kinds, casq.registry, casq.registry_floors, casq.cursors, casq.event_failures, casq.processes,'
                ' casq.reconcile_runs, casq.reconcile_counts, casq.reconcile_orphans, casq.selections,'
                ' casq.counter_shards, casq.counters, casq.scans, casq.refreshes,'
-               ' casq.projects, casq.tag_sets, casq.runners, casq.runner_managers, casq.pipelines, casq.builds, casq.build_needs, casq.build_signs'),
+               ' casq.projects, casq.tag_sets, casq.runners, casq.runner_managers, casq.pipelines, casq.builds, casq.build_needs, casq.build_signs,'
+               ' casq.build_traces, casq.build_trace_chunks'),
            ('operator', 'INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA river'),
            ('operator', 'INSERT ON casq.ticks, casq.timelines'),
            ('operator', 'EXECUTE ON ALL FUNCTIONS IN SCHEMA casq, river')

@@ -52,6 +52,9 @@ type Options struct {
 	// than four times TraceInterval. Defaults to 10 min.
 	SilentAfter time.Duration
 
+	// MostTrace is how many bytes of a build's log are kept. Defaults to 100 MiB.
+	MostTrace int64
+
 	// Poll is how often the primary is asked for new builds while requests wait, Recheck
 	// how often for any. Default to 15 ms and 5 s.
 	Poll, Recheck time.Duration
@@ -71,6 +74,7 @@ func (o Options) withDefaults() Options {
 	o.StartWithin = cmp.Or(o.StartWithin, 2*time.Minute)
 	o.TraceInterval = cmp.Or(o.TraceInterval, 3*time.Second)
 	o.SilentAfter = max(cmp.Or(o.SilentAfter, 10*time.Minute), 4*o.TraceInterval)
+	o.MostTrace = cmp.Or(o.MostTrace, 100<<20)
 	o.Poll = cmp.Or(o.Poll, 15*time.Millisecond)
 	o.Recheck = cmp.Or(o.Recheck, 5*time.Second)
 	o.Picks = cmp.Or(o.Picks, 8)
@@ -127,6 +131,7 @@ func (c *Coordinator) Run(ctx context.Context) {
 	var group sync.WaitGroup
 	group.Go(func() { c.follow(ctx) })
 	group.Go(func() { c.sweep(ctx) })
+	group.Go(func() { c.tidy(ctx) })
 	group.Go(func() {
 		pause.Every(ctx, contactsEvery, func() { c.round(ctx, "write down who was heard of", c.writeContacts) })
 	})

@@ -19,6 +19,7 @@ func (c *Coordinator) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /api/v4/jobs/request", c.requestJob)
 	mux.HandleFunc("PUT /api/v4/jobs/{id}", c.updateJob)
+	mux.HandleFunc("PATCH /api/v4/jobs/{id}/trace", c.appendTrace)
 	return mux
 }
 

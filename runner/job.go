@@ -42,15 +42,19 @@ func (c *Coordinator) updateJob(w http.ResponseWriter, r *http.Request) {
 	case "running", "":
 		err = c.begin(r.Context(), &j)
 	case "success", "failed":
-		err = c.finish(r.Context(), &j, body)
+		if err = c.checkTrace(r.Context(), j, body); err == nil {
+			err = c.finish(r.Context(), &j, body)
+		}
 	default:
 		err = &problem{http.StatusBadRequest, "state is running, success or failed, not " + strconv.Quote(body.State)}
+	}
+	if err == nil || errors.Is(err, errResend) {
+		c.tell(w, j)
 	}
 	if err != nil {
 		c.fail(w, r, err)
 		return
 	}
-	c.tell(w, j)
 	answer(w, http.StatusOK, struct{}{})
 }
 

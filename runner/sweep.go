@@ -35,6 +35,13 @@ func (c *Coordinator) sweep(ctx context.Context) {
 	})
 }
 
+// tidy does what may as well be done later, again and again.
+func (c *Coordinator) tidy(ctx context.Context) {
+	pause.Every(ctx, sweepEvery, func() { c.round(ctx, "tidy up", c.tidyOnce) })
+}
+
+func (c *Coordinator) tidyOnce(ctx context.Context) error { return c.compactTraces(ctx) }
+
 func (c *Coordinator) sweepOnce(ctx context.Context) error {
 	// Silence counts only while it could have been broken.
 	hears := c.contacts.heardFor() > c.options.SilentAfter

@@ -32,7 +32,8 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
            ('application', 'EXECUTE ON FUNCTION casq.totals, casq.total, casq.scopes_of'),
            ('application', 'SELECT ON casq.server_timelines'),
            ('application', 'EXECUTE ON FUNCTION casq.begin_server_timeline'),
-           ('application', 'SELECT ON casq.projects, casq.pipelines, casq.builds, casq.build_needs, casq.tag_sets, casq.build_queue, casq.stuck_pipelines'),
+           ('application', 'SELECT ON casq.projects, casq.pipelines, casq.builds, casq.build_needs, casq.tag_sets, casq.build_queue, casq.stuck_pipelines,'
+               ' casq.build_traces, casq.build_trace_chunks'),
            ('application', 'EXECUTE ON FUNCTION casq.begin_pipeline, casq.add_build, casq.cancel_build, casq.retry_build, casq.why_build'),
            ('operator', 'USAGE ON SCHEMA casq, river'),
            ('operator', 'SELECT ON ALL TABLES IN SCHEMA casq, river'),
@@ -40,7 +41,8 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
            ('operator', 'INSERT, UPDATE, DELETE ON casq.kinds, casq.registry, casq.registry_floors, casq.cursors, casq.event_failures, casq.processes,'
                ' casq.reconcile_runs, casq.reconcile_counts, casq.reconcile_orphans, casq.selections,'
                ' casq.counter_shards, casq.counters, casq.scans, casq.refreshes,'
-               ' casq.projects, casq.tag_sets, casq.runners, casq.runner_managers, casq.pipelines, casq.builds, casq.build_needs, casq.build_signs'),
+               ' casq.projects, casq.tag_sets, casq.runners, casq.runner_managers, casq.pipelines, casq.builds, casq.build_needs, casq.build_signs,'
+               ' casq.build_traces, casq.build_trace_chunks'),
            ('operator', 'INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA river'),
            ('operator', 'INSERT ON casq.ticks, casq.timelines'),
            ('operator', 'EXECUTE ON ALL FUNCTIONS IN SCHEMA casq, river')

@@ -1,0 +1,6 @@
+package runner
+
+import "context"
+
+// Tidy does at once what is done again and again.
+func (c *Coordinator) Tidy(ctx context.Context) error { return c.tidyOnce(ctx) }
