@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"time"
 
+	"casq/internal/pause"
+
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -77,19 +79,11 @@ type Ticker struct {
 // a primary that restarts is no reason to stop ticking.
 func (t *Ticker) Run(ctx context.Context) {
 	interval := cmp.Or(t.Interval, DefaultTickInterval)
-	timer := time.NewTimer(0)
-	defer timer.Stop()
 	var polled time.Time
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		}
-		timer.Reset(interval)
+	pause.Every(ctx, interval, func() {
 		pace := t.pace()
 		if pace != Often && time.Since(polled) < seldom {
-			continue
+			return
 		}
 		polled = time.Now()
 		err := t.poll(ctx, pace)
@@ -98,9 +92,9 @@ func (t *Ticker) Run(ctx context.Context) {
 		}
 		if err != nil && ctx.Err() == nil {
 			t.Logger.ErrorContext(ctx, "cannot take a tick, trying again", "err", err)
-			timer.Reset(time.Second)
+			_ = pause.For(ctx, time.Second)
 		}
-	}
+	})
 }
 
 func (t *Ticker) pace() Pace {

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"casq/internal/database"
+	"casq/internal/pause"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -308,10 +309,8 @@ func locked(ctx context.Context, databaseURL string, logger *slog.Logger, f func
 		if got {
 			return f(conn)
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the migration lock: %w", ctx.Err())
-		case <-time.After(lockPoll):
+		if err := pause.For(ctx, lockPoll); err != nil {
+			return fmt.Errorf("wait for the migration lock: %w", err)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"casq/cmd/internal/cli"
+	"casq/internal/pause"
 
 	"github.com/spf13/cobra"
 )
@@ -80,14 +81,7 @@ func (w *waiting) pause(ctx context.Context, took time.Duration) error {
 		}
 		w.hindered, w.next = hindered, time.Now().Add(hindranceInterval)
 	}
-	timer := time.NewTimer(max(pollInterval, 5*took))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
+	return pause.For(ctx, max(pollInterval, 5*took))
 }
 
 // failed explains the error that has ended the wait.

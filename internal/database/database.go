@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"casq/internal/pause"
 	"casq/internal/queries"
 
 	"github.com/jackc/pgx/v5"
@@ -174,10 +175,7 @@ func Wait(ctx context.Context, pool *pgxpool.Pool, name string, logger *slog.Log
 			return fmt.Errorf("wait for the database %s: %w", name, ctx.Err())
 		}
 		logger.WarnContext(ctx, problem(err), "database", name, "err", err) //nolint:sloglint // one of four
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Second):
-		}
+		_ = pause.For(ctx, time.Second)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"time"
+
+	"casq/internal/pause"
 )
 
 // mostRetry is between two attempts while Redis does not answer. When it is
@@ -76,28 +78,21 @@ func (l *Lease) Release(ctx context.Context) error {
 func (l *Lease) renew(ctx context.Context) {
 	defer close(l.done)
 	ttl := l.leaser.ttl
-	timer := time.NewTimer(l.until(ttl / 3))
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		}
+	for next := l.until(ttl / 3); pause.For(ctx, next) == nil; {
 		began := time.Now()
 		free, err := l.leaser.take(context.WithoutCancel(ctx), l.name)
 		var held *HeldError
 		switch {
 		case err == nil:
 			l.renewed(began, free)
-			timer.Reset(l.until(ttl / 3))
+			next = l.until(ttl / 3)
 		case errors.As(err, &held):
 			l.log.Warn("lease lost, another process may take over", "taken_by", held.Holder)
 			close(l.lost)
 			return
 		default:
 			l.doubt(err)
-			timer.Reset(min(ttl/10, mostRetry))
+			next = min(ttl/10, mostRetry)
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/pause"
 	"casq/internal/queries"
 
 	"github.com/jackc/pgx/v5"
@@ -75,13 +76,8 @@ func (c Config) withDefaults() Config {
 // round tries again.
 func Run(ctx context.Context, c Config) {
 	c = c.withDefaults()
-	for {
-		// Not all workers at once, and not with every start.
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(c.Interval/2 + rand.N(c.Interval)):
-		}
+	// Not all workers at once, and not with every start.
+	for pause.For(ctx, c.Interval/2+rand.N(c.Interval)) == nil {
 		if err := c.round(ctx); err != nil && ctx.Err() == nil {
 			c.Logger.WarnContext(ctx, "cannot delete what was kept for long enough, trying again", "err", err)
 		}

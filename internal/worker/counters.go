@@ -7,6 +7,7 @@ import (
 
 	"casq/counter"
 	"casq/counter/recount"
+	"casq/internal/pause"
 	"casq/jobs"
 
 	"github.com/google/uuid"
@@ -45,10 +46,7 @@ func (w *worker) count(ctx context.Context) {
 		}
 		w.counting.Store(false)
 		w.giveUp(ctx, "counters")
-		select {
-		case <-ctx.Done():
-		case <-time.After(countersPoll):
-		}
+		_ = pause.For(ctx, countersPoll)
 	}
 }
 
@@ -72,10 +70,7 @@ func (w *worker) countWhile(ctx context.Context) {
 		if may, err := w.mayCount(ctx); err == nil && !may {
 			break
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Minute):
-		}
+		_ = pause.For(ctx, time.Minute)
 	}
 	cancel()
 	group.Wait()

@@ -121,14 +121,8 @@ func (w *worker) logStats(ctx context.Context, s *jobs.Stats) {
 
 // summarize says each minute what was done in it, if anything, until ctx is done.
 func (w *worker) summarize(ctx context.Context, s *jobs.Stats) {
-	ticker := time.NewTicker(summaryEvery)
-	defer ticker.Stop()
-	for last := s.Counts(); ; {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
+	last := s.Counts()
+	for pause.For(ctx, summaryEvery) == nil {
 		now := s.Counts()
 		if attrs := since(last, now); len(attrs) > 0 {
 			w.log.InfoContext(ctx, "done in the last minute", attrs...)

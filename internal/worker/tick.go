@@ -14,6 +14,7 @@ import (
 	"casq/eventlog"
 	"casq/internal/database"
 	"casq/internal/lease"
+	"casq/internal/pause"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -27,10 +28,7 @@ func (w *worker) tick(ctx context.Context) {
 			w.tickWhile(ctx)
 		}
 		w.giveUp(ctx, "ticker")
-		select {
-		case <-ctx.Done():
-		case <-time.After(5 * time.Second):
-		}
+		_ = pause.For(ctx, 5*time.Second)
 	}
 }
 
@@ -60,10 +58,7 @@ func (w *worker) tickWhile(ctx context.Context) {
 	})
 	group.Go(func() { w.watchTables(ctx) })
 	for ctx.Err() == nil {
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Minute):
-		}
+		_ = pause.For(ctx, time.Minute)
 		if may, err := w.mayTick(ctx); err == nil && !may {
 			return
 		}
@@ -77,7 +72,7 @@ const watchEvery = 10 * time.Second
 // watchTables watches the tracked tables, and logs each finding once.
 func (w *worker) watchTables(ctx context.Context) {
 	told := make(map[string]bool)
-	for {
+	pause.Every(ctx, watchEvery, func() {
 		found, err := w.watchOnce(ctx)
 		if err != nil && ctx.Err() == nil {
 			w.log.WarnContext(ctx, "cannot watch the tracked tables, trying again", "err", err)
@@ -89,12 +84,7 @@ func (w *worker) watchTables(ctx context.Context) {
 			told[said] = true
 		}
 		w.cfg.Hook("tables:watched")
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(watchEvery):
-		}
-	}
+	})
 }
 
 func (w *worker) watchOnce(ctx context.Context) ([]string, error) {
@@ -148,10 +138,7 @@ func (w *worker) contend(ctx context.Context, pace *atomic.Int64) {
 		default:
 			pace.Store(int64(eventlog.Seldom))
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(tickWait/5 + rand.N(tickWait*4/5)):
-		}
+		_ = pause.For(ctx, tickWait/5+rand.N(tickWait*4/5))
 	}
 }
 

@@ -5,8 +5,8 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"time"
 
+	"casq/internal/pause"
 	"casq/internal/queries"
 
 	"github.com/jackc/pgx/v5"
@@ -184,12 +184,8 @@ func (c *Counters) Recount(ctx context.Context, project int64) error {
 			return err
 		}
 	}
-	timer := time.NewTimer(c.cfg.FinalizeDelay)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
+	if err := pause.For(ctx, c.cfg.FinalizeDelay); err != nil {
+		return err
 	}
 	if _, err := c.Finalize(ctx); err != nil {
 		return err
