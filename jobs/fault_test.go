@@ -39,7 +39,11 @@ func setupFaults(t *testing.T) *faultBundle {
 		network:    faultproxy.New(), source: t.TempDir(), target: t.TempDir(), armed: map[string]func(){},
 	}
 	pool := b.network.Pool(t, b.pool.Config().ConnString())
-	files, err := transfer.OpenFiles(t.Context(), transfer.FilesConfig{SourceURL: b.source, TargetURL: b.target, TestHook: b.hook})
+	source, err := transfer.OpenFolderSource(b.source, b.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := transfer.OpenFiles(transfer.FilesConfig{Source: source, Target: b.target, TestHook: b.hook})
 	if err != nil {
 		t.Fatal(err)
 	}

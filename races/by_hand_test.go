@@ -49,8 +49,11 @@ func (s *registrySite) byHand(t *testing.T) *hand {
 		}
 	})
 	h.registry = registry.New(registry.Config{Pool: pool, Jobs: h.queue, Logger: raceLog(t)}, h.process)
-	cfg := transfer.FilesConfig{SourceURL: s.source, TargetURL: s.target, Logger: raceLog(t)}
-	if h.files, err = transfer.OpenFiles(t.Context(), cfg); err != nil {
+	source, err := transfer.OpenFolderSource(s.source, raceLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.files, err = transfer.OpenFiles(transfer.FilesConfig{Source: source, Target: s.target, Logger: raceLog(t)}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -87,7 +87,11 @@ func (s *site) recreate(t *testing.T, stopFollowing func(), oneBatch bool, kind,
 func twinRecreatedFile(t *testing.T) {
 	t.Helper()
 	s := newSite(t)
-	files, err := transfer.OpenFiles(t.Context(), transfer.FilesConfig{SourceURL: s.files, TargetURL: s.fileTarget})
+	source, err := transfer.OpenFolderSource(s.files, raceLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := transfer.OpenFiles(transfer.FilesConfig{Source: source, Target: s.fileTarget})
 	if err != nil {
 		t.Fatal(err)
 	}

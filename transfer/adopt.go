@@ -26,7 +26,7 @@ func (r *fileRun) adopt(ctx context.Context, want expectation, wanted attributes
 		return result, false, nil
 	}
 	defer in.Close()
-	if want.fits(in.size()) != nil {
+	if want.fits(in.Size()) != nil {
 		return result, false, nil
 	}
 	sum, err := stream(ctx, io.Discard, in, r.files.pace)
@@ -40,7 +40,7 @@ func (r *fileRun) adopt(ctx context.Context, want expectation, wanted attributes
 	if err := in.Sync(); err != nil {
 		return result, false, fmt.Errorf("sync what is in place: %w", err)
 	}
-	return Result{Checksum: "sha256:" + hex.EncodeToString(sum), Size: in.size()}, true, nil
+	return Result{Checksum: "sha256:" + hex.EncodeToString(sum), Size: in.Size()}, true, nil
 }
 
 // placedFile is what is in place and staged.
@@ -49,16 +49,18 @@ type placedFile struct {
 	bytes int64
 }
 
-func (f *placedFile) size() int64                     { return f.bytes }
-func (f *placedFile) attributes() attributes          { return attributes{} }
-func (f *placedFile) unchanged(context.Context) error { return nil }
+// Size implements [Object].
+func (f *placedFile) Size() int64 { return f.bytes }
+
+// Unchanged implements [Object].
+func (f *placedFile) Unchanged(context.Context) error { return nil }
 
 // linkPlace names what is in place in the staging as well; nil if it cannot be
 // had, or is not as a run of ours would have made it. Begin has fenced every run
 // that could exchange it; a file that has other names could still be written to by
 // them.
 func (r *fileRun) linkPlace(wanted attributes) *placedFile {
-	parent, err := r.stage.tree.openDir(path.Dir(r.path))
+	parent, err := r.stage.Tree().openDir(path.Dir(r.path))
 	if err != nil {
 		return nil
 	}
@@ -67,16 +69,16 @@ func (r *fileRun) linkPlace(wanted attributes) *placedFile {
 	if st, err := statAt(int(parent.Fd()), base); err != nil || !wanted.fit(st) {
 		return nil
 	}
-	if removeTree(context.Background(), r.stage.dir, stagedFile) != nil {
+	if removeTree(context.Background(), r.stage.Dir(), stagedFile) != nil {
 		return nil
 	}
 	err = eintr(func() error {
-		return unix.Linkat(int(parent.Fd()), base, int(r.stage.dir.Fd()), stagedFile, 0)
+		return unix.Linkat(int(parent.Fd()), base, int(r.stage.Dir().Fd()), stagedFile, 0)
 	})
 	if err != nil {
 		return nil
 	}
-	file, err := openFile(r.stage.dir, stagedFile)
+	file, err := openFile(r.stage.Dir(), stagedFile)
 	if err != nil {
 		return nil
 	}

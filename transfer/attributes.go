@@ -15,8 +15,16 @@ type attributes struct {
 	written  *unix.Timespec // when it was written last; nil: not known
 }
 
-// bucketAttributes are those of what comes from a bucket, which knows none.
-var bucketAttributes = attributes{mode: 0o644, uid: -1, gid: -1}
+// attributesFor are those of a file of a source.
+func attributesFor(in Object) attributes {
+	if file, ok := in.(interface{ attributes() attributes }); ok {
+		return file.attributes()
+	}
+	return plainAttributes
+}
+
+// plainAttributes are those of what comes from where no attributes are known.
+var plainAttributes = attributes{mode: 0o644, uid: -1, gid: -1}
 
 func attributesOf(st unix.Stat_t) attributes {
 	return attributes{st.Mode & 0o777, int(st.Uid), int(st.Gid), new(st.Mtim)}

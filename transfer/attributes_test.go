@@ -56,7 +56,7 @@ func TestAFileIsNeverWiderThanItsSource(t *testing.T) {
 			}
 		}
 	}
-	b = setupFiles(t, func(c *FilesConfig) { c.TestHook = look })
+	b = setupFiles(t, func(c *filesSetup) { c.TestHook = look })
 	write(t, b.source, "k", "secret")
 	must(t, os.Chmod(filepath.Join(b.source, "k"), 0o600))
 	b.Files.source = meddler{b.Files.source, func() { look("") }}
@@ -119,7 +119,7 @@ func TestModeInAnotherGroup(t *testing.T) {
 			t.Errorf("%o becomes %o in its own group", mode, got)
 		}
 	}
-	if got := bucketAttributes.modeFor(2); got != 0o644 {
+	if got := plainAttributes.modeFor(2); got != 0o644 {
 		t.Errorf("what comes from a bucket has %o", got)
 	}
 }

@@ -50,7 +50,7 @@ var ErrUnreachable = errors.New("bucket cannot be reached")
 func openBucket(ctx context.Context, address string) (*bucket, error) {
 	opened, err := blob.OpenBucket(ctx, address)
 	if err != nil {
-		return nil, redacted{fmt.Errorf("%w (buckets are s3://name?region=...; folders are paths)", err)}
+		return nil, redactError(fmt.Errorf("%w (buckets are s3://name?region=...; folders are paths)", err))
 	}
 	there, err := opened.IsAccessible(ctx)
 	switch {
@@ -59,11 +59,11 @@ func openBucket(ctx context.Context, address string) (*bucket, error) {
 	case err == nil:
 		err = errors.New("no such bucket; create it, or correct the name, the region or the endpoint in the URL")
 	case gcerrors.Code(err) == gcerrors.PermissionDenied:
-		err = redacted{fmt.Errorf("%w (the worker's credentials have to be allowed to list the bucket, and to get, put and delete its objects)", err)}
+		err = redactError(fmt.Errorf("%w (the worker's credentials have to be allowed to list the bucket, and to get, put and delete its objects)", err))
 	case isNetwork(err):
-		err = redacted{fmt.Errorf("%w: %w (check the endpoint in the URL, and the network)", ErrUnreachable, err)}
+		err = redactError(fmt.Errorf("%w: %w (check the endpoint in the URL, and the network)", ErrUnreachable, err))
 	default:
-		err = redacted{fmt.Errorf("%w (check the region and the endpoint in the URL, and the worker's credentials)", err)}
+		err = redactError(fmt.Errorf("%w (check the region and the endpoint in the URL, and the worker's credentials)", err))
 	}
 	return nil, errors.Join(err, opened.Close())
 }
@@ -145,10 +145,13 @@ func (b *bucket) drop(ctx context.Context, folder, claim string) error {
 	return b.each(ctx, prefix, func(key string) error { return b.remove(ctx, key) })
 }
 
+// maxListings bounds the loop that repeats because other claims keep coming.
+const maxListings = 128
+
 // dropOthers deletes the staging of all other claims, again until a listing
 // that began after the last deletion shows no other claim, and says whether there was any.
 func (b *bucket) dropOthers(ctx context.Context, folder, claim string) (found bool, err error) {
-	for range maxTries {
+	for range maxListings {
 		others := map[string]bool{}
 		err := b.each(ctx, stagingRoot+"/"+folder+"/", func(key string) error {
 			if s, ok := stagedKey(key); ok && s.Claim != claim {
@@ -179,7 +182,7 @@ func stagedKey(key string) (Staged, bool) {
 	return s, s.check() == nil
 }
 
-// listStaging is [Files.ListStaging], of what is old enough: see leftoverAge. A
+// listStaging names what is old enough: see leftoverAge. A
 // run writes to the place right after it has made its mark or its bytes, or else
 // makes the mark again. Keys come in order, so that those of one claim come
 // together.
@@ -225,11 +228,11 @@ func location(address *url.URL) string {
 func disjointBuckets(source, target string) error {
 	from, err := url.Parse(source)
 	if err != nil {
-		return redacted{err}
+		return redactError(err)
 	}
 	to, err := url.Parse(target)
 	if err != nil {
-		return redacted{err}
+		return redactError(err)
 	}
 	a, b := from.Query().Get("prefix"), to.Query().Get("prefix")
 	if location(from) != location(to) || (!strings.HasPrefix(a, b) && !strings.HasPrefix(b, a)) {

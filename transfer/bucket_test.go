@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"strings"
 	"testing"
@@ -16,16 +17,47 @@ import (
 )
 
 type bucketBundle struct {
-	*filesBundle
+	*BucketFiles
+	source string
 	server *s3test.Server
 }
 
-func setupBucket(t *testing.T, prefix string, configure ...func(*FilesConfig)) *bucketBundle {
+func setupBucket(t *testing.T, prefix string, configure ...func(*BucketConfig)) *bucketBundle {
 	t.Helper()
-	b := &bucketBundle{server: s3test.New(t)}
-	configure = append([]func(*FilesConfig){func(c *FilesConfig) { c.TargetURL = b.server.URL(prefix) }}, configure...)
-	b.filesBundle = setupFiles(t, configure...)
+	b := &bucketBundle{server: s3test.New(t), source: t.TempDir()}
+	source, err := OpenFolderSource(b.source, slog.New(slog.DiscardHandler))
+	must(t, err)
+	config := BucketConfig{Source: source, TargetURL: b.server.URL(prefix)}
+	for _, f := range configure {
+		f(&config)
+	}
+	b.BucketFiles, err = OpenBucketFiles(t.Context(), config)
+	must(t, err)
+	t.Cleanup(func() { must(t, b.BucketFiles.Close()) })
 	return b
+}
+
+// sync does a whole run and closes it.
+func (b *bucketBundle) sync(t *testing.T, key, payload string) (Result, error) {
+	t.Helper()
+	run, err := b.Begin(t.Context(), Place{Key: key, Claim: claim()})
+	if err != nil {
+		return Result{}, err
+	}
+	result, err := run.Copy(t.Context(), json.RawMessage(payload))
+	if err == nil {
+		err = run.Publish(t.Context())
+	}
+	return result, errors.Join(err, run.Close())
+}
+
+func (b *bucketBundle) remove(t *testing.T, key string) error {
+	t.Helper()
+	run, err := b.Begin(t.Context(), Place{Key: key, Claim: claim()})
+	if err != nil {
+		return err
+	}
+	return errors.Join(run.Remove(t.Context()), run.Close())
 }
 
 func (b *bucketBundle) wantObjects(t *testing.T, want map[string]string) {
@@ -161,7 +193,7 @@ func TestBucketFence(t *testing.T) {
 		t.Run(fmt.Sprintf("right before the server is told, removal=%v", removal), func(t *testing.T) {
 			t.Parallel()
 			var between func()
-			b := setupBucket(t, "", func(c *FilesConfig) {
+			b := setupBucket(t, "", func(c *BucketConfig) {
 				c.TestHook = func(point string) {
 					if point == pointBeforePublish || point == pointBeforeRemove {
 						if f := between; f != nil {
@@ -291,14 +323,14 @@ func TestBucketStagingIsListedAndDropped(t *testing.T) {
 	dead, live := b.copied(t, "a/b", "bytes"), b.copied(t, "other", "bytes")
 	b.server.Put("p/.casq/notes", "not ours")
 	b.server.Put("p/.casq/"+stagingName("a/b")+"/notes/x", "not ours")
-	stale, kept := Staged{dead.folder, dead.claim}, Staged{live.folder, live.claim}
+	stale, kept := Staged{Folder: dead.folder, Claim: dead.claim}, Staged{Folder: live.folder, Claim: live.claim}
 	if found := listed(t, b); !maps.Equal(found, map[Staged]bool{stale: true, kept: true}) {
 		t.Fatalf("found %v", found)
 	}
 	for range 2 {
 		must(t, b.DropStaging(t.Context(), stale))
 	}
-	wantError(t, b.DropStaging(t.Context(), Staged{dead.folder, ".."}), ErrBadPlace)
+	wantError(t, b.DropStaging(t.Context(), Staged{Folder: dead.folder, Claim: ".."}), ErrBadPlace)
 	wantError(t, dead.Publish(t.Context()), ErrFenced)
 	must(t, b.Sweep(t.Context(), Place{Key: "other", Claim: live.claim}))
 	if found := listed(t, b); len(found) > 0 {
@@ -324,6 +356,9 @@ func TestOpenBucketSaysWhatToDo(t *testing.T) {
 		"no server":           {folder, stopped.URL(""), ErrUnreachable, "check the endpoint"},
 		"no region":           {folder, "s3://bucket?endpoint=x&anonymous=true", nil, "check the region"},
 		"another driver":      {folder, "gs://bucket", nil, "buckets are s3://"},
+		"no driver":           {folder, "nosuch://bucket", nil, "buckets are s3://"},
+		"no source's driver":  {"nosuch://bucket", server.URL(""), nil, "nosuch"},
+		"a password":          {folder, "s3://me:" + secret + "@bucket", nil, "***@"},
 		"a bad parameter":     {folder, "s3://bucket?token=" + secret, nil, "buckets are s3://"},
 		"itself":              {server.URL(""), server.URL(""), nil, "use separate prefixes or buckets"},
 		"inside the source":   {server.URL("a/"), server.URL("a/b/"), nil, "use separate prefixes or buckets"},
@@ -335,7 +370,17 @@ func TestOpenBucketSaysWhatToDo(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			files, err := OpenFiles(t.Context(), FilesConfig{SourceURL: test.source, TargetURL: test.target})
+			var source Source
+			var err error
+			if strings.Contains(test.source, "://") {
+				source, err = OpenBucketSource(t.Context(), test.source)
+			} else {
+				source, err = OpenFolderSource(test.source, slog.New(slog.DiscardHandler))
+			}
+			var files *BucketFiles
+			if err == nil {
+				files, err = OpenBucketFiles(t.Context(), BucketConfig{Source: source, TargetURL: test.target})
+			}
 			if test.says == "" {
 				must(t, err)
 				must(t, files.Close())

@@ -14,7 +14,7 @@ import (
 
 // bucketRun implements Run for files that go to a bucket.
 type bucketRun struct {
-	files  *Files
+	files  *BucketFiles
 	bucket *bucket
 	path   string
 	from   string // in the source
@@ -35,7 +35,7 @@ type bucketRun struct {
 
 // beginBucket makes the claim's mark, and then deletes the staging of others, in
 // this order: of two that begin at once at least one finds the other.
-func (f *Files) beginBucket(ctx context.Context, path, from string, place Place) (Run, error) {
+func (f *BucketFiles) begin(ctx context.Context, path, from string, place Place) (Run, error) {
 	if err := checkKey(path); err != nil {
 		return nil, err
 	}
@@ -90,29 +90,29 @@ func (r *bucketRun) copy(ctx context.Context, payload json.RawMessage) (Result, 
 	if err := r.check(ctx); err != nil {
 		return Result{}, err
 	}
-	in, err := r.files.source.open(ctx, r.from)
+	in, err := r.files.source.Open(ctx, r.from)
 	if err != nil {
 		return Result{}, err
 	}
 	defer in.Close()
-	if err := errors.Join(want.fits(in.size()), r.limit.fits(in.size())); err != nil {
+	if err := errors.Join(want.fits(in.Size()), r.limit.fits(in.Size())); err != nil {
 		return Result{}, err
 	}
-	if in.size() > maxServerCopy {
-		return Result{}, fmt.Errorf("%w: it has %d bytes; S3 copies %d at most on the server (use a folder as the target)", ErrTooLarge, in.size(), int64(maxServerCopy))
+	if in.Size() > maxServerCopy {
+		return Result{}, fmt.Errorf("%w: it has %d bytes; S3 copies %d at most on the server (use a folder as the target)", ErrTooLarge, in.Size(), int64(maxServerCopy))
 	}
 	sum, err := r.upload(ctx, in)
 	if err != nil {
 		return Result{}, err
 	}
-	if err := compare(ctx, want, in, sum); err != nil {
+	if err := want.check(ctx, in, sum); err != nil {
 		return Result{}, err
 	}
-	return Result{Checksum: "sha256:" + hex.EncodeToString(sum), Size: in.size()}, nil
+	return Result{Checksum: "sha256:" + hex.EncodeToString(sum), Size: in.Size()}, nil
 }
 
 // upload writes to the staging key. An object is there complete or not at all.
-func (r *bucketRun) upload(ctx context.Context, in object) ([]byte, error) {
+func (r *bucketRun) upload(ctx context.Context, in Object) ([]byte, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	out, err := r.bucket.NewWriter(ctx, r.key(stagedBytes), &blob.WriterOptions{

@@ -12,23 +12,23 @@ import (
 
 // clone makes a mirror in the own staging.
 func (r *repositoryRun) clone(ctx context.Context, remote *remote) (Result, error) {
-	if err := removeTree(ctx, r.stage.dir, stagedRepository); err != nil {
+	if err := removeTree(ctx, r.stage.Dir(), stagedRepository); err != nil {
 		return Result{}, err
 	}
 	// What is cloned is synced as a whole afterwards, folders included.
 	args := []string{"-c", "core.fsync=none", "clone", "--quiet", "--mirror", "--template="}
 	args = append(append(args, remote.options()...), "--", remote.url, stagedRepository)
-	_, err := r.git.run(ctx, gitCall{args: args, dir: r.stage.dir, source: remote})
+	_, err := r.git.run(ctx, gitCall{args: args, dir: r.stage.Dir(), source: remote})
 	if err != nil {
 		return Result{}, remote.missing(err)
 	}
-	dir, err := openChild(r.stage.dir, stagedRepository)
+	dir, err := openChild(r.stage.Dir(), stagedRepository)
 	if err != nil {
 		return Result{}, err
 	}
 	defer dir.Close()
 	clone := &mirror{git: r.git, dir: dir}
-	follower := &follower{mirror: clone, remote: remote, claim: r.stage.claim, hook: r.repositories.hook}
+	follower := &follower{mirror: clone, remote: remote, claim: r.stage.Claim(), hook: r.repositories.hook}
 	if err := r.finishClone(ctx, follower); err != nil {
 		return Result{}, err
 	}
@@ -109,7 +109,7 @@ func (r *repositoryRun) prepare(parent *os.File, base string) (uint, error) {
 // notNested refuses a place inside another repository.
 func (r *repositoryRun) notNested() error {
 	for above := path.Dir(r.path); above != "."; above = path.Dir(above) {
-		dir, err := r.stage.tree.openDir(above)
+		dir, err := r.stage.Tree().openDir(above)
 		if errors.Is(err, unix.ENOENT) {
 			continue
 		}

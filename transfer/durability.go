@@ -114,9 +114,3 @@ func treeSize(ctx context.Context, parent *os.File, name string) (int64, error) 
 	}
 	return total, nil
 }
-
-func sameFile(a, b *os.File) (bool, error) {
-	var first, second unix.Stat_t
-	err := errors.Join(unix.Fstat(int(a.Fd()), &first), unix.Fstat(int(b.Fd()), &second))
-	return first.Ino == second.Ino && first.Dev == second.Dev, err
-}

@@ -495,17 +495,17 @@ func TestManyRunsAtOnce(t *testing.T) {
 // file's attributes: as another claim does that begins just then, and has not come
 // to the folder yet.
 type losing struct {
-	source
+	Source
 	target string
 }
 
-func (l losing) open(ctx context.Context, path string) (object, error) {
-	opened, err := l.source.open(ctx, path)
+func (l losing) Open(ctx context.Context, path string) (Object, error) {
+	opened, err := l.Source.Open(ctx, path)
 	return losingObject{opened, l.target}, err
 }
 
 type losingObject struct {
-	object
+	Object
 	target string
 }
 
@@ -514,7 +514,7 @@ func (o losingObject) attributes() attributes {
 	for _, name := range staged {
 		_ = os.Remove(name)
 	}
-	return o.object.attributes()
+	return attributesFor(o.Object)
 }
 
 func TestAStagedFileThatIsGoneIsTheFence(t *testing.T) {

@@ -1,16 +1,12 @@
 package transfer
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,9 +16,6 @@ const (
 	stagedFile    = "bytes"
 	stagedRemoved = "removed"
 )
-
-// copyBuffer is the size of one read. Larger ones gained nothing measurable.
-const copyBuffer = 256 << 10
 
 // fileRun implements Run for files.
 type fileRun struct {
@@ -56,15 +49,15 @@ func (r *fileRun) copy(ctx context.Context, payload json.RawMessage) (Result, er
 	if err := r.stage.check(); err != nil {
 		return Result{}, err
 	}
-	in, err := r.files.source.open(ctx, r.from)
+	in, err := r.files.source.Open(ctx, r.from)
 	if err != nil {
 		return Result{}, err
 	}
 	defer in.Close()
-	if err := errors.Join(want.fits(in.size()), r.limit.fits(in.size())); err != nil {
+	if err := errors.Join(want.fits(in.Size()), r.limit.fits(in.Size())); err != nil {
 		return Result{}, err
 	}
-	if result, adopted, err := r.adopt(ctx, want, in.attributes()); adopted || err != nil {
+	if result, adopted, err := r.adopt(ctx, want, attributesFor(in)); adopted || err != nil {
 		return result, err
 	}
 	out, err := r.create()
@@ -74,7 +67,7 @@ func (r *fileRun) copy(ctx context.Context, payload json.RawMessage) (Result, er
 	sum, err := stream(ctx, out, in, r.files.pace)
 	if err == nil {
 		// By name, which is gone before the folder is that another claim removes.
-		err = r.stage.fenced(in.attributes().apply(r.stage.dir, out, stagedFile))
+		err = r.stage.fenced(attributesFor(in).apply(r.stage.Dir(), out, stagedFile))
 	}
 	// A copy is complete only when it is on disk: the rename that follows must
 	// never be durable before the bytes are.
@@ -84,37 +77,25 @@ func (r *fileRun) copy(ctx context.Context, payload json.RawMessage) (Result, er
 	if err := errors.Join(err, out.Close()); err != nil {
 		return Result{}, r.lost(err)
 	}
-	if err := compare(ctx, want, in, sum); err != nil {
+	if err := want.check(ctx, in, sum); err != nil {
 		return Result{}, err
 	}
-	return Result{Checksum: "sha256:" + hex.EncodeToString(sum), Size: in.size()}, nil
+	return Result{Checksum: "sha256:" + hex.EncodeToString(sum), Size: in.Size()}, nil
 }
 
 // create makes the staging file, for nobody but us until it has its attributes.
 func (r *fileRun) create() (*os.File, error) {
-	if err := removeTree(context.Background(), r.stage.dir, stagedFile); err != nil {
+	if err := removeTree(context.Background(), r.stage.Dir(), stagedFile); err != nil {
 		return nil, err
 	}
 	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	fd, err := retryInterrupted(func() (int, error) {
-		return unix.Openat(int(r.stage.dir.Fd()), stagedFile, flags, 0o600)
+		return unix.Openat(int(r.stage.Dir().Fd()), stagedFile, flags, 0o600)
 	})
 	if err != nil {
 		return nil, r.lost(fmt.Errorf("create staging file: %w", err))
 	}
-	return os.NewFile(uintptr(fd), r.stage.dir.Name()+"/"+stagedFile), nil
-}
-
-// compare decides whether what was read is what was asked for. Bytes with the
-// sum that the event names are right, whatever happened to the source since.
-func compare(ctx context.Context, want expectation, in object, sum []byte) error {
-	if want.sha256 == nil {
-		return in.unchanged(ctx)
-	}
-	if !bytes.Equal(want.sha256, sum) {
-		return fmt.Errorf("%w: SHA-256 is %x there, %x expected", ErrChanged, sum, want.sha256)
-	}
-	return nil
+	return os.NewFile(uintptr(fd), r.stage.Dir().Name()+"/"+stagedFile), nil
 }
 
 // lost names the fence as the cause of an error where it is.
@@ -123,46 +104,6 @@ func (r *fileRun) lost(err error) error {
 		return fmt.Errorf("%w: %w", fenced, err)
 	}
 	return err
-}
-
-// stream copies as many bytes as in has said it has, and returns their SHA-256.
-// It checks ctx between reads, and reads one byte more to notice a file that
-// grows, but never fills the disk with it.
-func stream(ctx context.Context, out io.Writer, in object, pace *pace) ([]byte, error) {
-	hash := sha256.New()
-	holes := holesOf(in, out)
-	buffer := make([]byte, min(copyBuffer, in.size()+1, pace.most()))
-	for done := int64(0); ; {
-		if err := ctx.Err(); err != nil {
-			return nil, context.Cause(ctx)
-		}
-		hole, err := holes.skip(ctx, done, hash)
-		if err != nil {
-			return nil, err
-		}
-		done += hole
-		n, err := in.Read(buffer[:holes.until(done, len(buffer))])
-		done += int64(n)
-		if done > in.size() {
-			return nil, fmt.Errorf("%w: grew beyond %d bytes while it was read", ErrChanged, in.size())
-		}
-		hash.Write(buffer[:n])
-		if _, err := out.Write(buffer[:n]); err != nil {
-			return nil, fmt.Errorf("write to staging: %w", err)
-		}
-		if errors.Is(err, io.EOF) {
-			if done < in.size() {
-				return nil, fmt.Errorf("%w: ended after %d of %d bytes", ErrChanged, done, in.size())
-			}
-			return hash.Sum(nil), nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read from source: %w", err)
-		}
-		if err := pace.wait(ctx, n); err != nil {
-			return nil, err
-		}
-	}
 }
 
 func (r *fileRun) Publish(ctx context.Context) error {
@@ -188,7 +129,7 @@ func (r *fileRun) publish(ctx context.Context) error {
 
 // prepare makes way for a file, unless its place is in a mirror.
 func (r *fileRun) prepare(parent *os.File, base string) (uint, error) {
-	mirror, err := r.stage.tree.mirrorAbove(r.path)
+	mirror, err := r.stage.Tree().mirrorAbove(r.path)
 	if err != nil {
 		return 0, err
 	}
@@ -196,24 +137,6 @@ func (r *fileRun) prepare(parent *os.File, base string) (uint, error) {
 		return 0, fmt.Errorf("%w: %s is a mirror of a repository, and no file can lie inside it", ErrOccupied, mirror)
 	}
 	return prepareFile(parent, base)
-}
-
-// mirrorAbove returns the mirror of ours in which a path lies; "" if it lies in
-// no mirror. Files that only resemble a repository have no guard.
-func (t *tree) mirrorAbove(rel string) (string, error) {
-	for above := path.Dir(rel); above != "."; above = path.Dir(above) {
-		guard, err := leafKind(int(t.root.Fd()), above+"/"+guardName)
-		if absent(err) || err == nil && guard == kindAbsent {
-			continue
-		}
-		if err != nil {
-			return "", fmt.Errorf("find a mirror: %w", err)
-		}
-		if is, err := isMirror(t.root, above); is || err != nil {
-			return t.name + "/" + above, err
-		}
-	}
-	return "", nil
 }
 
 // prepareFile makes way for a file. A file is replaced by the rename itself. A
@@ -244,7 +167,7 @@ func (r *fileRun) Remove(ctx context.Context) error {
 
 // isFile is the function isFile, and false inside a mirror: what lies there is part of that.
 func (r *fileRun) isFile(parent *os.File, base string) (bool, error) {
-	mirror, err := r.stage.tree.mirrorAbove(r.path)
+	mirror, err := r.stage.Tree().mirrorAbove(r.path)
 	if mirror != "" || err != nil {
 		return false, err
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,15 +24,34 @@ type filesBundle struct {
 	unfenced       bool // a naive twin
 }
 
-func setupFiles(t *testing.T, configure ...func(*FilesConfig)) *filesBundle {
+// filesSetup is a config with a folder as the source.
+type filesSetup struct {
+	FilesConfig
+	SourceURL string
+}
+
+func (s filesSetup) open() (*Files, error) {
+	source, err := OpenFolderSource(s.SourceURL, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	s.Source = source
+	return OpenFiles(s.FilesConfig)
+}
+
+func openFolders(source, target string) (*Files, error) {
+	return filesSetup{SourceURL: source, FilesConfig: FilesConfig{Target: target}}.open()
+}
+
+func setupFiles(t *testing.T, configure ...func(*filesSetup)) *filesBundle {
 	t.Helper()
 	b := &filesBundle{source: t.TempDir(), target: t.TempDir()}
-	config := FilesConfig{SourceURL: b.source, TargetURL: b.target}
+	setup := filesSetup{SourceURL: b.source, FilesConfig: FilesConfig{Target: b.target}}
 	for _, f := range configure {
-		f(&config)
+		f(&setup)
 	}
-	b.target = strings.TrimPrefix(config.TargetURL, "file://")
-	files, err := OpenFiles(t.Context(), config)
+	b.target = strings.TrimPrefix(setup.Target, "file://")
+	files, err := setup.open()
 	must(t, err)
 	t.Cleanup(func() { must(t, files.Close()) })
 	b.Files = files
@@ -84,8 +104,8 @@ func TestFilePublishAndRemove(t *testing.T) {
 			t.Parallel()
 			b := setupFiles(t)
 			b.Files.target.now.walk = walk
-			if folder, ok := b.Files.source.(*folderSource); ok {
-				folder.root.now.walk = walk
+			if folder, ok := b.Files.source.(*FolderSource); ok {
+				folder.Folder().now.walk = walk
 			}
 			for _, key := range odd {
 				write(t, b.source, key, "bytes of "+key)
@@ -220,25 +240,27 @@ func TestFileNotRegularAtSource(t *testing.T) {
 
 // meddler changes the source after the first read.
 type meddler struct {
-	source
+	Source
 	meddle func()
 }
 
 type meddledObject struct {
-	object
+	Object
 	meddle func()
 }
 
-func (m meddler) open(ctx context.Context, path string) (object, error) {
-	o, err := m.source.open(ctx, path)
+func (m meddler) Open(ctx context.Context, path string) (Object, error) {
+	o, err := m.Source.Open(ctx, path)
 	return &meddledObject{o, m.meddle}, err
 }
+
+func (m *meddledObject) attributes() attributes { return attributesFor(m.Object) }
 
 func (m *meddledObject) Read(p []byte) (int, error) {
 	if m.meddle != nil {
 		p = p[:1]
 	}
-	n, err := m.object.Read(p)
+	n, err := m.Object.Read(p)
 	if m.meddle != nil {
 		m.meddle()
 		m.meddle = nil
@@ -299,7 +321,7 @@ func replace(t *testing.T, path, text string) {
 
 func TestFileCancelled(t *testing.T) {
 	t.Parallel()
-	b := setupFiles(t, func(c *FilesConfig) { c.BytesPerSecond = 1 })
+	b := setupFiles(t, func(c *filesSetup) { c.BytesPerSecond = 1 })
 	write(t, b.source, "k", "slow")
 	run, err := b.Begin(t.Context(), Place{Key: "k", Claim: claim()})
 	must(t, err)
@@ -376,8 +398,8 @@ func TestFileBucket(t *testing.T) {
 	t.Parallel()
 	b := setupFiles(t)
 	bucket := memblob.OpenBucket(nil)
-	must(t, b.Files.source.close())
-	b.Files.source = &bucketSource{bucket: bucket}
+	must(t, b.Files.source.Close())
+	b.Files.source = &BucketSource{bucket: bucket}
 	for _, content := range []string{"", "first", strings.Repeat("long", copyBuffer)} {
 		must(t, bucket.WriteAll(t.Context(), "a/k", []byte(content), nil))
 		_, err := b.sync(t, "a/k", fmt.Sprintf(`{"size": %d, "sha256": "%x"}`, len(content), sha256.Sum256([]byte(content))))
@@ -393,7 +415,7 @@ func TestFileBucket(t *testing.T) {
 	}}
 	_, err = b.sync(t, "a/k", "")
 	wantError(t, err, ErrChanged)
-	b.Files.source = meddler{&bucketSource{bucket: bucket}, func() { must(t, bucket.Delete(t.Context(), "a/k")) }}
+	b.Files.source = meddler{&BucketSource{bucket: bucket}, func() { must(t, bucket.Delete(t.Context(), "a/k")) }}
 	_, err = b.sync(t, "a/k", "")
 	wantError(t, err, ErrChanged)
 }
@@ -406,8 +428,7 @@ func TestOpenFiles(t *testing.T) {
 	cases := map[string]struct{ source, target, message string }{
 		"no target":         {folder, "", "no folder"},
 		"no source":         {"", folder, "no folder"},
-		"unknown target":    {folder, "nosuch://bucket", "buckets are s3://"},
-		"unknown bucket":    {"nosuch://bucket", folder, "nosuch"},
+		"a bucket":          {folder, "s3://bucket", "no folder"},
 		"missing target":    {folder, folder + "/none", "mkdir"},
 		"missing source":    {folder + "/none", other, "no such file"},
 		"same":              {folder, folder, "inside each other"},
@@ -418,7 +439,7 @@ func TestOpenFiles(t *testing.T) {
 		"password redacted": {folder, "s3://me:secret@bucket", "***@"},
 	}
 	for name, c := range cases {
-		files, err := OpenFiles(t.Context(), FilesConfig{SourceURL: c.source, TargetURL: c.target})
+		files, err := openFolders(c.source, c.target)
 		if err == nil {
 			_ = files.Close()
 		}
@@ -426,7 +447,7 @@ func TestOpenFiles(t *testing.T) {
 			t.Errorf("%s: error is %v, want %q", name, err, c.message)
 		}
 	}
-	files, err := OpenFiles(t.Context(), FilesConfig{SourceURL: "file://" + folder, TargetURL: "file://" + other})
+	files, err := openFolders("file://"+folder, "file://"+other)
 	must(t, err)
 	must(t, files.Close())
 }

@@ -10,12 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// guardName is a file in each mirror. Every git process of ours that works on a
-// mirror holds a shared lock on it, by a handle that it inherits, for as long
-// as it lives (stopped, too). Who holds the exclusive lock knows that all lock files
-// of git's are left-overs of the dead.
-const guardName = "casq.guard"
-
 // lock takes a lock on the guard; false: others hold it until grace was over.
 func (m *mirror) lock(ctx context.Context, how int, grace time.Duration) (*os.File, bool, error) {
 	const flags = unix.O_RDWR | unix.O_CREAT | unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NONBLOCK

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,7 +29,7 @@ func TestBadPlaces(t *testing.T) {
 			if key == "" && place.Key == "k" {
 				continue // no prefix is a good one
 			}
-			for name, begin := range map[string]beginFunc{"file": f.Begin, "repository": r.Begin} {
+			for name, begin := range map[string]func(context.Context, Place) (Run, error){"file": f.Begin, "repository": r.Begin} {
 				_, err := begin(t.Context(), place)
 				if !errors.Is(err, ErrBadPlace) {
 					t.Errorf("%s: begin of %.40q: %v", name, key, err)
@@ -179,7 +180,7 @@ func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	small := filepath.Join(t.TempDir(), "small")
 	mountTmpfs(t, small, "size=256k,mode=755")
-	f := setupFiles(t, func(c *FilesConfig) { c.TargetURL = small })
+	f := setupFiles(t, func(c *filesSetup) { c.Target = small })
 	write(t, f.source, "k", "fits")
 	_, err := f.sync(t, "k", "")
 	must(t, err)
@@ -214,7 +215,7 @@ func TestReadOnlyTarget(t *testing.T) {
 	t.Parallel()
 	small := filepath.Join(t.TempDir(), "small")
 	mountTmpfs(t, small, "size=1m,mode=755")
-	f := setupFiles(t, func(c *FilesConfig) { c.TargetURL = small })
+	f := setupFiles(t, func(c *filesSetup) { c.Target = small })
 	write(t, f.source, "k", "1")
 	_, err := f.sync(t, "k", "")
 	must(t, err)
@@ -253,7 +254,7 @@ func TestMountPointBelowTarget(t *testing.T) {
 	}
 	target := t.TempDir()
 	mountTmpfs(t, filepath.Join(target, stagingRoot), "size=64k")
-	_, err := OpenFiles(t.Context(), FilesConfig{SourceURL: t.TempDir(), TargetURL: target})
+	_, err := openFolders(t.TempDir(), target)
 	if err == nil || !strings.Contains(err.Error(), "mount point") {
 		t.Fatal(err)
 	}
@@ -321,7 +322,7 @@ func TestOpenRepositories(t *testing.T) {
 
 func TestTemplateEscapesKeys(t *testing.T) {
 	t.Parallel()
-	template, err := parseTemplate("https://host/git/{key}.git", []string{"https"})
+	template, err := parseTemplate("https://host/git/{key}.git", []string{"https"}, slog.New(slog.DiscardHandler))
 	must(t, err)
 	remote, err := template.remote("a b/-x/ü?#%2e%2e@:{key}")
 	must(t, err)

@@ -3,6 +3,7 @@ package transfer
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -53,4 +54,17 @@ func statAt(parent int, name string) (unix.Stat_t, error) {
 	var st unix.Stat_t
 	err := eintr(func() error { return unix.Fstatat(parent, name, &st, unix.AT_SYMLINK_NOFOLLOW) })
 	return st, err
+}
+
+// sameFile tells whether two handles are of one file or folder.
+func sameFile(a, b *os.File) (bool, error) {
+	var first, second unix.Stat_t
+	err := errors.Join(unix.Fstat(int(a.Fd()), &first), unix.Fstat(int(b.Fd()), &second))
+	return first.Ino == second.Ino && first.Dev == second.Dev, err
+}
+
+// absent is true for a path that leads nowhere: also one that leads through a
+// file, for a file has nothing below it.
+func absent(err error) bool {
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, ErrOccupied)
 }

@@ -48,7 +48,7 @@ func TestStagingIsListedAndDropped(t *testing.T) {
 	must(t, os.Symlink("/", filepath.Join(root, stagingName("link"))))
 	must(t, os.WriteFile(filepath.Join(root, stagingName("file")), nil, 0o600))
 
-	stale, kept := Staged{stagingName("a/b"), dead.Claim}, Staged{stagingName("other"), live.Claim}
+	stale, kept := Staged{Folder: stagingName("a/b"), Claim: dead.Claim}, Staged{Folder: stagingName("other"), Claim: live.Claim}
 	if found := listed(t, b); !maps.Equal(found, map[Staged]bool{stale: true, kept: true}) {
 		t.Fatalf("found %v", found)
 	}

@@ -98,9 +98,7 @@ func (s *childSpec) open(ctx context.Context) (beginFunc, func() error, error) {
 		}
 		return repositories.Begin, repositories.Close, nil
 	}
-	files, err := OpenFiles(ctx, FilesConfig{
-		SourceURL: s.Source, TargetURL: s.Target, TestHook: s.hook,
-	})
+	files, err := filesSetup{SourceURL: s.Source, FilesConfig: FilesConfig{Target: s.Target, TestHook: s.hook}}.open()
 	if err != nil {
 		return nil, nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -57,6 +56,9 @@ const mirrorSettings = `[transfer]
 // errBroken says that a mirror can not be used and has to be cloned anew.
 var errBroken = errors.New("not a usable mirror")
 
+// broken is true for errBroken, and where a folder is in the place of a file.
+func broken(err error) bool { return errors.Is(err, errBroken) || errors.Is(err, unix.EISDIR) }
+
 // refs lists the refs below prefix, without it. The type of each object is
 // asked for so that git looks at it: a ref to an object that is not there, or in a
 // pack that can not be read, is an error and not a line.
@@ -97,40 +99,6 @@ func (m *mirror) head() (head, error) {
 		return "", fmt.Errorf("%w: HEAD is %q", errBroken, clip(text))
 	}
 	return top, nil
-}
-
-// readSmall reads a regular file of at most 64 KiB right below dir.
-func readSmall(dir *os.File, name string) (string, error) {
-	file, err := openFile(dir, name)
-	if err != nil {
-		return "", err
-	}
-	defer file.Close()
-	content, err := io.ReadAll(io.LimitReader(file, 64<<10))
-	return string(content), err
-}
-
-// openFile opens a regular file right below dir for reading.
-func openFile(dir *os.File, name string) (*os.File, error) {
-	at := dir.Name() + "/" + name
-	kind, err := leafKind(int(dir.Fd()), name)
-	switch {
-	case err != nil:
-		return nil, &os.PathError{Op: "stat", Path: at, Err: err}
-	case kind == kindAbsent:
-		return nil, &os.PathError{Op: "open", Path: at, Err: unix.ENOENT}
-	case kind == kindDir:
-		return nil, fmt.Errorf("%w: %s is a folder", errBroken, at)
-	case kind != kindFile:
-		return nil, kind.inTheWay(at)
-	}
-	fd, err := retryInterrupted(func() (int, error) {
-		return unix.Openat(int(dir.Fd()), name, fileFlags|unix.O_NOFOLLOW, 0)
-	})
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: at, Err: err}
-	}
-	return os.NewFile(uintptr(fd), at), nil
 }
 
 // parts of a mirror that git and we go through.
@@ -195,21 +163,4 @@ func (m *mirror) adopt(ctx context.Context) error {
 		return err
 	}
 	return writeFile(m.dir, "config", config)
-}
-
-// writeFile writes a new file right below dir and syncs it.
-func writeFile(dir *os.File, name, content string) error {
-	if err := removeTree(context.Background(), dir, name); err != nil {
-		return err
-	}
-	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	fd, err := retryInterrupted(func() (int, error) {
-		return unix.Openat(int(dir.Fd()), name, flags, 0o644)
-	})
-	if err != nil {
-		return &os.PathError{Op: "create", Path: dir.Name() + "/" + name, Err: err}
-	}
-	file := os.NewFile(uintptr(fd), dir.Name()+"/"+name)
-	_, err = file.WriteString(content)
-	return errors.Join(err, file.Sync(), file.Close())
 }

@@ -12,18 +12,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Folders are those that a transfer reads from and writes to; nil where it has none.
+type Folders interface {
+	SourceFolder() *root
+	TargetFolder() *root
+}
+
 // Apart returns an error when folders of files and of repositories lie inside
 // each other, so that a key of a file could reach into a repository. Two sources
 // may.
-func Apart(f *Files, r *Repositories) error {
-	from, _ := f.source.(*folderSource)
+func Apart(files, repositories Folders) error {
 	for _, pair := range []struct {
 		what string
 		a, b *root
 	}{
-		{"the targets of files and of repositories", f.target, r.target},
-		{"the target of files and the source of repositories", f.target, r.source.folder},
-		{"the source of files and the target of repositories", from.folder(), r.target},
+		{"the targets of files and of repositories", files.TargetFolder(), repositories.TargetFolder()},
+		{"the target of files and the source of repositories", files.TargetFolder(), repositories.SourceFolder()},
+		{"the source of files and the target of repositories", files.SourceFolder(), repositories.TargetFolder()},
 	} {
 		if pair.a == nil || pair.b == nil {
 			continue
@@ -35,13 +40,15 @@ func Apart(f *Files, r *Repositories) error {
 	return nil
 }
 
-func (s *folderSource) folder() *root {
-	if s == nil {
-		return nil
+// ofSource is the folder of a source; nil if that is none.
+func ofSource(source Source) *root {
+	if s, ok := source.(interface{ Folder() *root }); ok {
+		return s.Folder()
 	}
-	return s.root
+	return nil
 }
 
+// apart returns an error when two folders lie inside each other.
 func (r *root) apart(other *root) error {
 	a, err := r.enter()
 	if err != nil {

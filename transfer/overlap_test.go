@@ -52,7 +52,7 @@ func TestFoldersThatOverlap(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			f, err := OpenFiles(t.Context(), FilesConfig{SourceURL: filepath.Join(at, c.files), TargetURL: filepath.Join(at, c.filesTo)})
+			f, err := openFolders(filepath.Join(at, c.files), filepath.Join(at, c.filesTo))
 			must(t, err)
 			defer f.Close()
 			r, err := OpenRepositories(t.Context(), RepositoriesConfig{SourceURL: filepath.Join(at, c.repos), TargetDir: filepath.Join(at, c.reposTo)})
@@ -70,7 +70,7 @@ func TestFoldersThatOverlap(t *testing.T) {
 func TestFileKeysInsideAMirror(t *testing.T) {
 	t.Parallel()
 	r := setupRepositories(t)
-	f := setupFiles(t, func(c *FilesConfig) { c.TargetURL = r.target })
+	f := setupFiles(t, func(c *filesSetup) { c.Target = r.target })
 	r.newSource(t, "g/r.git")
 	r.mustSync(t, "g/r.git")
 	for _, key := range []string{

@@ -19,6 +19,9 @@ type pace struct {
 	due time.Time // when the bytes that were read so far are paid for
 }
 
+// newPace is for all who read from one source.
+func newPace(perSecond int64) *pace { return &pace{perSecond: perSecond} }
+
 // most is how much to read at once: what is due within an eighth of a second, so
 // that a copy which is cancelled leaves the others little to pay.
 func (p *pace) most() int64 {

@@ -13,7 +13,7 @@ import (
 func TestCopiesShareTheirRate(t *testing.T) {
 	t.Parallel()
 	const size, perSecond = 1 << 20, 8 << 20
-	b := setupFiles(t, func(c *FilesConfig) { c.BytesPerSecond = perSecond })
+	b := setupFiles(t, func(c *filesSetup) { c.BytesPerSecond = perSecond })
 	start := time.Now()
 	var copies sync.WaitGroup
 	for i := range 4 {

@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -12,7 +13,7 @@ import (
 // expectation is what an event said of a file.
 type expectation struct {
 	sha256 []byte // nil: not said
-	size   int64  // -1: not said
+	Size   int64  // -1: not said
 }
 
 // members decodes a payload, which is a JSON object or not there at all.
@@ -33,7 +34,7 @@ func members(payload json.RawMessage) (map[string]json.RawMessage, error) {
 
 // expect reads the members "sha256" and "size"; both may be missing or null.
 func expect(payload json.RawMessage) (expectation, error) {
-	want := expectation{size: -1}
+	want := expectation{Size: -1}
 	object, err := members(payload)
 	if err != nil {
 		return want, err
@@ -48,15 +49,27 @@ func expect(payload json.RawMessage) (expectation, error) {
 		if err != nil || size < 0 {
 			return want, fmt.Errorf("%w: size %s is not a whole number of bytes", ErrBadPayload, clip(string(raw)))
 		}
-		want.size = size
+		want.Size = size
 	}
 	return want, nil
 }
 
 // fits compares what the source has with the expected size.
 func (e expectation) fits(size int64) error {
-	if e.size >= 0 && size != e.size {
-		return fmt.Errorf("%w: %d bytes there, %d expected", ErrChanged, size, e.size)
+	if e.Size >= 0 && size != e.Size {
+		return fmt.Errorf("%w: %d bytes there, %d expected", ErrChanged, size, e.Size)
+	}
+	return nil
+}
+
+// check decides whether what was read is what was asked for. Bytes with the
+// sum that the event names are right, whatever happened to the source since.
+func (e expectation) check(ctx context.Context, in Object, sum []byte) error {
+	if e.sha256 == nil {
+		return in.Unchanged(ctx)
+	}
+	if !bytes.Equal(e.sha256, sum) {
+		return fmt.Errorf("%w: SHA-256 is %x there, %x expected", ErrChanged, sum, e.sha256)
 	}
 	return nil
 }

@@ -38,6 +38,9 @@ func redact(text string) string {
 // redactAddress is redact for a text that is one address, which may be wrong.
 func redactAddress(text string) string { return redact(anything.ReplaceAllString(text, "://***@")) }
 
+// redactError is the error of a library that quotes the URL it was given.
+func redactError(err error) error { return redacted{err} }
+
 // redacted is an error of a library that quotes the URL it was given.
 type redacted struct{ error }
 

@@ -9,13 +9,13 @@ import (
 
 // update fetches into the mirror in place and prepares the ref transaction.
 func (r *repositoryRun) update(ctx context.Context, remote *remote) (Result, error) {
-	follower := &follower{mirror: r.place, remote: remote, claim: r.stage.claim, hook: r.repositories.hook}
+	follower := &follower{mirror: r.place, remote: remote, claim: r.stage.Claim(), hook: r.repositories.hook}
 	before, err := r.place.head()
 	if err != nil {
 		return Result{}, err
 	}
 	// Copy may be called again; what the first call fetched must not be listed.
-	if err := r.place.dropClaim(ctx, r.stage.claim); err != nil {
+	if err := r.place.dropClaim(ctx, r.stage.Claim()); err != nil {
 		return Result{}, err
 	}
 	if err := r.tidy(ctx); err != nil {
@@ -30,7 +30,7 @@ func (r *repositoryRun) update(ctx context.Context, remote *remote) (Result, err
 	}
 	r.scratch, r.newHead = follower.scratch, before != follower.head
 	if r.newHead {
-		if err := writeFile(r.stage.dir, stagedHead, string(follower.head)+"\n"); err != nil {
+		if err := writeFile(r.stage.Dir(), stagedHead, string(follower.head)+"\n"); err != nil {
 			return Result{}, err
 		}
 	}
@@ -70,7 +70,7 @@ func (r *repositoryRun) publishInPlace(ctx context.Context) error {
 		}
 	}
 	if r.newHead {
-		if err := rename(r.stage.dir, stagedHead, r.place.dir, "HEAD", 0); err != nil {
+		if err := rename(r.stage.Dir(), stagedHead, r.place.dir, "HEAD", 0); err != nil {
 			return r.stage.fencedRename(err)
 		}
 		if err := r.place.dir.Sync(); err != nil {
@@ -100,10 +100,10 @@ func (r *repositoryRun) updateRefs(ctx context.Context) error {
 // samePlace makes sure that the mirror that was fetched into is the one that
 // is in place. Only another run could have changed that, and would have fenced us.
 func (r *repositoryRun) samePlace() error {
-	if err := r.stage.tree.here(); err != nil {
+	if err := r.stage.Tree().here(); err != nil {
 		return err
 	}
-	dir, err := r.stage.tree.openDir(r.path)
+	dir, err := r.stage.Tree().openDir(r.path)
 	if err != nil {
 		return err
 	}

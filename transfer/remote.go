@@ -62,7 +62,7 @@ var (
 
 // parseTemplate checks a source's address. What it lets through can become
 // neither an option nor a remote helper of git.
-func parseTemplate(address string, allowed []string) (*template, error) {
+func parseTemplate(address string, allowed []string, log *slog.Logger) (*template, error) {
 	switch {
 	case address == "":
 		return nil, errors.New("no URL template and no folder given")
@@ -86,26 +86,22 @@ func parseTemplate(address string, allowed []string) (*template, error) {
 		return nil, fmt.Errorf("protocol %q is not allowed; allowed are %s", scheme, strings.Join(allowed, ", "))
 	}
 	if scheme == "file" {
-		return folderTemplate(address)
+		return folderTemplate(address, log)
 	}
 	return urlTemplate(address, rest)
 }
 
-func folderTemplate(address string) (*template, error) {
+func folderTemplate(address string, log *slog.Logger) (*template, error) {
 	before, after, found := strings.Cut(address, keyPlaceholder)
 	if found && !strings.HasSuffix(before, "/") {
 		return nil, fmt.Errorf("%s has to follow a slash, so that the folder is fixed", keyPlaceholder)
-	}
-	folder, _, err := folderOf(before)
-	if err != nil {
-		return nil, err
 	}
 	if after != "" {
 		if why := badPath("x" + after); why != "" {
 			return nil, fmt.Errorf("what follows %s %s", keyPlaceholder, why)
 		}
 	}
-	opened, err := openRoot(folder, true, slog.New(slog.DiscardHandler))
+	opened, err := openSource(before, log)
 	if err != nil {
 		return nil, err
 	}

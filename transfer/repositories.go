@@ -81,15 +81,8 @@ func (r *Repositories) open(ctx context.Context) (err error) {
 			return fmt.Errorf("allow git protocol %q: not possible; use file, https, ssh, http or git", protocol)
 		}
 	}
-	folder, ok, err := folderOf(r.config.TargetDir)
-	if err == nil && !ok {
-		err = errors.New("the target of repositories has to be a folder")
-	}
-	if err != nil {
+	if r.target, err = openTarget(r.config.TargetDir, r.config.Logger); err != nil {
 		return fmt.Errorf("open repository target %q: %w", redactAddress(r.config.TargetDir), err)
-	}
-	if r.target, err = openTarget(folder, r.config.Logger); err != nil {
-		return err
 	}
 	if err := r.openSource(); err != nil {
 		return fmt.Errorf("open repository source %q: %w", redactAddress(r.config.SourceURL), err)
@@ -99,18 +92,24 @@ func (r *Repositories) open(ctx context.Context) (err error) {
 }
 
 func (r *Repositories) openSource() (err error) {
-	r.source, err = parseTemplate(r.config.SourceURL, r.config.AllowedProtocols)
+	r.source, err = parseTemplate(r.config.SourceURL, r.config.AllowedProtocols, r.config.Logger)
 	if err != nil || r.source.folder == nil {
 		return err
 	}
-	r.source.folder.log = r.config.Logger
-	if err := disjoint(r.source.folder.now, r.target.now); err != nil {
+	if err := r.source.folder.apart(r.target); err != nil {
 		return fmt.Errorf("source and target: %w", err)
 	}
 	return nil
 }
 
-// Check is that of [Files].
+// SourceFolder is the source's folder; nil if the source is none.
+func (r *Repositories) SourceFolder() *root { return r.source.folder }
+
+// TargetFolder is the target's.
+func (r *Repositories) TargetFolder() *root { return r.target }
+
+// Check returns nil, or why source or target are not what they were: see
+// [ErrElsewhere]. It is quick.
 func (r *Repositories) Check() error {
 	err := r.target.check()
 	if r.source.folder != nil {
@@ -141,7 +140,7 @@ func (r *Repositories) Begin(ctx context.Context, place Place) (Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	stage, err := beginStage(ctx, r.target, path, place.Claim)
+	stage, err := r.target.begin(ctx, path, place.Claim)
 	if err != nil {
 		return nil, fmt.Errorf("begin repository %q: %w", path, err)
 	}
@@ -160,7 +159,7 @@ func (r *Repositories) Begin(ctx context.Context, place Place) (Run, error) {
 // openPlace opens the mirror in place and cleans it. One that is not there or
 // not usable is no error: the copy will be a clone.
 func (r *repositoryRun) openPlace(ctx context.Context) error {
-	dir, err := r.stage.tree.openDir(r.path)
+	dir, err := r.stage.Tree().openDir(r.path)
 	if absent(err) {
 		return nil
 	}
@@ -176,7 +175,7 @@ func (r *repositoryRun) openPlace(ctx context.Context) error {
 		}
 	}
 	switch {
-	case errors.Is(err, errBroken), errors.Is(err, unix.ENOENT):
+	case broken(err), errors.Is(err, unix.ENOENT):
 		r.giveUpPlace(err)
 		return nil
 	case errors.Is(err, ErrUnsafe):
@@ -208,7 +207,7 @@ func (r *Repositories) Sweep(ctx context.Context, place Place) error {
 		return fmt.Errorf("sweep repository %q: %w", path, err)
 	}
 	defer tree.leave()
-	if err := errors.Join(dropStaging(ctx, tree, stagingName(path), place.Claim), r.sweepRefs(ctx, tree, path, place.Claim)); err != nil {
+	if err := errors.Join(tree.dropStaging(ctx, Staged{Folder: stagingName(path), Claim: place.Claim}), r.sweepRefs(ctx, tree, path, place.Claim)); err != nil {
 		return fmt.Errorf("sweep repository %q: %w", path, err)
 	}
 	tree.pruneParents(path)

@@ -79,7 +79,7 @@ func (r *repositoryRun) copy(ctx context.Context, payload json.RawMessage) (Resu
 func (r *repositoryRun) copyFrom(ctx context.Context, remote *remote) (Result, error) {
 	if r.place != nil {
 		result, err := r.update(ctx, remote)
-		if err == nil || ctx.Err() != nil || (!errors.Is(err, errBroken) && !damaged(err)) {
+		if err == nil || ctx.Err() != nil || (!broken(err) && !damaged(err)) {
 			return result, err
 		}
 		r.giveUpPlace(err)
@@ -127,7 +127,7 @@ func (r *repositoryRun) publish(ctx context.Context) error {
 		if err := r.publishInPlace(ctx); err != nil {
 			return r.lost(err)
 		}
-		if err := r.stage.tree.here(); err != nil {
+		if err := r.stage.Tree().here(); err != nil {
 			return err
 		}
 	}
@@ -174,7 +174,7 @@ func (r *repositoryRun) Close() error {
 	defer r.end()
 	var errs []error
 	if r.place != nil {
-		err := r.place.dropClaim(ctx, r.stage.claim)
+		err := r.place.dropClaim(ctx, r.stage.Claim())
 		if !errors.Is(err, unix.ENOENT) { // the mirror itself has been removed
 			errs = append(errs, err)
 		}

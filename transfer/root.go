@@ -42,6 +42,9 @@ func openRoot(name string, mounts bool, log *slog.Logger) (*root, error) {
 	return r, nil
 }
 
+// Name is the one under which it was opened.
+func (r *root) Name() string { return r.name }
+
 // enter returns the folder that has the name now. Who has it calls leave in the
 // end: one that was replaced is closed, and can be unmounted, when nobody uses it.
 func (r *root) enter() (*tree, error) {

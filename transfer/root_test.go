@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -53,7 +54,7 @@ func TestATargetWithoutItsMark(t *testing.T) {
 	wantError(t, b.Sweep(t.Context(), Place{Key: "a/k", Claim: claim()}), ErrElsewhere)
 	wantError(t, b.Walk(t.Context(), "", "", func(Placed) error { return nil }), ErrElsewhere)
 	wantError(t, b.ListStaging(t.Context(), func(Staged) error { return nil }), ErrElsewhere)
-	wantError(t, b.DropStaging(t.Context(), Staged{stagingName("a/k"), claim()}), ErrElsewhere)
+	wantError(t, b.DropStaging(t.Context(), Staged{Folder: stagingName("a/k"), Claim: claim()}), ErrElsewhere)
 	entries, err := os.ReadDir(b.target)
 	must(t, err)
 	if len(entries) > 0 {
@@ -74,7 +75,10 @@ func TestATargetThatWasEmptied(t *testing.T) {
 	must(t, os.RemoveAll(filepath.Join(b.target, stagingRoot)))
 	wantError(t, b.remove(t, "a"), ErrElsewhere)
 	another := aMark()
-	must(t, b.Files.target.now.writeMark(another))
+	other, err := openTarget(b.target, slog.New(slog.DiscardHandler))
+	must(t, err)
+	must(t, other.keep(another, true))
+	must(t, other.close())
 	wantError(t, b.remove(t, "a"), ErrElsewhere)
 	must(t, os.WriteFile(filepath.Join(b.target, stagingRoot, markName), []byte("?"), 0o600))
 	wantError(t, b.remove(t, "a"), ErrElsewhere)
@@ -112,10 +116,10 @@ func replaced(t *testing.T, byHandle bool, at string, act func(t *testing.T, run
 	t.Helper()
 	var b *filesBundle
 	swapped, target := false, t.TempDir()
-	b = setupFiles(t, func(c *FilesConfig) {
-		c.TargetURL = target
+	b = setupFiles(t, func(c *filesSetup) {
+		c.Target = target
 		if byHandle {
-			c.TargetURL = held(t, target)
+			c.Target = held(t, target)
 		}
 		c.TestHook = func(point string) {
 			if point == at && !swapped {
@@ -175,7 +179,7 @@ func TestATargetReplacedDuringARun(t *testing.T) {
 func TestASourceThatIsReplaced(t *testing.T) {
 	t.Parallel()
 	for _, twin := range []bool{true, false} {
-		b := setupFiles(t, func(c *FilesConfig) {
+		b := setupFiles(t, func(c *filesSetup) {
 			if twin {
 				c.SourceURL = held(t, c.SourceURL)
 			}
@@ -209,7 +213,7 @@ func TestASourceThatIsUnmounted(t *testing.T) {
 	source := filepath.Join(t.TempDir(), "source")
 	mountTmpfs(t, source, "size=64k")
 	write(t, source, "k", "bytes")
-	b := setupFiles(t, func(c *FilesConfig) { c.SourceURL = source })
+	b := setupFiles(t, func(c *filesSetup) { c.SourceURL = source })
 	must(t, unix.Unmount(source, unix.MNT_DETACH))
 	_, err := b.sync(t, "k", "")
 	wantError(t, err, ErrElsewhere)

@@ -173,7 +173,7 @@ func (r *remote) inspectAlternates(ctx context.Context, objects *os.File, left i
 		if line == "" || line[0] == '#' {
 			continue
 		}
-		where, ok := r.withinSource(strings.TrimPrefix(objects.Name(), r.tree.name+"/"), line)
+		where, ok := r.withinSource(strings.TrimPrefix(objects.Name(), r.tree.Name()+"/"), line)
 		if !ok || left == 0 {
 			return fmt.Errorf("%w: %s/info/alternates leads out of the source, to %q, or too far", ErrUnsafe, objects.Name(), clip(line))
 		}
@@ -201,8 +201,8 @@ func (r *remote) withinSource(objects, line string) (string, bool) {
 		line = path.Join(objects, line)
 		return line, filepath.IsLocal(line)
 	}
-	target, err := filepath.EvalSymlinks(r.tree.name)
-	for _, name := range []string{r.tree.name, target} {
+	target, err := filepath.EvalSymlinks(r.tree.Name())
+	for _, name := range []string{r.tree.Name(), target} {
 		rel, inside := strings.CutPrefix(path.Clean(line), name+"/")
 		if inside && err == nil && filepath.IsLocal(rel) {
 			return rel, true

@@ -19,13 +19,13 @@ type holes struct {
 	dataEnd int64 // up to here there is no hole
 }
 
-func holesOf(in object, out io.Writer) *holes {
-	from, ok := in.(*fileObject)
+func holesOf(in Object, out io.Writer) *holes {
+	from, ok := in.(Sparse)
 	to, isFile := out.(*os.File)
 	if !ok || !isFile {
-		return &holes{dataEnd: in.size()}
+		return &holes{dataEnd: in.Size()}
 	}
-	return &holes{in: from.File, out: to, size: in.size()}
+	return &holes{in: from.Holes(), out: to, size: in.Size()}
 }
 
 // skip passes the hole at offset, if there is one: it goes into the sum as the

@@ -74,11 +74,11 @@ func TestAFileOverTheLimit(t *testing.T) {
 // are not read, either.
 func TestABucketIsNotReadUnderAnotherName(t *testing.T) {
 	t.Parallel()
-	source := &bucketSource{bucket: memblob.OpenBucket(nil)}
-	t.Cleanup(func() { must(t, source.close()) })
+	source := &BucketSource{bucket: memblob.OpenBucket(nil)}
+	t.Cleanup(func() { must(t, source.Close()) })
 	for _, key := range []string{"a../b", "a__0x2e__"} {
 		must(t, source.bucket.WriteAll(t.Context(), key, []byte("another's"), nil))
-		_, err := source.open(t.Context(), key)
+		_, err := source.Open(t.Context(), key)
 		wantError(t, err, ErrBadPlace)
 	}
 }

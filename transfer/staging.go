@@ -25,9 +25,36 @@ type stage struct {
 	shared *os.File
 }
 
+// Dir is the folder, by the handle that Begin opened.
+func (s *stage) Dir() *os.File { return s.dir }
+
+// Claim is whose it is.
+func (s *stage) Claim() string { return s.claim }
+
+// Tree is the target's folder that it lies in.
+func (s *stage) Tree() *tree { return s.tree }
+
 // maxTries bounds every loop that repeats because somebody else removed an
 // empty folder meanwhile. Each round takes a new rmdir of another process.
 const maxTries = 128
+
+// begin makes the staging of a claim on a path and then deletes that of others, in
+// this order: the own folder keeps the shared one from being removed.
+func (r *root) begin(ctx context.Context, path, claim string) (*stage, error) {
+	tree, err := r.enter()
+	if err != nil {
+		return nil, err
+	}
+	stage, err := makeStage(tree, path, claim)
+	if err != nil {
+		tree.leave()
+		return nil, err
+	}
+	if err := stage.removeOthers(ctx); err != nil {
+		return nil, errors.Join(err, stage.drop(context.WithoutCancel(ctx), false))
+	}
+	return stage, nil
+}
 
 // makeStage makes the claim's folder. That the claim has one already is an
 // error: a folder that is made again is no fence.
@@ -179,7 +206,7 @@ func (s *stage) drop(ctx context.Context, prune bool) error {
 	err := errors.Join(s.dir.Close(), s.shared.Close())
 	s.dir = nil
 	// By its path: a git that was fenced may have made the folder again.
-	err = errors.Join(err, dropStaging(ctx, s.tree, stagingName(s.path), s.claim))
+	err = errors.Join(err, s.tree.dropStaging(ctx, Staged{Folder: stagingName(s.path), Claim: s.claim}))
 	if prune {
 		s.tree.pruneParents(s.path)
 	}
@@ -187,16 +214,16 @@ func (s *stage) drop(ctx context.Context, prune bool) error {
 	return err
 }
 
-// dropStaging deletes the staging of one claim below .casq/name.
-func dropStaging(ctx context.Context, t *tree, name, claim string) error {
-	shared, err := openShared(t, name, false)
+// dropStaging deletes the staging of one claim, which may have none.
+func (t *tree) dropStaging(ctx context.Context, staged Staged) error {
+	shared, err := openShared(t, staged.Folder, false)
 	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("remove staging: %w", err)
 	}
-	err = removeTree(ctx, shared, claim)
+	err = removeTree(ctx, shared, staged.Claim)
 	_ = shared.Close()
 	if err != nil {
 		return fmt.Errorf("remove staging: %w", err)
@@ -210,6 +237,6 @@ func dropStaging(ctx context.Context, t *tree, name, claim string) error {
 	}
 	defer top.Close()
 	// ENOTEMPTY: another claim is at work. Nothing else matters either.
-	_ = unix.Unlinkat(int(top.Fd()), name, unix.AT_REMOVEDIR)
+	_ = unix.Unlinkat(int(top.Fd()), staged.Folder, unix.AT_REMOVEDIR)
 	return nil
 }

@@ -67,8 +67,14 @@ func openTree(name string, mounts bool) (*tree, error) {
 
 func (t *tree) close() error { return t.root.Close() }
 
+// Name is the folder's, for messages.
+func (t *tree) Name() string { return t.name }
+
 // openDir opens the folder at rel; "." is the root.
 func (t *tree) openDir(rel string) (*os.File, error) { return t.open(rel, dirFlags) }
+
+// openFile opens the file at rel for reading, or whatever else is there.
+func (t *tree) openFile(rel string) (*os.File, error) { return t.open(rel, fileFlags) }
 
 // open opens what is at rel for reading. The error is a bare errno in a
 // PathError, ErrUnsafe or ErrOccupied.

@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -33,12 +34,27 @@ func (b *bucket) sum(ctx context.Context, key string, pace *pace) ([]byte, error
 	return sum, nil
 }
 
+// Verify reads what is in place, and compares its SHA-256 with the payload's, if
+// that has one, and with checksum, which is the [Result]'s of the copy or "". If
+// neither is known it is compared with the source's bytes.
+func (f *BucketFiles) Verify(ctx context.Context, place Place, payload json.RawMessage, checksum string) error {
+	path, from, err := place.unclaimed()
+	if err == nil {
+		err = verifySums(payload, checksum,
+			func() ([]byte, error) { return sumAtSource(ctx, f.source, from, f.pace) },
+			func() ([]byte, error) { return f.bucket.sum(ctx, path, f.pace) })
+	}
+	if err != nil {
+		return fmt.Errorf("verify file %q: %w", path, err)
+	}
+	return nil
+}
+
 // VerifyAbsent checks whether something is in the place of what was removed, and
-// returns [ErrMismatch] then. Only in a bucket can that come back, so nothing else
-// is checked.
-func (f *Files) VerifyAbsent(ctx context.Context, place Place) error {
+// returns [ErrMismatch] then. Only in a bucket can that come back.
+func (f *BucketFiles) VerifyAbsent(ctx context.Context, place Place) error {
 	path, _, err := place.unclaimed()
-	if err != nil || f.bucket == nil || checkKey(path) != nil {
+	if err != nil || checkKey(path) != nil {
 		return err // nothing can be there under such a key
 	}
 	there, err := f.bucket.has(ctx, path)

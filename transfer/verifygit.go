@@ -75,7 +75,7 @@ func (r *Repositories) verify(ctx context.Context, path, from string) error {
 
 // spoiled is true for what only a new copy can mend.
 func spoiled(err error) bool {
-	return errors.Is(err, errBroken) || errors.Is(err, ErrUnsafe) || errors.Is(err, unix.ENOENT) || damaged(err)
+	return broken(err) || errors.Is(err, ErrUnsafe) || errors.Is(err, unix.ENOENT) || damaged(err)
 }
 
 // compare compares refs and HEAD. top is "" where the source did not say it.

@@ -11,47 +11,21 @@ import (
 	"strings"
 	"time"
 
-	"gocloud.dev/blob"
 	"golang.org/x/sys/unix"
 )
-
-// Placed is a resource that is in place in the target.
-type Placed struct {
-	Key string // below the prefix
-	// Changed is when it was put there last, by the clock of the machine or
-	// server that has the target.
-	Changed time.Time
-}
 
 // walkNames is how many names of one folder are kept in memory, in the order of
 // keys. A folder that has more is read several times.
 const walkNames = 50_000
 
-// Walk calls each for the files below a prefix whose keys are above after, in the
-// order of the bytes of their keys, and ends with its first error. Memory does
-// not grow with the target. What comes or goes meanwhile may be named or not. What
-// no run would have put there (links, other names than keys can have, mirrors of
-// repositories) is not named, and neither is what lies below a mount point.
-func (f *Files) Walk(ctx context.Context, prefix, after string, each func(Placed) error) error {
-	if f.bucket != nil {
-		return f.bucket.walk(ctx, prefix, after, each)
-	}
-	return f.target.walk(ctx, prefix, &walk{after: after, most: walkNames, each: each, sort: sortFile, parts: []string{""}})
-}
-
-// Walk is that of [Files], for mirrors.
-func (r *Repositories) Walk(ctx context.Context, prefix, after string, each func(Placed) error) error {
-	// One that is exchanged changes itself, one that is updated in place its refs.
-	return r.target.walk(ctx, prefix, &walk{after: after, most: walkNames, each: each, sort: sortMirror, parts: []string{"", "/refs"}})
-}
-
-func (r *root) walk(ctx context.Context, prefix string, w *walk) error {
+// walk goes through the folder below a prefix.
+func (r *root) walk(ctx context.Context, prefix string, w walk) error {
 	tree, err := r.enter()
 	if err != nil {
 		return fmt.Errorf("walk %s: %w", r.name, err)
 	}
 	defer tree.leave()
-	w.tree = tree
+	w.tree, w.most = tree, cmp.Or(w.most, walkNames)
 	if err := w.run(ctx, prefix); err != nil {
 		return err
 	}
@@ -63,14 +37,15 @@ func (r *root) walk(ctx context.Context, prefix string, w *walk) error {
 // name, and folders of resources by their name and a slash: that is the order of the
 // keys.
 type walk struct {
-	tree  *tree
-	after string
-	most  int
-	each  func(Placed) error
+	after string             // keys up to here are left out
+	each  func(Placed) error // is called for each resource, and ends the walk by an error
 	// sort says what an entry of a folder is: its name for a resource, with a slash
 	// for a folder of resources, "" for what is neither.
 	sort  func(dir *os.File, entry os.DirEntry) (string, error)
 	parts []string // what shows that a resource has changed
+
+	tree *tree
+	most int // how many names are kept in memory
 }
 
 func (w *walk) run(ctx context.Context, prefix string) error {
@@ -199,61 +174,4 @@ func (w *walk) resource(dir *os.File, at, name string) error {
 // gone is true for what is not there any more, or is no folder any more.
 func gone(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP)
-}
-
-// sortFile sees files, in all folders but those of mirrors, which may be in a
-// target that was used for both once.
-func sortFile(dir *os.File, entry os.DirEntry) (string, error) {
-	switch {
-	case entry.Type().IsRegular():
-		return entry.Name(), nil
-	case !entry.IsDir():
-		return "", nil
-	}
-	mirror, err := isMirror(dir, entry.Name())
-	if mirror || err != nil {
-		return "", err
-	}
-	return entry.Name() + "/", nil
-}
-
-// sortMirror sees mirrors, and no files.
-func sortMirror(dir *os.File, entry os.DirEntry) (string, error) {
-	if !entry.IsDir() {
-		return "", nil
-	}
-	mirror, err := isMirror(dir, entry.Name())
-	if mirror || err != nil {
-		return entry.Name(), err
-	}
-	return entry.Name() + "/", nil
-}
-
-// isMirror tells whether a folder is a complete bare repository. It asks for more
-// than [isRepository] does: a folder of files may well have a config.
-func isMirror(parent *os.File, name string) (bool, error) {
-	for _, part := range []struct {
-		name string
-		kind kind
-	}{{"HEAD", kindFile}, {"objects", kindDir}, {"refs", kindDir}} {
-		is, err := leafKind(int(parent.Fd()), name+"/"+part.name)
-		if err != nil || is != part.kind {
-			return false, err
-		}
-	}
-	return true, nil
-}
-
-// walk is [Files.Walk]. Servers list keys in the order of their bytes.
-func (b *bucket) walk(ctx context.Context, prefix, after string, each func(Placed) error) error {
-	if prefix != "" {
-		prefix += "/"
-	}
-	return b.eachObject(ctx, prefix, func(o *blob.ListObject) error {
-		key := strings.TrimPrefix(o.Key, prefix)
-		if fit := badPath(o.Key) == "" && checkKey(o.Key) == nil; key <= after || !fit {
-			return nil
-		}
-		return each(Placed{Key: key, Changed: o.ModTime})
-	})
 }

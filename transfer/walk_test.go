@@ -75,11 +75,11 @@ func TestWalkThroughLargeFolders(t *testing.T) {
 	want = slices.Compact(want)
 	for _, most := range []int{1, 7, 100} {
 		var got []string
-		w := &walk{tree: b.Files.target.now, most: most, sort: sortFile, parts: []string{""}, each: func(p Placed) error {
+		w := walk{most: most, sort: sortFile, parts: []string{""}, each: func(p Placed) error {
 			got = append(got, p.Key)
 			return nil
 		}}
-		must(t, w.run(t.Context(), ""))
+		must(t, b.Files.target.walk(t.Context(), "", w))
 		wantKeys(t, got, want...)
 	}
 }

@@ -12,23 +12,48 @@ import (
 
 // movers are the transfers that this worker has a target for.
 type movers struct {
-	files        *transfer.Files
+	files        mover
 	repositories *transfer.Repositories
 	byTransfer   jobs.Transfers
+}
+
+// mover is what moves files, whatever their target is.
+type mover interface {
+	jobs.Transfer
+	marked
+	checker
+	transfer.Folders
+	Close() error
+}
+
+// openFiles chooses by what source and target are: folders, or buckets.
+func (w *worker) openFiles(ctx context.Context) (mover, error) {
+	source, err := w.openFileSource(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !transfer.IsFolder(w.cfg.ArtifactTarget) {
+		return transfer.OpenBucketFiles(ctx, transfer.BucketConfig{
+			Source: source, TargetURL: w.cfg.ArtifactTarget, BytesPerSecond: w.cfg.CopyRate, TestHook: w.cfg.Hook,
+		})
+	}
+	return transfer.OpenFiles(transfer.FilesConfig{
+		Source: source, Target: w.cfg.ArtifactTarget, BytesPerSecond: w.cfg.CopyRate, Logger: w.log, TestHook: w.cfg.Hook,
+	})
+}
+
+func (w *worker) openFileSource(ctx context.Context) (transfer.Source, error) {
+	if !transfer.IsFolder(w.cfg.ArtifactSource) {
+		return transfer.OpenBucketSource(ctx, w.cfg.ArtifactSource)
+	}
+	return transfer.OpenFolderSource(w.cfg.ArtifactSource, w.log)
 }
 
 func (w *worker) openMovers(ctx context.Context) (*movers, error) {
 	m := &movers{byTransfer: make(jobs.Transfers)}
 	var err error
 	if w.cfg.ArtifactTarget != "" {
-		m.files, err = transfer.OpenFiles(ctx, transfer.FilesConfig{
-			SourceURL:      w.cfg.ArtifactSource,
-			TargetURL:      w.cfg.ArtifactTarget,
-			BytesPerSecond: w.cfg.CopyRate,
-			Logger:         w.log,
-			TestHook:       w.cfg.Hook,
-		})
-		if err != nil {
+		if m.files, err = w.openFiles(ctx); err != nil {
 			return nil, err
 		}
 		m.byTransfer[eventlog.TransferFile] = m.files

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -103,7 +104,11 @@ func (w *wakeupSite) put(content byte) ([]byte, error) {
 }
 
 func (w *wakeupSite) bareCopy(ctx context.Context, target string) (_ time.Duration, err error) {
-	files, err := transfer.OpenFiles(ctx, transfer.FilesConfig{SourceURL: w.source, TargetURL: target, BytesPerSecond: wakeupRate})
+	source, err := transfer.OpenFolderSource(w.source, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return 0, err
+	}
+	files, err := transfer.OpenFiles(transfer.FilesConfig{Source: source, Target: target, BytesPerSecond: wakeupRate})
 	if err != nil {
 		return 0, err
 	}

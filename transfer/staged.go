@@ -1,0 +1,37 @@
+package transfer
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Staged names the staging of one claim: <target>/.casq/<Folder>/<Claim>/.
+type Staged struct {
+	Folder string // the SHA-256 of prefix/key in hexadecimal digits
+	Claim  string // as in [Place]
+}
+
+func (s Staged) check() error {
+	if !isStagingName(s.Folder) {
+		return fmt.Errorf("%w: %q is no folder of staging", ErrBadPlace, clip(s.Folder))
+	}
+	if !isUUID(s.Claim) {
+		return fmt.Errorf("%w: claim %q is not a UUID in lower case", ErrBadPlace, clip(s.Claim))
+	}
+	return nil
+}
+
+func isStagingName(name string) bool {
+	_, err := hex.DecodeString(name)
+	return err == nil && len(name) == 64 && name == strings.ToLower(name)
+}
+
+// Placed is a resource that is in place in the target.
+type Placed struct {
+	Key string // below the prefix
+	// Changed is when it was put there last, by the clock of the machine or
+	// server that has the target.
+	Changed time.Time
+}

@@ -1,0 +1,73 @@
+package transfer
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// copyBuffer is the size of one read. Larger ones gained nothing measurable.
+const copyBuffer = 256 << 10
+
+// stream copies as many bytes as in has said it has, and returns their SHA-256.
+// It checks ctx between reads, and reads one byte more to notice a file that
+// grows, but never fills the disk with it.
+func stream(ctx context.Context, out io.Writer, in Object, pace *pace) ([]byte, error) {
+	hash := sha256.New()
+	holes := holesOf(in, out)
+	buffer := make([]byte, min(copyBuffer, in.Size()+1, pace.most()))
+	for done := int64(0); ; {
+		if err := ctx.Err(); err != nil {
+			return nil, context.Cause(ctx)
+		}
+		hole, err := holes.skip(ctx, done, hash)
+		if err != nil {
+			return nil, err
+		}
+		done += hole
+		n, err := in.Read(buffer[:holes.until(done, len(buffer))])
+		done += int64(n)
+		if done > in.Size() {
+			return nil, fmt.Errorf("%w: grew beyond %d bytes while it was read", ErrChanged, in.Size())
+		}
+		hash.Write(buffer[:n])
+		if _, err := out.Write(buffer[:n]); err != nil {
+			return nil, fmt.Errorf("write to staging: %w", err)
+		}
+		if errors.Is(err, io.EOF) {
+			if done < in.Size() {
+				return nil, fmt.Errorf("%w: ended after %d of %d bytes", ErrChanged, done, in.Size())
+			}
+			return hash.Sum(nil), nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read from source: %w", err)
+		}
+		if err := pace.wait(ctx, n); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func sumOf(ctx context.Context, in io.Reader, pace *pace) ([]byte, error) {
+	hash := sha256.New()
+	buffer := make([]byte, copyBuffer)
+	for {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		n, err := in.Read(buffer)
+		hash.Write(buffer[:n])
+		if errors.Is(err, io.EOF) {
+			return hash.Sum(nil), nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := pace.wait(ctx, n); err != nil {
+			return nil, err
+		}
+	}
+}
