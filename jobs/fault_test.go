@@ -13,7 +13,7 @@ import (
 	"casq/eventlog"
 	"casq/internal/testing/faultproxy"
 	"casq/registry"
-	"casq/transfer"
+	"casq/transfer/file"
 
 	"github.com/riverqueue/river/rivertype"
 )
@@ -39,11 +39,11 @@ func setupFaults(t *testing.T) *faultBundle {
 		network:    faultproxy.New(), source: t.TempDir(), target: t.TempDir(), armed: map[string]func(){},
 	}
 	pool := b.network.Pool(t, b.pool.Config().ConnString())
-	source, err := transfer.OpenFolderSource(b.source, b.log)
+	source, err := file.OpenSource(b.source, b.log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := transfer.OpenFiles(transfer.FilesConfig{Source: source, Target: b.target, TestHook: b.hook})
+	files, err := file.Open(file.Config{Source: source, Target: b.target, TestHook: b.hook})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,9 +6,11 @@ import (
 
 	"casq/eventlog"
 	casqdb "casq/internal/database"
+	"casq/internal/testing/transfertest"
 	"casq/jobs"
 	"casq/registry"
 	"casq/transfer"
+	"casq/transfer/file"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -20,7 +22,7 @@ type hand struct {
 	queue      *jobs.Queue
 	process    *registry.Process
 	registry   *registry.Registry
-	files      *transfer.Files
+	files      *file.Files
 	reader     *eventlog.Reader
 	position   eventlog.Position
 	transposer *registry.Transposer
@@ -49,11 +51,11 @@ func (s *registrySite) byHand(t *testing.T) *hand {
 		}
 	})
 	h.registry = registry.New(registry.Config{Pool: pool, Jobs: h.queue, Logger: raceLog(t)}, h.process)
-	source, err := transfer.OpenFolderSource(s.source, raceLog(t))
+	source, err := file.OpenSource(s.source, raceLog(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if h.files, err = transfer.OpenFiles(transfer.FilesConfig{Source: source, Target: s.target, Logger: raceLog(t)}); err != nil {
+	if h.files, err = file.Open(file.Config{Source: source, Target: s.target, Logger: raceLog(t)}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -112,7 +114,7 @@ func (h *hand) begin(t *testing.T, claim *registry.Claim) transfer.Run {
 	t.Helper()
 	begin := h.files.Begin
 	if h.unfenced {
-		begin = unfenced(h.target, begin)
+		begin = transfertest.Unfenced(h.target, begin)
 	}
 	run, err := begin(t.Context(), transfer.Place{Key: key, Claim: claim.ID.String()})
 	if err != nil {

@@ -1,13 +1,14 @@
 package races
 
 import (
-	"context"
 	"encoding/json"
 	"syscall"
 	"testing"
 
-	"casq/internal/testing/unguarded"
+	"casq/internal/testing/transfertest"
 	"casq/transfer"
+	"casq/transfer/file"
+	"casq/transfer/git"
 
 	"github.com/google/uuid"
 )
@@ -87,17 +88,17 @@ func (s *site) recreate(t *testing.T, stopFollowing func(), oneBatch bool, kind,
 func twinRecreatedFile(t *testing.T) {
 	t.Helper()
 	s := newSite(t)
-	source, err := transfer.OpenFolderSource(s.files, raceLog(t))
+	source, err := file.OpenSource(s.files, raceLog(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := transfer.OpenFiles(transfer.FilesConfig{Source: source, Target: s.fileTarget})
+	files, err := file.Open(file.Config{Source: source, Target: s.fileTarget})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = files.Close() })
 	s.put(t, "a", "first incarnation")
-	begin := unfenced(s.fileTarget, files.Begin)
+	begin := transfertest.Unfenced(s.fileTarget, files.Begin)
 	first := beginAndCopy(t, begin)
 	s.remove(t, "a")
 	s.put(t, "a", "second")
@@ -108,21 +109,8 @@ func twinRecreatedFile(t *testing.T) {
 	}
 }
 
-type beginFunc func(context.Context, transfer.Place) (transfer.Run, error)
-
-// unfenced is the naive twin of begin, which leaves what other claims have staged alone.
-func unfenced(target string, begin beginFunc) beginFunc {
-	return func(ctx context.Context, place transfer.Place) (run transfer.Run, err error) {
-		err = unguarded.Target(target).Around(func() (err error) {
-			run, err = begin(ctx, place)
-			return err
-		})
-		return run, err
-	}
-}
-
 // beginAndCopy begins a run on "a" that knows of no earlier incarnation.
-func beginAndCopy(t *testing.T, begin beginFunc) transfer.Run {
+func beginAndCopy(t *testing.T, begin transfertest.BeginFunc) transfer.Run {
 	t.Helper()
 	run, err := begin(t.Context(), transfer.Place{Key: "a", Claim: uuid.NewString()})
 	if err != nil {
@@ -154,7 +142,7 @@ func TestR03DeleteRecreateRepository(t *testing.T) {
 	t.Run("twin/no_incarnation", func(t *testing.T) {
 		t.Parallel()
 		s := newSite(t)
-		repositories, err := transfer.OpenRepositories(t.Context(), transfer.RepositoriesConfig{
+		repositories, err := git.Open(t.Context(), git.Config{
 			SourceURL: s.repositories, TargetDir: s.repositoryTarget,
 		})
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 	"casq/jobs"
 	"casq/registry"
 	"casq/transfer"
+	"casq/transfer/git"
 )
 
 // r130Damages are what a disk does to a mirror: its refs stay right.
@@ -72,7 +73,7 @@ func TestR130CorruptMirror(t *testing.T) {
 		t.Run("twin/repaired by an update/"+name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
-			repositories, err := transfer.OpenRepositories(t.Context(), transfer.RepositoriesConfig{
+			repositories, err := git.Open(t.Context(), git.Config{
 				SourceURL: s.repositories, TargetDir: s.repositoryTarget,
 			})
 			if err != nil {

@@ -1,8 +1,13 @@
-// Package transfer moves the bytes of one resource, a file or a git repository,
-// from a source to the same path below a target folder. It knows nothing of
-// versions, rows or databases: whoever calls it decides what may be published,
-// and transfer makes sure that a caller who is no longer entitled to publish
-// cannot.
+// Package transfer is what moving the bytes of one resource, a file or a git
+// repository, means: from a source to the same path below a target. It knows nothing
+// of versions, rows or databases: whoever calls it decides what may be published,
+// and a caller who is no longer entitled to publish cannot.
+//
+// It is the ground that the kinds stand on: places and their paths, payloads, sums,
+// marks of targets, errors. The kinds are [casq/transfer/file], from anywhere into a
+// folder, [casq/transfer/bucket], into a bucket, and [casq/transfer/git]; none of them
+// knows another one, and which one it is to be is the worker's choice. What those that
+// write into folders share is [casq/transfer/folder].
 //
 // A [Run] is what one claim does to one place:
 //
@@ -31,19 +36,18 @@
 // leases, or row locks.
 //
 // A bucket as the target of files keeps less: what its server was told before may
-// still be carried out. See [Files.Unfenced], and DESIGN.md.
+// still be carried out. See the package bucket, and DESIGN.md.
 //
 // # Failures
 //
 // A crash at any point leaves the place as it was before or as it is after, never
-// in between, and at most a staging folder, which the next Begin of that place or
-// [Files.Sweep] and [Repositories.Sweep] remove. A repository that is updated in
+// in between, and at most a staging folder, which the next Begin of that place, or a
+// sweep, removes. A repository that is updated in
 // place is the one exception: git applies a ref transaction ref by ref, so a
 // power cut can leave some refs new and some old; the next run completes them.
 //
 // DESIGN.md has the steps with what is true after each of them, the meanings of
 // ENOENT, and what was rejected.
 //
-// The package needs Linux (openat2, renameat2, /proc) and, for repositories, git
-// 2.36 or newer.
+// Folders need Linux (openat2, renameat2, /proc), and repositories git 2.36 or newer.
 package transfer

@@ -17,13 +17,13 @@ type Mark struct {
 	Home string `json:"home"`
 }
 
-// markName is the mark's name in the staging folder, where no key leads to.
-const markName = "target"
+// MarkName is the mark's name in the staging folder, where no key leads to.
+const MarkName = "target"
 
-// parseMark reads the text of a mark.
-func parseMark(text []byte, at string) (mark Mark, err error) {
+// ParseMark reads the text of a mark.
+func ParseMark(text []byte, at string) (mark Mark, err error) {
 	if err := json.Unmarshal(text, &mark); err != nil || mark.ID == "" {
-		return Mark{}, fmt.Errorf("%w: %s is not a mark as casq makes it: %q", ErrElsewhere, at, clip(string(text)))
+		return Mark{}, fmt.Errorf("%w: %s is not a mark as casq makes it: %q", ErrElsewhere, at, Clip(string(text)))
 	}
 	return mark, nil
 }

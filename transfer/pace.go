@@ -7,24 +7,24 @@ import (
 	"time"
 )
 
-// pace makes all who share it wait, so that together they read no more than
+// Pace makes all who share it wait, so that together they read no more than
 // perSecond bytes a second; 0 is no limit. Turns come in the order in
 // which they are asked for, so a large file does not hold up small ones.
 //
 // mu guards due.
-type pace struct {
+type Pace struct {
 	perSecond int64
 
 	mu  sync.Mutex
 	due time.Time // when the bytes that were read so far are paid for
 }
 
-// newPace is for all who read from one source.
-func newPace(perSecond int64) *pace { return &pace{perSecond: perSecond} }
+// NewPace is for all who read from one source.
+func NewPace(perSecond int64) *Pace { return &Pace{perSecond: perSecond} }
 
 // most is how much to read at once: what is due within an eighth of a second, so
 // that a copy which is cancelled leaves the others little to pay.
-func (p *pace) most() int64 {
+func (p *Pace) most() int64 {
 	if p.perSecond <= 0 {
 		return math.MaxInt64
 	}
@@ -33,7 +33,7 @@ func (p *pace) most() int64 {
 
 // wait pays for n bytes that were read. What was not read while nobody had
 // anything to read is not saved up.
-func (p *pace) wait(ctx context.Context, n int) error {
+func (p *Pace) wait(ctx context.Context, n int) error {
 	if p.perSecond <= 0 {
 		return nil
 	}
@@ -47,7 +47,7 @@ func (p *pace) wait(ctx context.Context, n int) error {
 	}
 }
 
-func (p *pace) turn(n int) time.Duration {
+func (p *Pace) turn(n int) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()

@@ -9,27 +9,27 @@ import (
 )
 
 const (
-	// maxPath and maxComponent are in bytes. Linux refuses names over 255; 1024
+	// MaxPath and maxComponent are in bytes. Linux refuses names over 255; 1024
 	// keeps target, prefix and key together below PATH_MAX.
-	maxPath      = 1024
+	MaxPath      = 1024
 	maxComponent = 255
 
-	// stagingRoot is the folder of the target that no resource may live in.
-	stagingRoot = ".casq"
+	// StagingRoot is the folder of the target that no resource may live in.
+	StagingRoot = ".casq"
 )
 
-// paths returns the place's paths relative to target and source.
-func (p Place) paths() (path, from string, err error) {
-	if !isUUID(p.Claim) {
-		return "", "", fmt.Errorf("%w: claim %q is not a UUID in lower case", ErrBadPlace, clip(p.Claim))
+// Paths returns the place's paths relative to target and source.
+func (p Place) Paths() (path, from string, err error) {
+	if !IsUUID(p.Claim) {
+		return "", "", fmt.Errorf("%w: claim %q is not a UUID in lower case", ErrBadPlace, Clip(p.Claim))
 	}
-	return p.unclaimed()
+	return p.Unclaimed()
 }
 
-// unclaimed is paths for whoever only reads, and needs no claim.
-func (p Place) unclaimed() (path, from string, err error) {
-	if why := badPath(p.Key); why != "" {
-		return "", "", fmt.Errorf("%w: key %q %s", ErrBadPlace, clip(p.Key), why)
+// Unclaimed is Paths for whoever only reads, and needs no claim.
+func (p Place) Unclaimed() (path, from string, err error) {
+	if why := BadPath(p.Key); why != "" {
+		return "", "", fmt.Errorf("%w: key %q %s", ErrBadPlace, Clip(p.Key), why)
 	}
 	path, err = p.below(p.Prefix)
 	if err == nil {
@@ -42,22 +42,22 @@ func (p Place) below(prefix string) (string, error) {
 	if prefix == "" {
 		return p.Key, nil
 	}
-	if why := badPath(prefix); why != "" {
-		return "", fmt.Errorf("%w: prefix %q %s", ErrBadPlace, clip(prefix), why)
+	if why := BadPath(prefix); why != "" {
+		return "", fmt.Errorf("%w: prefix %q %s", ErrBadPlace, Clip(prefix), why)
 	}
 	return prefix + "/" + p.Key, nil
 }
 
-// badPath says why path is not an acceptable relative path; "" if it is.
-func badPath(path string) string {
+// BadPath says why path is not an acceptable relative path; "" if it is.
+func BadPath(path string) string {
 	switch {
 	case path == "":
 		return "is empty"
-	case len(path) > maxPath:
-		return fmt.Sprintf("is %d bytes long; %d are allowed", len(path), maxPath)
+	case len(path) > MaxPath:
+		return fmt.Sprintf("is %d bytes long; %d are allowed", len(path), MaxPath)
 	case !utf8.ValidString(path):
 		return "is not valid UTF-8"
-	case strings.IndexFunc(path, isControl) >= 0:
+	case strings.IndexFunc(path, IsControl) >= 0:
 		return "has a NUL, newline or other control character"
 	case path[0] == '/':
 		return "is an absolute path; it has to be relative"
@@ -80,19 +80,20 @@ func badComponent(component string, first bool) string {
 		return fmt.Sprintf("has a %q component", component)
 	case len(component) > maxComponent:
 		return fmt.Sprintf("has a component of %d bytes; %d are allowed", len(component), maxComponent)
-	case first && strings.EqualFold(component, stagingRoot):
-		return "begins with " + stagingRoot + ", which is kept for staging"
+	case first && strings.EqualFold(component, StagingRoot):
+		return "begins with " + StagingRoot + ", which is kept for staging"
 	}
 	return ""
 }
 
-// isControl is true for ASCII and C1 control characters. U+2028 and U+2029 are
+// IsControl is true for ASCII and C1 control characters. U+2028 and U+2029 are
 // let through: no file system and no protocol in use here gives them a meaning.
-func isControl(r rune) bool {
+func IsControl(r rune) bool {
 	return r < 0x20 || (r >= 0x7f && r <= 0x9f)
 }
 
-func isUUID(s string) bool {
+// IsUUID tells whether s is a UUID in its usual form, in lower case.
+func IsUUID(s string) bool {
 	if len(s) != 36 {
 		return false
 	}
@@ -106,17 +107,17 @@ func isUUID(s string) bool {
 	return true
 }
 
-// clip shortens what a message quotes.
-func clip(s string) string {
+// Clip shortens what a message quotes.
+func Clip(s string) string {
 	if len(s) > 80 {
 		return s[:80] + "..."
 	}
 	return s
 }
 
-// stagingName is the folder below .casq that the claims on path share. A hash,
+// StagingName is the folder below .casq that the claims on path share. A hash,
 // because the path itself would bring its folders and its length along.
-func stagingName(path string) string {
+func StagingName(path string) string {
 	sum := sha256.Sum256([]byte(path))
 	return hex.EncodeToString(sum[:])
 }

@@ -21,9 +21,9 @@ var plain = map[string]bool{
 	"hostname_immutable": true, "rate_limiter_capacity": true, "request_checksum_calculation": true, "response_checksum_validation": true, "awssdk": true,
 }
 
-// redact takes user names and passwords out of the URLs in text, and what their
+// Redact takes user names and passwords out of the URLs in text, and what their
 // parameters say, but for those that are known to be harmless.
-func redact(text string) string {
+func Redact(text string) string {
 	text = credentials.ReplaceAllString(text, "://***@")
 	return parameters.ReplaceAllStringFunc(text, func(parameter string) string {
 		parts := parameters.FindStringSubmatch(parameter)
@@ -35,17 +35,17 @@ func redact(text string) string {
 	})
 }
 
-// redactAddress is redact for a text that is one address, which may be wrong.
-func redactAddress(text string) string { return redact(anything.ReplaceAllString(text, "://***@")) }
+// RedactAddress is redact for a text that is one address, which may be wrong.
+func RedactAddress(text string) string { return Redact(anything.ReplaceAllString(text, "://***@")) }
 
-// redactError is the error of a library that quotes the URL it was given.
-func redactError(err error) error { return redacted{err} }
+// RedactError is the error of a library that quotes the URL it was given.
+func RedactError(err error) error { return redacted{err} }
 
 // redacted is an error of a library that quotes the URL it was given.
 type redacted struct{ error }
 
 // Error implements error.
-func (r redacted) Error() string { return redact(r.error.Error()) }
+func (r redacted) Error() string { return Redact(r.error.Error()) }
 
 // Unwrap gives the cause.
 func (r redacted) Unwrap() error { return r.error }

@@ -13,17 +13,19 @@ type Staged struct {
 	Claim  string // as in [Place]
 }
 
-func (s Staged) check() error {
-	if !isStagingName(s.Folder) {
-		return fmt.Errorf("%w: %q is no folder of staging", ErrBadPlace, clip(s.Folder))
+// Check returns [ErrBadPlace] for what no run can have staged.
+func (s Staged) Check() error {
+	if !IsStagingName(s.Folder) {
+		return fmt.Errorf("%w: %q is no folder of staging", ErrBadPlace, Clip(s.Folder))
 	}
-	if !isUUID(s.Claim) {
-		return fmt.Errorf("%w: claim %q is not a UUID in lower case", ErrBadPlace, clip(s.Claim))
+	if !IsUUID(s.Claim) {
+		return fmt.Errorf("%w: claim %q is not a UUID in lower case", ErrBadPlace, Clip(s.Claim))
 	}
 	return nil
 }
 
-func isStagingName(name string) bool {
+// IsStagingName tells whether [StagingName] can have made a name.
+func IsStagingName(name string) bool {
 	_, err := hex.DecodeString(name)
 	return err == nil && len(name) == 64 && name == strings.ToLower(name)
 }

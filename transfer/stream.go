@@ -11,10 +11,10 @@ import (
 // copyBuffer is the size of one read. Larger ones gained nothing measurable.
 const copyBuffer = 256 << 10
 
-// stream copies as many bytes as in has said it has, and returns their SHA-256.
+// Stream copies as many bytes as in has said it has, and returns their SHA-256.
 // It checks ctx between reads, and reads one byte more to notice a file that
 // grows, but never fills the disk with it.
-func stream(ctx context.Context, out io.Writer, in Object, pace *pace) ([]byte, error) {
+func Stream(ctx context.Context, out io.Writer, in Object, pace *Pace) ([]byte, error) {
 	hash := sha256.New()
 	holes := holesOf(in, out)
 	buffer := make([]byte, min(copyBuffer, in.Size()+1, pace.most()))
@@ -51,7 +51,8 @@ func stream(ctx context.Context, out io.Writer, in Object, pace *pace) ([]byte, 
 	}
 }
 
-func sumOf(ctx context.Context, in io.Reader, pace *pace) ([]byte, error) {
+// Sum reads all of in, and returns the SHA-256.
+func Sum(ctx context.Context, in io.Reader, pace *Pace) ([]byte, error) {
 	hash := sha256.New()
 	buffer := make([]byte, copyBuffer)
 	for {

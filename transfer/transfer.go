@@ -89,16 +89,20 @@ var (
 	// folder is needed, a folder that is not empty where a file is needed, a
 	// repository inside a repository. It goes away when that resource is removed.
 	ErrOccupied = errors.New("place is occupied by another resource")
+	// ErrElsewhere says that the name of a source or target leads to another folder
+	// than it should: to no folder, to one without the target's mark, or, in the middle of a
+	// run, to another one than the run has begun in. What has been written is not under
+	// the name by which it is read. It goes away when the right folder is back, or by another
+	// try.
+	ErrElsewhere = errors.New("another folder has the name")
 )
 
-// Points at which Config.TestHook is called.
+// Points at which a TestHook is called. Kinds may have others.
 const (
-	pointMade          = "begin:made"
-	pointStaged        = "copy:staged"
-	pointBeforePublish = "publish:before-rename"
-	pointPublished     = "publish:renamed"
-	pointBeforeRemove  = "remove:before-rename"
-	pointRemoved       = "remove:renamed"
-	pointBeforeRefs    = "git:before-update-ref"
-	pointListed        = "git:listed" // the refs of the source
+	PointMade          = "begin:made"
+	PointStaged        = "copy:staged"
+	PointBeforePublish = "publish:before-rename"
+	PointPublished     = "publish:renamed"
+	PointBeforeRemove  = "remove:before-rename"
+	PointRemoved       = "remove:renamed"
 )

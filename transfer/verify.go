@@ -10,12 +10,12 @@ import (
 	"strings"
 )
 
-// verifySums compares the SHA-256 of what is in place with that of the payload, and with
+// VerifySums compares the SHA-256 of what is in place with that of the payload, and with
 // a copy's checksum; if neither is known, with that of the source.
-func verifySums(
+func VerifySums(
 	payload json.RawMessage, checksum string, atSource, inPlace func() ([]byte, error),
 ) error {
-	want, err := expect(payload)
+	want, err := Expect(payload)
 	if err != nil {
 		return err
 	}
@@ -48,26 +48,26 @@ type wantedSum struct {
 	sum []byte
 }
 
-func wantedSums(want expectation, checksum string) (sums []wantedSum, err error) {
-	if want.sha256 != nil {
-		sums = append(sums, wantedSum{"the payload", want.sha256})
+func wantedSums(want Expectation, checksum string) (sums []wantedSum, err error) {
+	if want.SHA256 != nil {
+		sums = append(sums, wantedSum{"the payload", want.SHA256})
 	}
 	if checksum != "" {
 		sum, err := hex.DecodeString(strings.TrimPrefix(checksum, "sha256:"))
 		if err != nil || len(sum) != sha256.Size {
-			return nil, fmt.Errorf("read stored checksum %q: not sha256:<64 hexadecimal digits>", clip(checksum))
+			return nil, fmt.Errorf("read stored checksum %q: not sha256:<64 hexadecimal digits>", Clip(checksum))
 		}
 		sums = append(sums, wantedSum{"the checksum of its copy", sum})
 	}
 	return sums, nil
 }
 
-// sumAtSource reads a file of the source.
-func sumAtSource(ctx context.Context, source Source, path string, pace *pace) ([]byte, error) {
+// SumAtSource reads a file of the source.
+func SumAtSource(ctx context.Context, source Source, path string, pace *Pace) ([]byte, error) {
 	in, err := source.Open(ctx, path)
 	if err != nil {
 		return nil, err
 	}
 	defer in.Close()
-	return sumOf(ctx, in, pace)
+	return Sum(ctx, in, pace)
 }

@@ -8,21 +8,30 @@ import (
 	"casq/eventlog"
 	"casq/jobs"
 	"casq/transfer"
+	"casq/transfer/bucket"
+	"casq/transfer/file"
+	"casq/transfer/folder"
+	"casq/transfer/git"
 )
 
 // movers are the transfers that this worker has a target for.
 type movers struct {
 	files        mover
-	repositories *transfer.Repositories
+	repositories *git.Repositories
 	byTransfer   jobs.Transfers
 }
 
 // mover is what moves files, whatever their target is.
 type mover interface {
 	jobs.Transfer
+	endpoints
+	folder.Folders
+}
+
+// endpoints are a source and a target that are open.
+type endpoints interface {
 	marked
 	checker
-	transfer.Folders
 	Close() error
 }
 
@@ -32,21 +41,21 @@ func (w *worker) openFiles(ctx context.Context) (mover, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !transfer.IsFolder(w.cfg.ArtifactTarget) {
-		return transfer.OpenBucketFiles(ctx, transfer.BucketConfig{
+	if !folder.Is(w.cfg.ArtifactTarget) {
+		return bucket.Open(ctx, bucket.Config{
 			Source: source, TargetURL: w.cfg.ArtifactTarget, BytesPerSecond: w.cfg.CopyRate, TestHook: w.cfg.Hook,
 		})
 	}
-	return transfer.OpenFiles(transfer.FilesConfig{
+	return file.Open(file.Config{
 		Source: source, Target: w.cfg.ArtifactTarget, BytesPerSecond: w.cfg.CopyRate, Logger: w.log, TestHook: w.cfg.Hook,
 	})
 }
 
 func (w *worker) openFileSource(ctx context.Context) (transfer.Source, error) {
-	if !transfer.IsFolder(w.cfg.ArtifactSource) {
-		return transfer.OpenBucketSource(ctx, w.cfg.ArtifactSource)
+	if !folder.Is(w.cfg.ArtifactSource) {
+		return bucket.OpenSource(ctx, w.cfg.ArtifactSource)
 	}
-	return transfer.OpenFolderSource(w.cfg.ArtifactSource, w.log)
+	return file.OpenSource(w.cfg.ArtifactSource, w.log)
 }
 
 func (w *worker) openMovers(ctx context.Context) (*movers, error) {
@@ -59,7 +68,7 @@ func (w *worker) openMovers(ctx context.Context) (*movers, error) {
 		m.byTransfer[eventlog.TransferFile] = m.files
 	}
 	if w.cfg.RepositoryTarget != "" {
-		m.repositories, err = transfer.OpenRepositories(ctx, transfer.RepositoriesConfig{
+		m.repositories, err = git.Open(ctx, git.Config{
 			SourceURL:   w.cfg.RepositorySource,
 			TargetDir:   w.cfg.RepositoryTarget,
 			Environment: w.cfg.GitEnvironment,
@@ -72,7 +81,7 @@ func (w *worker) openMovers(ctx context.Context) (*movers, error) {
 		m.byTransfer[eventlog.TransferGit] = m.repositories
 	}
 	if m.files != nil && m.repositories != nil {
-		if err := transfer.Apart(m.files, m.repositories); err != nil {
+		if err := folder.Apart(m.files, m.repositories); err != nil {
 			return nil, errors.Join(err, m.close())
 		}
 	}

@@ -2,11 +2,10 @@ package worker
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
+	"casq/internal/testing/transfertest"
 	"casq/jobs"
 	"casq/registry"
 )
@@ -63,7 +62,7 @@ func TestVerificationRepairsARepository(t *testing.T) {
 	b := setup(t, func(cfg *Config) { cfg.RepositorySource, cfg.RepositoryTarget = source, target })
 	b.exec(t, "SELECT casq.define_kind('repository', 'git', prefix => '')")
 	spoil := map[string]func(at string){
-		"moved.git": func(at string) { git(t, at, "update-ref", "refs/heads/main", "refs/heads/main~1") },
+		"moved.git": func(at string) { transfertest.Git(t, at, "update-ref", "refs/heads/main", "refs/heads/main~1") },
 		"holed.git": func(at string) {
 			packs, err := filepath.Glob(filepath.Join(at, "objects", "pack", "*"))
 			if err != nil || len(packs) == 0 {
@@ -85,11 +84,11 @@ func TestVerificationRepairsARepository(t *testing.T) {
 		if err := os.Mkdir(at, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		git(t, at, "init", "--quiet", "--bare", "--initial-branch=main")
-		tree := git(t, at, "hash-object", "-w", "-t", "tree", "/dev/null")
-		first := git(t, at, "commit-tree", tree, "-m", "first")
-		want[key] = git(t, at, "commit-tree", tree, "-p", first, "-m", "second")
-		git(t, at, "update-ref", "refs/heads/main", want[key])
+		transfertest.Git(t, at, "init", "--quiet", "--bare", "--initial-branch=main")
+		tree := transfertest.Git(t, at, "hash-object", "-w", "-t", "tree", "/dev/null")
+		first := transfertest.Git(t, at, "commit-tree", tree, "-m", "first")
+		want[key] = transfertest.Git(t, at, "commit-tree", tree, "-p", first, "-m", "second")
+		transfertest.Git(t, at, "update-ref", "refs/heads/main", want[key])
 		b.exec(t, "SELECT casq.append_event('repository', $1, 'created')", key)
 		b.until(t, key, func() bool { return synced(key) })
 		spoil[key](filepath.Join(target, key))
@@ -99,23 +98,9 @@ func TestVerificationRepairsARepository(t *testing.T) {
 	for key := range spoil {
 		b.until(t, key, func() bool { return b.version(t, key) > before[key] && synced(key) })
 		at := filepath.Join(target, key)
-		if got := git(t, at, "rev-parse", "refs/heads/main"); got != want[key] {
+		if got := transfertest.Git(t, at, "rev-parse", "refs/heads/main"); got != want[key] {
 			t.Errorf("%s: main is %s, want %s", key, got, want[key])
 		}
-		git(t, at, "fsck", "--strict")
+		transfertest.Git(t, at, "fsck", "--strict")
 	}
-}
-
-func git(t *testing.T, dir string, args ...string) string {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "git", args...)
-	cmd.Dir = dir
-	cmd.Env = append(cmd.Environ(), "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null",
-		"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*",
-		"GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@example.org", "GIT_COMMITTER_NAME=c", "GIT_COMMITTER_EMAIL=c@example.org")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("git %v: %v: %s", args, err, out)
-	}
-	return strings.TrimSpace(string(out))
 }

@@ -12,6 +12,7 @@ import (
 	"casq/internal/redisurl"
 	"casq/migrations"
 	"casq/transfer"
+	"casq/transfer/bucket"
 )
 
 // retryEach calls f each second until it succeeds, ctx is done, or final says
@@ -64,7 +65,7 @@ func (w *worker) waitFolders(ctx context.Context) error {
 		w.roles.drop(foldersRole)
 		return nil
 	}, func(err error) bool {
-		return !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, transfer.ErrUnreachable) && !errors.Is(err, transfer.ErrElsewhere)
+		return !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, bucket.ErrUnreachable) && !errors.Is(err, transfer.ErrElsewhere)
 	})
 }
 

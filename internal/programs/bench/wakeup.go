@@ -13,6 +13,7 @@ import (
 
 	"casq/internal/worker"
 	"casq/transfer"
+	"casq/transfer/file"
 
 	"github.com/google/uuid"
 )
@@ -104,11 +105,11 @@ func (w *wakeupSite) put(content byte) ([]byte, error) {
 }
 
 func (w *wakeupSite) bareCopy(ctx context.Context, target string) (_ time.Duration, err error) {
-	source, err := transfer.OpenFolderSource(w.source, slog.New(slog.DiscardHandler))
+	source, err := file.OpenSource(w.source, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return 0, err
 	}
-	files, err := transfer.OpenFiles(transfer.FilesConfig{Source: source, Target: target, BytesPerSecond: wakeupRate})
+	files, err := file.Open(file.Config{Source: source, Target: target, BytesPerSecond: wakeupRate})
 	if err != nil {
 		return 0, err
 	}

@@ -15,6 +15,9 @@ const (
 	noCompare   = "a comparison asks the registry for new versions, and nobody asks it"
 	noClient    = "jobs go through an interface of one's own; rivertype is enough for that"
 	noVersion   = "transfer moves bytes and knows nothing of versions or databases"
+	ground      = "what every transfer shares knows no kind of them"
+	noKind      = "a kind of transfer stands on what they share, and knows no other kind"
+	theirChoice = "which kind of transfer it is to be is the worker's choice"
 	noCopies    = "counters know the log, and are handed what queues their jobs"
 	downwards   = "the counters' rooms stand on each other: tally, then buffer and shards, then feed, then counter and recount"
 	noKeep      = "what is kept, and for whom, is said by those who need it"
@@ -54,7 +57,13 @@ var forbidden = map[string]map[string]string{
 		"github.com/riverqueue/river/riverdriver/...": noClient,
 	},
 	"casq/registry": {"casq/registry/reconcile/...": noCompare},
-	"casq/jobs/...": {"casq/registry/reconcile/...": noCompare},
+	"casq/jobs/...": {
+		"casq/registry/reconcile/...": noCompare,
+		"casq/transfer/bucket/...":    theirChoice,
+		"casq/transfer/file/...":      theirChoice,
+		"casq/transfer/folder/...":    theirChoice,
+		"casq/transfer/git/...":       theirChoice,
+	},
 	"casq/transfer/...": {
 		"casq/eventlog/...":               noVersion,
 		"casq/registry/...":               noVersion,
@@ -63,6 +72,29 @@ var forbidden = map[string]map[string]string{
 		"github.com/jackc/pgx/v5/...":     noVersion,
 		"github.com/redis/go-redis/v9":    noVersion,
 		"github.com/riverqueue/river/...": noVersion,
+	},
+	"casq/transfer": {
+		"casq/transfer/bucket/...": ground,
+		"casq/transfer/file/...":   ground,
+		"casq/transfer/folder/...": ground,
+		"casq/transfer/git/...":    ground,
+	},
+	"casq/transfer/folder/...": {
+		"casq/transfer/bucket/...": ground,
+		"casq/transfer/file/...":   ground,
+		"casq/transfer/git/...":    ground,
+	},
+	"casq/transfer/bucket/...": {
+		"casq/transfer/file/...": noKind,
+		"casq/transfer/git/...":  noKind,
+	},
+	"casq/transfer/file/...": {
+		"casq/transfer/bucket/...": noKind,
+		"casq/transfer/git/...":    noKind,
+	},
+	"casq/transfer/git/...": {
+		"casq/transfer/bucket/...": noKind,
+		"casq/transfer/file/...":   noKind,
 	},
 	"casq/counter/...": {
 		"casq/registry/...":               noCopies,
@@ -174,6 +206,9 @@ var onlyHere = map[string]struct {
 	},
 	"casq/counter/internal/countertest": {nil, scaffolding},
 	"casq/internal/programs/...":        {nil, scaffolding},
+	"gocloud.dev/...": {
+		[]string{"transfer/bucket", "cmd"}, "object storage is one kind of transfer; the program brings the drivers",
+	},
 	"unsafe": {
 		[]string{"internal/landlock"}, "only a system call that nobody has wrapped is worth it",
 	},
@@ -210,6 +245,10 @@ var imports = rule{
 		"internal/x/x.go":          "package x\nimport _ \"casq/cmd/worker/sub\"\n",
 		"registry/k.go":            "package registry\nimport _ \"casq/registry/reconcile\"\n",
 		"registry/r.go":            "package registry\nimport (\n_ \"github.com/riverqueue/river\"\n_ \"github.com/riverqueue/river/rivertype\"\n)\n",
+		"jobs/j.go":                "package jobs\nimport _ \"casq/transfer/git\"\n",
+		"transfer/g.go":            "package transfer\nimport _ \"casq/transfer/folder\"\n",
+		"transfer/file/f.go":       "package file\nimport (\n_ \"casq/transfer\"\n_ \"casq/transfer/folder\"\n_ \"casq/transfer/git\"\n)\n",
+		"transfer/folder/f.go":     "package folder\nimport _ \"casq/transfer/file\"\n",
 		"transfer/t.go":            "package transfer\nimport _ \"github.com/jackc/pgx/v5/pgxpool\"\n",
 	},
 	want: []string{
@@ -219,8 +258,12 @@ var imports = rule{
 		"eventlog/internal/c/c.go:2: ",
 		`internal/lease/l.go:2: imports "casq/eventlog": ` + noDomain,
 		outermost,
+		`jobs/j.go:2: imports "casq/transfer/git": ` + theirChoice,
 		`registry/k.go:2: imports "casq/registry/reconcile": ` + noCompare,
 		`registry/r.go:3: imports "github.com/riverqueue/river": `,
+		`transfer/file/f.go:5: imports "casq/transfer/git": ` + noKind,
+		`transfer/folder/f.go:2: imports "casq/transfer/file": ` + ground,
+		`transfer/g.go:2: imports "casq/transfer/folder": ` + ground,
 		noVersion,
 	},
 }

@@ -54,7 +54,6 @@ const mostFiles = 30
 // largeFolders may have more, each with its reason.
 var largeFolders = map[string]string{
 	"internal/programs/chaos": "a fault and a check a file; they are read one by one",
-	"transfer":                "files, repositories and buckets wait for rooms of their own",
 }
 
 var folderSize = rule{

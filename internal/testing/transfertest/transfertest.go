@@ -1,0 +1,27 @@
+package transfertest
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/google/uuid"
+)
+
+// Must ends the test on an error.
+func Must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// WantError ends the test unless the error is, or wraps, the target.
+func WantError(t *testing.T, err, target error) {
+	t.Helper()
+	if !errors.Is(err, target) {
+		t.Fatalf("error is %v, want %v", err, target)
+	}
+}
+
+// NewClaim is another one each time.
+func NewClaim() string { return uuid.NewString() }

@@ -1,0 +1,94 @@
+package file
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"path"
+
+	"casq/transfer"
+	"casq/transfer/folder"
+
+	"golang.org/x/sys/unix"
+)
+
+// adopt stages what is in place already, when that is a file of the sum that the
+// event names, as a run would have put it there, with the attributes that the source
+// has. It is staged as another name of the same file: the rename that publishes it then
+// changes nothing, and still fails when the staging is gone. What differs in any way,
+// or cannot be linked, is no error: it is copied.
+func (r *fileRun) adopt(ctx context.Context, want transfer.Expectation, wanted attributes) (result transfer.Result, adopted bool, err error) {
+	if !r.mayAdopt || want.SHA256 == nil {
+		return result, false, nil
+	}
+	in := r.linkPlace(wanted)
+	if in == nil {
+		return result, false, nil
+	}
+	defer in.Close()
+	if want.Fits(in.Size()) != nil {
+		return result, false, nil
+	}
+	sum, err := transfer.Stream(ctx, io.Discard, in, r.files.pace)
+	switch {
+	case ctx.Err() != nil:
+		return result, false, context.Cause(ctx)
+	case err != nil || !bytes.Equal(sum, want.SHA256):
+		return result, false, nil
+	}
+	// It is not known to be on disk.
+	if err := in.Sync(); err != nil {
+		return result, false, fmt.Errorf("sync what is in place: %w", err)
+	}
+	return transfer.Result{Checksum: "sha256:" + hex.EncodeToString(sum), Size: in.Size()}, true, nil
+}
+
+// placedFile is what is in place and staged.
+type placedFile struct {
+	*os.File
+	bytes int64
+}
+
+// Size implements [transfer.Object].
+func (f *placedFile) Size() int64 { return f.bytes }
+
+// Unchanged implements [transfer.Object].
+func (f *placedFile) Unchanged(context.Context) error { return nil }
+
+// linkPlace names what is in place in the staging as well; nil if it cannot be
+// had, or is not as a run of ours would have made it. Begin has fenced every run
+// that could exchange it; a file that has other names could still be written to by
+// them.
+func (r *fileRun) linkPlace(wanted attributes) *placedFile {
+	parent, err := r.stage.Tree().OpenDir(path.Dir(r.path))
+	if err != nil {
+		return nil
+	}
+	defer parent.Close()
+	base := path.Base(r.path)
+	if st, err := folder.StatAt(int(parent.Fd()), base); err != nil || !wanted.fit(st) {
+		return nil
+	}
+	if folder.RemoveTree(context.Background(), r.stage.Dir(), stagedFile) != nil {
+		return nil
+	}
+	err = folder.Retry(func() error {
+		return unix.Linkat(int(parent.Fd()), base, int(r.stage.Dir().Fd()), stagedFile, 0)
+	})
+	if err != nil {
+		return nil
+	}
+	file, err := folder.OpenFile(r.stage.Dir(), stagedFile)
+	if err != nil {
+		return nil
+	}
+	info, err := file.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		_ = file.Close()
+		return nil
+	}
+	return &placedFile{file, info.Size()}
+}

@@ -1,0 +1,56 @@
+package folder
+
+import (
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// durable remembers folders whose own entry, and those of all folders above
+// them, have been synced by this process. Inode and time of birth identify a
+// folder: an inode number is used again. Where the file system has no time of
+// birth nothing is remembered, and every publish syncs the chain.
+type durable struct {
+	mutex sync.Mutex
+	known map[birth]struct{}
+}
+
+type birth struct {
+	inode uint64
+	sec   int64
+	nsec  uint32
+}
+
+// maxDurable bounds the memory: 100,000 folders are about 5 MB.
+const maxDurable = 100_000
+
+func (d *durable) has(dir *os.File) bool {
+	key, ok := birthOf(dir)
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	_, known := d.known[key]
+	return ok && known
+}
+
+func (d *durable) add(dir *os.File) {
+	key, ok := birthOf(dir)
+	if !ok {
+		return
+	}
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	if d.known == nil || len(d.known) >= maxDurable {
+		d.known = make(map[birth]struct{})
+	}
+	d.known[key] = struct{}{}
+}
+
+func birthOf(dir *os.File) (birth, bool) {
+	var st unix.Statx_t
+	err := unix.Statx(int(dir.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_BTIME, &st)
+	if err != nil || st.Mask&unix.STATX_BTIME == 0 {
+		return birth{}, false
+	}
+	return birth{inode: st.Ino, sec: st.Btime.Sec, nsec: st.Btime.Nsec}, true
+}

@@ -1,0 +1,132 @@
+package git
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+
+	"casq/transfer"
+	"casq/transfer/folder"
+
+	"golang.org/x/sys/unix"
+)
+
+// clone makes a mirror in the own staging.
+func (r *repositoryRun) clone(ctx context.Context, remote *remote) (transfer.Result, error) {
+	if err := folder.RemoveTree(ctx, r.stage.Dir(), stagedRepository); err != nil {
+		return transfer.Result{}, err
+	}
+	// What is cloned is synced as a whole afterwards, folders included.
+	args := []string{"-c", "core.fsync=none", "clone", "--quiet", "--mirror", "--template="}
+	args = append(append(args, remote.options()...), "--", remote.url, stagedRepository)
+	_, err := r.git.run(ctx, gitCall{args: args, dir: r.stage.Dir(), source: remote})
+	if err != nil {
+		return transfer.Result{}, remote.missing(err)
+	}
+	dir, err := folder.OpenChild(r.stage.Dir(), stagedRepository)
+	if err != nil {
+		return transfer.Result{}, err
+	}
+	defer dir.Close()
+	clone := &mirror{git: r.git, dir: dir}
+	follower := &follower{mirror: clone, remote: remote, claim: r.stage.Claim(), hook: r.repositories.hook}
+	if err := r.finishClone(ctx, follower); err != nil {
+		return transfer.Result{}, err
+	}
+	if err := syncTree(ctx, dir); err != nil {
+		return transfer.Result{}, fmt.Errorf("sync clone: %w", err)
+	}
+	size, err := treeSize(ctx, dir, "objects")
+	return transfer.Result{Checksum: follower.want.checksum(follower.head), Size: size}, err
+}
+
+// finishClone compares the clone with the source, ref by ref, brings what came
+// meanwhile, and takes out refs of ours that a source which is a mirror has shown.
+func (r *repositoryRun) finishClone(ctx context.Context, f *follower) error {
+	if err := f.mirror.adopt(ctx); err != nil {
+		return err
+	}
+	before, err := f.mirror.head()
+	if err != nil {
+		return err
+	}
+	foreign, err := f.mirror.refs(ctx, oursRefs)
+	if err != nil {
+		return err
+	}
+	if err := f.follow(ctx); err != nil {
+		return err
+	}
+	for name, oid := range foreign {
+		f.scratch[oursRefs+name] = oid
+	}
+	changes := diff(f.have, f.want)
+	if changes.size()+len(f.scratch) > 0 {
+		_, err := f.mirror.run(ctx, gitCall{
+			args:  []string{"-c", "core.fsync=none", "update-ref", "--no-deref", "--stdin"},
+			stdin: changes.script("", "", f.scratch),
+		})
+		if err != nil {
+			return fmt.Errorf("bring the clone up to date: %w", err)
+		}
+	}
+	if before != f.head {
+		if err := folder.WriteFile(f.mirror.dir, "HEAD", string(f.head)+"\n"); err != nil {
+			return err
+		}
+	}
+	return f.mirror.dropClaim(ctx, f.claim)
+}
+
+// prepare makes way for a clone. A repository is exchanged: it can be opened and
+// renamed only as a whole, and it lies in our staging until Close. A folder that
+// holds other repositories is not ours to take away.
+func (r *repositoryRun) prepare(parent *os.File, base string) (uint, error) {
+	if err := r.notNested(); err != nil {
+		return 0, err
+	}
+	kind, err := folder.KindOf(int(parent.Fd()), base)
+	if err != nil || kind == folder.KindAbsent {
+		return 0, err
+	}
+	if kind != folder.KindDir {
+		return 0, kind.InTheWay(parent.Name() + "/" + base)
+	}
+	dir, err := folder.OpenChild(parent, base)
+	if err != nil {
+		return 0, err
+	}
+	defer dir.Close()
+	repository, err := isRepository(dir)
+	if repository || err != nil {
+		return unix.RENAME_EXCHANGE, err
+	}
+	if err := folder.RemoveEmpty(parent, base); !errors.Is(err, unix.ENOENT) {
+		return 0, err
+	}
+	return 0, nil
+}
+
+// notNested refuses a place inside another repository.
+func (r *repositoryRun) notNested() error {
+	for above := path.Dir(r.path); above != "."; above = path.Dir(above) {
+		dir, err := r.stage.Tree().OpenDir(above)
+		if errors.Is(err, unix.ENOENT) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		repository, err := isRepository(dir)
+		_ = dir.Close()
+		if err != nil {
+			return err
+		}
+		if repository {
+			return fmt.Errorf("%w: %s is a repository, and nothing can lie inside it", transfer.ErrOccupied, dir.Name())
+		}
+	}
+	return nil
+}
