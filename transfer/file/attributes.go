@@ -35,15 +35,15 @@ func attributesOf(st unix.Stat_t) attributes {
 // within is what a folder that the file is in leaves of them: who may not pass
 // through it may do nothing with the file. To the folder the members of the file's
 // group are others, if it is of another one.
-func (a attributes) within(folder unix.Stat_t) attributes {
+func (a attributes) within(above unix.Stat_t) attributes {
 	passes := uint32(0o001)
-	if folder.Mode&passes == 0 {
+	if above.Mode&passes == 0 {
 		a.mode &^= 0o007
 	}
-	if int(folder.Gid) == a.gid {
+	if int(above.Gid) == a.gid {
 		passes = 0o010
 	}
-	if folder.Mode&passes == 0 {
+	if above.Mode&passes == 0 {
 		a.mode &^= 0o070
 	}
 	return a

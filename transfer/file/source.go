@@ -90,12 +90,12 @@ func (o *object) readFolders() error {
 		if err != nil {
 			return fmt.Errorf("open at the source: %w", err)
 		}
-		folder, err := o.stat(dir)
+		above, err := o.stat(dir)
 		_ = dir.Close()
 		if err != nil {
 			return err
 		}
-		o.has = o.has.within(folder)
+		o.has = o.has.within(above)
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ import (
 // mu guards now, its count of users, and mark.
 type Root struct {
 	name   string
-	mounts bool // see tree
+	mounts bool // see Tree
 	log    *slog.Logger
 
 	mu   sync.Mutex

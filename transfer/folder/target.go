@@ -52,7 +52,7 @@ func Is(address string) bool {
 	return ok || err != nil
 }
 
-// mustBeFolder is folderOf for where nothing else will do.
+// mustBeFolder is Of for where nothing else will do.
 func mustBeFolder(address string) (string, error) {
 	name, ok, err := Of(address)
 	if err == nil && !ok {

@@ -32,7 +32,7 @@ type Tree struct {
 	dev, ino uint64
 	mounted  bool                          // something is mounted right here
 	users    int                           // guarded by of.mu
-	mark     atomic.Pointer[transfer.Mark] // see root
+	mark     atomic.Pointer[transfer.Mark] // see Root
 	markSeen atomic.Pointer[seenMark]
 }
 

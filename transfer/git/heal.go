@@ -35,7 +35,7 @@ func (m *mirror) heal(ctx context.Context, grace time.Duration) (bool, error) {
 // sweepFiles removes what git leaves when it is killed. The guard is held: no
 // git of ours is alive here.
 func (m *mirror) sweepFiles(ctx context.Context) error {
-	for _, folder := range []struct {
+	for _, part := range []struct {
 		name  string
 		stale func(name string) bool
 	}{
@@ -53,7 +53,7 @@ func (m *mirror) sweepFiles(ctx context.Context) error {
 		}},
 		{"objects/info", func(name string) bool { return strings.HasSuffix(name, ".lock") }},
 	} {
-		if err := sweepFolder(ctx, m.dir, folder.name, folder.stale); err != nil {
+		if err := sweepFolder(ctx, m.dir, part.name, part.stale); err != nil {
 			return fmt.Errorf("remove left-overs of git: %w", err)
 		}
 	}

@@ -129,8 +129,8 @@ func (m *mirror) syncRefs(c changes) error {
 			}
 		}
 	}
-	for folder := range folders {
-		if err := syncFolder(m.dir, strings.Split(folder, "/")); err != nil {
+	for name := range folders {
+		if err := syncFolder(m.dir, strings.Split(name, "/")); err != nil {
 			return fmt.Errorf("sync refs: %w", err)
 		}
 	}

@@ -75,8 +75,8 @@ func syncFolder(dir *os.File, components []string) error {
 // persist makes what a fetch has brought durable, packs by git and their folder
 // by us, and returns the size of all objects in bytes.
 func (m *mirror) persist(ctx context.Context) (int64, error) {
-	for _, folder := range []string{"objects/pack", "objects"} {
-		if err := syncFolder(m.dir, strings.Split(folder, "/")); err != nil {
+	for _, name := range []string{"objects/pack", "objects"} {
+		if err := syncFolder(m.dir, strings.Split(name, "/")); err != nil {
 			return 0, err
 		}
 	}
