@@ -44,7 +44,7 @@
 // shows its nonces, across a promotion, too; a promoted server has a prefix of
 // what the old one wrote. Otherwise [Reader.Rewind] tells where to go on:
 //
-//	what the source shows                   goes on from                  to be looked at
+//	what the source shows                   goes on from                  to be compared
 //	a newer timeline, from this tick on     newest tick of this timeline  what came with ticks beyond it
 //	  or below it
 //	this timeline under another id, or      newest tick                   everything; timelines do not

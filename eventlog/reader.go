@@ -130,7 +130,7 @@ func (r *Reader) NextWithin(ctx context.Context, p Position, size int, bytes int
 }
 
 // page reads a page of the step from p to the target of l into a batch, and tells
-// whether there may be more of it. The statement looks at both ticks again: it may be
+// whether there may be more of it. The statement reads both ticks again: it may be
 // answered by another host than the probe. The kinds come along: one that was dropped
 // since the page before is not to be made known again.
 func (r *Reader) page(ctx context.Context, p Position, l *probe, size int, bytes int64, into *Batch) (full bool, err error) {

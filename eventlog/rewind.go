@@ -21,7 +21,7 @@ type Rewind struct {
 	// timeline: a host that shows it has the history that To belongs to.
 	Newest Position
 	// Everything says that what lies between From and To will not be read, or
-	// is not known: all resources have to be looked at. Otherwise only those that
+	// is not known: all resources have to be compared. Otherwise only those that
 	// came with ticks beyond To.
 	Everything bool
 	// Incomparable says that the source's timelines do not continue those of From:

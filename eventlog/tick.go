@@ -14,8 +14,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// DefaultTickInterval is how often a [Ticker] looks, unless said otherwise. A
-// look that finds nothing writes nothing and costs about 0.2 ms.
+// DefaultTickInterval is how often a [Ticker] polls, unless said otherwise. A
+// poll that finds nothing writes nothing and costs about 0.2 ms.
 const DefaultTickInterval = 50 * time.Millisecond
 
 // Tick takes a tick when there is something to show, and returns its id; 0

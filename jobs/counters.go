@@ -191,7 +191,7 @@ func (w *CounterWorker) nextTurn(ctx context.Context) error {
 			}
 			return w.Recounts.Wake(ctx, tx, one.Scan)
 		})
-		// Somebody else has woken it, or it looks at this moment.
+		// Somebody else has woken it, or it runs at this moment.
 		if err != nil && !errors.Is(err, rivertype.ErrNotFound) && !errors.Is(err, rivertype.ErrJobRunning) {
 			return fmt.Errorf("wake recount %d: %w", one.Scan, err)
 		}

@@ -16,7 +16,7 @@ func TestRecountsWithoutAJob(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	//nolint:dupword // these are values
-	b.exec(t, `INSERT INTO casq.scans (kind, whole, compare, floor_timeline, floor_tick, token, scanned_at, finished_at, in_parts)
+	b.exec(t, `INSERT INTO casq.scans (kind, all_scopes, compare, floor_timeline, floor_tick, token, scanned_at, finished_at, in_parts)
 		VALUES ('1 waits', true, false, 1, 1, NULL, NULL, NULL, false),
 		       ('2 scans', true, false, 1, 1, gen_random_uuid(), NULL, NULL, false),
 		       ('3 swaps', true, false, 1, 1, '11111111-1111-1111-1111-111111111111', now(), NULL, false),
@@ -27,7 +27,7 @@ func TestRecountsWithoutAJob(t *testing.T) {
 		       ('8 was written off', true, false, 1, 1, NULL, NULL, NULL, false),
 		       ('9 has lost its part', true, false, 1, 1, NULL, NULL, NULL, true)`)
 	//nolint:dupword // these are values
-	b.exec(t, `INSERT INTO casq.scans (kind, whole, compare, floor_timeline, floor_tick, part, part_of, finished_at)
+	b.exec(t, `INSERT INTO casq.scans (kind, all_scopes, compare, floor_timeline, floor_tick, part, part_of, finished_at)
 		VALUES ('10 a part', false, false, 1, 1, 'table', 4, NULL),
 		       ('11 a part that is over', false, false, 1, 1, 'table', 9, clock_timestamp())`)
 	w := &CounterWorker{Recounts: b.recounts(), Queue: b.queue, Logger: b.log}
@@ -76,7 +76,7 @@ func TestRecountsWithoutAJob(t *testing.T) {
 func TestRecountOfADeadProcessIsAdopted(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, `INSERT INTO casq.scans (kind, whole, compare, floor_timeline, floor_tick) VALUES ('artifact', true, false, 1, 1)`)
+	b.exec(t, `INSERT INTO casq.scans (kind, all_scopes, compare, floor_timeline, floor_tick) VALUES ('artifact', true, false, 1, 1)`)
 	b.exec(t, "INSERT INTO casq.processes (id, host, pid) VALUES ('11111111-1111-1111-1111-111111111111', 'test', 1)")
 	err := pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
 		_, err := NewCounting(b.queue).Scan(t.Context(), tx, 1)
@@ -105,7 +105,7 @@ func TestRecountOfADeadProcessIsAdopted(t *testing.T) {
 func TestTheEndOfARecountWakesTheNext(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, `INSERT INTO casq.scans (kind, whole, compare, floor_timeline, floor_tick)
+	b.exec(t, `INSERT INTO casq.scans (kind, all_scopes, compare, floor_timeline, floor_tick)
 		SELECT 'artifact', n = 8, false, 1, 1 FROM generate_series(1, 8) AS n`)
 	err := pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
 		for scan := range int64(8) {

@@ -150,7 +150,7 @@ func TestJobsOfAllKindsAreHandedOn(t *testing.T) {
 	t.Parallel()
 	b := setupWork(t, &mover{})
 	b.exec(t, "DELETE FROM river.river_job")
-	b.exec(t, `INSERT INTO casq.scans (kind, whole, compare, floor_timeline, floor_tick) VALUES ('artifact', true, false, 1, 1)`)
+	b.exec(t, `INSERT INTO casq.scans (kind, all_scopes, compare, floor_timeline, floor_tick) VALUES ('artifact', true, false, 1, 1)`)
 	err := pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
 		c := NewCounting(b.queue)
 		_, err := c.Scan(t.Context(), tx, 1)

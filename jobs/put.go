@@ -14,7 +14,7 @@ import (
 // succeeds, and has anything to write or to remove, comes to its end here. Where the
 // place is fenced both are one transaction, in which the row is locked. A bucket's
 // server may take minutes, too long for a lock, and does not obey it anyway: there
-// the write comes first. What may land late is looked for afterwards, by checks that
+// the write comes first. What may land late is found afterwards, by checks that
 // are queued before the write, so that they cannot be lost with this process.
 func (w *Worker) put(ctx context.Context, claim *registry.Claim, result registry.Result, mover Transfer, run *guarded, write func(context.Context) error) error {
 	if target, ok := mover.(unfenced); !ok || !target.Unfenced() {

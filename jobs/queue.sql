@@ -15,7 +15,7 @@ WHERE j.state = 'running'
 LIMIT $1
 
 -- name: OrphanChecks
--- As Orphans, verifications. Locked: of several that look one hands each on.
+-- As Orphans, verifications. Locked: of several processes that ask at once, one hands each on.
 SELECT j.id, j.args
 FROM river.river_job AS j
 WHERE j.state = 'running'

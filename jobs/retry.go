@@ -25,7 +25,7 @@ type ending struct {
 }
 
 // ending decides how a run ends. What the source does not have may come at any
-// time, and is looked for as long as it is wanted: River's attempts would run
+// time, and is tried for as long as it is wanted: River's attempts would run
 // out, so its job sleeps instead, and does not count them.
 func (w *Worker) ending(ctx context.Context, job *rivertype.JobRow, claim *registry.Claim, cause error) ending {
 	end := ending{cause: explain(ctx, cause), river: cause}

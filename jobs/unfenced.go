@@ -27,11 +27,11 @@ type contested interface {
 	Contested() bool
 }
 
-// lateCheck is when a contested place is looked at for the last time. Servers
+// lateCheck is when a contested place is checked for the last time. Servers
 // have answered, or given up, long before.
 const lateCheck = 10 * time.Minute
 
-// fencedTooLate has the place looked at now: who finds himself fenced after his
+// fencedTooLate has the place checked now: who finds himself fenced after his
 // write may have written over what came later, an hour later if he was frozen.
 func (w *Worker) fencedTooLate(ctx context.Context, claim *registry.Claim, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)

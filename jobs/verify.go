@@ -23,7 +23,7 @@ type VerifyArgs struct {
 	Version      int64  `json:"version"`
 	// Contested says that a write of an earlier run may still reach the place. Such
 	// a check is for whichever version is wanted when it runs: it waits until that is
-	// in place, and looks at tombstones, too.
+	// in place, and checks tombstones, too.
 	Contested bool `json:"contested,omitempty"`
 }
 

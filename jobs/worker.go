@@ -33,7 +33,7 @@ type Config struct {
 	// file is refused before it is read, a repository before it is published.
 	SizeLimits map[string]int64
 	// ClaimTTL is when a place in a bucket, to which somebody else's write may still
-	// come, is looked at for the first time. See registry.ProcessConfig. Defaults to
+	// come, is checked for the first time. See registry.ProcessConfig. Defaults to
 	// 30 s.
 	ClaimTTL time.Duration
 	// Stopping is closed when this process stops: work that is interrupted then
@@ -171,7 +171,7 @@ func (w *Worker) giveBack(ctx context.Context, job *rivertype.JobRow, claim *reg
 	level := slog.LevelWarn
 	if end.missing {
 		w.Stats.Missing.Add(1)
-		// It is told once, and looked for as long as it is wanted.
+		// It is told once, and tried for as long as it is wanted.
 		if claim.Attempts > 1 {
 			level = slog.LevelDebug
 		}

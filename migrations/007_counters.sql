@@ -90,7 +90,7 @@ CREATE FUNCTION casq.begin_counting() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = off AS $$
 DECLARE
     filled boolean;
-    whole boolean;
+    is_complete boolean;
 BEGIN
     IF TG_OP = 'DELETE' THEN
         UPDATE casq.counter_kinds AS k SET complete = false, generation = generation + 1 WHERE k.kind = OLD.kind;
@@ -105,8 +105,8 @@ BEGIN
     INSERT INTO casq.counter_kinds AS k (kind, complete) VALUES (NEW.kind, NOT filled)
     -- It was tracked before: what happened in between is not in the log.
     ON CONFLICT (kind) DO UPDATE SET complete = false, generation = k.generation + 1
-    RETURNING complete INTO whole;
-    IF NOT whole THEN
+    RETURNING complete INTO is_complete;
+    IF NOT is_complete THEN
         PERFORM casq.ask_recount(NEW.kind);
     END IF;
     RETURN NULL;
@@ -126,7 +126,7 @@ INSERT INTO casq.counter_kinds (kind, complete) SELECT kind, false FROM casq.tra
 CREATE TABLE casq.scans (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     kind text COLLATE "C" NOT NULL,
-    whole boolean NOT NULL,      -- all scopes
+    all_scopes boolean NOT NULL,
     compare boolean NOT NULL,    -- report differences, swap nothing
     in_parts boolean NOT NULL DEFAULT false,
     part_of bigint REFERENCES casq.scans ON DELETE SET NULL,
@@ -231,13 +231,13 @@ END $$;
 CREATE FUNCTION casq.ask_recount(kind text) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     WITH asked AS (
-        INSERT INTO casq.scans (kind, whole, compare, floor_timeline, floor_tick)
+        INSERT INTO casq.scans (kind, all_scopes, compare, floor_timeline, floor_tick)
         SELECT t.kind, true, false, coalesce(newest.timeline, 1), coalesce(newest.id, 0)
         FROM casq.tracked AS t
         LEFT JOIN LATERAL (SELECT k.timeline, k.id FROM casq.ticks AS k ORDER BY k.id DESC LIMIT 1) AS newest ON true
         WHERE t.kind = ask_recount.kind AND t.scope_column IS NOT NULL
           AND NOT EXISTS (SELECT FROM casq.scans AS s
-                          WHERE s.kind = t.kind AND s.whole AND NOT s.compare AND s.part IS NULL
+                          WHERE s.kind = t.kind AND s.all_scopes AND NOT s.compare AND s.part IS NULL
                             AND s.finished_at IS NULL AND s.started_at IS NULL)
         RETURNING id, scans.kind
     )
@@ -262,7 +262,7 @@ BEGIN
         ' it is recounted and compared here, other sites need enqueue reconcile --kind %s', t.relation, t.kind, t.kind);
 END $$;
 
--- Looks for what no event trigger was there to refuse, or to follow, and returns
+-- Finds what no event trigger was there to refuse, or to follow, and returns
 -- what it found, in words.
 CREATE FUNCTION casq.watch_tables() RETURNS SETOF text
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

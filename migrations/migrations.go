@@ -1,7 +1,7 @@
 // Package migrations brings a database to the schema that this program needs,
 // and back: River's tables in the schema river, casq's own in the schema casq.
 //
-// River's migrations come first, since casq's views look at River's jobs, and
+// River's migrations come first, since casq's views read River's jobs, and
 // cannot run in one transaction. Its migrator has no lock either (six at once
 // on an empty database: five failed), so the whole run is guarded by one
 // advisory lock of its own. The lock is polled, never waited for: a statement
@@ -9,7 +9,7 @@
 // wait for that snapshot for ever.
 //
 // Each file has the objects of one subject, each object once, with its comment;
-// how they look all together, after all files, is in schema.sql, which is made
+// what all of them make together is in schema.sql, which is made
 // from a migrated database: go test ./migrations -run TestSchema -update.
 package migrations
 

@@ -464,7 +464,7 @@ CREATE TABLE casq.runners (
 CREATE TABLE casq.scans (
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
     kind text COLLATE "C" NOT NULL,
-    whole boolean NOT NULL,
+    all_scopes boolean NOT NULL,
     compare boolean NOT NULL,
     in_parts boolean NOT NULL DEFAULT false,
     part_of bigint,
@@ -1076,13 +1076,13 @@ CREATE OR REPLACE FUNCTION casq.ask_recount(kind text)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     WITH asked AS (
-        INSERT INTO casq.scans (kind, whole, compare, floor_timeline, floor_tick)
+        INSERT INTO casq.scans (kind, all_scopes, compare, floor_timeline, floor_tick)
         SELECT t.kind, true, false, coalesce(newest.timeline, 1), coalesce(newest.id, 0)
         FROM casq.tracked AS t
         LEFT JOIN LATERAL (SELECT k.timeline, k.id FROM casq.ticks AS k ORDER BY k.id DESC LIMIT 1) AS newest ON true
         WHERE t.kind = ask_recount.kind AND t.scope_column IS NOT NULL
           AND NOT EXISTS (SELECT FROM casq.scans AS s
-                          WHERE s.kind = t.kind AND s.whole AND NOT s.compare AND s.part IS NULL
+                          WHERE s.kind = t.kind AND s.all_scopes AND NOT s.compare AND s.part IS NULL
                             AND s.finished_at IS NULL AND s.started_at IS NULL)
         RETURNING id, scans.kind
     )
@@ -1183,7 +1183,7 @@ CREATE OR REPLACE FUNCTION casq.begin_counting()
 AS $function$
 DECLARE
     filled boolean;
-    whole boolean;
+    is_complete boolean;
 BEGIN
     IF TG_OP = 'DELETE' THEN
         UPDATE casq.counter_kinds AS k SET complete = false, generation = generation + 1 WHERE k.kind = OLD.kind;
@@ -1198,8 +1198,8 @@ BEGIN
     INSERT INTO casq.counter_kinds AS k (kind, complete) VALUES (NEW.kind, NOT filled)
     -- It was tracked before: what happened in between is not in the log.
     ON CONFLICT (kind) DO UPDATE SET complete = false, generation = k.generation + 1
-    RETURNING complete INTO whole;
-    IF NOT whole THEN
+    RETURNING complete INTO is_complete;
+    IF NOT is_complete THEN
         PERFORM casq.ask_recount(NEW.kind);
     END IF;
     RETURN NULL;

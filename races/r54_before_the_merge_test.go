@@ -24,9 +24,9 @@ func TestR54BeforeTheMerge(t *testing.T) {
 	})
 	t.Run("ours", func(t *testing.T) {
 		wantPrimary(t, wantBody(t, p.session(), "a", "new"))
-		replicatest.Until(t, "the mark is settled", func() error {
+		replicatest.Until(t, "the mark is decided", func() error {
 			wantPrimary(t, wantBody(t, p.session(), "a", "new"))
-			return unsettled(t, p.store)
+			return undecided(t, p.store)
 		})
 		wantPrimary(t, wantBody(t, p.session(), "a", "new"))
 		p.Resume(t)

@@ -12,8 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// unsettled returns an error while "a" has a mark.
-func unsettled(t *testing.T, store replica.Store) error {
+// undecided returns an error while "a" has a mark.
+func undecided(t *testing.T, store replica.Store) error {
 	t.Helper()
 	known, err := store.Read(t.Context(), []replica.Object{document("a")})
 	must(t, err)
@@ -53,9 +53,9 @@ func TestR58OldMark(t *testing.T) {
 		objects := []replica.Object{document("a")}
 		must(t, p.store.Begin(t.Context(), objects, "stranger", present-1, stranger))
 		must(t, p.store.Begin(t.Context(), objects, "future", present, future))
-		replicatest.Until(t, "the marks are settled", func() error {
+		replicatest.Until(t, "the marks are decided", func() error {
 			wantPrimary(t, wantBody(t, p.session(), "a", "new"))
-			return unsettled(t, p.store)
+			return undecided(t, p.store)
 		})
 		wantPrimary(t, wantBody(t, p.session(), "a", "new"))
 		p.Resume(t)

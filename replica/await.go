@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// awaitEvery is how often a session that puts its work off looks for a standby.
+// awaitEvery is how often a session that puts its work off asks for a standby.
 const awaitEvery = 20 * time.Millisecond
 
 // Await waits until a standby has all that the session expects by then, at most for

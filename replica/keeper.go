@@ -74,7 +74,7 @@ func (k *storekeeper) read(ctx context.Context, objects []Object) (found, error)
 			f.unread = append(f.unread, mark.Object)
 		}
 		if mark.Age >= markPatience {
-			k.settle(ctx, mark)
+			k.decide(ctx, mark)
 		}
 	}
 	return f, unpaid
@@ -126,9 +126,9 @@ func (k *storekeeper) raiseToPresent(ctx context.Context, objects []Object, clai
 	return at, nil
 }
 
-// settle asks the primary what became of a write whose mark has stayed. In a
+// decide asks the primary what became of a write whose mark has stayed. In a
 // transaction that is still open the mark stays, too.
-func (k *storekeeper) settle(ctx context.Context, mark Mark) {
+func (k *storekeeper) decide(ctx context.Context, mark Mark) {
 	at, err := k.db.primary.present(ctx)
 	if err != nil {
 		return
@@ -276,8 +276,8 @@ func (k *storekeeper) begin(ctx context.Context, conn *pgx.Conn, objects []Objec
 	return id, nil
 }
 
-// finish merges the position of a write. What cannot be stored is mended, or
-// settled by whoever meets the mark.
+// finish merges the position of a write. What cannot be stored is mended here, or
+// decided by any reader that finds the mark.
 func (k *storekeeper) finish(ctx context.Context, objects []Object, id string, at Position) {
 	if err := k.store.End(ctx, objects, id, at); err != nil {
 		k.owe(objects, err)

@@ -32,9 +32,9 @@ func (s *Session) again(ctx context.Context, db *DB, e expectation, tried *[]*ho
 	return taken, true
 }
 
-// settled makes what a monotonic session has seen part of what it needs, so that
+// remembers makes what a monotonic session has seen part of what it needs, so that
 // another server may serve it. It is false when the server it was seen on is gone.
-func (s *Session) settled(ctx context.Context, e *expectation) bool {
+func (s *Session) remembers(ctx context.Context, e *expectation) bool {
 	if !s.db.options.Monotonic {
 		return true
 	}

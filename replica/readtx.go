@@ -28,7 +28,7 @@ type readTx struct {
 	fixed   bool     // there is one snapshot for all statements
 	taken   bool     // that snapshot has been taken, by a statement
 	// marked are the objects that were being written when it was taken: what is known of
-	// them is that their writes were not acknowledged, or are settled by now.
+	// them is that their writes were not acknowledged, or are decided by now.
 	marked []Object
 
 	mu     sync.Mutex

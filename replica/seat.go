@@ -41,7 +41,7 @@ func (db *DB) seat(ctx context.Context, s *Session, tried *[]*host) (*seat, Choi
 		choice = taken.choice(CaughtUp, e)
 		return taken, choice, nil
 	}
-	if !s.settled(ctx, &e) {
+	if !s.remembers(ctx, &e) {
 		choice.Reason = Pinned
 		return nil, choice, nil
 	}

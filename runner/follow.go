@@ -46,7 +46,7 @@ type seen struct {
 
 func newNews() *news { return &news{nothing: make(map[string]seen)} }
 
-// read returns the newest tick with news. It is asked before the queue is looked at;
+// read returns the newest tick with news. It is asked before the queue is;
 // count is for found.
 func (n *news) read() (newest update, count int64) {
 	n.mu.Lock()

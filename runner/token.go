@@ -19,7 +19,7 @@ func hashOf(token string) []byte {
 func newJobToken() string { return "glcbt-" + rand.Text() + rand.Text() }
 
 // update is a runner's X-GitLab-Last-Update: the newest tick with news of builds or
-// runners that had been read before the queue was looked at, in vain.
+// runners that had been read before the queue was asked, in vain.
 type update struct {
 	tick  int64
 	nonce uuid.UUID

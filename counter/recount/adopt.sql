@@ -9,7 +9,7 @@ WHERE j.kind = $1 AND j.queue = $1 AND j.state = 'available' AND j.metadata ? 's
   AND s.finished_at IS NULL AND s.token IS NULL
   AND NOT EXISTS (
       SELECT FROM casq.scans AS o
-      WHERE o.finished_at IS NULL AND o.kind = s.kind AND coalesce(o.part_of, o.id) < s.id AND (o.whole OR s.whole)
+      WHERE o.finished_at IS NULL AND o.kind = s.kind AND coalesce(o.part_of, o.id) < s.id AND (o.all_scopes OR s.all_scopes)
   )
 ORDER BY s.id
 LIMIT $2

@@ -28,7 +28,7 @@ SELECT greatest(s.tick, (SELECT min(t.id) FROM casq.counter_shards AS p
                          JOIN casq.ticks AS t ON t.id = p.tick AND t.nonce = p.nonce
                          WHERE p.shard = ANY (s.shards))),
        greatest((SELECT count(*) FROM casq.refreshes AS r WHERE r.scan = s.id AND r.finished_at IS NULL),
-                (SELECT count(*) FROM casq.counters AS c WHERE s.whole AND c.kind = s.kind))
+                (SELECT count(*) FROM casq.counters AS c WHERE s.all_scopes AND c.kind = s.kind))
 FROM casq.scans AS s
 WHERE s.id = $1
 
@@ -71,7 +71,7 @@ INSERT INTO casq.refreshes (scan, kind, scope_id, shard, state, started_at, fina
 SELECT s.id, s.kind, c.scope_id, c.shard, 'finalizing', s.started_at, s.scanned_at, 0, 0
 FROM casq.scans AS s
 JOIN casq.counters AS c ON c.kind = s.kind AND c.shard = ANY ($2)
-WHERE s.id = $1 AND s.whole
+WHERE s.id = $1 AND s.all_scopes
   AND NOT EXISTS (SELECT FROM casq.refreshes AS r WHERE r.scan = s.id AND r.scope_id = c.scope_id)
 ORDER BY c.scope_id
 
@@ -151,13 +151,13 @@ WITH over AS (
     UPDATE casq.scans SET finished_at = clock_timestamp(), flush_job = $3
     WHERE id = $1 AND token = $2 AND finished_at IS NULL
     RETURNING *
-), whole AS (
+), ended AS (
     UPDATE casq.refreshes AS r SET state = 'done', finished_at = clock_timestamp()
     FROM over WHERE r.scan = over.id AND r.scope_id IS NULL AND r.state = 'finalizing'
     RETURNING over.kind, over.generation, over.compare
 ), complete AS (
     UPDATE casq.counter_kinds AS k SET complete = true
-    FROM whole AS w
-    WHERE k.kind = w.kind AND k.generation = w.generation AND NOT w.compare
+    FROM ended AS e
+    WHERE k.kind = e.kind AND k.generation = e.generation AND NOT e.compare
 )
 SELECT part_of, part, last_scope, scope_order FROM over

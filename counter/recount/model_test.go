@@ -392,7 +392,7 @@ func (m *model) divide(r *rapid.T) {
 	}
 	s, err := m.startScan(m.t.Context(), m.scans[rapid.IntRange(0, len(m.scans)-1).Draw(r, "scan")], 1, m.process)
 	switch {
-	case err == nil && (s.whole || len(s.scopes) > 1):
+	case err == nil && (s.all || len(s.scopes) > 1):
 		err = s.divide(m.t.Context())
 	case err == nil:
 		err = s.giveUp(m.t.Context(), ErrBusy)

@@ -30,13 +30,13 @@ func (r *Recounts) askPart(ctx context.Context, tx pgx.Tx, recount int64, part s
 func (s *scan) divide(ctx context.Context) error {
 	s.r.cfg.Hook("scan:slow")
 	s.r.log.InfoContext(ctx, "counting in parts", "scan", s.id, "limit", s.r.cfg.SnapshotLimit)
-	if s.whole { // what it has stored belongs to no recount any more
+	if s.all { // what it has stored belongs to no recount any more
 		if err := s.forget(ctx); err != nil {
 			return err
 		}
 	}
 	err := pgx.BeginTxFunc(ctx, s.r.cfg.Home, pgx.TxOptions{}, func(tx pgx.Tx) error {
-		if s.whole {
+		if s.all {
 			return s.beginParts(ctx, tx)
 		}
 		return s.halve(ctx, tx)
@@ -44,7 +44,7 @@ func (s *scan) divide(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("divide scan %d: %w", s.id, err)
 	}
-	if s.whole {
+	if s.all {
 		return nil
 	}
 	return ErrBusy // the other half is tried again

@@ -6,7 +6,7 @@ WHERE id = $1 AND token = $2 AND scanned_at IS NULL AND finished_at IS NULL
 
 -- name: Ask
 -- A part ($2, of the table beyond the scope $3 in the order $4) of the recount $1.
-INSERT INTO casq.scans (kind, whole, compare, part_of, part, after_scope, scope_order, floor_timeline, floor_tick)
+INSERT INTO casq.scans (kind, all_scopes, compare, part_of, part, after_scope, scope_order, floor_timeline, floor_tick)
 SELECT w.kind, false, w.compare, w.id, $2, $3, $4, t.timeline, t.id
 FROM casq.scans AS w, LATERAL (SELECT * FROM casq.ticks ORDER BY id DESC LIMIT 1) AS t
 WHERE w.id = $1
@@ -54,15 +54,15 @@ WITH over AS (
     WHERE w.id = $1 AND w.in_parts AND w.finished_at IS NULL
       AND NOT EXISTS (SELECT FROM casq.scans AS o WHERE o.part_of = w.id AND o.finished_at IS NULL)
     RETURNING w.*
-), whole AS (
+), ended AS (
     UPDATE casq.refreshes AS r
     SET state = 'done', finalizing_at = clock_timestamp(), finished_at = clock_timestamp()
     FROM over WHERE r.scan = over.id AND r.finished_at IS NULL
     RETURNING over.kind, over.generation, over.compare
 )
 UPDATE casq.counter_kinds AS k SET complete = true
-FROM whole AS w
-WHERE k.kind = w.kind AND k.generation = w.generation AND NOT w.compare
+FROM ended AS e
+WHERE k.kind = e.kind AND k.generation = e.generation AND NOT e.compare
 
 -- name: Divide
 -- Hands every second open recount of the run $2 of the scan $1 to a new scan ($3).

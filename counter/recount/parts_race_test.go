@@ -37,7 +37,7 @@ func TestWhatWasStoredWhenAScanGivesUp(t *testing.T) {
 	s.wrong(t)
 	s.whenSlow = func() {
 		s.Exec(t, `INSERT INTO casq.refreshes (scan, kind, scope_id, shard, state, started_at, finalizing_at, scanned_size, scanned_items)
-			SELECT id, kind, '1', $1, 'finalizing', now(), clock_timestamp(), 77, 7 FROM casq.scans WHERE whole`,
+			SELECT id, kind, '1', $1, 'finalizing', now(), clock_timestamp(), 77, 7 FROM casq.scans WHERE all_scopes`,
 			countertest.ShardOf("1", 4))
 	}
 	s.recount(t, Request{Kind: "artifact", All: true})

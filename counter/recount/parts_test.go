@@ -566,10 +566,10 @@ func TestRestIsLookedForBitByBit(t *testing.T) {
 	s.once = true // nothing is slow but this
 	const projects = 2*scanPage + 10
 	// The first of each page, and some, were counted by one part, as it happens.
-	s.Exec(t, `INSERT INTO casq.scans (kind, whole, compare, floor_timeline, floor_tick, in_parts, generation)
+	s.Exec(t, `INSERT INTO casq.scans (kind, all_scopes, compare, floor_timeline, floor_tick, in_parts, generation)
 		SELECT 'artifact', true, false, t.timeline, t.id, true, 1 FROM casq.ticks AS t ORDER BY t.id DESC LIMIT 1`)
 	s.Exec(t, "INSERT INTO casq.refreshes (scan, kind) SELECT id, 'artifact' FROM casq.scans")
-	s.Exec(t, `INSERT INTO casq.scans (kind, whole, compare, floor_timeline, floor_tick, part, part_of, finished_at)
+	s.Exec(t, `INSERT INTO casq.scans (kind, all_scopes, compare, floor_timeline, floor_tick, part, part_of, finished_at)
 		SELECT kind, false, compare, floor_timeline, floor_tick, 'table', id, now() FROM casq.scans`)
 	scopes, shards := []string{""}, []int{countertest.ShardOf("", 4)}
 	for i := range projects - 1 {

@@ -19,13 +19,13 @@ ORDER BY w.n
 SELECT s.id, r.id
 FROM casq.scans AS s
 JOIN casq.refreshes AS r ON r.scan = s.id AND r.scope_id IS NULL
-WHERE s.kind = $1 AND s.compare = $2 AND s.whole AND s.part IS NULL
+WHERE s.kind = $1 AND s.compare = $2 AND s.all_scopes AND s.part IS NULL
   AND s.started_at IS NULL AND s.finished_at IS NULL AND r.finished_at IS NULL
 ORDER BY s.id
 LIMIT 1
 
 -- name: AskScan
-INSERT INTO casq.scans (kind, whole, compare, floor_timeline, floor_tick)
+INSERT INTO casq.scans (kind, all_scopes, compare, floor_timeline, floor_tick)
 SELECT $1, $2, $3, t.timeline, t.id FROM casq.ticks AS t ORDER BY t.id DESC LIMIT 1
 RETURNING id
 

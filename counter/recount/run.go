@@ -36,7 +36,7 @@ type scan struct {
 	id            int64
 	token         uuid.UUID
 	kind          string
-	whole         bool
+	all           bool   // scopes
 	part          string // what it is a part of: partOfTable, partOfRest, partOfList
 	partOf        *int64 // which recount it is a part of
 	after         *string
@@ -49,7 +49,7 @@ type scan struct {
 }
 
 // finds tells whether the scopes are what the table has, and not a list.
-func (s *scan) finds() bool { return s.whole || s.part == partOfTable }
+func (s *scan) finds() bool { return s.all || s.part == partOfTable }
 
 // startScan takes the scan for this run: what an earlier one still brings has
 // the wrong token.
@@ -80,7 +80,7 @@ func (r *Recounts) startScan(ctx context.Context, id, job int64, process uuid.UU
 			}
 		}
 		err = tx.QueryRow(ctx, scanSQL.Start, id, s.token, process, job).
-			Scan(&s.kind, &s.whole, &s.part, &s.partOf, &s.after, &s.order, &s.floorTimeline, &s.floorTick, &s.tries, &s.generation, &anew)
+			Scan(&s.kind, &s.all, &s.part, &s.partOf, &s.after, &s.order, &s.floorTimeline, &s.floorTick, &s.tries, &s.generation, &anew)
 		if err != nil {
 			return err
 		}

@@ -19,7 +19,7 @@ SELECT s.finished_at IS NOT NULL OR s.scanned_at IS NOT NULL OR s.in_parts AND p
        OR s.part_of IS NULL AND EXISTS (
            SELECT FROM casq.scans AS o
            WHERE o.finished_at IS NULL AND coalesce(o.part_of, o.id) < s.id AND o.kind = s.kind
-             AND (o.whole OR s.whole OR EXISTS (
+             AND (o.all_scopes OR s.all_scopes OR EXISTS (
                  SELECT FROM casq.refreshes AS a JOIN casq.refreshes AS b ON b.scope_id = a.scope_id
                  WHERE a.scan = s.id AND b.scan = o.id AND b.finished_at IS NULL))
        ),
@@ -49,7 +49,7 @@ WITH started AS (
     SET state = 'running', started_at = coalesce(started_at, clock_timestamp())
     WHERE scan = $1 AND state = 'created'
 )
-SELECT s.kind, s.whole, coalesce(s.part, ''), s.part_of, s.after_scope, coalesce(s.scope_order, ''), s.floor_timeline, s.floor_tick, s.tries,
+SELECT s.kind, s.all_scopes, coalesce(s.part, ''), s.part_of, s.after_scope, coalesce(s.scope_order, ''), s.floor_timeline, s.floor_tick, s.tries,
        coalesce(k.generation, 0), coalesce(w.in_parts AND w.generation IS DISTINCT FROM k.generation, false)
 FROM started AS s
 LEFT JOIN casq.counter_kinds AS k ON k.kind = s.kind
@@ -69,7 +69,7 @@ SET host = $3, timeline = $4, tick = $5, nonce = $6, xids = $7::text[]::xid8[], 
     last_scope = CASE WHEN s.part = 'table' THEN $11 ELSE s.last_scope END,
     scope_order = CASE WHEN s.part = 'table' THEN $12 END,
     scanned_at = clock_timestamp(),
-    shards = CASE WHEN s.whole OR s.part = 'table' THEN ARRAY(SELECT generate_series(0, $10::integer - 1))
+    shards = CASE WHEN s.all_scopes OR s.part = 'table' THEN ARRAY(SELECT generate_series(0, $10::integer - 1))
              ELSE ARRAY(SELECT DISTINCT r.shard FROM casq.refreshes AS r
                         WHERE r.scan = s.id AND r.finished_at IS NULL ORDER BY r.shard) END
 WHERE s.id = $1 AND s.token = $2 AND s.scanned_at IS NULL

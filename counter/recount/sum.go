@@ -37,7 +37,7 @@ const hasScopeIndexSQL = "SELECT casq.has_scope_index($1)"
 func (s *scan) sumAll(ctx context.Context, tx pgx.Tx) (total int64, err error) {
 	var scopes []string
 	divisible := len(s.scopes) > 1
-	if s.whole {
+	if s.all {
 		if err := tx.QueryRow(ctx, hasScopeIndexSQL, s.kind).Scan(&divisible); err != nil {
 			return 0, fmt.Errorf("find an index: %w", err)
 		}

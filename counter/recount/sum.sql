@@ -38,7 +38,7 @@ SELECT scope_id, size::text, items FROM casq.sum_by_scope($1, $2)
 
 -- name: ScanFound
 -- Stores sums (scopes $5, shards $6, sizes $7, items $8) of a scan ($1, kind $3;
--- whole $4) for its run $2.
+-- all scopes: $4) for its run $2.
 WITH mine AS MATERIALIZED (
     SELECT id FROM casq.scans WHERE id = $1 AND token = $2 AND scanned_at IS NULL FOR SHARE
 )

@@ -21,7 +21,7 @@ const told = `casq's servers for development are up. Their data are in {{.Dir}}
 In another terminal, paste this, or say: . {{.Env}}
 
 ` + exports + `
-To look:
+To connect by hand:
 
   psql {{.Primary}}   # the primary
   psql {{.Standby}}   # its standby, read only

@@ -176,7 +176,7 @@ func TestManyAtOnce(t *testing.T) {
 func TestRecountsGo(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, `INSERT INTO casq.scans (kind, whole, compare, floor_timeline, floor_tick, finished_at)
+	b.exec(t, `INSERT INTO casq.scans (kind, all_scopes, compare, floor_timeline, floor_tick, finished_at)
 		SELECT 'artifact', true, false, 1, 1, CASE WHEN n < 5 THEN clock_timestamp() - n * interval '10 hours' END
 		FROM generate_series(1, 5) AS n`)
 	b.exec(t, `INSERT INTO casq.refreshes (scan, kind, scope_id, shard)
@@ -192,10 +192,10 @@ func TestRecountsGo(t *testing.T) {
 func TestCertificatesOfWhatWasRightGoSoon(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, `INSERT INTO casq.scans (kind, whole, in_parts, compare, floor_timeline, floor_tick, finished_at)
-		SELECT 'artifact', whole, in_parts, false, 1, 1, clock_timestamp() - minutes * interval '1 minute'
-		FROM (VALUES (true, false, 70), (true, false, 50), (false, false, 70), (true, true, NULL), (true, true, 70)) AS s (whole, in_parts, minutes)`)
-	b.exec(t, `INSERT INTO casq.scans (whole, kind, compare, part, part_of, floor_timeline, floor_tick, finished_at)
+	b.exec(t, `INSERT INTO casq.scans (kind, all_scopes, in_parts, compare, floor_timeline, floor_tick, finished_at)
+		SELECT 'artifact', all_scopes, in_parts, false, 1, 1, clock_timestamp() - minutes * interval '1 minute'
+		FROM (VALUES (true, false, 70), (true, false, 50), (false, false, 70), (true, true, NULL), (true, true, 70)) AS s (all_scopes, in_parts, minutes)`)
+	b.exec(t, `INSERT INTO casq.scans (all_scopes, kind, compare, part, part_of, floor_timeline, floor_tick, finished_at)
 		SELECT false, 'artifact', false, 'table', w.id, 1, 1, clock_timestamp() - interval '70 minutes'
 		FROM casq.scans AS w WHERE w.in_parts ORDER BY w.id`)
 	b.exec(t, `INSERT INTO casq.refreshes (scan, kind, scope_id, shard, state, finished_at, old_size, new_size, old_items, new_items)
@@ -211,9 +211,9 @@ func TestCertificatesOfWhatWasRightGoSoon(t *testing.T) {
 func TestPartsOfARecountThatIsUnderWayStay(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, `INSERT INTO casq.scans (whole, kind, in_parts, compare, floor_timeline, floor_tick, finished_at)
+	b.exec(t, `INSERT INTO casq.scans (all_scopes, kind, in_parts, compare, floor_timeline, floor_tick, finished_at)
 		VALUES (true, 'artifact', true, false, 1, 1, NULL), (true, 'artifact', true, false, 1, 1, clock_timestamp() - interval '50 hours')`)
-	b.exec(t, `INSERT INTO casq.scans (whole, kind, compare, part, part_of, floor_timeline, floor_tick, finished_at)
+	b.exec(t, `INSERT INTO casq.scans (all_scopes, kind, compare, part, part_of, floor_timeline, floor_tick, finished_at)
 		SELECT false, 'artifact', false, 'table', w.id, 1, 1, clock_timestamp() - interval '60 hours' FROM casq.scans AS w ORDER BY w.id`)
 	b.exec(t, `INSERT INTO casq.refreshes (scan, kind, scope_id, shard, state, finished_at, old_size, new_size, old_items, new_items)
 		SELECT s.id, 'artifact', 'wrong', 0, 'done', now(), 1, 2, 1, 1 FROM casq.scans AS s`)

@@ -39,7 +39,7 @@
 //
 //   - A call that fails may have been applied. Each can be repeated, and may come late:
 //     positions and floors move forward only, and a mark is removed by its own id. One
-//     that comes after its removal is settled by whoever meets it.
+//     that comes after its removal is decided by any reader that finds it.
 //   - A tag whose call failed rests for a second: one time-out is paid, not one for each
 //     read. Of a Cluster only the tags of the node that is away do so. Errors are
 //     [replica.PartialError]; the other objects are marked, merged and raised.

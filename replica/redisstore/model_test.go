@@ -100,7 +100,7 @@ func TestTheScriptsAndAModel(t *testing.T) {
 				ok(client.Del(ctx, key).Err())
 				for _, o := range objects {
 					if _, other := redisstore.KeyOf(s, o); other == key {
-						delete(m.marks, o) // Below the floor that follows, or settled by it.
+						delete(m.marks, o) // Below the floor that follows, or decided by it.
 					}
 				}
 			},

@@ -129,7 +129,7 @@ func decode(known *replica.Known, sections []section, answer []any) error {
 	return nil
 }
 
-// tell adds one thing that read.lua tells of: a claim on a tag, or an object's marks.
+// tell adds one entry of what read.lua returns: a claim on a tag, or an object's marks.
 func tell(known *replica.Known, sections []section, what any, number int, value any, now int64) error {
 	text, ok := value.(string)
 	if !ok {

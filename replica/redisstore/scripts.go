@@ -83,7 +83,7 @@ func (s *Store) sendInTime(ctx context.Context, calls []*call) {
 }
 
 // within calls f, which must be done with in the store's time-out. With a client that
-// looks at its own time-outs only, f is left to those then: it must not touch what its
+// heeds its own time-outs only, f is left to those: it must not touch what its
 // caller goes on with.
 func within(ctx context.Context, s *Store, f func(context.Context) error) error {
 	if s.heedsContext {

@@ -99,7 +99,7 @@ var damages = []damage{
 	{check: "counters", want: "found a difference of 5", do: func(t *testing.T, c *chaos) {
 		t.Helper()
 		_, err := c.site.source.DB.Exec(t.Context(), `WITH s AS (
-				INSERT INTO casq.scans (kind, whole, compare, floor_timeline, floor_tick) VALUES ('artifact', false, true, 1, 1) RETURNING id)
+				INSERT INTO casq.scans (kind, all_scopes, compare, floor_timeline, floor_tick) VALUES ('artifact', false, true, 1, 1) RETURNING id)
 			INSERT INTO casq.refreshes (scan, kind, scope_id, shard, state, finished_at, old_size, new_size, old_items, new_items)
 			SELECT id, 'artifact', '0', 0, 'done', now(), 1, 6, 1, 1 FROM s`)
 		must(t, err)
@@ -231,7 +231,7 @@ func countedAnew(t *testing.T, c *chaos) {
 	}
 	recount := func(at string) {
 		t.Helper()
-		exec(`WITH s AS (INSERT INTO casq.scans (kind, whole, compare, floor_timeline, floor_tick) VALUES ('artifact', false, true, 1, 1) RETURNING id)
+		exec(`WITH s AS (INSERT INTO casq.scans (kind, all_scopes, compare, floor_timeline, floor_tick) VALUES ('artifact', false, true, 1, 1) RETURNING id)
 			INSERT INTO casq.refreshes (scan, kind, scope_id, shard, state, requested_at, started_at, finalizing_at, finished_at, old_size, new_size, old_items, new_items)
 			SELECT id, 'artifact', '0', 0, 'done', ` + at + `, ` + at + `, ` + at + `, ` + at + `, 0, 7, 0, 1 FROM s`)
 	}
