@@ -1,4 +1,4 @@
--- What runners send of builds: their logs.
+-- What runners send of builds: their logs, and files to be kept.
 --
 -- Lock: none on existing objects. Deploy: at any time.
 
@@ -35,8 +35,78 @@ CREATE TABLE casq.build_trace_chunks (
     FOREIGN KEY (build_id, attempt) REFERENCES casq.build_traces ON DELETE CASCADE
 );
 
+-- The files that builds leave, one of each type for an attempt. A row is written when its
+-- bytes are safe. It is the only table of casq's own that is tracked, once there are such
+-- files: other sites copy them, and they are counted for their projects.
+CREATE TABLE casq.artifacts (
+    key text COLLATE "C" PRIMARY KEY, -- where its bytes are
+    build_id bigint NOT NULL REFERENCES casq.builds ON DELETE CASCADE,
+    attempt integer NOT NULL,
+    project_id bigint NOT NULL,
+    type text NOT NULL
+        CONSTRAINT artifacts_type_is_a_name CHECK (type ~ '^[a-z][a-z0-9_]{0,39}$'),
+    format text NOT NULL
+        CONSTRAINT artifacts_format_is_known CHECK (format IN ('zip', 'gzip', 'raw', 'zipzstd', 'tarzstd')),
+    filename text NOT NULL
+        CONSTRAINT artifacts_filename_is_no_path CHECK (octet_length(filename) BETWEEN 1 AND 255 AND filename !~ '[/\\[:cntrl:]]'),
+    size bigint NOT NULL
+        CONSTRAINT artifacts_size_is_positive CHECK (size >= 0),
+    sha256 bytea NOT NULL
+        CONSTRAINT artifacts_sha256_is_sha256 CHECK (octet_length(sha256) = 32),
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at timestamptz, -- NULL: never
+    UNIQUE (build_id, attempt, type)
+);
+CREATE INDEX artifacts_expire ON casq.artifacts (expires_at) WHERE expires_at IS NOT NULL;
+
+-- Bytes that may be there and have no row: of uploads that are under way, by attempt, and
+-- of rows that were deleted. An upload writes this first, and deletes it in the transaction
+-- that writes its row; whoever removes the bytes deletes it after that.
+CREATE TABLE casq.artifact_leftovers (
+    key text COLLATE "C" PRIMARY KEY,
+    build_id bigint,
+    attempt integer,
+    since timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT artifact_leftovers_are_an_attempts CHECK ((build_id IS NULL) = (attempt IS NULL))
+);
+
+-- Whoever deletes a row, or the build that it is of, leaves its bytes.
+CREATE FUNCTION casq.leave_artifact() RETURNS trigger
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO casq.artifact_leftovers (key) VALUES (OLD.key);
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER leave AFTER DELETE ON casq.artifacts
+    FOR EACH ROW EXECUTE FUNCTION casq.leave_artifact();
+
+-- Says that bytes come for an attempt at a build. From the first on the files are a kind
+-- like others, for whoever follows the log, and for counters.
+CREATE FUNCTION casq.begin_artifact(key text, build bigint, attempt integer) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM casq.tracked AS t WHERE t.relation = 'casq.artifacts'::regclass) THEN
+        PERFORM casq.track('casq.artifacts', 'build_artifact', 'file', 'key',
+            scope_column => 'project_id', size_column => 'size', payload_columns => '{sha256,size}');
+    END IF;
+    INSERT INTO casq.artifact_leftovers AS l (key, build_id, attempt)
+    VALUES (begin_artifact.key, begin_artifact.build, begin_artifact.attempt);
+END $$;
+
 ---- create above / drop below ----
 
--- Lock: all of it. Deploy: when no runner asks here. All logs are lost.
+-- Lock: all of it. Deploy: when no runner asks here. All logs are lost, and what is known of
+-- builds' files; the files stay, as nobody's.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM casq.tracked AS t WHERE t.relation = 'casq.artifacts'::regclass) THEN
+        PERFORM casq.untrack('casq.artifacts');
+    END IF;
+END $$;
+DROP FUNCTION casq.begin_artifact(text, bigint, integer);
+DROP TABLE casq.artifacts;
+DROP FUNCTION casq.leave_artifact();
+DROP TABLE casq.artifact_leftovers;
 DROP TABLE casq.build_trace_chunks;
 DROP TABLE casq.build_traces;

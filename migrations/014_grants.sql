@@ -33,7 +33,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
            ('application', 'SELECT ON casq.server_timelines'),
            ('application', 'EXECUTE ON FUNCTION casq.begin_server_timeline'),
            ('application', 'SELECT ON casq.projects, casq.pipelines, casq.builds, casq.build_needs, casq.tag_sets, casq.build_queue, casq.stuck_pipelines,'
-               ' casq.build_traces, casq.build_trace_chunks'),
+               ' casq.build_traces, casq.build_trace_chunks, casq.artifacts'),
            ('application', 'EXECUTE ON FUNCTION casq.begin_pipeline, casq.add_build, casq.cancel_build, casq.retry_build, casq.why_build'),
            ('operator', 'USAGE ON SCHEMA casq, river'),
            ('operator', 'SELECT ON ALL TABLES IN SCHEMA casq, river'),
@@ -42,7 +42,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
                ' casq.reconcile_runs, casq.reconcile_counts, casq.reconcile_orphans, casq.selections,'
                ' casq.counter_shards, casq.counters, casq.scans, casq.refreshes,'
                ' casq.projects, casq.tag_sets, casq.runners, casq.runner_managers, casq.pipelines, casq.builds, casq.build_needs, casq.build_signs,'
-               ' casq.build_traces, casq.build_trace_chunks'),
+               ' casq.build_traces, casq.build_trace_chunks, casq.artifacts, casq.artifact_leftovers'),
            ('operator', 'INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA river'),
            ('operator', 'INSERT ON casq.ticks, casq.timelines'),
            ('operator', 'EXECUTE ON ALL FUNCTIONS IN SCHEMA casq, river')

@@ -26,6 +26,37 @@ CREATE SEQUENCE casq.registry_version AS bigint INCREMENT 1 MINVALUE 1 START 1 C
 
 ---- Tables
 
+CREATE TABLE casq.artifact_leftovers (
+    key text COLLATE "C" NOT NULL,
+    build_id bigint,
+    attempt integer,
+    since timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT artifact_leftovers_pkey PRIMARY KEY (key),
+    CONSTRAINT artifact_leftovers_are_an_attempts CHECK (((build_id IS NULL) = (attempt IS NULL)))
+);
+
+CREATE TABLE casq.artifacts (
+    key text COLLATE "C" NOT NULL,
+    build_id bigint NOT NULL,
+    attempt integer NOT NULL,
+    project_id bigint NOT NULL,
+    type text NOT NULL,
+    format text NOT NULL,
+    filename text NOT NULL,
+    size bigint NOT NULL,
+    sha256 bytea NOT NULL,
+    created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    expires_at timestamp with time zone,
+    CONSTRAINT artifacts_pkey PRIMARY KEY (key),
+    CONSTRAINT artifacts_build_id_attempt_type_key UNIQUE (build_id, attempt, type),
+    CONSTRAINT artifacts_build_id_fkey FOREIGN KEY (build_id) REFERENCES casq.builds(id) ON DELETE CASCADE,
+    CONSTRAINT artifacts_filename_is_no_path CHECK ((((octet_length(filename) >= 1) AND (octet_length(filename) <= 255)) AND (filename !~ '[/\\[:cntrl:]]'::text))),
+    CONSTRAINT artifacts_format_is_known CHECK ((format = ANY (ARRAY['zip'::text, 'gzip'::text, 'raw'::text, 'zipzstd'::text, 'tarzstd'::text]))),
+    CONSTRAINT artifacts_sha256_is_sha256 CHECK ((octet_length(sha256) = 32)),
+    CONSTRAINT artifacts_size_is_positive CHECK ((size >= 0)),
+    CONSTRAINT artifacts_type_is_a_name CHECK ((type ~ '^[a-z][a-z0-9_]{0,39}$'::text))
+);
+
 CREATE TABLE casq.build_needs (
     build_id bigint NOT NULL,
     needs_id bigint NOT NULL,
@@ -586,6 +617,8 @@ CREATE TABLE casq.tracked (
 );
 
 ---- Indexes
+
+CREATE INDEX artifacts_expire ON casq.artifacts USING btree (expires_at) WHERE (expires_at IS NOT NULL);
 
 CREATE INDEX build_needs_of ON casq.build_needs USING btree (needs_id, build_id);
 
@@ -1174,6 +1207,21 @@ AS $function$
     SELECT oid FROM domain WHERE typtype <> 'd'
 $function$;
 
+CREATE OR REPLACE FUNCTION casq.begin_artifact(key text, build bigint, attempt integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF NOT EXISTS (SELECT FROM casq.tracked AS t WHERE t.relation = 'casq.artifacts'::regclass) THEN
+        PERFORM casq.track('casq.artifacts', 'build_artifact', 'file', 'key',
+            scope_column => 'project_id', size_column => 'size', payload_columns => '{sha256,size}');
+    END IF;
+    INSERT INTO casq.artifact_leftovers AS l (key, build_id, attempt)
+    VALUES (begin_artifact.key, begin_artifact.build, begin_artifact.attempt);
+END $function$;
+
 CREATE OR REPLACE FUNCTION casq.begin_counting()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -1504,7 +1552,9 @@ BEGIN
         RAISE EXCEPTION 'casq: % is not an ordinary or partitioned table', relation
             USING ERRCODE = 'wrong_object_type',
                   HINT = 'Only a table of this database has the triggers that tracking needs: track the table behind it.';
-    ELSIF c.relnamespace::regnamespace::text IN ('pg_catalog', 'information_schema', 'pg_toast', 'casq') THEN
+    ELSIF c.relnamespace::regnamespace::text IN ('pg_catalog', 'information_schema', 'pg_toast', 'casq')
+        AND relation IS DISTINCT FROM to_regclass('casq.artifacts') -- what builds leave is like what others have
+    THEN
         RAISE EXCEPTION 'casq: % belongs to the system, it cannot be tracked', relation
             USING ERRCODE = 'wrong_object_type';
     ELSIF c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = relation OR inhrelid = relation) THEN
@@ -2123,6 +2173,17 @@ AS $function$
     SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM casq.events_id_seq
 $function$;
 
+CREATE OR REPLACE FUNCTION casq.leave_artifact()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    INSERT INTO casq.artifact_leftovers (key) VALUES (OLD.key);
+    RETURN NULL;
+END $function$;
+
 CREATE OR REPLACE FUNCTION casq.leave_row()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -2444,7 +2505,7 @@ AS $function$
            ('application', 'SELECT ON casq.server_timelines'),
            ('application', 'EXECUTE ON FUNCTION casq.begin_server_timeline'),
            ('application', 'SELECT ON casq.projects, casq.pipelines, casq.builds, casq.build_needs, casq.tag_sets, casq.build_queue, casq.stuck_pipelines,'
-               ' casq.build_traces, casq.build_trace_chunks'),
+               ' casq.build_traces, casq.build_trace_chunks, casq.artifacts'),
            ('application', 'EXECUTE ON FUNCTION casq.begin_pipeline, casq.add_build, casq.cancel_build, casq.retry_build, casq.why_build'),
            ('operator', 'USAGE ON SCHEMA casq, river'),
            ('operator', 'SELECT ON ALL TABLES IN SCHEMA casq, river'),
@@ -2453,7 +2514,7 @@ AS $function$
                ' casq.reconcile_runs, casq.reconcile_counts, casq.reconcile_orphans, casq.selections,'
                ' casq.counter_shards, casq.counters, casq.scans, casq.refreshes,'
                ' casq.projects, casq.tag_sets, casq.runners, casq.runner_managers, casq.pipelines, casq.builds, casq.build_needs, casq.build_signs,'
-               ' casq.build_traces, casq.build_trace_chunks'),
+               ' casq.build_traces, casq.build_trace_chunks, casq.artifacts, casq.artifact_leftovers'),
            ('operator', 'INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA river'),
            ('operator', 'INSERT ON casq.ticks, casq.timelines'),
            ('operator', 'EXECUTE ON ALL FUNCTIONS IN SCHEMA casq, river')
@@ -4041,6 +4102,8 @@ $function$;
 
 ---- Triggers
 
+CREATE TRIGGER leave AFTER DELETE ON casq.artifacts FOR EACH ROW EXECUTE FUNCTION casq.leave_artifact();
+
 CREATE CONSTRAINT TRIGGER admit_inserted AFTER INSERT ON casq.builds DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (new.held) EXECUTE FUNCTION casq.admit_builds();
 
 CREATE CONSTRAINT TRIGGER admit_updated AFTER UPDATE ON casq.builds DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((new.held AND (NOT old.held)) OR ((old.status = ANY (ARRAY['pending'::text, 'running'::text, 'canceling'::text])) AND (new.status <> ALL (ARRAY['pending'::text, 'running'::text, 'canceling'::text]))))) EXECUTE FUNCTION casq.admit_builds();
@@ -4100,6 +4163,8 @@ REVOKE ALL ON FUNCTION casq.backfill_page(kind text, after text, page_size integ
 
 REVOKE ALL ON FUNCTION casq.backfill_rows(kind text, keys text[], wait boolean) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION casq.begin_artifact(key text, build bigint, attempt integer) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION casq.begin_counting() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.begin_pipeline(project bigint, ref text, sha text) FROM PUBLIC;
@@ -4119,6 +4184,8 @@ REVOKE ALL ON FUNCTION casq.draw_event_id() FROM PUBLIC;
 REVOKE ALL ON FUNCTION casq.forget_follower(name text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.has_scope(kind text, scope_id text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.leave_artifact() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.on_ddl() FROM PUBLIC;
 

@@ -54,6 +54,10 @@ type Options struct {
 
 	// MostTrace is how many bytes of a build's log are kept. Defaults to 100 MiB.
 	MostTrace int64
+	// Artifacts keeps the files that builds leave. Without it none are taken.
+	Artifacts FileStore
+	// MostArtifact is how many bytes such a file may have. Defaults to 1 GiB.
+	MostArtifact int64
 
 	// Poll is how often the primary is asked for new builds while requests wait, Recheck
 	// how often for any. Default to 15 ms and 5 s.
@@ -75,6 +79,7 @@ func (o Options) withDefaults() Options {
 	o.TraceInterval = cmp.Or(o.TraceInterval, 3*time.Second)
 	o.SilentAfter = max(cmp.Or(o.SilentAfter, 10*time.Minute), 4*o.TraceInterval)
 	o.MostTrace = cmp.Or(o.MostTrace, 100<<20)
+	o.MostArtifact = cmp.Or(o.MostArtifact, 1<<30)
 	o.Poll = cmp.Or(o.Poll, 15*time.Millisecond)
 	o.Recheck = cmp.Or(o.Recheck, 5*time.Second)
 	o.Picks = cmp.Or(o.Picks, 8)

@@ -20,6 +20,8 @@ func (c *Coordinator) routes() *http.ServeMux {
 	mux.HandleFunc("POST /api/v4/jobs/request", c.requestJob)
 	mux.HandleFunc("PUT /api/v4/jobs/{id}", c.updateJob)
 	mux.HandleFunc("PATCH /api/v4/jobs/{id}/trace", c.appendTrace)
+	mux.HandleFunc("POST /api/v4/jobs/{id}/artifacts", c.uploadArtifact)
+	mux.HandleFunc("GET /api/v4/jobs/{id}/artifacts", c.downloadArtifact)
 	return mux
 }
 

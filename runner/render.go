@@ -24,7 +24,7 @@ func (c *Coordinator) render(ctx context.Context, a *assignment) ([]byte, error)
 		return nil, fmt.Errorf("ask what build %d needs: %w", a.id, err)
 	}
 	a.dependencies, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (d dependency, err error) {
-		err = row.Scan(&d.id, &d.name)
+		err = row.Scan(&d.id, &d.name, &d.filename, &d.size)
 		return d, err
 	})
 	if err != nil {
@@ -139,7 +139,10 @@ func object(text json.RawMessage) (map[string]any, error) {
 func renderDependencies(a *assignment) []map[string]any {
 	dependencies := []map[string]any{}
 	for _, d := range a.dependencies {
-		dependencies = append(dependencies, map[string]any{"id": d.id, "name": d.name, "token": a.token})
+		dependencies = append(dependencies, map[string]any{
+			"id": d.id, "name": d.name, "token": a.token,
+			"artifacts_file": map[string]any{"filename": d.filename, "size": d.size},
+		})
 	}
 	return dependencies
 }

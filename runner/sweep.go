@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -40,7 +41,9 @@ func (c *Coordinator) tidy(ctx context.Context) {
 	pause.Every(ctx, sweepEvery, func() { c.round(ctx, "tidy up", c.tidyOnce) })
 }
 
-func (c *Coordinator) tidyOnce(ctx context.Context) error { return c.compactTraces(ctx) }
+func (c *Coordinator) tidyOnce(ctx context.Context) error {
+	return errors.Join(c.compactTraces(ctx), c.expireArtifacts(ctx))
+}
 
 func (c *Coordinator) sweepOnce(ctx context.Context) error {
 	// Silence counts only while it could have been broken.

@@ -23,8 +23,10 @@ type assignment struct {
 
 // dependency is a build whose artifacts an assignment gets.
 type dependency struct {
-	id   int64
-	name string
+	id       int64
+	name     string
+	filename string
+	size     int64
 }
 
 // outcome is what came of a try to take a build.

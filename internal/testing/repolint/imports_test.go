@@ -207,7 +207,7 @@ var onlyHere = map[string]struct {
 	"casq/counter/internal/countertest": {nil, scaffolding},
 	"casq/internal/programs/...":        {nil, scaffolding},
 	"gocloud.dev/...": {
-		[]string{"transfer/bucket", "cmd"}, "object storage is one kind of transfer; the program brings the drivers",
+		[]string{"transfer/bucket", "runner/filestore", "cmd"}, "object storage is one kind of transfer, and one kind of file store; the program brings the drivers",
 	},
 	"unsafe": {
 		[]string{"internal/landlock"}, "only a system call that nobody has wrapped is worth it",
