@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/doc"
@@ -15,6 +16,7 @@ import (
 
 // race is one top-level test. An id may have several: one for each case.
 type race struct {
+	dir   string // its folder: that of the races, or one below it
 	id    string // R01
 	test  string // TestR01UpdateUpdate
 	title string // first sentence of the test's doc comment
@@ -22,15 +24,16 @@ type race struct {
 
 var testName = regexp.MustCompile(`^Test(R\d{2,3})(\D.*)?$`)
 
-// findRaces reads the races from the test files of a folder, in the order of
-// their ids.
+// findRaces reads the races from the test files of a folder, and of those in it, in the
+// order of their ids.
 func findRaces(dir string) ([]race, error) {
-	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
-	if err != nil {
+	here, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	below, belowErr := filepath.Glob(filepath.Join(dir, "*", "*_test.go"))
+	if err = errors.Join(err, belowErr); err != nil {
 		return nil, fmt.Errorf("list %s: %w", dir, err)
 	}
 	var races []race
-	for _, file := range files {
+	for _, file := range append(here, below...) {
 		tree, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments|parser.SkipObjectResolution)
 		if err != nil {
 			return nil, fmt.Errorf("parse race: %w", err)
@@ -41,7 +44,7 @@ func findRaces(dir string) ([]race, error) {
 				continue
 			}
 			if match := testName.FindStringSubmatch(fn.Name.Name); match != nil {
-				races = append(races, race{id: match[1], test: fn.Name.Name, title: title(fn)})
+				races = append(races, race{dir: filepath.Dir(file), id: match[1], test: fn.Name.Name, title: title(fn)})
 			}
 		}
 	}
@@ -105,6 +108,16 @@ func choose(races []race, want string) ([]race, error) {
 		}
 	}
 	return slices.DeleteFunc(slices.Clone(races), func(r race) bool { return !chosen[r.test] }), nil
+}
+
+// folders are those of the races, each once.
+func folders(races []race) (dirs []string) {
+	for _, r := range races {
+		if !slices.Contains(dirs, r.dir) {
+			dirs = append(dirs, r.dir)
+		}
+	}
+	return dirs
 }
 
 // pattern makes go test run exactly these races.

@@ -63,7 +63,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	results, err := play(ctx, *dir, races, stderr)
+	results, err := play(ctx, races, stderr)
 	if err != nil {
 		return err
 	}
@@ -72,14 +72,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 
 // play runs the tests of the races with the race detector. That tests fail is
 // a result, not an error.
-func play(ctx context.Context, dir string, races []race, stderr io.Writer) (*results, error) {
-	// Without ./ the folder would be looked for among the standard packages.
-	pkg, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, fmt.Errorf("find folder of the races: %w", err)
+func play(ctx context.Context, races []race, stderr io.Writer) (*results, error) {
+	args := []string{"test", "-race", "-json", "-count=1", "-timeout=30m", "-run", pattern(races)}
+	for _, dir := range folders(races) {
+		// Without ./ the folder would be looked for among the standard packages.
+		pkg, err := filepath.Abs(dir)
+		if err != nil {
+			return nil, fmt.Errorf("find folder of the races: %w", err)
+		}
+		args = append(args, pkg)
 	}
-	cmd := exec.CommandContext(ctx, "go", "test", "-race", "-json", "-count=1", "-timeout=30m", "-run", pattern(races), ".")
-	cmd.Dir = pkg
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = races[0].dir
 	shared := &lockedWriter{w: stderr}
 	cmd.Stderr = shared
 	// go test ends its own test binaries when it is interrupted, but not when

@@ -98,6 +98,31 @@ func TestHelper(t *testing.T) { t.Error("is no race") }
 	}
 }
 
+// Races in a folder of their own are played with the others, and what fails beside them
+// is not hidden by the last folder that passes.
+func TestFoldersBelow(t *testing.T) {
+	t.Parallel()
+	dir := setup(t, "func TestR01(t *testing.T) { sub(t, \"ours\", true) }\n")
+	for name, tests := range map[string]string{
+		"a": "func TestR60(t *testing.T) { sub(t, \"ours\", true) }\nfunc TestMain(m *testing.M) { m.Run(); panic(\"a leak\") }\n",
+		"b": "func TestR61(t *testing.T) { sub(t, \"ours\", true) }\n",
+	} {
+		below := filepath.Join(dir, name)
+		if err := os.Mkdir(below, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(below, "x_test.go"), []byte(raceHeader+tests), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := playIn(t, "-dir", dir, "-race", "R01,R61"); err != nil || !strings.HasSuffix(out, "\nraces: 2 won, 0 lost\n") {
+		t.Errorf("those that are won: %v", err)
+	}
+	if out, err := playIn(t, "-dir", dir); err == nil || errors.Is(err, errLost) || !strings.Contains(out, "a leak") {
+		t.Errorf("beside those that are won: %v", err)
+	}
+}
+
 func TestLost(t *testing.T) {
 	t.Parallel()
 	dir := setup(t, `

@@ -55,7 +55,9 @@ func (r *results) add(line []byte, progress io.Writer) {
 	}
 	switch e.Action {
 	case "pass", "fail", "skip":
-		r.action[e.Test] = e.Action
+		if e.Test != "" || r.action[""] != "fail" { // of several folders one may have failed
+			r.action[e.Test] = e.Action
+		}
 		r.seconds[e.Test] = e.Elapsed
 		if e.Test != "" && !strings.Contains(e.Test, "/") {
 			fmt.Fprintf(progress, "%s %s (%.1f s)\n", e.Action, e.Test, e.Elapsed)

@@ -170,7 +170,7 @@ var raceList = rule{
 	check: func(t tree) (problems []string, looked int) {
 		tests := map[string]bool{}
 		for _, f := range t.code(true) {
-			if !f.isTest() || f.dir() != "races" {
+			if !f.isTest() || f.dir() != "races" && path.Dir(f.dir()) != "races" {
 				continue
 			}
 			for _, decl := range f.ast.Decls {
@@ -210,7 +210,8 @@ var raceList = rule{
 		raceReadme:            "| id | race |\n|---|---|\n| R01 a | b |\n| **R02** | R05 |\n| `R02` | |\n",
 		"races/r01_test.go":   "package races\nfunc TestR01UpdateUpdate() {}\n",
 		"races/r03_test.go":   "package races\nfunc TestR03() {}\nfunc TestR0444() {}\n",
-		"races/x/r02_test.go": "package x\nfunc TestR02() {}\n",
+		"races/x/r04_test.go": "package x\nfunc TestR04() {}\n",
+		"other/r02_test.go":   "package other\nfunc TestR02() {}\n",
 	},
-	want: []string{"no row for R03", "a row for R02, but no test", "2 rows for R02"},
+	want: []string{"no row for R03", "no row for R04", "a row for R02, but no test", "2 rows for R02"},
 }
