@@ -1,6 +1,7 @@
 package database
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -46,6 +47,35 @@ func TestExplainSaysWhatToGrant(t *testing.T) {
 		got := Explain(fmt.Errorf("list resources: %w", test.err))
 		if !strings.Contains(got, test.want) || test.not != "" && strings.Contains(got, test.not) {
 			t.Errorf("%s: %q; want %q in it, and not %q", test.err.Message, got, test.want, test.not)
+		}
+	}
+}
+
+// What a statement was about is refused again; what the server, the connection or the
+// caller has had enough of may pass.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	pg := func(code string) error { return fmt.Errorf("list resources: %w", &pgconn.PgError{Code: code}) }
+	for _, test := range []struct {
+		err  error
+		want bool
+	}{
+		{pg("42P01"), true},  // no such table
+		{pg("22P02"), true},  // bad text
+		{pg("57014"), true},  // statement_timeout
+		{pg("25P03"), true},  // idle_in_transaction_session_timeout
+		{pg("25P04"), true},  // transaction_timeout
+		{pg("25006"), false}, // READ ONLY
+		{pg("40001"), false},
+		{pg("53300"), false},
+		{pg("57P01"), false},
+		{pg("08006"), false},
+		{errors.Join(context.Canceled, pg("57014")), false},
+		{errors.Join(context.DeadlineExceeded, pg("57014")), false},
+		{errors.New("broken pipe"), false},
+	} {
+		if got := Refused(test.err); got != test.want {
+			t.Errorf("%v: %t, want %t", test.err, got, test.want)
 		}
 	}
 }
