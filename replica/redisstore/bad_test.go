@@ -75,3 +75,30 @@ func TestThousandsOfObjects(t *testing.T) {
 		}
 	})
 }
+
+// TestASweepIsBounded: many positions are dropped in several goes, each of which holds
+// up the server for a bounded time, and at last all are.
+func TestASweepIsBounded(t *testing.T) {
+	t.Parallel()
+	server := testredis.Start(t)
+	client, s := testredis.Client(t, server), open(t, server)
+	ready(t, s, at(1), a)
+	_, key := redisstore.KeyOf(s, a)
+	const many = 200_000
+	for i := range many / 1000 {
+		fields := make([]any, 0, 2000)
+		for k := range 1000 {
+			fields = append(fields, fmt.Sprintf("p%016d", 1000*i+k), fmt.Sprintf("%019d%020d", 7, 1))
+		}
+		must(t, client.HSet(t.Context(), key, fields...).Err())
+	}
+	left := int64(many)
+	for round := 0; left > 0; round++ {
+		must(t, s.Raise(t.Context(), nil, at(5), ""))
+		now := client.HLen(t.Context(), key).Val() - 2 // Floor and identity.
+		if dropped := left - now; dropped <= 0 || dropped > many*3/4 {
+			t.Fatalf("round %d dropped %d of %d", round, dropped, left)
+		}
+		left = now
+	}
+}
