@@ -1,9 +1,6 @@
 package replica
 
-import (
-	"context"
-	"errors"
-)
+import "context"
 
 // expectation is what a read must meet.
 type expectation struct {
@@ -66,18 +63,14 @@ func (s *Session) compute(ctx context.Context) expectation {
 }
 
 func (s *Session) maximum() expectation {
-	e := expectation{need: s.carried, why: NoneCaughtUp, token: true}
-	if !e.need.covers(s.stored) {
-		e = expectation{need: s.stored, why: NoneCaughtUp}
-		if s.floor {
-			e.why = Floor
-		}
+	need, why, token := s.carried, NoneCaughtUp, true
+	if !need.covers(s.stored) {
+		need, why, token = s.stored, s.storedWhy, false
 	}
-	if !s.wrote.IsZero() && s.wrote.covers(e.need) {
-		e = expectation{need: s.wrote, why: AfterWrite}
+	if !s.wrote.IsZero() && s.wrote.covers(need) {
+		need, why, token = s.wrote, AfterWrite, false
 	}
-	e.nothing = e.need.IsZero()
-	return e
+	return expectation{need: need, why: why, token: token, nothing: need.IsZero()}
 }
 
 // verify compares the timelines of tokens with those of the primary.
@@ -132,13 +125,10 @@ func (s *Session) readStore(ctx context.Context) (Reason, bool) {
 	}
 	found, err := keeper.read(ctx, s.unread)
 	if !found.position.IsZero() && !s.stored.covers(found.position) {
-		s.stored, s.floor = found.position, found.floor
+		s.stored, s.storedWhy = found.position, found.why
 	}
 	s.unread = found.unread
 	switch {
-	case errors.Is(err, errHistory):
-		s.pinTo(Timeline)
-		return Timeline, true
 	case err != nil:
 		return StoreAway, true
 	case len(found.unread) > 0:

@@ -19,6 +19,8 @@ type storekeeper struct {
 	debt  debt
 	// met says that there are positions that floors could be raised above.
 	met atomic.Bool
+	// warned says that the log has been told of a position of another history.
+	warned atomic.Bool
 }
 
 const (
@@ -33,14 +35,10 @@ func newStorekeeper(db *DB, store Store) *storekeeper { return &storekeeper{db: 
 // found is what the store told of some objects.
 type found struct {
 	position Position
-	floor    bool
+	why      Reason // of a read for which no standby has it
 	// unread must be asked again: they are being written, or were not told of.
 	unread []Object
 }
-
-// errHistory is a position of a timeline that the primary does not have, above its
-// own: of a history that was given up, or of another cluster.
-var errHistory = errors.New("a position of another history")
 
 // read asks the store about objects, and does what it finds undone: floors that are
 // not there, marks whose writer is gone.
@@ -50,7 +48,10 @@ func (k *storekeeper) read(ctx context.Context, objects []Object) (found, error)
 		return found{unread: owed}, unpaid
 	}
 	known, err := k.store.Read(ctx, objects)
-	f := found{position: known.Position, floor: known.FromFloor, unread: owed}
+	f := found{position: known.Position, why: NoneCaughtUp, unread: owed}
+	if known.FromFloor {
+		f.why = Floor
+	}
 	if err != nil {
 		f.unread = append(f.unread, k.owe(objects, err)...)
 		unpaid = err
@@ -58,15 +59,18 @@ func (k *storekeeper) read(ctx context.Context, objects []Object) (found, error)
 	if !known.Position.IsZero() {
 		k.met.Store(true)
 	}
-	if err := k.compare(ctx, known.Position); err != nil {
-		return found{}, err
+	switch at, err := k.ours(ctx, known.Position); {
+	case err != nil:
+		return found{unread: slices.Concat(owed, objects)}, err
+	case at != known.Position:
+		f.position, f.why = at, Timeline
 	}
 	if len(known.Unready) > 0 {
 		if at, err := k.raiseToPresent(ctx, known.Unready, known.Claim); err != nil {
 			f.unread = append(f.unread, known.Unready...)
 			unpaid = err
 		} else {
-			f.position, f.floor = later(f.position, at), true
+			f.position, f.why = later(f.position, at), Floor
 		}
 	}
 	for _, mark := range known.Writing {
@@ -94,22 +98,29 @@ func (k *storekeeper) settleDebt(ctx context.Context, objects []Object) (ask, ow
 	return without(objects, owed), owed, err
 }
 
-// compare refuses a position of a history that this primary does not have. Those
-// below the primary's own are of a history that was given up: what survived of it is
-// on every host that shows the present timeline.
-func (k *storekeeper) compare(ctx context.Context, at Position) error {
+// ours returns a position of this primary's history that stands for one of the store's.
+//
+// Those below the primary's own are of a history that was given up: what survived of it
+// is on every host that shows the present timeline. One above it that the primary does not
+// know is of a primary that was given up for this one without a promotion, or of another
+// database. Nothing of it is here; but it hides what was written here since. So the
+// present position stands for both, and each session asks for that. It is not taken out of
+// the store: this process may be the one that has not heard of a failover yet, and the
+// others need it.
+func (k *storekeeper) ours(ctx context.Context, at Position) (Position, error) {
 	newest := k.db.primary.newest.Load()
 	if newest != nil && at.Timeline <= newest.Timeline {
-		return nil
+		return at, nil
 	}
 	known, err := k.db.primary.knows(ctx, at.Timeline)
-	if err != nil {
-		return err
+	if err != nil || known {
+		return at, err
 	}
-	if !known {
-		return errHistory
+	if !k.warned.Swap(true) {
+		k.db.options.Logger.WarnContext(ctx, "the store has a position of another history: sessions of its objects ask the primary until its keys are deleted, or a standby is promoted",
+			"position", at.String())
 	}
-	return nil
+	return k.db.primary.present(ctx)
 }
 
 // raiseToPresent gives objects the primary's present position as their floor:
@@ -172,14 +183,8 @@ func (k *storekeeper) status(ctx context.Context, xid uint64) (string, error) {
 func (k *storekeeper) pay(ctx context.Context, objects []Object) error {
 	paid := k.debt.mark()
 	_, err := k.raiseToPresent(ctx, objects, "")
-	if err == nil {
-		k.debt.pay(objects, paid)
-		return nil
-	}
-	if partial, ok := errors.AsType[*PartialError](err); ok {
-		if done := without(objects, partial.Objects); len(done) > 0 { // None would be all.
-			k.debt.pay(done, paid)
-		}
+	if _, partial := errors.AsType[*PartialError](err); err == nil || partial {
+		k.debt.pay(objects, paid) // What has failed is owed anew, since later than paid.
 	}
 	return err
 }

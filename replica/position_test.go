@@ -83,8 +83,13 @@ func TestProofHoldsWhileTheConnectionIsOpen(t *testing.T) {
 	}
 }
 
+// BenchmarkDecision is all that a read of a session with a token decides by, from what it
+// must meet to the proof of its connection; the session, the connection and the record of
+// the choice are not in it.
 func BenchmarkDecision(b *testing.B) {
+	ctx := b.Context()
 	db := &DB{primary: &primary{}}
+	db.primary.note(Position{1, 300})
 	hosts := make([]*host, 3)
 	for i := range hosts {
 		hosts[i] = &host{db: db}
@@ -93,10 +98,14 @@ func BenchmarkDecision(b *testing.B) {
 		hosts[i].state.Store(&hostState{server: found})
 	}
 	db.hosts.Store(&hosts)
+	s := db.Session()
+	s.Carry(Position{1, 150}.Token())
+	own := hosts[2].state.Load().server
+	known := &proof{server: own, own: own.newest.Load()}
 	b.ReportAllocs()
 	for b.Loop() {
-		e := expectation{need: Position{1, 150}}
-		if db.pick(e, nil) == nil {
+		e := s.expect(ctx)
+		if h := db.pick(e, nil); h != hosts[2] || !h.proven(known, e.need) {
 			b.Fatal("none has it")
 		}
 	}

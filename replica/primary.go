@@ -181,6 +181,9 @@ func (p *primary) remember(timeline int64) {
 }
 
 func (p *primary) remembers(timeline int64) bool {
+	if newest := p.newest.Load(); newest != nil && newest.Timeline == timeline {
+		return true // It was met on the primary.
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.timelines[timeline]

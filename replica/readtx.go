@@ -161,7 +161,7 @@ func (t *readTx) ready(ctx context.Context) error {
 // when the snapshot was taken: what was acknowledged by then, it shows.
 func (t *readTx) knew(e expectation) bool {
 	if e.why != BeingWritten && e.why != StoreAway {
-		return e.why != Timeline
+		return true
 	}
 	for _, object := range t.session.marked() {
 		if !slices.Contains(t.marked, object) {

@@ -49,6 +49,10 @@ func (db *DB) seat(ctx context.Context, s *Session, tried *[]*host) (*seat, Choi
 	for {
 		h := db.pick(e, *tried)
 		if h == nil && waited == 0 {
+			if e.token && !e.nothing && s.future(ctx) {
+				choice.Reason = ForeignToken
+				return nil, choice, nil // A wait would be in vain, and take others' place.
+			}
 			if h, waited = db.wait(ctx, e, *tried); h != nil {
 				reason = Waited
 			}
@@ -73,8 +77,6 @@ func (db *DB) seat(ctx context.Context, s *Session, tried *[]*host) (*seat, Choi
 	choice.Waited = waited
 	if e.nothing {
 		choice.Reason = NoStandby
-	} else if e.token && s.future(ctx) {
-		choice.Reason = ForeignToken
 	}
 	return nil, choice, nil
 }
@@ -141,8 +143,11 @@ func (db *DB) wait(ctx context.Context, e expectation, tried []*host) (*host, ti
 	if patience == 0 {
 		return nil, 0
 	}
+	// Of a token it is not known, while the primary is away, whether it is of a future.
+	newest := db.primary.newest.Load()
+	sound := !e.token || newest != nil && newest.covers(e.need)
 	began := time.Now()
-	if !best.await(ctx, e.need, patience) {
+	if !best.await(ctx, e.need, patience, sound) {
 		best = nil
 	}
 	return best, time.Since(began)
@@ -187,11 +192,17 @@ func (h *host) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 	return h.pool.Acquire(bounded)
 }
 
+// proven says whether there is nothing to ask any more.
+func (h *host) proven(known *proof, need Position) bool {
+	current := known.current()
+	return current.standby && current.at.covers(need) && h.db.primary.remembers(current.at.Timeline)
+}
+
 // prove returns the proof that conn's server is a standby of the primary that has
 // need; nil is one that is not, or has not.
 func (h *host) prove(ctx context.Context, conn *pgx.Conn, need Position) (*proof, error) {
-	if known := proofOf(conn); known != nil && known.covers(need) && h.db.primary.remembers(known.current().at.Timeline) {
-		return known, nil // There is nothing to ask.
+	if known := proofOf(conn); known != nil && h.proven(known, need) {
+		return known, nil
 	}
 	bounded, cancel := context.WithTimeout(ctx, acquirePatience)
 	defer cancel()

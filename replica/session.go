@@ -24,7 +24,8 @@ type Session struct {
 	wrote   Position // what this session wrote
 	carried Position // tokens, and what replaced those that mean nothing here
 	stored  Position // the store's
-	floor   bool     // stored is a floor
+	// storedWhy is the reason when no standby has stored.
+	storedWhy Reason
 
 	unverified []Position // of tokens whose timelines were not compared yet
 	foreign    bool       // a token means nothing here, or a commit is unresolved

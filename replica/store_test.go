@@ -3,6 +3,7 @@ package replica_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -116,4 +117,51 @@ func TestDebt(t *testing.T) {
 	store.cut.Store(false)
 	b.Resume(t, 0)
 	replicatest.Until(t, "the standby serves", func() error { return standbyServes(t, db.Session(one), "two") })
+}
+
+// half is a store of which a part is away: raising the floor of one object fails.
+type half struct {
+	*deaf
+	away replica.Object
+	cut  atomic.Bool
+}
+
+func (h *half) Raise(ctx context.Context, objects []replica.Object, to replica.Position, claim string) error {
+	if !h.cut.Load() || !slices.Contains(objects, h.away) {
+		return h.deaf.Raise(ctx, objects, to, claim)
+	}
+	here := slices.DeleteFunc(slices.Clone(objects), func(o replica.Object) bool { return o == h.away })
+	if len(here) > 0 {
+		if err := h.deaf.Raise(ctx, here, to, claim); err != nil {
+			return err
+		}
+	}
+	return &replica.PartialError{Objects: []replica.Object{h.away}, Err: errDeaf}
+}
+
+// TestPartOfADebt: what the store was not told of one object stays owed when only the
+// others' could be paid.
+func TestPartOfADebt(t *testing.T) {
+	t.Parallel()
+	b := replicatest.New(t, 1)
+	client := testredis.Client(t, testredis.Start(t))
+	one, two := replica.Object{Namespace: "document", ID: "a"}, replica.Object{Namespace: "document", ID: "b"}
+	store := &half{deaf: &deaf{Store: redisstore.New(client, redisstore.Options{Timeout: 10 * time.Second})}, away: two}
+	db := b.Open(t, replica.Options{Store: store, Wait: -1})
+	write(t, db.Session(one, two), "one")
+	replicatest.Until(t, "the standby serves", func() error { return standbyServes(t, db.Session(one, two), "one") })
+	store.deaf.cut.Store(true)
+	store.cut.Store(true)
+	write(t, db.Session(one, two), "two")
+	store.deaf.cut.Store(false)
+	replicatest.Until(t, "the standby serves one", func() error { return standbyServes(t, db.Session(one), "two") })
+	for range 3 {
+		s := db.Session(two)
+		if got := read(t, s); got != "two" {
+			t.Errorf("read %q", got)
+		}
+		wantReason(t, s, replica.StoreAway)
+	}
+	store.cut.Store(false)
+	replicatest.Until(t, "the standby serves two", func() error { return standbyServes(t, db.Session(two), "two") })
 }

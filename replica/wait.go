@@ -13,8 +13,9 @@ type waiter struct {
 }
 
 // await waits until h has need, at most for bound, and holds no connection
-// meanwhile. All that wait share the probes of the host.
-func (h *host) await(ctx context.Context, need Position, bound time.Duration) bool {
+// meanwhile. All that wait share the probes of the host. A wait in vain stops others from
+// waiting if need is sound: a position that the primary has.
+func (h *host) await(ctx context.Context, need Position, bound time.Duration, sound bool) bool {
 	w := &waiter{need: need, began: time.Now(), done: make(chan bool, 1)}
 	h.mu.Lock()
 	if len(h.waiters) >= h.db.options.MaxWaiters {
@@ -34,7 +35,9 @@ func (h *host) await(ctx context.Context, need Position, bound time.Duration) bo
 		return false
 	case <-timer.C:
 	}
-	h.inVain()
+	if sound {
+		h.inVain()
+	}
 	return false
 }
 
