@@ -32,7 +32,8 @@ func (c *Coordinator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		id = rand.Text()
 	}
 	w.Header().Set("X-Request-Id", id)
-	c.mux.ServeHTTP(w, r)
+	limitBody(w, r)
+	c.mux.ServeHTTP(&response{w}, r)
 }
 
 // problem is an answer that is an error.
@@ -88,6 +89,7 @@ func read(w http.ResponseWriter, r *http.Request, into any) error {
 	case err != nil:
 		return &problem{http.StatusBadRequest, "the body did not arrive"}
 	}
+	unlimited(w)
 	if err := json.Unmarshal(body, into); err != nil {
 		return &problem{http.StatusBadRequest, "the body is not the JSON that this call takes: " + err.Error()}
 	}

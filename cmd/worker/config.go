@@ -22,6 +22,8 @@ func readConfig(env *cli.Env) (config, error) {
 	requireHome(env)
 	env.Needs("ARTIFACT_TARGET_URL", "ARTIFACT_SOURCE_URL", "the folder or bucket to copy from")
 	env.Needs("REPOSITORY_TARGET_DIR", "REPOSITORY_SOURCE_URL", "a git URL with {key} in it, or the folder to copy from")
+	env.Needs("RUNNER_TLS_CERT", "RUNNER_TLS_KEY", "the file of its private key")
+	env.Needs("RUNNER_TLS_KEY", "RUNNER_TLS_CERT", "the file of the certificate, and those that it was signed with")
 	concurrency, kindConcurrency := env.KindInts("QUEUE_WORKERS", 1, 10_000)
 	cfg := config{
 		Config: worker.Config{
@@ -50,6 +52,13 @@ func readConfig(env *cli.Env) (config, error) {
 			RefreshRetention:   env.Duration("REFRESH_RETENTION", time.Minute, longest),
 			JobRetention:       env.Duration("JOB_RETENTION", time.Minute, longest),
 			HTTPAddr:           env.Address("HTTP_ADDR"),
+
+			RunnerAddr:        env.Address("RUNNER_ADDR"),
+			RunnerCertificate: env.String("RUNNER_TLS_CERT"),
+			RunnerKey:         env.String("RUNNER_TLS_KEY"),
+			RunnerReadPrimary: env.Choice("RUNNER_READS", "standby", "primary") == "primary",
+			RunnerNoShortcut:  env.Choice("RUNNER_SHORTCUT", "on", "off") == "off",
+			RunnerHold:        env.Duration("RUNNER_HOLD", time.Second, 50*time.Second),
 
 			CounterShards:        env.Int("COUNTER_SHARDS", 1, 1024),
 			FlushInterval:        env.Duration("FLUSH_INTERVAL", 100*time.Millisecond, time.Hour),

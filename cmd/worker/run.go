@@ -18,10 +18,11 @@ func runCommand() *cobra.Command {
 		Short: "Work until SIGTERM or SIGINT",
 		Long: `Run takes on the roles that its environment allows, and logs them in one line:
 
-  ticker     home has tracked tables, or is the log to follow
+  ticker     home has tracked tables, or is the log to follow, or has runners
   counters   home has a tracked table with a scope column
   registry   a target is set (ARTIFACT_TARGET_URL, REPOSITORY_TARGET_DIR)
   sync       likewise
+  runner     CI runners have an address to ask for builds at (RUNNER_ADDR)
 
 Databases that cannot be reached are waited for. After SIGTERM it stops within
 10 s, hands on its jobs and claims, and exits with 0.`,

@@ -60,6 +60,13 @@ type Config struct {
 	RefreshRetention   time.Duration // of recounts, see retention.Config; 720 h
 	JobRetention       time.Duration // of completed jobs; 1 h
 
+	// RunnerAddr is where CI runners ask for builds; empty: nowhere. With
+	// RunnerCertificate and RunnerKey, which are files, over TLS.
+	RunnerAddr, RunnerCertificate, RunnerKey string
+	// RunnerReadPrimary and RunnerNoShortcut: see runner.Options.
+	RunnerReadPrimary, RunnerNoShortcut bool
+	RunnerHold                          time.Duration // see runner.Options; 50 s
+
 	HTTPAddr string // of /livez and /readyz; empty: none
 	Logger   *slog.Logger
 
@@ -102,6 +109,9 @@ func (c Config) validate() error {
 	}
 	if c.RepositoryTarget != "" && c.RepositorySource == "" {
 		errs = append(errs, errors.New("repositories have a target and no source"))
+	}
+	if (c.RunnerCertificate == "") != (c.RunnerKey == "") {
+		errs = append(errs, errors.New("of a certificate and its key for runners there is only one"))
 	}
 	return errors.Join(errs...)
 }

@@ -98,7 +98,7 @@ func (r *roles) snapshot() (state map[string]roleState, reason string) {
 	case len(missing) > 0:
 		reason = "not ready: " + strings.Join(missing, ", ")
 	case len(r.state) == 0:
-		reason = "nothing to do: no table is tracked here, and no target is set"
+		reason = "nothing to do: no table is tracked here, and no target and no address for runners is set"
 	}
 	return maps.Clone(r.state), reason
 }

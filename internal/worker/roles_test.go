@@ -16,7 +16,7 @@ func TestRolesSayWhatIsWaitedFor(t *testing.T) {
 			t.Errorf("got %q, want %q", got, reason)
 		}
 	}
-	want("nothing to do: no table is tracked here, and no target is set")
+	want("nothing to do: no table is tracked here, and no target and no address for runners is set")
 	if names := r.names(); names == nil || len(names) != 0 {
 		t.Errorf("no roles are %v, want an empty list and not null", names)
 	}

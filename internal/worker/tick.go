@@ -33,7 +33,7 @@ func (w *worker) tick(ctx context.Context) {
 }
 
 func (w *worker) mayTick(ctx context.Context) (may bool, err error) {
-	err = w.home.QueryRow(ctx, workerSQL.MayTick, w.cfg.SourceURL == w.cfg.HomeURL).Scan(&may)
+	err = w.home.QueryRow(ctx, workerSQL.MayTick, w.cfg.SourceURL == w.cfg.HomeURL || w.runners != nil).Scan(&may)
 	return may, err
 }
 

@@ -1,13 +1,14 @@
 // Package worker is the long-running process: it takes on the roles that its
 // configuration allows, and keeps each of them going.
 //
-//	ticker    takes ticks       home is the source, or has tracked tables, and
-//	                            is not in recovery
+//	ticker    takes ticks       home is the source, or has tracked tables, or
+//	                            runners, and is not in recovery
 //	counters  counts, and       home has a tracked table with a scope column, and is
 //	          recounts          not in recovery
 //	registry  follows the log   a target is set
 //	sync      copies, and       a target is set
 //	          reconciles
+//	runner    hands out builds  it has an address for runners
 //
 // Each of them also deletes, now and then, what is kept for long enough.
 //
@@ -61,6 +62,7 @@ type worker struct {
 	recounts *recount.Recounts
 	counting atomic.Bool // there is something to count
 	roles    *roles
+	runners  *runners // nil: it has no address for them
 	// hanging is how many runs were left behind by sessions that have ended.
 	hanging int
 }
@@ -79,6 +81,10 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer stopHTTP()
+	if err := w.listenRunners(ctx); err != nil {
+		return err
+	}
+	defer w.runners.close(ctx)
 	if err := w.open(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil // stopped while it waited
@@ -104,6 +110,9 @@ func (w *worker) open(ctx context.Context) error {
 			return fmt.Errorf("open a standby of home: %w", err)
 		}
 		w.replicas = append(w.replicas, replica)
+	}
+	if err := w.openRunners(ctx); err != nil {
+		return err
 	}
 	if err := database.Wait(ctx, w.home, "home", w.log); err != nil {
 		return err
@@ -183,6 +192,9 @@ func (w *worker) work(ctx context.Context) {
 	group.Go(func() {
 		every(ctx, clockEvery, "read the clock", func() error { return w.queue.ReadClock(ctx) }, w.log)
 	})
+	if w.runners != nil {
+		group.Go(func() { w.coordinate(ctx) })
+	}
 	if w.cfg.copies() {
 		group.Go(func() { w.follow(ctx) })
 		group.Go(func() { w.watchLog(ctx) })
@@ -204,6 +216,9 @@ func (w *worker) expect(ctx context.Context) {
 	}
 	if may, err := w.mayCount(ctx); err == nil && may {
 		w.roles.set("counters", true, "")
+	}
+	if w.runners != nil {
+		w.roles.set("runner", true, "")
 	}
 	if w.cfg.copies() {
 		w.roles.set("registry", true, "")

@@ -1,0 +1,136 @@
+package worker
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"casq/internal/database"
+	"casq/runner"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/net/netutil"
+)
+
+// Runners wait for builds in requests of up to a minute, so that no time of a whole
+// request limits them: [runner.Coordinator] limits how long its parts may take.
+const (
+	// runnerConnections are as many as may wait, and those that report.
+	runnerConnections = 12_000
+	runnerHeaderTime  = 10 * time.Second
+	runnerIdleTime    = 2 * time.Minute
+	runnerHeaderBytes = 16 << 10
+	// runnerStopTime is for calls that are under way at SIGTERM, such as uploads: their
+	// runners make them again.
+	runnerStopTime = 3 * time.Second
+	// runnerConns is the coordinator's own pool: a request that waits has no connection,
+	// and whatever copies and counters do, builds are handed out.
+	runnerConns = 16
+)
+
+// runners is the server of runners' calls. It listens from the start on; until there is a
+// coordinator calls are answered with 503.
+type runners struct {
+	server      *http.Server
+	coordinator atomic.Pointer[runner.Coordinator]
+	done        chan struct{}
+	pools       []*pgxpool.Pool
+}
+
+// listenRunners starts the server; without an address there is none.
+func (w *worker) listenRunners(ctx context.Context) error {
+	if w.cfg.RunnerAddr == "" {
+		return nil
+	}
+	certificate, err := openCertificate(w.cfg.RunnerCertificate, w.cfg.RunnerKey, w.log)
+	if err != nil {
+		return err
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", w.cfg.RunnerAddr)
+	if err != nil {
+		return fmt.Errorf("listen for runners: %w", err)
+	}
+	w.log.InfoContext(ctx, "listening for runners", "runner_addr", listener.Addr().String(), "tls", certificate != nil)
+	listener = netutil.LimitListener(listener, runnerConnections)
+	r := &runners{done: make(chan struct{})}
+	r.server = &http.Server{
+		Handler: r, MaxHeaderBytes: runnerHeaderBytes, ReadHeaderTimeout: runnerHeaderTime, IdleTimeout: runnerIdleTime,
+		ErrorLog: slog.NewLogLogger(w.log.Handler(), slog.LevelDebug),
+	}
+	serve := func() error { return r.server.Serve(listener) }
+	if certificate != nil {
+		r.server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate.get}
+		serve = func() error { return r.server.ServeTLS(listener, "", "") }
+	}
+	go func() {
+		defer close(r.done)
+		if err := serve(); !errors.Is(err, http.ErrServerClosed) {
+			w.log.ErrorContext(ctx, "the server of runners' calls ended", "err", err)
+		}
+	}()
+	w.runners = r
+	return nil
+}
+
+// ServeHTTP implements [http.Handler].
+func (r *runners) ServeHTTP(w http.ResponseWriter, request *http.Request) {
+	if c := r.coordinator.Load(); c != nil {
+		c.ServeHTTP(w, request)
+		return
+	}
+	w.Header().Set("Retry-After", "3")
+	http.Error(w, `{"message":"the build queue is being started, try again"}`, http.StatusServiceUnavailable)
+}
+
+// openRunners opens the coordinator's pools: home's, and those of its standbys.
+func (w *worker) openRunners(ctx context.Context) error {
+	if w.runners == nil {
+		return nil
+	}
+	for i, url := range append([]string{w.cfg.HomeURL}, w.cfg.ReplicaURLs...) {
+		pool, err := database.Open(ctx, url, database.Options{Application: "casq runner", MaxConns: runnerConns})
+		if err != nil {
+			return fmt.Errorf("open database %d of the build queue: %w", i, err)
+		}
+		w.runners.pools = append(w.runners.pools, pool)
+	}
+	return nil
+}
+
+// coordinate hands out builds until ctx is done. Then requests that wait are answered,
+// and calls that are under way have a moment to end.
+func (w *worker) coordinate(ctx context.Context) {
+	c := runner.New(w.runners.pools[0], runner.Options{
+		Standbys: w.runners.pools[1:], ReadPrimary: w.cfg.RunnerReadPrimary, NoShortcut: w.cfg.RunnerNoShortcut,
+		Hold: w.cfg.RunnerHold, Logger: w.log, Hook: w.cfg.Hook,
+	})
+	w.runners.coordinator.Store(c)
+	c.Run(ctx)
+	w.runners.stop(ctx, runnerStopTime)
+}
+
+// stop ends the server, and waits so long for calls that are under way.
+func (r *runners) stop(ctx context.Context, patience time.Duration) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	_ = r.server.Shutdown(ctx)
+	_ = r.server.Close()
+	<-r.done
+}
+
+// close is for when nothing is under way any more, or never was.
+func (r *runners) close(ctx context.Context) {
+	if r == nil {
+		return
+	}
+	r.stop(ctx, 0)
+	for _, pool := range r.pools {
+		pool.Close()
+	}
+}

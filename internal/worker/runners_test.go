@@ -1,0 +1,284 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"casq/internal/testing/testdb"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// runnerSite is a worker that does nothing but hand out builds.
+type runnerSite struct {
+	pool    *pgxpool.Pool
+	client  *http.Client
+	url     string
+	entered chan struct{} // a request waits
+	stop    func()        // SIGTERM, and the end
+}
+
+// addressOf passes on what is logged as the address for runners.
+type addressOf struct {
+	slog.Handler
+	address chan string
+}
+
+func (l addressOf) Handle(ctx context.Context, r slog.Record) error {
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "runner_addr" {
+			l.address <- a.Value.String()
+		}
+		return true
+	})
+	return l.Handler.Handle(ctx, r)
+}
+
+func newRunnerSite(t *testing.T, change ...func(*Config)) *runnerSite {
+	t.Helper()
+	db := testdb.New(t)
+	s := &runnerSite{pool: db.Pool(t), client: &http.Client{}, entered: make(chan struct{}, 10)}
+	address := make(chan string, 1)
+	cfg := Config{
+		HomeURL: db.URL, RunnerAddr: "127.0.0.1:0",
+		Logger: slog.New(addressOf{slog.NewTextHandler(&testLog{t: t}, nil), address}),
+		Hook: func(point string) {
+			if point == "entered" {
+				s.entered <- struct{}{}
+			}
+		},
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- Run(ctx, cfg) }()
+	stopped := false
+	s.stop = func() {
+		cancel()
+		if !stopped {
+			stopped = true
+			if err := <-ended; err != nil {
+				t.Errorf("worker: %v", err)
+			}
+		}
+	}
+	t.Cleanup(s.stop)
+	select {
+	case at := <-address:
+		s.url = "http://" + at
+	case err := <-ended:
+		stopped = true
+		t.Fatalf("the worker does not start: %v", err)
+	}
+	return s
+}
+
+// runner makes a runner, and returns its token.
+func (s *runnerSite) runner(t *testing.T) (token string) {
+	t.Helper()
+	if err := s.pool.QueryRow(t.Context(), "SELECT token FROM casq.create_runner('test')").Scan(&token); err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// reply is what a request for a build was answered with.
+type reply struct {
+	status int
+	told   string
+	body   []byte
+}
+
+// request asks for a build until the coordinator is there.
+func (s *runnerSite) request(t *testing.T, token, told string) (reply, error) {
+	t.Helper()
+	body, err := json.Marshal(map[string]string{"token": token, "system_id": "s_1", "last_update": told})
+	if err != nil {
+		return reply{}, err
+	}
+	for {
+		r, err := s.post(t.Context(), body)
+		if err != nil || r.status != http.StatusServiceUnavailable {
+			return r, err
+		}
+	}
+}
+
+func (s *runnerSite) post(ctx context.Context, body []byte) (reply, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/api/v4/jobs/request", bytes.NewReader(body))
+	if err != nil {
+		return reply{}, err
+	}
+	response, err := s.client.Do(request)
+	if err != nil {
+		return reply{}, err
+	}
+	defer response.Body.Close()
+	answered, err := io.ReadAll(response.Body)
+	return reply{response.StatusCode, response.Header.Get("X-GitLab-Last-Update"), answered}, err
+}
+
+func TestAWorkerHandsOutBuilds(t *testing.T) {
+	t.Parallel()
+	s := newRunnerSite(t)
+	token := s.runner(t)
+	if _, err := s.pool.Exec(t.Context(), `SELECT casq.add_build(casq.begin_pipeline(7), 'one', '{"steps":[{"script":["true"]}]}')`); err != nil {
+		t.Fatal(err)
+	}
+	r, err := s.request(t, token, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var job struct{ ID int64 }
+	if err := json.Unmarshal(r.body, &job); err != nil || r.status != http.StatusCreated || job.ID == 0 {
+		t.Errorf("answered %d, build %d, %v", r.status, job.ID, err)
+	}
+}
+
+// A request that waits when SIGTERM comes is answered at once, with what its runner had
+// heard before.
+func TestWhoWaitsIsAnsweredAtTheEnd(t *testing.T) {
+	t.Parallel()
+	s := newRunnerSite(t)
+	token := s.runner(t)
+	answered := make(chan reply, 1)
+	go func() {
+		r, err := s.request(t, token, "told-before")
+		if err != nil {
+			t.Error(err)
+		}
+		answered <- r
+	}()
+	<-s.entered
+	began := time.Now()
+	s.stop()
+	if took := time.Since(began); took > StopTimeout {
+		t.Errorf("the worker took %v to stop", took)
+	}
+	if r := <-answered; r.status != http.StatusNoContent || r.told == "" {
+		t.Errorf("answered %d with the last update %q", r.status, r.told)
+	}
+}
+
+// No time of a whole request ends one that waits.
+func TestTheServerDoesNotLimitWaiting(t *testing.T) {
+	t.Parallel()
+	w := &worker{cfg: Config{RunnerAddr: "127.0.0.1:0"}, log: slog.New(slog.DiscardHandler)}
+	if err := w.listenRunners(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer w.runners.close(t.Context())
+	if s := w.runners.server; s.ReadTimeout != 0 || s.WriteTimeout != 0 || s.ReadHeaderTimeout == 0 || s.IdleTimeout == 0 {
+		t.Errorf("whole requests are limited, or nothing is: %+v", s)
+	}
+}
+
+func TestOneFileOfTwoIsRefused(t *testing.T) {
+	t.Parallel()
+	err := Run(t.Context(), Config{HomeURL: "postgres://localhost/x", RunnerAddr: "127.0.0.1:0", RunnerKey: "key", Logger: slog.New(slog.DiscardHandler)})
+	if err == nil || !strings.Contains(err.Error(), "only one") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// keyPair writes a certificate for 127.0.0.1 with a serial number.
+func keyPair(t *testing.T, dir string, serial int64) (certFile, keyFile string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(serial), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyBytes, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for file, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: cert}, keyFile: {Type: "PRIVATE KEY", Bytes: keyBytes}} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return certFile, keyFile
+}
+
+func TestRunnersMayComeOverTLS(t *testing.T) {
+	t.Parallel()
+	certFile, keyFile := keyPair(t, t.TempDir(), 1)
+	s := newRunnerSite(t, func(c *Config) { c.RunnerCertificate, c.RunnerKey = certFile, keyFile })
+	text, err := os.ReadFile(certFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(text)
+	s.url = strings.Replace(s.url, "http:", "https:", 1)
+	s.client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
+	defer s.client.CloseIdleConnections()
+	r, err := s.request(t, "wrong", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.status != http.StatusForbidden {
+		t.Errorf("answered %d", r.status)
+	}
+}
+
+func TestARenewedCertificateIsTaken(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	certFile, keyFile := keyPair(t, dir, 1)
+	c, err := openCertificate(certFile, keyFile, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	serial := func() int64 {
+		t.Helper()
+		c.asked = time.Now().Add(-certificateEvery)
+		pair, err := c.get(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pair.Leaf.SerialNumber.Int64()
+	}
+	renewed := time.Now().Add(time.Minute)
+	keyPair(t, dir, 2)
+	if err := os.Chtimes(certFile, renewed, renewed); err != nil {
+		t.Fatal(err)
+	}
+	if got := serial(); got != 2 {
+		t.Errorf("the certificate is still number %d", got)
+	}
+	if err := os.WriteFile(certFile, []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := serial(); got != 2 {
+		t.Errorf("half a file took the place of number 2: %d", got)
+	}
+}
