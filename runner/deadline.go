@@ -1,19 +1,20 @@
 package runner
 
 import (
+	"io"
 	"net/http"
+	"strings"
 	"time"
 )
 
-// How long a call may take that does not wait for a build. A server has one limit for
-// whole requests at most, which those that wait would not keep.
+// How long a client may take. A server has one limit for whole requests at most, which
+// those that wait, or bring or fetch large files, would not keep.
 const (
-	bodyWithin   = 30 * time.Second // to arrive
-	answerWithin = 30 * time.Second // to be taken
+	bodyWithin  = 30 * time.Second // a body; of a file each piece
+	writeWithin = 30 * time.Second // each piece of an answer
 )
 
-// response has a deadline from its first byte on. Calls whose answers are long set others
-// by [http.ResponseController].
+// response has a deadline for each of its pieces.
 type response struct {
 	http.ResponseWriter
 }
@@ -21,22 +22,49 @@ type response struct {
 // Unwrap is for [http.ResponseController].
 func (r *response) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
+// Write implements [http.ResponseWriter].
+func (r *response) Write(piece []byte) (int, error) {
+	r.limit()
+	return r.ResponseWriter.Write(piece)
+}
+
 // WriteHeader implements [http.ResponseWriter].
 func (r *response) WriteHeader(status int) {
-	// Where there are no deadlines, as in a test, there is nobody slow.
-	_ = http.NewResponseController(r.ResponseWriter).SetWriteDeadline(time.Now().Add(answerWithin))
+	r.limit()
 	r.ResponseWriter.WriteHeader(status)
 }
 
-// limitBody has a body arrive in time, also one that is passed over after an error. What
-// is read of a connection later is somebody's who waits: whoever has read a body calls
-// unlimited.
-func limitBody(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength != 0 {
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyWithin))
-	}
+// limit does nothing where there are no deadlines, as in a test: nobody is slow there.
+func (r *response) limit() {
+	_ = http.NewResponseController(r.ResponseWriter).SetWriteDeadline(time.Now().Add(writeWithin))
 }
 
-func unlimited(w http.ResponseWriter) {
-	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+// body is one with a deadline, which ends with it: what is read of the connection later
+// only tells that a client who waits has gone.
+type body struct {
+	io.ReadCloser
+	deadline func(time.Time) error
+	file     bool
+}
+
+// limitBody has a body arrive in time, also one that is passed over after an error.
+func limitBody(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength == 0 {
+		return
+	}
+	b := &body{r.Body, http.NewResponseController(w).SetReadDeadline, strings.HasSuffix(r.URL.Path, "/artifacts")}
+	_ = b.deadline(time.Now().Add(bodyWithin)) // see response.limit
+	r.Body = b
+}
+
+// Read implements [io.Reader].
+func (b *body) Read(p []byte) (int, error) {
+	if b.file {
+		_ = b.deadline(time.Now().Add(bodyWithin))
+	}
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		_ = b.deadline(time.Time{})
+	}
+	return n, err
 }

@@ -89,7 +89,6 @@ func read(w http.ResponseWriter, r *http.Request, into any) error {
 	case err != nil:
 		return &problem{http.StatusBadRequest, "the body did not arrive"}
 	}
-	unlimited(w)
 	if err := json.Unmarshal(body, into); err != nil {
 		return &problem{http.StatusBadRequest, "the body is not the JSON that this call takes: " + err.Error()}
 	}

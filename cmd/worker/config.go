@@ -56,6 +56,7 @@ func readConfig(env *cli.Env) (config, error) {
 			RunnerAddr:        env.Address("RUNNER_ADDR"),
 			RunnerCertificate: env.String("RUNNER_TLS_CERT"),
 			RunnerKey:         env.String("RUNNER_TLS_KEY"),
+			RunnerArtifacts:   env.String("RUNNER_ARTIFACT_URL"),
 			RunnerReadPrimary: env.Choice("RUNNER_READS", "standby", "primary") == "primary",
 			RunnerNoShortcut:  env.Choice("RUNNER_SHORTCUT", "on", "off") == "off",
 			RunnerHold:        env.Duration("RUNNER_HOLD", time.Second, 50*time.Second),

@@ -63,6 +63,9 @@ type Config struct {
 	// RunnerAddr is where CI runners ask for builds; empty: nowhere. With
 	// RunnerCertificate and RunnerKey, which are files, over TLS.
 	RunnerAddr, RunnerCertificate, RunnerKey string
+	// RunnerArtifacts is the folder or bucket URL that keeps the files of builds; empty:
+	// none are taken.
+	RunnerArtifacts string
 	// RunnerReadPrimary and RunnerNoShortcut: see runner.Options.
 	RunnerReadPrimary, RunnerNoShortcut bool
 	RunnerHold                          time.Duration // see runner.Options; 50 s

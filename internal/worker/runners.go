@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 
 	"casq/internal/database"
 	"casq/runner"
+	"casq/runner/filestore"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/net/netutil"
@@ -41,6 +43,8 @@ type runners struct {
 	coordinator atomic.Pointer[runner.Coordinator]
 	done        chan struct{}
 	pools       []*pgxpool.Pool
+	files       runner.FileStore // nil: builds leave no files
+	closeFiles  func() error
 }
 
 // listenRunners starts the server; without an address there is none.
@@ -88,7 +92,8 @@ func (r *runners) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	http.Error(w, `{"message":"the build queue is being started, try again"}`, http.StatusServiceUnavailable)
 }
 
-// openRunners opens the coordinator's pools: home's, and those of its standbys.
+// openRunners opens the coordinator's pools: home's, and those of its standbys; and where
+// the files of builds are kept. A folder may be one that is not mounted yet.
 func (w *worker) openRunners(ctx context.Context) error {
 	if w.runners == nil {
 		return nil
@@ -100,7 +105,16 @@ func (w *worker) openRunners(ctx context.Context) error {
 		}
 		w.runners.pools = append(w.runners.pools, pool)
 	}
-	return nil
+	if w.cfg.RunnerArtifacts == "" {
+		return nil
+	}
+	return w.retryEach(ctx, "the files of builds", func() error {
+		store, err := filestore.Open(ctx, w.cfg.RunnerArtifacts)
+		if err == nil {
+			w.runners.files, w.runners.closeFiles = store, store.Close
+		}
+		return err
+	}, func(err error) bool { return !errors.Is(err, fs.ErrNotExist) })
 }
 
 // coordinate hands out builds until ctx is done. Then requests that wait are answered,
@@ -108,7 +122,7 @@ func (w *worker) openRunners(ctx context.Context) error {
 func (w *worker) coordinate(ctx context.Context) {
 	c := runner.New(w.runners.pools[0], runner.Options{
 		Standbys: w.runners.pools[1:], ReadPrimary: w.cfg.RunnerReadPrimary, NoShortcut: w.cfg.RunnerNoShortcut,
-		Hold: w.cfg.RunnerHold, Logger: w.log, Hook: w.cfg.Hook,
+		Hold: w.cfg.RunnerHold, Artifacts: w.runners.files, Logger: w.log, Hook: w.cfg.Hook,
 	})
 	w.runners.coordinator.Store(c)
 	c.Run(ctx)
@@ -132,5 +146,8 @@ func (r *runners) close(ctx context.Context) {
 	r.stop(ctx, 0)
 	for _, pool := range r.pools {
 		pool.Close()
+	}
+	if r.closeFiles != nil {
+		_ = r.closeFiles() // what was kept is safe
 	}
 }
