@@ -8,9 +8,6 @@ import (
 	"time"
 )
 
-// contactsEvery is how often it is written down who was heard of.
-const contactsEvery = time.Minute
-
 // contacts keeps who was heard of until it is written down: a request that finds nothing
 // writes nothing.
 //

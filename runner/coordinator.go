@@ -58,6 +58,12 @@ type Options struct {
 	Artifacts FileStore
 	// MostArtifact is how many bytes such a file may have. Defaults to 1 GiB.
 	MostArtifact int64
+	// LateAfter is by how much a runner may be late with the end of a build that ran out of
+	// its time: it ends it itself. Defaults to 2 min.
+	LateAfter time.Duration
+	// SweepEvery is how often attempts that are overdue are looked for, and ContactsEvery
+	// how often it is written down who was heard of. Default to 5 s and 1 min.
+	SweepEvery, ContactsEvery time.Duration
 
 	// Poll is how often the primary is asked for new builds while requests wait, Recheck
 	// how often for any. Default to 15 ms and 5 s.
@@ -80,6 +86,9 @@ func (o Options) withDefaults() Options {
 	o.SilentAfter = max(cmp.Or(o.SilentAfter, 10*time.Minute), 4*o.TraceInterval)
 	o.MostTrace = cmp.Or(o.MostTrace, 100<<20)
 	o.MostArtifact = cmp.Or(o.MostArtifact, 1<<30)
+	o.LateAfter = cmp.Or(o.LateAfter, 2*time.Minute)
+	o.SweepEvery = cmp.Or(o.SweepEvery, 5*time.Second)
+	o.ContactsEvery = cmp.Or(o.ContactsEvery, time.Minute)
 	o.Poll = cmp.Or(o.Poll, 15*time.Millisecond)
 	o.Recheck = cmp.Or(o.Recheck, 5*time.Second)
 	o.Picks = cmp.Or(o.Picks, 8)
@@ -138,7 +147,7 @@ func (c *Coordinator) Run(ctx context.Context) {
 	group.Go(func() { c.sweep(ctx) })
 	group.Go(func() { c.tidy(ctx) })
 	group.Go(func() {
-		pause.Every(ctx, contactsEvery, func() { c.round(ctx, "write down who was heard of", c.writeContacts) })
+		pause.Every(ctx, c.options.ContactsEvery, func() { c.round(ctx, "write down who was heard of", c.writeContacts) })
 	})
 	<-ctx.Done()
 	c.stop()

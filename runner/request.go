@@ -162,6 +162,7 @@ func (v *visit) stay() (*found, error) {
 	if f, err := v.look(); f != nil || err != nil {
 		return f, err
 	}
+	v.options.Hook("waiting")
 	timer := time.NewTimer(time.Until(v.until))
 	defer timer.Stop()
 	for {
@@ -244,6 +245,7 @@ func (v *visit) take() (*found, outcome, error) {
 
 // woken tries to take what the request was woken for.
 func (v *visit) woken(h hint) (*found, error) {
+	v.options.Hook("woken")
 	if h == (hint{}) { // the runner itself may have changed
 		i, err := v.identify(v.ctx, v.token)
 		if err != nil {

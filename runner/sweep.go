@@ -4,18 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"casq/internal/pause"
 
 	"github.com/jackc/pgx/v5"
-)
-
-const (
-	sweepEvery = 5 * time.Second
-	// lateAfter is by how much a runner may be late with the end of a build that ran out
-	// of its time: it ends it itself.
-	lateAfter = 120 // seconds
 )
 
 // overdue is an attempt that has to end, and why.
@@ -29,7 +21,7 @@ type overdue struct {
 // sweep ends attempts that are overdue, again and again. Each is ended by a statement of
 // its own which looks whether that is still so: any number of processes may do it.
 func (c *Coordinator) sweep(ctx context.Context) {
-	pause.Every(ctx, sweepEvery, func() {
+	pause.Every(ctx, c.options.SweepEvery, func() {
 		if !c.round(ctx, "end what is overdue", c.sweepOnce) {
 			c.contacts.deaf()
 		}
@@ -38,7 +30,7 @@ func (c *Coordinator) sweep(ctx context.Context) {
 
 // tidy does what may as well be done later, again and again.
 func (c *Coordinator) tidy(ctx context.Context) {
-	pause.Every(ctx, sweepEvery, func() { c.round(ctx, "tidy up", c.tidyOnce) })
+	pause.Every(ctx, c.options.SweepEvery, func() { c.round(ctx, "tidy up", c.tidyOnce) })
 }
 
 func (c *Coordinator) tidyOnce(ctx context.Context) error {
@@ -48,7 +40,8 @@ func (c *Coordinator) tidyOnce(ctx context.Context) error {
 func (c *Coordinator) sweepOnce(ctx context.Context) error {
 	// Silence counts only while it could have been broken.
 	hears := c.contacts.heardFor() > c.options.SilentAfter
-	rows, err := c.primary.Query(ctx, buildSQL.Overdue, lateAfter, (c.options.SilentAfter + contactsEvery).Seconds(), hears)
+	rows, err := c.primary.Query(ctx, buildSQL.Overdue,
+		c.options.LateAfter.Seconds(), (c.options.SilentAfter + c.options.ContactsEvery).Seconds(), hears)
 	if err != nil {
 		return fmt.Errorf("find attempts that are overdue: %w", err)
 	}
@@ -64,6 +57,7 @@ func (c *Coordinator) sweepOnce(ctx context.Context) error {
 			return fmt.Errorf("end build %d: %w", o.id, err)
 		}
 	}
+	c.options.Hook("swept")
 	return nil
 }
 

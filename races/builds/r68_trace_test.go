@@ -21,44 +21,44 @@ func TestR68Trace(t *testing.T) {
 	t.Run("twin/appends what comes", func(t *testing.T) {
 		t.Parallel()
 		pool := testdb.New(t).Pool(t)
-		execute(t, pool, naiveTraces)
+		exec(t, pool, naiveTraces)
 		for range 2 {
-			execute(t, pool, "UPDATE traces SET text = text || $1::bytea", []byte("one\n"))
+			exec(t, pool, "UPDATE traces SET text = text || $1::bytea", []byte("one\n"))
 		}
-		if got := value[[]byte](t, pool, "SELECT text FROM traces"); string(got) != twice {
+		if got := one[[]byte](t, pool, "SELECT text FROM traces"); string(got) != twice {
 			t.Errorf("the log is %q; want it twice, for that is what goes wrong", got)
 		}
 	})
 	t.Run("twin/writes where it is told", func(t *testing.T) {
 		t.Parallel()
 		pool := testdb.New(t).Pool(t)
-		execute(t, pool, naiveTraces)
+		exec(t, pool, naiveTraces)
 		const write = `UPDATE traces SET text = overlay(rpad_bytes || $1::bytea PLACING $1::bytea FROM $2::integer + 1)
 			FROM (SELECT t.text || decode(repeat('00', greatest(0, $2::integer - octet_length(t.text))), 'hex') AS rpad_bytes FROM traces AS t) AS t`
-		execute(t, pool, write, []byte("one\n"), 0)
-		execute(t, pool, write, []byte("three\n"), 8)
-		if got := value[[]byte](t, pool, "SELECT text FROM traces"); string(got[:12]) != "one\n\x00\x00\x00\x00thre" {
+		exec(t, pool, write, []byte("one\n"), 0)
+		exec(t, pool, write, []byte("three\n"), 8)
+		if got := one[[]byte](t, pool, "SELECT text FROM traces"); string(got[:12]) != "one\n\x00\x00\x00\x00thre" {
 			t.Errorf("the log is %q; want a hole, for that is what goes wrong", got)
 		}
 	})
 	t.Run("twin/looks and then appends", func(t *testing.T) {
 		t.Parallel()
 		pool := testdb.New(t).Pool(t)
-		execute(t, pool, naiveTraces)
-		first, second := value[int](t, pool, "SELECT octet_length(text) FROM traces"), value[int](t, pool, "SELECT octet_length(text) FROM traces")
+		exec(t, pool, naiveTraces)
+		first, second := one[int](t, pool, "SELECT octet_length(text) FROM traces"), one[int](t, pool, "SELECT octet_length(text) FROM traces")
 		for _, end := range []int{first, second} {
 			if end == 0 { // where the piece begins
-				execute(t, pool, "UPDATE traces SET text = text || $1::bytea", []byte("one\n"))
+				exec(t, pool, "UPDATE traces SET text = text || $1::bytea", []byte("one\n"))
 			}
 		}
-		if got := value[[]byte](t, pool, "SELECT text FROM traces"); string(got) != twice {
+		if got := one[[]byte](t, pool, "SELECT text FROM traces"); string(got) != twice {
 			t.Errorf("the log is %q; want it twice, for that is what goes wrong", got)
 		}
 	})
 	t.Run("ours", func(t *testing.T) {
 		t.Parallel()
-		at := stopAt("trace read")
-		s := newSite(t, testdb.New(t).Pool(t), runner.Options{Hook: at.hook(t.Context())})
+		at := stopAt("trace read", 1)
+		s := newSite(t, testdb.New(t).Pool(t), runner.Options{Hook: at.hook})
 		s.queue(t, "build")
 		b := s.pick(t)
 		first := make(chan answer, 1)
@@ -66,7 +66,7 @@ func TestR68Trace(t *testing.T) {
 		<-at.reached
 		wantStatus(t, "the second, while the first is at work", s.patch(t, b, 0, "one\n"), http.StatusAccepted)
 		wantStatus(t, "past the end", s.patch(t, b, 8, "three\n"), http.StatusRequestedRangeNotSatisfiable)
-		close(at.release)
+		close(at.goOn)
 		late := <-first
 		wantStatus(t, "the first, when it goes on", late, http.StatusRequestedRangeNotSatisfiable)
 		if got := late.header.Get("Range"); got != "0-4" {

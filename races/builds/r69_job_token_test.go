@@ -27,12 +27,12 @@ func TestR69JobToken(t *testing.T) {
 	b := s.pick(t)
 
 	t.Run("twin/asks a standby", func(t *testing.T) {
-		if n := value[int](t, standby, "SELECT count(*) FROM casq.builds WHERE token_hash = sha256(convert_to($1, 'UTF8'))", b.Token); n != 0 {
+		if n := one[int](t, standby, "SELECT count(*) FROM casq.builds WHERE token_hash = sha256(convert_to($1, 'UTF8'))", b.Token); n != 0 {
 			t.Errorf("the standby has %d builds of the token; want none, for then it is refused", n)
 		}
 	})
 	t.Run("twin/asks a standby whether there is such a build", func(t *testing.T) {
-		if value[bool](t, standby, "SELECT EXISTS (SELECT FROM casq.builds WHERE id = $1)", b.ID) {
+		if one[bool](t, standby, "SELECT EXISTS (SELECT FROM casq.builds WHERE id = $1)", b.ID) {
 			t.Error("the standby has the build; want none, for then it is 404")
 		}
 	})

@@ -26,25 +26,25 @@ func TestR79ArtifactTwice(t *testing.T) {
 	t.Run("twin/counts what comes", func(t *testing.T) {
 		t.Parallel()
 		pool := testdb.New(t).Pool(t)
-		execute(t, pool, naiveArtifacts)
+		exec(t, pool, naiveArtifacts)
 		for range 2 {
-			execute(t, pool, "WITH added AS (INSERT INTO artifacts VALUES (1, 1, 'bytes')) UPDATE counter SET size = size + 5")
+			exec(t, pool, "WITH added AS (INSERT INTO artifacts VALUES (1, 1, 'bytes')) UPDATE counter SET size = size + 5")
 		}
-		if got := value[int](t, pool, "SELECT size FROM counter"); got != 10 {
+		if got := one[int](t, pool, "SELECT size FROM counter"); got != 10 {
 			t.Errorf("%d bytes are counted; want 10, for that is what goes wrong", got)
 		}
 	})
 	t.Run("twin/asks for the attempt before it reads the bytes", func(t *testing.T) {
 		t.Parallel()
 		pool := testdb.New(t).Pool(t)
-		execute(t, pool, naiveArtifacts)
-		if value[int](t, pool, "SELECT attempt FROM builds") != 1 {
+		exec(t, pool, naiveArtifacts)
+		if one[int](t, pool, "SELECT attempt FROM builds") != 1 {
 			t.Fatal("the attempt is another")
 		}
-		execute(t, pool, "UPDATE builds SET attempt = 2")
-		execute(t, pool, "INSERT INTO artifacts VALUES (1, 2, 'new')")
-		execute(t, pool, "UPDATE artifacts SET bytes = 'old' WHERE build = 1") // the build's, by its id
-		if got := value[string](t, pool, "SELECT bytes FROM artifacts"); got != "old" {
+		exec(t, pool, "UPDATE builds SET attempt = 2")
+		exec(t, pool, "INSERT INTO artifacts VALUES (1, 2, 'new')")
+		exec(t, pool, "UPDATE artifacts SET bytes = 'old' WHERE build = 1") // the build's, by its id
+		if got := one[string](t, pool, "SELECT bytes FROM artifacts"); got != "old" {
 			t.Errorf("there is %q; want the old attempt's, for that is what goes wrong", got)
 		}
 	})
@@ -65,33 +65,33 @@ func TestR79ArtifactTwice(t *testing.T) {
 	})
 	t.Run("ours/two at once", func(t *testing.T) {
 		t.Parallel()
-		at := stopAt("upload stored")
-		s := newSite(t, testdb.New(t).Pool(t), runner.Options{Hook: at.hook(t.Context())})
+		at := stopAt("upload stored", 1)
+		s := newSite(t, testdb.New(t).Pool(t), runner.Options{Hook: at.hook})
 		s.queue(t, "build")
 		b := s.pick(t)
 		first := make(chan answer, 1)
 		go func() { first <- s.upload(t, b, "bytes") }()
 		<-at.reached
 		wantStatus(t, "the second, while the first is at work", s.upload(t, b, "bytes"), http.StatusCreated)
-		close(at.release)
+		close(at.goOn)
 		wantStatus(t, "the first, when it goes on", <-first, http.StatusCreated)
 		s.wantOnce(t, 5)
 	})
 	t.Run("ours/the attempt is another meanwhile", func(t *testing.T) {
 		t.Parallel()
-		at := stopAt("upload stored")
-		s := newSite(t, testdb.New(t).Pool(t), runner.Options{Hook: at.hook(t.Context())})
+		at := stopAt("upload stored", 1)
+		s := newSite(t, testdb.New(t).Pool(t), runner.Options{Hook: at.hook})
 		s.queue(t, "build")
 		old := s.pick(t)
 		late := make(chan answer, 1)
 		go func() { late <- s.upload(t, old, "old") }()
 		<-at.reached
 		// Its runner is taken for dead.
-		execute(t, s.pool, "UPDATE casq.builds SET status = 'failed' WHERE id = $1", old.ID)
-		execute(t, s.pool, "SELECT casq.retry_build($1)", old.ID)
+		exec(t, s.pool, "UPDATE casq.builds SET status = 'failed' WHERE id = $1", old.ID)
+		exec(t, s.pool, "SELECT casq.retry_build($1)", old.ID)
 		b := s.pick(t)
 		wantStatus(t, "the new attempt", s.upload(t, b, "newer"), http.StatusCreated)
-		close(at.release)
+		close(at.goOn)
 		wantStatus(t, "the old attempt, when it goes on", <-late, http.StatusForbidden)
 		wantStatus(t, "the old attempt again", s.upload(t, old, "old"), http.StatusForbidden)
 		s.wantOnce(t, 5)
@@ -112,7 +112,7 @@ func (s *site) wantOnce(t *testing.T, size int) {
 		"SELECT sum(item_delta)::integer FROM casq.events WHERE kind = 'build_artifact'":    1,
 		"SELECT count(*) FROM casq.events WHERE kind = 'build_artifact' AND scope_id = '7'": 1,
 	} {
-		if got := value[int](t, s.pool, sql); got != want {
+		if got := one[int](t, s.pool, sql); got != want {
 			t.Errorf("%s: %d, want %d", sql, got, want)
 		}
 	}

@@ -1,45 +1,23 @@
-// Package builds plays the races of the build queue whose calls come with a job's token,
-// as package races plays the others.
 package builds
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"testing"
 	"time"
 
-	"casq/internal/testing/testdb"
 	"casq/runner"
 	"casq/runner/filestore"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
-
-func TestMain(m *testing.M) {
-	flag.Parse()
-	if testing.Short() {
-		fmt.Println("races are not played with -short")
-		os.Exit(0)
-	}
-	testdb.Main(m)
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
 
 // site is a database with a coordinator and a folder for what builds leave.
 type site struct {
@@ -186,46 +164,4 @@ func (s *site) log(t *testing.T, b build) string {
 	var text bytes.Buffer
 	must(t, runner.Trace(t.Context(), s.pool, b.ID, 0, 0, false, &text))
 	return text.String()
-}
-
-// value reads one value.
-func value[T any](t *testing.T, pool *pgxpool.Pool, sql string, args ...any) (v T) {
-	t.Helper()
-	must(t, pool.QueryRow(t.Context(), sql, args...).Scan(&v))
-	return v
-}
-
-func execute(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) {
-	t.Helper()
-	_, err := pool.Exec(t.Context(), sql, args...)
-	must(t, err)
-}
-
-// stop is a point at which a process is stopped, once.
-type stop struct {
-	point            string
-	reached, release chan struct{}
-}
-
-func stopAt(point string) *stop {
-	return &stop{point, make(chan struct{}), make(chan struct{})}
-}
-
-func (s *stop) hook(ctx context.Context) func(string) {
-	first := make(chan struct{}, 1)
-	first <- struct{}{}
-	return func(point string) {
-		if point != s.point {
-			return
-		}
-		select {
-		case <-first:
-			close(s.reached)
-			select {
-			case <-s.release:
-			case <-ctx.Done():
-			}
-		default:
-		}
-	}
 }
