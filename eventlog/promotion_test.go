@@ -1,12 +1,12 @@
 package eventlog_test
 
 import (
-	"context"
 	"errors"
 	"testing"
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/testing/await"
 	"casq/internal/testing/testdb"
 
 	"github.com/google/uuid"
@@ -44,15 +44,7 @@ func (p *promotion) cutOff(t *testing.T) {
 // until waits for a condition on the primary.
 func (b *logBundle) until(t *testing.T, condition string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	poll := time.NewTicker(10 * time.Millisecond)
-	defer poll.Stop()
-	for done := false; !done; <-poll.C {
-		if err := b.pool.QueryRow(ctx, condition).Scan(&done); err != nil {
-			t.Fatalf("wait until %s: %v", condition, err)
-		}
-	}
+	await.Row(t, 30*time.Second, b.pool, condition)
 }
 
 func (p *promotion) promote(t *testing.T) {

@@ -2,7 +2,9 @@ package eventlog_test
 
 import (
 	"testing"
+	"time"
 
+	"casq/internal/testing/await"
 	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5"
@@ -88,15 +90,7 @@ func TestTrackFollowsDetachConcurrently(t *testing.T) {
 // until waits for a query to be true.
 func (b *trackBundle) until(t *testing.T, query string) {
 	t.Helper()
-	for {
-		var yes bool
-		if err := b.pool.QueryRow(t.Context(), query).Scan(&yes); err != nil {
-			t.Fatalf("%s: %v", query, err)
-		}
-		if yes {
-			return
-		}
-	}
+	await.Row(t, time.Minute, b.pool, query)
 }
 
 // Postgres gives a MERGE that inserts first wrong new images of what it updates

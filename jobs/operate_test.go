@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/testing/await"
 	"casq/registry"
 	"casq/transfer"
 
@@ -45,15 +46,7 @@ func (b *workBundle) start(t *testing.T) {
 // until waits for a condition.
 func (b *testBundle) until(t *testing.T, condition string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	poll := time.NewTicker(10 * time.Millisecond)
-	defer poll.Stop()
-	for done := false; !done; <-poll.C {
-		if err := b.pool.QueryRow(ctx, condition).Scan(&done); err != nil {
-			t.Fatalf("wait until %s: %v", condition, err)
-		}
-	}
+	await.Row(t, 30*time.Second, b.pool, condition)
 }
 
 func (b *workBundle) cancel(t *testing.T) registry.Cancelled {

@@ -33,19 +33,12 @@ func setup(t *testing.T) *testBundle {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	b := &testBundle{pool: pool, log: slog.New(slog.NewTextHandler(testLog{t}, nil))}
+	b := &testBundle{pool: pool, log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	if b.queue, err = NewQueue(pool, b.log); err != nil {
 		t.Fatal(err)
 	}
 	b.exec(t, "SELECT casq.define_kind('resource', 'file', prefix => ''), casq.define_kind('fact', 'none', queue => 'facts')")
 	return b
-}
-
-type testLog struct{ t *testing.T }
-
-func (l testLog) Write(p []byte) (int, error) {
-	l.t.Log(string(p))
-	return len(p), nil
 }
 
 func (b *testBundle) exec(t *testing.T, sql string, args ...any) {

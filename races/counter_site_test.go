@@ -12,6 +12,7 @@ import (
 
 	"casq/counter"
 	"casq/counter/recount"
+	"casq/internal/testing/await"
 	"casq/internal/testing/servers"
 	"casq/internal/testing/testdb"
 	"casq/internal/testing/testredis"
@@ -106,16 +107,7 @@ const counterPatience = time.Minute
 // awaits polls for a condition.
 func awaits(t *testing.T, what string, met func() bool) {
 	t.Helper()
-	deadline, poll := time.NewTimer(counterPatience), time.NewTicker(5*time.Millisecond)
-	defer deadline.Stop()
-	defer poll.Stop()
-	for !met() {
-		select {
-		case <-poll.C:
-		case <-deadline.C:
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
+	await.True(t, counterPatience, what, met)
 }
 
 // recounter is one who counts and recounts: casq, or a twin. The interleaving of

@@ -13,6 +13,7 @@ import (
 	"casq/eventlog"
 	"casq/internal/cursor"
 	casqdb "casq/internal/database"
+	"casq/internal/testing/await"
 	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5"
@@ -180,15 +181,7 @@ func wantResources(t *testing.T, got []string, want ...string) {
 // until waits for a condition in the site's database.
 func (s *logSite) until(t *testing.T, condition string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	defer cancel()
-	poll := time.NewTicker(5 * time.Millisecond)
-	defer poll.Stop()
-	for done := false; !done; <-poll.C {
-		if err := s.pool.QueryRow(ctx, condition).Scan(&done); err != nil {
-			t.Fatalf("wait until %s: %v", condition, err)
-		}
-	}
+	await.Row(t, 3*time.Minute, s.pool, condition)
 }
 
 // resourcesOf reads the resources of the events that a twin has chosen.

@@ -22,6 +22,7 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/cursor"
+	"casq/internal/testing/await"
 	"casq/internal/testing/testdb"
 	"casq/internal/worker"
 	"casq/jobs"
@@ -219,17 +220,7 @@ func tryGit(t *testing.T, dir, stdin string, args ...string) (string, error) {
 // until waits for a condition.
 func (s *site) until(t *testing.T, what string, met func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(takeoverPatience)
-	defer deadline.Stop()
-	poll := time.NewTicker(10 * time.Millisecond)
-	defer poll.Stop()
-	for !met() {
-		select {
-		case <-poll.C:
-		case <-deadline.C:
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
+	await.True(t, takeoverPatience, what, met)
 }
 
 // untilSynced waits until a resource's newest version is in place, and says why

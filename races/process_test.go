@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -265,14 +264,5 @@ func (w *localWorker) times(point string) int64 { return w.counter(point).Load()
 
 // logTo writes to the test's log, with a name.
 func logTo(t *testing.T, name string) *slog.Logger {
-	return slog.New(slog.NewTextHandler(testWriter{t}, nil)).With("worker", name)
-}
-
-type testWriter struct{ t *testing.T }
-
-var _ io.Writer = testWriter{}
-
-func (w testWriter) Write(p []byte) (int, error) {
-	w.t.Log(string(bytes.TrimSpace(p)))
-	return len(p), nil
+	return slog.New(slog.NewTextHandler(t.Output(), nil)).With("worker", name)
 }

@@ -106,18 +106,7 @@ func (r *r134) slowHome(t *testing.T) *pgxpool.Pool {
 	t.Helper()
 	network := faultproxy.New()
 	network.Narrow(200_000, time.Second)
-	pool, err := casqdb.Open(t.Context(), r.url, casqdb.Options{SearchPath: "public", IdleInTransaction: 200 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := pool.Config()
-	pool.Close()
-	config.ConnConfig.DialFunc = network.Dial(config.ConnConfig.DialFunc)
-	if pool, err = pgxpool.NewWithConfig(t.Context(), config); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
-	return pool
+	return network.Open(t, r.url, casqdb.Options{SearchPath: "public", IdleInTransaction: 200 * time.Millisecond})
 }
 
 // naively applies the first page, whose size is always the same.

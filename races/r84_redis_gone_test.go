@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"casq/internal/lease"
+	"casq/internal/testing/await"
 	"casq/internal/testing/testproc"
 	"casq/internal/testing/testredis"
 )
@@ -89,18 +90,8 @@ func (s *leaseSite) back(t *testing.T) {
 // untilLeased waits until Redis says again who follows the log.
 func (s *leaseSite) untilLeased(t *testing.T) {
 	t.Helper()
-	deadline := time.NewTimer(time.Minute)
-	defer deadline.Stop()
-	poll := time.NewTicker(5 * time.Millisecond)
-	defer poll.Stop()
-	for {
-		if keys, err := s.client.Keys(t.Context(), "casq:lease:*").Result(); err == nil && len(keys) == 1 {
-			return
-		}
-		select {
-		case <-poll.C:
-		case <-deadline.C:
-			t.Fatal("Redis does not know who follows the log")
-		}
-	}
+	await.True(t, time.Minute, "Redis knows who follows the log", func() bool {
+		keys, err := s.client.Keys(t.Context(), "casq:lease:*").Result()
+		return err == nil && len(keys) == 1
+	})
 }

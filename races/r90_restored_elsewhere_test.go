@@ -9,6 +9,7 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/cursor"
+	"casq/internal/testing/logged"
 	"casq/internal/testing/servers"
 	"casq/internal/testing/testdb"
 	"casq/registry"
@@ -45,7 +46,7 @@ func TestR90RestoredElsewhere(t *testing.T) {
 		// refused runs a cursor until it stops by itself.
 		refused := func(says ...string) {
 			t.Helper()
-			err := cursor.New(r.config(t, home, &told{})).Run(t.Context())
+			err := cursor.New(r.config(t, home, &logged.Messages{})).Run(t.Context())
 			if !errors.Is(err, eventlog.ErrForeign) {
 				t.Fatalf("follows a restored dump: %v", err)
 			}

@@ -14,6 +14,8 @@ import (
 	"casq/eventlog"
 	"casq/internal/cursor"
 	casqdb "casq/internal/database"
+	"casq/internal/testing/await"
+	"casq/internal/testing/logged"
 	"casq/internal/testing/testdb"
 	"casq/internal/testing/testredis"
 	"casq/jobs"
@@ -155,17 +157,7 @@ func (r *r94) promote(t *testing.T) {
 
 func (r *r94) until(t *testing.T, what string, met func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(time.Minute)
-	defer deadline.Stop()
-	poll := time.NewTicker(10 * time.Millisecond)
-	defer poll.Stop()
-	for !met() {
-		select {
-		case <-poll.C:
-		case <-deadline.C:
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
+	await.True(t, time.Minute, what, met)
 }
 
 // play loses what is read between the calls of read and late: read returns when
@@ -192,7 +184,7 @@ func (r *r94) play(t *testing.T, read, late func()) {
 }
 
 // follow starts a registry elsewhere that follows the source.
-func (r *r94) follow(t *testing.T) (home *pgxpool.Pool, log *told) {
+func (r *r94) follow(t *testing.T) (home *pgxpool.Pool, log *logged.Messages) {
 	t.Helper()
 	home = r.home(t)
 	return home, r.followAgain(t, home)
@@ -208,7 +200,7 @@ func (r *r94) home(t *testing.T) *pgxpool.Pool {
 	return home
 }
 
-func (r *r94) config(t *testing.T, home *pgxpool.Pool, log *told) cursor.Config {
+func (r *r94) config(t *testing.T, home *pgxpool.Pool, log *logged.Messages) cursor.Config {
 	t.Helper()
 	queue, err := jobs.NewQueue(home, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -221,9 +213,9 @@ func (r *r94) config(t *testing.T, home *pgxpool.Pool, log *told) cursor.Config 
 }
 
 // followAgain goes on at a home that was stopped.
-func (r *r94) followAgain(t *testing.T, home *pgxpool.Pool) *told {
+func (r *r94) followAgain(t *testing.T, home *pgxpool.Pool) *logged.Messages {
 	t.Helper()
-	log := &told{}
+	log := &logged.Messages{}
 	follow(t, r.config(t, home, log))
 	return log
 }
@@ -232,7 +224,7 @@ func (r *r94) followAgain(t *testing.T, home *pgxpool.Pool) *told {
 func (r *r94) followUntilStopped(t *testing.T) (home *pgxpool.Pool, stop func()) {
 	t.Helper()
 	home = r.home(t)
-	cfg := r.config(t, home, &told{})
+	cfg := r.config(t, home, &logged.Messages{})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- cursor.New(cfg).Run(ctx) }()
@@ -295,7 +287,7 @@ func r94Whole(t *testing.T) {
 	if got := lines(t, home, "SELECT last_value::text FROM casq.registry_version"); got != "8" {
 		t.Errorf("6 resources and a delete gave %s versions", got)
 	}
-	if asked := lines(t, home, "SELECT reason FROM casq.reconcile_runs"); asked != "" || log.has("log does not continue, went back") {
+	if asked := lines(t, home, "SELECT reason FROM casq.reconcile_runs"); asked != "" || log.Count("log does not continue, went back") > 0 {
 		t.Errorf("asked for a reconcile (%s) though nothing was lost", asked)
 	}
 }
@@ -312,8 +304,8 @@ func r94Lacks(t *testing.T) {
 		r.until(t, "the lost ones are read", func() bool { return strings.Contains(lines(t, home, r94Rows), last) })
 	}, func() {
 		shared = r.lastTick(t, r.second)
-		r.until(t, "the standby is late", func() bool { return log.has("source is late, waiting") })
-		if log.has("log does not continue, went back") {
+		r.until(t, "the standby is late", func() bool { return log.Count("source is late, waiting") > 0 })
+		if log.Count("log does not continue, went back") > 0 {
 			t.Error("went back on a standby that is late")
 		}
 	})
@@ -398,29 +390,4 @@ func (r *r94) switched(t *testing.T) *pgxpool.Pool {
 	}
 	t.Cleanup(home.Close)
 	return home
-}
-
-// told is a log that is asked what was said.
-//
-// mutex guards messages.
-type told struct {
-	mutex    sync.Mutex
-	messages []string
-}
-
-func (l *told) Enabled(context.Context, slog.Level) bool { return true }
-func (l *told) WithAttrs([]slog.Attr) slog.Handler       { return l }
-func (l *told) WithGroup(string) slog.Handler            { return l }
-
-func (l *told) Handle(_ context.Context, r slog.Record) error {
-	l.mutex.Lock()
-	defer l.mutex.Unlock()
-	l.messages = append(l.messages, r.Message)
-	return nil
-}
-
-func (l *told) has(message string) bool {
-	l.mutex.Lock()
-	defer l.mutex.Unlock()
-	return slices.Contains(l.messages, message)
 }

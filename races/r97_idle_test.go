@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/testing/await"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -107,15 +108,6 @@ func (s *r97Source) QueryRow(ctx context.Context, sql string, args ...any) pgx.R
 // await returns when a look that began after the call is over.
 func (s *r97Source) await(t *testing.T) {
 	t.Helper()
-	deadline := time.NewTimer(time.Minute)
-	defer deadline.Stop()
-	poll := time.NewTicker(time.Millisecond)
-	defer poll.Stop()
-	for from := s.looks.Load(); s.looks.Load() < from+3; {
-		select {
-		case <-poll.C:
-		case <-deadline.C:
-			t.Fatal("the cursor does not look")
-		}
-	}
+	from := s.looks.Load()
+	await.True(t, time.Minute, "the cursor looks", func() bool { return s.looks.Load() >= from+3 })
 }

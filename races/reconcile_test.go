@@ -1,12 +1,14 @@
 package races
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
 	"casq/eventlog"
 	"casq/internal/cursor"
 	casqdb "casq/internal/database"
+	"casq/internal/testing/await"
 	"casq/jobs"
 	"casq/registry"
 	"casq/registry/reconcile"
@@ -100,20 +102,12 @@ func (s *reconcileSite) reconciler(t *testing.T, source eventlog.DB, points *poi
 // until waits for an answer.
 func (s *reconcileSite) until(t *testing.T, what, query, want string) {
 	t.Helper()
-	deadline, poll := time.NewTimer(patience), time.NewTicker(5*time.Millisecond)
-	defer deadline.Stop()
-	defer poll.Stop()
-	for {
-		got := lines(t, s.home, query)
-		if got == want {
-			return
+	await.Nil(t, patience, what, func() error {
+		if got := lines(t, s.home, query); got != want {
+			return fmt.Errorf("%q, want %q", got, want)
 		}
-		select {
-		case <-poll.C:
-		case <-deadline.C:
-			t.Fatalf("%s did not happen: %q, want %q", what, got, want)
-		}
-	}
+		return nil
+	})
 }
 
 const (

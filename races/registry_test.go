@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/await"
 	"casq/internal/testing/testdb"
 	"casq/internal/worker"
 
@@ -119,16 +120,12 @@ func (s *registrySite) row(t *testing.T) registryRow {
 // up.
 func (s *registrySite) until(t *testing.T, what string, met func() bool) {
 	t.Helper()
-	deadline, poll := time.NewTimer(patience), time.NewTicker(5*time.Millisecond)
-	defer deadline.Stop()
-	defer poll.Stop()
-	for !met() {
-		select {
-		case <-poll.C:
-		case <-deadline.C:
-			t.Fatalf("%s did not happen: %s; on disk: %v", what, lines(t, s.pool, `SELECT casq.why('artifact', '`+key+`')`), s.files(t))
+	defer func() {
+		if t.Failed() {
+			t.Logf("%s; on disk: %v", lines(t, s.pool, `SELECT casq.why('artifact', '`+key+`')`), s.files(t))
 		}
-	}
+	}()
+	await.True(t, patience, what, met)
 }
 
 // reaches waits until the resource has the status and nothing else is on disk than

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/await"
 	"casq/internal/testing/registrytest"
 )
 
@@ -40,28 +41,11 @@ const deadline = 20 * time.Second
 // receive waits for a signal.
 func receive[T any](t *testing.T, what string, c <-chan T) T {
 	t.Helper()
-	timer := time.NewTimer(deadline)
-	defer timer.Stop()
-	select {
-	case v := <-c:
-		return v
-	case <-timer.C:
-		t.Fatalf("%s did not happen in %s", what, deadline)
-		panic("unreachable")
-	}
+	return await.Value(t, deadline, what, c)
 }
 
 // until polls for a condition.
 func until(t *testing.T, what string, met func() bool) {
 	t.Helper()
-	timer, poll := time.NewTimer(deadline), time.NewTicker(5*time.Millisecond)
-	defer timer.Stop()
-	defer poll.Stop()
-	for !met() {
-		select {
-		case <-poll.C:
-		case <-timer.C:
-			t.Fatalf("%s did not happen in %s", what, deadline)
-		}
-	}
+	await.True(t, deadline, what, met)
 }

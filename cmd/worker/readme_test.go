@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"casq/internal/testing/await"
 )
 
 func readme(t *testing.T) string {
@@ -195,17 +197,7 @@ func (r reader) start(script string) (stop func()) {
 
 func (r reader) until(what string, met func() bool) {
 	r.t.Helper()
-	deadline := time.NewTimer(30 * time.Second)
-	defer deadline.Stop()
-	poll := time.NewTicker(50 * time.Millisecond)
-	defer poll.Stop()
-	for !met() {
-		select {
-		case <-poll.C:
-		case <-deadline.C:
-			r.t.Fatalf("waited in vain until it %s", what)
-		}
-	}
+	await.True(r.t, 30*time.Second, "it "+what, met)
 }
 
 // trimmed drops blanks at the ends of lines.

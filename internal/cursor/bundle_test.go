@@ -12,6 +12,8 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/database"
+	"casq/internal/testing/await"
+	"casq/internal/testing/logged"
 	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5"
@@ -63,15 +65,7 @@ func (b *testBundle) tick(t *testing.T) int64 {
 // until waits for a condition.
 func (b *testBundle) until(t *testing.T, condition string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	poll := time.NewTicker(5 * time.Millisecond)
-	defer poll.Stop()
-	for done := false; !done; <-poll.C {
-		if err := b.pool.QueryRow(ctx, condition).Scan(&done); err != nil {
-			t.Fatalf("wait until %s: %v", condition, err)
-		}
-	}
+	await.Row(t, 30*time.Second, b.pool, condition)
 }
 
 // untilEffects waits for as many effects as there are resources, and compares them
@@ -207,52 +201,8 @@ func (s *stopAt) await(t *testing.T) {
 	}
 }
 
-// logged is a handler that keeps the messages.
-type logged struct {
-	mutex    sync.Mutex
-	messages []string
-}
-
-func (l *logged) Enabled(context.Context, slog.Level) bool { return true }
-func (l *logged) WithAttrs([]slog.Attr) slog.Handler       { return l }
-func (l *logged) WithGroup(string) slog.Handler            { return l }
-
-func (l *logged) Handle(_ context.Context, r slog.Record) error {
-	l.mutex.Lock()
-	defer l.mutex.Unlock()
-	l.messages = append(l.messages, r.Message)
-	return nil
-}
-
-func (l *logged) count(part string) int {
-	l.mutex.Lock()
-	defer l.mutex.Unlock()
-	n := 0
-	for _, message := range l.messages {
-		if strings.Contains(message, part) {
-			n++
-		}
-	}
-	return n
-}
-
-// until waits until a message with this part was logged.
-func (l *logged) until(t *testing.T, part string) {
+// untilLogged waits until n messages with this part were logged.
+func untilLogged(t *testing.T, log *logged.Messages, part string, n int) {
 	t.Helper()
-	l.untilCount(t, part, 1)
-}
-
-func (l *logged) untilCount(t *testing.T, part string, n int) {
-	t.Helper()
-	deadline := time.NewTimer(30 * time.Second)
-	defer deadline.Stop()
-	poll := time.NewTicker(time.Millisecond)
-	defer poll.Stop()
-	for l.count(part) < n {
-		select {
-		case <-poll.C:
-		case <-deadline.C:
-			t.Fatalf("nothing was logged with %q", part)
-		}
-	}
+	await.True(t, 30*time.Second, fmt.Sprintf("%q is logged", part), func() bool { return log.Count(part) >= n })
 }

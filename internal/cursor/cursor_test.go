@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/testing/await"
+	"casq/internal/testing/logged"
 	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5"
@@ -30,17 +32,8 @@ func (r *recorder) QueryRow(ctx context.Context, sql string, args ...any) pgx.Ro
 // call, and the first is over.
 func (r *recorder) untilRead(t *testing.T) {
 	t.Helper()
-	deadline := time.NewTimer(30 * time.Second)
-	defer deadline.Stop()
-	poll := time.NewTicker(time.Millisecond)
-	defer poll.Stop()
-	for from := r.polls.Load(); r.polls.Load() < from+3; {
-		select {
-		case <-poll.C:
-		case <-deadline.C:
-			t.Fatal("the cursor does not poll")
-		}
-	}
+	from := r.polls.Load()
+	await.True(t, 30*time.Second, "the cursor polls", func() bool { return r.polls.Load() >= from+3 })
 }
 
 // A tick without events of interest is no reason to write.
@@ -139,7 +132,7 @@ func pages(t *testing.T, b *testBundle) int {
 func TestFailedBatchIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	log := &logged{}
+	log := &logged.Messages{}
 	cfg := b.config(t)
 	cfg.Logger = slog.New(log)
 	fails := 3
@@ -153,7 +146,7 @@ func TestFailedBatchIsTriedAgain(t *testing.T) {
 	run(t, cfg)
 	b.write(t, "a", "b")
 	b.untilEffects(t, "a", "b")
-	if n := log.count("batch failed, lease released"); n != 3 {
+	if n := log.Count("batch failed, lease released"); n != 3 {
 		t.Errorf("%d failures were logged, want 3", n)
 	}
 }
@@ -161,11 +154,11 @@ func TestFailedBatchIsTriedAgain(t *testing.T) {
 func TestCursorWaitsForTheFirstTick(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	log := &logged{}
+	log := &logged.Messages{}
 	cfg := b.config(t)
 	cfg.Logger = slog.New(log)
 	run(t, cfg)
-	log.until(t, "no tick was taken")
+	untilLogged(t, log, "no tick was taken", 1)
 	b.write(t, "a")
 	b.untilEffects(t, "a")
 }
@@ -189,11 +182,11 @@ func TestCursorWaitsForALateSource(t *testing.T) {
 	if err := fromPrimary.stop(); err != nil {
 		t.Fatal(err)
 	}
-	log := &logged{}
+	log := &logged.Messages{}
 	cfg := b.config(t)
 	cfg.Source, cfg.Logger = testdb.Pool(t, cluster.StandbyURL(0)), slog.New(log)
 	run(t, cfg)
-	log.until(t, "source is late")
+	untilLogged(t, log, "source is late", 1)
 	b.until(t, "SELECT last_error IS NOT NULL FROM casq.cursor_status")
 	b.write(t, "c")
 	if err := standby.ResumeReplay(t.Context()); err != nil {
@@ -201,7 +194,7 @@ func TestCursorWaitsForALateSource(t *testing.T) {
 	}
 	b.untilEffects(t, "a", "b", "c")
 	b.until(t, "SELECT last_error IS NULL FROM casq.cursor_status")
-	if n := log.count("source is late"); n != 1 {
+	if n := log.Count("source is late"); n != 1 {
 		t.Errorf("said that the source is late %d times, want once", n)
 	}
 }
@@ -242,7 +235,7 @@ func TestCursorGoesBackOverLostEmptyTicks(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.write(t, "a")
-	source, log := &recorder{DB: b.pool}, &logged{}
+	source, log := &recorder{DB: b.pool}, &logged.Messages{}
 	cfg := b.config(t)
 	cfg.Source, cfg.Logger = source, slog.New(log)
 	run(t, cfg)
@@ -250,7 +243,7 @@ func TestCursorGoesBackOverLostEmptyTicks(t *testing.T) {
 	tick := b.tick(t)
 	source.untilRead(t)
 	b.exec(t, "UPDATE casq.ticks SET nonce = gen_random_uuid() WHERE id = $1", tick)
-	log.until(t, "lost ticks without events")
+	untilLogged(t, log, "lost ticks without events", 1)
 	b.write(t, "b")
 	b.untilEffects(t, "a", "b")
 }
@@ -261,7 +254,7 @@ func TestSessionThatEndsWhileIdleIsTakenOver(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.write(t, "a")
-	log := &logged{}
+	log := &logged.Messages{}
 	cfg := b.config(t)
 	cfg.Logger = slog.New(log)
 	run(t, cfg)
@@ -273,7 +266,7 @@ func TestSessionThatEndsWhileIdleIsTakenOver(t *testing.T) {
 	b.exec(t, "SELECT pg_terminate_backend($1)", first)
 	run(t, b.config(t))
 	b.until(t, fmt.Sprintf("SELECT backend_pid <> %d FROM casq.cursors", first))
-	log.until(t, "lease released, finished fetching events")
+	untilLogged(t, log, "lease released, finished fetching events", 1)
 	b.write(t, "b")
 	b.untilEffects(t, "a", "b")
 }

@@ -9,6 +9,7 @@ import (
 
 	"casq/internal/database"
 	"casq/internal/testing/faultproxy"
+	"casq/internal/testing/logged"
 	"casq/internal/testing/testproc"
 )
 
@@ -18,7 +19,7 @@ func TestBatchOfAnEndedEpochIsRolledBack(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.write(t, "a", "b")
-	log, stop := &logged{}, newStop("batch:read")
+	log, stop := &logged.Messages{}, newStop("batch:read")
 	cfg := b.config(t)
 	cfg.Hook, cfg.Logger = stop.hook, slog.New(log)
 	run(t, cfg)
@@ -27,7 +28,7 @@ func TestBatchOfAnEndedEpochIsRolledBack(t *testing.T) {
 	b.wantEffects(t)
 	close(stop.resume)
 	b.untilEffects(t, "a", "b")
-	if n := log.count("fenced"); n != 1 {
+	if n := log.Count("fenced"); n != 1 {
 		t.Errorf("fenced %d times, want once", n)
 	}
 }
@@ -93,7 +94,7 @@ func TestLostAnswerAppliesOnce(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.write(t, "a", "b", "c", "d", "e")
-	network, log := faultproxy.New(), &logged{}
+	network, log := faultproxy.New(), &logged.Messages{}
 	cfg := b.config(t)
 	cfg.Home, cfg.PageSize, cfg.Logger = network.Pool(t, b.url), 2, slog.New(log)
 	points := make(chan string, 100)
@@ -106,7 +107,7 @@ func TestLostAnswerAppliesOnce(t *testing.T) {
 	run(t, cfg)
 	b.untilEffects(t, "a", "b", "c", "d", "e")
 	<-network.Lost()
-	if n := log.count("batch failed"); n != 2 {
+	if n := log.Count("batch failed"); n != 2 {
 		t.Errorf("%d batches failed, want 2", n)
 	}
 	b.write(t, "f")

@@ -11,7 +11,6 @@ import (
 	"casq/internal/testing/faultproxy"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // hauler is a consumer that sends each payload home.
@@ -41,7 +40,7 @@ func TestPagesBecomeSmallerOnASlowLink(t *testing.T) {
 	network := faultproxy.New()
 	network.Narrow(200_000, time.Second)
 	cfg := b.config(t)
-	cfg.Home = slowHome(t, network, b.url)
+	cfg.Home = network.Open(t, b.url, database.Options{IdleInTransaction: 200 * time.Millisecond, SearchPath: "public"})
 	cfg.Consumer = hauler{}
 	c := New(cfg)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -64,20 +63,3 @@ func TestPagesBecomeSmallerOnASlowLink(t *testing.T) {
 }
 
 const enoughPages = 4
-
-// slowHome is a home with little patience, at the other end of a network.
-func slowHome(t *testing.T, network *faultproxy.Network, url string) *pgxpool.Pool {
-	t.Helper()
-	pool, err := database.Open(t.Context(), url, database.Options{IdleInTransaction: 200 * time.Millisecond, SearchPath: "public"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := pool.Config()
-	pool.Close()
-	config.ConnConfig.DialFunc = network.Dial(config.ConnConfig.DialFunc)
-	if pool, err = pgxpool.NewWithConfig(t.Context(), config); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
-	return pool
-}

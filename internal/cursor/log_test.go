@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/testing/await"
 	"casq/internal/testing/testredis"
 )
 
@@ -51,18 +53,11 @@ func (r *records) find(t *testing.T, message string) map[string]any {
 // want waits for a record, and checks that it has what each must have, and more.
 func (r *records) want(t *testing.T, level, component, message string, keys ...string) map[string]any {
 	t.Helper()
-	deadline := time.NewTimer(30 * time.Second)
-	defer deadline.Stop()
-	poll := time.NewTicker(2 * time.Millisecond)
-	defer poll.Stop()
-	record := r.find(t, message)
-	for ; record == nil; record = r.find(t, message) {
-		select {
-		case <-poll.C:
-		case <-deadline.C:
-			t.Fatalf("nothing was logged with %q", message)
-		}
-	}
+	var record map[string]any
+	await.True(t, 30*time.Second, fmt.Sprintf("%q is logged", message), func() bool {
+		record = r.find(t, message)
+		return record != nil
+	})
 	if record["level"] != level || record["component"] != component || record["cursor"] != "test" || record["pid"] != float64(os.Getpid()) {
 		t.Errorf("%v: want it at %s from %s", record, level, component)
 	}

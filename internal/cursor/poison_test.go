@@ -13,6 +13,7 @@ import (
 	"casq/eventlog"
 	"casq/internal/database"
 	"casq/internal/testing/faultproxy"
+	"casq/internal/testing/logged"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -72,7 +73,7 @@ func TestAnEventThatCannotBeAppliedIsDeadLettered(t *testing.T) {
 				b.exec(t, test.prepare)
 			}
 			b.write(t, "a", "b", "poison", "c", "a", "d", "e")
-			log := &logged{}
+			log := &logged.Messages{}
 			cfg := b.config(t)
 			cfg.Consumer, cfg.Logger = test.consumer, slog.New(log)
 			run(t, cfg)
@@ -80,8 +81,8 @@ func TestAnEventThatCannotBeAppliedIsDeadLettered(t *testing.T) {
 			if got := b.failures(t); !strings.Contains(got, test.want) || !strings.HasPrefix(got, "test resource poison updated ") || strings.Contains(got, "\n") {
 				t.Errorf("dead-lettered: %s", got)
 			}
-			log.until(t, "event could not be applied, dead-lettered")
-			if n := log.count("batch failed"); n != test.failed {
+			untilLogged(t, log, "event could not be applied, dead-lettered", 1)
+			if n := log.Count("batch failed"); n != test.failed {
 				t.Errorf("%d batches failed, want %d", n, test.failed)
 			}
 			b.write(t, "f")
@@ -105,11 +106,11 @@ func TestNothingIsDeadLetteredForTheSystem(t *testing.T) {
 			b.exec(t, "CREATE TRIGGER fail BEFORE INSERT ON effects FOR EACH ROW EXECUTE FUNCTION fail()")
 			b.exec(t, "ALTER TABLE effects ADD CONSTRAINT no_poison CHECK (resource <> 'poison')")
 			b.write(t, "a", "poison", "b", "c", "d")
-			log := &logged{}
+			log := &logged.Messages{}
 			cfg := b.config(t)
 			cfg.Logger = slog.New(log)
 			run(t, cfg)
-			log.untilCount(t, "batch failed", 8)
+			untilLogged(t, log, "batch failed", 8)
 			if got := b.failures(t); got != "" {
 				t.Fatalf("dead-lettered: %s", got)
 			}
@@ -216,7 +217,7 @@ func TestABatchOfNothingElse(t *testing.T) {
 	b := setup(t)
 	b.exec(t, "SELECT casq.append_event('resource', 'poison' || n, 'updated') FROM generate_series(1, $1) AS n", events)
 	b.write(t, "a")
-	log := &logged{}
+	log := &logged.Messages{}
 	cfg := b.config(t)
 	cfg.Consumer, cfg.Logger, cfg.Tries = picky(&json.SyntaxError{}), slog.New(log), 1
 	began := time.Now()
@@ -224,10 +225,10 @@ func TestABatchOfNothingElse(t *testing.T) {
 	b.untilEffects(t, "a")
 	b.until(t, fmt.Sprintf("SELECT count(*) = %d FROM casq.event_failures", events))
 	t.Logf("%d events in %v", events, time.Since(began))
-	if n := log.count("event could not be applied"); n != mostWarnings {
+	if n := log.Count("event could not be applied"); n != mostWarnings {
 		t.Errorf("%d warnings, want %d", n, mostWarnings)
 	}
-	log.until(t, "more events could not be applied")
+	untilLogged(t, log, "more events could not be applied", 1)
 }
 
 // A reason, or a key, that home cannot store is escaped.

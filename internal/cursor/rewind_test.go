@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"casq/eventlog"
+	"casq/internal/testing/logged"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -259,7 +260,7 @@ func TestEpochsThatAreIssuedAgain(t *testing.T) {
 func TestStartsOverWhenItsTickWasPruned(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	log := &logged{}
+	log := &logged.Messages{}
 	cfg := b.rewinding(t)
 	r := run(t, cfg)
 	b.write(t, "a")
@@ -271,7 +272,7 @@ func TestStartsOverWhenItsTickWasPruned(t *testing.T) {
 	cfg.Logger = slog.New(log)
 	run(t, cfg)
 	b.untilEffects(t, "a", startedOver)
-	log.until(t, "log does not continue, went back")
+	untilLogged(t, log, "log does not continue, went back", 1)
 	b.write(t, "d")
 	b.untilEffects(t, "a", startedOver, "d")
 }

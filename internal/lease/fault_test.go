@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"casq/internal/testing/faultproxy"
+	"casq/internal/testing/logged"
 )
 
 // Each step is lost on its way to Redis, or done with its answer lost. In no case
@@ -33,7 +34,7 @@ func TestFaults(t *testing.T) {
 		t.Run(test.step+what, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			f := &faulty{testBundle: b, network: faultproxy.New(), log: &logged{}, persists: test.persists}
+			f := &faulty{testBundle: b, network: faultproxy.New(), log: &logged.Messages{}, persists: test.persists}
 			f.one = New(Config{Client: b.behind(t, f.network), TTL: short})
 			f.two = b.leaser(short)
 			f.next = func() {
@@ -57,7 +58,7 @@ func TestFaults(t *testing.T) {
 type faulty struct {
 	*testBundle
 	network  *faultproxy.Network
-	log      *logged
+	log      *logged.Messages
 	one, two *Leaser
 	persists bool
 	next     func() // what is sent next is lost

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/logged"
 	"casq/internal/testing/testredis"
 )
 
@@ -38,12 +39,12 @@ func TestOneObtains(t *testing.T) {
 func TestLeaseIsRenewed(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	log := &logged{}
+	log := &logged.Messages{}
 	one, two := b.leaser(short), b.leaser(short)
 	held := obtain(t, one, log)
 	began := time.Now()
 	until(t, "two lengths of the lease are over", func() bool {
-		if log.count(lostMessage)+log.count(lateMessage) == 0 {
+		if log.Count(lostMessage)+log.Count(lateMessage) == 0 {
 			wantDenied(t, two, one)
 		}
 		return time.Since(began) > 2*short
@@ -72,7 +73,7 @@ func TestLeaseEnds(t *testing.T) {
 func TestLeaseIsLostToAnother(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	log := &logged{}
+	log := &logged.Messages{}
 	held := obtain(t, b.leaser(short), log)
 	if err := b.client.Set(t.Context(), key(name), "another", time.Minute).Err(); err != nil {
 		t.Fatal(err)
@@ -82,7 +83,7 @@ func TestLeaseIsLostToAnother(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("the lease is another's, and was not lost")
 	}
-	if n := log.count(lostMessage); n != 1 {
+	if n := log.Count(lostMessage); n != 1 {
 		t.Errorf("said %d times that it is lost, want once", n)
 	}
 	if err := held.Release(t.Context()); err != nil {
@@ -119,14 +120,14 @@ func TestScriptsAreSentAgain(t *testing.T) {
 func TestForgottenLeaseIsTakenAgain(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	log := &logged{}
+	log := &logged.Messages{}
 	l := b.leaser(short)
 	held := obtain(t, l, log)
 	if err := b.client.FlushAll(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "it is taken again", func() bool { return b.holder(t) == l.ID() })
-	until(t, "it was said", func() bool { return log.count(lateMessage) > 0 })
+	until(t, "it was said", func() bool { return log.Count(lateMessage) > 0 })
 	select {
 	case <-held.Lost():
 		t.Error("the lease was lost to nobody")
@@ -138,7 +139,7 @@ func TestForgottenLeaseIsTakenAgain(t *testing.T) {
 func TestRedisIsKilled(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	log := &logged{}
+	log := &logged.Messages{}
 	one, two := b.leaser(short), b.leaser(short)
 	held := obtain(t, one, log)
 	if err := b.server.Kill(); err != nil {
@@ -148,16 +149,16 @@ func TestRedisIsKilled(t *testing.T) {
 	if !errors.Is(err, ErrUnknown) || errors.Is(err, ErrHeld) {
 		t.Errorf("obtained with %v, want it unknown", err)
 	}
-	until(t, "the time of the lease is over", func() bool { return log.count(lostMessage) > 0 })
+	until(t, "the time of the lease is over", func() bool { return log.Count(lostMessage) > 0 })
 	select {
 	case <-held.Lost():
 		t.Error("the lease was lost to nobody")
 	default:
 	}
 	testredis.Restart(t, b.server)
-	until(t, "the lease is renewed", func() bool { return log.count(lateMessage) > 0 })
+	until(t, "the lease is renewed", func() bool { return log.Count(lateMessage) > 0 })
 	wantDenied(t, two, one)
-	if n := log.count(lostMessage); n != 1 {
+	if n := log.Count(lostMessage); n != 1 {
 		t.Errorf("said %d times that it is lost, want once", n)
 	}
 }
@@ -182,11 +183,11 @@ func TestAssumedLease(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	one, two := b.leaser(short), b.leaser(short)
-	log := &logged{}
+	log := &logged.Messages{}
 	held := one.Assume(name, slog.New(log))
 	defer func() { _ = held.Release(context.Background()) }()
 	until(t, "Redis knows it", func() bool { return b.holder(t) == one.ID() })
-	if n := log.count(lateMessage); n > 0 {
+	if n := log.Count(lateMessage); n > 0 {
 		t.Error("the first answer was late")
 	}
 	other := two.Assume(name, slog.New(slog.DiscardHandler))
@@ -230,7 +231,7 @@ func TestLeaseWithoutAnEndIsGivenOne(t *testing.T) {
 
 func TestDenialsAreToldOnce(t *testing.T) {
 	t.Parallel()
-	log := &logged{}
+	log := &logged.Messages{}
 	var d Denials
 	for _, holder := range []string{"a", "a", "b", "b"} {
 		d.Tell(t.Context(), slog.New(log), holder, time.Second)
@@ -238,8 +239,9 @@ func TestDenialsAreToldOnce(t *testing.T) {
 	d.at = d.at.Add(-denialEvery)
 	d.Tell(t.Context(), slog.New(log), "b", time.Second)
 	want := []slog.Level{slog.LevelInfo, slog.LevelDebug, slog.LevelInfo, slog.LevelDebug, slog.LevelInfo}
-	if !slices.Equal(log.levels, want) || log.count("cannot obtain lease, another process holds it") != len(want) {
-		t.Errorf("told at %v as %q, want %v", log.levels, log.messages, want)
+	messages, levels := log.All()
+	if !slices.Equal(levels, want) || log.Count("cannot obtain lease, another process holds it") != len(want) {
+		t.Errorf("told at %v as %q, want %v", levels, messages, want)
 	}
 }
 

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"sync"
 	"testing"
 	"time"
 
+	"casq/internal/testing/await"
 	"casq/internal/testing/faultproxy"
 	"casq/internal/testing/servers"
 	"casq/internal/testing/testredis"
@@ -100,45 +100,5 @@ func wantDenied(t *testing.T, other, holder *Leaser) {
 // until waits for a condition.
 func until(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	poll := time.NewTicker(2 * time.Millisecond)
-	defer poll.Stop()
-	for !condition() {
-		select {
-		case <-poll.C:
-		case <-deadline.C:
-			t.Fatalf("waited in vain until %s", what)
-		}
-	}
-}
-
-// logged keeps messages.
-type logged struct {
-	mu       sync.Mutex
-	messages []string
-	levels   []slog.Level
-}
-
-func (l *logged) Enabled(context.Context, slog.Level) bool { return true }
-func (l *logged) WithAttrs([]slog.Attr) slog.Handler       { return l }
-func (l *logged) WithGroup(string) slog.Handler            { return l }
-
-func (l *logged) Handle(_ context.Context, r slog.Record) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.messages = append(l.messages, r.Message)
-	l.levels = append(l.levels, r.Level)
-	return nil
-}
-
-func (l *logged) count(message string) (n int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, m := range l.messages {
-		if m == message {
-			n++
-		}
-	}
-	return n
+	await.True(t, patience, what, condition)
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/await"
 	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5"
@@ -121,15 +122,7 @@ func TestPurgeWaitsForPagesOnly(t *testing.T) {
 
 func until(t *testing.T, pool *pgxpool.Pool, condition string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	poll := time.NewTicker(5 * time.Millisecond)
-	defer poll.Stop()
-	for done := false; !done; <-poll.C {
-		if err := pool.QueryRow(ctx, condition).Scan(&done); err != nil {
-			t.Fatalf("wait until %s: %v", condition, err)
-		}
-	}
+	await.Row(t, 30*time.Second, pool, condition)
 }
 
 func TestOldReportsAreDropped(t *testing.T) {

@@ -60,7 +60,7 @@ func TestATickerThatCannotTakeTicksIsNotReady(t *testing.T) {
 	group.Go(func() { w.tick(ctx) })
 	t.Cleanup(func() { cancel(); group.Wait() })
 	ticker := func() roleState { state, _ := w.roles.snapshot(); return state["ticker"] }
-	await(t, "a ticker that is ready, and a tick", func() bool {
+	until(t, "a ticker that is ready, and a tick", func() bool {
 		var ticks int
 		err := pool.QueryRow(t.Context(), "SELECT count(*) FROM casq.ticks").Scan(&ticks)
 		return err == nil && ticks > 0 && ticker().Ready
@@ -68,7 +68,7 @@ func TestATickerThatCannotTakeTicksIsNotReady(t *testing.T) {
 	if _, err := pool.Exec(t.Context(), "UPDATE casq.ticks SET snapshot = '4000000000:4000000000:'"); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "one that is not", func() bool { return !ticker().Ready })
+	until(t, "one that is not", func() bool { return !ticker().Ready })
 	if _, waiting := w.roles.snapshot(); waiting == "" || !strings.Contains(ticker().Error, "casq.adopt_log()") {
 		t.Errorf("got %+v", ticker())
 	}

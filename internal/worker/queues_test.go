@@ -85,7 +85,7 @@ func TestAQueueThatIsOnlySaidToBeServedIsServedAnew(t *testing.T) {
 	})
 	queueFact(t, home, w.queue)
 	queues := &queues{worker: w, river: &deaf{riverQueues: client.Queues()}, present: present, served: map[string]int{river.QueueDefault: defaultWorkers}}
-	await(t, "the job's end", func() bool {
+	until(t, "the job's end", func() bool {
 		if err := queues.round(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/await"
 	"casq/internal/testing/testdb"
 	"casq/internal/testing/testredis"
 
@@ -55,29 +56,19 @@ func (w *ticking) count(point string) int {
 func (w *ticking) more(t *testing.T, point string, n int) {
 	t.Helper()
 	before := w.count(point)
-	await(t, point, func() bool { return w.count(point) >= before+n })
+	until(t, point, func() bool { return w.count(point) >= before+n })
 }
 
-func await(t *testing.T, what string, met func() bool) {
+func until(t *testing.T, what string, met func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(40 * time.Second)
-	defer deadline.Stop()
-	poll := time.NewTicker(5 * time.Millisecond)
-	defer poll.Stop()
-	for !met() {
-		select {
-		case <-poll.C:
-		case <-deadline.C:
-			t.Fatalf("wait for %s: it does not happen", what)
-		}
-	}
+	await.True(t, 40*time.Second, what, met)
 }
 
 // alone waits until one of the two polls often, and the other does not.
 func alone(t *testing.T, one, two *ticking) (often, other *ticking) {
 	t.Helper()
 	before := [2]int{one.count("tick:often"), two.count("tick:often")}
-	await(t, "one that polls often alone", func() bool {
+	until(t, "one that polls often alone", func() bool {
 		now := [2]int{one.count("tick:often"), two.count("tick:often")}
 		a, b := now[0]-before[0], now[1]-before[1]
 		switch {
@@ -100,7 +91,7 @@ func wantTick(t *testing.T, pool *pgxpool.Pool) {
 	if err := pool.QueryRow(t.Context(), "SELECT casq.append_event('resource', 'a', 'updated')").Scan(&id); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "a tick that shows an event", func() bool {
+	until(t, "a tick that shows an event", func() bool {
 		if err := pool.QueryRow(t.Context(), "SELECT max(high_id) FROM casq.ticks").Scan(&shown); err != nil {
 			t.Fatal(err)
 		}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/await"
 	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -122,19 +123,14 @@ func (b *testBundle) put(t *testing.T, path, content string) {
 // gives up.
 func (b *testBundle) until(t *testing.T, key string, met func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(20 * time.Second)
-	defer deadline.Stop()
-	poll := time.NewTicker(10 * time.Millisecond)
-	defer poll.Stop()
-	for !met() {
-		select {
-		case <-poll.C:
-		case <-deadline.C:
+	defer func() {
+		if t.Failed() {
 			var why string
 			_ = b.pool.QueryRow(t.Context(), "SELECT casq.why('artifact', $1)", key).Scan(&why)
-			t.Fatal(why)
+			t.Log(why)
 		}
-	}
+	}()
+	await.True(t, 20*time.Second, key+" is there", met)
 }
 
 func (b *testBundle) status(t *testing.T, key string) (status string) {

@@ -9,8 +9,6 @@ import (
 	"casq/internal/portion"
 	"casq/internal/testing/faultproxy"
 	"casq/registry"
-
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // largeResources is a site with n resources of about 15 kB each, which do not compress,
@@ -58,7 +56,7 @@ func TestReconcileOnASlowLink(t *testing.T) {
 	b := largeResources(t, 40)
 	network := faultproxy.New()
 	network.Narrow(100_000, time.Second)
-	home := slowHome(t, network, b.Pool.Config().ConnString())
+	home := network.Open(t, b.Pool.Config().ConnString(), database.Options{IdleInTransaction: 200 * time.Millisecond, SearchPath: "public"})
 	id := b.ask(t, registry.Request{})
 	r := b.reconciler(t, func(c *Config) { c.Home, c.PageSize = home, 100 })
 	b.round(t, r)
@@ -68,21 +66,4 @@ func TestReconcileOnASlowLink(t *testing.T) {
 	if got := b.Text(t, parts, id); got != "" {
 		t.Errorf("parts: %q", got)
 	}
-}
-
-// slowHome is a home with little patience, at the other end of a network.
-func slowHome(t *testing.T, network *faultproxy.Network, url string) *pgxpool.Pool {
-	t.Helper()
-	pool, err := database.Open(t.Context(), url, database.Options{IdleInTransaction: 200 * time.Millisecond, SearchPath: "public"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := pool.Config()
-	pool.Close()
-	config.ConnConfig.DialFunc = network.Dial(config.ConnConfig.DialFunc)
-	if pool, err = pgxpool.NewWithConfig(t.Context(), config); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
-	return pool
 }

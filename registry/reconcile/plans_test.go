@@ -3,11 +3,8 @@ package reconcile
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
-
-	"casq/internal/testing/testdb"
 )
 
 // statements are those that run for groups, with the arguments for n rows.
@@ -71,29 +68,5 @@ func statements() map[string]func(n int) (sql string, args []any) {
 // much as the registry is large.
 func TestStatementsUseTheKey(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
-	b.Exec(t, "ALTER TABLE casq.registry SET (autovacuum_enabled = false)")
-	b.Exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload)
-		SELECT $1, format('path/to/resource-%s', to_char(n, 'FM0000000')), 1, n, 1, '{"id": 1}' FROM generate_series(1, 200000) AS n`, kind)
-	for _, known := range []string{"not analyzed", "analyzed"} {
-		if known == "analyzed" {
-			b.Exec(t, "ANALYZE casq.registry")
-			b.Exec(t, "ANALYZE casq.processes")
-		}
-		for name, statement := range statements() {
-			for n := 1; n <= 256; n *= 2 {
-				sql, args := statement(n)
-				p, text := testdb.Explain(t, b.Pool, sql, args...)
-				scans := p.Scans("registry")
-				if len(scans) == 0 && name != "re-fetch, apply" && name != "unwanted" {
-					t.Errorf("%s does not read the registry: %s", name, text)
-				}
-				for _, scan := range scans {
-					if !strings.Contains(scan.Type, "Index") || !strings.Contains(scan.Cond, "resource_id") {
-						t.Errorf("%s of %d, %s: %s with %q: %s", name, n, known, scan.Type, scan.Cond, text)
-					}
-				}
-			}
-		}
-	}
+	setup(t).WantKeyUsed(t, statements(), "re-fetch, apply", "unwanted")
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/await"
 	"casq/internal/testing/servers"
 	"casq/internal/testing/testredis"
 	"casq/replica"
@@ -95,14 +96,7 @@ func replicated(t *testing.T, master *servers.Redis) {
 
 func until(t *testing.T, what string, met func() bool) {
 	t.Helper()
-	deadline := time.After(time.Minute)
-	for !met() {
-		select {
-		case <-deadline:
-			t.Fatalf("waited a minute: %s", what)
-		case <-time.After(2 * time.Millisecond):
-		}
-	}
+	await.True(t, time.Minute, what, met)
 }
 
 // TestHalfACluster: one node hangs. What is of the others is read, marked, merged and

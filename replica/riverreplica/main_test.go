@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/await"
 	"casq/internal/testing/replicatest"
 	"casq/internal/testing/testdb"
 	"casq/replica"
@@ -134,13 +135,7 @@ func (s *site) event(t *testing.T) *river.Event { return receive(t, s.snoozed) }
 
 func receive[T any](t *testing.T, from <-chan T) T {
 	t.Helper()
-	select {
-	case got := <-from:
-		return got
-	case <-time.After(time.Minute):
-		t.Fatal("nothing came within a minute")
-		panic("unreachable")
-	}
+	return await.Value(t, time.Minute, "nothing came", from)
 }
 
 func must(t testing.TB, err error) {

@@ -13,6 +13,7 @@ import (
 	"casq/counter/internal/buffer"
 	"casq/counter/internal/feed"
 	"casq/counter/internal/tally"
+	"casq/internal/testing/await"
 	"casq/internal/testing/servers"
 	"casq/internal/testing/testdb"
 	"casq/internal/testing/testredis"
@@ -73,7 +74,7 @@ func At(t testing.TB, url string, server interface{ URL() string }, change ...fu
 	b := &Bundle{URL: url, Pool: testdb.Pool(t, url+separator+"pool_max_conns=12"), Redis: client}
 	b.Server, _ = server.(*servers.Redis)
 	b.Settings = Settings{
-		Home: b.Pool, Redis: client, Jobs: noFlush{}, Logger: slog.New(slog.NewTextHandler(testLog{t}, nil)),
+		Home: b.Pool, Redis: client, Jobs: noFlush{}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		Shards: 4, SideBySide: 4, Recheck: time.Second,
 	}
 	b.Use(change...)
@@ -109,13 +110,6 @@ func (b *Bundle) Use(change ...func(*Settings)) {
 type noFlush struct{}
 
 func (noFlush) Flush(context.Context, pgx.Tx) (int64, error) { return 1, nil }
-
-type testLog struct{ t testing.TB }
-
-func (l testLog) Write(p []byte) (int, error) {
-	l.t.Log(string(p))
-	return len(p), nil
-}
 
 // Open returns what the counters have of Redis, and how many shards there are.
 func (b *Bundle) Open(t testing.TB) (*buffer.Buffer, int) {
@@ -206,12 +200,5 @@ func (b *Bundle) FlushAll(t testing.TB) {
 // Until polls for a condition.
 func (b *Bundle) Until(t testing.TB, met func() bool) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
-	for !met() {
-		select {
-		case <-deadline:
-			t.Fatal("waited in vain")
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
+	await.True(t, 30*time.Second, "it is so", met)
 }

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/database"
+
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -69,6 +71,22 @@ func (n *Network) Pool(t testing.TB, url string) *pgxpool.Pool {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return n.through(t, config)
+}
+
+// Open is [Network.Pool] for a pool as a worker has it.
+func (n *Network) Open(t testing.TB, url string, o database.Options) *pgxpool.Pool {
+	t.Helper()
+	pool, err := database.Open(t.Context(), url, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	return n.through(t, pool.Config())
+}
+
+func (n *Network) through(t testing.TB, config *pgxpool.Config) *pgxpool.Pool {
+	t.Helper()
 	config.ConnConfig.DialFunc = n.Dial(config.ConnConfig.DialFunc)
 	pool, err := pgxpool.NewWithConfig(t.Context(), config)
 	if err != nil {

@@ -4,12 +4,12 @@ package replicatest
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"log/slog"
 	"testing"
 	"time"
 
+	"casq/internal/testing/await"
 	"casq/internal/testing/testdb"
 	"casq/replica"
 
@@ -132,17 +132,5 @@ func Last(t testing.TB, s *replica.Session) replica.Choice {
 // Until polls, since what is waited for is another process' doing.
 func Until(t testing.TB, what string, met func() error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	for {
-		err := met()
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("%s: %v", what, err)
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
+	await.Nil(t, time.Minute, what, met)
 }
