@@ -88,21 +88,14 @@ func (s *site) path(name string) string { return filepath.Join(s.dir, name) }
 func (s *site) start(ctx context.Context) (err error) {
 	s.Site, err = sites.Start(ctx, sites.Options{
 		Postgres: servers.PostgresOptions{Dir: s.path(primaryDir), Durable: true, TCP: true, Logger: s.log},
+		Standbys: []servers.StandbyOptions{{Dir: s.path(standbyDir), ApplicationName: "dev", TCP: true}},
 		Redis:    &servers.RedisOptions{Dir: s.path(redisDir), TCP: true, Logger: s.log},
 		Database: Database, Logger: s.log,
+		Started: s.forget, // what a run that was killed left
 	})
 	if err != nil {
 		return err
 	}
-	// The folder is ours from here on. A run that was killed left this.
-	if err := s.forget(); err != nil {
-		return err
-	}
-	standby, err := s.Primary.Standby(ctx, servers.StandbyOptions{Dir: s.path(standbyDir), ApplicationName: "dev", TCP: true})
-	if err != nil {
-		return err
-	}
-	s.Standbys = append(s.Standbys, standby)
 	// Whoever reads from the standby at once finds the schema there.
 	return s.CaughtUp(ctx)
 }

@@ -33,8 +33,11 @@ type Options struct {
 	Role string
 	// Unmigrated leaves casq's schema out.
 	Unmigrated bool
-	Pool       *database.Options // of Site.DB; nil for none
-	Logger     *slog.Logger      // is told of migrations; defaults to none
+	// Started is called when the primary runs: its folder is nobody else's then. nil for
+	// nothing to do.
+	Started func() error
+	Pool    *database.Options // of Site.DB; nil for none
+	Logger  *slog.Logger      // is told of migrations; defaults to none
 }
 
 // Site is what was started. Whoever starts, stops or promotes servers beyond that
@@ -74,10 +77,12 @@ func (s *Site) startPostgres(ctx context.Context, o Options) (err error) {
 	if s.Primary, err = servers.StartPostgres(ctx, o.Postgres); err != nil {
 		return err
 	}
-	if s.URL, err = createDatabase(ctx, s.Primary, cmp.Or(o.Database, "postgres"), o.Role); err != nil {
-		return err
+	if o.Started != nil {
+		if err := o.Started(); err != nil {
+			return err
+		}
 	}
-	// The standbys come with the empty database, and get what follows as log.
+	// A copy of a server that has nothing is made soonest. The rest comes as log.
 	group, ctx := errgroup.WithContext(ctx)
 	s.Standbys = make([]*servers.Postgres, len(o.Standbys))
 	for i, options := range o.Standbys {
@@ -86,11 +91,13 @@ func (s *Site) startPostgres(ctx context.Context, o Options) (err error) {
 			return err
 		})
 	}
-	if !o.Unmigrated {
-		group.Go(func() error {
-			return migrations.Up(ctx, s.URL, cmp.Or(o.Logger, slog.New(slog.DiscardHandler)))
-		})
-	}
+	group.Go(func() (err error) {
+		s.URL, err = createDatabase(ctx, s.Primary, cmp.Or(o.Database, "postgres"), o.Role)
+		if err != nil || o.Unmigrated {
+			return err
+		}
+		return migrations.Up(ctx, s.URL, cmp.Or(o.Logger, slog.New(slog.DiscardHandler)))
+	})
 	return group.Wait()
 }
 
