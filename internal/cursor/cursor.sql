@@ -26,6 +26,16 @@ SELECT name FROM casq.cursors ORDER BY name
 -- name: Epoch
 SELECT epoch FROM casq.cursors WHERE name = $1
 
+-- name: AsLogin
+-- Until its batch ends, this session is the role that has logged in. Where that
+-- one sets another (ALTER ROLE ... SET role), the login's sessions are hidden from the
+-- other, which may not end them.
+SELECT set_config('role', 'none', true)
+
+-- name: Started
+-- When this session has begun, by which it is told from another one with its pid.
+SELECT backend_start FROM pg_stat_get_activity(pg_backend_pid())
+
 -- name: End
 -- Ends the old holder's session, and no other that has its pid by now.
 SELECT pg_terminate_backend(session.pid)
@@ -37,7 +47,7 @@ WHERE session.backend_start = $2::timestamptz AND session.pid <> pg_backend_pid(
 -- have seen the same holder one gets the cursor. It does not know yet how old the log is.
 UPDATE casq.cursors
 SET epoch = epoch + 1, beat = beat + 1, holder = $2, backend_pid = pg_backend_pid(),
-    backend_start = (SELECT backend_start FROM pg_stat_get_activity(pg_backend_pid())),
+    backend_start = $4,
     beat_at = clock_timestamp(), caught_up_to = coalesce(caught_up_to, greatest(moved_at, beat_at))
 WHERE name = $1 AND epoch = $3
 RETURNING epoch, system_identifier, timeline, timeline_id, tick, nonce, to_tick, to_nonce, page

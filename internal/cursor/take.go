@@ -53,7 +53,11 @@ func (h *holder) take(ctx context.Context, epoch int64) (ok bool, err error) {
 	}
 	h.end(ctx, before)
 	h.cfg.Hook("take:ended")
-	err = h.conn.QueryRow(ctx, cursorSQL.Take, h.cfg.Name, h.leaser.ID(), before.epoch).Scan(append([]any{&h.epoch}, h.stored.Fields()...)...)
+	started, err := h.started(ctx)
+	if err != nil {
+		return false, err
+	}
+	err = h.conn.QueryRow(ctx, cursorSQL.Take, h.cfg.Name, h.leaser.ID(), before.epoch, started).Scan(append([]any{&h.epoch}, h.stored.Fields()...)...)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil
 	}
@@ -73,9 +77,22 @@ func (h *holder) end(ctx context.Context, before cursorRow) {
 	if !before.alive || before.started == nil {
 		return
 	}
-	_, err := h.conn.Exec(ctx, cursorSQL.End, before.pid, before.started)
-	if err != nil {
+	batch := &pgx.Batch{}
+	batch.Queue(cursorSQL.AsLogin)
+	batch.Queue(cursorSQL.End, before.pid, before.started)
+	if err := h.conn.SendBatch(ctx, batch).Close(); err != nil {
 		h.log.WarnContext(ctx, "cannot end the session of the holder before", "session", *before.pid,
 			"code", database.Code(err), "err", err)
 	}
+}
+
+// started is when the holder's own session has begun.
+func (h *holder) started(ctx context.Context) (at *time.Time, err error) {
+	batch := &pgx.Batch{}
+	batch.Queue(cursorSQL.AsLogin)
+	batch.Queue(cursorSQL.Started).QueryRow(func(row pgx.Row) error { return row.Scan(&at) })
+	if err := h.conn.SendBatch(ctx, batch).Close(); err != nil {
+		return nil, fmt.Errorf("read the start of the holder's session: %w", err)
+	}
+	return at, nil
 }
