@@ -159,7 +159,7 @@ func TestGroupScopesRefuses(t *testing.T) {
 		"'nothing', 'projects', 'id', 'namespace_id'":    {"42704", "kind 'nothing' has no tracked table", "artifact, note, resource"},
 		"NULL, 'projects', 'id', 'namespace_id'":         {"42704", "kind NULL"},
 		"'note', 'projects', 'id', 'namespace_id'":       {"22023", "no scope column", "scope_column =>"},
-		"'artifact', 'nowhere', 'id', 'namespace_id'":    {"42P01", `"nowhere" does not exist`},
+		"'artifact', 'nowhere', 'id', 'namespace_id'":    {"42P01", "nowhere"},
 		"'artifact', NULL, 'id', 'namespace_id'":         {"22023", "group_scopes needs parents"},
 		"'artifact', 999999, 'id', 'namespace_id'":       {"42P01", "there is no 999999", "with a table that exists"},
 		"'artifact', 'projects', NULL, 'namespace_id'":   {"22023", "the names of these two columns"},
@@ -198,12 +198,12 @@ func TestTotalsAndRights(t *testing.T) {
 	b.Exec(t, "GRANT USAGE ON SCHEMA casq TO "+testdb.RoleName(t, url))
 	reader := *b
 	reader.Pool = testdb.Pool(t, url)
-	refused(t, &reader, ask, "42501", "permission denied")
+	refused(t, &reader, ask, "42501")
 	b.Exec(t, "SELECT casq.grant_to('"+testdb.RoleName(t, url)+"', 'application')")
 	if got, want := reader.Totals(t), (map[string]countertest.Pair{"7": {}}); !maps.Equal(got, want) {
 		t.Errorf("a reader gets %v, want %v", got, want)
 	}
-	refused(t, &reader, "SELECT casq.group_scopes('artifact', 'pg_class', 'relname', 'relname')", "42501", "permission denied")
+	refused(t, &reader, "SELECT casq.group_scopes('artifact', 'pg_class', 'relname', 'relname')", "42501")
 
 	owner, other := role(), role()
 	b.Exec(t, "ALTER SCHEMA casq OWNER TO "+owner)
@@ -234,7 +234,7 @@ func TestTotalsAndRights(t *testing.T) {
 		{"projects", "ALTER TABLE projects OWNER TO " + other + "; CREATE STATISTICS trap ON (spy(1)), id FROM projects",
 			"public.projects belongs to " + other, "", "ALTER TABLE projects OWNER TO " + owner + "; DROP STATISTICS trap"},
 		{"projects", "CREATE INDEX trap ON projects (id) WHERE spy(1) > 0",
-			"function public.spy(bigint) belongs to " + other, "drop what uses function public.spy(bigint)", "DROP INDEX trap"},
+			"public.spy(bigint) belongs to " + other, "public.spy(bigint). Or", "DROP INDEX trap"},
 	} {
 		b.Group(t, of.parents)
 		b.Exec(t, of.given+"; "+spy+"$$ BEGIN RAISE 'ran as %', current_user; END $$")
@@ -244,7 +244,7 @@ func TestTotalsAndRights(t *testing.T) {
 		b.Exec(t, of.taken+"; "+spy+"'BEGIN RETURN $1; END'")
 		b.Exec(t, ask)
 	}
-	refused(t, b, "SELECT casq.group_scopes('artifact', 'calling', 'id', 'namespace_id')", "42501", "function public.spy(bigint) belongs to "+other)
+	refused(t, b, "SELECT casq.group_scopes('artifact', 'calling', 'id', 'namespace_id')", "42501", "public.spy(bigint) belongs to "+other)
 	b.Exec(t, "DROP VIEW calling; DROP FUNCTION spy(bigint)")
 }
 

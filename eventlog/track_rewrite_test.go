@@ -142,7 +142,7 @@ func TestTrackSaysThatATableWasReplaced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { said = append(said, n.Severity+" "+n.Message) }
+	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { said = append(said, n.SeverityUnlocalized+" "+n.Message) }
 	conn, err := pgx.ConnectConfig(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)

@@ -164,7 +164,7 @@ func TestEveryWayOutGivesTheClaimBack(t *testing.T) {
 		"begin panics":                  {mover: mover{begin: panics}, status: "failed", says: "panicked: a? mistake", retries: true, err: errAny},
 		"copy panics":                   {mover: mover{copy: panics}, status: "failed", says: "panicked: a? mistake", retries: true, err: errAny},
 		"publish panics":                {mover: mover{publish: panics}, status: "failed", says: "panicked: a? mistake", retries: true, err: errAny},
-		"the result cannot be stored":   {mover: mover{sum: "\x00"}, status: "failed", says: "invalid byte sequence", retries: true, err: errAny},
+		"the result cannot be stored":   {mover: mover{sum: "\x00"}, status: "failed", says: "SQLSTATE 22021", retries: true, err: errAny},
 		// A run that is older and woke late has taken the staging away.
 		"begin finds its staging gone":   {mover: mover{begin: returns(transfer.ErrFenced)}, status: "failed", says: "took over", retries: true, err: transfer.ErrFenced},
 		"copy finds its staging gone":    {mover: mover{copy: returns(transfer.ErrFenced)}, status: "failed", says: "took over", retries: true, err: transfer.ErrFenced},

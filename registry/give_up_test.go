@@ -81,7 +81,7 @@ func TestARefusedResult(t *testing.T) {
 	if superseded, failErr := r.Fail(c, err, nil); superseded || failErr != nil {
 		t.Error(failErr)
 	}
-	if got := b.Row(t, "x"); got.Claim != nil || got.Status != "failed" || !strings.Contains(*got.LastError, "invalid byte sequence") {
+	if got := b.Row(t, "x"); got.Claim != nil || got.Status != "failed" || !strings.Contains(*got.LastError, "SQLSTATE 22021") {
 		t.Errorf("got %+v", got)
 	}
 }

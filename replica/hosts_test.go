@@ -84,7 +84,7 @@ func TestBadOptions(t *testing.T) {
 	if err := b.Cluster.Standbys[0].WaitReplayed(t.Context(), b.Cluster.Primary); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := replica.New(t.Context(), testdb.Pool(t, b.Cluster.StandbyURL(0)), replica.Options{}); err == nil || !strings.Contains(err.Error(), "recovery") {
+	if _, err := replica.New(t.Context(), testdb.Pool(t, b.Cluster.StandbyURL(0)), replica.Options{}); err == nil || !strings.Contains(err.Error(), "SQLSTATE 55000") {
 		t.Errorf("a standby as the primary: %v", err)
 	}
 }

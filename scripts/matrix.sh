@@ -2,7 +2,8 @@
 # Runs the suites of the log, the cursors, the registry, the counters and the reads
 # from standbys in the worlds of strangers, one after the other:
 #
-#   settings    each connection has other settings than the one before
+#   settings    each connection has other settings than the one before, and is told
+#               of errors in German
 #   ordinary    an ordinary role owns the database; nothing follows DDL
 #   postgres18  Postgres 18
 #   ahead       the database's clock is 90 s ahead of the workers'
@@ -27,7 +28,7 @@ two='TimeZone=America/St_Johns;DateStyle=German;IntervalStyle=postgres_verbose;b
 # cannot be had.
 enter() {
 	case $1 in
-	settings) export CASQ_TEST_SETTINGS="$one|$two" ;;
+	settings) export CASQ_TEST_SETTINGS="$one|$two" CASQ_TEST_MESSAGES=C.UTF-8 ;;
 	ordinary) export CASQ_TEST_OWNER=ordinary ;;
 	postgres18)
 		CASQ_TEST_POSTGRES=$(scripts/postgres18.sh) || return 1

@@ -80,7 +80,8 @@ func endLeftovers(user account, verb string, dirs ...string) error {
 }
 
 // environment is that of every child: nothing of the caller's, whose PGPORT or
-// PGOPTIONS would change what a server does.
+// PGOPTIONS would change what a server does. Messages are in English, and in German to
+// a session with another lc_messages than C, as the C library has it.
 func environment() []string {
-	return []string{"PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C", "TZ=UTC"}
+	return []string{"PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C", "LANGUAGE=de", "TZ=UTC"}
 }

@@ -3,6 +3,7 @@ package testdb
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 	"sync"
@@ -31,6 +32,9 @@ const (
 	// ownerVariable is "ordinary" where databases belong to an ordinary role, as
 	// which the tests connect: there are no event triggers then.
 	ownerVariable = "CASQ_TEST_OWNER"
+	// messagesVariable is lc_messages of the tests' databases. With C.UTF-8 what
+	// Postgres says is in German, where its programs have that (Debian's do).
+	messagesVariable = "CASQ_TEST_MESSAGES"
 )
 
 type surroundings struct {
@@ -38,6 +42,7 @@ type surroundings struct {
 	clock    time.Duration
 	settings []map[string]string
 	ordinary bool
+	messages string
 }
 
 var around = sync.OnceValues(func() (s surroundings, err error) {
@@ -50,6 +55,7 @@ var around = sync.OnceValues(func() (s surroundings, err error) {
 	if s.settings, err = parseSettings(os.Getenv(settingsVariable)); err != nil {
 		return s, fmt.Errorf("read %s: %w", settingsVariable, err)
 	}
+	s.messages = os.Getenv(messagesVariable)
 	switch owner := os.Getenv(ownerVariable); owner {
 	case "", "superuser":
 	case "ordinary":
@@ -101,10 +107,14 @@ func (s surroundings) apply(o servers.PostgresOptions) servers.PostgresOptions {
 
 // set gives a database its settings.
 func (s surroundings) set(ctx context.Context, pool *pgxpool.Pool, database string) error {
-	if len(s.settings) == 0 {
-		return nil
+	all := map[string]string{}
+	if len(s.settings) > 0 {
+		maps.Copy(all, s.settings[0])
 	}
-	for name, value := range s.settings[0] {
+	if s.messages != "" {
+		all["lc_messages"] = s.messages
+	}
+	for name, value := range all {
 		sql := fmt.Sprintf("ALTER DATABASE %s SET %s TO %s", quote(database), quote(name), literal(value))
 		if _, err := pool.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("set %s of the test's database: %w", name, err)

@@ -7,9 +7,9 @@
 // it makes and drops databases and roles whose names start with casq_test_, and
 // nothing else. DATABASE_URL and REDIS_URL are never looked at.
 //
-// CASQ_TEST_POSTGRES, CASQ_TEST_CLOCK, CASQ_TEST_SETTINGS and CASQ_TEST_OWNER
-// make the same tests run in the world of a stranger: another version, another
-// clock, an application's settings, an ordinary role. `make matrix` does.
+// CASQ_TEST_POSTGRES, CASQ_TEST_CLOCK, CASQ_TEST_SETTINGS, CASQ_TEST_MESSAGES
+// and CASQ_TEST_OWNER make the same tests run in the world of a stranger: another
+// version, another clock, an application's settings, another language, an ordinary role. `make matrix` does.
 package testdb
 
 import (
