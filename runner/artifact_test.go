@@ -2,9 +2,11 @@ package runner_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -22,6 +24,7 @@ import (
 // artifactBench is one with a folder for artifacts.
 type artifactBench struct {
 	*bench
+	store  *filestore.Folder
 	folder string
 }
 
@@ -32,7 +35,7 @@ func newArtifactBench(t *testing.T, options runner.Options) artifactBench {
 	must(t, err)
 	t.Cleanup(func() { must(t, store.Close()) })
 	options.Artifacts = store
-	return artifactBench{newBench(t, options), folder}
+	return artifactBench{newBench(t, options), store, folder}
 }
 
 // part is one of a multipart form.
@@ -230,6 +233,56 @@ func TestArtifactThatIsCutLeavesNothing(t *testing.T) {
 		}
 		b.nothing(fmt.Sprintf("what was cut at byte %d", end))
 	}
+}
+
+// slowStore tells when the first bytes have come, and keeps none; or it fails.
+type slowStore struct {
+	runner.FileStore
+	first chan struct{}
+}
+
+func (s slowStore) Put(_ context.Context, _ string, content io.Reader) error {
+	if s.first == nil {
+		return errors.New("the disk is full")
+	}
+	if _, err := io.ReadFull(content, make([]byte, 1000)); err != nil {
+		return err
+	}
+	close(s.first)
+	_, err := io.Copy(io.Discard, content)
+	return err
+}
+
+// The store has the first bytes before the runner sends the last.
+func TestArtifactIsStreamed(t *testing.T) {
+	t.Parallel()
+	store := slowStore{first: make(chan struct{})}
+	b := newBench(t, runner.Options{Artifacts: store})
+	id, token := b.running()
+	contentType, body := form(t, file(strings.Repeat("x", 1<<20)))
+	reader, writer := io.Pipe()
+	go func() {
+		_, err := writer.Write(body[:len(body)/2])
+		<-store.first
+		if err == nil {
+			_, err = writer.Write(body[len(body)/2:])
+		}
+		writer.CloseWithError(err)
+	}()
+	if status := b.send(id, token, "", contentType, reader); status != http.StatusCreated {
+		t.Errorf("an upload: %d", status)
+	}
+}
+
+func TestAStoreThatFails(t *testing.T) {
+	t.Parallel()
+	b := newArtifactBench(t, runner.Options{})
+	failing := benchOn(t, b.pool, runner.Options{Artifacts: slowStore{FileStore: b.store}})
+	id, token := b.running()
+	if status := failing.upload(id, token, "", file("bytes")); status != http.StatusServiceUnavailable {
+		t.Errorf("an upload: %d", status)
+	}
+	b.nothing("a store that fails")
 }
 
 // The process died at a point of the upload. What is there stays while the attempt may go

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -71,7 +72,10 @@ func (c *Coordinator) receive(w http.ResponseWriter, r *http.Request, j job) err
 	c.options.Hook("upload begun")
 	if err := c.options.Artifacts.Put(ctx, a.key, u); err != nil {
 		c.discard(ctx, a.key)
-		return u.explain(err)
+		if u.err == nil && ctx.Err() == nil {
+			c.log.WarnContext(ctx, "cannot store an artifact", "build", j.id, "key", a.key, "err", err)
+		}
+		return cmp.Or(u.err, errStore)
 	}
 	a.size, a.sum = u.size, u.hash.Sum(nil)
 	c.options.Hook("upload stored")
@@ -122,6 +126,8 @@ type upload struct {
 	hash  hash.Hash
 	err   *problem // why it is refused
 }
+
+var errStore = &problem{http.StatusServiceUnavailable, "the artifact cannot be stored now, try again"}
 
 var errNoFile = &problem{http.StatusBadRequest, "the body is a multipart form with one part named file, which has a filename without a path"}
 
@@ -174,14 +180,6 @@ func (u *upload) broken(err error) error {
 		return u.err
 	}
 	return nil
-}
-
-// explain is why it could not be stored: for what it reads, or for the store's sake.
-func (u *upload) explain(err error) error {
-	if u.err != nil {
-		return u.err
-	}
-	return fmt.Errorf("store an artifact: %w", err)
 }
 
 // asked is a file that a runner wants, and the attempt that it wants it for.
