@@ -327,6 +327,36 @@ func TestWhatAnUploadLeavesGoesWithItsAttempt(t *testing.T) {
 	}
 }
 
+// The attempt ends while an upload is at work, and what it has left is removed; then the
+// upload goes on.
+func TestAnUploadThatOutlivesItsAttempt(t *testing.T) {
+	t.Parallel()
+	for _, point := range []string{"upload begun", "upload stored"} {
+		t.Run(point, func(t *testing.T) {
+			t.Parallel()
+			reached, release := make(chan struct{}), make(chan struct{})
+			b := newArtifactBench(t, runner.Options{Hook: func(at string) {
+				if at == point {
+					close(reached)
+					<-release
+				}
+			}})
+			id, token := b.running()
+			status := make(chan int, 1)
+			go func() { status <- b.upload(id, token, "", file("bytes")) }()
+			<-reached
+			b.finish(id, token, "")
+			must(t, b.c.Tidy(t.Context()))
+			b.nothing("the removal")
+			close(release)
+			if got := <-status; got != http.StatusForbidden {
+				t.Errorf("the upload: %d", got)
+			}
+			b.nothing("the upload")
+		})
+	}
+}
+
 func TestArtifactsExpire(t *testing.T) {
 	t.Parallel()
 	b := newArtifactBench(t, runner.Options{})
