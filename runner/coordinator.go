@@ -118,6 +118,8 @@ type Coordinator struct {
 	contacts *contacts
 	standby  standbys
 	picks    chan struct{}
+	calls    *limits // by token
+	wrong    *limits // wrong tokens, by address
 	// stopping is closed when requests are not to wait any more.
 	stopping chan struct{}
 	stop     func()
@@ -131,6 +133,7 @@ func New(primary *pgxpool.Pool, options Options) *Coordinator {
 		options: options, primary: primary, log: options.Logger,
 		room: newRoom(), news: newNews(), tags: &tagSets{db: primary}, runners: newRunnerCache(),
 		siblings: newSiblings(), contacts: newContacts(), standby: standbys{pools: options.Standbys},
+		calls: newLimits(callsPerSecond, callsAtOnce), wrong: newLimits(wrongPerSecond, wrongAtOnce),
 		picks: make(chan struct{}, options.Picks), stopping: make(chan struct{}),
 	}
 	c.stop = sync.OnceFunc(func() { close(c.stopping) })

@@ -22,6 +22,7 @@ func (c *Coordinator) routes() *http.ServeMux {
 	mux.HandleFunc("PATCH /api/v4/jobs/{id}/trace", c.appendTrace)
 	mux.HandleFunc("POST /api/v4/jobs/{id}/artifacts", c.uploadArtifact)
 	mux.HandleFunc("GET /api/v4/jobs/{id}/artifacts", c.downloadArtifact)
+	c.runnerRoutes(mux)
 	return mux
 }
 
@@ -76,6 +77,9 @@ func (c *Coordinator) fail(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("Retry-After", "3")
 		p = &problem{http.StatusServiceUnavailable, "the build queue's database does not answer, try again"}
 	}
+	if p.status == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", "3")
+	}
 	answer(w, p.status, map[string]string{"message": p.message})
 }
 
@@ -88,6 +92,9 @@ func read(w http.ResponseWriter, r *http.Request, into any) error {
 		return &problem{http.StatusRequestEntityTooLarge, "the body has more than " + strconv.Itoa(mostBody) + " bytes"}
 	case err != nil:
 		return &problem{http.StatusBadRequest, "the body did not arrive"}
+	}
+	if len(body) == 0 {
+		return nil // its token is in a header
 	}
 	if err := json.Unmarshal(body, into); err != nil {
 		return &problem{http.StatusBadRequest, "the body is not the JSON that this call takes: " + err.Error()}

@@ -30,11 +30,7 @@ func (c *Coordinator) requestJob(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	token := runnerToken(r, body.Token)
-	if token == "" {
-		c.fail(w, r, errForbidden)
-		return
-	}
-	i, err := c.identify(r.Context(), token)
+	i, err := c.admit(r, token, c.identify)
 	if err != nil {
 		c.fail(w, r, err)
 		return

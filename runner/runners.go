@@ -95,11 +95,17 @@ func (r *runnerCache) forgetAll() {
 // identify returns the runner that a token stands for. errRefused is said after the
 // primary was asked.
 func (c *Coordinator) identify(ctx context.Context, token string) (identity, error) {
-	hash := [32]byte(hashOf(token))
-	known, fresh, turn := c.runners.get(hash)
+	known, fresh, _ := c.runners.get([32]byte(hashOf(token)))
 	if fresh {
 		return known, nil
 	}
+	return c.identifyNow(ctx, token)
+}
+
+// identifyNow asks the primary in any case.
+func (c *Coordinator) identifyNow(ctx context.Context, token string) (identity, error) {
+	hash := [32]byte(hashOf(token))
+	_, _, turn := c.runners.get(hash)
 	i, err := readIdentity(ctx, c.primary, hash)
 	if err == nil {
 		c.runners.put(i, turn)
