@@ -15,6 +15,7 @@ import (
 	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -42,16 +43,15 @@ func database(t testing.TB) *pgxpool.Pool {
 }
 
 type query interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 }
 
+// exec runs a statement, or several without parameters.
 func exec(t testing.TB, db query, sql string, args ...any) {
 	t.Helper()
-	rows, err := db.Query(t.Context(), sql, args...)
+	_, err := db.Exec(t.Context(), sql, args...)
 	must(t, err)
-	rows.Close()
-	must(t, rows.Err())
 }
 
 // one reads one value.
@@ -112,14 +112,4 @@ func begin(t testing.TB, pool *pgxpool.Pool) pgx.Tx {
 	must(t, err)
 	t.Cleanup(func() { _ = opened.Rollback(context.WithoutCancel(t.Context())) }) // it has ended, as a rule
 	return opened
-}
-
-// script runs several statements, without parameters.
-func script(t testing.TB, pool *pgxpool.Pool, sql string) {
-	t.Helper()
-	conn, err := pool.Acquire(t.Context())
-	must(t, err)
-	defer conn.Release()
-	_, err = conn.Conn().PgConn().Exec(t.Context(), sql).ReadAll()
-	must(t, err)
 }

@@ -32,7 +32,7 @@ func TestR62OtherCauses(t *testing.T) {
 			runnertest.Ticks(t, pool)
 			token := runnertest.Runner(t, pool, "linux")
 			build := runnertest.Enqueue(t, pool, "linux")
-			script(t, pool, change.before)
+			exec(t, pool, change.before)
 			if name == "its limit has room" {
 				if a := c.Request(token, ""); a.Build() == 0 || a.Build() == build {
 					t.Fatalf("got %s, want the other build", a)
@@ -41,7 +41,7 @@ func TestR62OtherCauses(t *testing.T) {
 			}
 			got := c.Ask(t.Context(), token, "")
 			<-in
-			script(t, pool, change.after)
+			exec(t, pool, change.after)
 			a := <-got
 			if a.Status == http.StatusNoContent { // it takes something else by now, and asks anew
 				a = c.Request(token, a.Told())
@@ -56,9 +56,9 @@ func TestR62OtherCauses(t *testing.T) {
 		pool := database(t)
 		runnertest.Runner(t, pool, "linux")
 		runnertest.Enqueue(t, pool, "linux")
-		script(t, pool, "UPDATE casq.runners SET paused = true")
+		exec(t, pool, "UPDATE casq.runners SET paused = true")
 		newest := one[int64](t, pool, "SELECT max(id) FROM casq.builds")
-		script(t, pool, "UPDATE casq.runners SET paused = false")
+		exec(t, pool, "UPDATE casq.runners SET paused = false")
 		if one[int64](t, pool, "SELECT max(id) FROM casq.builds") != newest {
 			t.Error("there is a newer build: the twin would wake")
 		}
