@@ -19,6 +19,7 @@ registry and its jobs. README.md has the list of variables.`,
 		Version: cli.Version(version),
 	}
 	cmd.AddCommand(resyncCommand(), verifyCommand(), reconcileCommand(), selectCommand(), replayCommand(), cancelCommand(),
-		kindCommand(), queueCommand(), cursorCommand(), backfillCommand(), statusCommand(), whyCommand(), refreshCommand(), counterCommand())
+		kindCommand(), queueCommand(), cursorCommand(), backfillCommand(), statusCommand(), whyCommand(), refreshCommand(), counterCommand(),
+		buildCommand(), buildsCommand(), traceCommand(), runnerCommand())
 	return cmd
 }

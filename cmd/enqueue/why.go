@@ -12,13 +12,18 @@ import (
 
 func whyCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "why KIND KEY",
-		Short: "Tell what a resource waits for",
+		Use:   "why (KIND KEY | build ID)",
+		Short: "Tell what a resource or a build waits for",
 		Long: `Why tells, in words, what is wanted of a resource, which event asked for it, which
-job and process has it, and what it waits for. It is SELECT casq.why(KIND, KEY).`,
-		Example: "  enqueue why artifact builds/42/out.zip",
-		Args:    cobra.ExactArgs(2),
+job and process has it, and what it waits for. It is SELECT casq.why(KIND, KEY).
+Of a build it tells what it waits for, or what became of it: SELECT casq.why_build(ID).`,
+		Example: `  enqueue why artifact builds/42/out.zip
+  enqueue why build 12`,
+		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if args[0] == "build" {
+				return whyBuild(cmd, args[1])
+			}
 			return withHome(cmd, func(ctx context.Context, h *home) error {
 				if err := h.checkKind(ctx, args[0]); err != nil {
 					return err
@@ -53,4 +58,18 @@ func (h *home) why(ctx context.Context, cmd *cobra.Command, kind, key string) er
 		return fmt.Errorf("ask why: %w", err)
 	}
 	return answer(cmd, r, cli.Line(r.Why))
+}
+
+func whyBuild(cmd *cobra.Command, text string) error {
+	id, err := number(cmd, "a build", text)
+	if err != nil {
+		return err
+	}
+	return withHome(cmd, func(ctx context.Context, h *home) error {
+		var why string
+		if err := h.QueryRow(ctx, "SELECT casq.why_build($1)", id).Scan(&why); err != nil {
+			return fmt.Errorf("ask why: %w", err)
+		}
+		return answer(cmd, map[string]any{"build": id, "why": why}, cli.Line(why))
+	})
 }
