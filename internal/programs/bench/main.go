@@ -53,6 +53,8 @@ var benches = []struct {
 	{"commit", commits},
 	{"relief", relief},
 	{"stale", stale},
+	{"pickup", pickup},
+	{"picks", picks},
 }
 
 func main() {

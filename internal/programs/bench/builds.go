@@ -1,0 +1,275 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"casq/eventlog"
+	"casq/runner"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	benchRunners  = 50
+	pickupBuilds  = 300
+	picksInAll    = 2000
+	startedWithin = 30 * time.Second
+)
+
+// buildSite is a site with a coordinator and runners.
+type buildSite struct {
+	*site
+	server *httptest.Server
+	client *http.Client
+	tokens []string
+	end    func()
+}
+
+func newBuildSite(ctx context.Context) (*buildSite, error) {
+	s, err := newSite(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b := &buildSite{site: s}
+	c := runner.New(s.DB, runner.Options{Hold: startedWithin, SiblingHold: startedWithin, Logger: s.log})
+	b.server = httptest.NewServer(c)
+	b.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: benchRunners}, Timeout: 2 * startedWithin}
+	roles, halt := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	group.Go(func() { c.Run(roles) })
+	group.Go(func() { (&eventlog.Ticker{Pool: s.DB, Logger: s.log}).Run(roles) })
+	b.end = func() { halt(); group.Wait() }
+	for range benchRunners {
+		var token string
+		if err := s.DB.QueryRow(ctx, "SELECT token FROM casq.create_runner('bench', tags => '{linux}')").Scan(&token); err != nil {
+			return nil, errors.Join(err, b.close())
+		}
+		b.tokens = append(b.tokens, token)
+	}
+	return b, nil
+}
+
+func (b *buildSite) close() error {
+	b.end()
+	b.server.Close()
+	b.client.CloseIdleConnections()
+	return b.site.close()
+}
+
+// request asks for a build, once, and returns its id; 0 when there was none.
+func (b *buildSite) request(ctx context.Context, token string) (int64, error) {
+	body := strings.NewReader(fmt.Sprintf(`{"token":%q,"system_id":%q}`, token, token[len(token)-12:]))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, b.server.URL+"/api/v4/jobs/request", body)
+	if err != nil {
+		return 0, err
+	}
+	response, err := b.client.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()
+	switch response.StatusCode {
+	case http.StatusNoContent:
+		return 0, nil
+	case http.StatusCreated:
+		var job struct{ ID int64 }
+		return job.ID, json.NewDecoder(response.Body).Decode(&job)
+	default:
+		return 0, fmt.Errorf("ask for a build: %s", response.Status)
+	}
+}
+
+var benchJob = json.RawMessage(`{"steps":[{"name":"script","script":["true"]}]}`)
+
+// pickup: milliseconds from the commit of a build to a runner having it, while fifty wait
+// and nothing else happens; against a bare listener that takes a row with SKIP LOCKED.
+func pickup(ctx context.Context) (_ []result, err error) {
+	b, err := newBuildSite(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+	reference, err := b.listen(ctx)
+	if err != nil {
+		return nil, err
+	}
+	had := make(chan time.Time, 1)
+	asking, halt := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	for _, token := range b.tokens {
+		group.Go(func() {
+			for asking.Err() == nil {
+				if id, err := b.request(asking, token); err == nil && id != 0 {
+					had <- time.Now()
+				}
+			}
+		})
+	}
+	defer group.Wait()
+	defer halt()
+	var ours []float64
+	for range pickupBuilds {
+		tx, err := b.DB.Begin(ctx)
+		if err != nil {
+			return nil, err
+		}
+		_, _, err = runner.Enqueue(ctx, tx, runner.Pipeline{Project: 7, Builds: []runner.Build{{Name: "build", Tags: []string{"linux"}, Job: benchJob}}})
+		if err = errors.Join(err, tx.Commit(ctx)); err != nil {
+			return nil, err
+		}
+		committed := time.Now()
+		select {
+		case at := <-had:
+			ours = append(ours, float64(at.Sub(committed))/float64(time.Millisecond))
+		case <-time.After(startedWithin):
+			return nil, errors.New("nobody picked a build up")
+		}
+	}
+	note := fmt.Sprintf("commit of a build to a runner having it, %d runners wait, %d builds one after the other; reference: NOTIFY with the commit, and one that listens takes the row by SKIP LOCKED", benchRunners, pickupBuilds)
+	return []result{
+		{Bench: "pickup/p50", Ours: percentile(ours, 50), Reference: percentile(reference, 50), Unit: "ms", Note: note},
+		{Bench: "pickup/p99", Ours: percentile(ours, 99), Reference: percentile(reference, 99), Unit: "ms", Note: note},
+	}, nil
+}
+
+// bareSQL is a queue without anything.
+const bareSQL = `DROP TABLE IF EXISTS public.bare;
+	CREATE TABLE public.bare (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, status text NOT NULL DEFAULT 'pending', job jsonb NOT NULL DEFAULT '{}');
+	CREATE INDEX ON public.bare (id) WHERE status = 'pending'`
+
+const takeSQL = `UPDATE public.bare SET status = 'running' WHERE id = (
+	SELECT id FROM public.bare WHERE status = 'pending' ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING id`
+
+// listen measures the reference of pickup.
+func (b *buildSite) listen(ctx context.Context) ([]float64, error) {
+	if _, err := b.DB.Exec(ctx, bareSQL); err != nil {
+		return nil, err
+	}
+	conn, err := b.DB.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Release()
+	if _, err := conn.Exec(ctx, "LISTEN bare"); err != nil {
+		return nil, err
+	}
+	var took []float64
+	for range pickupBuilds {
+		var batch pgx.Batch
+		batch.Queue("INSERT INTO public.bare DEFAULT VALUES")
+		batch.Queue("SELECT pg_notify('bare', '')")
+		if err := b.DB.SendBatch(ctx, &batch).Close(); err != nil {
+			return nil, err
+		}
+		committed := time.Now()
+		if _, err := conn.Conn().WaitForNotification(ctx); err != nil {
+			return nil, err
+		}
+		var id int64
+		if err := conn.QueryRow(ctx, takeSQL).Scan(&id); err != nil {
+			return nil, err
+		}
+		took = append(took, float64(time.Since(committed))/float64(time.Millisecond))
+	}
+	_, err = conn.Exec(ctx, "UNLISTEN bare")
+	return took, err
+}
+
+// picks: builds a second handed to fifty runners while most of the queue is for others,
+// at three depths; against the bare loop on a queue that is all for everybody.
+func picks(ctx context.Context) (_ []result, err error) {
+	b, err := newBuildSite(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+	var results []result
+	for _, depth := range []int{10_000, 100_000, 1_000_000} {
+		if err := b.fill(ctx, depth); err != nil {
+			return nil, err
+		}
+		var ours, reference []float64
+		for range 3 {
+			rate, err := race(ctx, func(ctx context.Context, i int) (int64, error) {
+				var id int64
+				return id, b.DB.QueryRow(ctx, takeSQL).Scan(&id)
+			})
+			if err != nil {
+				return nil, err
+			}
+			reference = append(reference, rate)
+			rate, err = race(ctx, func(ctx context.Context, i int) (int64, error) { return b.request(ctx, b.tokens[i]) })
+			if err != nil {
+				return nil, err
+			}
+			ours = append(ours, rate)
+		}
+		results = append(results, result{
+			Bench: fmt.Sprintf("picks/%d", depth), Ours: median(ours), Reference: median(reference), Unit: "builds/s",
+			Note: fmt.Sprintf("over HTTP, %d runners; %d queued, %d of them for these; reference: UPDATE of the first row by SKIP LOCKED, without HTTP; %d each, 3 rounds", benchRunners, depth, 3*picksInAll, picksInAll),
+		})
+	}
+	return results, nil
+}
+
+// fill makes a queue, most of which no runner takes, and one for the reference.
+func (b *buildSite) fill(ctx context.Context, depth int) error {
+	for _, sql := range []string{
+		"TRUNCATE casq.pipelines, casq.projects CASCADE", bareSQL,
+		"INSERT INTO casq.projects (id, max_waiting) SELECT i, 10000000 FROM generate_series(1, 100) AS i",
+		"INSERT INTO casq.pipelines (project_id) SELECT id FROM casq.projects",
+		"INSERT INTO casq.tag_sets (tags) VALUES ('{linux}'), ('{nobody}'), ('{linux,nobody}') ON CONFLICT DO NOTHING",
+		fmt.Sprintf(`INSERT INTO casq.builds (pipeline_id, project_id, name, status, tag_set, turn, job)
+			SELECT p.id, p.project_id, 'build', 'pending', s.id, i, '%s'
+			FROM generate_series(1, %d) AS i
+			JOIN (SELECT id, project_id, row_number() OVER (ORDER BY id) - 1 AS n FROM casq.pipelines) AS p ON p.n = i %% 100
+			JOIN casq.tag_sets AS s ON s.tags = CASE WHEN i > %d - %d THEN '{linux}' WHEN i %% 2 = 0 THEN '{nobody}' ELSE '{linux,nobody}' END::text[]`,
+			benchJob, depth, depth, 3*picksInAll),
+		fmt.Sprintf("INSERT INTO public.bare (job) SELECT '%s' FROM generate_series(1, %d)", benchJob, depth),
+		"VACUUM ANALYZE", "CHECKPOINT",
+	} {
+		if _, err := b.DB.Exec(ctx, sql); err != nil {
+			return fmt.Errorf("fill the queue: %w", err)
+		}
+	}
+	return nil
+}
+
+// race has fifty take what they can until enough were taken, and returns how many a
+// second that was. Each has to be another one.
+func race(ctx context.Context, take func(ctx context.Context, runner int) (int64, error)) (float64, error) {
+	var left atomic.Int64
+	left.Store(picksInAll)
+	taken := make([][]int64, benchRunners)
+	errs := make([]error, benchRunners)
+	start := time.Now()
+	var group sync.WaitGroup
+	for i := range benchRunners {
+		group.Go(func() {
+			for left.Add(-1) >= 0 && errs[i] == nil {
+				id, err := take(ctx, i)
+				if err == nil && id == 0 {
+					err = errors.New("there was none")
+				}
+				taken[i], errs[i] = append(taken[i], id), err
+			}
+		})
+	}
+	group.Wait()
+	rate := picksInAll / time.Since(start).Seconds()
+	all := slices.Sorted(slices.Values(slices.Concat(taken...)))
+	if len(slices.Compact(all)) != picksInAll && errors.Join(errs...) == nil {
+		return 0, errors.New("one was handed out twice")
+	}
+	return rate, errors.Join(errs...)
+}
