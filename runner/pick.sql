@@ -9,13 +9,16 @@ SELECT FROM casq.runners WHERE id = $1 AND max_running IS NOT NULL FOR NO KEY UP
 --
 -- For each set of tags that it has the tags of, and each of its projects if it is limited
 -- to some, the first $4 of the queue are found by the index, however much lies before
--- them that is not for it. One that another pick has locked is passed over.
+-- them that is not for it. One that another pick has locked is passed over. The rows of a
+-- project are compared in a way that the index which begins with the tags does not know: a
+-- planner that takes the project for a common one would read that of all projects.
 --
 -- $5 is for how many seconds the runner may show no sign of life, $6 its system's id, $7
 -- what it understands.
 WITH runner AS (
-    SELECT r.*, r.max_running <= (SELECT count(*) FROM casq.builds AS b
-               WHERE b.runner_id = r.id AND b.status IN ('running', 'canceling')) AS is_full
+    SELECT r.*, CASE WHEN r.max_running IS NOT NULL THEN r.max_running <= (
+               SELECT count(*) FROM casq.builds AS b
+               WHERE b.runner_id = r.id AND b.status IN ('running', 'canceling')) END AS is_full
     FROM casq.runners AS r
     WHERE r.id = $1 AND r.token_hash = $2 AND (r.token_expires_at IS NULL OR r.token_expires_at > clock_timestamp())
 ), sets AS (
@@ -32,8 +35,9 @@ WITH runner AS (
         UNION ALL
         SELECT h.* FROM sets CROSS JOIN LATERAL unnest(sets.projects) AS project CROSS JOIN LATERAL (
             SELECT b.id, b.priority, b.turn FROM casq.builds AS b
-            WHERE b.project_id = project AND b.tag_set = sets.id AND b.status = 'pending' AND NOT b.held
-            ORDER BY b.priority DESC, b.turn, b.id LIMIT $4
+            WHERE (b.project_id, b.tag_set) >= (project, sets.id) AND (b.project_id, b.tag_set) <= (project, sets.id)
+              AND b.status = 'pending' AND NOT b.held
+            ORDER BY b.project_id, b.tag_set, b.priority DESC, b.turn, b.id LIMIT $4
         ) AS h
     ) AS h
     ORDER BY h.priority DESC, h.turn, h.id LIMIT $4
@@ -60,23 +64,27 @@ LEFT JOIN casq.projects AS p ON p.id = t.project_id
 -- Is there a build in the queue for a runner with the tags $1, which takes those without
 -- tags if $2, of the projects $3 if not NULL? And does this host show the tick $4 with the
 -- nonce $5? It is one snapshot: then it has everything that the tick shows.
+--
+-- For each set of tags its first row is asked for: for whether there is any, a planner may
+-- read them all.
+WITH sets AS (
+    SELECT s.id FROM casq.tag_sets AS s
+    WHERE (s.tags && $1::text[] AND s.tags <@ $1::text[]) OR ($2 AND s.tags = '{}')
+)
 SELECT EXISTS (
-    SELECT FROM casq.tag_sets AS s
-    WHERE ((s.tags && $1::text[] AND s.tags <@ $1::text[]) OR ($2 AND s.tags = '{}'))
-      AND CASE WHEN $3::bigint[] IS NULL THEN EXISTS (
-              SELECT FROM casq.builds AS b
-              WHERE b.tag_set = s.id AND b.status = 'pending' AND NOT b.held)
-          ELSE EXISTS (
-              SELECT FROM unnest($3::bigint[]) AS project CROSS JOIN LATERAL (
-                  SELECT FROM casq.builds AS b
-                  WHERE b.project_id = project AND b.tag_set = s.id AND b.status = 'pending' AND NOT b.held LIMIT 1
-              ) AS b)
-          END
+    SELECT FROM sets CROSS JOIN LATERAL (
+        SELECT FROM casq.builds AS b
+        WHERE b.tag_set = sets.id AND b.status = 'pending' AND NOT b.held
+        ORDER BY b.priority DESC, b.turn, b.id LIMIT 1
+    ) AS b WHERE $3::bigint[] IS NULL
+) OR EXISTS (
+    SELECT FROM sets CROSS JOIN LATERAL unnest($3::bigint[]) AS project CROSS JOIN LATERAL (
+        SELECT FROM casq.builds AS b
+        WHERE (b.project_id, b.tag_set) >= (project, sets.id) AND (b.project_id, b.tag_set) <= (project, sets.id)
+          AND b.status = 'pending' AND NOT b.held
+        ORDER BY b.project_id, b.tag_set, b.priority DESC, b.turn, b.id LIMIT 1
+    ) AS b
 ), EXISTS (SELECT FROM casq.ticks WHERE id = $4 AND nonce = $5)
-
--- name: WaitsFor
--- Is there a build in the queue of the set of tags $1 and the project $2?
-SELECT EXISTS (SELECT FROM casq.builds WHERE tag_set = $1 AND project_id = $2 AND status = 'pending' AND NOT held)
 
 -- name: Queued
 -- Which builds came into the queue after the one with the number $1? It is a hint: one
@@ -104,9 +112,14 @@ SELECT tag_set, project_id FROM lane LIMIT 1000
 
 -- name: Still
 -- Which of the pairs of tags $1 and project $2 have builds in the queue?
-SELECT DISTINCT l.tag_set, l.project FROM unnest($1::integer[], $2::bigint[]) AS l (tag_set, project)
-WHERE EXISTS (SELECT FROM casq.builds AS b
-              WHERE b.tag_set = l.tag_set AND b.project_id = l.project AND b.status = 'pending' AND NOT b.held)
+SELECT l.tag_set, l.project FROM (
+    SELECT DISTINCT l.tag_set, l.project FROM unnest($1::integer[], $2::bigint[]) AS l (tag_set, project)
+) AS l CROSS JOIN LATERAL (
+    SELECT FROM casq.builds AS b
+    WHERE (b.project_id, b.tag_set) >= (l.project, l.tag_set) AND (b.project_id, b.tag_set) <= (l.project, l.tag_set)
+      AND b.status = 'pending' AND NOT b.held
+    ORDER BY b.project_id, b.tag_set, b.priority DESC, b.turn, b.id LIMIT 1
+) AS b
 
 -- name: TagSets
 SELECT id, tags FROM casq.tag_sets WHERE id = ANY ($1)

@@ -24,7 +24,14 @@ func TestR67DeepQueue(t *testing.T) {
 	exec(t, pool, `INSERT INTO casq.builds (pipeline_id, project_id, name, status, tag_set, turn, job)
 		SELECT pipeline_id, project_id, name, status, tag_set, turn, job FROM casq.builds, generate_series(1, $1)`, deep)
 	exec(t, pool, "UPDATE casq.projects SET max_waiting = 1000000")
+	// And as many for runners with the tag, of a project that is not the runner's below.
+	exec(t, pool, `INSERT INTO casq.projects (id) VALUES (8)`)
+	other := one[int64](t, pool, "SELECT casq.add_build(casq.begin_pipeline(8), 'other', $1, tags => '{mine}')", runnertest.Smallest)
+	exec(t, pool, `INSERT INTO casq.builds (pipeline_id, project_id, name, status, tag_set, turn, job)
+		SELECT pipeline_id, project_id, name, status, tag_set, turn, job FROM casq.builds, generate_series(1, $1) WHERE id = $2`, deep, other)
 	build := runnertest.Enqueue(t, pool, "linux")
+	mine := runnertest.Enqueue(t, pool, "mine")
+	exec(t, pool, "ANALYZE casq.builds")
 	t.Run("twin/a page of the queue", func(t *testing.T) {
 		found := one[bool](t, pool, `SELECT EXISTS (SELECT FROM (SELECT * FROM casq.builds WHERE status = 'pending' ORDER BY id LIMIT 1000) AS b
 			JOIN casq.tag_sets AS s ON s.id = b.tag_set WHERE s.tags <@ '{linux}')`)
@@ -47,6 +54,18 @@ func TestR67DeepQueue(t *testing.T) {
 		c := runnertest.New(t, pool, runner.Options{})
 		if a := c.Request(runnertest.Runner(t, pool, "linux"), ""); a.Build() != build {
 			t.Fatalf("got %s, want build %d", a, build)
+		}
+	})
+	t.Run("ours/of some projects", func(t *testing.T) {
+		look := statement(t, "../../runner/pick.sql", "Waits")
+		if pages := testdb.Buffers(t, pool, look, []string{"mine"}, true, []int64{7, 9}, 0, uuid.Nil); pages > 30 {
+			t.Errorf("a look read %d pages", pages)
+		}
+		c := runnertest.New(t, pool, runner.Options{})
+		token := runnertest.Runner(t, pool, "mine")
+		exec(t, pool, "UPDATE casq.runners SET projects = '{7,9}' WHERE tags = '{mine}'")
+		if a := c.Request(token, ""); a.Build() != mine {
+			t.Fatalf("got %s, want build %d", a, mine)
 		}
 	})
 }
