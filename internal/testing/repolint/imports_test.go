@@ -25,6 +25,7 @@ const (
 	scaffolding = "the product does not carry what proves it"
 	noCasq      = "people who run nothing else of casq import it"
 	noStore     = "not everyone has it: see the packages below replica"
+	noNeighbour = "a forge embeds it: it knows the log, and nothing of the other rooms that follow it"
 	noCode      = "a migration must mean the same when the code has moved on"
 )
 
@@ -167,6 +168,16 @@ var forbidden = map[string]map[string]string{
 		"casq/registry/...":   noCasq,
 		"casq/transfer/...":   noCasq,
 	},
+	"casq/runner/...": {
+		"casq/counter/...":                 noNeighbour,
+		"casq/internal/cursor/...":         noNeighbour,
+		"casq/internal/worker/...":         noNeighbour,
+		"casq/jobs/...":                    noNeighbour,
+		"casq/registry/...":                noNeighbour,
+		"casq/transfer/...":                noNeighbour,
+		"github.com/riverqueue/river/...":  noNeighbour,
+		"github.com/redis/go-redis/v9/...": noNeighbour,
+	},
 	"casq/migrations/...": {
 		"casq/eventlog/...": noCode,
 		"casq/registry/...": noCode,
@@ -243,6 +254,7 @@ var imports = rule{
 		"counter/c.go":             "package counter\nimport _ \"casq/internal/cursor\"\n",
 		"internal/lease/l.go":      "package lease\nimport _ \"casq/eventlog\"\n",
 		"internal/x/x.go":          "package x\nimport _ \"casq/cmd/worker/sub\"\n",
+		"runner/n.go":              "package runner\nimport _ \"casq/jobs\"\n",
 		"registry/k.go":            "package registry\nimport _ \"casq/registry/reconcile\"\n",
 		"registry/r.go":            "package registry\nimport (\n_ \"github.com/riverqueue/river\"\n_ \"github.com/riverqueue/river/rivertype\"\n)\n",
 		"jobs/j.go":                "package jobs\nimport _ \"casq/transfer/git\"\n",
@@ -261,6 +273,7 @@ var imports = rule{
 		`jobs/j.go:2: imports "casq/transfer/git": ` + theirChoice,
 		`registry/k.go:2: imports "casq/registry/reconcile": ` + noCompare,
 		`registry/r.go:3: imports "github.com/riverqueue/river": `,
+		`runner/n.go:2: imports "casq/jobs": ` + noNeighbour,
 		`transfer/file/f.go:5: imports "casq/transfer/git": ` + noKind,
 		`transfer/folder/f.go:2: imports "casq/transfer/file": ` + ground,
 		`transfer/g.go:2: imports "casq/transfer/folder": ` + ground,
