@@ -120,6 +120,7 @@ type Coordinator struct {
 	picks    chan struct{}
 	calls    *limits // by token
 	wrong    *limits // wrong tokens, by address
+	valid    valid
 	// stopping is closed when requests are not to wait any more.
 	stopping chan struct{}
 	stop     func()

@@ -53,6 +53,35 @@ func (l *limits) of(key string) *rate.Limiter {
 	return limiter
 }
 
+// valid are tokens that were right the last time, by their hashes: what others at their
+// address try does not keep them waiting.
+//
+// mu guards hashes.
+type valid struct {
+	mu     sync.Mutex
+	hashes map[[32]byte]struct{}
+}
+
+func (v *valid) has(hash [32]byte) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	_, there := v.hashes[hash]
+	return there
+}
+
+func (v *valid) set(hash [32]byte, right bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch {
+	case !right:
+		delete(v.hashes, hash)
+		return
+	case v.hashes == nil || len(v.hashes) >= mostLimited:
+		v.hashes = make(map[[32]byte]struct{})
+	}
+	v.hashes[hash] = struct{}{}
+}
+
 // admit returns the runner that calls, as identify finds it. An address from which many
 // wrong tokens came waits; so does a token that calls too often.
 func (c *Coordinator) admit(r *http.Request, token string, identify func(context.Context, string) (identity, error)) (identity, error) {
@@ -60,17 +89,21 @@ func (c *Coordinator) admit(r *http.Request, token string, identify func(context
 		return identity{}, errForbidden
 	}
 	wrong := c.wrong.of(addressOf(r))
-	if _, fresh, _ := c.runners.get([32]byte(hashOf(token))); !fresh && wrong.Tokens() < 1 {
+	hash := [32]byte(hashOf(token))
+	if !c.valid.has(hash) && wrong.Tokens() < 1 {
 		return identity{}, errTooMany
 	}
 	i, err := identify(r.Context(), token)
 	switch {
 	case errors.Is(err, errRefused):
 		wrong.Allow()
+		c.valid.set(hash, false)
 		return i, err
 	case err != nil:
 		return i, err
-	case !c.calls.of(string(i.hash[:])).Allow():
+	}
+	c.valid.set(hash, true)
+	if !c.calls.of(string(i.hash[:])).Allow() {
 		return i, errTooMany
 	}
 	return i, nil
