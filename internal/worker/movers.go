@@ -39,7 +39,7 @@ type endpoints interface {
 func (w *worker) openFiles(ctx context.Context) (mover, error) {
 	source, err := w.openFileSource(ctx)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, w.missingTarget())
 	}
 	if !folder.Is(w.cfg.ArtifactTarget) {
 		return bucket.Open(ctx, bucket.Config{
@@ -49,6 +49,18 @@ func (w *worker) openFiles(ctx context.Context) (mover, error) {
 	return file.Open(file.Config{
 		Source: source, Target: w.cfg.ArtifactTarget, BytesPerSecond: w.cfg.CopyRate, Logger: w.log, TestHook: w.cfg.Hook,
 	})
+}
+
+// missingTarget is why the target is not there either, so that both are told at once.
+func (w *worker) missingTarget() error {
+	if !folder.Is(w.cfg.ArtifactTarget) {
+		return nil
+	}
+	target, err := folder.OpenTarget(w.cfg.ArtifactTarget, w.log)
+	if err != nil {
+		return err
+	}
+	return target.Close()
 }
 
 func (w *worker) openFileSource(ctx context.Context) (transfer.Source, error) {
