@@ -200,9 +200,10 @@ func picks(ctx context.Context) (_ []result, err error) {
 		}
 		var ours, reference []float64
 		for range 3 {
-			rate, err := race(ctx, func(ctx context.Context, i int) (int64, error) {
+			rate, err := race(ctx, func(ctx context.Context, _ int) (int64, error) {
 				var id int64
-				return id, b.DB.QueryRow(ctx, takeSQL).Scan(&id)
+				err := b.DB.QueryRow(ctx, takeSQL).Scan(&id)
+				return id, err
 			})
 			if err != nil {
 				return nil, err
