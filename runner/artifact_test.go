@@ -210,8 +210,8 @@ func TestArtifactIsRefused(t *testing.T) {
 	if status := b.upload(999_999, token, "", file("x")); status != http.StatusNotFound {
 		t.Errorf("no such build: %d", status)
 	}
-	if a := b.finish(id, token, ""); a.status != http.StatusOK {
-		t.Fatalf("the end: %d", a.status)
+	if a := b.finish(id, token, ""); a.Status != http.StatusOK {
+		t.Fatalf("the end: %d", a.Status)
 	}
 	if status := b.upload(id, token, "", file("x")); status != http.StatusForbidden {
 		t.Errorf("after the end: %d", status)
@@ -384,17 +384,17 @@ func TestArtifactsExpire(t *testing.T) {
 func TestDependenciesAreDownloaded(t *testing.T) {
 	t.Parallel()
 	b := newArtifactBench(t, runner.Options{})
-	ids := b.pipeline(runner.Pipeline{Project: 7, Builds: []runner.Build{
-		{Name: "one", Job: smallest}, {Name: "two", Job: smallest}, {Name: "other", Job: smallest},
-		{Name: "three", Needs: []string{"one", "two"}, Job: smallest},
-	}})
+	ids := b.pipeline(
+		runner.Build{Name: "one"}, runner.Build{Name: "two"}, runner.Build{Name: "other"},
+		runner.Build{Name: "three", Needs: []string{"one", "two"}},
+	)
 	runnerToken := b.runner()
 	tokens := make(map[int64]string)
 	for range 3 {
 		a := b.request(runnerToken, "")
-		tokens[a.id()] = a.token()
-		if a.id() == ids[0] || a.id() == ids[2] {
-			if status := b.upload(a.id(), a.token(), "", file("of one")); status != http.StatusCreated {
+		tokens[a.Build()] = a.Token()
+		if a.Build() == ids[0] || a.Build() == ids[2] {
+			if status := b.upload(a.Build(), a.Token(), "", file("of one")); status != http.StatusCreated {
 				t.Fatalf("an upload: %d", status)
 			}
 		}
@@ -406,17 +406,17 @@ func TestDependenciesAreDownloaded(t *testing.T) {
 		b.finish(id, token, "")
 	}
 	a := b.request(runnerToken, "")
-	dependencies, err := json.Marshal(a.body["dependencies"])
+	dependencies, err := json.Marshal(a.Body["dependencies"])
 	must(t, err)
-	want := fmt.Sprintf(`[{"artifacts_file":{"filename":"art.zip","size":6},"id":%d,"name":"one","token":%q}]`, ids[0], a.token())
+	want := fmt.Sprintf(`[{"artifacts_file":{"filename":"art.zip","size":6},"id":%d,"name":"one","token":%q}]`, ids[0], a.Token())
 	if string(dependencies) != want {
 		t.Errorf("it gets %s, want %s", dependencies, want)
 	}
-	got := b.download(ids[0], a.token(), "")
+	got := b.download(ids[0], a.Token(), "")
 	if got.status != http.StatusOK || got.text != "of one" || got.header.Get("Content-Type") != "application/zip" || got.header.Get("Content-Length") != "6" {
 		t.Errorf("what it needs: %d %v %q", got.status, got.header, got.text)
 	}
-	got = b.download(ids[0], a.token(), "bytes=3-")
+	got = b.download(ids[0], a.Token(), "bytes=3-")
 	if got.status != http.StatusPartialContent || got.text != "one" {
 		t.Errorf("a piece of it: %d %q", got.status, got.text)
 	}
@@ -427,16 +427,16 @@ func TestDependenciesAreDownloaded(t *testing.T) {
 	}{
 		{"no token", "", ids[0], 401},
 		{"a wrong token", "wrong", ids[0], 401},
-		{"one that it does not need", a.token(), ids[2], 403},
-		{"one without", a.token(), ids[1], 404},
-		{"no build", a.token(), 999_999, 404},
+		{"one that it does not need", a.Token(), ids[2], 403},
+		{"one without", a.Token(), ids[1], 404},
+		{"no build", a.Token(), 999_999, 404},
 	} {
 		if got := b.download(asked.id, asked.token, ""); got.status != asked.want {
 			t.Errorf("%s: %d, want %d", asked.what, got.status, asked.want)
 		}
 	}
-	b.finish(a.id(), a.token(), "")
-	if got := b.download(ids[0], a.token(), ""); got.status != http.StatusForbidden {
+	b.finish(a.Build(), a.Token(), "")
+	if got := b.download(ids[0], a.Token(), ""); got.status != http.StatusForbidden {
 		t.Errorf("after the end: %d", got.status)
 	}
 }
@@ -452,20 +452,20 @@ func TestALaterAttemptReplacesWhatAnEarlierLeft(t *testing.T) {
 	_, err := b.pool.Exec(t.Context(), "SELECT casq.retry_build($1)", id)
 	must(t, err)
 	a := b.request(b.runner(), "")
-	if got := b.download(id, a.token(), ""); got.status != http.StatusNotFound {
+	if got := b.download(id, a.Token(), ""); got.status != http.StatusNotFound {
 		t.Errorf("the second attempt has left nothing: %d", got.status)
 	}
 	if status := b.upload(id, token, "", file("first")); status != http.StatusForbidden {
 		t.Errorf("the first attempt: %d", status)
 	}
-	if status := b.upload(id, a.token(), "", file("second")); status != http.StatusCreated {
+	if status := b.upload(id, a.Token(), "", file("second")); status != http.StatusCreated {
 		t.Fatalf("an upload: %d", status)
 	}
 	must(t, b.c.Tidy(t.Context()))
 	if rows, leftovers, events := b.left(); rows != 1 || leftovers != 0 || events != 3 || len(b.files()) != 1 {
 		t.Errorf("there are %d rows, %d leftovers, %d events and files %q", rows, leftovers, events, b.files())
 	}
-	if got := b.download(id, a.token(), ""); got.text != "second" {
+	if got := b.download(id, a.Token(), ""); got.text != "second" {
 		t.Errorf("there is %q", got.text)
 	}
 }

@@ -139,12 +139,12 @@ func TestCaptures(t *testing.T) {
 func (r *replay) prepare(all []exchange) {
 	r.t.Helper()
 	made := make(map[string]bool)
-	var p runner.Pipeline
+	var builds []runner.Build
 	for i := range all {
 		e := &all[i]
 		switch {
 		case e.target == "/api/v4/jobs/request" && e.status == http.StatusCreated:
-			p.Builds = append(p.Builds, r.build(e, len(p.Builds)))
+			builds = append(builds, r.build(e, len(builds)))
 		case e.status < 300 && !made[e.token()] && !strings.Contains(e.token(), "rotated") && strings.HasPrefix(e.target, "/api/v4/runners"):
 			made[e.token()] = true
 			_, err := r.pool.Exec(r.t.Context(), "SELECT casq.create_runner('captured')")
@@ -154,9 +154,8 @@ func (r *replay) prepare(all []exchange) {
 			must(r.t, err)
 		}
 	}
-	if len(p.Builds) > 0 {
-		p.Project = 1
-		r.pipeline(p)
+	if len(builds) > 0 {
+		r.pipeline(builds...)
 	}
 }
 

@@ -15,26 +15,26 @@ func TestABuildIsHandedOutAndEnds(t *testing.T) {
 	token := b.runner("linux")
 	id := b.enqueue("linux")
 	got := b.request(token, "")
-	if got.status != http.StatusCreated || got.id() != id {
-		t.Fatalf("got %d %v, want build %d", got.status, got.body, id)
+	if got.Status != http.StatusCreated || got.Build() != id {
+		t.Fatalf("got %d %v, want build %d", got.Status, got.Body, id)
 	}
-	if told := got.header.Get("X-GitLab-Last-Update"); told != "" {
+	if told := got.Header.Get("X-GitLab-Last-Update"); told != "" {
 		t.Errorf("a build came with the last update %q", told)
 	}
 	path := fmt.Sprintf("/api/v4/jobs/%d", id)
 	for _, state := range []string{"running", "success", "success"} {
-		if a := b.do("PUT", path, body{"token": got.token(), "state": state}); a.status != http.StatusOK {
-			t.Fatalf("PUT %s: %d %v", state, a.status, a.body)
+		if a := b.do("PUT", path, body{"token": got.Token(), "state": state}); a.Status != http.StatusOK {
+			t.Fatalf("PUT %s: %d %v", state, a.Status, a.Body)
 		}
 	}
 	if status := b.status(id); status != "success" {
 		t.Errorf("the build is %s", status)
 	}
-	if a := b.do("PUT", path, body{"token": "wrong", "state": "failed"}); a.status != http.StatusForbidden {
-		t.Errorf("a wrong token: %d", a.status)
+	if a := b.do("PUT", path, body{"token": "wrong", "state": "failed"}); a.Status != http.StatusForbidden {
+		t.Errorf("a wrong token: %d", a.Status)
 	}
-	if a := b.do("PUT", "/api/v4/jobs/999999", body{"token": got.token(), "state": "failed"}); a.status != http.StatusNotFound {
-		t.Errorf("another build: %d", a.status)
+	if a := b.do("PUT", "/api/v4/jobs/999999", body{"token": got.Token(), "state": "failed"}); a.Status != http.StatusNotFound {
+		t.Errorf("another build: %d", a.Status)
 	}
 }
 
@@ -52,8 +52,8 @@ func TestARequestThatWaitsGetsTheBuild(t *testing.T) {
 	<-entered
 	began := time.Now()
 	id := b.enqueue()
-	if a := <-answers; a.status != http.StatusCreated || a.id() != id {
-		t.Fatalf("got %d %v, want build %d", a.status, a.body, id)
+	if a := <-answers; a.Status != http.StatusCreated || a.Build() != id {
+		t.Fatalf("got %d %v, want build %d", a.Status, a.Body, id)
 	}
 	t.Log("picked up after", time.Since(began))
 }
@@ -66,14 +66,14 @@ func TestNothingIsToldAfterALook(t *testing.T) {
 	told := ""
 	for told == "" { // until the log has been read for the first time
 		a := b.request(token, "")
-		if a.status != http.StatusNoContent {
-			t.Fatalf("got %d %v", a.status, a.body)
+		if a.Status != http.StatusNoContent {
+			t.Fatalf("got %d %v", a.Status, a.Body)
 		}
-		told = a.header.Get("X-GitLab-Last-Update")
+		told = a.Header.Get("X-GitLab-Last-Update")
 	}
 	id := b.enqueue("linux")
-	if a := b.request(token, told); a.id() != id {
-		t.Fatalf("got %d %v, want build %d", a.status, a.body, id)
+	if a := b.request(token, told); a.Build() != id {
+		t.Fatalf("got %d %v, want build %d", a.Status, a.Body, id)
 	}
 }
 
@@ -81,26 +81,26 @@ func TestNeeds(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, runner.Options{Hold: time.Second})
 	token := b.runner()
-	ids := b.pipeline(runner.Pipeline{Project: 7, Builds: []runner.Build{
-		{Name: "one", Job: smallest}, {Name: "two", Job: smallest},
-		{Name: "three", Needs: []string{"one", "two"}, Job: smallest},
-		{Name: "four", Needs: []string{"three"}, Job: smallest},
-	}})
+	ids := b.pipeline(
+		runner.Build{Name: "one"}, runner.Build{Name: "two"},
+		runner.Build{Name: "three", Needs: []string{"one", "two"}},
+		runner.Build{Name: "four", Needs: []string{"three"}},
+	)
 	for i := range 2 {
 		a := b.request(token, "")
-		if a.id() != ids[i] {
-			t.Fatalf("got %d %v, want build %d", a.status, a.body, ids[i])
+		if a.Build() != ids[i] {
+			t.Fatalf("got %d %v, want build %d", a.Status, a.Body, ids[i])
 		}
 		if status := b.status(ids[2]); status != "created" {
 			t.Fatalf("it needs two and is %s after %d", status, i)
 		}
-		b.do("PUT", fmt.Sprintf("/api/v4/jobs/%d", a.id()), body{"token": a.token(), "state": "success"})
+		b.do("PUT", fmt.Sprintf("/api/v4/jobs/%d", a.Build()), body{"token": a.Token(), "state": "success"})
 	}
 	a := b.request(token, "")
-	if a.id() != ids[2] {
-		t.Fatalf("got %d %v, want build %d", a.status, a.body, ids[2])
+	if a.Build() != ids[2] {
+		t.Fatalf("got %d %v, want build %d", a.Status, a.Body, ids[2])
 	}
-	b.do("PUT", fmt.Sprintf("/api/v4/jobs/%d", a.id()), body{"token": a.token(), "state": "failed", "failure_reason": "script_failure", "exit_code": 1})
+	b.do("PUT", fmt.Sprintf("/api/v4/jobs/%d", a.Build()), body{"token": a.Token(), "state": "failed", "failure_reason": "script_failure", "exit_code": 1})
 	if status := b.status(ids[3]); status != "skipped" {
 		t.Errorf("what needs a failed build is %s", status)
 	}

@@ -18,29 +18,29 @@ func TestARunnerComesAndGoes(t *testing.T) {
 	token := b.runner()
 	said := func(token string) body { return body{"token": token, "system_id": "s_1"} }
 	verified := b.do("POST", runnersPath+"/verify", said(token))
-	if verified.status != http.StatusOK || verified.token() != token || verified.id() == 0 {
-		t.Fatalf("verify: %d %v", verified.status, verified.body)
+	if verified.Status != http.StatusOK || verified.Token() != token || verified.Build() == 0 {
+		t.Fatalf("verify: %d %v", verified.Status, verified.Body)
 	}
-	if _, there := verified.body["token_expires_at"]; !there {
+	if _, there := verified.Body["token_expires_at"]; !there {
 		t.Error("verify does not say when the token expires")
 	}
-	if a := b.do("DELETE", runnersPath+"/managers", said(token)); a.status != http.StatusNoContent {
-		t.Errorf("forget a process: %d %v", a.status, a.body)
+	if a := b.do("DELETE", runnersPath+"/managers", said(token)); a.Status != http.StatusNoContent {
+		t.Errorf("forget a process: %d %v", a.Status, a.Body)
 	}
 	reset := b.do("POST", runnersPath+"/reset_authentication_token", body{"token": token})
-	if reset.status != http.StatusCreated || reset.token() == token || !strings.HasPrefix(reset.token(), "glrt-") {
-		t.Fatalf("reset: %d %v", reset.status, reset.body)
+	if reset.Status != http.StatusCreated || reset.Token() == token || !strings.HasPrefix(reset.Token(), "glrt-") {
+		t.Fatalf("reset: %d %v", reset.Status, reset.Body)
 	}
 	for _, call := range []string{"/verify", "/reset_authentication_token"} {
-		if a := b.do("POST", runnersPath+call, said(token)); a.status != http.StatusForbidden {
-			t.Errorf("%s with the token of before: %d", call, a.status)
+		if a := b.do("POST", runnersPath+call, said(token)); a.Status != http.StatusForbidden {
+			t.Errorf("%s with the token of before: %d", call, a.Status)
 		}
 	}
-	if a := b.do("DELETE", runnersPath, said(reset.token())); a.status != http.StatusNoContent {
-		t.Errorf("delete: %d %v", a.status, a.body)
+	if a := b.do("DELETE", runnersPath, said(reset.Token())); a.Status != http.StatusNoContent {
+		t.Errorf("delete: %d %v", a.Status, a.Body)
 	}
-	if a := b.do("POST", runnersPath+"/verify", said(reset.token())); a.status != http.StatusForbidden {
-		t.Errorf("a deleted runner: %d", a.status)
+	if a := b.do("POST", runnersPath+"/verify", said(reset.Token())); a.Status != http.StatusForbidden {
+		t.Errorf("a deleted runner: %d", a.Status)
 	}
 }
 
@@ -48,14 +48,14 @@ func TestCallsThatAreNotTaken(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, runner.Options{})
 	gone := b.do("POST", runnersPath, body{"token": "registration", "description": "old"})
-	if message, _ := gone.body["message"].(string); gone.status != http.StatusGone || !strings.Contains(message, "enqueue runner create") {
-		t.Errorf("an old registration: %d %v", gone.status, gone.body)
+	if message, _ := gone.Body["message"].(string); gone.Status != http.StatusGone || !strings.Contains(message, "enqueue runner create") {
+		t.Errorf("an old registration: %d %v", gone.Status, gone.Body)
 	}
-	if a := b.do("GET", runnersPath+"/router/discovery", nil); a.status != http.StatusNotImplemented {
-		t.Errorf("discovery: %d", a.status)
+	if a := b.do("GET", runnersPath+"/router/discovery", nil); a.Status != http.StatusNotImplemented {
+		t.Errorf("discovery: %d", a.Status)
 	}
-	if a := b.do("POST", runnersPath+"/verify", body{"token": 7}); a.status != http.StatusBadRequest {
-		t.Errorf("a number for a token: %d", a.status)
+	if a := b.do("POST", runnersPath+"/verify", body{"token": 7}); a.Status != http.StatusBadRequest {
+		t.Errorf("a number for a token: %d", a.Status)
 	}
 }
 
@@ -83,22 +83,22 @@ func TestTryingTokensIsLimited(t *testing.T) {
 	b := newBench(t, runner.Options{})
 	token := b.runner()
 	b.enqueue()
-	if a := b.do("POST", runnersPath+"/verify", body{"token": token}); a.status != http.StatusOK {
-		t.Fatalf("verify: %d", a.status)
+	if a := b.do("POST", runnersPath+"/verify", body{"token": token}); a.Status != http.StatusOK {
+		t.Fatalf("verify: %d", a.Status)
 	}
 	for i := 0; ; i++ {
 		a := b.do("POST", runnersPath+"/verify", body{"token": "glrt-" + strconv.Itoa(i)})
-		if a.status == http.StatusTooManyRequests {
-			if a.header.Get("Retry-After") == "" {
+		if a.Status == http.StatusTooManyRequests {
+			if a.Header.Get("Retry-After") == "" {
 				t.Error("it does not say when to try again")
 			}
 			break
 		}
-		if a.status != http.StatusForbidden || i > 10_000 {
-			t.Fatalf("wrong token %d: %d", i, a.status)
+		if a.Status != http.StatusForbidden || i > 10_000 {
+			t.Fatalf("wrong token %d: %d", i, a.Status)
 		}
 	}
-	if a := b.request(token, ""); a.status != http.StatusCreated {
-		t.Errorf("a runner at the same address: %d %v", a.status, a.body)
+	if a := b.request(token, ""); a.Status != http.StatusCreated {
+		t.Errorf("a runner at the same address: %d %v", a.Status, a.Body)
 	}
 }

@@ -18,10 +18,10 @@ func (b *bench) running() (id int64, token string) {
 	b.t.Helper()
 	b.enqueue()
 	a := b.request(b.runner(), "")
-	if a.status != http.StatusCreated {
-		b.t.Fatalf("no build: %d %v", a.status, a.body)
+	if a.Status != http.StatusCreated {
+		b.t.Fatalf("no build: %d %v", a.Status, a.Body)
 	}
-	return a.id(), a.token()
+	return a.Build(), a.Token()
 }
 
 // patch sends a piece of a log, and returns the status and the header Range.
@@ -171,8 +171,8 @@ func TestTraceIsCut(t *testing.T) {
 	if !strings.HasPrefix(got, "0123456789\n") || !strings.Contains(got, "longer than 10 bytes") || strings.Contains(got, "abc") {
 		t.Errorf("the log is %q", got)
 	}
-	if a := b.finish(id, token, "0123456789abcdef"); a.status != http.StatusOK {
-		t.Errorf("the end of a log that was cut: %d", a.status)
+	if a := b.finish(id, token, "0123456789abcdef"); a.Status != http.StatusOK {
+		t.Errorf("the end of a log that was cut: %d", a.Status)
 	}
 }
 
@@ -186,8 +186,8 @@ func TestTraceIsAskedForAgain(t *testing.T) {
 		}
 		whole := "first\nsecond\n"
 		a := b.finish(id, token, whole)
-		if a.status != http.StatusPreconditionFailed || a.header.Get("Job-Status") != "running" || a.header.Get("X-GitLab-Trace-Update-Interval") == "" {
-			t.Fatalf("with %q here: %d %v", here, a.status, a.header)
+		if a.Status != http.StatusPreconditionFailed || a.Header.Get("Job-Status") != "running" || a.Header.Get("X-GitLab-Trace-Update-Interval") == "" {
+			t.Fatalf("with %q here: %d %v", here, a.Status, a.Header)
 		}
 		if got := b.log(id, 0, 0); got != here {
 			t.Errorf("nothing was sent again, and the log is %q", got)
@@ -200,8 +200,8 @@ func TestTraceIsAskedForAgain(t *testing.T) {
 		if got := b.log(id, 0, 0); got != whole {
 			t.Errorf("the log is %q", got)
 		}
-		if a := b.finish(id, token, whole); a.status != http.StatusOK || b.status(id) != "success" {
-			t.Errorf("with all of it here: %d, it is %s", a.status, b.status(id))
+		if a := b.finish(id, token, whole); a.Status != http.StatusOK || b.status(id) != "success" {
+			t.Errorf("with all of it here: %d, it is %s", a.Status, b.status(id))
 		}
 	}
 }
@@ -211,11 +211,11 @@ func TestTraceIsAskedForOnce(t *testing.T) {
 	b := newBench(t, runner.Options{})
 	id, token := b.running()
 	b.piece(id, token, 0, "some\n")
-	if a := b.finish(id, token, "other\n"); a.status != http.StatusPreconditionFailed {
-		t.Fatalf("the first time: %d", a.status)
+	if a := b.finish(id, token, "other\n"); a.Status != http.StatusPreconditionFailed {
+		t.Fatalf("the first time: %d", a.Status)
 	}
-	if a := b.finish(id, token, "other\n"); a.status != http.StatusOK || b.status(id) != "success" {
-		t.Errorf("the second time: %d, it is %s", a.status, b.status(id))
+	if a := b.finish(id, token, "other\n"); a.Status != http.StatusOK || b.status(id) != "success" {
+		t.Errorf("the second time: %d, it is %s", a.Status, b.status(id))
 	}
 }
 
@@ -235,7 +235,7 @@ func TestTraceIsFollowedAndCompacted(t *testing.T) {
 	var whole strings.Builder
 	for i := range 3 {
 		text := strings.Repeat(fmt.Sprintf("line %d\n", i), 90_000)
-		b.piece(id, a.token(), whole.Len(), text)
+		b.piece(id, a.Token(), whole.Len(), text)
 		whole.WriteString(text)
 		got := make([]byte, len(text))
 		if _, err := io.ReadFull(reader, got); err != nil || string(got) != text {
@@ -246,8 +246,8 @@ func TestTraceIsFollowedAndCompacted(t *testing.T) {
 	if n := b.chunks(id); n != 3 {
 		t.Errorf("there are %d pieces before the end", n)
 	}
-	if a := b.finish(id, a.token(), whole.String()); a.status != http.StatusOK {
-		t.Fatalf("the end: %d", a.status)
+	if a := b.finish(id, a.Token(), whole.String()); a.Status != http.StatusOK {
+		t.Fatalf("the end: %d", a.Status)
 	}
 	must(t, <-followed)
 	for range 2 {
@@ -262,7 +262,7 @@ func TestTraceIsFollowedAndCompacted(t *testing.T) {
 	if got := b.log(id, 0, 1_500_000); got != whole.String()[1_500_000:] {
 		t.Error("joined pieces are another log from the middle on")
 	}
-	b.piece(id, a.token(), whole.Len(), "the end\n")
+	b.piece(id, a.Token(), whole.Len(), "the end\n")
 	if got := b.log(id, 0, int64(whole.Len())); got != "the end\n" {
 		t.Errorf("what came after the end is %q", got)
 	}

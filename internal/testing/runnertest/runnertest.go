@@ -28,10 +28,11 @@ var Smallest = json.RawMessage(`{"steps":[{"name":"script","script":["true"]}]}`
 // Coordinator is one process' coordinator, with a server.
 type Coordinator struct {
 	*runner.Coordinator
-	t      testing.TB
-	pool   *pgxpool.Pool
-	url    string
-	client *http.Client
+	t    testing.TB
+	pool *pgxpool.Pool
+	// URL and Client reach its server.
+	URL    string
+	Client *http.Client
 	// HungUp has each request whose client went away before its answer.
 	HungUp chan struct{}
 	// Stop ends what it does beside requests, as the end of its process begins.
@@ -57,7 +58,7 @@ func New(t testing.TB, pool *pgxpool.Pool, options runner.Options) *Coordinator 
 		c.ServeHTTP(w, r)
 	}))
 	t.Cleanup(server.Close)
-	c.url, c.client = server.URL, server.Client()
+	c.URL, c.Client = server.URL, server.Client()
 	ctx, cancel := context.WithCancel(t.Context())
 	var group sync.WaitGroup
 	group.Go(func() { c.Run(ctx) })
@@ -173,12 +174,12 @@ func (c *Coordinator) Call(ctx context.Context, method, path string, body Body) 
 	if err != nil {
 		return Answer{}, err
 	}
-	request, err := http.NewRequestWithContext(ctx, method, c.url+path, bytes.NewReader(text))
+	request, err := http.NewRequestWithContext(ctx, method, c.URL+path, bytes.NewReader(text))
 	if err != nil {
 		return Answer{}, err
 	}
 	request.Header.Set("Content-Type", "application/json")
-	response, err := c.client.Do(request)
+	response, err := c.Client.Do(request)
 	if err != nil {
 		return Answer{}, err
 	}
