@@ -143,6 +143,7 @@ func (f *follower) poll(ctx context.Context) error {
 		f.next.ticks = now.Add(tickEvery)
 	}
 	if waiting && (!now.Before(f.next.lanes) || f.room.contended(contendedAfter)) {
+		f.room.tryAll()
 		errs = append(errs, f.lanes(ctx))
 		f.next.lanes = now.Add(f.options.Recheck)
 	}
@@ -155,7 +156,7 @@ func (f *follower) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f.at = &rewind.To
+	f.at, f.queued = &rewind.To, nil // a sequence may have gone back with a failover
 	f.runners.forgetAll()
 	f.news.turn(update{rewind.To.Tick, rewind.To.Nonce}, true)
 	f.room.wakeAll()

@@ -131,6 +131,7 @@ type visit struct {
 	request request
 	token   string
 	told    string // the last update that the runner has heard, or may be told
+	full    bool   // the last pick said that the runner may have none now
 	until   time.Time
 }
 
@@ -145,6 +146,7 @@ type found struct {
 // It enters the room before it looks. What comes later wakes it, and what came before is
 // there for the look.
 func (v *visit) stay() (*found, error) {
+	v.options.Hook("known")
 	waiter := v.room.enter(v.request.runner.id, v.request.runner.class, v.options.MostWaiting, v.options.MostOfRunner)
 	if waiter == nil {
 		return v.look()
@@ -155,6 +157,10 @@ func (v *visit) stay() (*found, error) {
 		}
 	}()
 	v.options.Hook("entered")
+	// Who it is was asked before it entered: a change of the runner since then woke nobody.
+	if i, err := v.identify(v.ctx, v.token); err != nil || i.class.key() != waiter.class.key() {
+		return nil, err // it asks anew
+	}
 	if f, err := v.look(); f != nil || err != nil {
 		return f, err
 	}
@@ -171,7 +177,7 @@ func (v *visit) stay() (*found, error) {
 			if v.request.runner.class.key() != waiter.class.key() {
 				return nil, nil // it takes something else by now: it asks anew
 			}
-			waiter.sleep()
+			waiter.sleep(v.full)
 		case <-timer.C:
 			return nil, nil
 		case <-v.stopping:
@@ -225,6 +231,7 @@ func (v *visit) tell(newest update, count int64) {
 
 func (v *visit) take() (*found, outcome, error) {
 	body, a, o, err := v.Coordinator.take(v.ctx, v.request)
+	v.full = o == busy
 	if err != nil {
 		return nil, o, err
 	}

@@ -71,6 +71,7 @@ type waiter struct {
 	queue *classQueue
 	awake bool // and so not in queue
 	again bool // while it was awake there was news for its runner
+	full  bool // its runner may have no build: see sleep
 }
 
 // classQueue has the waiters of one class, who came first in front.
@@ -159,10 +160,13 @@ func (r *room) contended(d time.Duration) bool {
 	return true
 }
 
-// sleep has a waiter that was woken wait on, behind the others.
-func (w *waiter) sleep() {
+// sleep has a waiter that was woken wait on, behind the others. One whose runner is full
+// is not woken for a lane until there is news of the runner, or [room.tryAll]: two that
+// are full would wake each other for the same build without end.
+func (w *waiter) sleep(full bool) {
 	w.room.mu.Lock()
 	defer w.room.mu.Unlock()
+	w.full = full
 	if w.awake {
 		w.awake = false
 		w.queue.waiters = append(w.queue.waiters, w)
@@ -197,14 +201,26 @@ func (w *waiter) leave() (unused hint, woken bool) {
 }
 
 // wakeFor wakes one waiter, if there is one, that takes builds of the lane, which asks for
-// the tags: of its class the one that has waited longest.
+// the tags: of its class the one that has waited longest, of those that are not full.
 func (r *room) wakeFor(h hint, tags []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, q := range r.classes {
-		if len(q.waiters) > 0 && q.class.takes(tags, h.lane.project) {
-			q.waiters[0].rouse(h)
+		i := slices.IndexFunc(q.waiters, func(w *waiter) bool { return !w.full })
+		if i >= 0 && q.class.takes(tags, h.lane.project) {
+			q.waiters[i].rouse(h)
 			return
+		}
+	}
+}
+
+// tryAll has waiters be woken for lanes also whose runners were full.
+func (r *room) tryAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, q := range r.classes {
+		for _, w := range q.waiters {
+			w.full = false
 		}
 	}
 }
@@ -213,6 +229,18 @@ func (r *room) wakeFor(h hint, tags []string) {
 func (r *room) wakeRunner(runner int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.lookOf(runner)
+}
+
+func (r *room) wakeAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for runner := range r.runners {
+		r.lookOf(runner)
+	}
+}
+
+func (r *room) lookOf(runner int64) {
 	for w := range r.runners[runner] {
 		if w.awake {
 			w.again = true
@@ -222,20 +250,10 @@ func (r *room) wakeRunner(runner int64) {
 	}
 }
 
-func (r *room) wakeAll() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, q := range r.classes {
-		for len(q.waiters) > 0 {
-			q.waiters[0].rouse(hint{})
-		}
-	}
-}
-
 // rouse wakes a waiter that sleeps: its channel is empty.
 func (w *waiter) rouse(h hint) {
 	w.queue.remove(w)
-	w.awake = true
+	w.awake, w.full = true, false
 	w.wake <- h
 }
 
