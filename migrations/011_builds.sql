@@ -14,7 +14,8 @@ CREATE TABLE casq.projects (
     -- How many of its builds may be waiting at all; more are refused.
     max_waiting integer NOT NULL DEFAULT 10000
         CONSTRAINT projects_max_waiting_is_positive CHECK (max_waiting > 0),
-    -- The turn of its newest build, see casq.builds.
+    -- The turn of its newest build, see casq.builds. It is written with each, so that an
+    -- old snapshot, which does not show how many wait, is refused.
     newest_turn bigint NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
@@ -46,7 +47,9 @@ CREATE TABLE casq.runners (
     max_timeout integer
         CONSTRAINT runners_max_timeout_is_positive CHECK (max_timeout > 0),
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    CONSTRAINT runners_take_something CHECK (run_untagged OR tags <> '{}')
+    CONSTRAINT runners_take_something CHECK (run_untagged OR tags <> '{}'),
+    CONSTRAINT runners_lists_are_plain CHECK (array_ndims(tags) = 1 AND array_position(tags, NULL) IS NULL
+        AND array_ndims(projects) = 1 AND array_position(projects, NULL) IS NULL)
 );
 
 -- The processes of runners, as they were last heard of, at most a minute late.
@@ -82,7 +85,7 @@ CREATE SEQUENCE casq.builds_queued_seq;
 -- that what an earlier one still says is refused.
 --
 -- turn orders the queue: the microsecond at which the build came, or a minute after the
--- build before it of the same project, whichever is later. So a project that asks for
+-- last of those of the same project that wait, whichever is later. So a project that asks for
 -- much waits behind those that ask for little, and nobody waits for ever.
 CREATE TABLE casq.builds (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -142,7 +145,8 @@ CREATE INDEX builds_of_pipeline ON casq.builds (pipeline_id, id);
 -- A build needs older ones of its pipeline: so there are no cycles.
 CREATE TABLE casq.build_needs (
     build_id bigint NOT NULL REFERENCES casq.builds ON DELETE CASCADE,
-    needs_id bigint NOT NULL REFERENCES casq.builds ON DELETE CASCADE,
+    -- One that others need goes with them only: they would wait for ever.
+    needs_id bigint NOT NULL REFERENCES casq.builds DEFERRABLE INITIALLY DEFERRED,
     artifacts boolean NOT NULL DEFAULT true, -- it gets them, too
     PRIMARY KEY (build_id, needs_id),
     CONSTRAINT build_needs_an_older_one CHECK (needs_id < build_id)

@@ -113,6 +113,7 @@ DECLARE
     build bigint;
     met boolean;
     others integer;
+    last_turn bigint;
 BEGIN
     SELECT l.project_id INTO of_project FROM casq.pipelines AS l WHERE l.id = pipeline;
     IF NOT FOUND THEN
@@ -130,17 +131,19 @@ BEGIN
                   DETAIL = format('It needs %s; pipeline %s has %s of them.', array_to_string(needs, ', '), pipeline, others),
                   HINT = 'A build needs others of its pipeline, which are added before it.';
     END IF;
-    UPDATE casq.projects AS w
-    SET newest_turn = greatest(extract(epoch FROM clock_timestamp())::numeric * 1000000, w.newest_turn + 60000000)
-    WHERE w.id = of_project RETURNING * INTO p;
-    SELECT count(*) INTO others FROM (
-        SELECT FROM casq.builds AS b WHERE b.project_id = of_project AND b.status IN ('created', 'pending') LIMIT p.max_waiting
+    SELECT * INTO p FROM casq.projects AS w WHERE w.id = of_project FOR NO KEY UPDATE;
+    SELECT count(*), max(waiting.turn) INTO others, last_turn FROM (
+        SELECT b.turn FROM casq.builds AS b
+        WHERE b.project_id = of_project AND b.status IN ('created', 'pending') LIMIT p.max_waiting
     ) AS waiting;
     IF others >= p.max_waiting THEN
         RAISE EXCEPTION 'casq: project % has % builds that wait, and may have no more', of_project, others
             USING ERRCODE = 'configuration_limit_exceeded',
                   HINT = format('Wait until some are done, cancel some, or raise casq.projects.max_waiting of project %s.', of_project);
     END IF;
+    UPDATE casq.projects AS w
+    SET newest_turn = greatest(extract(epoch FROM clock_timestamp())::numeric * 1000000, last_turn + 60000000)
+    WHERE w.id = of_project RETURNING * INTO p;
     SELECT s.id INTO set_id FROM casq.tag_sets AS s WHERE s.tags = wanted;
     IF NOT FOUND THEN -- First a question: a conflict draws an id, too.
         INSERT INTO casq.tag_sets AS s (tags) VALUES (wanted) ON CONFLICT DO NOTHING;
@@ -196,6 +199,9 @@ DECLARE
     one bigint;
     met boolean;
 BEGIN
+    -- Of a pipeline one retry comes after the other: what two lock is not in one order.
+    PERFORM FROM casq.pipelines AS l
+    WHERE l.id = (SELECT w.pipeline_id FROM casq.builds AS w WHERE w.id = build) FOR NO KEY UPDATE;
     SELECT * INTO b FROM casq.builds AS w WHERE w.id = build FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'casq: there is no build %', build USING ERRCODE = 'no_data_found';

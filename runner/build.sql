@@ -48,17 +48,38 @@ WHERE excluded.attempt > s.attempt OR (excluded.attempt = s.attempt AND excluded
 -- those that took longer than they may by $1 seconds, and, if $3, those that nothing was
 -- heard of for $2 seconds.
 SELECT b.id, b.attempt, b.status, CASE
-    WHEN b.started_at IS NULL THEN 'undelivered'
+    WHEN b.started_at IS NULL AND b.status = 'running' THEN 'undelivered'
     WHEN b.assigned_at + make_interval(secs => b.timeout + $1) < clock_timestamp() THEN 'late'
     ELSE 'silent' END
 FROM casq.builds AS b
 LEFT JOIN casq.build_signs AS s ON s.build_id = b.id AND s.attempt = b.attempt
 WHERE b.status IN ('running', 'canceling') AND CASE
-    WHEN b.started_at IS NULL THEN b.start_by < clock_timestamp()
+    WHEN b.started_at IS NULL AND b.status = 'running' THEN b.start_by < clock_timestamp()
     ELSE b.assigned_at + make_interval(secs => b.timeout + $1) < clock_timestamp()
-        OR ($3 AND greatest(b.started_at, s.heard_at) + make_interval(secs => $2) < clock_timestamp())
+        OR ($3 AND greatest(b.assigned_at, b.started_at, s.heard_at) + make_interval(secs => $2) < clock_timestamp())
     END
 ORDER BY b.id LIMIT 1000
+
+-- name: Roomy
+-- The projects that have builds held though there is room for them, from project to project
+-- by the index.
+WITH RECURSIVE holds AS (
+    (SELECT project_id FROM casq.builds WHERE held ORDER BY project_id LIMIT 1)
+    UNION ALL
+    SELECT b.project_id FROM holds CROSS JOIN LATERAL (
+        SELECT b.project_id FROM casq.builds AS b WHERE b.held AND b.project_id > holds.project_id
+        ORDER BY b.project_id LIMIT 1
+    ) AS b
+)
+SELECT p.id FROM holds JOIN casq.projects AS p ON p.id = holds.project_id
+WHERE p.max_running IS NULL OR p.max_running > (
+    SELECT count(*) FROM (
+        SELECT FROM casq.builds AS b
+        WHERE b.project_id = p.id AND NOT b.held AND b.status IN ('pending', 'running', 'canceling') LIMIT p.max_running
+    ) AS b)
+
+-- name: Admit
+SELECT casq.admit_builds($1)
 
 -- name: Requeue
 UPDATE casq.builds SET status = 'pending', message = 'its runner showed no sign of life'

@@ -33,8 +33,8 @@ func TestRunnersThatMayHaveNoneDoNotAskInTurn(t *testing.T) {
 	<-waiting
 	b.enqueue()
 	for range tokens {
-		if a := <-answers; a.status != http.StatusNoContent {
-			t.Errorf("a paused runner got %d %v", a.status, a.body)
+		if a := <-answers; a.Status != http.StatusNoContent {
+			t.Errorf("a paused runner got %d %v", a.Status, a.Body)
 		}
 	}
 	if n := picked.Load(); n > 20 { // once for each hint, tick and round, and when they came

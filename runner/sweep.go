@@ -38,6 +38,32 @@ func (c *Coordinator) tidyOnce(ctx context.Context) error {
 }
 
 func (c *Coordinator) sweepOnce(ctx context.Context) error {
+	defer c.options.Hook("swept")
+	return errors.Join(c.endOverdue(ctx), c.admitHeld(ctx))
+}
+
+// admitHeld lets builds into the queue that are held though there is room. A project's
+// builds do that as they end, but may miss one that somebody has locked, or that an old
+// snapshot does not show; and one that is deleted does not.
+func (c *Coordinator) admitHeld(ctx context.Context) error {
+	rows, err := c.primary.Query(ctx, buildSQL.Roomy)
+	if err != nil {
+		return fmt.Errorf("find builds that are held without need: %w", err)
+	}
+	projects, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		return fmt.Errorf("find builds that are held without need: %w", err)
+	}
+	for _, project := range projects {
+		if _, err := c.primary.Exec(ctx, buildSQL.Admit, project); err != nil {
+			return fmt.Errorf("let in builds of project %d: %w", project, err)
+		}
+	}
+	return nil
+}
+
+// endOverdue goes on after what it cannot end.
+func (c *Coordinator) endOverdue(ctx context.Context) error {
 	// Silence counts only while it could have been broken.
 	hears := c.contacts.heardFor() > c.options.SilentAfter
 	rows, err := c.primary.Query(ctx, buildSQL.Overdue,
@@ -52,13 +78,13 @@ func (c *Coordinator) sweepOnce(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find attempts that are overdue: %w", err)
 	}
+	var failed error
 	for _, o := range all {
 		if err := c.end(ctx, o); err != nil {
-			return fmt.Errorf("end build %d: %w", o.id, err)
+			failed = fmt.Errorf("end build %d: %w", o.id, err)
 		}
 	}
-	c.options.Hook("swept")
-	return nil
+	return failed
 }
 
 func (c *Coordinator) end(ctx context.Context, o overdue) error {
