@@ -98,7 +98,14 @@ FROM casq.runners WHERE token_hash = $1 AND (token_expires_at IS NULL OR token_e
 
 -- name: Contacted
 -- Notes when the processes of runners (their runners $1 and systems $2) were last heard of,
--- $4 seconds ago, and what they said of themselves, $3.
+-- $4 seconds ago, and what they said of themselves, $3. Other processes of these runners
+-- that were not heard of for a week are no more: each new one has a name of its own.
+WITH gone AS (
+    DELETE FROM casq.runner_managers AS m
+    WHERE m.runner_id = ANY ($1) AND m.contacted_at < clock_timestamp() - interval '7 days'
+        AND NOT EXISTS (SELECT FROM unnest($1::bigint[], $2::text[]) AS c (runner, system)
+            WHERE c.runner = m.runner_id AND c.system = m.system_id)
+)
 INSERT INTO casq.runner_managers AS m (runner_id, system_id, info, contacted_at)
 SELECT c.runner, c.system, c.info, clock_timestamp() - make_interval(secs => c.ago)
 FROM unnest($1::bigint[], $2::text[], $3::jsonb[], $4::float8[]) AS c (runner, system, info, ago)

@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -84,29 +85,39 @@ func (c *contacts) drain() (managers map[managerKey]contact, builds map[int64]si
 // is left: most of it is heard again.
 func (c *Coordinator) writeContacts(ctx context.Context) error {
 	managers, builds := c.contacts.drain()
-	if len(managers) > 0 {
-		var runners []int64
-		var systems []string
-		var infos []json.RawMessage
-		var ago []float64
-		for key, contact := range managers {
-			runners, systems = append(runners, key.runner), append(systems, key.system)
-			infos, ago = append(infos, contact.info), append(ago, time.Since(contact.at).Seconds())
-		}
-		if _, err := c.primary.Exec(ctx, buildSQL.Contacted, runners, systems, infos, ago); err != nil {
-			return fmt.Errorf("write down %d runners' processes: %w", len(runners), err)
-		}
+	return errors.Join(c.writeManagers(ctx, managers), c.writeSigns(ctx, builds))
+}
+
+func (c *Coordinator) writeManagers(ctx context.Context, managers map[managerKey]contact) error {
+	if len(managers) == 0 {
+		return nil
 	}
-	if len(builds) > 0 {
-		var ids []int64
-		var attempts []int32
-		var ago []float64
-		for id, sign := range builds {
-			ids, attempts, ago = append(ids, id), append(attempts, sign.attempt), append(ago, time.Since(sign.at).Seconds())
-		}
-		if _, err := c.primary.Exec(ctx, buildSQL.Heard, ids, attempts, ago); err != nil {
-			return fmt.Errorf("write down %d builds' signs of life: %w", len(ids), err)
-		}
+	var runners []int64
+	var systems []string
+	var infos []json.RawMessage
+	var ago []float64
+	for key, contact := range managers {
+		runners, systems = append(runners, key.runner), append(systems, key.system)
+		infos, ago = append(infos, contact.info), append(ago, time.Since(contact.at).Seconds())
+	}
+	if _, err := c.primary.Exec(ctx, buildSQL.Contacted, runners, systems, infos, ago); err != nil {
+		return fmt.Errorf("write down %d runners' processes: %w", len(runners), err)
+	}
+	return nil
+}
+
+func (c *Coordinator) writeSigns(ctx context.Context, builds map[int64]sign) error {
+	if len(builds) == 0 {
+		return nil
+	}
+	var ids []int64
+	var attempts []int32
+	var ago []float64
+	for id, sign := range builds {
+		ids, attempts, ago = append(ids, id), append(attempts, sign.attempt), append(ago, time.Since(sign.at).Seconds())
+	}
+	if _, err := c.primary.Exec(ctx, buildSQL.Heard, ids, attempts, ago); err != nil {
+		return fmt.Errorf("write down %d builds' signs of life: %w", len(ids), err)
 	}
 	return nil
 }
