@@ -99,7 +99,6 @@ func (n *news) turn(at update, everything bool) {
 type signal struct {
 	TagSet  *int32 `json:"tag_set"`
 	Project int64  `json:"project"`
-	Builds  int    `json:"builds"`
 	Runner  *int64 `json:"runner"`
 }
 

@@ -1,3 +1,8 @@
+-- name: Impatient
+-- For one pick: a transaction that holds its runner's row, and is left open, holds up that
+-- runner, and not all picks of this process.
+SELECT set_config('lock_timeout', '250ms', true)
+
 -- name: LockRunner
 -- Of a runner with a limit one pick comes after the other, so that it is kept.
 SELECT FROM casq.runners WHERE id = $1 AND max_running IS NOT NULL FOR NO KEY UPDATE

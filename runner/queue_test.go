@@ -149,3 +149,45 @@ func TestWhatTheQueueRefuses(t *testing.T) {
 	}
 	b.exec("DELETE FROM casq.pipelines WHERE project_id = 7")
 }
+
+// A transaction that is left open holds the row of a runner: of one with a limit, which a
+// pick locks, or of one whose token is being reset. Others get their builds meanwhile.
+func TestARunnerWhoseRowIsHeldHoldsUpNobodyElse(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]string{
+		"limited": "UPDATE casq.runners SET description = 'held' WHERE tags = '{held}'",
+		"reset":   "SELECT casq.reset_runner_token(id) FROM casq.runners WHERE tags = '{held}'",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, runner.Options{Picks: 2})
+			held, other := b.runner("held"), b.runner("other")
+			if name == "limited" {
+				_, err := b.pool.Exec(t.Context(), "UPDATE casq.runners SET max_running = 1 WHERE tags = '{held}'")
+				must(t, err)
+			}
+			build := b.enqueue("held")
+			tx, err := b.pool.Begin(t.Context())
+			must(t, err)
+			defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }() // rolled back below, as a rule
+			_, err = tx.Exec(t.Context(), change)
+			must(t, err)
+			first, second := b.c.Ask(t.Context(), held, ""), b.c.Ask(t.Context(), held, "")
+			theirs := b.enqueue("other")
+			if a := b.request(other, ""); a.Build() != theirs {
+				t.Fatalf("got %s, want build %d", a, theirs)
+			}
+			must(t, tx.Rollback(t.Context()))
+			select {
+			case a := <-first:
+				if a.Build() != build {
+					t.Errorf("got %s, want build %d", a, build)
+				}
+			case a := <-second:
+				if a.Build() != build {
+					t.Errorf("got %s, want build %d", a, build)
+				}
+			}
+		})
+	}
+}

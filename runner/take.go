@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // assignment is a build that was handed to a runner.
@@ -95,15 +96,16 @@ func (c *Coordinator) take(ctx context.Context, r request) (body []byte, a assig
 func (c *Coordinator) pick(ctx context.Context, r request, heads int) (a assignment, o outcome, err error) {
 	a.token = newJobToken()
 	var batch pgx.Batch
+	batch.Queue(pickSQL.Impatient)
 	if r.runner.limited {
 		batch.Queue(pickSQL.LockRunner, r.runner.id)
 	}
 	batch.Queue(pickSQL.Pick, r.runner.id, r.runner.hash[:], hashOf(a.token), heads, c.options.StartWithin.Seconds(), r.system, r.features)
 	results := c.primary.SendBatch(ctx, &batch)
-	if r.runner.limited {
+	for range batch.Len() - 1 {
 		if _, err := results.Exec(); err != nil {
 			_ = results.Close() // the error is the statement's
-			return a, none, fmt.Errorf("lock runner %d: %w", r.runner.id, err)
+			return a, locked, lockedOr(fmt.Errorf("lock runner %d: %w", r.runner.id, err))
 		}
 	}
 	var known, paused, full bool
@@ -114,7 +116,7 @@ func (c *Coordinator) pick(ctx context.Context, r request, heads int) (a assignm
 	var queuedFor *float64
 	err = results.QueryRow().Scan(&known, &paused, &full, &longest, &id, &attempt, &pipeline, &project, &path, &name, &stage, &a.job, &timeout, &queuedFor)
 	if err = errors.Join(err, results.Close()); err != nil {
-		return a, none, fmt.Errorf("pick a build for runner %d: %w", r.runner.id, err)
+		return a, locked, lockedOr(fmt.Errorf("pick a build for runner %d: %w", r.runner.id, err))
 	}
 	c.options.Hook("picked")
 	switch {
@@ -135,6 +137,16 @@ func (c *Coordinator) pick(ctx context.Context, r request, heads int) (a assignm
 		a.timeout = min(a.timeout, *longest)
 	}
 	return a, taken, nil
+}
+
+// lockedOr is no error where somebody holds the runner's row: the request goes on waiting,
+// and other runners are served meanwhile.
+func lockedOr(err error) error {
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) && pgErr.Code == "55P03" {
+		return nil
+	}
+	return err
 }
 
 // giveBack puts an assignment back into the queue whose runner was not told.
