@@ -92,14 +92,19 @@ func (c *Coordinator) extend(ctx context.Context, j job, start int64, chunk []by
 // errResend asks the runner for all of its log, from the first byte on.
 var errResend = &problem{412, "the log that is here is not the one that this tells of, send it again"}
 
+// emptySum is that of a log with nothing in it, which cannot be sent again.
+const emptySum = "crc32:00000000"
+
 // checkTrace compares the log with what its runner says of it at the end, and asks for
-// it again where they differ; but once. What is here stays until the other comes.
+// it again where they differ; it is sent again but once. What is here stays until the other
+// comes.
 func (c *Coordinator) checkTrace(ctx context.Context, j job, body updateBody) error {
 	sum := body.Output.Checksum
 	if sum == "" {
 		sum = body.Checksum
 	}
-	if sum == "" || (j.status != Running && j.status != Canceling) {
+	nothing := sum == "" || (sum == emptySum && body.Output.ByteSize == 0)
+	if nothing || (j.status != Running && j.status != Canceling) {
 		return nil
 	}
 	t, err := c.traceOf(ctx, j)

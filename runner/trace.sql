@@ -37,9 +37,10 @@ WITH t AS (
 SELECT EXISTS (SELECT FROM t)
 
 -- name: AskAgain
--- Asks the runner for all of a log, once.
+-- Asks the runner for all of a log, until it begins to send it: the answer that asks may
+-- be lost.
 INSERT INTO casq.build_traces AS t (build_id, attempt, resend) VALUES ($1, $2, 'asked')
-ON CONFLICT (build_id, attempt) DO UPDATE SET resend = 'asked' WHERE t.resend = 'no'
+ON CONFLICT (build_id, attempt) DO UPDATE SET resend = 'asked' WHERE t.resend <> 'begun'
 
 -- name: Read
 -- What is stored from the byte $3 on, as far as one row goes, of the build $1's attempt
