@@ -64,7 +64,8 @@ func (d *demo) awaitCounters(ctx context.Context) error {
 	}
 }
 
-// compareCounters compares each project's counter with its rows.
+// compareCounters compares each project's counter with its rows, and the build with what
+// its runner has sent.
 func (d *demo) compareCounters(ctx context.Context) (differences []string, err error) {
 	if d.recount.state != "done" {
 		differences = append(differences, "recount: it is "+d.recount.state)
@@ -87,7 +88,8 @@ func (d *demo) compareCounters(ctx context.Context) (differences []string, err e
 	if err != nil {
 		return nil, fmt.Errorf("compare the counters: %w", err)
 	}
-	return differences, nil
+	more, err := d.compareBuild(ctx)
+	return append(differences, more...), err
 }
 
 // text says what came of it.

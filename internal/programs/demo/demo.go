@@ -16,7 +16,7 @@ import (
 var demoText string
 
 // demoSQL has the statements of demo.sql.
-var demoSQL = queries.Parse[struct{ Needed, State, Unfinished, Counters, Log string }]("demo", demoText)
+var demoSQL = queries.Parse[struct{ Needed, State, Unfinished, Counters, Built, Log string }]("demo", demoText)
 
 // demo is one call of run.
 type demo struct {
@@ -44,6 +44,7 @@ type demo struct {
 	places  places
 	figures figures
 	recount recounted
+	built   built
 	kept    bool // the databases run on
 }
 

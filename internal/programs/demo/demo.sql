@@ -35,6 +35,13 @@ FULL JOIN (
 ) AS r USING (scope_id)
 ORDER BY scope_id
 
+-- name: Built
+-- What the build $1 is, and what its project's counter says of the files of builds.
+SELECT b.status, coalesce(c.size, 0)::text, coalesce(c.items, 0)::text
+FROM casq.builds AS b
+LEFT JOIN casq.statistics AS c ON c.kind = 'build_artifact' AND c.scope_id = b.project_id::text
+WHERE b.id = $1
+
 -- name: Log
 -- What the log of the primary site has come to.
 SELECT (SELECT count(*) FROM casq.events), (SELECT count(*) FROM casq.ticks)

@@ -35,7 +35,7 @@ func TestDemoEndsWithTwoEqualSites(t *testing.T) {
 	for _, name := range []string{
 		"sp ace/q'uo\"te", "ünï/çödé", "-rf", "$HOME `ls` {key} %s", "casq-demo-00001", "casq-demo/x",
 		// Skipped:
-		"bad\xff", "new\nline", ".casq/x", strings.Repeat(strings.Repeat("d", 200)+"/", 5) + "f" + strings.Repeat("f", 30),
+		"bad\xff", "new\nline", ".casq/x", "builds/x", strings.Repeat(strings.Repeat("d", 200)+"/", 5) + "f" + strings.Repeat("f", 30),
 		"vanishes", "becomes a pipe", "becomes a link",
 	} {
 		b.write(name, "content of "+name)
@@ -68,7 +68,9 @@ func TestDemoEndsWithTwoEqualSites(t *testing.T) {
 		`1 (path is longer than 1024 bytes)`, `1 (link, not followed): "link"`, `1 (neither file nor folder): "pipe"`,
 		`1 (vanished while it was read): "vanishes"`, `2 (became something else while it was read): "becomes a link", "becomes a pipe"`,
 		`(repository that git cannot copy: `, `"broken/.git"`,
-		" 5 repositories with ", "superseded", "counted     each of ")
+		" 5 repositories with ", "superseded", "counted     each of ",
+		"built       picked up ", "which is at the second site and in the counter of project ",
+		`1 (has a name that is kept for what builds leave): "builds/x"`)
 	if regexp.MustCompile(`superseded +unknown`).MatchString(out) {
 		t.Error("the worker did not say how many jobs were superseded")
 	}
@@ -84,8 +86,8 @@ func TestDifferencesAreFoundAndNamed(t *testing.T) {
 		// taken: those that the demo has at the end.
 		live := d.catalog.live
 		missing, other := live[0].path, live[1].path
-		must(t, os.Remove(filepath.Join(second, missing)))
-		must(t, os.WriteFile(filepath.Join(second, other), append(make([]byte, live[1].size), '!'), 0o600))
+		must(t, os.Remove(filepath.Join(second, kindArtifact, missing)))
+		must(t, os.WriteFile(filepath.Join(second, kindArtifact, other), append(make([]byte, live[1].size), '!'), 0o600))
 		must(t, os.WriteFile(filepath.Join(second, "more"), nil, 0o600))
 		must(t, os.Symlink("more", filepath.Join(second, "linked")))
 		must(t, os.MkdirAll(filepath.Join(second, "left", "over"), 0o700))
@@ -101,6 +103,13 @@ func TestDifferencesAreFoundAndNamed(t *testing.T) {
 		must(t, os.Remove(filepath.Join(b.source, "empty")))
 		b.git(b.config.Repository, "tag", "meanwhile")
 		_, err := d.primary.DB.Exec(t.Context(), "UPDATE casq.counters SET items = items + 1 WHERE scope_id = (SELECT min(scope_id) FROM casq.counters)")
+		must(t, err)
+		left, err := filepath.Glob(filepath.Join(second, kindBuilt, "builds", "*", "*", "archive", "*"))
+		if err != nil || len(left) != 1 {
+			t.Fatalf("the build has left %v at the second site: %v", left, err)
+		}
+		must(t, os.WriteFile(left[0], nil, 0o600))
+		_, err = d.primary.DB.Exec(t.Context(), "UPDATE casq.build_trace_chunks SET bytes = 'something else'")
 		must(t, err)
 		planted = []string{quoteName(missing), quoteName(other)}
 	})
@@ -121,7 +130,7 @@ func TestDifferencesAreFoundAndNamed(t *testing.T) {
 		`repository "own.git": refs/heads/side is `, `repository "own.git": refs/heads/added is "" on the primary site`,
 		`repository "own.git": HEAD is "ref: refs/heads/`, `repository "stranger.git": only on the second site`,
 		`repository "casq-demo.git": missing on the second site`,
-		"DIFFERENT   counter of project ",
+		"DIFFERENT   counter of project ", "DIFFERENT   file \"builds/", "DIFFERENT   build 1: its log is \"something else",
 		`source/top" changed while`, `source/new" appeared while`, `source/empty" vanished while`, `refs/tags/meanwhile" appeared while`)
 }
 
@@ -162,7 +171,8 @@ func TestAStandstillIsExplained(t *testing.T) {
 	b.config.stall = 3 * time.Second
 	b.at(pointScanned, func(d *demo) {
 		// Nothing can be put below a link.
-		must(t, os.Symlink("/nonexistent", filepath.Join(d.places.secondFiles, "lib")))
+		must(t, os.Mkdir(filepath.Join(d.places.secondFiles, kindArtifact), 0o700))
+		must(t, os.Symlink("/nonexistent", filepath.Join(d.places.secondFiles, kindArtifact, "lib")))
 	})
 	_, err := b.run(t.Context())
 	if err == nil {

@@ -15,7 +15,11 @@
 //	                 │                              │
 //	               Postgres P ──► standby S ──log──► worker ──► Postgres H
 //	                 ▲
-//	               worker (ticks, counters)
+//	               worker (ticks, counters, builds) ◄── runner
+//
+// It ends with a build: a CI runner of our own picks it up from the primary site's worker,
+// streams its log, and uploads a file, which is then at the second site and counted for
+// its project like any other.
 //
 // The primary site's worker also counts the files of each project. All are
 // recounted in the middle of the changes, and at the end each counter is what

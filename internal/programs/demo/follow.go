@@ -12,7 +12,7 @@ import (
 )
 
 // replicate loads the source, changes resources while the second site follows,
-// and waits until nothing is left to do. Both workers are stopped at its end.
+// runs a build, and waits until nothing is left to do. Both workers are stopped at its end.
 func (d *demo) replicate(ctx context.Context, fail context.CancelCauseFunc) error {
 	if err := d.makeActors(ctx); err != nil {
 		return err
@@ -29,6 +29,9 @@ func (d *demo) replicate(ctx context.Context, fail context.CancelCauseFunc) erro
 	group.Go(func() error { return w.run(groupCtx) })
 	group.Go(func() error {
 		if err := d.act(groupCtx, w); err != nil {
+			return err
+		}
+		if err := d.build(groupCtx); err != nil {
 			return err
 		}
 		return w.quiesce(groupCtx, d.primary.DB)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -12,6 +13,9 @@ const (
 	// targetMark is the file in it by which a target is known again.
 	targetMark = "target"
 )
+
+// ofBuilds are the names of what builds leave, at the top of the primary site's folder.
+var ofBuilds = []string{".staging", "builds"}
 
 // badKey says why a path cannot be the key of a resource; "" if it can.
 func badKey(path string) string {
@@ -25,6 +29,8 @@ func badKey(path string) string {
 		return "path is longer than 1024 bytes"
 	case strings.EqualFold(first, staging):
 		return "lies in " + staging + ", which is kept for staging"
+	case slices.ContainsFunc(ofBuilds, func(name string) bool { return strings.EqualFold(first, name) }):
+		return "has a name that is kept for what builds leave"
 	}
 	return ""
 }

@@ -37,6 +37,7 @@ func runWorker() int {
 	err := worker.Run(ctx, worker.Config{
 		HomeURL: env["DATABASE_URL"], SourceURL: env["SOURCE_DATABASE_URL"], RedisURL: env["REDIS_URL"],
 		ArtifactSource: env["ARTIFACT_SOURCE_URL"], ArtifactTarget: env["ARTIFACT_TARGET_URL"],
+		RunnerAddr: env["RUNNER_ADDR"], RunnerArtifacts: env["RUNNER_ARTIFACT_URL"],
 		RepositorySource: env["REPOSITORY_SOURCE_URL"], RepositoryTarget: env["REPOSITORY_TARGET_DIR"],
 		Logger: log,
 	})

@@ -83,7 +83,10 @@ func (d *demo) startWorkers(ctx context.Context, fail context.CancelCauseFunc) e
 		name string
 		env  []string
 	}{
-		{"primary", []string{"DATABASE_URL=" + d.primary.URL}},
+		{"primary", []string{
+			"DATABASE_URL=" + d.primary.URL,
+			"RUNNER_ADDR=127.0.0.1:0", "RUNNER_ARTIFACT_URL=" + d.places.primaryFiles,
+		}},
 		{"second", []string{
 			"DATABASE_URL=" + d.second.URL,
 			"SOURCE_DATABASE_URL=" + d.standbyURL(),

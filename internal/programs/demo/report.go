@@ -73,6 +73,7 @@ func (d *demo) report(differences []string) {
 	if len(differences) == 0 {
 		d.out.line("equal       every file by its SHA-256, every ref of every repository and HEAD; source and repository are as they were")
 		d.out.line("counted     %s", d.recount.text())
+		d.out.line("built       %s", d.built.text())
 	}
 	for _, line := range d.scan.skipped.lines() {
 		d.out.line("skipped     %s", line)
@@ -105,6 +106,7 @@ var questions = []struct {
 	{false, "SELECT kind, op, count(*) FROM casq.events GROUP BY 1, 2 ORDER BY 1, 2"},
 	{false, "SELECT id, taken_at, snapshot FROM casq.ticks ORDER BY id DESC LIMIT 5"},
 	{false, "SELECT * FROM casq.statistics"},
+	{false, "SELECT id, status, attempt, assigned_at - pending_at AS waited FROM casq.builds"},
 	{true, "SELECT * FROM casq.registry_summary"},
 	{true, "SELECT name, tick, epoch, holder, moved_at FROM casq.cursors"},
 	{true, "SELECT casq.why(kind, resource_id) FROM casq.registry ORDER BY version DESC LIMIT 5"},

@@ -20,7 +20,7 @@ CREATE TABLE repositories (
     pushed_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
-SELECT casq.track('public.artifacts', kind => 'artifact', transfer => 'file', prefix => '', key_column => 'path',
+SELECT casq.track('public.artifacts', kind => 'artifact', transfer => 'file', key_column => 'path',
                   scope_column => 'project_id', size_column => 'size',
                   payload_columns => ARRAY['id', 'sha256']);
 

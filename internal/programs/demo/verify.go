@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -40,6 +41,7 @@ func (d *demo) compareFiles(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	second.files = takeHome(second.files)
 	rows, err := d.artifactRows(ctx)
 	if err != nil {
 		return nil, err
@@ -63,6 +65,20 @@ func (d *demo) compareFiles(ctx context.Context) ([]string, error) {
 		differences = append(differences, fmt.Sprintf("folder %s: left empty on the second site", quoteName(path)))
 	}
 	return withStaging(differences, d.places.secondFiles)
+}
+
+// takeHome gives files the names that they have at the primary site: at the second one
+// each kind has a folder.
+func takeHome(second map[string]content) map[string]content {
+	home := make(map[string]content, len(second))
+	for path, c := range second {
+		kind, key, _ := strings.Cut(path, "/")
+		if kind != kindArtifact && kind != kindBuilt {
+			key = path
+		}
+		home[key] = c
+	}
+	return home
 }
 
 // compareContents names what a and b, the primary and the second site, have
@@ -103,9 +119,10 @@ func withStaging(differences []string, target string) ([]string, error) {
 }
 
 // artifactRows returns the SHA-256 of each artifact by path, as the primary's
-// table has it.
+// tables have it.
 func (d *demo) artifactRows(ctx context.Context) (map[string]string, error) {
-	rows, err := d.primary.DB.Query(ctx, "SELECT path, sha256 FROM artifacts")
+	rows, err := d.primary.DB.Query(ctx, `SELECT path, sha256 FROM artifacts
+		UNION ALL SELECT key, encode(sha256, 'hex') FROM casq.artifacts`)
 	if err != nil {
 		return nil, fmt.Errorf("list artifacts: %w", err)
 	}
