@@ -1,6 +1,7 @@
 package replica_test
 
 import (
+	"fmt"
 	"math"
 	"testing"
 	"time"
@@ -42,6 +43,39 @@ func TestAPositionOfAnotherHistory(t *testing.T) {
 	wantReason(t, s, replica.Timeline)
 	b.Resume(t)
 	replicatest.Until(t, "the standby serves", func() error { return standbyServes(t, reader.Session(one), "two") })
+}
+
+// TestAMarkOfAnotherHistory: likewise for a mark. What became of its write nobody can tell
+// here; it neither keeps its object from the standbys for ever, nor is it removed.
+func TestAMarkOfAnotherHistory(t *testing.T) {
+	t.Parallel()
+	b := replicatest.New(t, 1)
+	store := redisstore.New(testredis.Client(t, testredis.Start(t)), redisstore.Options{Timeout: 10 * time.Second})
+	db := b.Open(t, replica.Options{Store: store, Wait: -1})
+	one := []replica.Object{{Namespace: "document", ID: "a"}}
+	write(t, db.Session(one...), "one")
+	replicatest.Until(t, "the standby serves", func() error { return standbyServes(t, db.Session(one...), "one") })
+	if err := store.Begin(t.Context(), one, "foreign", math.MaxInt64, 1); err != nil {
+		t.Fatal(err)
+	}
+	b.Pause(t)
+	b.Exec(t, "UPDATE documents SET body = 'two'") // Past the store: nothing else tells of it.
+	s := db.Session(one...)
+	if got := read(t, s); got != "two" {
+		t.Errorf("read %q\n%s", got, s.Explain())
+	}
+	wantReason(t, s, replica.Timeline)
+	b.Resume(t)
+	replicatest.Until(t, "the mark is old, and the standby serves", func() error {
+		known, err := store.Read(t.Context(), one)
+		if err != nil || len(known.Writing) != 1 {
+			t.Fatalf("the store has %d marks: %v", len(known.Writing), err)
+		}
+		if age := known.Writing[0].Age; age < time.Second {
+			return fmt.Errorf("it is %s old", age)
+		}
+		return standbyServes(t, db.Session(one...), "two")
+	})
 }
 
 // TestAnUnknownHistoryWhileThePrimaryIsAway: whether a position is of another history

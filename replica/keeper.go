@@ -74,12 +74,7 @@ func (k *storekeeper) read(ctx context.Context, objects []Object) (found, error)
 		}
 	}
 	for _, mark := range known.Writing {
-		if !slices.Contains(f.unread, mark.Object) {
-			f.unread = append(f.unread, mark.Object)
-		}
-		if mark.Age >= markPatience {
-			k.decide(ctx, mark)
-		}
+		k.meet(ctx, mark, &f)
 	}
 	return f, unpaid
 }
@@ -137,27 +132,51 @@ func (k *storekeeper) raiseToPresent(ctx context.Context, objects []Object, clai
 	return at, nil
 }
 
+// meet adds what a mark says of its object: it is being written, and its position is not
+// known; or, as [storekeeper.ours] tells, it is of another history.
+func (k *storekeeper) meet(ctx context.Context, mark Mark, f *found) {
+	at, err := k.ours(ctx, Position{Timeline: mark.Timeline})
+	if err == nil && at.Timeline != mark.Timeline {
+		f.position, f.why = later(f.position, at), Timeline
+		return
+	}
+	if !slices.Contains(f.unread, mark.Object) {
+		f.unread = append(f.unread, mark.Object)
+	}
+	if err == nil && mark.Age >= markPatience {
+		k.decide(ctx, mark)
+	}
+}
+
 // decide asks the primary what became of a write whose mark has stayed. In a
 // transaction that is still open the mark stays, too.
 func (k *storekeeper) decide(ctx context.Context, mark Mark) {
-	at, err := k.db.primary.present(ctx)
+	ctx, cancel := context.WithTimeout(ctx, primaryPatience)
+	defer cancel()
+	// All on one connection, and so of one server: another one's answer is about a
+	// stranger's transaction.
+	conn, err := k.db.primary.pool.Acquire(ctx)
 	if err != nil {
 		return
 	}
-	if mark.Timeline == at.Timeline {
-		switch status, err := k.status(ctx, mark.XID); {
-		case err != nil:
-			// Below: the position is that of now.
-		case status == "in progress":
-			return
-		case status == "aborted":
-			k.end(ctx, mark, Position{})
-			return
-		}
+	defer conn.Release()
+	before, err := k.db.primary.positionOn(ctx, conn.Conn())
+	if err != nil || before.Timeline < mark.Timeline {
+		return // Nor does a primary that was given up know anything of it.
 	}
-	// Asked after the status: a commit that it told of lies before.
-	if at, err = k.db.primary.present(ctx); err == nil {
-		k.end(ctx, mark, at)
+	status := ""
+	if before.Timeline == mark.Timeline {
+		status = transactionStatus(ctx, conn.Conn(), mark.XID)
+	}
+	switch status {
+	case "in progress":
+	case "aborted":
+		k.end(ctx, mark, Position{})
+	default:
+		// Asked after the status: a commit that it told of lies before.
+		if at, err := k.db.primary.positionOn(ctx, conn.Conn()); err == nil {
+			k.end(ctx, mark, at)
+		}
 	}
 }
 
@@ -167,15 +186,15 @@ func (k *storekeeper) end(ctx context.Context, mark Mark, at Position) {
 	}
 }
 
-// status is NULL, and "", for a transaction of long ago; one of the future is an
-// error.
-func (k *storekeeper) status(ctx context.Context, xid uint64) (string, error) {
+// transactionStatus is "" for a transaction of long ago, and for one of the future, which
+// is an error.
+func transactionStatus(ctx context.Context, conn *pgx.Conn, xid uint64) string {
 	var status *string
-	err := k.db.primary.pool.QueryRow(ctx, "SELECT pg_catalog.pg_xact_status($1::pg_catalog.text::pg_catalog.xid8)", fmt.Sprint(xid)).Scan(&status)
+	err := conn.QueryRow(ctx, "SELECT pg_catalog.pg_xact_status($1::pg_catalog.text::pg_catalog.xid8)", fmt.Sprint(xid)).Scan(&status)
 	if err != nil || status == nil {
-		return "", err
+		return ""
 	}
-	return *status, nil
+	return *status
 }
 
 // pay raises the floors of objects that a call has failed for: the store may lack
