@@ -26,7 +26,9 @@ func TestMain(m *testing.M) {
 	if child := children[os.Getenv(childVariable)]; child != nil {
 		os.Exit(child())
 	}
-	if code, child := testproc.Child(map[string]func([]string) error{r88Child: r88Holder, r134Child: r134Holder, holderChild: holderMain, countingChild: countingMain}); child {
+	if code, child := testproc.Child(map[string]func([]string) error{
+		r88Child: r88Holder, r134Child: r134Holder, holderChild: holderMain, countingChild: countingMain, dyingWriterChild: dyingWriterMain,
+	}); child {
 		os.Exit(code)
 	}
 	// All together are a part of CI by themselves; "make races" has one of them.

@@ -1,12 +1,15 @@
 package races
 
 import (
-	"context"
 	"errors"
 	"strconv"
 	"testing"
+	"time"
 
+	"casq/internal/testing/servers"
+	"casq/internal/testing/testredis"
 	"casq/replica"
+	"casq/replica/redisstore"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -15,6 +18,7 @@ import (
 // ready: a floor of now would hide what a race does.
 type positionsSite struct {
 	*replicaSite
+	redis  *servers.Redis
 	client redis.UniversalClient
 	store  replica.Store
 	reader *replica.DB
@@ -25,8 +29,9 @@ type positionsSite struct {
 func newPositionsSite(t *testing.T, readFrom ...int) *positionsSite {
 	t.Helper()
 	p := &positionsSite{replicaSite: newReplicaSite(t)}
-	client, open := newPositions(t)
-	p.client, p.store = client, open()
+	p.redis = testredis.Start(t)
+	p.client = testredis.Client(t, p.redis)
+	p.store = redisstore.New(p.client, redisstore.Options{Timeout: 10 * time.Second})
 	p.reader = p.open(t, replica.Options{Store: p.store, Wait: -1}, readFrom...)
 	p.writer = p.open(t, replica.Options{Wait: -1})
 	p.naiveWrite(t, "a", "old")
@@ -36,6 +41,11 @@ func newPositionsSite(t *testing.T, readFrom ...int) *positionsSite {
 }
 
 func (p *positionsSite) session() *replica.Session { return p.reader.Session(document("a")) }
+
+// dyingWriter is a process that writes "a" and is killed at a point.
+func (p *positionsSite) dyingWriter(at, text string) dyingWriter {
+	return dyingWriter{URL: p.Cluster.URL(), Redis: p.redis.URL(), At: at, ID: "a", Text: text}
+}
 
 // write writes "a" past the store, and returns where.
 func (p *positionsSite) write(t *testing.T, text string) replica.Position {
@@ -76,18 +86,4 @@ func (p *positionsSite) wantStaleTwin(t *testing.T, standby int, newest string) 
 	if !p.naiveFresh(t, standby) || body(t, p.standby[standby], "a") == newest {
 		t.Error("the twin is not stale")
 	}
-}
-
-// deadWriter is the store of a process that dies, or loses the store, after a commit:
-// its marks are set, and nothing else comes through.
-type deadWriter struct{ replica.Store }
-
-var errDead = errors.New("the process is dead")
-
-func (deadWriter) End(context.Context, []replica.Object, string, replica.Position) error {
-	return errDead
-}
-
-func (deadWriter) Raise(context.Context, []replica.Object, replica.Position, string) error {
-	return errDead
 }

@@ -64,21 +64,23 @@ func TestR123VainWait(t *testing.T) {
 		}
 		r.Resume(t)
 	})
-	t.Run("ours/promoted", func(t *testing.T) {
-		r.CatchUp(t)
+	// waiting has ten reads wait for a standby that misses a write, and disturbs it then.
+	waiting := func(t *testing.T, standby int, bound time.Duration, text string, disturb func(context.Context) error) {
+		t.Helper()
+		r.CatchUp(t, standby)
 		var pool *pgxpool.Pool
-		db := r.open(t, replica.Options{Wait: time.Hour, Connect: func(ctx context.Context, url string) (_ *pgxpool.Pool, err error) {
+		db := r.open(t, replica.Options{Wait: bound, Connect: func(ctx context.Context, url string) (_ *pgxpool.Pool, err error) {
 			pool, err = pgxpool.New(ctx, url)
 			return pool, err
-		}}, 0)
-		must(t, r.Cluster.Standbys[0].CutOff(t.Context()))
+		}}, standby)
+		must(t, r.Cluster.Standbys[standby].CutOff(t.Context()))
 		writer := db.Session()
-		sessionWrite(t, writer, "a", "newest")
+		sessionWrite(t, writer, "a", text)
 		var group sync.WaitGroup
 		for range 10 {
 			s := db.Session()
 			s.Carry(writer.Token(t.Context()))
-			group.Go(func() { wantPrimary(t, wantBody(t, s, "a", "newest")) })
+			group.Go(func() { wantPrimary(t, wantBody(t, s, "a", text)) })
 		}
 		replicatest.Until(t, "ten reads wait", func() error {
 			if n := db.Hosts()[0].Waiting; n < 10 {
@@ -89,7 +91,13 @@ func TestR123VainWait(t *testing.T) {
 		if n := pool.Stat().AcquiredConns(); n != 0 {
 			t.Errorf("%d connections are held while reads wait", n)
 		}
-		must(t, r.Cluster.Standbys[0].Promote(t.Context()))
+		must(t, disturb(t.Context()))
 		group.Wait()
+	}
+	t.Run("ours/paused meanwhile", func(t *testing.T) {
+		waiting(t, 1, 3*time.Second, "newer", r.Cluster.Standbys[1].PauseReplay)
+	})
+	t.Run("ours/promoted meanwhile", func(t *testing.T) {
+		waiting(t, 0, time.Hour, "newest", r.Cluster.Standbys[0].Promote)
 	})
 }

@@ -14,16 +14,17 @@ import (
 func TestR40TwoObjects(t *testing.T) {
 	t.Parallel()
 	r := newReplicaSite(t)
+	_, open := newPositions(t)
+	writer, reader := r.open(t, replica.Options{Store: open(), Wait: -1}), r.open(t, replica.Options{Store: open(), Wait: -1})
+	session := func() *replica.Session { return reader.Session(document("a"), document("b")) }
 	store := &publishedStore{}
-	store.stick(r.naiveWrite(t, "b", "new"), "b")
+	sessionWrite(t, writer.Session(document("b")), "b", "new")
+	store.stick(r.position(t, "pg_current_wal_insert_lsn()"), "b")
 	r.CatchUp(t)
-	db := r.open(t, replica.Options{Wait: -1})
-	s := db.Session()
-	sessionWrite(t, s, "b", "new")
-	r.CatchUp(t)
+	standbyAgain(t, session, "b", "new")
 	r.Pause(t, 1)
-	sessionWrite(t, s, "a", "new")
-	store.stick(r.naiveWrite(t, "a", "new"), "a")
+	sessionWrite(t, writer.Session(document("a")), "a", "new")
+	store.stick(r.position(t, "pg_current_wal_insert_lsn()"), "a")
 	r.CatchUp(t, 0)
 
 	t.Run("twin/the last comparison wins", func(t *testing.T) {
@@ -34,8 +35,9 @@ func TestR40TwoObjects(t *testing.T) {
 	})
 	t.Run("ours", func(t *testing.T) {
 		host := ""
-		standbyAgain(t, func() *replica.Session { return s }, "a", "new")
+		standbyAgain(t, session, "a", "new")
 		for range 20 {
+			s := session()
 			for _, id := range []string{"a", "b"} {
 				choice := wantBody(t, s, id, "new")
 				if !choice.Reason.Standby() || host != "" && choice.Host != host {

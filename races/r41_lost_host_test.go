@@ -70,6 +70,9 @@ func TestR41LostHost(t *testing.T) {
 		for range 10 {
 			wantPrimary(t, wantBody(t, s, "a", "new"))
 		}
+		r.Resume(t, 1)
+		r.CatchUp(t, 1) // The next one has the position, too.
+		standbyAgain(t, func() *replica.Session { return s }, "a", "new")
 	})
 }
 

@@ -1,6 +1,12 @@
 package races
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+
+	"casq/internal/testing/replicatest"
+	"casq/replica"
+)
 
 // TestR45PartialView: a process knows one of two standbys, sees that it has caught up,
 // and drops the position. Another process reads through the other one, which is late.
@@ -23,8 +29,17 @@ func TestR45PartialView(t *testing.T) {
 		p.wantStaleTwin(t, 1, "new")
 	})
 	t.Run("ours", func(t *testing.T) {
-		// As the process does that knows the first standby only.
-		must(t, p.store.Raise(t.Context(), nil, at, ""))
+		// A process that knows the first standby only, and meets the position.
+		knowing := p.open(t, replica.Options{Store: p.store, Wait: -1}, 0)
+		replicatest.Until(t, "it has raised the floor above the position", func() error {
+			wantBody(t, knowing.Session(document("a")), "a", "new")
+			known, err := p.store.Read(t.Context(), []replica.Object{document("a")})
+			must(t, err)
+			if !known.FromFloor || known.Position.Compare(at) < 0 {
+				return fmt.Errorf("it is at %s, floor %v", known.Position, known.FromFloor)
+			}
+			return nil
+		})
 		wantPrimary(t, wantBody(t, p.session(), "a", "new"))
 		p.Resume(t, 1)
 		standbyAgain(t, p.session, "a", "new")

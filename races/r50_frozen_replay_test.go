@@ -77,26 +77,51 @@ func TestR50FrozenReplay(t *testing.T) {
 			t.Error("no read was stale")
 		}
 	})
-	t.Run("ours", func(t *testing.T) {
+	t.Run("ours/watched", func(t *testing.T) {
+		_, open := newPositions(t)
+		writer, reader := r.open(t, replica.Options{Store: open()}), r.open(t, replica.Options{Store: open()})
+		stale := load(t, prepare, func(client int) (func(string) error, func() (string, error)) {
+			id := fmt.Sprint("watched", client)
+			return writing(t, writer.Session(document(id)), id), func() (text string, err error) {
+				err = reader.Session(document(id)).Read().QueryRow(t.Context(), readBody, id).Scan(&text)
+				return text, err
+			}
+		})
+		wantServed(t, reader, stale)
+	})
+	t.Run("ours/by token", func(t *testing.T) {
 		db := r.open(t, replica.Options{})
 		stale := load(t, prepare, func(client int) (func(string) error, func() (string, error)) {
-			id, s := fmt.Sprint("ours", client), db.Session()
-			return func(text string) error {
-					_, err := s.Write().Exec(t.Context(), upsert, id, text)
-					return err
-				}, func() (text string, err error) {
-					next := db.Session()
-					next.Carry(s.Token(t.Context()))
-					err = next.Read().QueryRow(t.Context(), "SELECT d.body FROM documents AS d WHERE d.id = $1", id).Scan(&text)
-					return text, err
-				}
+			id, s := fmt.Sprint("told", client), db.Session()
+			return writing(t, s, id), func() (text string, err error) {
+				next := db.Session()
+				next.Carry(s.Token(t.Context()))
+				err = next.Read().QueryRow(t.Context(), readBody, id).Scan(&text)
+				return text, err
+			}
 		})
-		if stale > 0 {
-			t.Errorf("%d reads were stale", stale)
-		}
-		counts := db.Counts().Choices
-		if counts[replica.CaughtUp]+counts[replica.Waited] == 0 {
-			t.Errorf("no standby served: %v", counts)
-		}
+		wantServed(t, db, stale)
 	})
+}
+
+const readBody = "SELECT d.body FROM documents AS d WHERE d.id = $1"
+
+// writing returns what writes a document through a session.
+func writing(t *testing.T, s *replica.Session, id string) func(text string) error {
+	return func(text string) error {
+		_, err := s.Write().Exec(t.Context(), upsert, id, text)
+		return err
+	}
+}
+
+// wantServed says that standbys served, and never what was stale.
+func wantServed(t *testing.T, db *replica.DB, stale int64) {
+	t.Helper()
+	if stale > 0 {
+		t.Errorf("%d reads were stale", stale)
+	}
+	counts := db.Counts().Choices
+	if counts[replica.CaughtUp]+counts[replica.Waited] == 0 {
+		t.Errorf("no standby served: %v", counts)
+	}
 }

@@ -1,6 +1,7 @@
 package races
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -8,6 +9,8 @@ import (
 	"casq/internal/testing/testredis"
 	"casq/replica"
 	"casq/replica/redisstore"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // TestR53LostMemory: the store is told of a write, and loses it: by FLUSHALL, by the
@@ -32,6 +35,7 @@ func TestR53LostMemory(t *testing.T) {
 	before := open(group.Master)
 	session := func() *replica.Session { return before.Session(document("a")) }
 
+	twinKey := ""
 	losses := []struct {
 		name  string
 		ready func() // before the write
@@ -45,7 +49,7 @@ func TestR53LostMemory(t *testing.T) {
 			client := testredis.Client(t, group.Master)
 			keys, err := client.Keys(t.Context(), "replica:*").Result()
 			must(t, err)
-			must(t, client.Del(t.Context(), keys...).Err())
+			must(t, client.Del(t.Context(), append(keys, twinKey)...).Err())
 			return group.Master
 		}},
 		{"an older dump", func() { do(group.Master, "SAVE") }, func() *servers.Redis {
@@ -63,12 +67,18 @@ func TestR53LostMemory(t *testing.T) {
 		old, text := "before "+loss.name, "after "+loss.name
 		sessionWrite(t, session(), "a", old)
 		standbyAgain(t, session, "a", old)
+		twinKey = "twin " + loss.name
 		loss.ready()
 		r.Pause(t)
 		sessionWrite(t, session(), "a", text)
-		after := open(loss.lose())
+		do(group.Master, "SET", twinKey, int64(r.position(t, "pg_current_wal_insert_lsn()")))
+		lost := loss.lose()
+		after := open(lost)
 
 		t.Run("twin/no key, so nothing was written/"+loss.name, func(t *testing.T) {
+			if err := testredis.Client(t, lost).Get(t.Context(), twinKey).Err(); !errors.Is(err, redis.Nil) {
+				t.Errorf("the key is not gone: %v", err)
+			}
 			if got := body(t, r.standby[0], "a"); got != old {
 				t.Errorf("the standby shows %q", got)
 			}

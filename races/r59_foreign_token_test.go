@@ -40,6 +40,20 @@ func TestR59ForeignToken(t *testing.T) {
 			t.Errorf("the standby shows %q", got)
 		}
 	})
+	t.Run("twin/LSNs are compared", func(t *testing.T) {
+		for _, name := range []string{"another cluster", "a sister"} {
+			at, err := replica.ParseToken(tokens[name])
+			must(t, err)
+			if r.replayed(t, 0) < lsn(at.LSN) {
+				t.Errorf("the standby, which is stale, is not beyond the token of %s", name)
+			}
+		}
+		at, err := replica.ParseToken(tokens["a future"])
+		must(t, err)
+		if r.position(t, "pg_current_wal_insert_lsn()") >= lsn(at.LSN) {
+			t.Error("there will soon be a standby that is beyond the future")
+		}
+	})
 	next := make(map[string]string)
 	for name, token := range tokens {
 		t.Run("ours/"+name, func(t *testing.T) {
