@@ -6,6 +6,8 @@ import (
 
 	"casq/eventlog"
 	"casq/registry"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // What a backfill asks for yields to what an application's events ask for, and puts
@@ -54,5 +56,33 @@ func TestABackfillYields(t *testing.T) {
 				t.Errorf("the version is %d, and was %d", got.Version, token.Version)
 			}
 		})
+	}
+}
+
+// An event commits while a backfill waits for its row. The backfill takes the place of
+// the version that it meets, and has to see that one's job, too: otherwise it would put
+// what the event asks for behind everything.
+func TestABackfillSeesTheJobOfAnEventThatItHasWaitedFor(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Create(t, 1, "x")
+	b.TakeJobs(t)
+	event := b.begin(t)
+	b.applyWithJob(t, event, 2, "x")
+	backfill := eventBatch(3, eventlog.Updated, "x")
+	backfill.Events[0].Bulk = true
+	ended := make(chan error, 1)
+	go func() {
+		ended <- pgx.BeginFunc(t.Context(), b.Pool, func(tx pgx.Tx) error { return b.Transposer.Apply(t.Context(), tx, backfill) })
+	}()
+	b.untilBlocked(t)
+	if err := event.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := receive(t, "the backfill's end", ended); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.Urgencies(t); !slices.Equal(got, []registry.Urgency{registry.Prompt, registry.Prompt}) {
+		t.Errorf("urgencies are %v", got)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -114,6 +115,23 @@ func TestMoveKindByTwo(t *testing.T) {
 	group.Wait()
 	if got := b.Text(t, "SELECT count(*) FROM casq.registry AS r JOIN casq.kinds AS k USING (kind) WHERE resource_id = 'a' AND synced_version = version AND checksum <> prefix"); got != "0" {
 		t.Error("a says synced, and was put where the kind was before")
+	}
+}
+
+// A version that takes the place of one whose job is prompt is prompt, too.
+func TestMoveKindLeavesPromptWhatIs(t *testing.T) {
+	t.Parallel()
+	b := setupKind(t)
+	b.Exec(t, `INSERT INTO river.river_job (kind, queue, max_attempts, priority, args)
+		SELECT CASE WHEN deleted_at IS NULL THEN 'casq_sync' ELSE 'casq_remove' END, kind, 25, CASE resource_id WHEN 'b' THEN 3 ELSE 1 END,
+			jsonb_build_object('kind', kind, 'resource_id', resource_id, 'version', version)
+		FROM casq.registry WHERE resource_id IN ('a', 'b', 'd')`)
+	if _, err := registry.MoveKind(t.Context(), b.Pool, b.Queue, "doc", "new", registry.MoveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	// What is in place already waits for nothing: a is copied by and by.
+	if got, want := b.Urgencies(t), []registry.Urgency{registry.Bulk, registry.Bulk, registry.Prompt}; !slices.Equal(got, want) {
+		t.Errorf("urgencies of a, b and d are %v, want %v", got, want)
 	}
 }
 

@@ -103,15 +103,7 @@ func TestAResyncSeesTheJobOfAnEventThatItHasWaitedFor(t *testing.T) {
 	b := setup(t)
 	b.synced(t, b.Registry(t), 1, "x")
 	event := b.begin(t)
-	must := func(_ any, err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	must(nil, b.Transposer.Apply(t.Context(), event, eventBatch(2, eventlog.Updated, "x")))
-	must(event.Exec(t.Context(), `INSERT INTO river.river_job (kind, queue, max_attempts, args)
-		SELECT 'casq_sync', kind, 25, jsonb_build_object('kind', kind, 'resource_id', resource_id, 'version', version) FROM casq.registry`))
+	b.applyWithJob(t, event, 2, "x")
 	type result struct {
 		done registry.Resynced
 		err  error
@@ -122,9 +114,24 @@ func TestAResyncSeesTheJobOfAnEventThatItHasWaitedFor(t *testing.T) {
 		ended <- result{done, err}
 	}()
 	b.untilBlocked(t)
-	must(nil, event.Commit(t.Context()))
+	if err := event.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if r := receive(t, "the resync's end", ended); r.err != nil || r.done != (registry.Resynced{Waiting: 1}) {
 		t.Errorf("got %+v", r)
+	}
+}
+
+// applyWithJob applies an event of a resource, and puts its job into River's table.
+func (b *testBundle) applyWithJob(t *testing.T, tx pgx.Tx, id int64, key string) {
+	t.Helper()
+	err := b.Transposer.Apply(t.Context(), tx, eventBatch(id, eventlog.Updated, key))
+	if err == nil {
+		_, err = tx.Exec(t.Context(), `INSERT INTO river.river_job (kind, queue, max_attempts, args)
+			SELECT 'casq_sync', kind, 25, jsonb_build_object('kind', kind, 'resource_id', resource_id, 'version', version) FROM casq.registry`)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -133,6 +134,37 @@ func TestWalkAfterHomesFailover(t *testing.T) {
 	ask()
 	if got := b.checked(); got != "absent, z absent, " {
 		t.Errorf("nothing was put there since; checked %s", got)
+	}
+}
+
+// away is a target that names some of what is in place, and is then another folder.
+type away struct{ inPlace }
+
+var errAway = errors.New("another folder has the name")
+
+func (a away) Walk(ctx context.Context, prefix, after string, each func(Placed) error) error {
+	return errors.Join(a.inPlace.Walk(ctx, prefix, after, each), errAway)
+}
+
+// A target that is another one by the end of the walk has named nothing that counts as
+// absent. The kind is tried again by a run of its own.
+func TestWalkThroughATargetThatIsReplaced(t *testing.T) {
+	t.Parallel()
+	b := setupWalk(t)
+	id := b.ask(t, registry.Request{Walk: true})
+	b.round(t, b.reconciler(t, b.configure(5000), func(c *Config) {
+		c.Targets = map[string]Target{eventlog.TransferNone: away{inPlace{}}}
+	}))
+	if got := b.checked(); got != "" {
+		t.Errorf("checked %s", got)
+	}
+	if got := b.Text(t, parts, id); got != "resource waits: walk through kind resource: "+errAway.Error() {
+		t.Errorf("the part: %q", got)
+	}
+	b.Exec(t, "UPDATE casq.reconcile_runs SET not_before = NULL")
+	b.round(t, b.reconciler(t, b.configure(5000)))
+	if got := b.report(t, id+1); got != "resource: checks 2 orphans 2 removed 1" {
+		t.Errorf("the part has found %q", got)
 	}
 }
 

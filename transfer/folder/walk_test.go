@@ -1,10 +1,12 @@
 package folder
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -42,5 +44,29 @@ func TestWalkThroughLargeFolders(t *testing.T) {
 		}}
 		transfertest.Must(t, root.Walk(t.Context(), "", w))
 		transfertest.WantKeys(t, got, want...)
+	}
+}
+
+// A folder that is replaced while it is walked through ends the walk by an error: what
+// was not named would be taken for absent.
+func TestWalkThroughAFolderThatIsReplaced(t *testing.T) {
+	t.Parallel()
+	target := filepath.Join(t.TempDir(), "target")
+	transfertest.Write(t, target, "a", "bytes")
+	root, err := OpenTarget(target, slog.New(slog.DiscardHandler))
+	transfertest.Must(t, err)
+	defer func() { transfertest.Must(t, root.Close()) }()
+	w := Walk{
+		Sort:  func(_ *os.File, entry os.DirEntry) (string, error) { return entry.Name(), nil },
+		Parts: []string{""},
+		Each: func(transfer.Placed) error {
+			if err := os.Rename(target, target+".old"); err != nil {
+				return err
+			}
+			return os.Mkdir(target, 0o755)
+		},
+	}
+	if err := root.Walk(t.Context(), "", w); !errors.Is(err, transfer.ErrElsewhere) {
+		t.Errorf("the walk ended with %v", err)
 	}
 }
