@@ -1,10 +1,13 @@
 package jobs
 
 import (
+	"context"
 	"maps"
 	"testing"
+	"time"
 
 	"casq/counter/recount"
+	"casq/internal/testing/await"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river/rivertype"
@@ -146,6 +149,68 @@ func TestTheEndOfARecountWakesTheNext(t *testing.T) {
 	if err := b.pool.QueryRow(t.Context(), "SELECT count(*) FROM river.river_job").Scan(&count); err != nil || count != 8 {
 		t.Errorf("%d jobs, %v, want one for each recount", count, err)
 	}
+}
+
+// Beside the waker another one has woken a recount, or a worker has begun on it, by the
+// time that its job could be deleted. It has one job then, and the next one is woken.
+func TestARecountThatSomebodyElseWakes(t *testing.T) {
+	t.Parallel()
+	for name, other := range map[string]string{
+		"woken": `WITH woken AS (DELETE FROM river.river_job WHERE args ->> 'scan' = '1' RETURNING *)
+			INSERT INTO river.river_job (kind, queue, max_attempts, args) SELECT kind, queue, max_attempts, args FROM woken`,
+		"begun": `UPDATE river.river_job SET state = 'running', attempted_at = now(), attempted_by = ARRAY['x'] WHERE args ->> 'scan' = '1'`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.asleep(t, 2)
+			tx, err := b.pool.Begin(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = tx.Rollback(context.Background()) }()
+			if _, err := tx.Exec(t.Context(), other); err != nil {
+				t.Fatal(err)
+			}
+			w := &CounterWorker{Recounts: b.recounts(), Queue: b.queue, Logger: b.log}
+			ended := make(chan error, 1)
+			go func() { ended <- w.nextTurn(t.Context()) }()
+			b.until(t, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')")
+			if err := tx.Commit(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := await.Value(t, 20*time.Second, "the waker", ended); err != nil {
+				t.Error(err)
+			}
+			const jobs = `SELECT string_agg(concat_ws(' ', args ->> 'scan', metadata ? 'snoozes'), ', ' ORDER BY id) FROM river.river_job`
+			var got string
+			if err := b.pool.QueryRow(t.Context(), jobs).Scan(&got); err != nil {
+				t.Fatal(err)
+			}
+			if want := map[string]string{"woken": "1 f, 2 f", "begun": "1 t, 2 f"}[name]; got != want {
+				t.Errorf("the jobs of scans, and whether they sleep: %s; want %s", got, want)
+			}
+		})
+	}
+}
+
+// asleep makes recounts of one scope each, which wait for their turn.
+func (b *testBundle) asleep(t *testing.T, n int64) {
+	t.Helper()
+	b.exec(t, `INSERT INTO casq.scans (kind, all_scopes, floor_timeline, floor_tick, compare)
+		SELECT 'artifact', false, 1, 1, false FROM generate_series(1, $1)`, n)
+	err := pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
+		for scan := range n {
+			if _, err := NewCounting(b.queue).Scan(t.Context(), tx, scan+1); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.exec(t, `UPDATE river.river_job SET scheduled_at = now() + '1 day', metadata = '{"snoozes": 3}'`)
 }
 
 // recounts are those of the test's database, of counters that nobody feeds.
