@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/database"
 	"casq/internal/testing/testdb"
 	"casq/internal/testing/testredis"
 
@@ -250,4 +251,37 @@ func (s *before) Write(p []byte) (int, error) {
 		s.call()
 	}
 	return s.Conn.Write(p)
+}
+
+// A standby that cancels the query says 40001, as a snapshot does that is older than
+// the table. It would say so again and again; the next host is asked at once.
+func TestAStandbyThatCancelsIsNotAskedAgain(t *testing.T) {
+	t.Parallel()
+	snapshots := 0
+	b := setup(t, func(c *settings) {
+		c.Hook = func(point string) {
+			if point == "scan:snapshot" {
+				snapshots++
+			}
+		}
+		standby, err := database.Open(t.Context(), c.Home.Config().ConnString(), database.Options{Application: "standby"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(standby.Close)
+		c.Standbys = []*pgxpool.Pool{standby}
+	})
+	b.Exec(t, "INSERT INTO artifacts SELECT n, n % 6, n FROM generate_series(1, 120) AS n")
+	b.Feed(t)
+	b.FlushAll(t)
+	b.Exec(t, `CREATE OR REPLACE FUNCTION casq.check_trusted(relation regclass) RETURNS void LANGUAGE plpgsql STABLE AS $$
+		BEGIN
+			IF current_setting('application_name') LIKE '%standby%' THEN
+				RAISE EXCEPTION 'canceling statement due to conflict with recovery' USING ERRCODE = 'serialization_failure';
+			END IF;
+		END $$`)
+	b.recount(t, Request{Kind: "artifact", All: true})
+	if snapshots != 2 {
+		t.Errorf("%d snapshots were read in, want one of the standby, and one of home", snapshots)
+	}
 }
