@@ -10,6 +10,8 @@ LINT    := bin/golangci-lint
 # one package's. CI has two cores and 15 minutes for everything.
 TEST_FLAGS := -p 2 -timeout 10m
 
+test check matrix: export TMPDIR = $(shell scripts/tmpdir.sh)
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help deps build demo test check matrix races failover validate bench chaos fmt fmt-check vet lint vuln clean
