@@ -28,9 +28,10 @@ type replicaSite struct {
 
 const replicaDocuments = 1000
 
-func newReplicaSite(ctx context.Context) (*replicaSite, error) {
+// newReplicaSite starts one, whose Postgres servers listen on TCP or on sockets.
+func newReplicaSite(ctx context.Context, tcp bool) (*replicaSite, error) {
 	started, err := sites.Start(ctx, sites.Options{
-		Postgres: servers.PostgresOptions{Durable: true}, Standbys: make([]servers.StandbyOptions, 2),
+		Postgres: servers.PostgresOptions{Durable: true, TCP: tcp}, Standbys: []servers.StandbyOptions{{TCP: tcp}, {TCP: tcp}},
 		Redis: &servers.RedisOptions{}, Unmigrated: true,
 	})
 	if err != nil {
@@ -100,7 +101,7 @@ const sessionReads = 4000
 // query on a bare pool of the same standby and one bare GET; and of one that carries a
 // token, without a store, against the query alone.
 func session(ctx context.Context) (_ []result, err error) {
-	s, err := newReplicaSite(ctx)
+	s, err := newReplicaSite(ctx, false)
 	if err != nil {
 		return nil, err
 	}
@@ -204,7 +205,7 @@ func byTurns(ctx context.Context, name string, ours, reference func(context.Cont
 
 // commits: milliseconds of a commit that learns its position, against a bare COMMIT.
 func commits(ctx context.Context) (_ []result, err error) {
-	s, err := newReplicaSite(ctx)
+	s, err := newReplicaSite(ctx, false)
 	if err != nil {
 		return nil, err
 	}
