@@ -188,6 +188,8 @@ CREATE TABLE casq.registry (
     attempts integer NOT NULL DEFAULT 0,
     failed_version bigint,
     last_error text,
+    -- What the errors of failed_version that have one cause have in common.
+    failure_reason text COLLATE "C",
     retry_at timestamptz,
     -- Since when the source does not have the resource, as the attempts of
     -- failed_version found; of no meaning under another version. It is tried
@@ -206,17 +208,31 @@ CREATE TABLE casq.registry (
 -- The oldest tombstones are found without a walk over what lives.
 CREATE INDEX registry_tombstones ON casq.registry (deleted_at) WHERE deleted_at IS NOT NULL;
 
+-- The state that a row has by itself, whether or not a process is at work on it.
+CREATE FUNCTION casq.base_state(version bigint, synced_version bigint, failed_version bigint, deleted boolean) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE
+        WHEN synced_version = version THEN CASE WHEN deleted THEN 'removed' ELSE 'synced' END
+        WHEN failed_version = version THEN 'failed'
+        WHEN deleted THEN 'removing'
+        ELSE 'pending'
+    END
+$$;
+
+-- The status of a row that has this state, or one like it: a live process that has the
+-- claim makes it.
+CREATE FUNCTION casq.status_of(state text, deleted boolean, claimed boolean) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN claimed AND state NOT IN ('synced', 'removed')
+                THEN CASE WHEN deleted THEN 'removing' ELSE 'started' END
+                ELSE state END
+$$;
+
 -- What is missing at the source: WHERE missing_since IS NOT NULL.
 CREATE VIEW casq.registry_status AS
 SELECT r.kind, r.resource_id,
-       CASE
-           WHEN r.synced_version = r.version THEN
-               CASE WHEN r.deleted_at IS NULL THEN 'synced' ELSE 'removed' END
-           WHEN r.deleted_at IS NULL AND p.id IS NOT NULL THEN 'started'
-           WHEN p.id IS NULL AND r.failed_version = r.version THEN 'failed'
-           WHEN r.deleted_at IS NULL THEN 'pending'
-           ELSE 'removing'
-       END AS status,
+       casq.status_of(casq.base_state(r.version, r.synced_version, r.failed_version, r.deleted_at IS NOT NULL),
+                      r.deleted_at IS NOT NULL, p.id IS NOT NULL) AS status,
        r.version, r.synced_version, r.attempts, r.last_error, r.retry_at,
        p.id AS claim_process, r.deleted_at, r.queued_at,
        CASE WHEN r.failed_version = r.version AND r.synced_version IS DISTINCT FROM r.version
@@ -224,10 +240,135 @@ SELECT r.kind, r.resource_id,
 FROM casq.registry AS r
 LEFT JOIN casq.processes AS p ON p.id = r.claim_process AND p.dead_at IS NULL;
 
+-- How many resources are in which state: kept, not counted. Whoever changes the registry,
+-- a worker or somebody by hand, writes the difference in the same transaction. So the sum
+-- is exact as of its reader's snapshot, and costs the same however large the registry is.
+--
+-- Differences are appended, so that no transaction waits for another one's; workers move
+-- them into the sums (registry.Process). At any time both together are the truth.
+--
+-- A group is the rows of a kind that are in one state, have failed for one reason, were
+-- last asked for within the same ten seconds (since), and are claimed by one process. The
+-- last two are kept of what is still to be done only: there are about as many groups as
+-- there are ten seconds with something left.
+CREATE TABLE casq.registry_counts (
+    kind text COLLATE "C" NOT NULL,
+    state text COLLATE "C" NOT NULL, -- casq.base_state
+    deleted boolean NOT NULL,
+    reason text COLLATE "C",
+    since timestamptz,
+    process uuid,
+    count bigint NOT NULL,
+    bytes numeric NOT NULL, -- in place
+    first_at timestamptz NOT NULL,
+    last_at timestamptz NOT NULL,
+    CONSTRAINT registry_counts_group UNIQUE NULLS NOT DISTINCT (kind, state, deleted, reason, since, process)
+);
+CREATE TABLE casq.registry_changes (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind text COLLATE "C" NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    deleted boolean NOT NULL,
+    reason text COLLATE "C",
+    since timestamptz,
+    process uuid,
+    count bigint NOT NULL,
+    bytes numeric NOT NULL,
+    at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- The rest of a row's group, by its state.
+CREATE FUNCTION casq.count_group(state text, failure_reason text, queued_at timestamptz, claim_process uuid)
+RETURNS TABLE (reason text, since timestamptz, process uuid)
+LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN state = 'failed' THEN failure_reason END,
+           CASE WHEN state NOT IN ('synced', 'removed') THEN date_bin('10 s', queued_at, 'epoch') END,
+           CASE WHEN state NOT IN ('synced', 'removed') THEN claim_process END
+$$;
+
+CREATE FUNCTION casq.keep_counts() RETURNS trigger
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO casq.registry_changes (kind, state, deleted, reason, since, process, count, bytes)
+        SELECT r.kind, s.state, r.deleted_at IS NOT NULL, g.*, count(*), sum(coalesce(r.size, 0))
+        FROM casq_new AS r
+        CROSS JOIN LATERAL casq.base_state(r.version, r.synced_version, r.failed_version, r.deleted_at IS NOT NULL) AS s (state)
+        CROSS JOIN LATERAL casq.count_group(s.state, r.failure_reason, r.queued_at, r.claim_process) AS g
+        GROUP BY 1, 2, 3, 4, 5, 6;
+    ELSIF TG_OP = 'DELETE' THEN
+        INSERT INTO casq.registry_changes (kind, state, deleted, reason, since, process, count, bytes)
+        SELECT r.kind, s.state, r.deleted_at IS NOT NULL, g.*, -count(*), -sum(coalesce(r.size, 0))
+        FROM casq_old AS r
+        CROSS JOIN LATERAL casq.base_state(r.version, r.synced_version, r.failed_version, r.deleted_at IS NOT NULL) AS s (state)
+        CROSS JOIN LATERAL casq.count_group(s.state, r.failure_reason, r.queued_at, r.claim_process) AS g
+        GROUP BY 1, 2, 3, 4, 5, 6;
+    ELSE
+        INSERT INTO casq.registry_changes (kind, state, deleted, reason, since, process, count, bytes)
+        SELECT r.kind, s.state, r.deleted_at IS NOT NULL, g.*, sum(r.sign), sum(r.sign * coalesce(r.size, 0))
+        FROM (SELECT o.*, -1 AS sign FROM casq_old AS o UNION ALL SELECT n.*, 1 FROM casq_new AS n) AS r
+        CROSS JOIN LATERAL casq.base_state(r.version, r.synced_version, r.failed_version, r.deleted_at IS NOT NULL) AS s (state)
+        CROSS JOIN LATERAL casq.count_group(s.state, r.failure_reason, r.queued_at, r.claim_process) AS g
+        GROUP BY 1, 2, 3, 4, 5, 6
+        HAVING sum(r.sign) <> 0 OR sum(r.sign * coalesce(r.size, 0)) <> 0;
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER keep_counts_insert AFTER INSERT ON casq.registry
+    REFERENCING NEW TABLE AS casq_new FOR EACH STATEMENT EXECUTE FUNCTION casq.keep_counts();
+CREATE TRIGGER keep_counts_update AFTER UPDATE ON casq.registry
+    REFERENCING OLD TABLE AS casq_old NEW TABLE AS casq_new FOR EACH STATEMENT EXECUTE FUNCTION casq.keep_counts();
+CREATE TRIGGER keep_counts_delete AFTER DELETE ON casq.registry
+    REFERENCING OLD TABLE AS casq_old FOR EACH STATEMENT EXECUTE FUNCTION casq.keep_counts();
+ALTER TABLE casq.registry ENABLE ALWAYS TRIGGER keep_counts_insert;
+ALTER TABLE casq.registry ENABLE ALWAYS TRIGGER keep_counts_update;
+ALTER TABLE casq.registry ENABLE ALWAYS TRIGGER keep_counts_delete;
+
+CREATE FUNCTION casq.forget_counts() RETURNS trigger
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM casq.registry_counts;
+    DELETE FROM casq.registry_changes;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER forget_counts AFTER TRUNCATE ON casq.registry FOR EACH STATEMENT EXECUTE FUNCTION casq.forget_counts();
+ALTER TABLE casq.registry ENABLE ALWAYS TRIGGER forget_counts;
+
+-- The groups that have rows, sums and changes together.
+CREATE VIEW casq.registry_groups AS
+SELECT g.kind, g.state, g.deleted, g.reason, g.since, g.process,
+       sum(g.count)::bigint AS count, sum(g.bytes) AS bytes, min(g.first_at) AS first_at, max(g.last_at) AS last_at
+FROM (
+    SELECT c.kind, c.state, c.deleted, c.reason, c.since, c.process, c.count, c.bytes, c.first_at, c.last_at
+    FROM casq.registry_counts AS c
+    UNION ALL
+    SELECT d.kind, d.state, d.deleted, d.reason, d.since, d.process, d.count, d.bytes,
+           CASE WHEN d.count > 0 THEN d.at END, CASE WHEN d.count > 0 THEN d.at END
+    FROM casq.registry_changes AS d
+) AS g
+GROUP BY g.kind, g.state, g.deleted, g.reason, g.since, g.process
+HAVING sum(g.count) <> 0;
+
+-- How many resources of a kind have which status, and the bytes that are in place of
+-- them. oldest: since when, to ten seconds, the one waits that has waited longest; NULL
+-- for what waits for nothing.
 CREATE VIEW casq.registry_summary AS
-SELECT kind, status, count(*) AS count, min(queued_at) AS oldest
-FROM casq.registry_status
-GROUP BY kind, status;
+SELECT g.kind, casq.status_of(g.state, g.deleted, p.id IS NOT NULL) AS status,
+       sum(g.count)::bigint AS count, sum(g.bytes)::bigint AS bytes, min(g.since) AS oldest
+FROM casq.registry_groups AS g
+LEFT JOIN casq.processes AS p ON p.id = g.process AND p.dead_at IS NULL
+GROUP BY 1, 2;
+
+-- What has failed, by what the errors have in common: when a resource failed so first and
+-- last, of those that still do. A reason is SELECT ... FROM casq.registry WHERE
+-- failure_reason = ... AND failed_version = version.
+CREATE VIEW casq.registry_failures AS
+SELECT g.kind, coalesce(g.reason, 'unknown') AS reason, sum(g.count)::bigint AS count,
+       min(g.first_at) AS first_seen, max(g.last_at) AS last_seen
+FROM casq.registry_groups AS g
+WHERE g.state = 'failed'
+GROUP BY 1, 2;
 
 -- The tick, in home's terms, at or below which tombstones of a kind may be gone:
 -- a page of the source that was read at an older tick can show resources that were
@@ -396,9 +537,18 @@ DROP FUNCTION casq.guard_kind();
 DROP FUNCTION casq.selected(text, text);
 DROP TABLE casq.selections;
 DROP TABLE casq.registry_floors;
+DROP VIEW casq.registry_failures;
 DROP VIEW casq.registry_summary;
+DROP VIEW casq.registry_groups;
 DROP VIEW casq.registry_status;
+DROP FUNCTION casq.status_of(text, boolean, boolean);
 DROP TABLE casq.registry;
+DROP FUNCTION casq.forget_counts();
+DROP FUNCTION casq.keep_counts();
+DROP FUNCTION casq.base_state(bigint, bigint, bigint, boolean);
+DROP FUNCTION casq.count_group(text, text, timestamptz, uuid);
+DROP TABLE casq.registry_changes;
+DROP TABLE casq.registry_counts;
 DROP SEQUENCE casq.registry_version;
 DROP TABLE casq.processes;
 DROP TABLE casq.event_failures;

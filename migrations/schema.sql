@@ -444,6 +444,7 @@ CREATE TABLE casq.registry (
     attempts integer NOT NULL DEFAULT 0,
     failed_version bigint,
     last_error text,
+    failure_reason text COLLATE "C",
     retry_at timestamp with time zone,
     missing_since timestamp with time zone,
     swept_job bigint,
@@ -454,6 +455,34 @@ CREATE TABLE casq.registry (
     CONSTRAINT registry_failed_not_beyond_version CHECK ((failed_version <= version)),
     CONSTRAINT registry_synced_not_beyond_version CHECK ((synced_version <= version))
 ) WITH (fillfactor=50);
+
+CREATE TABLE casq.registry_changes (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    kind text COLLATE "C" NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    deleted boolean NOT NULL,
+    reason text COLLATE "C",
+    since timestamp with time zone,
+    process uuid,
+    count bigint NOT NULL,
+    bytes numeric NOT NULL,
+    at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT registry_changes_pkey PRIMARY KEY (id)
+);
+
+CREATE TABLE casq.registry_counts (
+    kind text COLLATE "C" NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    deleted boolean NOT NULL,
+    reason text COLLATE "C",
+    since timestamp with time zone,
+    process uuid,
+    count bigint NOT NULL,
+    bytes numeric NOT NULL,
+    first_at timestamp with time zone NOT NULL,
+    last_at timestamp with time zone NOT NULL,
+    CONSTRAINT registry_counts_group UNIQUE NULLS NOT DISTINCT (kind, state, deleted, reason, since, process)
+);
 
 CREATE TABLE casq.registry_floors (
     kind text COLLATE "C" NOT NULL,
@@ -819,20 +848,63 @@ CREATE VIEW casq.refresh_status AS
    FROM (casq.refreshes r
      JOIN casq.scans s ON ((s.id = r.scan)));
 
+CREATE VIEW casq.registry_failures AS
+ SELECT g.kind,
+    COALESCE(g.reason, 'unknown'::text) AS reason,
+    (sum(g.count))::bigint AS count,
+    min(g.first_at) AS first_seen,
+    max(g.last_at) AS last_seen
+   FROM casq.registry_groups g
+  WHERE (g.state = 'failed'::text)
+  GROUP BY g.kind, COALESCE(g.reason, 'unknown'::text);
+
+CREATE VIEW casq.registry_groups AS
+ SELECT g.kind,
+    g.state,
+    g.deleted,
+    g.reason,
+    g.since,
+    g.process,
+    (sum(g.count))::bigint AS count,
+    sum(g.bytes) AS bytes,
+    min(g.first_at) AS first_at,
+    max(g.last_at) AS last_at
+   FROM ( SELECT c.kind,
+            c.state,
+            c.deleted,
+            c.reason,
+            c.since,
+            c.process,
+            c.count,
+            c.bytes,
+            c.first_at,
+            c.last_at
+           FROM casq.registry_counts c
+        UNION ALL
+         SELECT d.kind,
+            d.state,
+            d.deleted,
+            d.reason,
+            d.since,
+            d.process,
+            d.count,
+            d.bytes,
+                CASE
+                    WHEN (d.count > 0) THEN d.at
+                    ELSE NULL::timestamp with time zone
+                END AS "case",
+                CASE
+                    WHEN (d.count > 0) THEN d.at
+                    ELSE NULL::timestamp with time zone
+                END AS "case"
+           FROM casq.registry_changes d) g
+  GROUP BY g.kind, g.state, g.deleted, g.reason, g.since, g.process
+ HAVING (sum(g.count) <> (0)::numeric);
+
 CREATE VIEW casq.registry_status AS
  SELECT r.kind,
     r.resource_id,
-        CASE
-            WHEN (r.synced_version = r.version) THEN
-            CASE
-                WHEN (r.deleted_at IS NULL) THEN 'synced'::text
-                ELSE 'removed'::text
-            END
-            WHEN ((r.deleted_at IS NULL) AND (p.id IS NOT NULL)) THEN 'started'::text
-            WHEN ((p.id IS NULL) AND (r.failed_version = r.version)) THEN 'failed'::text
-            WHEN (r.deleted_at IS NULL) THEN 'pending'::text
-            ELSE 'removing'::text
-        END AS status,
+    casq.status_of(casq.base_state(r.version, r.synced_version, r.failed_version, (r.deleted_at IS NOT NULL)), (r.deleted_at IS NOT NULL), (p.id IS NOT NULL)) AS status,
     r.version,
     r.synced_version,
     r.attempts,
@@ -849,12 +921,14 @@ CREATE VIEW casq.registry_status AS
      LEFT JOIN casq.processes p ON (((p.id = r.claim_process) AND (p.dead_at IS NULL))));
 
 CREATE VIEW casq.registry_summary AS
- SELECT registry_status.kind,
-    registry_status.status,
-    count(*) AS count,
-    min(registry_status.queued_at) AS oldest
-   FROM casq.registry_status
-  GROUP BY registry_status.kind, registry_status.status;
+ SELECT g.kind,
+    casq.status_of(g.state, g.deleted, (p.id IS NOT NULL)) AS status,
+    (sum(g.count))::bigint AS count,
+    (sum(g.bytes))::bigint AS bytes,
+    min(g.since) AS oldest
+   FROM (casq.registry_groups g
+     LEFT JOIN casq.processes p ON (((p.id = g.process) AND (p.dead_at IS NULL))))
+  GROUP BY g.kind, (casq.status_of(g.state, g.deleted, (p.id IS NOT NULL)));
 
 CREATE VIEW casq.runner_status AS
  SELECT r.id,
@@ -1195,6 +1269,19 @@ BEGIN
     INTO done USING keys;
     RETURN done;
 END $function$;
+
+CREATE OR REPLACE FUNCTION casq.base_state(version bigint, synced_version bigint, failed_version bigint, deleted boolean)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+    SELECT CASE
+        WHEN synced_version = version THEN CASE WHEN deleted THEN 'removed' ELSE 'synced' END
+        WHEN failed_version = version THEN 'failed'
+        WHEN deleted THEN 'removing'
+        ELSE 'pending'
+    END
+$function$;
 
 CREATE OR REPLACE FUNCTION casq.base_type(type oid)
  RETURNS oid
@@ -1656,6 +1743,16 @@ BEGIN
     END IF;
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.count_group(state text, failure_reason text, queued_at timestamp with time zone, claim_process uuid)
+ RETURNS TABLE(reason text, since timestamp with time zone, process uuid)
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT CASE WHEN state = 'failed' THEN failure_reason END,
+           CASE WHEN state NOT IN ('synced', 'removed') THEN date_bin('10 s', queued_at, 'epoch') END,
+           CASE WHEN state NOT IN ('synced', 'removed') THEN claim_process END
+$function$;
+
 CREATE OR REPLACE FUNCTION casq.count_rows(kind text)
  RETURNS bigint
  LANGUAGE plpgsql
@@ -1845,6 +1942,17 @@ AS $function$
         ) AS event
     )
 $function$;
+
+CREATE OR REPLACE FUNCTION casq.forget_counts()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    DELETE FROM casq.registry_counts;
+    DELETE FROM casq.registry_changes;
+    RETURN NULL;
+END $function$;
 
 CREATE OR REPLACE FUNCTION casq.forget_follower(name text)
  RETURNS boolean
@@ -2124,6 +2232,38 @@ CREATE OR REPLACE FUNCTION casq.is_trusted(role oid)
 AS $function$
     SELECT pg_has_role(is_trusted.role, casq.owner(), 'USAGE')
 $function$;
+
+CREATE OR REPLACE FUNCTION casq.keep_counts()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO casq.registry_changes (kind, state, deleted, reason, since, process, count, bytes)
+        SELECT r.kind, s.state, r.deleted_at IS NOT NULL, g.*, count(*), sum(coalesce(r.size, 0))
+        FROM casq_new AS r
+        CROSS JOIN LATERAL casq.base_state(r.version, r.synced_version, r.failed_version, r.deleted_at IS NOT NULL) AS s (state)
+        CROSS JOIN LATERAL casq.count_group(s.state, r.failure_reason, r.queued_at, r.claim_process) AS g
+        GROUP BY 1, 2, 3, 4, 5, 6;
+    ELSIF TG_OP = 'DELETE' THEN
+        INSERT INTO casq.registry_changes (kind, state, deleted, reason, since, process, count, bytes)
+        SELECT r.kind, s.state, r.deleted_at IS NOT NULL, g.*, -count(*), -sum(coalesce(r.size, 0))
+        FROM casq_old AS r
+        CROSS JOIN LATERAL casq.base_state(r.version, r.synced_version, r.failed_version, r.deleted_at IS NOT NULL) AS s (state)
+        CROSS JOIN LATERAL casq.count_group(s.state, r.failure_reason, r.queued_at, r.claim_process) AS g
+        GROUP BY 1, 2, 3, 4, 5, 6;
+    ELSE
+        INSERT INTO casq.registry_changes (kind, state, deleted, reason, since, process, count, bytes)
+        SELECT r.kind, s.state, r.deleted_at IS NOT NULL, g.*, sum(r.sign), sum(r.sign * coalesce(r.size, 0))
+        FROM (SELECT o.*, -1 AS sign FROM casq_old AS o UNION ALL SELECT n.*, 1 FROM casq_new AS n) AS r
+        CROSS JOIN LATERAL casq.base_state(r.version, r.synced_version, r.failed_version, r.deleted_at IS NOT NULL) AS s (state)
+        CROSS JOIN LATERAL casq.count_group(s.state, r.failure_reason, r.queued_at, r.claim_process) AS g
+        GROUP BY 1, 2, 3, 4, 5, 6
+        HAVING sum(r.sign) <> 0 OR sum(r.sign * coalesce(r.size, 0)) <> 0;
+    END IF;
+    RETURN NULL;
+END $function$;
 
 CREATE OR REPLACE FUNCTION casq.key_index(relation regclass, number smallint)
  RETURNS pg_index
@@ -2514,7 +2654,7 @@ AS $function$
            ('operator', 'USAGE ON SCHEMA casq, river'),
            ('operator', 'SELECT ON ALL TABLES IN SCHEMA casq, river'),
            ('operator', 'USAGE, SELECT ON ALL SEQUENCES IN SCHEMA casq, river'),
-           ('operator', 'INSERT, UPDATE, DELETE ON casq.kinds, casq.registry, casq.registry_floors, casq.cursors, casq.event_failures, casq.processes,'
+           ('operator', 'INSERT, UPDATE, DELETE ON casq.kinds, casq.registry, casq.registry_counts, casq.registry_changes, casq.registry_floors, casq.cursors, casq.event_failures, casq.processes,'
                ' casq.reconcile_runs, casq.reconcile_counts, casq.reconcile_orphans, casq.selections,'
                ' casq.counter_shards, casq.counters, casq.scans, casq.refreshes,'
                ' casq.projects, casq.tag_sets, casq.runners, casq.runner_managers, casq.pipelines, casq.builds, casq.build_needs, casq.build_signs,'
@@ -3223,6 +3363,16 @@ BEGIN
     END IF;
     RETURN ARRAY(SELECT DISTINCT tag COLLATE "C" FROM unnest(tags) AS t (tag) ORDER BY 1);
 END $function$;
+
+CREATE OR REPLACE FUNCTION casq.status_of(state text, deleted boolean, claimed boolean)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+    SELECT CASE WHEN claimed AND state NOT IN ('synced', 'removed')
+                THEN CASE WHEN deleted THEN 'removing' ELSE 'started' END
+                ELSE state END
+$function$;
 
 CREATE OR REPLACE FUNCTION casq.sum_beyond(kind text, after_scope text, most integer)
  RETURNS TABLE(scope_id text, size numeric, items bigint)
@@ -4136,6 +4286,18 @@ CREATE TRIGGER check_kind BEFORE INSERT OR UPDATE ON casq.kinds FOR EACH ROW EXE
 CREATE TRIGGER guard_kind BEFORE DELETE OR UPDATE ON casq.kinds FOR EACH ROW EXECUTE FUNCTION casq.guard_kind();
 
 CREATE CONSTRAINT TRIGGER admit AFTER UPDATE ON casq.projects DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.max_running IS DISTINCT FROM new.max_running)) EXECUTE FUNCTION casq.admit_builds();
+
+CREATE TRIGGER forget_counts AFTER TRUNCATE ON casq.registry FOR EACH STATEMENT EXECUTE FUNCTION casq.forget_counts();
+-- enabled: A
+
+CREATE TRIGGER keep_counts_delete AFTER DELETE ON casq.registry REFERENCING OLD TABLE AS casq_old FOR EACH STATEMENT EXECUTE FUNCTION casq.keep_counts();
+-- enabled: A
+
+CREATE TRIGGER keep_counts_insert AFTER INSERT ON casq.registry REFERENCING NEW TABLE AS casq_new FOR EACH STATEMENT EXECUTE FUNCTION casq.keep_counts();
+-- enabled: A
+
+CREATE TRIGGER keep_counts_update AFTER UPDATE ON casq.registry REFERENCING OLD TABLE AS casq_old NEW TABLE AS casq_new FOR EACH STATEMENT EXECUTE FUNCTION casq.keep_counts();
+-- enabled: A
 
 CREATE TRIGGER signal_runner AFTER INSERT OR DELETE OR UPDATE ON casq.runners FOR EACH ROW EXECUTE FUNCTION casq.signal_runner();
 

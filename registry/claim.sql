@@ -99,6 +99,7 @@ SET claim = NULL, claim_process = NULL, claim_job = NULL, last_claim = r.claim,
     last_error = CASE WHEN r.version <> w.version THEN r.last_error
                       WHEN w.published THEN NULL
                       WHEN w.error IS NOT NULL THEN w.error ELSE r.last_error END,
+    failure_reason = CASE WHEN w.error IS NOT NULL AND r.version = w.version THEN w.reason ELSE r.failure_reason END,
     retry_at = CASE WHEN r.version = w.version THEN w.retry_at ELSE r.retry_at END,
     -- The version's first attempt that found nothing at the source says since when; a
     -- run whose claim is given back unfinished says nothing.
@@ -108,21 +109,22 @@ SET claim = NULL, claim_process = NULL, claim_job = NULL, last_claim = r.claim,
     -- A run that was interrupted by its own worker's stop is no attempt.
     attempts = CASE WHEN r.version = w.version AND w.released THEN greatest(r.attempts - 1, 0) ELSE r.attempts END
 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::uuid[], $5::boolean[], $6::text[], $7::bigint[],
-            $8::text[], $9::timestamptz[], $10::boolean[], $11::boolean[], $12::boolean[], $13::boolean[])
-     AS w (kind, resource_id, version, claim, published, checksum, size, error, retry_at, released, asked, missing, partial)
+            $8::text[], $9::timestamptz[], $10::boolean[], $11::boolean[], $12::boolean[], $13::boolean[], $14::text[])
+     AS w (kind, resource_id, version, claim, published, checksum, size, error, retry_at, released, asked, missing, partial, reason)
 WHERE r.kind = w.kind AND r.resource_id = w.resource_id AND r.claim = w.claim
 RETURNING r.kind, r.resource_id, r.version, r.deleted_at IS NOT NULL,
           (w.asked OR w.released) AND r.synced_version IS DISTINCT FROM r.version
 
 -- name: GiveUp
 -- Gives the claim ($1 to $4: kind, key, token, claim) back after the database
--- refused its run's result, with the refusal ($5) for a reason and the time of the
--- next attempt ($6), and with nothing that can be refused again. A newer version is
+-- refused its run's result, with the refusal ($5; $7 what such ones have in common) and
+-- the time of the next attempt ($6), and with nothing that can be refused again. A newer version is
 -- left pending: the next reconcile finds that it has no job.
 UPDATE casq.registry AS r
 SET claim = NULL, claim_process = NULL, claim_job = NULL, last_claim = r.claim, asked = false,
     failed_version = CASE WHEN r.version = $3 THEN r.version ELSE r.failed_version END,
     last_error = CASE WHEN r.version = $3 THEN $5 ELSE r.last_error END,
+    failure_reason = CASE WHEN r.version = $3 THEN $7 ELSE r.failure_reason END,
     retry_at = CASE WHEN r.version = $3 THEN $6 ELSE r.retry_at END,
     missing_since = CASE WHEN r.version = $3 THEN NULL ELSE r.missing_since END
 WHERE r.kind = $1 AND r.resource_id = $2 AND r.claim = $4

@@ -163,7 +163,7 @@ func (r *Registry) giveUp(s *completion, refusal error) error {
 	c, reason := s.claim, database.Text("the database refused the result: "+refusal.Error(), mostReason)
 	for try := 0; ; try++ {
 		ctx, cancel := context.WithTimeout(r.process.Done(), statementTimeout)
-		_, err := r.cfg.Pool.Exec(ctx, claimSQL.GiveUp, c.Kind, c.ResourceID, c.Version, c.ID, reason, s.retryAt)
+		_, err := r.cfg.Pool.Exec(ctx, claimSQL.GiveUp, c.Kind, c.ResourceID, c.Version, c.ID, reason, s.retryAt, failureReason(reason))
 		cancel()
 		if err == nil {
 			return refusal

@@ -31,6 +31,7 @@ func (r *Registry) Process() *Process                    { return r.process }
 func (r *Registry) Pool() *pgxpool.Pool                  { return r.cfg.Pool }
 func (r *Registry) SetPool(pool *pgxpool.Pool)           { r.cfg.Pool = pool }
 func (p *Process) WatchClaims(ctx context.Context) error { return p.watchClaims(ctx) }
+func (p *Process) MoveCounts(ctx context.Context) error  { return p.moveCounts(ctx) }
 func (p *Process) SweepDead(ctx context.Context) error   { return p.sweepDead(ctx) }
 func (p *Process) SweepRows(ctx context.Context, kinds, keys []string, newest []*int64) error {
 	return p.sweepRows(ctx, kinds, keys, newest)

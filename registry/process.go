@@ -78,6 +78,7 @@ func (p *Process) Run(ctx context.Context) {
 	var group sync.WaitGroup
 	group.Go(func() { p.Process.Run(ctx) })
 	group.Go(func() { p.Every(ctx, min(p.cfg.ClaimTTL/3, watchInterval), "claims", p.watchClaims) })
+	group.Go(func() { p.Every(ctx, countsInterval, "counts", p.moveCounts) })
 	group.Wait()
 }
 

@@ -140,7 +140,7 @@ func completeColumns(runs []completed) []any {
 	n := len(runs)
 	kinds, keys, versions, claims := make([]string, n), make([]string, n), make([]int64, n), make([]uuid.UUID, n)
 	done, checksums, sizes := make([]bool, n), make([]*string, n), make([]*int64, n)
-	causes, retries := make([]*string, n), make([]*time.Time, n)
+	causes, reasons, retries := make([]*string, n), make([]*string, n), make([]*time.Time, n)
 	freed, asked, missing, partial := make([]bool, n), make([]bool, n), make([]bool, n), make([]bool, n)
 	for i, s := range runs {
 		kinds[i], keys[i], versions[i], claims[i] = s.claim.Kind, s.claim.ResourceID, s.claim.Version, s.claim.ID
@@ -150,12 +150,13 @@ func completeColumns(runs []completed) []any {
 			checksums[i], sizes[i] = &s.result.Checksum, &s.result.Size
 		}
 		if s.outcome == failed {
-			causes[i] = &s.cause
+			reason := failureReason(s.cause)
+			causes[i], reasons[i] = &s.cause, &reason
 		}
 		if s.outcome == failed && s.cancelled {
 			text := ErrCancelled.Error()
-			causes[i], retries[i], missing[i] = &text, nil, false
+			causes[i], reasons[i], retries[i], missing[i] = &text, &text, nil, false
 		}
 	}
-	return []any{kinds, keys, versions, claims, done, checksums, sizes, causes, retries, freed, asked, missing, partial}
+	return []any{kinds, keys, versions, claims, done, checksums, sizes, causes, retries, freed, asked, missing, partial, reasons}
 }

@@ -49,6 +49,8 @@ SET claim = NULL, claim_process = NULL, claim_job = NULL, last_claim = coalesce(
     last_error = CASE WHEN r.attempts >= $3 AND NOT old.missing
                       THEN format('the worker died in attempt %s, the last one', r.attempts)
                       ELSE r.last_error END,
+    failure_reason = CASE WHEN r.attempts >= $3 AND NOT old.missing
+                          THEN 'the worker died in each attempt' ELSE r.failure_reason END,
     retry_at = NULL,
     queued_at = clock_timestamp()
 FROM old

@@ -21,7 +21,7 @@ import (
 var statusText string
 
 // statusSQL has the statements of status.sql.
-var statusSQL = queries.Parse[struct{ Lag, OpenRuns, OpenRecounts, CounterLag, Hindrance, Waited, Why, Near string }]("enqueue/status", statusText)
+var statusSQL = queries.Parse[struct{ Failed, Lag, OpenRuns, OpenRecounts, CounterLag, Hindrance, Waited, Why, Near string }]("enqueue/status", statusText)
 
 // mostLag is how far events beyond a cursor are counted.
 const mostLag = 10_000
@@ -29,6 +29,7 @@ const mostLag = 10_000
 // status is what enqueue status shows; --json prints it as it is.
 type status struct {
 	Resources []resources       `json:"resources"`
+	Failed    []failed          `json:"failed"` // the reasons that most have
 	Log       logStatus         `json:"log"`
 	Cursors   []*cursor         `json:"cursors"`
 	Processes []process         `json:"processes"`
@@ -73,10 +74,22 @@ type openRun struct {
 }
 
 type resources struct {
+	Kind   string `json:"kind"`
+	Status string `json:"status"`
+	Count  int64  `json:"count"`
+	Bytes  int64  `json:"bytes"` // in place
+	// Oldest is when the one was asked for that has waited longest, to ten seconds; nil for
+	// what waits for nothing.
+	Oldest *time.Time `json:"oldest"`
+}
+
+// failed are resources of a kind that have failed for one reason.
+type failed struct {
 	Kind   string    `json:"kind"`
-	Status string    `json:"status"`
+	Reason string    `json:"reason"`
 	Count  int64     `json:"count"`
-	Oldest time.Time `json:"oldest"` // when it was asked for
+	First  time.Time `json:"first_seen"`
+	Last   time.Time `json:"last_seen"`
 }
 
 // logStatus is of the database that the events are in. Tick is nil where no tick
@@ -147,9 +160,13 @@ func (h *home) status(ctx context.Context) (s status, err error) {
 		return s, err
 	}
 	defer closeReader()
-	s.Resources, err = list[resources](ctx, reader, "SELECT kind, status, count, oldest FROM casq.registry_summary ORDER BY kind, status")
+	s.Resources, err = list[resources](ctx, reader, "SELECT kind, status, count, bytes, oldest FROM casq.registry_summary ORDER BY kind, status")
 	if err != nil {
 		return s, fmt.Errorf("read the registry's summary: %w", err)
+	}
+	s.Failed, err = list[failed](ctx, reader, statusSQL.Failed)
+	if err != nil {
+		return s, fmt.Errorf("read what has failed: %w", err)
 	}
 	s.Processes, err = list[process](ctx, reader, `SELECT id, host, pid, started_at, beat_at, dead_at IS NOT NULL
 		FROM casq.processes ORDER BY started_at, id`)

@@ -1,3 +1,10 @@
+-- name: Failed
+-- The reasons for which most resources have failed.
+SELECT kind, reason, count, first_seen, last_seen
+FROM casq.registry_failures
+ORDER BY count DESC, kind, reason
+LIMIT 20
+
 -- name: Lag
 -- The events beyond a position (tick $1 with nonce $2, and page $3 in a step
 -- that is read in pages), counted up to $4; no row when the tick is gone. The

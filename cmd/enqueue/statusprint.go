@@ -10,6 +10,8 @@ import (
 
 	"casq/cmd/internal/cli"
 	"casq/jobs"
+
+	"github.com/docker/go-units"
 )
 
 // text is the status for people, as of now.
@@ -18,9 +20,13 @@ func (s status) text(now time.Time) string {
 	table := tabwriter.NewWriter(&out, 0, 8, 2, ' ', 0)
 	ago := func(t time.Time) string { return max(now.Sub(t), 0).Round(time.Second).String() }
 
-	fmt.Fprintln(table, "KIND\tSTATUS\tCOUNT\tOLDEST")
+	fmt.Fprintln(table, "KIND\tSTATUS\tCOUNT\tIN PLACE\tOLDEST")
 	for _, t := range s.Resources {
-		fmt.Fprintf(table, "%s\t%s\t%d\t%s ago\n", t.Kind, t.Status, t.Count, ago(t.Oldest))
+		oldest := "-"
+		if t.Oldest != nil {
+			oldest = ago(*t.Oldest) + " ago"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\n", t.Kind, t.Status, t.Count, units.BytesSize(float64(t.Bytes)), oldest)
 	}
 	if len(s.Resources) == 0 {
 		fmt.Fprintln(table, "(none)")
@@ -73,6 +79,12 @@ func (s status) printProblems(out io.Writer, ago func(time.Time) string) {
 		if c.Error != "" {
 			fmt.Fprintf(out, "\nCURSOR %s FAILED\t%s\n", cli.Name(c.Name), cli.Line(c.Error))
 		}
+	}
+	if len(s.Failed) > 0 {
+		fmt.Fprintln(out, "\nFAILED\tCOUNT\tFIRST\tLAST\tREASON")
+	}
+	for _, f := range s.Failed {
+		fmt.Fprintf(out, "%s\t%d\t%s ago\t%s ago\t%s\n", f.Kind, f.Count, ago(f.First), ago(f.Last), cli.Line(f.Reason))
 	}
 	s.printQueues(out, ago)
 	if len(s.Failures) > 0 {

@@ -49,6 +49,7 @@ func At(t *testing.T, url string) *Home {
 	h.Exec(t, `CREATE TABLE jobs (id bigint GENERATED ALWAYS AS IDENTITY, kind text, resource_id text,
 		version bigint, deleted boolean, bulk boolean, urgency int, state text DEFAULT 'available', process uuid)`)
 	h.Exec(t, "SELECT casq.define_kind($1, 'none')", Kind)
+	wantCounts(t, pool)
 	return h
 }
 
