@@ -3,7 +3,7 @@
 -- left to it. Sums are written in the order of their groups.
 WITH moved AS (
     DELETE FROM casq.registry_changes AS d
-    WHERE d.id IN (SELECT o.id FROM casq.registry_changes AS o ORDER BY o.id LIMIT $1 FOR UPDATE SKIP LOCKED)
+    WHERE d.id = ANY (ARRAY(SELECT o.id FROM casq.registry_changes AS o ORDER BY o.id LIMIT $1 FOR UPDATE SKIP LOCKED))
     RETURNING *
 ), summed AS (
     INSERT INTO casq.registry_counts AS c (kind, state, deleted, reason, since, process, count, bytes, first_at, last_at)
