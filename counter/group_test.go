@@ -191,7 +191,7 @@ func TestTotalsAndRights(t *testing.T) {
 	b := countertest.Namespaces(t)
 	role := func() string { return testdb.RoleName(t, b.DB.RoleURL(t)) }
 	b.Exec(t, "INSERT INTO projects VALUES (1, 7)")
-	b.Exec(t, "CREATE VIEW seen AS SELECT * FROM projects")
+	b.Exec(t, "CREATE VIEW seen AS SELECT * FROM projects; CREATE VIEW above AS SELECT * FROM seen")
 	const ask = "SELECT * FROM casq.Totals('artifact')"
 
 	url := b.DB.RoleURL(t)
@@ -207,9 +207,9 @@ func TestTotalsAndRights(t *testing.T) {
 
 	owner, other := role(), role()
 	b.Exec(t, "ALTER SCHEMA casq OWNER TO "+owner)
-	defer b.Exec(t, "ALTER SCHEMA casq OWNER TO CURRENT_USER; ALTER TABLE projects OWNER TO CURRENT_USER; ALTER VIEW seen OWNER TO CURRENT_USER")
+	defer b.Exec(t, "ALTER SCHEMA casq OWNER TO CURRENT_USER; ALTER TABLE projects OWNER TO CURRENT_USER; ALTER VIEW seen OWNER TO CURRENT_USER; ALTER VIEW above OWNER TO CURRENT_USER")
 	refused(t, b, ask, "42501", owner+", may not read public.projects", "GRANT SELECT ON public.projects TO "+owner)
-	b.Exec(t, "GRANT SELECT ON projects, seen TO "+owner)
+	b.Exec(t, "GRANT SELECT ON projects, seen, above TO "+owner)
 	b.Exec(t, ask)
 	b.Exec(t, "ALTER TABLE projects ENABLE ROW LEVEL SECURITY")
 	refused(t, b, ask, "55000", "row security would hide rows of public.projects", "ALTER ROLE "+owner+" BYPASSRLS")
@@ -231,6 +231,12 @@ func TestTotalsAndRights(t *testing.T) {
 			"ALTER TABLE public.seen OWNER TO " + owner, "ALTER VIEW seen OWNER TO " + owner},
 		{"seen", "ALTER TABLE projects OWNER TO " + other, "public.projects belongs to " + other,
 			"ALTER TABLE public.projects OWNER TO " + owner, "ALTER TABLE projects OWNER TO " + owner},
+		{"above", "ALTER VIEW seen OWNER TO " + other, "public.seen belongs to " + other,
+			"ALTER TABLE public.seen OWNER TO " + owner, "ALTER VIEW seen OWNER TO " + owner},
+		{"above", "ALTER TABLE projects OWNER TO " + other, "public.projects belongs to " + other,
+			"ALTER TABLE public.projects OWNER TO " + owner, "ALTER TABLE projects OWNER TO " + owner},
+		{"above", "CREATE OR REPLACE VIEW seen AS SELECT * FROM projects WHERE spy(1) > 0", "public.spy(bigint) belongs to " + other,
+			"drop what uses", "CREATE OR REPLACE VIEW seen AS SELECT * FROM projects"},
 		{"projects", "ALTER TABLE projects OWNER TO " + other + "; CREATE STATISTICS trap ON (spy(1)), id FROM projects",
 			"public.projects belongs to " + other, "", "ALTER TABLE projects OWNER TO " + owner + "; DROP STATISTICS trap"},
 		{"projects", "CREATE INDEX trap ON projects (id) WHERE spy(1) > 0",

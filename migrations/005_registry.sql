@@ -477,6 +477,10 @@ CREATE TRIGGER guard_kind BEFORE UPDATE OR DELETE ON casq.kinds
 -- keep their rows are forgotten instead: what is in place stays, and is of no row; a run
 -- that is under way finds no row, and writes nothing. Returns how many were forgotten.
 --
+-- Its counters stay in casq.statistics, where they say that they are not exact: the end of
+-- the tracking saw to that. Sums of it may still wait in a buffer, and would bring back
+-- what was deleted here. A table that is tracked as the kind again is recounted.
+--
 -- A million rows take some seconds, in which the log waits.
 CREATE FUNCTION casq.drop_kind(kind text, keep boolean DEFAULT false) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

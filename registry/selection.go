@@ -186,16 +186,20 @@ func PrepareSelection(ctx context.Context, home *pgxpool.Pool, source eventlog.D
 		return want, fmt.Errorf("%w: %w %q; known: %s", ErrSelection, eventlog.ErrUnknownKind, want.Kind, list)
 	}
 	if want.All() {
-		return want, nil
-	}
-	want.Scopes = slices.Compact(slices.Sorted(slices.Values(want.Scopes)))
-	if want.Scopes == nil {
-		want.Scopes = []string{}
+		// What left by a selection has to be found again. Without one there is nothing to find.
+		if now, err := ReadSelection(ctx, home, want.Kind); err != nil || now.All() {
+			return want, err
+		}
+	} else {
+		want.Scopes = slices.Compact(slices.Sorted(slices.Values(want.Scopes)))
+		if want.Scopes == nil {
+			want.Scopes = []string{}
+		}
 	}
 	var checked int
 	err = source.QueryRow(ctx, "SELECT 1 FROM casq.check_scopes($1, $2)", want.Kind, want.Scopes).Scan(&checked)
 	if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) && refused.Code == "22023" {
-		return want, fmt.Errorf("%w: %s %s", ErrSelection, strings.TrimPrefix(refused.Message, "casq: "), refused.Hint)
+		return want, fmt.Errorf("%w: %s. %s", ErrSelection, strings.TrimPrefix(refused.Message, "casq: "), refused.Hint)
 	}
 	if err != nil {
 		return want, fmt.Errorf("ask the source about scopes of kind %s: %w", want.Kind, err)

@@ -190,7 +190,7 @@ Without either the kind is dropped only if there is nothing of it. Its table mus
 be tracked any more (SELECT casq.untrack(kind => ...)), and all of its events must
 have been read. Where this site follows another, the kind is dropped there first, or
 it would be learned again: SELECT casq.drop_kind(...); set SOURCE_DATABASE_URL as for
-the worker. Counters stay as they are.`,
+the worker. Counters of the kind stay, as not exact.`,
 		Example: `  enqueue kind drop document --remove --dry-run
   enqueue kind drop document --remove --yes
   enqueue kind drop document --keep --yes`,

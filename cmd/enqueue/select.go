@@ -137,7 +137,7 @@ func (h *home) showSelections(ctx context.Context, cmd *cobra.Command, kind stri
 	}
 	var out strings.Builder
 	table := tabwriter.NewWriter(&out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(table, "KIND\tSELECTED\tTHINGS\tSINCE\tRUN")
+	fmt.Fprintln(table, "KIND\tSELECTED\tRESOURCES\tSINCE\tRUN")
 	for _, k := range all {
 		since, run := "-", "-"
 		if k.ChangedAt != nil {

@@ -158,7 +158,7 @@ func TestAWalkSeesTheSelection(t *testing.T) {
 	}
 }
 
-// A changed selection says nothing of what cannot be listed.
+// A changed selection says nothing of what cannot be listed any more.
 func TestASelectionLeavesWhatCannotBeListed(t *testing.T) {
 	t.Parallel()
 	b := setupRefetch(t)
@@ -166,9 +166,11 @@ func TestASelectionLeavesWhatCannotBeListed(t *testing.T) {
 	b.follow(t)
 	b.know(t, "k", 0, now, false)
 	b.Exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ($1, '{1}')", kind)
+	id := b.selects(t, nil)
 	simple(t, b.Pool, `SELECT casq.untrack('resources')`)
 	before := b.Row(t, "k").Version
-	if got := b.applySelection(t, nil); got != "resource: unlisted true" {
+	b.round(t, b.reconciler(t))
+	if got := b.report(t, id); got != "resource: unlisted true" {
 		t.Errorf("got %s", got)
 	}
 	if got := b.Row(t, "k"); got.Deleted || got.Version != before {
@@ -283,6 +285,12 @@ func TestSelectRefuses(t *testing.T) {
 			t.Errorf("%+v: %v", want, err)
 		}
 	}
+	// What has left cannot be found again without the table.
+	b.Exec(t, "INSERT INTO casq.selections (kind, scopes) VALUES ('by_hand', '{}')")
+	if _, err := registry.Select(t.Context(), b.Pool, b.Pool, registry.Selection{Kind: "by_hand"}); !errors.Is(err, registry.ErrSelection) || !strings.Contains(err.Error(), "no tracked table at the source") {
+		t.Errorf("all of a kind that has left: %v", err)
+	}
+	b.Exec(t, "DELETE FROM casq.selections WHERE kind = 'by_hand'")
 	all, err := registry.Selections(t.Context(), b.Pool)
 	if err != nil || len(all) != 2 {
 		t.Fatalf("%+v; %v", all, err)
