@@ -151,60 +151,75 @@ func (r *Registry) tryClaims(group []*claiming) error {
 		return err
 	}
 	defer conn.Release()
-	kinds, ids, versions, claims, jobs := claimColumns(group)
-	granted := make(map[uuid.UUID]*Claim, len(group))
-	asked := make(map[uuid.UUID]bool)
-	definitions := make(map[string]eventlog.Kind)
-	var alive bool
-
-	batch := &pgx.Batch{}
-	batch.Queue(claimSQL.Lock, kinds, ids)
-	batch.Queue(claimSQL.Claim, kinds, ids, versions, claims, jobs, r.process.ID(), ErrCancelled.Error()).Query(func(rows pgx.Rows) error {
-		for rows.Next() {
-			c := &Claim{}
-			if err := rows.Scan(&c.ID, &c.Payload, &c.Deleted, &c.Incarnation, &c.Fresh, &c.First, &c.Attempts); err != nil {
-				return err
-			}
-			granted[c.ID] = c
-		}
-		return rows.Err()
-	})
-	batch.Queue(claimSQL.Ask, kinds, ids, versions, claims, ErrCancelled.Error()).Query(func(rows pgx.Rows) error {
-		var id uuid.UUID
-		_, err := pgx.ForEachRow(rows, []any{&id}, func() error { asked[id] = true; return nil })
-		return err
-	})
-	batch.Queue(kindsOfSQL, kinds).Query(func(rows pgx.Rows) error {
-		var k eventlog.Kind
-		_, err := pgx.ForEachRow(rows, []any{&k.Name, &k.Transfer, &k.Queue, &k.Prefix, &k.SourcePrefix}, func() error {
-			definitions[k.Name] = k
-			return nil
-		})
-		return err
-	})
-	batch.Queue("SELECT EXISTS (SELECT FROM casq.processes WHERE id = $1 AND dead_at IS NULL)", r.process.ID()).
-		QueryRow(func(row pgx.Row) error { return row.Scan(&alive) })
-	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
+	var found claimsFound
+	if err := conn.SendBatch(ctx, found.batch(group, r.process.ID())).Close(); err != nil {
 		for _, c := range group {
 			c.unsure = c.unsure || !database.Answered(err)
 		}
 		return err
 	}
 	for _, c := range group {
-		claim := granted[c.id]
-		switch {
-		case claim != nil:
-			claim.Token, claim.Of = c.token, definitions[c.token.Kind]
-			c.answer(claim, nil)
-		case asked[c.id]:
-			c.answer(nil, ErrHandedOver)
-		case !alive:
-			c.answer(nil, ErrProcessLost)
-		default:
-			c.answer(nil, ErrSuperseded)
-		}
+		c.answer(found.of(c))
 	}
 	return nil
+}
+
+// claimsFound is what the transaction of a group of claims has come to.
+type claimsFound struct {
+	granted     map[uuid.UUID]*Claim
+	asked       map[uuid.UUID]bool
+	definitions map[string]eventlog.Kind
+	alive       bool // the process counts as alive
+}
+
+// batch has the statements, whose answers it keeps.
+func (f *claimsFound) batch(group []*claiming, process uuid.UUID) *pgx.Batch {
+	f.granted, f.asked, f.definitions = make(map[uuid.UUID]*Claim, len(group)), make(map[uuid.UUID]bool), make(map[string]eventlog.Kind)
+	kinds, ids, versions, claims, jobs := claimColumns(group)
+	batch := &pgx.Batch{}
+	batch.Queue(claimSQL.Lock, kinds, ids)
+	batch.Queue(claimSQL.Claim, kinds, ids, versions, claims, jobs, process, ErrCancelled.Error()).Query(func(rows pgx.Rows) error {
+		for rows.Next() {
+			c := &Claim{}
+			if err := rows.Scan(&c.ID, &c.Payload, &c.Deleted, &c.Incarnation, &c.Fresh, &c.First, &c.Attempts); err != nil {
+				return err
+			}
+			f.granted[c.ID] = c
+		}
+		return rows.Err()
+	})
+	batch.Queue(claimSQL.Ask, kinds, ids, versions, claims, ErrCancelled.Error()).Query(func(rows pgx.Rows) error {
+		var id uuid.UUID
+		_, err := pgx.ForEachRow(rows, []any{&id}, func() error { f.asked[id] = true; return nil })
+		return err
+	})
+	batch.Queue(kindsOfSQL, kinds).Query(func(rows pgx.Rows) error {
+		var k eventlog.Kind
+		_, err := pgx.ForEachRow(rows, []any{&k.Name, &k.Transfer, &k.Queue, &k.Prefix, &k.SourcePrefix}, func() error {
+			f.definitions[k.Name] = k
+			return nil
+		})
+		return err
+	})
+	batch.Queue("SELECT EXISTS (SELECT FROM casq.processes WHERE id = $1 AND dead_at IS NULL)", process).
+		QueryRow(func(row pgx.Row) error { return row.Scan(&f.alive) })
+	return batch
+}
+
+// of is the answer to one of the group.
+func (f *claimsFound) of(c *claiming) (*Claim, error) {
+	claim := f.granted[c.id]
+	switch {
+	case claim != nil:
+		claim.Token, claim.Of = c.token, f.definitions[c.token.Kind]
+		return claim, nil
+	case f.asked[c.id]:
+		return nil, ErrHandedOver
+	case !f.alive:
+		return nil, ErrProcessLost
+	default:
+		return nil, ErrSuperseded
+	}
 }
 
 func claimColumns(group []*claiming) (kinds, ids []string, versions []int64, claims []uuid.UUID, jobs []int64) {

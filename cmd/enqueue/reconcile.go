@@ -25,13 +25,7 @@ var reportSQL = queries.Parse[struct {
 	Report, Kinds, RefreshState, RefreshDrift, Failures, Selection, Selecting, Verified string
 }]("enqueue/report", reportText)
 
-func reconcileCommand() *cobra.Command {
-	var request registry.Request
-	var p patience
-	cmd := &cobra.Command{
-		Use:   "reconcile [--kind KIND]",
-		Short: "Compare the registry with the source",
-		Long: `Reconcile asks a worker to compare the registry with the source's tables, both ways:
+const reconcileHelp = `Reconcile asks a worker to compare the registry with the source's tables, both ways:
 resources without a row get one, rows without a resource are removed, what is to be done and
 has no job gets one, and staging that nobody needs goes. Nothing is copied again that
 is in place. Workers do it now and then by themselves.
@@ -62,7 +56,15 @@ when it is complete; it stays in casq.reconcile_report. Its columns count, by ki
   STAGING REMOVED  what dead runs have left behind in the target
   HELD BACK        rows that would have been removed, and were too many (--remove)
   ORPHANS          what is in place and of no row (--walk)
-  ORPHANS REMOVED  those of them that were removed (--remove-orphans)`,
+  ORPHANS REMOVED  those of them that were removed (--remove-orphans)`
+
+func reconcileCommand() *cobra.Command {
+	var request registry.Request
+	var p patience
+	cmd := &cobra.Command{
+		Use:   "reconcile [--kind KIND]",
+		Short: "Compare the registry with the source",
+		Long:  reconcileHelp,
 		Example: `  enqueue reconcile --dry-run --wait
   enqueue reconcile --kind artifact --wait --json
   enqueue reconcile --walk --remove-orphans --dry-run --wait`,
