@@ -1,12 +1,12 @@
-// Package registry keeps what is wanted, what was achieved and who is at it
-// for each replicated resource, and lets long-running jobs race with the log
-// without ever writing a state that is not true.
+// Package registry keeps what is wanted of each replicated resource, what was
+// achieved, and which run works on it, and lets long-running jobs race with the
+// log without ever writing a state that is not true.
 //
 // A row of casq.registry has a version, the token. Every change of the log
 // gives a new one and queues a job that carries it. A run claims the row under
 // its token, copies without holding a connection, and ends by one transaction
 // that locks the row, compares token and claim, publishes, and writes the
-// result. The status is derived from the columns; there is none to be stuck in.
+// result. The status is derived from the columns; there is no state to be stuck in.
 //
 //	          transpose                 claim
 //	(none) -------------> pending ----------------> started

@@ -52,13 +52,13 @@ the user's cache folder, one per version.
     its end of a pipe; the watchdog at the other end, a shell in a session of
     its own, kills what works in the folders and removes them. That took 92 ms
     on a busy machine.
- 3. A server was frozen, or a backend is busy in a loop that never looks whether
-    its postmaster timelines. The watchdog finds processes by their working
+ 3. A server was frozen, or a backend is busy in a loop that never asks whether
+    its postmaster lives. The watchdog finds processes by their working
     directory, not by their parent or process group: Postgres' backends lead
     sessions of their own, and an orphan's parent is process 1.
  4. The process dies between fork and exec of a server. The child has the pipe's
     end too, until it has entered its folder and called exec; only then does the
-    watchdog see the end and look.
+    watchdog see the end and search.
  5. The next process comes before the watchdog is done. The watchdog has the
     lock too, so a folder of the caller's is not taken up (for 10 s) before the
     old server is gone; a run folder gets another name.
