@@ -20,91 +20,72 @@ import (
 
 func TestFrozenFilePublish(t *testing.T) {
 	t.Parallel()
-	for _, twin := range transfertest.Twins {
-		t.Run(twin.Name, func(t *testing.T) {
-			t.Parallel()
-			b := setup(t)
-			b.unfenced = twin.Unfenced
-			transfertest.Write(t, b.source, "a/k", "version 1")
-			late := transfertest.StartFrozen(t, &transfertest.Child{
-				Source: b.source, Target: b.target,
-				Place: transfer.Place{Key: "a/k", Claim: transfertest.NewClaim()}, At: transfer.PointBeforePublish,
-			})
-			transfertest.Write(t, b.source, "a/k", "version 2")
-			_, err := b.sync(t, "a/k", "")
-			transfertest.Must(t, err)
-			said := late.Thaw(t)
-			if twin.Unfenced {
-				transfertest.WantContent(t, b.target, "a/k", "version 1")
-				return
-			}
-			if said != "fenced" {
-				t.Fatalf("late process says %q", said)
-			}
-			transfertest.WantContent(t, b.target, "a/k", "version 2")
-			transfertest.WantNoStaging(t, b.target)
-		})
-	}
+	transfertest.PlayLate(t, func(t *testing.T, twin transfertest.Twin) transfertest.Late {
+		t.Helper()
+		b := setup(t)
+		b.unfenced = twin.Unfenced
+		transfertest.Write(t, b.source, "a/k", "version 1")
+		return transfertest.Late{
+			Run: b.child("a/k", transfer.PointBeforePublish),
+			Meanwhile: func() {
+				transfertest.Write(t, b.source, "a/k", "version 2")
+				b.mustSync(t, "a/k")
+			},
+			Wins:  func(string) { transfertest.WantContent(t, b.target, "a/k", "version 1") },
+			Loses: func() { transfertest.WantContent(t, b.target, "a/k", "version 2") },
+		}
+	})
 }
 
 // The place does not exist when the late process stops, and not when it wakes.
 func TestFrozenFilePublishAfterRemoval(t *testing.T) {
 	t.Parallel()
-	for _, twin := range transfertest.Twins {
-		t.Run(twin.Name, func(t *testing.T) {
-			t.Parallel()
-			b := setup(t)
-			b.unfenced = twin.Unfenced
-			transfertest.Write(t, b.source, "a/k", "version 1")
-			transfertest.Write(t, b.target, "a/other", "keeps the folder")
-			late := transfertest.StartFrozen(t, &transfertest.Child{
-				Source: b.source, Target: b.target,
-				Place: transfer.Place{Key: "a/k", Claim: transfertest.NewClaim()}, At: transfer.PointBeforePublish,
-			})
-			transfertest.Must(t, b.remove(t, "a/k"))
-			said := late.Thaw(t)
-			if twin.Unfenced {
-				transfertest.WantContent(t, b.target, "a/k", "version 1")
-				return
-			}
-			if said != "fenced" {
-				t.Fatalf("late process says %q", said)
-			}
-			transfertest.WantAbsent(t, b.target, "a/k")
-			transfertest.WantNoStaging(t, b.target)
-		})
-	}
+	transfertest.PlayLate(t, func(t *testing.T, twin transfertest.Twin) transfertest.Late {
+		t.Helper()
+		b := setup(t)
+		b.unfenced = twin.Unfenced
+		transfertest.Write(t, b.source, "a/k", "version 1")
+		transfertest.Write(t, b.target, "a/other", "keeps the folder")
+		return transfertest.Late{
+			Run:       b.child("a/k", transfer.PointBeforePublish),
+			Meanwhile: func() { transfertest.Must(t, b.remove(t, "a/k")) },
+			Wins:      func(string) { transfertest.WantContent(t, b.target, "a/k", "version 1") },
+			Loses:     func() { transfertest.WantAbsent(t, b.target, "a/k") },
+		}
+	})
 }
 
 func TestFrozenFileRemoval(t *testing.T) {
 	t.Parallel()
-	for _, twin := range transfertest.Twins {
-		t.Run(twin.Name, func(t *testing.T) {
-			t.Parallel()
-			b := setup(t)
-			b.unfenced = twin.Unfenced
-			transfertest.Write(t, b.source, "a/k", "version 1")
-			_, err := b.sync(t, "a/k", "")
-			transfertest.Must(t, err)
-			late := transfertest.StartFrozen(t, &transfertest.Child{
-				Source: b.source, Target: b.target, Removal: true,
-				Place: transfer.Place{Key: "a/k", Claim: transfertest.NewClaim()}, At: transfer.PointBeforeRemove,
-			})
-			transfertest.Write(t, b.source, "a/k", "the recreated resource")
-			_, err = b.sync(t, "a/k", "")
-			transfertest.Must(t, err)
-			said := late.Thaw(t)
-			if twin.Unfenced {
-				transfertest.WantAbsent(t, b.target, "a/k")
-				return
-			}
-			if said != "fenced" {
-				t.Fatalf("late process says %q", said)
-			}
-			transfertest.WantContent(t, b.target, "a/k", "the recreated resource")
-			transfertest.WantNoStaging(t, b.target)
-		})
-	}
+	transfertest.PlayLate(t, func(t *testing.T, twin transfertest.Twin) transfertest.Late {
+		t.Helper()
+		b := setup(t)
+		b.unfenced = twin.Unfenced
+		transfertest.Write(t, b.source, "a/k", "version 1")
+		b.mustSync(t, "a/k")
+		run := b.child("a/k", transfer.PointBeforeRemove)
+		run.Removal = true
+		return transfertest.Late{
+			Run: run,
+			Meanwhile: func() {
+				transfertest.Write(t, b.source, "a/k", "the recreated resource")
+				b.mustSync(t, "a/k")
+			},
+			Wins:  func(string) { transfertest.WantAbsent(t, b.target, "a/k") },
+			Loses: func() { transfertest.WantContent(t, b.target, "a/k", "the recreated resource") },
+		}
+	})
+}
+
+// child is a run that is frozen at a point.
+func (b *bundle) child(key, at string) *transfertest.Child {
+	return &transfertest.Child{Source: b.source, Target: b.target, Place: transfer.Place{Key: key, Claim: transfertest.NewClaim()}, At: at}
+}
+
+func (b *bundle) mustSync(t *testing.T, key string) {
+	t.Helper()
+	_, err := b.sync(t, key, "")
+	transfertest.Must(t, err)
 }
 
 // Killed between each pair of durable steps: the next run puts resources right

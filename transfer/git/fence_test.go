@@ -20,72 +20,52 @@ import (
 // before version 1.
 func TestFrozenRefUpdate(t *testing.T) {
 	t.Parallel()
-	for _, twin := range transfertest.Twins {
-		t.Run(twin.Name, func(t *testing.T) {
-			t.Parallel()
-			b := setup(t)
-			b.unfenced = twin.Unfenced
-			dir := b.newSource(t, "r.git")
-			b.mustSync(t, "r.git")
-			original := transfertest.Git(t, dir, "rev-parse", "main")
-			first := transfertest.Commit(t, dir, "refs/heads/main", "version 1")
-			late := transfertest.StartFrozen(t, &transfertest.Child{
-				Source: b.source, Target: b.target, GitPath: twin.Git(t),
-				Place: b.place("r.git"), At: pointBeforeRefs,
-			})
-			transfertest.Git(t, dir, "update-ref", "refs/heads/main", original)
-			_, err := b.sync(t, b.place("r.git"))
-			transfertest.Must(t, err)
-			said := late.Thaw(t)
-			now := transfertest.Git(t, filepath.Join(b.target, "r.git"), "rev-parse", "main")
-			if twin.Unfenced {
-				if now != first {
-					t.Fatalf("the twin wins: main is %s, and it says %q", now, said)
-				}
-				return
-			}
-			if said != "fenced" || now != original {
-				t.Fatalf("late process says %q, main is %s, want %s", said, now, original)
-			}
-			b.wantSame(t, "r.git")
-			transfertest.WantNoStaging(t, b.target)
-		})
-	}
+	transfertest.PlayLate(t, func(t *testing.T, twin transfertest.Twin) transfertest.Late {
+		t.Helper()
+		b := setup(t)
+		b.unfenced = twin.Unfenced
+		dir := b.newSource(t, "r.git")
+		b.mustSync(t, "r.git")
+		original := transfertest.Git(t, dir, "rev-parse", "main")
+		first := transfertest.Commit(t, dir, "refs/heads/main", "version 1")
+		return transfertest.Late{
+			Run: b.child(t, pointBeforeRefs, twin),
+			Meanwhile: func() {
+				transfertest.Git(t, dir, "update-ref", "refs/heads/main", original)
+				b.mustSync(t, "r.git")
+			},
+			Wins:  func(said string) { b.wantMain(t, first, said) },
+			Loses: func() { b.wantMain(t, original, "fenced"); b.wantSame(t, "r.git") },
+		}
+	})
 }
 
 // Version 1 only deletes a branch, version 2 brings it back: no ref of the
 // claim but the fence stands between.
 func TestFrozenRefDeletion(t *testing.T) {
 	t.Parallel()
-	for _, twin := range transfertest.Twins {
-		t.Run(twin.Name, func(t *testing.T) {
-			t.Parallel()
-			b := setup(t)
-			b.unfenced = twin.Unfenced
-			dir := b.newSource(t, "r.git")
-			topic := transfertest.Commit(t, dir, "refs/heads/topic", "t")
-			b.mustSync(t, "r.git")
-			transfertest.Git(t, dir, "update-ref", "-d", "refs/heads/topic")
-			late := transfertest.StartFrozen(t, &transfertest.Child{
-				Source: b.source, Target: b.target, GitPath: twin.Git(t),
-				Place: b.place("r.git"), At: pointBeforeRefs,
-			})
-			transfertest.Git(t, dir, "update-ref", "refs/heads/topic", topic)
-			_, err := b.sync(t, b.place("r.git"))
-			transfertest.Must(t, err)
-			said := late.Thaw(t)
-			if twin.Unfenced {
+	transfertest.PlayLate(t, func(t *testing.T, twin transfertest.Twin) transfertest.Late {
+		t.Helper()
+		b := setup(t)
+		b.unfenced = twin.Unfenced
+		dir := b.newSource(t, "r.git")
+		topic := transfertest.Commit(t, dir, "refs/heads/topic", "t")
+		b.mustSync(t, "r.git")
+		transfertest.Git(t, dir, "update-ref", "-d", "refs/heads/topic")
+		return transfertest.Late{
+			Run: b.child(t, pointBeforeRefs, twin),
+			Meanwhile: func() {
+				transfertest.Git(t, dir, "update-ref", "refs/heads/topic", topic)
+				b.mustSync(t, "r.git")
+			},
+			Wins: func(said string) {
 				if out, err := transfertest.TryGit(b.target+"/r.git", "rev-parse", "--verify", "topic"); err == nil {
 					t.Fatalf("the twin wins: topic is %s, and it says %q", out, said)
 				}
-				return
-			}
-			if said != "fenced" {
-				t.Fatalf("late process says %q", said)
-			}
-			b.wantSame(t, "r.git")
-		})
-	}
+			},
+			Loses: func() { b.wantSame(t, "r.git") },
+		}
+	})
 }
 
 // Only HEAD differs, which is a rename and no ref transaction.
@@ -109,71 +89,72 @@ func TestFrozenHead(t *testing.T) {
 
 func TestFrozenRepositoryPublish(t *testing.T) {
 	t.Parallel()
-	for _, twin := range transfertest.Twins {
-		t.Run(twin.Name, func(t *testing.T) {
-			t.Parallel()
-			b := setup(t)
-			b.unfenced = twin.Unfenced
-			dir := b.newSource(t, "r.git")
-			first := transfertest.Git(t, dir, "rev-parse", "main")
-			late := transfertest.StartFrozen(t, &transfertest.Child{
-				Source: b.source, Target: b.target, GitPath: twin.Git(t),
-				Place: b.place("r.git"), At: transfer.PointBeforePublish,
-			})
-			transfertest.Commit(t, dir, "refs/heads/main", "version 2")
-			b.mustSync(t, "r.git")
-			said := late.Thaw(t)
-			if twin.Unfenced {
-				if now := transfertest.Git(t, filepath.Join(b.target, "r.git"), "rev-parse", "main"); now != first {
-					t.Fatalf("the twin wins: main is %s, and it says %q", now, said)
-				}
-				return
-			}
-			if said != "fenced" {
-				t.Fatalf("late process says %q", said)
-			}
-			b.wantSame(t, "r.git")
-			transfertest.WantNoStaging(t, b.target)
-		})
-	}
+	transfertest.PlayLate(t, func(t *testing.T, twin transfertest.Twin) transfertest.Late {
+		t.Helper()
+		b := setup(t)
+		b.unfenced = twin.Unfenced
+		dir := b.newSource(t, "r.git")
+		first := transfertest.Git(t, dir, "rev-parse", "main")
+		return transfertest.Late{
+			Run: b.child(t, transfer.PointBeforePublish, twin),
+			Meanwhile: func() {
+				transfertest.Commit(t, dir, "refs/heads/main", "version 2")
+				b.mustSync(t, "r.git")
+			},
+			Wins:  func(said string) { b.wantMain(t, first, said) },
+			Loses: func() { b.wantSame(t, "r.git") },
+		}
+	})
 }
 
 func TestFrozenRepositoryRemoval(t *testing.T) {
 	t.Parallel()
-	for _, twin := range transfertest.Twins {
-		t.Run(twin.Name, func(t *testing.T) {
-			t.Parallel()
-			b := setup(t)
-			b.unfenced = twin.Unfenced
-			dir := b.newSource(t, "r.git")
-			b.mustSync(t, "r.git")
-			late := transfertest.StartFrozen(t, &transfertest.Child{
-				Source: b.source, Target: b.target, GitPath: twin.Git(t), Removal: true,
-				Place: b.place("r.git"), At: transfer.PointBeforeRemove,
-			})
-			transfertest.Must(t, os.RemoveAll(dir))
-			b.newSource(t, "r.git")
-			recreated := b.place("r.git")
-			recreated.Fresh = true
-			_, err := b.sync(t, recreated)
-			transfertest.Must(t, err)
-			said := late.Thaw(t)
-			if twin.Unfenced {
-				transfertest.WantAbsent(t, b.target, "r.git")
-				return
-			}
-			if said != "fenced" {
-				t.Fatalf("late process says %q", said)
-			}
-			b.wantSame(t, "r.git")
-			transfertest.WantNoStaging(t, b.target)
-		})
+	transfertest.PlayLate(t, func(t *testing.T, twin transfertest.Twin) transfertest.Late {
+		t.Helper()
+		b := setup(t)
+		b.unfenced = twin.Unfenced
+		dir := b.newSource(t, "r.git")
+		b.mustSync(t, "r.git")
+		run := b.child(t, transfer.PointBeforeRemove, twin)
+		run.Removal = true
+		return transfertest.Late{
+			Run: run,
+			Meanwhile: func() {
+				transfertest.Must(t, os.RemoveAll(dir))
+				b.newSource(t, "r.git")
+				b.recreate(t)
+			},
+			Wins:  func(string) { transfertest.WantAbsent(t, b.target, "r.git") },
+			Loses: func() { b.wantSame(t, "r.git") },
+		}
+	})
+}
+
+// child is a run on r.git that is frozen at a point.
+func (b *bundle) child(t *testing.T, at string, twin transfertest.Twin) *transfertest.Child {
+	t.Helper()
+	return &transfertest.Child{Source: b.source, Target: b.target, GitPath: twin.Git(t), Place: b.place("r.git"), At: at}
+}
+
+// recreate copies another repository under the same key.
+func (b *bundle) recreate(t *testing.T) {
+	t.Helper()
+	recreated := b.place("r.git")
+	recreated.Fresh = true
+	_, err := b.sync(t, recreated)
+	transfertest.Must(t, err)
+}
+
+func (b *bundle) wantMain(t *testing.T, want, said string) {
+	t.Helper()
+	if now := transfertest.Git(t, filepath.Join(b.target, "r.git"), "rev-parse", "main"); now != want {
+		t.Fatalf("main is %s, want %s; the late process says %q", now, want, said)
 	}
 }
 
 // A ref update of the first incarnation, frozen while the resource is deleted and made
 // again under the same path.
-func TestFrozenRefUpdateOfAnEarlierTimeline(t *testing.T) {
+func TestFrozenRefUpdateOfAnEarlierIncarnation(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	dir := b.newSource(t, "r.git")
@@ -184,10 +165,7 @@ func TestFrozenRefUpdateOfAnEarlierTimeline(t *testing.T) {
 	})
 	transfertest.Must(t, b.remove(t, "r.git"))
 	transfertest.Git(t, dir, "update-ref", "refs/heads/main", "main~1") // the old values match
-	recreated := b.place("r.git")
-	recreated.Fresh = true
-	_, err := b.sync(t, recreated)
-	transfertest.Must(t, err)
+	b.recreate(t)
 	if said := late.Thaw(t); said != "fenced" {
 		t.Fatalf("late process says %q", said)
 	}

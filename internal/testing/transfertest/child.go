@@ -149,6 +149,37 @@ func (p *Process) Thaw(t *testing.T) string {
 	return p.Said(t)
 }
 
+// Late is a run that is frozen right before it acts, while one of a later claim passes.
+type Late struct {
+	Run       *Child            // and where it is frozen
+	Meanwhile func()            // what the later one does
+	Wins      func(said string) // checks that the late act has won, as it does without the fence
+	Loses     func()            // checks that what the later one did stands
+}
+
+// PlayLate plays it fenced, and then, as the twin, not.
+func PlayLate(t *testing.T, play func(t *testing.T, twin Twin) Late) {
+	t.Helper()
+	for _, twin := range Twins {
+		t.Run(twin.Name, func(t *testing.T) {
+			t.Parallel()
+			late := play(t, twin)
+			run := StartFrozen(t, late.Run)
+			late.Meanwhile()
+			said := run.Thaw(t)
+			if twin.Unfenced {
+				late.Wins(said)
+				return
+			}
+			if said != "fenced" {
+				t.Fatalf("late process says %q", said)
+			}
+			late.Loses()
+			WantNoStaging(t, late.Run.Target)
+		})
+	}
+}
+
 // RunKilled runs a child that kills itself at the point.
 func RunKilled(t *testing.T, spec *Child) {
 	t.Helper()
