@@ -62,6 +62,9 @@ var (
 // answer to it was lost. It tells whether the bytes are those of the row.
 func (c *Coordinator) keep(ctx context.Context, j job, a artifact) (kept bool, err error) {
 	err = pgx.BeginFunc(ctx, c.primary, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, pickSQL.Impatient); err != nil {
+			return err
+		}
 		var project int64
 		err := tx.QueryRow(ctx, artifactSQL.LockAttempt, j.id, j.attempt).Scan(&project)
 		if errors.Is(err, pgx.ErrNoRows) {
@@ -87,7 +90,7 @@ func (c *Coordinator) keep(ctx context.Context, j job, a artifact) (kept bool, e
 		_, err = tx.Exec(ctx, artifactSQL.Supersede, j.id, j.attempt, a.kind)
 		return err
 	})
-	return kept && err == nil, err
+	return kept && err == nil, held(err)
 }
 
 func same(ctx context.Context, tx pgx.Tx, j job, a artifact) error {
@@ -113,7 +116,7 @@ func (c *Coordinator) removeBytes(ctx context.Context, key string) error {
 	if err := c.options.Artifacts.Remove(ctx, key); err != nil {
 		return fmt.Errorf("remove artifact %s: %w", key, err)
 	}
-	if _, err := c.primary.Exec(ctx, artifactSQL.Arrived, key); err != nil {
+	if _, err := c.change(ctx, nil, artifactSQL.Arrived, key); err != nil {
 		return fmt.Errorf("forget artifact %s: %w", key, err)
 	}
 	return nil
@@ -130,11 +133,11 @@ func (c *Coordinator) expireArtifacts(ctx context.Context) error {
 		return nil
 	}
 	for {
-		deleted, err := c.primary.Exec(ctx, artifactSQL.Expire, removeAtOnce)
+		deleted, err := c.change(ctx, nil, artifactSQL.Expire, removeAtOnce)
 		if err != nil {
 			return fmt.Errorf("delete artifacts that have expired: %w", err)
 		}
-		if deleted.RowsAffected() < removeAtOnce {
+		if deleted < removeAtOnce {
 			return c.removeLeftovers(ctx)
 		}
 	}

@@ -66,7 +66,7 @@ func (c *Coordinator) receive(w http.ResponseWriter, r *http.Request, j job) err
 	}
 	ctx := r.Context()
 	a.filename, a.key = u.filename, newArtifactKey(j, a.kind)
-	if _, err := c.primary.Exec(ctx, artifactSQL.Coming, a.key, j.id, j.attempt); err != nil {
+	if _, err := c.change(ctx, nil, artifactSQL.Coming, a.key, j.id, j.attempt); err != nil {
 		return fmt.Errorf("begin an upload of build %d: %w", j.id, err)
 	}
 	c.options.Hook("upload begun")

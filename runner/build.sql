@@ -12,9 +12,15 @@ SELECT id, attempt, project_id, status, started_at IS NOT NULL FROM casq.builds 
 SELECT EXISTS (SELECT FROM casq.builds WHERE id = $1)
 
 -- name: Begin
--- The runner has shown a sign of life.
-UPDATE casq.builds SET started_at = clock_timestamp()
-WHERE id = $1 AND token_hash = $2 AND status IN ('running', 'canceling') AND started_at IS NULL
+-- The runner has shown a sign of life. From here on its signs have a row, so that to write
+-- them down locks no build.
+WITH begun AS (
+    UPDATE casq.builds SET started_at = clock_timestamp()
+    WHERE id = $1 AND token_hash = $2 AND status IN ('running', 'canceling') AND started_at IS NULL
+    RETURNING id, attempt
+)
+INSERT INTO casq.build_signs AS s (build_id, attempt, heard_at) SELECT id, attempt, clock_timestamp() FROM begun
+ON CONFLICT (build_id) DO UPDATE SET attempt = excluded.attempt, heard_at = excluded.heard_at
 
 -- name: Finish
 -- Ends an attempt as its runner says, $3; one that was told to stop is canceled whatever
@@ -34,14 +40,16 @@ UPDATE casq.builds SET status = 'failed', failure_reason = 'runner_unsupported',
 WHERE id = $1 AND token_hash = $2 AND status = 'running'
 
 -- name: Heard
--- Notes when the builds $1, in their attempts $2, were last heard of: $3 seconds ago.
-INSERT INTO casq.build_signs AS s (build_id, attempt, heard_at)
-SELECT h.build, h.attempt, clock_timestamp() - make_interval(secs => h.ago)
-FROM unnest($1::bigint[], $2::integer[], $3::float8[]) AS h (build, attempt, ago)
-WHERE EXISTS (SELECT FROM casq.builds AS b WHERE b.id = h.build AND b.attempt = h.attempt AND b.finished_at IS NULL)
-ORDER BY h.build
-ON CONFLICT (build_id) DO UPDATE SET attempt = excluded.attempt, heard_at = excluded.heard_at
-WHERE excluded.attempt > s.attempt OR (excluded.attempt = s.attempt AND excluded.heard_at > s.heard_at)
+-- Notes when the builds $1, in their attempts $2, were last heard of: $3 seconds ago. What
+-- another process is writing down just now is passed over.
+UPDATE casq.build_signs AS s SET heard_at = h.at
+FROM (
+    SELECT s.build_id, clock_timestamp() - make_interval(secs => h.ago) AS at
+    FROM unnest($1::bigint[], $2::integer[], $3::float8[]) AS h (build, attempt, ago)
+    JOIN casq.build_signs AS s ON s.build_id = h.build AND s.attempt = h.attempt
+    ORDER BY s.build_id FOR NO KEY UPDATE OF s SKIP LOCKED
+) AS h
+WHERE s.build_id = h.build_id AND s.heard_at < h.at
 
 -- name: Overdue
 -- The attempts that have to end: those whose runner has shown no sign of life in time,
@@ -82,14 +90,17 @@ WHERE p.max_running IS NULL OR p.max_running > (
 SELECT casq.admit_builds($1)
 
 -- name: Requeue
+-- A build that a transaction holds is passed over, here and in Overrun.
 UPDATE casq.builds SET status = 'pending', message = 'its runner showed no sign of life'
-WHERE id = $1 AND attempt = $2 AND status = 'running' AND started_at IS NULL
+WHERE id = (SELECT b.id FROM casq.builds AS b
+    WHERE b.id = $1 AND b.attempt = $2 AND b.status = 'running' AND b.started_at IS NULL FOR NO KEY UPDATE SKIP LOCKED)
 
 -- name: Overrun
 -- Ends an attempt for the reason $3, of which $4 tells.
 UPDATE casq.builds SET status = CASE status WHEN 'canceling' THEN 'canceled' ELSE 'failed' END,
     failure_reason = CASE status WHEN 'canceling' THEN NULL ELSE $3 END, message = $4
-WHERE id = $1 AND attempt = $2 AND status IN ('running', 'canceling')
+WHERE id = (SELECT b.id FROM casq.builds AS b
+    WHERE b.id = $1 AND b.attempt = $2 AND b.status IN ('running', 'canceling') FOR NO KEY UPDATE SKIP LOCKED)
 
 -- name: RunnerOf
 -- The runner that a token, by its hash, stands for.
@@ -99,7 +110,8 @@ FROM casq.runners WHERE token_hash = $1 AND (token_expires_at IS NULL OR token_e
 -- name: Contacted
 -- Notes when the processes of runners (their runners $1 and systems $2) were last heard of,
 -- $4 seconds ago, and what they said of themselves, $3. Other processes of these runners
--- that were not heard of for a week are no more: each new one has a name of its own.
+-- that were not heard of for a week are no more: each new one has a name of its own. A new
+-- process of a runner whose row a transaction holds is noted the next time.
 WITH gone AS (
     DELETE FROM casq.runner_managers AS m
     WHERE m.runner_id = ANY ($1) AND m.contacted_at < clock_timestamp() - interval '7 days'
@@ -109,7 +121,8 @@ WITH gone AS (
 INSERT INTO casq.runner_managers AS m (runner_id, system_id, info, contacted_at)
 SELECT c.runner, c.system, c.info, clock_timestamp() - make_interval(secs => c.ago)
 FROM unnest($1::bigint[], $2::text[], $3::jsonb[], $4::float8[]) AS c (runner, system, info, ago)
-WHERE EXISTS (SELECT FROM casq.runners AS r WHERE r.id = c.runner)
+WHERE EXISTS (SELECT FROM casq.runner_managers AS m WHERE m.runner_id = c.runner AND m.system_id = c.system)
+   OR c.runner IN (SELECT r.id FROM casq.runners AS r WHERE r.id = ANY ($1) FOR KEY SHARE SKIP LOCKED)
 ORDER BY c.runner, c.system
 ON CONFLICT (runner_id, system_id) DO UPDATE SET info = excluded.info, contacted_at = excluded.contacted_at
 WHERE excluded.contacted_at > m.contacted_at

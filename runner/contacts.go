@@ -5,8 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"strings"
 	"sync"
 	"time"
+
+	"casq/internal/database"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // contacts keeps who was heard of until it is written down: a request that finds nothing
@@ -59,11 +66,29 @@ func (c *contacts) build(id int64, attempt int32) {
 	}
 }
 
-// deaf says that requests could not be answered until now.
-func (c *contacts) deaf() {
+// failed says that something failed just now: where the database was away, nobody could be
+// heard until now.
+func (c *contacts) failed(err error) {
+	if !away(err) {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.since = time.Now()
+}
+
+// away tells whether an error is about the way to the database, or says that it takes
+// nothing in now. What it refuses for another reason it may refuse for ever.
+func away(err error) bool {
+	switch code := database.Code(err); {
+	case strings.HasPrefix(code, "08"), strings.HasPrefix(code, "25"), strings.HasPrefix(code, "53"), strings.HasPrefix(code, "57"):
+		return true
+	case code != "":
+		return false
+	}
+	_, network := errors.AsType[net.Error](err)
+	return network || pgconn.SafeToRetry(err) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // heardFor is for how long this process could hear without a break.
@@ -85,7 +110,7 @@ func (c *contacts) drain() (managers map[managerKey]contact, builds map[int64]si
 // is left: most of it is heard again.
 func (c *Coordinator) writeContacts(ctx context.Context) error {
 	managers, builds := c.contacts.drain()
-	return errors.Join(c.writeManagers(ctx, managers), c.writeSigns(ctx, builds))
+	return errors.Join(c.writeSigns(ctx, builds), c.writeManagers(ctx, managers))
 }
 
 func (c *Coordinator) writeManagers(ctx context.Context, managers map[managerKey]contact) error {
@@ -100,7 +125,7 @@ func (c *Coordinator) writeManagers(ctx context.Context, managers map[managerKey
 		runners, systems = append(runners, key.runner), append(systems, key.system)
 		infos, ago = append(infos, contact.info), append(ago, time.Since(contact.at).Seconds())
 	}
-	if _, err := c.primary.Exec(ctx, buildSQL.Contacted, runners, systems, infos, ago); err != nil {
+	if _, err := c.change(ctx, nil, buildSQL.Contacted, runners, systems, infos, ago); err != nil {
 		return fmt.Errorf("write down %d runners' processes: %w", len(runners), err)
 	}
 	return nil
@@ -116,7 +141,7 @@ func (c *Coordinator) writeSigns(ctx context.Context, builds map[int64]sign) err
 	for id, sign := range builds {
 		ids, attempts, ago = append(ids, id), append(attempts, sign.attempt), append(ago, time.Since(sign.at).Seconds())
 	}
-	if _, err := c.primary.Exec(ctx, buildSQL.Heard, ids, attempts, ago); err != nil {
+	if _, err := c.change(ctx, nil, buildSQL.Heard, ids, attempts, ago); err != nil {
 		return fmt.Errorf("write down %d builds' signs of life: %w", len(ids), err)
 	}
 	return nil

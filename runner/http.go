@@ -71,8 +71,12 @@ func (c *Coordinator) fail(w http.ResponseWriter, r *http.Request, err error) {
 		return // nobody is there to read it
 	case errors.Is(err, errRefused):
 		p = errForbidden
+	case errors.Is(err, errHeld):
+		c.log.WarnContext(r.Context(), "a runner's call has to be made again: a transaction holds a row", "call", r.Pattern, "err", err)
+		w.Header().Set("Retry-After", "3")
+		p = &problem{http.StatusServiceUnavailable, "the build is held by somebody's transaction, try again"}
 	default:
-		c.contacts.deaf()
+		c.contacts.failed(err)
 		c.log.WarnContext(r.Context(), "a runner's call failed", "call", r.Pattern, "err", err)
 		w.Header().Set("Retry-After", "3")
 		p = &problem{http.StatusServiceUnavailable, "the build queue's database does not answer, try again"}
@@ -160,6 +164,6 @@ func (c *Coordinator) begin(ctx context.Context, j *job) error {
 		return nil
 	}
 	j.begun = true
-	_, err := c.primary.Exec(ctx, buildSQL.Begin, j.id, j.hash)
+	_, err := c.change(ctx, nil, buildSQL.Begin, j.id, j.hash)
 	return err
 }

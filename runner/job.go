@@ -76,7 +76,7 @@ func (c *Coordinator) finish(ctx context.Context, j *job, body updateBody) error
 	}
 	c.options.Hook("finishing")
 	var status *string
-	if err := c.primary.QueryRow(ctx, buildSQL.Finish, j.id, j.hash, body.State, reason, body.ExitCode).Scan(&status); err != nil {
+	if _, err := c.change(ctx, []any{&status}, buildSQL.Finish, j.id, j.hash, body.State, reason, body.ExitCode); err != nil {
 		return fmt.Errorf("end build %d: %w", j.id, err)
 	}
 	if status == nil {

@@ -74,7 +74,7 @@ func (c *Coordinator) verifyRunner(w http.ResponseWriter, _ *http.Request, i ide
 // resetToken hands out another token; the one before is refused from then on.
 func (c *Coordinator) resetToken(w http.ResponseWriter, r *http.Request, i identity, _ runnerBody) error {
 	var a runnerAnswer
-	err := c.primary.QueryRow(r.Context(), runnerSQL.ResetToken, i.hash[:]).Scan(&a.ID, &a.Token)
+	_, err := c.change(r.Context(), []any{&a.ID, &a.Token}, runnerSQL.ResetToken, i.hash[:])
 	if errors.Is(err, pgx.ErrNoRows) {
 		return errRefused
 	}
@@ -88,7 +88,7 @@ func (c *Coordinator) resetToken(w http.ResponseWriter, r *http.Request, i ident
 
 // forgetManager takes leave of one of a runner's processes.
 func (c *Coordinator) forgetManager(w http.ResponseWriter, r *http.Request, i identity, said runnerBody) error {
-	if _, err := c.primary.Exec(r.Context(), runnerSQL.ForgetManager, i.id, storable(said.SystemID)); err != nil {
+	if _, err := c.change(r.Context(), nil, runnerSQL.ForgetManager, i.id, storable(said.SystemID)); err != nil {
 		return fmt.Errorf("forget a process of runner %d: %w", i.id, err)
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -97,7 +97,7 @@ func (c *Coordinator) forgetManager(w http.ResponseWriter, r *http.Request, i id
 
 // deleteRunner takes leave of a runner with all its processes.
 func (c *Coordinator) deleteRunner(w http.ResponseWriter, r *http.Request, i identity, _ runnerBody) error {
-	if _, err := c.primary.Exec(r.Context(), runnerSQL.DeleteRunner, i.id, i.hash[:]); err != nil {
+	if _, err := c.change(r.Context(), nil, runnerSQL.DeleteRunner, i.id, i.hash[:]); err != nil {
 		return fmt.Errorf("delete runner %d: %w", i.id, err)
 	}
 	c.runners.forget(i.id)

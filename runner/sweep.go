@@ -21,11 +21,7 @@ type overdue struct {
 // sweep ends attempts that are overdue, again and again. Each is ended by a statement of
 // its own which looks whether that is still so: any number of processes may do it.
 func (c *Coordinator) sweep(ctx context.Context) {
-	pause.Every(ctx, c.options.SweepEvery, func() {
-		if !c.round(ctx, "end what is overdue", c.sweepOnce) {
-			c.contacts.deaf()
-		}
-	})
+	pause.Every(ctx, c.options.SweepEvery, func() { c.round(ctx, "end what is overdue", c.sweepOnce) })
 }
 
 // tidy does what may as well be done later, again and again.
@@ -39,7 +35,9 @@ func (c *Coordinator) tidyOnce(ctx context.Context) error {
 
 func (c *Coordinator) sweepOnce(ctx context.Context) error {
 	defer c.options.Hook("swept")
-	return errors.Join(c.endOverdue(ctx), c.admitHeld(ctx))
+	err := errors.Join(c.endOverdue(ctx), c.admitHeld(ctx))
+	c.contacts.failed(err)
+	return err
 }
 
 // admitHeld lets builds into the queue that are held though there is room. A project's
@@ -55,7 +53,9 @@ func (c *Coordinator) admitHeld(ctx context.Context) error {
 		return fmt.Errorf("find builds that are held without need: %w", err)
 	}
 	for _, project := range projects {
-		if _, err := c.primary.Exec(ctx, buildSQL.Admit, project); err != nil {
+		if _, err := c.change(ctx, nil, buildSQL.Admit, project); errors.Is(err, errHeld) {
+			c.log.WarnContext(ctx, "builds are held though there is room, and wait until a transaction ends that holds their project", "project", project)
+		} else if err != nil {
 			return fmt.Errorf("let in builds of project %d: %w", project, err)
 		}
 	}
@@ -92,14 +92,23 @@ func (c *Coordinator) end(ctx context.Context, o overdue) error {
 	switch o.why {
 	case "undelivered":
 		c.log.WarnContext(ctx, "a build's runner showed no sign of life, it is handed out again", "build", o.id, "attempt", o.attempt)
-		_, err := c.primary.Exec(ctx, buildSQL.Requeue, o.id, o.attempt)
-		return err
+		return c.endUnlessHeld(ctx, o, buildSQL.Requeue, o.id, o.attempt)
 	case "late":
 		reason, message = "job_execution_timeout", "it took longer than it may"
 	default:
 		reason, message = "runner_system_failure", "its runner fell silent"
 	}
 	c.log.WarnContext(ctx, "a build is overdue, it is ended", "build", o.id, "attempt", o.attempt, "why", o.why)
-	_, err := c.primary.Exec(ctx, buildSQL.Overrun, o.id, o.attempt, reason, message)
+	return c.endUnlessHeld(ctx, o, buildSQL.Overrun, o.id, o.attempt, reason, message)
+}
+
+// endUnlessHeld leaves an attempt for the next round when a transaction holds its row, or
+// one that is changed with it.
+func (c *Coordinator) endUnlessHeld(ctx context.Context, o overdue, sql string, args ...any) error {
+	ended, err := c.change(ctx, nil, sql, args...)
+	if errors.Is(err, errHeld) || (err == nil && ended == 0) {
+		c.log.WarnContext(ctx, "an overdue build is left: a transaction holds its row or has just changed it", "build", o.id, "attempt", o.attempt, "err", err)
+		return nil
+	}
 	return err
 }

@@ -70,12 +70,12 @@ func (c *Coordinator) extend(ctx context.Context, j job, start int64, chunk []by
 	switch {
 	case start == 0 && t.resend == "asked":
 		next, keep = trace{}.with(chunk, c.options.MostTrace)
-		err = c.primary.QueryRow(ctx, traceSQL.Begin, j.id, j.attempt,
-			next.received, next.stored, next.checksum, next.cut, keep).Scan(&taken)
+		_, err = c.change(ctx, []any{&taken}, traceSQL.Begin, j.id, j.attempt,
+			next.received, next.stored, next.checksum, next.cut, keep)
 	case start == t.received:
 		next, keep = t.with(chunk, c.options.MostTrace)
-		err = c.primary.QueryRow(ctx, traceSQL.Append, j.id, j.attempt, t.received, t.stored, t.checksum,
-			next.received, next.stored, next.checksum, next.cut, keep).Scan(&taken)
+		_, err = c.change(ctx, []any{&taken}, traceSQL.Append, j.id, j.attempt, t.received, t.stored, t.checksum,
+			next.received, next.stored, next.checksum, next.cut, keep)
 	default:
 		return t, false, nil
 	}
@@ -115,11 +115,11 @@ func (c *Coordinator) checkTrace(ctx context.Context, j job, body updateBody) er
 	if whole {
 		return nil
 	}
-	asked, err := c.primary.Exec(ctx, traceSQL.AskAgain, j.id, j.attempt)
+	asked, err := c.change(ctx, nil, traceSQL.AskAgain, j.id, j.attempt)
 	if err != nil {
 		return fmt.Errorf("ask for the log of build %d: %w", j.id, err)
 	}
-	if asked.RowsAffected() == 0 {
+	if asked == 0 {
 		c.log.WarnContext(ctx, "the log of a build is not the one that its runner tells of, sent again",
 			"build", j.id, "attempt", j.attempt, "bytes", t.received, "told", body.Output.ByteSize)
 		return nil

@@ -63,7 +63,7 @@ WHERE NOT t.compacted AND NOT EXISTS (
 ORDER BY t.build_id, t.attempt LIMIT 50
 
 -- name: Lock
-SELECT stored FROM casq.build_traces WHERE build_id = $1 AND attempt = $2 AND NOT compacted FOR UPDATE
+SELECT stored FROM casq.build_traces WHERE build_id = $1 AND attempt = $2 AND NOT compacted FOR UPDATE SKIP LOCKED
 
 -- name: Compact
 -- Joins what begins in the same $5 bytes of a log, from the byte $3 to $4.
