@@ -28,6 +28,20 @@ CREATE TABLE casq.tag_sets (
 );
 CREATE INDEX tag_sets_tags ON casq.tag_sets USING gin (tags);
 
+-- The sets of tags that a runner takes which has the tags, and takes builds without tags if
+-- so. It is a function for the sake of its plan, which is made once for a session: only a
+-- bitmap reads that index, and of builds a pick may not read one.
+CREATE FUNCTION casq.tag_sets_within(tags text[], untagged boolean) RETURNS SETOF integer
+LANGUAGE plpgsql STABLE ROWS 10 SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_indexscan = off SET enable_bitmapscan = on AS $$
+BEGIN
+    RETURN QUERY SELECT s.id FROM casq.tag_sets AS s
+        WHERE s.tags && tag_sets_within.tags AND s.tags <@ tag_sets_within.tags;
+    IF untagged THEN
+        RETURN QUERY SELECT s.id FROM casq.tag_sets AS s WHERE s.tags = '{}';
+    END IF;
+END $$;
+
 -- A runner's token is known by its SHA-256 only.
 CREATE TABLE casq.runners (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -99,6 +113,9 @@ CREATE TABLE casq.builds (
         CONSTRAINT builds_status_is_known CHECK (status IN ('created', 'pending', 'running', 'canceling', 'success', 'failed', 'canceled', 'skipped')),
     held boolean NOT NULL DEFAULT false
         CONSTRAINT builds_held_while_pending CHECK (NOT held OR status = 'pending'),
+    -- What may be picked. It is a column so that a planner takes no index for its, but
+    -- those of the queue: others are of builds that run as well.
+    in_queue boolean NOT NULL GENERATED ALWAYS AS (status = 'pending' AND NOT held) STORED,
     tag_set integer NOT NULL REFERENCES casq.tag_sets,
     priority smallint NOT NULL DEFAULT 0,
     turn bigint NOT NULL,
@@ -133,9 +150,9 @@ CREATE TABLE casq.builds (
         OR (token_hash IS NULL AND runner_id IS NULL AND assigned_at IS NULL AND started_at IS NULL)),
     CONSTRAINT builds_finished_has_its_time CHECK ((status IN ('success', 'failed', 'canceled', 'skipped')) = (finished_at IS NOT NULL))
 );
-CREATE INDEX builds_queue ON casq.builds (tag_set, priority DESC, turn, id) WHERE status = 'pending' AND NOT held;
-CREATE INDEX builds_queue_of_project ON casq.builds (project_id, tag_set, priority DESC, turn, id) WHERE status = 'pending' AND NOT held;
-CREATE INDEX builds_newly_queued ON casq.builds (queued) WHERE status = 'pending' AND NOT held;
+CREATE INDEX builds_queue ON casq.builds (tag_set, priority DESC, turn, id) WHERE in_queue;
+CREATE INDEX builds_queue_of_project ON casq.builds (project_id, tag_set, priority DESC, turn, id) WHERE in_queue;
+CREATE INDEX builds_newly_queued ON casq.builds (queued) WHERE in_queue;
 CREATE INDEX builds_in_use ON casq.builds (project_id) WHERE NOT held AND status IN ('pending', 'running', 'canceling');
 CREATE INDEX builds_held ON casq.builds (project_id, priority DESC, turn, id) WHERE held;
 CREATE INDEX builds_of_runner ON casq.builds (runner_id, id) WHERE status IN ('running', 'canceling');
@@ -222,7 +239,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN
     PERFORM casq.signal_builds(min(b.id)::text,
             jsonb_build_object('tag_set', b.tag_set, 'project', b.project_id, 'builds', count(*)))
-    FROM inserted AS b WHERE b.status = 'pending' AND NOT b.held
+    FROM inserted AS b WHERE b.in_queue
     GROUP BY b.tag_set, b.project_id;
     RETURN NULL;
 END $$;
@@ -239,7 +256,7 @@ BEGIN
 END $$;
 
 CREATE TRIGGER signal_queued AFTER UPDATE ON casq.builds
-    FOR EACH ROW WHEN (NEW.status = 'pending' AND NOT NEW.held AND OLD.queued IS DISTINCT FROM NEW.queued)
+    FOR EACH ROW WHEN (NEW.in_queue AND OLD.queued IS DISTINCT FROM NEW.queued)
     EXECUTE FUNCTION casq.signal_queued_build();
 
 -- Whether the builds that one needs let it begin: true, or false when it never will,
@@ -400,6 +417,7 @@ DROP TABLE casq.runner_managers;
 DROP TABLE casq.runners;
 DROP FUNCTION casq.signal_runner();
 DROP FUNCTION casq.signal_builds(text, jsonb);
+DROP FUNCTION casq.tag_sets_within(text[], boolean);
 DROP TABLE casq.tag_sets;
 DROP TABLE casq.projects;
 DROP FUNCTION casq.admit_builds();

@@ -250,7 +250,7 @@ SELECT s.tags, count(*) AS builds, min(b.pending_at) AS oldest_since,
        (SELECT count(*) FROM casq.runners AS r
         WHERE NOT r.paused AND CASE WHEN s.tags = '{}' THEN r.run_untagged ELSE s.tags <@ r.tags END) AS runners
 FROM casq.builds AS b JOIN casq.tag_sets AS s ON s.id = b.tag_set
-WHERE b.status = 'pending' AND NOT b.held
+WHERE b.in_queue
 GROUP BY s.id, s.tags;
 
 -- The runners: when they were last heard of, and what they have.
@@ -325,7 +325,7 @@ BEGIN
         WHEN fit.free = 0 THEN format('All runners %s have as many builds as they may have: %s.', called, fit.ids)
         WHEN fit.heard = 0 THEN format('No runner %s has been heard of within 3 minutes: %s.', called, fit.ids)
         ELSE format('It is in the queue; %s builds with its tags are before it.', (
-            SELECT count(*) FROM (SELECT FROM casq.builds AS o WHERE o.tag_set = b.tag_set AND o.status = 'pending' AND NOT o.held
+            SELECT count(*) FROM (SELECT FROM casq.builds AS o WHERE o.tag_set = b.tag_set AND o.in_queue
                 AND (-o.priority, o.turn, o.id) < (-b.priority, b.turn, b.id) LIMIT 10000) AS before))
     END;
 END $$;

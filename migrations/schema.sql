@@ -109,6 +109,7 @@ CREATE TABLE casq.builds (
     stage text NOT NULL DEFAULT 'test'::text,
     status text NOT NULL,
     held boolean NOT NULL DEFAULT false,
+    in_queue boolean NOT NULL GENERATED ALWAYS AS ((status = 'pending'::text) AND (NOT held)) STORED,
     tag_set integer NOT NULL,
     priority smallint NOT NULL DEFAULT 0,
     turn bigint NOT NULL,
@@ -658,7 +659,7 @@ CREATE INDEX builds_held ON casq.builds USING btree (project_id, priority DESC, 
 
 CREATE INDEX builds_in_use ON casq.builds USING btree (project_id) WHERE ((NOT held) AND (status = ANY (ARRAY['pending'::text, 'running'::text, 'canceling'::text])));
 
-CREATE INDEX builds_newly_queued ON casq.builds USING btree (queued) WHERE ((status = 'pending'::text) AND (NOT held));
+CREATE INDEX builds_newly_queued ON casq.builds USING btree (queued) WHERE in_queue;
 
 CREATE INDEX builds_of_pipeline ON casq.builds USING btree (pipeline_id, id);
 
@@ -666,9 +667,9 @@ CREATE INDEX builds_of_project ON casq.builds USING btree (project_id, id) WHERE
 
 CREATE INDEX builds_of_runner ON casq.builds USING btree (runner_id, id) WHERE (status = ANY (ARRAY['running'::text, 'canceling'::text]));
 
-CREATE INDEX builds_queue ON casq.builds USING btree (tag_set, priority DESC, turn, id) WHERE ((status = 'pending'::text) AND (NOT held));
+CREATE INDEX builds_queue ON casq.builds USING btree (tag_set, priority DESC, turn, id) WHERE in_queue;
 
-CREATE INDEX builds_queue_of_project ON casq.builds USING btree (project_id, tag_set, priority DESC, turn, id) WHERE ((status = 'pending'::text) AND (NOT held));
+CREATE INDEX builds_queue_of_project ON casq.builds USING btree (project_id, tag_set, priority DESC, turn, id) WHERE in_queue;
 
 CREATE INDEX counters_shard ON casq.counters USING btree (kind, shard);
 
@@ -707,7 +708,7 @@ CREATE VIEW casq.build_queue AS
                 END)) AS runners
    FROM (casq.builds b
      JOIN casq.tag_sets s ON ((s.id = b.tag_set)))
-  WHERE ((b.status = 'pending'::text) AND (NOT b.held))
+  WHERE b.in_queue
   GROUP BY s.id, s.tags;
 
 CREATE VIEW casq.counter_status AS
@@ -3317,7 +3318,7 @@ AS $function$
 BEGIN
     PERFORM casq.signal_builds(min(b.id)::text,
             jsonb_build_object('tag_set', b.tag_set, 'project', b.project_id, 'builds', count(*)))
-    FROM inserted AS b WHERE b.status = 'pending' AND NOT b.held
+    FROM inserted AS b WHERE b.in_queue
     GROUP BY b.tag_set, b.project_id;
     RETURN NULL;
 END $function$;
@@ -3466,6 +3467,24 @@ BEGIN
     RETURN QUERY EXECUTE format(
         'SELECT g.scope::text, g.size, g.items FROM (SELECT %1$s AS scope, %2$s AS size, count(*) AS items FROM %3$s AS r %4$s %5$s OFFSET 0) AS g WHERE num_nonnulls(g.scope) > 0',
         scope, size, t.relation, wanted, together) USING scopes;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.tag_sets_within(tags text[], untagged boolean)
+ RETURNS SETOF integer
+ LANGUAGE plpgsql
+ STABLE ROWS 10
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_indexscan TO 'off'
+ SET enable_bitmapscan TO 'on'
+AS $function$
+BEGIN
+    RETURN QUERY SELECT s.id FROM casq.tag_sets AS s
+        WHERE s.tags && tag_sets_within.tags AND s.tags <@ tag_sets_within.tags;
+    IF untagged THEN
+        RETURN QUERY SELECT s.id FROM casq.tag_sets AS s WHERE s.tags = '{}';
+    END IF;
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.text_form(type oid)
@@ -4165,7 +4184,7 @@ BEGIN
         WHEN fit.free = 0 THEN format('All runners %s have as many builds as they may have: %s.', called, fit.ids)
         WHEN fit.heard = 0 THEN format('No runner %s has been heard of within 3 minutes: %s.', called, fit.ids)
         ELSE format('It is in the queue; %s builds with its tags are before it.', (
-            SELECT count(*) FROM (SELECT FROM casq.builds AS o WHERE o.tag_set = b.tag_set AND o.status = 'pending' AND NOT o.held
+            SELECT count(*) FROM (SELECT FROM casq.builds AS o WHERE o.tag_set = b.tag_set AND o.in_queue
                 AND (-o.priority, o.turn, o.id) < (-b.priority, b.turn, b.id) LIMIT 10000) AS before))
     END;
 END $function$;
@@ -4275,7 +4294,7 @@ CREATE TRIGGER signal_freed_runner AFTER UPDATE ON casq.builds FOR EACH ROW WHEN
 
 CREATE TRIGGER signal_inserted AFTER INSERT ON casq.builds REFERENCING NEW TABLE AS inserted FOR EACH STATEMENT EXECUTE FUNCTION casq.signal_inserted_builds();
 
-CREATE TRIGGER signal_queued AFTER UPDATE ON casq.builds FOR EACH ROW WHEN (((new.status = 'pending'::text) AND (NOT new.held) AND (old.queued IS DISTINCT FROM new.queued))) EXECUTE FUNCTION casq.signal_queued_build();
+CREATE TRIGGER signal_queued AFTER UPDATE ON casq.builds FOR EACH ROW WHEN ((new.in_queue AND (old.queued IS DISTINCT FROM new.queued))) EXECUTE FUNCTION casq.signal_queued_build();
 
 CREATE TRIGGER events_are_only_inserted BEFORE UPDATE ON casq.events FOR EACH STATEMENT EXECUTE FUNCTION casq.refuse_event_update();
 

@@ -20,7 +20,7 @@ var pickText string
 
 // pickSQL has the statements of pick.sql.
 var pickSQL = queries.Parse[struct {
-	Impatient, LockRunner, Pick, Waits, Queued, NewestQueued, Lanes, Still, TagSets, GiveBack, Dependencies string
+	Impatient, ByIndex, LockRunner, Pick, Waits, Queued, NewestQueued, Lanes, Still, TagSets, GiveBack, Dependencies string
 }]("runner/pick", pickText)
 
 // Options of [New]. The zero value is what most callers want.

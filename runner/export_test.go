@@ -7,3 +7,10 @@ func (c *Coordinator) Tidy(ctx context.Context) error { return c.tidyOnce(ctx) }
 
 // Expiry is expiry.
 var Expiry = expiry
+
+// The statements by which builds are picked, and what goes before each.
+var (
+	ByIndex = pickSQL.ByIndex
+	Picks   = []string{pickSQL.Pick, pickOfMore}
+	Waits   = pickSQL.Waits
+)

@@ -2,10 +2,12 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -58,8 +60,12 @@ func (s *standbys) rest(pool *pgxpool.Pool) {
 // waits asks a host whether there is a build for the class in the queue, and whether
 // it shows the tick.
 func waits(ctx context.Context, db *pgxpool.Pool, c class, at update) (waits, shows bool, err error) {
-	err = db.QueryRow(ctx, pickSQL.Waits, c.tags, c.untagged, c.projects, at.tick, at.nonce).Scan(&waits, &shows)
-	if err != nil {
+	var batch pgx.Batch
+	batch.Queue(pickSQL.ByIndex)
+	batch.Queue(pickSQL.Waits, c.tags, c.untagged, c.projects, at.tick, at.nonce)
+	results := db.SendBatch(ctx, &batch)
+	_, err = results.Exec()
+	if err = errors.Join(err, results.QueryRow().Scan(&waits, &shows), results.Close()); err != nil {
 		return false, false, fmt.Errorf("look at the queue: %w", err)
 	}
 	return waits, shows, nil

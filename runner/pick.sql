@@ -1,10 +1,23 @@
 -- name: Impatient
--- For one pick: a transaction that holds its runner's row, and is left open, holds up that
--- runner, and not all picks of this process.
+-- For one transaction: see Coordinator.change.
 SELECT set_config('lock_timeout', '250ms', true)
 
+-- name: ByIndex
+-- For one transaction that picks, or asks whether there is anything to pick: a plan is made
+-- once for a session, as to make one takes twice as long as to pick. What it is made of must
+-- not matter then: the table may have been empty, and its statistics of last year. So the
+-- statements are written so that each of their scans has one index that is right, whatever
+-- the table has; here the planner loses what it takes for cheaper while tables are small.
+--
+-- A runner's row is not waited for: see LockRunner.
+SELECT set_config('lock_timeout', '250ms', true), set_config('plan_cache_mode', 'force_generic_plan', true),
+    set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+    set_config('enable_bitmapscan', 'off', true), set_config('enable_indexscan', 'on', true), set_config('enable_nestloop', 'on', true)
+
 -- name: LockRunner
--- Of a runner with a limit one pick comes after the other, so that it is kept.
+-- Of a runner with a limit one pick comes after the other, so that it is kept. A transaction
+-- that holds its row, and is left open, holds up that runner, and not all picks of this
+-- process.
 SELECT FROM casq.runners WHERE id = $1 AND max_running IS NOT NULL FOR NO KEY UPDATE
 
 -- name: Pick
@@ -13,12 +26,16 @@ SELECT FROM casq.runners WHERE id = $1 AND max_running IS NOT NULL FOR NO KEY UP
 -- known by its own token's hash $2, so that one that was reset meanwhile gets nothing.
 --
 -- For each set of tags that it has the tags of, and each of its projects if it is limited
--- to some, the first $4 of the queue are found by the index, however much lies before
+-- to some, the first of the queue are found by the index, however much lies before
 -- them that is not for it. One that another pick has locked is passed over. The rows of a
 -- project are compared in a way that the index which begins with the tags does not know: a
 -- planner that takes the project for a common one would read that of all projects.
 --
--- $5 is for how many seconds the runner may show no sign of life, $6 its system's id, $7
+-- Each of them is then locked by its id, in their order, until one is: a subquery that locks
+-- is not joined in another way. That it still waits is said so that no index of what waits
+-- seems to be of use.
+--
+-- $4 is for how many seconds the runner may show no sign of life, $5 its system's id, $6
 -- what it understands.
 WITH runner AS (
     SELECT r.*, CASE WHEN r.max_running IS NOT NULL THEN r.max_running <= (
@@ -27,41 +44,42 @@ WITH runner AS (
     FROM casq.runners AS r
     WHERE r.id = $1 AND r.token_hash = $2 AND (r.token_expires_at IS NULL OR r.token_expires_at > clock_timestamp())
 ), sets AS (
-    SELECT s.id, r.projects FROM runner AS r JOIN casq.tag_sets AS s
-        ON (s.tags && r.tags AND s.tags <@ r.tags) OR (r.run_untagged AND s.tags = '{}')
+    SELECT s.id, r.projects FROM runner AS r CROSS JOIN LATERAL casq.tag_sets_within(r.tags, r.run_untagged) AS s (id)
     WHERE NOT r.paused AND r.is_full IS NOT TRUE
 ), heads AS (
     SELECT h.* FROM (
         SELECT h.* FROM sets CROSS JOIN LATERAL (
             SELECT b.id, b.priority, b.turn FROM casq.builds AS b
-            WHERE b.tag_set = sets.id AND b.status = 'pending' AND NOT b.held
-            ORDER BY b.priority DESC, b.turn, b.id LIMIT $4
+            WHERE b.tag_set = sets.id AND b.in_queue
+            ORDER BY b.priority DESC, b.turn, b.id LIMIT 16
         ) AS h WHERE sets.projects IS NULL
         UNION ALL
         SELECT h.* FROM sets CROSS JOIN LATERAL unnest(sets.projects) AS project CROSS JOIN LATERAL (
             SELECT b.id, b.priority, b.turn FROM casq.builds AS b
             WHERE (b.project_id, b.tag_set) >= (project, sets.id) AND (b.project_id, b.tag_set) <= (project, sets.id)
-              AND b.status = 'pending' AND NOT b.held
-            ORDER BY b.project_id, b.tag_set, b.priority DESC, b.turn, b.id LIMIT $4
+              AND b.in_queue
+            ORDER BY b.project_id, b.tag_set, b.priority DESC, b.turn, b.id LIMIT 16
         ) AS h
     ) AS h
-    ORDER BY h.priority DESC, h.turn, h.id LIMIT $4
+    ORDER BY h.priority DESC, h.turn, h.id LIMIT 16
 ), first AS (
-    SELECT b.id FROM casq.builds AS b
-    WHERE b.id IN (SELECT h.id FROM heads AS h) AND b.status = 'pending' AND NOT b.held
-    ORDER BY b.priority DESC, b.turn, b.id LIMIT 1
-    FOR NO KEY UPDATE OF b SKIP LOCKED
+    SELECT b.id FROM heads CROSS JOIN LATERAL (
+        SELECT b.id FROM casq.builds AS b
+        WHERE b.id = heads.id AND CASE WHEN b.in_queue THEN true END
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS b LIMIT 1
 ), taken AS (
     UPDATE casq.builds AS b
-    SET status = 'running', attempt = b.attempt + 1, runner_id = $1, system_id = $6, token_hash = $3,
-        features = $7, assigned_at = clock_timestamp(),
-        start_by = clock_timestamp() + make_interval(secs => $5)
-    FROM first WHERE b.id = first.id
+    SET status = 'running', attempt = b.attempt + 1, runner_id = $1, system_id = $5, token_hash = $3,
+        features = $6, assigned_at = clock_timestamp(),
+        start_by = clock_timestamp() + make_interval(secs => $4)
+    WHERE b.id = (SELECT first.id FROM first)
     RETURNING b.*
 )
 SELECT r.id IS NOT NULL, coalesce(r.paused, false), coalesce(r.is_full, false), r.max_timeout,
        t.id, t.attempt, t.pipeline_id, t.project_id, p.path, t.name, t.stage, t.job, t.timeout,
-       extract(epoch FROM t.assigned_at - t.pending_at)::float8
+       extract(epoch FROM t.assigned_at - t.pending_at)::float8,
+       EXISTS (SELECT FROM casq.build_needs AS n WHERE n.build_id = t.id AND n.artifacts)
 FROM (VALUES (1)) AS one LEFT JOIN runner AS r ON true LEFT JOIN taken AS t ON true
 LEFT JOIN casq.projects AS p ON p.id = t.project_id
 
@@ -73,20 +91,19 @@ LEFT JOIN casq.projects AS p ON p.id = t.project_id
 -- For each set of tags its first row is asked for: for whether there is any, a planner may
 -- read them all.
 WITH sets AS (
-    SELECT s.id FROM casq.tag_sets AS s
-    WHERE (s.tags && $1::text[] AND s.tags <@ $1::text[]) OR ($2 AND s.tags = '{}')
+    SELECT s.id FROM casq.tag_sets_within($1, $2) AS s (id)
 )
 SELECT EXISTS (
     SELECT FROM sets CROSS JOIN LATERAL (
         SELECT FROM casq.builds AS b
-        WHERE b.tag_set = sets.id AND b.status = 'pending' AND NOT b.held
+        WHERE b.tag_set = sets.id AND b.in_queue
         ORDER BY b.priority DESC, b.turn, b.id LIMIT 1
     ) AS b WHERE $3::bigint[] IS NULL
 ) OR EXISTS (
     SELECT FROM sets CROSS JOIN LATERAL unnest($3::bigint[]) AS project CROSS JOIN LATERAL (
         SELECT FROM casq.builds AS b
         WHERE (b.project_id, b.tag_set) >= (project, sets.id) AND (b.project_id, b.tag_set) <= (project, sets.id)
-          AND b.status = 'pending' AND NOT b.held
+          AND b.in_queue
         ORDER BY b.project_id, b.tag_set, b.priority DESC, b.turn, b.id LIMIT 1
     ) AS b
 ), EXISTS (SELECT FROM casq.ticks WHERE id = $4 AND nonce = $5)
@@ -95,21 +112,21 @@ SELECT EXISTS (
 -- Which builds came into the queue after the one with the number $1? It is a hint: one
 -- whose transaction committed late is found by the log.
 SELECT queued, tag_set, project_id FROM casq.builds
-WHERE status = 'pending' AND NOT held AND queued > $1 ORDER BY queued LIMIT 1000
+WHERE in_queue AND queued > $1 ORDER BY queued LIMIT 1000
 
 -- name: NewestQueued
-SELECT coalesce(max(queued), 0) FROM casq.builds WHERE status = 'pending' AND NOT held
+SELECT coalesce(max(queued), 0) FROM casq.builds WHERE in_queue
 
 -- name: Lanes
 -- The pairs of tags and project that there are builds in the queue of, from pair to pair
 -- by the index.
 WITH RECURSIVE lane AS (
-    (SELECT project_id, tag_set FROM casq.builds WHERE status = 'pending' AND NOT held
+    (SELECT project_id, tag_set FROM casq.builds WHERE in_queue
      ORDER BY project_id, tag_set LIMIT 1)
     UNION ALL
     SELECT b.project_id, b.tag_set FROM lane CROSS JOIN LATERAL (
         SELECT b.project_id, b.tag_set FROM casq.builds AS b
-        WHERE b.status = 'pending' AND NOT b.held AND (b.project_id, b.tag_set) > (lane.project_id, lane.tag_set)
+        WHERE b.in_queue AND (b.project_id, b.tag_set) > (lane.project_id, lane.tag_set)
         ORDER BY b.project_id, b.tag_set LIMIT 1
     ) AS b
 )
@@ -122,7 +139,7 @@ SELECT l.tag_set, l.project FROM (
 ) AS l CROSS JOIN LATERAL (
     SELECT FROM casq.builds AS b
     WHERE (b.project_id, b.tag_set) >= (l.project, l.tag_set) AND (b.project_id, b.tag_set) <= (l.project, l.tag_set)
-      AND b.status = 'pending' AND NOT b.held
+      AND b.in_queue
     ORDER BY b.project_id, b.tag_set, b.priority DESC, b.turn, b.id LIMIT 1
 ) AS b
 

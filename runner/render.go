@@ -19,16 +19,8 @@ var errRender = errors.New("its job cannot be handed to a runner")
 // render makes the answer of an assignment: the job as it was queued, and what is known
 // only now.
 func (c *Coordinator) render(ctx context.Context, a *assignment) ([]byte, error) {
-	rows, err := c.primary.Query(ctx, pickSQL.Dependencies, a.id)
-	if err != nil {
-		return nil, fmt.Errorf("ask what build %d needs: %w", a.id, err)
-	}
-	a.dependencies, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (d dependency, err error) {
-		err = row.Scan(&d.id, &d.name, &d.filename, &d.size)
-		return d, err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("ask what build %d needs: %w", a.id, err)
+	if err := c.findDependencies(ctx, a); err != nil {
+		return nil, err
 	}
 	var job map[string]json.RawMessage
 	if err := json.Unmarshal(a.job, &job); err != nil || job == nil {
@@ -70,6 +62,24 @@ func (c *Coordinator) render(ctx context.Context, a *assignment) ([]byte, error)
 		return nil, fmt.Errorf("%w: %w", errRender, err)
 	}
 	return body.Bytes(), nil
+}
+
+func (c *Coordinator) findDependencies(ctx context.Context, a *assignment) error {
+	if !a.needs {
+		return nil
+	}
+	rows, err := c.primary.Query(ctx, pickSQL.Dependencies, a.id)
+	if err != nil {
+		return fmt.Errorf("ask what build %d needs: %w", a.id, err)
+	}
+	a.dependencies, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (d dependency, err error) {
+		err = row.Scan(&d.id, &d.name, &d.filename, &d.size)
+		return d, err
+	})
+	if err != nil {
+		return fmt.Errorf("ask what build %d needs: %w", a.id, err)
+	}
+	return nil
 }
 
 // renderSteps fills in what a step does not say.

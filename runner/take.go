@@ -5,9 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // assignment is a build that was handed to a runner.
@@ -19,6 +19,7 @@ type assignment struct {
 	timeout               int32 // seconds
 	queuedFor             float64
 	token                 string
+	needs                 bool // it gets artifacts of other builds
 	dependencies          []dependency
 }
 
@@ -48,12 +49,10 @@ type request struct {
 	features json.RawMessage
 }
 
-// firstHeads is among how many builds of the queue a pick looks for one that nobody has
-// locked; once all were, among mostHeads.
-const (
-	firstHeads = 16
-	mostHeads  = 256
-)
+// A pick looks for a build that nobody has locked among the first 16 of the queue. Once all
+// were, pickOfMore looks among 256. The number is written into the statement: of a parameter
+// a planner does not know how small it is.
+var pickOfMore = strings.ReplaceAll(pickSQL.Pick, "LIMIT 16", "LIMIT 256")
 
 // take hands the first build in the queue to a runner, rendered for it. One that cannot
 // be rendered fails, and the next is tried.
@@ -64,13 +63,13 @@ func (c *Coordinator) take(ctx context.Context, r request) (body []byte, a assig
 	case <-ctx.Done():
 		return nil, a, none, context.Cause(ctx)
 	}
-	for heads := firstHeads; ; {
-		a, o, err = c.pick(ctx, r, heads)
+	for sql := pickSQL.Pick; ; {
+		a, o, err = c.pick(ctx, r, sql)
 		if err != nil {
 			return nil, a, o, err
 		}
-		if o == locked && heads < mostHeads {
-			heads = mostHeads
+		if o == locked && sql != pickOfMore {
+			sql = pickOfMore
 			continue
 		}
 		if o != taken {
@@ -84,7 +83,7 @@ func (c *Coordinator) take(ctx context.Context, r request) (body []byte, a assig
 			return nil, a, none, err
 		}
 		c.log.WarnContext(ctx, "a build cannot be handed out, it fails", "build", a.id, "err", err)
-		if _, err := c.primary.Exec(ctx, buildSQL.Fail, a.id, hashOf(a.token), err.Error()); err != nil {
+		if _, err := c.change(ctx, nil, buildSQL.Fail, a.id, hashOf(a.token), err.Error()); err != nil {
 			return nil, a, none, fmt.Errorf("fail build %d: %w", a.id, err)
 		}
 	}
@@ -93,14 +92,14 @@ func (c *Coordinator) take(ctx context.Context, r request) (body []byte, a assig
 // pick is one look at the queue that locks what it finds. That there is nothing is asked
 // by a later statement: the first does not see what another pick has locked and then
 // gives up.
-func (c *Coordinator) pick(ctx context.Context, r request, heads int) (a assignment, o outcome, err error) {
+func (c *Coordinator) pick(ctx context.Context, r request, sql string) (a assignment, o outcome, err error) {
 	a.token = newJobToken()
 	var batch pgx.Batch
-	batch.Queue(pickSQL.Impatient)
+	batch.Queue(pickSQL.ByIndex)
 	if r.runner.limited {
 		batch.Queue(pickSQL.LockRunner, r.runner.id)
 	}
-	batch.Queue(pickSQL.Pick, r.runner.id, r.runner.hash[:], hashOf(a.token), heads, c.options.StartWithin.Seconds(), r.system, r.features)
+	batch.Queue(sql, r.runner.id, r.runner.hash[:], hashOf(a.token), c.options.StartWithin.Seconds(), r.system, r.features)
 	results := c.primary.SendBatch(ctx, &batch)
 	for range batch.Len() - 1 {
 		if _, err := results.Exec(); err != nil {
@@ -114,7 +113,7 @@ func (c *Coordinator) pick(ctx context.Context, r request, heads int) (a assignm
 	var attempt, timeout *int32
 	var path, name, stage *string
 	var queuedFor *float64
-	err = results.QueryRow().Scan(&known, &paused, &full, &longest, &id, &attempt, &pipeline, &project, &path, &name, &stage, &a.job, &timeout, &queuedFor)
+	err = results.QueryRow().Scan(&known, &paused, &full, &longest, &id, &attempt, &pipeline, &project, &path, &name, &stage, &a.job, &timeout, &queuedFor, &a.needs)
 	if err = errors.Join(err, results.Close()); err != nil {
 		return a, locked, lockedOr(fmt.Errorf("pick a build for runner %d: %w", r.runner.id, err))
 	}
@@ -142,8 +141,7 @@ func (c *Coordinator) pick(ctx context.Context, r request, heads int) (a assignm
 // lockedOr is no error where somebody holds the runner's row: the request goes on waiting,
 // and other runners are served meanwhile.
 func lockedOr(err error) error {
-	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr) && pgErr.Code == "55P03" {
+	if err = held(err); errors.Is(err, errHeld) {
 		return nil
 	}
 	return err
@@ -153,7 +151,7 @@ func lockedOr(err error) error {
 func (c *Coordinator) giveBack(ctx context.Context, a assignment) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackWithin)
 	defer cancel()
-	if _, err := c.primary.Exec(ctx, pickSQL.GiveBack, a.id, hashOf(a.token)); err != nil {
+	if _, err := c.change(ctx, nil, pickSQL.GiveBack, a.id, hashOf(a.token)); err != nil {
 		c.log.WarnContext(ctx, "cannot give a build back, it is handed out again when its runner shows no sign of life", "build", a.id, "err", err)
 	}
 }

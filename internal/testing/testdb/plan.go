@@ -53,7 +53,7 @@ func (p Plan) Scans(table string) []Plan {
 	if p.Relation == table && p.Operation == "" {
 		scan := p
 		if p.Type == "Bitmap Heap Scan" {
-			scan.Type, scan.Cond = p.Plans[0].Type, p.Plans[0].Cond
+			scan.Type, scan.Cond, scan.Index = p.Plans[0].Type, p.Plans[0].Cond, p.Plans[0].Index
 		}
 		found = append(found, scan)
 	}
