@@ -7,11 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
-	"time"
 
 	"casq/internal/queries"
+	"casq/internal/span"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -168,50 +167,16 @@ func (c *Coordinator) removeLeftovers(ctx context.Context) error {
 }
 
 // expiry is how many seconds an artifact is kept of which its job says expire_in, in the
-// words that people have for it: "1 week", "3 mins 4 sec", "2h20min", "never". nil is for
-// ever.
+// words of [span.Parse], or "never". nil is for ever.
 func expiry(text string) (*float64, error) {
-	wrong := &problem{400, "expire_in is a time such as 1 week, 2 hrs 30 mins, or never"}
-	rest := strings.ToLower(strings.TrimSpace(text))
-	if rest == "" || rest == "never" {
+	text = strings.TrimSpace(text)
+	if text == "" || strings.EqualFold(text, "never") {
 		return nil, nil
 	}
-	total := 0.0 // a Duration ends with 292 years
-	for rest != "" {
-		digits := len(rest) - len(strings.TrimLeft(rest, "0123456789"))
-		if digits == 0 || digits > 6 {
-			return nil, wrong
-		}
-		n, err := strconv.Atoi(rest[:digits])
-		if err != nil {
-			return nil, wrong
-		}
-		rest = strings.TrimLeft(rest[digits:], " ")
-		letters := len(rest) - len(strings.TrimLeft(rest, "abcdefghijklmnopqrstuvwxyz"))
-		unit, known := units[rest[:letters]]
-		if !known {
-			return nil, wrong
-		}
-		total += float64(n) * unit.Seconds()
-		if total > mostExpiry {
-			return nil, wrong
-		}
-		rest = strings.TrimLeft(rest[letters:], " ,")
-		rest = strings.TrimPrefix(rest, "and ")
+	d, err := span.Parse(text)
+	if err != nil {
+		return nil, &problem{400, "expire_in is a time such as 1 week, 2 hrs 30 mins, or never"}
 	}
-	return &total, nil
-}
-
-// mostExpiry is a century, in seconds: more is no time that anybody means.
-const mostExpiry = 100 * 365 * 24 * 3600
-
-// units are those of [expiry]; a number alone is of seconds.
-var units = map[string]time.Duration{
-	"": time.Second, "s": time.Second, "sec": time.Second, "secs": time.Second, "second": time.Second, "seconds": time.Second,
-	"m": time.Minute, "min": time.Minute, "mins": time.Minute, "minute": time.Minute, "minutes": time.Minute,
-	"h": time.Hour, "hr": time.Hour, "hrs": time.Hour, "hour": time.Hour, "hours": time.Hour,
-	"d": 24 * time.Hour, "day": 24 * time.Hour, "days": 24 * time.Hour,
-	"w": 7 * 24 * time.Hour, "wk": 7 * 24 * time.Hour, "wks": 7 * 24 * time.Hour, "week": 7 * 24 * time.Hour, "weeks": 7 * 24 * time.Hour,
-	"mo": 30 * 24 * time.Hour, "mos": 30 * 24 * time.Hour, "month": 30 * 24 * time.Hour, "months": 30 * 24 * time.Hour,
-	"y": 365 * 24 * time.Hour, "yr": 365 * 24 * time.Hour, "yrs": 365 * 24 * time.Hour, "year": 365 * 24 * time.Hour, "years": 365 * 24 * time.Hour,
+	seconds := d.Seconds()
+	return &seconds, nil
 }
