@@ -151,9 +151,10 @@ SELECT id, tags FROM casq.tag_sets WHERE id = ANY ($1)
 UPDATE casq.builds SET status = 'pending' WHERE id = $1 AND token_hash = $2 AND status = 'running' AND started_at IS NULL
 
 -- name: Dependencies
--- The builds whose artifacts a build gets, of those that have left any.
+-- The builds whose artifacts a build gets, of those that have left any: one that has failed,
+-- and may, leaves what its job says.
 SELECT o.id, o.name, a.filename, a.size FROM casq.build_needs AS n JOIN casq.builds AS o ON o.id = n.needs_id
 JOIN casq.artifacts AS a ON a.build_id = o.id AND a.attempt = o.attempt AND a.type = 'archive'
-WHERE n.build_id = $1 AND n.artifacts AND o.status = 'success'
+WHERE n.build_id = $1 AND n.artifacts AND o.status IN ('success', 'failed')
   AND (a.expires_at IS NULL OR a.expires_at > clock_timestamp())
 ORDER BY o.id
