@@ -26,6 +26,7 @@ const (
 	noCasq      = "people who run nothing else of casq import it"
 	noStore     = "not everyone has it: see the packages below replica"
 	noNeighbour = "a forge embeds it: it knows the log, and nothing of the other rooms that follow it"
+	noQueue     = "a CI file is read, and nothing is run by that"
 	noCode      = "a migration must mean the same when the code has moved on"
 )
 
@@ -155,6 +156,7 @@ var forbidden = map[string]map[string]string{
 	"casq/internal/process/...":  domain,
 	"casq/internal/queries/...":  domain,
 	"casq/internal/redisurl/...": domain,
+	"casq/internal/span/...":     domain,
 	"casq/replica": {
 		"github.com/redis/go-redis/v9/...": noStore,
 		"github.com/riverqueue/river/...":  noStore,
@@ -177,6 +179,13 @@ var forbidden = map[string]map[string]string{
 		"casq/transfer/...":                noNeighbour,
 		"github.com/riverqueue/river/...":  noNeighbour,
 		"github.com/redis/go-redis/v9/...": noNeighbour,
+	},
+	"casq/internal/cifile/...": {
+		"casq/internal/database/...":  noQueue,
+		"casq/internal/localrun/...":  noQueue,
+		"casq/runner/...":             noQueue,
+		"github.com/jackc/pgx/v5/...": noQueue,
+		"os/exec":                     noQueue,
 	},
 	"casq/migrations/...": {
 		"casq/eventlog/...": noCode,
@@ -255,6 +264,7 @@ var imports = rule{
 		"internal/lease/l.go":      "package lease\nimport _ \"casq/eventlog\"\n",
 		"internal/x/x.go":          "package x\nimport _ \"casq/cmd/worker/sub\"\n",
 		"runner/n.go":              "package runner\nimport _ \"casq/jobs\"\n",
+		"internal/cifile/c.go":     "package cifile\nimport _ \"casq/runner\"\n",
 		"registry/k.go":            "package registry\nimport _ \"casq/registry/reconcile\"\n",
 		"registry/r.go":            "package registry\nimport (\n_ \"github.com/riverqueue/river\"\n_ \"github.com/riverqueue/river/rivertype\"\n)\n",
 		"jobs/j.go":                "package jobs\nimport _ \"casq/transfer/git\"\n",
@@ -268,6 +278,7 @@ var imports = rule{
 		`counter/d.go:2: imports "casq/counter/recount": ` + downwards,
 		`eventlog/a.go:2: imports "casq/registry": ` + noReader,
 		"eventlog/internal/c/c.go:2: ",
+		`internal/cifile/c.go:2: imports "casq/runner": ` + noQueue,
 		`internal/lease/l.go:2: imports "casq/eventlog": ` + noDomain,
 		outermost,
 		`jobs/j.go:2: imports "casq/transfer/git": ` + theirChoice,

@@ -1,0 +1,446 @@
+package cifile
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+)
+
+// Plan is a run of a file: its jobs, each after those that it waits for.
+type Plan struct{ Jobs []*Planned }
+
+// Planned is a job of a run, with what the rules have made of it.
+type Planned struct {
+	*Job
+	Name         string // with that of its instance
+	Variables    []Variable
+	When         When
+	AllowFailure Allow
+	// After are the jobs that it waits for, by their places in the plan, and Gets those of
+	// them whose artifacts it gets.
+	After, Gets []int
+	// ByNeeds says that After are jobs that it names, and not all of the stages before.
+	ByNeeds bool
+	// Chosen says that somebody has named it: if it is manual, it begins.
+	Chosen bool
+}
+
+// Options of [File.Plan].
+type Options struct {
+	// Predefined are under, and Given over, the variables of the file.
+	Predefined, Given []Variable
+	// Jobs are the names of the jobs to run, with those that they wait for; none: all.
+	Jobs []string
+	// Alone leaves out what they wait for.
+	Alone bool
+	// Files are those that rules ask for.
+	Files fs.FS
+}
+
+// ErrNoJobs says that the rules leave no job to run.
+var ErrNoJobs = errors.New("the rules leave no job to run")
+
+// Plan returns what is to run. Its error names each line that keeps it from that: jobs
+// that need what is not there, or each other, and what is not supported in a job that is
+// to run.
+func (f *File) Plan(o Options) (*Plan, error) {
+	workflow, err := f.workflow(o)
+	if err != nil {
+		return nil, err
+	}
+	p := &planner{file: f, options: o, workflow: workflow}
+	for _, job := range f.Jobs {
+		if err := p.decide(job); err != nil {
+			p.problems = append(p.problems, asProblem(job.At, err))
+		}
+	}
+	if len(p.problems) > 0 {
+		return nil, join(p.problems)
+	}
+	p.sortStages()
+	p.connect()
+	if len(p.problems) == 0 {
+		p.order()
+	}
+	if len(p.problems) > 0 {
+		return nil, join(p.problems)
+	}
+	return p.choose()
+}
+
+func asProblem(at Position, err error) *LineError {
+	if p, is := errors.AsType[*LineError](err); is {
+		return p
+	}
+	return problem(at, "%v", err)
+}
+
+// planner makes a plan.
+type planner struct {
+	file     *File
+	options  Options
+	workflow []Variable // of the rule that lets the pipeline be
+	jobs     []*Planned
+	out      []string // jobs that the rules have left out
+	problems []*LineError
+}
+
+// workflow returns the variables of the rule that lets the pipeline be.
+func (f *File) workflow(o Options) ([]Variable, error) {
+	if f.Workflow == nil {
+		return nil, nil
+	}
+	rule, err := firstRule(f.Workflow, environmentOf(o.Predefined, f.Variables, o.Given), o.Files)
+	switch {
+	case err != nil:
+		return nil, err
+	case rule == nil:
+		return nil, fmt.Errorf("%w: no rule of workflow applies; CI_PIPELINE_SOURCE and others can be given as variables", ErrNoJobs)
+	case rule.When == Never:
+		return nil, fmt.Errorf("%w: %s says never", ErrNoJobs, rule.At)
+	}
+	return rule.Variables, nil
+}
+
+// firstRule returns the first that applies, or nil.
+func firstRule(rules []Rule, e environment, files fs.FS) (*Rule, error) {
+	for i := range rules {
+		rule := &rules[i]
+		met, err := holds(rule.condition, e)
+		if err != nil {
+			return nil, problem(rule.At, "%v", err)
+		}
+		if !met {
+			continue
+		}
+		if rule.unsupported != nil {
+			return nil, rule.unsupported
+		}
+		if len(rule.Exists) > 0 {
+			if met, err = exists(files, rule.Exists, e); err != nil {
+				return nil, problem(rule.At, "%v", err)
+			}
+		}
+		if met {
+			return rule, nil
+		}
+	}
+	return nil, nil
+}
+
+// decide adds a job as often as it is to run, or leaves it out.
+func (p *planner) decide(job *Job) error {
+	planned := Planned{Job: job, Name: job.Name, When: job.When, AllowFailure: job.AllowFailure, ByNeeds: job.HasNeeds}
+	planned.Variables = override(override(job.inherited, p.workflow), job.own)
+	e := environmentOf(p.options.Predefined, planned.Variables, p.options.Given)
+	e["CI_JOB_NAME"], e["CI_JOB_STAGE"] = Variable{Value: job.Name, Raw: true}, Variable{Value: job.Stage, Raw: true}
+	runs, err := planned.apply(e, p.options.Files)
+	if err != nil && !p.wanted(job) {
+		return nil // it is not to run
+	}
+	if err != nil {
+		return err
+	}
+	if !runs {
+		p.out = append(p.out, job.Name)
+		return nil
+	}
+	instances := job.Instances
+	if len(instances) == 0 {
+		instances = []Instance{{}}
+	}
+	for _, instance := range instances {
+		one := planned
+		one.Name += instance.Suffix
+		one.Variables = override(planned.Variables, instance.Variables)
+		p.jobs = append(p.jobs, &one)
+	}
+	if len(p.jobs) > mostJobs {
+		return fmt.Errorf("there are more than %d jobs", mostJobs)
+	}
+	return nil
+}
+
+// wanted tells whether a job may be one of those to run, for all that is known by its
+// name.
+func (p *planner) wanted(job *Job) bool {
+	return len(p.options.Jobs) == 0 || !p.options.Alone || slices.Contains(p.options.Jobs, job.Name)
+}
+
+// apply goes by the rules, or by only and except.
+func (j *Planned) apply(e environment, files fs.FS) (runs bool, err error) {
+	if !j.hasRules {
+		return j.applyRefs(e)
+	}
+	rule, err := firstRule(j.Rules, e, files)
+	if err != nil || rule == nil {
+		return false, err
+	}
+	if rule.When != "" {
+		j.When = rule.When
+	}
+	if rule.AllowFailure != nil {
+		j.AllowFailure = Allow{Any: *rule.AllowFailure}
+	}
+	j.Variables = override(j.Variables, rule.Variables)
+	return j.When != Never, nil
+}
+
+func (j *Planned) applyRefs(e environment) (bool, error) {
+	only := j.Only
+	if only == nil {
+		only = &Refs{}
+	}
+	if len(only.Refs) == 0 && len(only.conditions) == 0 && only.unsupported == nil {
+		only = &Refs{Refs: []string{"branches", "tags"}}
+	}
+	in, err := only.matches(e, true)
+	if err != nil || !in || j.When == Never {
+		return false, err
+	}
+	if j.Except == nil {
+		return true, nil
+	}
+	out, err := j.Except.matches(e, false)
+	return !out, err
+}
+
+// sortStages puts the jobs into the order of their stages.
+func (p *planner) sortStages() {
+	slices.SortStableFunc(p.jobs, func(a, b *Planned) int { return p.stage(a) - p.stage(b) })
+}
+
+func (p *planner) stage(j *Planned) int { return slices.Index(p.file.Stages, j.Stage) }
+
+// connect finds what each job waits for.
+func (p *planner) connect() {
+	byName := make(map[string][]int)
+	for i, job := range p.jobs {
+		byName[job.Job.Name] = append(byName[job.Job.Name], i)
+		if job.Name != job.Job.Name {
+			byName[job.Name] = append(byName[job.Name], i)
+		}
+	}
+	for _, job := range p.jobs {
+		if job.HasNeeds {
+			p.byNeeds(job, byName)
+		} else {
+			for i, other := range p.jobs {
+				if p.stage(other) < p.stage(job) {
+					job.After, job.Gets = append(job.After, i), append(job.Gets, i)
+				}
+			}
+		}
+		if job.HasDependencies {
+			p.byDependencies(job, byName)
+		}
+	}
+}
+
+func (p *planner) byNeeds(job *Planned, byName map[string][]int) {
+	for _, need := range job.Needs {
+		found := byName[need.Job]
+		switch {
+		case len(found) == 0 && need.Optional:
+		case len(found) == 0 && slices.Contains(p.out, need.Job):
+			p.wrong(need.At, "%s needs %q, which the rules leave out: needs:optional says that it may be", job.Name, need.Job)
+		case len(found) == 0:
+			p.wrong(need.At, "%s needs %q, which is no job", job.Name, need.Job)
+		case p.jobs[found[0]].Job == job.Job:
+			p.wrong(need.At, "%s needs itself", job.Name)
+		case p.stage(p.jobs[found[0]]) > p.stage(job):
+			p.wrong(need.At, "%s needs %q, which is of a later stage", job.Name, need.Job)
+		default:
+			job.After = append(job.After, found...)
+			if need.Artifacts {
+				job.Gets = append(job.Gets, found...)
+			}
+		}
+	}
+}
+
+func (p *planner) byDependencies(job *Planned, byName map[string][]int) {
+	var gets []int
+	for _, name := range job.Dependencies {
+		found := byName[name]
+		switch {
+		case len(found) == 0 && slices.Contains(p.out, name):
+		case len(found) == 0:
+			p.wrong(job.At, "%s has %q in its dependencies, which is no job", job.Name, name)
+		case !slices.Contains(job.After, found[0]):
+			p.wrong(job.At, "%s has %q in its dependencies, which it does not wait for", job.Name, name)
+		default:
+			gets = append(gets, found...)
+		}
+	}
+	job.Gets = gets
+}
+
+func (p *planner) wrong(at Position, format string, args ...any) {
+	p.problems = append(p.problems, problem(at, format, args...))
+}
+
+// order puts each job behind those that it waits for, and finds cycles.
+func (p *planner) order() {
+	const (
+		unseen = iota
+		under
+		done
+	)
+	state := make([]int, len(p.jobs))
+	place := make([]int, len(p.jobs))
+	var sorted []*Planned
+	var visit func(i int, chain []string)
+	visit = func(i int, chain []string) {
+		job := p.jobs[i]
+		chain = append(chain, job.Name)
+		switch state[i] {
+		case done:
+			return
+		case under:
+			if len(p.problems) == 0 {
+				p.wrong(job.At, "needs lead back to where they began: %s", strings.Join(chain[slices.Index(chain, job.Name):], ", "))
+			}
+			return
+		}
+		state[i] = under
+		for _, before := range job.After {
+			visit(before, chain)
+		}
+		state[i], place[i] = done, len(sorted)
+		sorted = append(sorted, job)
+	}
+	for i := range p.jobs {
+		visit(i, nil)
+	}
+	for _, job := range p.jobs {
+		for _, indexes := range [][]int{job.After, job.Gets} {
+			for k, i := range indexes {
+				indexes[k] = place[i]
+			}
+			slices.Sort(indexes)
+		}
+		job.After, job.Gets = slices.Compact(job.After), slices.Compact(job.Gets)
+	}
+	p.jobs = sorted
+}
+
+// choose keeps the jobs that were asked for, with those that they wait for.
+func (p *planner) choose() (*Plan, error) {
+	keep := make([]bool, len(p.jobs))
+	if err := p.mark(keep); err != nil {
+		return nil, err
+	}
+	for i := len(p.jobs) - 1; i >= 0 && !p.options.Alone; i-- { // each is behind what it waits for
+		for _, before := range p.jobs[i].After {
+			keep[before] = keep[before] || keep[i]
+		}
+	}
+	plan, place := &Plan{}, make([]int, len(p.jobs))
+	for i, job := range p.jobs {
+		if !keep[i] {
+			place[i] = -1
+			continue
+		}
+		if job.When != Manual || job.Chosen {
+			p.problems = append(p.problems, job.unsupported...)
+		}
+		place[i] = len(plan.Jobs)
+		plan.Jobs = append(plan.Jobs, job)
+		job.After, job.Gets = moved(job.After, place), moved(job.Gets, place)
+	}
+	switch {
+	case len(p.problems) > 0:
+		return nil, join(p.problems)
+	case len(plan.Jobs) == 0:
+		return nil, ErrNoJobs
+	}
+	return plan, nil
+}
+
+// moved are the places that are kept, in the plan.
+func moved(indexes, place []int) (kept []int) {
+	for _, i := range indexes {
+		if place[i] >= 0 {
+			kept = append(kept, place[i])
+		}
+	}
+	return kept
+}
+
+// mark marks the jobs that were asked for.
+func (p *planner) mark(keep []bool) error {
+	if len(p.options.Jobs) == 0 {
+		for i := range keep {
+			keep[i] = true
+		}
+		return nil
+	}
+	for _, name := range p.options.Jobs {
+		found := false
+		for i, job := range p.jobs {
+			if job.Name == name || job.Job.Name == name {
+				keep[i], job.Chosen, found = true, true, true
+			}
+		}
+		if found {
+			continue
+		}
+		if slices.Contains(p.out, name) {
+			return fmt.Errorf("the rules leave %q out of this run; CI_PIPELINE_SOURCE and others can be given as variables", name)
+		}
+		return fmt.Errorf("there is no job %q; there are %s", name, strings.Join(p.names(), ", "))
+	}
+	return nil
+}
+
+func (p *planner) names() (names []string) {
+	for _, job := range p.file.Jobs {
+		names = append(names, job.Name)
+	}
+	return names
+}
+
+// exists tells whether any of the patterns has a file. ** is any number of folders.
+func exists(files fs.FS, patterns []string, e environment) (bool, error) {
+	for _, text := range patterns {
+		p := strings.TrimPrefix(e.expand(Variable{Value: text}, 0), "./")
+		if _, err := path.Match(p, ""); err != nil {
+			return false, fmt.Errorf("%q is no pattern of files", text)
+		}
+		found := false
+		err := fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				if name == ".git" {
+					return fs.SkipDir
+				}
+				return nil // what cannot be read is not there
+			}
+			if globbed(strings.Split(p, "/"), strings.Split(name, "/")) {
+				found = true
+				return fs.SkipAll
+			}
+			return nil
+		})
+		if found || err != nil {
+			return found, err
+		}
+	}
+	return false, nil
+}
+
+func globbed(pattern, name []string) bool {
+	switch {
+	case len(pattern) == 0:
+		return len(name) == 0
+	case pattern[0] == "**":
+		return globbed(pattern[1:], name) || len(name) > 0 && globbed(pattern, name[1:])
+	case len(name) == 0:
+		return false
+	}
+	matched, err := path.Match(pattern[0], name[0])
+	return err == nil && matched && globbed(pattern[1:], name[1:])
+}
