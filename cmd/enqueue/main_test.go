@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"casq/internal/testing/scripttest"
+	"casq/internal/testing/shellrunner"
 	"casq/internal/testing/testdb"
 	"casq/internal/worker"
 
@@ -24,7 +25,7 @@ func (r run) Run() int { return r() }
 
 func TestMain(m *testing.M) {
 	testscript.Main(run(func() int { return testdb.Run(m) }), map[string]func(){
-		"enqueue": main, "works": func() { os.Exit(works()) },
+		"enqueue": main, "works": func() { os.Exit(works()) }, "gitlab-runner": func() { os.Exit(runs()) },
 	})
 }
 
@@ -35,6 +36,15 @@ func works() (code int) {
 	cfg := worker.Config{HomeURL: os.Getenv("DATABASE_URL"), Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	cfg.RefreshSnapshotLimit, _ = time.ParseDuration(os.Getenv("SNAPSHOT_LIMIT"))
 	if err := worker.Run(ctx, cfg); err != nil && ctx.Err() == nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// runs is a runner of builds.
+func runs() (code int) {
+	if err := shellrunner.Run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

@@ -20,6 +20,6 @@ registry and its jobs. README.md has the list of variables.`,
 	}
 	cmd.AddCommand(resyncCommand(), verifyCommand(), reconcileCommand(), selectCommand(), replayCommand(), cancelCommand(),
 		kindCommand(), queueCommand(), cursorCommand(), backfillCommand(), statusCommand(), whyCommand(), refreshCommand(), counterCommand(),
-		buildCommand(), buildsCommand(), traceCommand(), runnerCommand())
+		buildCommand(), buildsCommand(), traceCommand(), runnerCommand(), execCommand())
 	return cmd
 }
