@@ -5,6 +5,7 @@ import (
 
 	"casq/cmd/internal/cli"
 	"casq/internal/worker"
+	"casq/runner"
 )
 
 // longest is how long anything may be kept.
@@ -57,9 +58,11 @@ func readConfig(env *cli.Env) (config, error) {
 			RunnerCertificate: env.String("RUNNER_TLS_CERT"),
 			RunnerKey:         env.String("RUNNER_TLS_KEY"),
 			RunnerArtifacts:   env.String("RUNNER_ARTIFACT_URL"),
-			RunnerReadPrimary: env.Choice("RUNNER_READS", "standby", "primary") == "primary",
-			RunnerNoShortcut:  env.Choice("RUNNER_SHORTCUT", "on", "off") == "off",
-			RunnerHold:        env.Duration("RUNNER_HOLD", time.Second, 50*time.Second),
+			Runner: runner.Options{
+				ReadPrimary: env.Choice("RUNNER_READS", "standby", "primary") == "primary",
+				NoShortcut:  env.Choice("RUNNER_SHORTCUT", "on", "off") == "off",
+				Hold:        env.Duration("RUNNER_HOLD", time.Second, 50*time.Second),
+			},
 
 			CounterShards:        env.Int("COUNTER_SHARDS", 1, 1024),
 			FlushInterval:        env.Duration("FLUSH_INTERVAL", 100*time.Millisecond, time.Hour),

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"time"
+
+	"casq/runner"
 )
 
 // Config is what a worker is told. Its roles follow from it: see [Run].
@@ -66,9 +68,9 @@ type Config struct {
 	// RunnerArtifacts is the folder or bucket URL that keeps the files of builds; empty:
 	// none are taken.
 	RunnerArtifacts string
-	// RunnerReadPrimary and RunnerNoShortcut: see runner.Options.
-	RunnerReadPrimary, RunnerNoShortcut bool
-	RunnerHold                          time.Duration // see runner.Options; 50 s
+	// Runner says how builds are handed out. Standbys, Artifacts, Logger and Hook follow
+	// from the rest.
+	Runner runner.Options
 
 	HTTPAddr string // of /livez and /readyz; empty: none
 	Logger   *slog.Logger

@@ -120,10 +120,10 @@ func (w *worker) openRunners(ctx context.Context) error {
 // coordinate hands out builds until ctx is done. Then requests that wait are answered,
 // and calls that are under way have a moment to end.
 func (w *worker) coordinate(ctx context.Context) {
-	c := runner.New(w.runners.pools[0], runner.Options{
-		Standbys: w.runners.pools[1:], ReadPrimary: w.cfg.RunnerReadPrimary, NoShortcut: w.cfg.RunnerNoShortcut,
-		Hold: w.cfg.RunnerHold, Artifacts: w.runners.files, Logger: w.log, Hook: w.cfg.Hook,
-	})
+	options := w.cfg.Runner
+	options.Standbys, options.Artifacts = w.runners.pools[1:], w.runners.files
+	options.Logger, options.Hook = w.log, w.cfg.Hook
+	c := runner.New(w.runners.pools[0], options)
 	w.runners.coordinator.Store(c)
 	c.Run(ctx)
 	w.runners.stop(ctx, runnerStopTime)

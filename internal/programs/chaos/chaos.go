@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"casq/internal/pause"
+	"casq/internal/testing/buildfarm"
 	"casq/internal/testing/child"
 
 	"golang.org/x/sync/errgroup"
@@ -25,6 +26,8 @@ type chaos struct {
 	site    *site
 	writer  *writer
 	workers map[string]*process
+	farm    *buildfarm.Farm
+	ports   map[string]string // where workers hand out builds
 
 	resources resources
 	broken    complaints
@@ -94,10 +97,16 @@ func (c *chaos) start(ctx context.Context) error {
 		return err
 	}
 	c.writer = &writer{db: c.site.source.DB, files: newFileStore(c.work.path(sourceFiles), c.work.path(incoming)), repos: repos}
+	if c.ports, err = freePorts(ctx, atPrimary); err != nil {
+		return err
+	}
 	for _, s := range c.specs(path) {
 		if c.workers[s.Name], err = newProcess(c, s); err != nil {
 			return err
 		}
+	}
+	if err := c.startFarm(ctx); err != nil {
+		return err
 	}
 	c.journal.say("seed %d: a primary, its standby, home, Redis, %d workers, in %s", c.cfg.seed, len(c.workers), c.work.dir)
 	if c.cfg.world.watched {
@@ -109,10 +118,17 @@ func (c *chaos) start(ctx context.Context) error {
 
 func (c *chaos) specs(path string) []spec {
 	ticker := spec{Name: tickerName, HomeURL: c.site.url(primaryLink), ReplicaURL: c.site.url(followLink), RedisURL: c.site.source.Redis.URL(), Path: path, TTL: c.cfg.ttl}
-	all := []spec{ticker}
+	ticker.Builds = &buildsSpec{Folder: c.work.path(sourceFiles)}
+	var all []spec
+	for _, name := range atPrimary {
+		s, b := ticker, *ticker.Builds
+		s.Name, s.Orders, b.Address = name, c.work.path(name+".order"), c.ports[name]
+		s.Builds = &b
+		all = append(all, s)
+	}
 	for i := range followers {
 		s := ticker
-		s.ReplicaURL = ""
+		s.ReplicaURL, s.Builds = "", nil
 		s.Name, s.HomeURL, s.SourceURL = workerName(i), c.site.home.URL, c.site.url(followLink)
 		s.Orders = c.work.path(s.Name + ".order")
 		s.ArtifactSource, s.ArtifactTarget = c.work.path(sourceFiles), c.work.path(targetFiles)
@@ -129,6 +145,7 @@ func (c *chaos) storm(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.writer.run(ctx, c.cfg, stop) })
 	group.Go(func() error { return c.recount(ctx, stop) })
+	group.Go(func() error { return c.farm.Run(ctx, stop) })
 	group.Go(func() error { return c.readBack(ctx, stop) })
 	group.Go(func() error {
 		defer close(stop)
@@ -162,6 +179,7 @@ func (c *chaos) finish(ctx context.Context) ([]violation, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.farm.Halt()
 	found = slices.Concat(c.broken.all, found, more, c.stopWorkers())
 	c.journal.say("comparing")
 	for _, k := range checks {
@@ -201,6 +219,9 @@ func (c *chaos) stopWorkers() (found []violation) {
 
 // close ends all that was started.
 func (c *chaos) close() error {
+	if c.farm != nil {
+		c.farm.Halt()
+	}
 	for _, p := range c.workers {
 		p.kill()
 	}

@@ -56,9 +56,11 @@ var checks = []check{
 	{"events", checkEvents},
 	{"counters", checkCounters},
 	{"reads", checkReads},
+	{"builds", checkBuilds},
 }
 
 const (
 	kindArtifact   = "artifact"
 	kindRepository = "repository"
+	kindBuilt      = "build_artifact" // what builds leave
 )

@@ -52,16 +52,24 @@ ORDER BY cursor, timeline, event_id
 -- over.
 SELECT (SELECT count(*) FROM casq.scans WHERE finished_at IS NULL)
      + (SELECT count(*)
-        FROM (SELECT project_id::text AS scope_id, sum(size) AS size, count(*) AS items FROM artifacts GROUP BY 1) AS t
-        FULL JOIN (SELECT * FROM casq.statistics WHERE kind = 'artifact' AND (size, items) <> (0, 0)) AS s USING (scope_id)
+        FROM (
+            SELECT 'artifact' AS kind, project_id::text AS scope_id, sum(size) AS size, count(*) AS items FROM artifacts GROUP BY 2
+            UNION ALL
+            SELECT 'build_artifact', project_id::text, sum(size), count(*) FROM casq.artifacts GROUP BY 2
+        ) AS t
+        FULL JOIN (SELECT * FROM casq.statistics WHERE (size, items) <> (0, 0)) AS s USING (kind, scope_id)
         WHERE (t.size, t.items) IS DISTINCT FROM (s.size, s.items))
 
 -- name: Counters
 -- What is wrong with the first site's counters.
-SELECT format('counter of project %s is %s in %s, the table has %s in %s', scope_id,
+SELECT format('counter of project %s for kind %s is %s in %s, the table has %s in %s', scope_id, kind,
               coalesce(s.size, 0), coalesce(s.items, 0), coalesce(t.size, 0), coalesce(t.items, 0))
-FROM (SELECT project_id::text AS scope_id, sum(size) AS size, count(*) AS items FROM artifacts GROUP BY 1) AS t
-FULL JOIN (SELECT * FROM casq.statistics WHERE kind = 'artifact' AND (size, items) <> (0, 0)) AS s USING (scope_id)
+FROM (
+    SELECT 'artifact' AS kind, project_id::text AS scope_id, sum(size) AS size, count(*) AS items FROM artifacts GROUP BY 2
+    UNION ALL
+    SELECT 'build_artifact', project_id::text, sum(size), count(*) FROM casq.artifacts GROUP BY 2
+) AS t
+FULL JOIN (SELECT * FROM casq.statistics WHERE (size, items) <> (0, 0)) AS s USING (kind, scope_id)
 WHERE (t.size, t.items) IS DISTINCT FROM (s.size, s.items)
 UNION ALL
 SELECT format('recount %s of project %s found a difference of %s in %s', id, scope_id, drift_size, drift_items)

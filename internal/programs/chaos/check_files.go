@@ -60,6 +60,7 @@ func checkApplication(ctx context.Context, c *chaos) (found []violation, err err
 	if err != nil {
 		return nil, err
 	}
+	maps.DeleteFunc(source.files, func(path, _ string) bool { return ofBuilds(path) })
 	if !maps.Equal(source.files, sums) {
 		found = append(found, violation{text: fmt.Sprintf("the application's files are not what its table says: %v, %v", source.files, sums)})
 	}
@@ -75,9 +76,34 @@ func checkApplication(ctx context.Context, c *chaos) (found []violation, err err
 	return found, nil
 }
 
-// checkFiles compares all files of both sites by content.
-func checkFiles(_ context.Context, c *chaos) (found []violation, err error) {
+// ofBuilds tells whether a file in the first site's folder is one that a build has left.
+func ofBuilds(path string) bool {
+	return strings.HasPrefix(path, "builds/") || strings.HasPrefix(path, ".staging/")
+}
+
+// wantedFiles are the SHA-256 of what the second site has to have: the application's
+// files, and of those that builds have left what has a row, as the row has it.
+func (c *chaos) wantedFiles(ctx context.Context) (map[string]string, error) {
 	source, err := readTree(c.work.path(sourceFiles))
+	if err != nil {
+		return nil, err
+	}
+	left, err := c.farm.Files(ctx)
+	wanted := make(map[string]string)
+	for path, sum := range source.files {
+		if !ofBuilds(path) {
+			wanted[kindArtifact+"/"+path] = sum
+		}
+	}
+	for key, sum := range left {
+		wanted[kindBuilt+"/"+key] = sum
+	}
+	return wanted, err
+}
+
+// checkFiles compares all files of both sites by content.
+func checkFiles(ctx context.Context, c *chaos) (found []violation, err error) {
+	wanted, err := c.wantedFiles(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -86,9 +112,10 @@ func checkFiles(_ context.Context, c *chaos) (found []violation, err error) {
 		return nil, err
 	}
 	complain := func(path, format string, args ...any) {
-		found = append(found, violation{fmt.Sprintf("file %s: ", path) + fmt.Sprintf(format, args...), kindArtifact, path})
+		kind, key, _ := strings.Cut(path, "/")
+		found = append(found, violation{fmt.Sprintf("file %s: ", path) + fmt.Sprintf(format, args...), kind, key})
 	}
-	for path, sum := range source.files {
+	for path, sum := range wanted {
 		have, there := target.files[path]
 		switch {
 		case !there:
@@ -98,7 +125,7 @@ func checkFiles(_ context.Context, c *chaos) (found []violation, err error) {
 		}
 	}
 	for path := range target.files {
-		if _, there := source.files[path]; !there {
+		if _, there := wanted[path]; !there {
 			complain(path, "only at the second site")
 		}
 	}

@@ -24,6 +24,13 @@ func checkRows(ctx context.Context, c *chaos) (found []violation, err error) {
 	for path, sum := range sums {
 		wanted[[2]string{kindArtifact, path}] = sum
 	}
+	left, err := c.farm.Files(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for key, sum := range left {
+		wanted[[2]string{kindBuilt, key}] = sum
+	}
 	for path := range refs {
 		wanted[[2]string{kindRepository, path}] = ""
 	}
@@ -55,7 +62,7 @@ func (r row) problem(sum string, there bool) string {
 		return "is " + r.status + ", want synced"
 	case !there && r.status != "removed":
 		return "is " + r.status + ", and the source has no such resource"
-	case there && r.kind == kindArtifact && r.checksum != "sha256:"+sum:
+	case there && r.kind != kindRepository && r.checksum != "sha256:"+sum:
 		return fmt.Sprintf("says that %.19s is in place, the source has %.12s", r.checksum, sum)
 	}
 	return ""

@@ -28,11 +28,11 @@ type damage struct {
 var damages = []damage{
 	{check: "files", want: "is 2c26b46b68ff", do: func(t *testing.T, c *chaos) {
 		t.Helper()
-		must(t, os.WriteFile(c.work.path(targetFiles, damagedFile), []byte("foo"), 0o600))
+		must(t, os.WriteFile(c.work.path(targetFiles, kindArtifact, damagedFile), []byte("foo"), 0o600))
 	}},
 	{check: "files", want: "missing", do: func(t *testing.T, c *chaos) {
 		t.Helper()
-		must(t, os.Remove(c.work.path(targetFiles, damagedFile)))
+		must(t, os.Remove(c.work.path(targetFiles, kindArtifact, damagedFile)))
 	}},
 	{check: "files", want: "only at the second site", do: func(t *testing.T, c *chaos) {
 		t.Helper()
@@ -91,6 +91,30 @@ var damages = []damage{
 		FROM (SELECT * FROM recorded ORDER BY event_id OFFSET 3 LIMIT 1) AS r, (SELECT * FROM recorded ORDER BY event_id DESC LIMIT 1) AS o`},
 	{check: "events", want: "never applied", sql: "DELETE FROM recorded WHERE event_id = (SELECT max(event_id) FROM recorded)"},
 	{check: "events", want: "no such event", sql: "UPDATE recorded SET event_id = 1000000 WHERE event_id = (SELECT max(event_id) FROM recorded)"},
+	{check: "builds", want: "others", do: func(t *testing.T, c *chaos) {
+		t.Helper()
+		_, err := c.site.source.DB.Exec(t.Context(), `WITH cut AS (DELETE FROM casq.build_trace_chunks RETURNING build_id, attempt)
+			UPDATE casq.build_traces AS t SET received = 0, stored = 0, checksum = 0 FROM cut WHERE (t.build_id, t.attempt) = (cut.build_id, cut.attempt)`)
+		must(t, err)
+	}},
+	{check: "builds", want: "it says", do: func(t *testing.T, c *chaos) {
+		t.Helper()
+		_, err := c.site.source.DB.Exec(t.Context(), "UPDATE casq.build_traces SET checksum = 1")
+		must(t, err)
+	}},
+	{check: "builds", want: "illegal", do: func(t *testing.T, c *chaos) {
+		t.Helper()
+		for _, token := range []string{"one", "another"} {
+			c.farm.History.Picked(time.Now(), 1, token)
+		}
+	}},
+	{check: "builds", want: "stands still", do: func(t *testing.T, c *chaos) {
+		t.Helper()
+		_, err := c.site.source.DB.Exec(t.Context(), `WITH p AS (SELECT casq.begin_pipeline(7) AS id)
+			INSERT INTO casq.builds (pipeline_id, project_id, name, status, tag_set, turn, job)
+			SELECT p.id, 7, 'alone', 'created', (SELECT min(id) FROM casq.tag_sets), 1, '{}' FROM p`)
+		must(t, err)
+	}},
 	{check: "counters", want: "the table has", do: func(t *testing.T, c *chaos) {
 		t.Helper()
 		_, err := c.site.source.DB.Exec(t.Context(), "UPDATE casq.counters SET items = items + 1")

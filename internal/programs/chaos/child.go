@@ -34,6 +34,7 @@ type spec struct {
 	RepositoryTarget string
 	Path             string // PATH of git
 	Orders           string // file with an order, see obeyOrders
+	Builds           *buildsSpec
 	TTL              time.Duration
 }
 
@@ -64,7 +65,7 @@ func (s spec) config(log *slog.Logger) worker.Config {
 	if s.ReplicaURL != "" {
 		replicas = append(replicas, s.ReplicaURL)
 	}
-	return worker.Config{
+	c := worker.Config{
 		ReplicaURLs: replicas,
 		HomeURL:     s.HomeURL, SourceURL: s.SourceURL, RedisURL: s.RedisURL,
 		ArtifactSource: s.ArtifactSource, ArtifactTarget: s.ArtifactTarget,
@@ -80,6 +81,8 @@ func (s spec) config(log *slog.Logger) worker.Config {
 		Hook:                 obeyOrders(s.Orders),
 		Logger:               log,
 	}
+	s.Builds.config(&c)
+	return c
 }
 
 const (

@@ -17,8 +17,10 @@
 // # The set-up
 //
 //	application --> primary --> standby <-- worker-1, -2, -3 --> home
-//	                  ^                        |        |
-//	                ticker                   Redis    target folders
+//	               ^  ^                        |        |
+//	          ticker, second                 Redis    target folders
+//	            ^         ^
+//	            └─ runners
 //
 // Servers are real and private, workers are processes of their own. Leases and
 // claims are good for 3 s, so that they run out while a process is frozen. Files
@@ -37,6 +39,13 @@
 //
 // The first site counts its files by project; some or all counters are
 // recounted every two seconds.
+//
+// The workers at the primary, ticker and second, also hand builds out, for which they look
+// at the standby. Pipelines of builds that need each other are added, canceled and tried
+// again, one project has a limit. Twelve machines, of four processes of runners, ask either
+// worker, on a network that loses answers, is busy, and spoils logs; one build in twelve
+// has its machine die and come back. What the builds leave lies in the first site's folder,
+// beside the application's files. See package buildfarm.
 //
 // Two pairs of clients write to the first site's primary and read back by way of
 // package replica, which may choose the standby: the writer in its session, and another
@@ -117,6 +126,12 @@
 //   - no read back, while faults come, has shown less than was written before and
 //     acknowledged. What the primary itself does not have afterwards was lost in a
 //     failover. Reads that get no answer are counted, not judged
+//   - each build that was added has ended, and what runners were told of it has an order
+//     that explains it (porcupine): one attempt was live at a time, and that one only was
+//     heard; what was lost in a failover may be gone, and does not come back
+//   - no pipeline stood still, at any time that was looked at
+//   - each log has its checksum, and is what the runner has sent; what builds have left is at
+//     the second site as its row says, like the application's files, and in the counters
 //   - each counter of the first site is what its table says, and no recount has
 //     found a difference, except for the first one after counting has started over.
 //     That is no violation: a failover has lost the first rows of a shard, or ticks
@@ -126,7 +141,9 @@
 //
 // # What is not checked
 //
-// Power cuts: the servers do not flush. Networks that lose packets: everything
+// Bytes of builds at the first site that no row tells of, when a failover has lost that.
+// Builds that a runner got by a clock which was ahead, when a failover has put it back: they
+// end when it has come there. Power cuts: the servers do not flush. Networks that lose packets: everything
 // is on sockets of one machine. Clocks that jump under a server that runs. Disks
 // that are full. Reads by others from the second site while a run is at work. A
 // timeline that is lost as a whole, with all of its ticks: a reader starts over then,

@@ -33,10 +33,11 @@ func failOverForgetting(r *rand.Rand, _ config) injection {
 			if err := c.awaitBeyond(ctx, c.site.standby()); err != nil {
 				return err
 			}
+			since := time.Now()
 			if err := c.site.source.Primary.Kill(); err != nil {
 				return err
 			}
-			return c.promote(ctx)
+			return c.promote(ctx, since, true)
 		},
 	}
 }

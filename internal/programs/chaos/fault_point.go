@@ -25,13 +25,22 @@ var points = []string{
 	"complete:locked", "complete:published", "complete:committed",
 }
 
+// runnerPoints are those of the workers at the primary.
+var runnerPoints = []string{
+	"picked", "woken", "trace read", "finishing", "upload begun", "upload stored", "upload kept", "swept",
+}
+
 // target is a worker and a point that it will come to.
 type target struct{ name, point string }
 
 // anyTarget draws a worker and a point. Only who has a cursor comes to the
 // points of batches: that is for the moment to say.
 func anyTarget(r *rand.Rand) target {
-	t := target{workerName(r.IntN(followers)), points[r.IntN(len(points))]}
+	at := r.IntN(len(points) + len(runnerPoints))
+	if at >= len(points) {
+		return target{atPrimary[r.IntN(len(atPrimary))], runnerPoints[at-len(points)]}
+	}
+	t := target{workerName(r.IntN(followers)), points[at]}
 	if strings.HasPrefix(t.point, "batch:") {
 		t.name = ""
 	}

@@ -18,10 +18,11 @@ func failOver(*rand.Rand, config) injection {
 		what:  "stop the primary in order, promote the standby, build a new one",
 		needs: []string{resourceSource},
 		run: func(ctx context.Context, c *chaos) error {
+			since := time.Now()
 			if err := c.site.source.Primary.StopFast(ctx); err != nil {
 				return err
 			}
-			return c.promote(ctx)
+			return c.promote(ctx, since, false)
 		},
 	}
 }
@@ -41,18 +42,20 @@ func failOverLosing(r *rand.Rand, _ config) injection {
 			if err := pause.For(ctx, behind); err != nil {
 				return err
 			}
+			since := time.Now()
 			if err := c.site.source.Primary.Kill(); err != nil {
 				return err
 			}
-			return c.promote(ctx)
+			return c.promote(ctx, since, true)
 		},
 	}
 }
 
-// promote makes the standby the primary. The one before does not run any more.
+// promote makes the standby the primary. The one before does not run any more: it has
+// stopped since a time, and with lossy the standby lacks what it wrote last.
 // The application then makes its folders what the new primary's tables say, and
 // the second site goes on with a new standby.
-func (c *chaos) promote(ctx context.Context) error {
+func (c *chaos) promote(ctx context.Context, since time.Time, lossy bool) error {
 	former := c.site.source.Primary
 	if err := c.site.standby().Promote(ctx); err != nil {
 		return err
@@ -62,7 +65,8 @@ func (c *chaos) promote(ctx context.Context) error {
 		return err
 	}
 	c.site.source.DB.Reset()
-	if err := c.writer.rebuild(ctx); err != nil {
+	c.farm.History.Jumped(since, lossy)
+	if err := c.writer.rebuild(ctx, c.farm.Restore); err != nil {
 		return err
 	}
 	if err := c.tick(ctx); err != nil {

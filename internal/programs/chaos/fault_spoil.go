@@ -79,7 +79,8 @@ func spoilFile(r *rand.Rand, _ config) injection {
 				return err // what is removed while one walks is absent
 			}
 			path := all[which%len(all)]
-			return c.spoil(ctx, how, filepath.Join(root, path), at, subject{kindArtifact, path})
+			kind, key, _ := strings.Cut(path, "/")
+			return c.spoil(ctx, how, filepath.Join(root, path), at, subject{kind, key})
 		},
 	}
 }

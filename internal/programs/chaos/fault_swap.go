@@ -43,23 +43,24 @@ var swaps = []swap{
 // swapTarget gives the name of a target to another folder and back. What has been
 // written into the other one meanwhile is lost with it.
 func swapTarget(r *rand.Rand, _ config) injection {
-	return swapFolder(r, []string{targetFiles, targetRepositories}, resourceTargets, func(*chaos) func() { return func() {} })
+	return swapFolder(r, []string{targetFiles, targetRepositories}, []string{resourceTargets}, func(*chaos) func() { return func() {} })
 }
 
 // swapSource does the same with a source. The application waits: it would write
-// into the wrong folder.
+// into the wrong folder. So would a worker that opened it meanwhile, to keep what builds
+// leave; one that runs has the right one open.
 func swapSource(r *rand.Rand, _ config) injection {
-	return swapFolder(r, []string{sourceFiles, sourceRepositories}, resourceSources, func(c *chaos) func() {
+	return swapFolder(r, []string{sourceFiles, sourceRepositories}, append([]string{resourceSources}, atPrimary...), func(c *chaos) func() {
 		c.writer.gate.Lock()
 		return c.writer.gate.Unlock
 	})
 }
 
-func swapFolder(r *rand.Rand, folders []string, resource string, enter func(*chaos) (leave func())) injection {
+func swapFolder(r *rand.Rand, folders, needs []string, enter func(*chaos) (leave func())) injection {
 	folder, how, d := folders[r.IntN(len(folders))], swaps[r.IntN(len(swaps))], between(r, 100*time.Millisecond, 3*time.Second)
 	return injection{
 		what:  fmt.Sprintf(how.what+" for %s", folder, d),
-		needs: []string{resource},
+		needs: needs,
 		run: func(ctx context.Context, c *chaos) error {
 			defer enter(c)()
 			name, away := c.work.path(folder), c.newName()

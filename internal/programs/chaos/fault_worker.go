@@ -13,17 +13,19 @@ import (
 
 const (
 	followers  = 3        // workers of the second site
-	tickerName = "ticker" // the worker at the primary
+	tickerName = "ticker" // a worker at the primary
+	secondName = "second" // another one, which takes the ticks when that does not
 )
+
+// atPrimary are the workers at the primary, which also hand builds out.
+var atPrimary = []string{tickerName, secondName}
 
 func workerName(i int) string { return fmt.Sprintf("worker-%d", i+1) }
 
 // anyWorker draws a worker; the one that takes the ticks is one of them.
 func anyWorker(r *rand.Rand) string {
-	if i := r.IntN(followers + 1); i < followers {
-		return workerName(i)
-	}
-	return tickerName
+	all := append(collect(followers, workerName), atPrimary...)
+	return all[r.IntN(len(all))]
 }
 
 // killWorker ends a worker with SIGKILL and starts it again.

@@ -22,17 +22,18 @@ type state struct {
 	jobs      int // available, running or pending
 	runs      int // of reconcile, not finished
 	staging   int // entries in the staging of both targets
+	builds    int // of the first site, that have not ended
 	counters  int // of the first site, that are not what its table says, or are recounted
 	retryIn   time.Duration
 }
 
 func (s state) String() string {
-	return fmt.Sprintf("%s; resources %d, claims %d, jobs %d, reconcile runs %d, staging %d, counters %d",
-		s.position, s.resources, s.claims, s.jobs, s.runs, s.staging, s.counters)
+	return fmt.Sprintf("%s; resources %d, claims %d, jobs %d, reconcile runs %d, staging %d, counters %d, builds %d",
+		s.position, s.resources, s.claims, s.jobs, s.runs, s.staging, s.counters, s.builds)
 }
 
 func (s state) quiet(needed int64) bool {
-	return s.tick >= needed && s.resources+s.claims+s.jobs+s.runs+s.staging+s.counters == 0
+	return s.tick >= needed && s.resources+s.claims+s.jobs+s.runs+s.staging+s.counters+s.builds == 0
 }
 
 func (c *chaos) state(ctx context.Context) (state, error) {
@@ -45,6 +46,9 @@ func (c *chaos) state(ctx context.Context) (state, error) {
 	}
 	if err := c.site.source.DB.QueryRow(ctx, checkSQL.OpenCounters).Scan(&s.counters); err != nil {
 		return s, fmt.Errorf("ask the first site for its counters: %w", err)
+	}
+	if s.builds, err = c.farm.Open(ctx); err != nil {
+		return s, err
 	}
 	s.retryIn = time.Duration(retry * float64(time.Second))
 	for _, target := range []string{targetFiles, targetRepositories} {

@@ -84,7 +84,7 @@ func (c *chaos) preserve(ctx context.Context, folder string) error {
 	}{
 		{"source", c.site.source.DB, []string{
 			"casq.events", "casq.ticks", "casq.timelines", "casq.processes", "casq.scans", "casq.counters",
-			"artifacts", "repositories",
+			"artifacts", "repositories", "casq.builds", "casq.build_needs", "casq.build_traces", "casq.artifacts", "casq.artifact_leftovers",
 		}},
 		{"home", c.site.home.DB, []string{
 			"casq.registry", "casq.registry_status", "casq.cursors", "casq.processes", "casq.event_failures",

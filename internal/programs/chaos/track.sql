@@ -1,6 +1,6 @@
 CREATE INDEX artifacts_scope ON artifacts (project_id);
 
-SELECT casq.track('public.artifacts', kind => 'artifact', transfer => 'file', prefix => '', key_column => 'path',
+SELECT casq.track('public.artifacts', kind => 'artifact', transfer => 'file', key_column => 'path',
                   scope_column => 'project_id', size_column => 'size', payload_columns => ARRAY['id', 'sha256']);
 
 SELECT casq.track('public.repositories', kind => 'repository', transfer => 'git', prefix => '', key_column => 'path',

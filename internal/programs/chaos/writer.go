@@ -82,11 +82,15 @@ func (w *writer) operate(ctx context.Context, r *rand.Rand, o operation) error {
 	return o.do(ctx, w, r)
 }
 
-// rebuild makes everything on disk what the tables say, while nobody writes.
-func (w *writer) rebuild(ctx context.Context) error {
+// rebuild makes everything on disk what the tables say, while nobody writes. So does
+// others with what is not the application's.
+func (w *writer) rebuild(ctx context.Context, others func(context.Context) error) error {
 	w.gate.Lock()
 	defer w.gate.Unlock()
 	if err := w.restore(ctx, allFiles(), allRepositories()); err != nil {
+		return err
+	}
+	if err := w.insist(ctx, others); err != nil {
 		return err
 	}
 	return w.tell(ctx, allRepositories())
@@ -159,6 +163,21 @@ func (w *writer) restore(ctx context.Context, files, repos []string) error {
 		}
 		if !lostConnection(err) {
 			return fmt.Errorf("ask what there is: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(retryPause):
+		}
+	}
+}
+
+// insist repeats what fails with the database.
+func (w *writer) insist(ctx context.Context, f func(context.Context) error) error {
+	for {
+		err := f(ctx)
+		if err == nil || !lostConnection(err) {
+			return err
 		}
 		select {
 		case <-ctx.Done():

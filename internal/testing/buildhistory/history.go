@@ -56,13 +56,17 @@ func (h *History) Picked(asked time.Time, build int64, token string) {
 }
 
 // Said adds what became of a call of an attempt: a sign of life, a piece of its log, or
-// a file; or of that which ends it.
+// a file; or of that which ends it. Of one that was refused an earlier try may have been
+// taken in.
 func (h *History) Said(asked time.Time, build int64, token string, end bool, outcome Outcome) {
 	what := said
 	if end {
 		what = finished
 	}
 	h.add(asked, build, step{what: what, token: token, outcome: outcome})
+	if outcome == Refused {
+		h.add(asked, build, step{what: what, token: token, outcome: Unknown})
+	}
 }
 
 // Retried adds what became of a retry of a build.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -39,7 +40,8 @@ type Dependency struct {
 
 // Begin says that the build runs; so does it as a sign of life.
 //
-// Errors, here and below: [ErrRefused], [ErrUnavailable].
+// Errors, here and below: [ErrRefused], [ErrUnavailable], and of all but Begin and Finish
+// [ErrNoBuild].
 func (j *Job) Begin(ctx context.Context) error {
 	_, err := j.put(ctx, "running", "")
 	return err
@@ -140,7 +142,7 @@ const (
 // log is sent again where the coordinator has another one.
 func (j *Job) Finish(ctx context.Context, state, reason string) error {
 	for range finishTries {
-		if err := j.Send(ctx); err != nil {
+		if err := j.Send(ctx); err != nil && !errors.Is(err, ErrNoBuild) {
 			return err
 		}
 		a, err := j.put(ctx, state, reason)
@@ -176,7 +178,7 @@ func (j *Job) put(ctx context.Context, state, reason string) (answer, error) {
 		return answer{}, err
 	}
 	a, err := j.do(ctx, call{method: http.MethodPut, path: fmt.Sprintf("/jobs/%d", j.ID), contentType: "application/json", body: fixed(body)})
-	if err == nil && a.status == http.StatusNotFound {
+	if errors.Is(err, ErrNoBuild) {
 		err = ErrRefused
 	}
 	return a, err
@@ -192,8 +194,11 @@ func (j *Job) do(ctx context.Context, c call) (answer, error) {
 	if status := a.header.Get("Job-Status"); err == nil && status != "" {
 		j.Status = status
 	}
-	if err == nil && a.status == http.StatusForbidden {
+	switch {
+	case err == nil && a.status == http.StatusForbidden:
 		err = ErrRefused
+	case err == nil && a.status == http.StatusNotFound:
+		err = ErrNoBuild
 	}
 	return a, err
 }

@@ -17,8 +17,12 @@ import (
 )
 
 // ErrRefused says that the coordinator knows no such runner, or no such attempt any more:
-// 403, and 404 where that ends a build.
+// 403, and 404 to a state.
 var ErrRefused = errors.New("the coordinator refuses it")
+
+// ErrNoBuild says that the coordinator knows no such build: 404. That ends nothing until the
+// build's own end is told.
+var ErrNoBuild = errors.New("the coordinator knows no such build")
 
 // ErrUnavailable says that all tries of a call are used up.
 var ErrUnavailable = errors.New("the coordinator does not answer")
