@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 		os.Exit(child())
 	}
 	if code, child := testproc.Child(map[string]func([]string) error{
-		r88Child: r88Holder, r134Child: r134Holder, holderChild: holderMain, countingChild: countingMain, dyingWriterChild: dyingWriterMain,
+		r88Child: r88Holder, r134Child: r134Holder, holderChild: holderMain, countingChild: countingMain,
 	}); child {
 		os.Exit(code)
 	}

@@ -1,4 +1,4 @@
-package races
+package reads
 
 import (
 	"fmt"
