@@ -47,7 +47,8 @@ CREATE TABLE casq.runners (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     token_hash bytea NOT NULL UNIQUE
         CONSTRAINT runners_token_hash_is_sha256 CHECK (octet_length(token_hash) = 32),
-    token_expires_at timestamptz,
+    token_created_at timestamptz NOT NULL DEFAULT now(),
+    token_expires_at timestamptz, -- NULL: never
     description text NOT NULL DEFAULT '',
     tags text[] COLLATE "C" NOT NULL DEFAULT '{}',
     run_untagged boolean NOT NULL DEFAULT true,
@@ -332,12 +333,18 @@ CREATE TRIGGER release AFTER UPDATE ON casq.builds
 
 -- Lets builds that are held back by their project's limit into the queue, as many as
 -- there is room for. One that somebody else has locked is passed over: he calls this, too.
+--
+-- An old snapshot does not show how much room there is. Whoever has one leaves it to the
+-- sweep, which calls this for what is held though there is room.
 CREATE FUNCTION casq.admit_builds(project bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     most integer;
     room bigint;
 BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RETURN;
+    END IF;
     SELECT p.max_running INTO most FROM casq.projects AS p WHERE p.id = project FOR NO KEY UPDATE;
     SELECT most - count(*) INTO room FROM casq.builds AS b
     WHERE b.project_id = project AND NOT b.held AND b.status IN ('pending', 'running', 'canceling');

@@ -66,13 +66,16 @@ BEGIN
     RETURNING r.id INTO create_runner.id;
 END $$;
 
--- Gives a runner another token, returned this once. The one before is refused from then on.
+-- Gives a runner another token, returned this once, which is valid for as long as the one
+-- before was to be. That is refused from then on.
 CREATE FUNCTION casq.reset_runner_token(runner bigint) RETURNS text
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     token text := casq.new_runner_token();
 BEGIN
-    UPDATE casq.runners SET token_hash = sha256(convert_to(token, 'UTF8')) WHERE id = runner;
+    UPDATE casq.runners SET token_hash = sha256(convert_to(token, 'UTF8')),
+        token_created_at = now(), token_expires_at = now() + (token_expires_at - token_created_at)
+    WHERE id = runner;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'casq: there is no runner %', runner USING ERRCODE = 'no_data_found';
     END IF;
@@ -275,8 +278,10 @@ DECLARE
     wanted text[];
     called text;
     fit record;
+    its_runner text;
 BEGIN
     SELECT * INTO b FROM casq.builds AS w WHERE w.id = build;
+    its_runner := coalesce('runner ' || b.runner_id, 'a runner that was deleted since');
     IF NOT FOUND THEN
         RETURN format('There is no build %s.', build);
     END IF;
@@ -286,11 +291,11 @@ BEGIN
                 FROM casq.build_needs AS n JOIN casq.builds AS o ON o.id = n.needs_id
                 WHERE n.build_id = b.id AND o.finished_at IS NULL);
     WHEN 'running' THEN
-        RETURN format(CASE WHEN b.started_at IS NULL THEN 'It was handed to runner %s %s ago, which has not shown a sign of life. Without one by %s it is handed out again.'
-                           ELSE 'Runner %s has been running it for %s.' END,
-                      b.runner_id, date_trunc('second', clock_timestamp() - coalesce(b.started_at, b.assigned_at)), b.start_by);
+        RETURN format(CASE WHEN b.started_at IS NULL THEN 'It was handed to %s %s ago, which has not shown a sign of life. Without one by %s it is handed out again.'
+                           ELSE '%s has been running it for %s.' END,
+                      CASE WHEN b.started_at IS NULL THEN its_runner ELSE initcap(left(its_runner, 1)) || substr(its_runner, 2) END, date_trunc('second', clock_timestamp() - coalesce(b.started_at, b.assigned_at)), b.start_by);
     WHEN 'canceling' THEN
-        RETURN format('Runner %s was told to stop it.', b.runner_id);
+        RETURN format('It is canceled as soon as %s has stopped it.', its_runner);
     WHEN 'pending' THEN
         NULL;
     ELSE

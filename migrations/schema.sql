@@ -505,6 +505,7 @@ CREATE TABLE casq.runner_managers (
 CREATE TABLE casq.runners (
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
     token_hash bytea NOT NULL,
+    token_created_at timestamp with time zone NOT NULL DEFAULT now(),
     token_expires_at timestamp with time zone,
     description text NOT NULL DEFAULT ''::text,
     tags text[] COLLATE "C" NOT NULL DEFAULT '{}'::text[],
@@ -1073,6 +1074,9 @@ DECLARE
     most integer;
     room bigint;
 BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RETURN;
+    END IF;
     SELECT p.max_running INTO most FROM casq.projects AS p WHERE p.id = project FOR NO KEY UPDATE;
     SELECT most - count(*) INTO room FROM casq.builds AS b
     WHERE b.project_id = project AND NOT b.held AND b.status IN ('pending', 'running', 'canceling');
@@ -2987,7 +2991,9 @@ AS $function$
 DECLARE
     token text := casq.new_runner_token();
 BEGIN
-    UPDATE casq.runners SET token_hash = sha256(convert_to(token, 'UTF8')) WHERE id = runner;
+    UPDATE casq.runners SET token_hash = sha256(convert_to(token, 'UTF8')),
+        token_created_at = now(), token_expires_at = now() + (token_expires_at - token_created_at)
+    WHERE id = runner;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'casq: there is no runner %', runner USING ERRCODE = 'no_data_found';
     END IF;
@@ -4134,8 +4140,10 @@ DECLARE
     wanted text[];
     called text;
     fit record;
+    its_runner text;
 BEGIN
     SELECT * INTO b FROM casq.builds AS w WHERE w.id = build;
+    its_runner := coalesce('runner ' || b.runner_id, 'a runner that was deleted since');
     IF NOT FOUND THEN
         RETURN format('There is no build %s.', build);
     END IF;
@@ -4145,11 +4153,11 @@ BEGIN
                 FROM casq.build_needs AS n JOIN casq.builds AS o ON o.id = n.needs_id
                 WHERE n.build_id = b.id AND o.finished_at IS NULL);
     WHEN 'running' THEN
-        RETURN format(CASE WHEN b.started_at IS NULL THEN 'It was handed to runner %s %s ago, which has not shown a sign of life. Without one by %s it is handed out again.'
-                           ELSE 'Runner %s has been running it for %s.' END,
-                      b.runner_id, date_trunc('second', clock_timestamp() - coalesce(b.started_at, b.assigned_at)), b.start_by);
+        RETURN format(CASE WHEN b.started_at IS NULL THEN 'It was handed to %s %s ago, which has not shown a sign of life. Without one by %s it is handed out again.'
+                           ELSE '%s has been running it for %s.' END,
+                      CASE WHEN b.started_at IS NULL THEN its_runner ELSE initcap(left(its_runner, 1)) || substr(its_runner, 2) END, date_trunc('second', clock_timestamp() - coalesce(b.started_at, b.assigned_at)), b.start_by);
     WHEN 'canceling' THEN
-        RETURN format('Runner %s was told to stop it.', b.runner_id);
+        RETURN format('It is canceled as soon as %s has stopped it.', its_runner);
     WHEN 'pending' THEN
         NULL;
     ELSE

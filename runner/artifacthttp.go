@@ -21,6 +21,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"casq/internal/database"
+
 	"github.com/jackc/pgx/v5"
 )
 
@@ -66,7 +68,10 @@ func (c *Coordinator) receive(w http.ResponseWriter, r *http.Request, j job) err
 	}
 	ctx := r.Context()
 	a.filename, a.key = u.filename, newArtifactKey(j, a.kind)
-	if _, err := c.change(ctx, nil, artifactSQL.Coming, a.key, j.id, j.attempt); err != nil {
+	if _, err := c.change(ctx, nil, artifactSQL.Coming, a.key, j.id, j.attempt); database.Code(err) == "22023" {
+		// To try again is of no use: the build's log says so.
+		return &problem{http.StatusConflict, "artifacts cannot be kept in this database: " + database.Explain(err)}
+	} else if err != nil {
 		return fmt.Errorf("begin an upload of build %d: %w", j.id, err)
 	}
 	c.options.Hook("upload begun")
@@ -127,7 +132,7 @@ type upload struct {
 	err   *problem // why it is refused
 }
 
-var errStore = &problem{http.StatusServiceUnavailable, "the artifact cannot be stored now, try again"}
+var errStore = &problem{http.StatusServiceUnavailable, "artifacts cannot be stored or read now, try again"}
 
 var errNoFile = &problem{http.StatusBadRequest, "the body is a multipart form with one part named file, which has a filename without a path"}
 
@@ -242,7 +247,17 @@ func (c *Coordinator) openArtifact(r *http.Request) (io.ReadSeekCloser, asked, e
 	case c.options.Artifacts == nil:
 		return nil, asked{}, errNoStore
 	}
-	a, err := c.findArtifact(r.Context(), build, token)
+	var a asked
+	var denied error // of a token that is one
+	err = c.guarded(r, token, func() error {
+		if a, err = c.findArtifact(r.Context(), build, token); a.by.id != 0 {
+			denied, err = err, nil
+		}
+		return err
+	})
+	if err == nil {
+		err = denied
+	}
 	if a.by.id != 0 {
 		c.contacts.build(a.by.id, a.by.attempt)
 		if beginErr := c.begin(r.Context(), &a.by); beginErr != nil {
@@ -259,7 +274,8 @@ func (c *Coordinator) openArtifact(r *http.Request) (io.ReadSeekCloser, asked, e
 		return nil, a, errNotFound
 	}
 	if err != nil {
-		return nil, a, fmt.Errorf("open the artifact of build %d: %w", build, err)
+		c.log.WarnContext(r.Context(), "cannot open an artifact", "build", build, "key", a.key, "err", err)
+		return nil, a, errStore
 	}
 	return content, a, nil
 }

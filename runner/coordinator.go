@@ -58,6 +58,9 @@ type Options struct {
 	Artifacts FileStore
 	// MostArtifact is how many bytes such a file may have. Defaults to 1 GiB.
 	MostArtifact int64
+	// BodyWithin is how long the body of a call may take to arrive; that of a file each piece,
+	// and all of it as long as 4 KiB a second take, and so long. Defaults to 30 s.
+	BodyWithin time.Duration
 	// LateAfter is by how much a runner may be late with the end of a build that ran out of
 	// its time: it ends it itself. Defaults to 2 min.
 	LateAfter time.Duration
@@ -86,6 +89,7 @@ func (o Options) withDefaults() Options {
 	o.SilentAfter = max(cmp.Or(o.SilentAfter, 10*time.Minute), 4*o.TraceInterval)
 	o.MostTrace = cmp.Or(o.MostTrace, 100<<20)
 	o.MostArtifact = cmp.Or(o.MostArtifact, 1<<30)
+	o.BodyWithin = cmp.Or(o.BodyWithin, 30*time.Second)
 	o.LateAfter = cmp.Or(o.LateAfter, 2*time.Minute)
 	o.SweepEvery = cmp.Or(o.SweepEvery, 5*time.Second)
 	o.ContactsEvery = cmp.Or(o.ContactsEvery, time.Minute)

@@ -21,11 +21,11 @@ func TestDeadlinesOfBodies(t *testing.T) {
 		"/api/v4/jobs/1/artifacts": {true, true, true, false},
 	} {
 		var set []bool
-		b := &body{io.NopCloser(strings.NewReader("x")), func(at time.Time) error {
+		b := &body{ReadCloser: io.NopCloser(strings.NewReader("x")), deadline: func(at time.Time) error {
 			set = append(set, !at.IsZero())
 			return nil
-		}, strings.HasSuffix(path, "/artifacts")}
-		_ = b.deadline(time.Now())
+		}, file: strings.HasSuffix(path, "/artifacts")}
+		b.limit()
 		if _, err := io.ReadAll(b); err != nil {
 			t.Fatal(err)
 		}
@@ -40,7 +40,7 @@ func TestAClientThatGoesAwayIsNoticed(t *testing.T) {
 	t.Parallel()
 	gone := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		limitBody(w, r)
+		limitBody(w, r, time.Minute)
 		_, _ = io.Copy(io.Discard, r.Body)
 		r2 := &response{w}
 		r2.WriteHeader(http.StatusOK)

@@ -143,8 +143,11 @@ func (f *follower) poll(ctx context.Context) error {
 	}
 	if waiting && (!now.Before(f.next.lanes) || f.room.contended(contendedAfter)) {
 		f.room.tryAll()
-		errs = append(errs, f.lanes(ctx))
-		f.next.lanes = now.Add(f.options.Recheck)
+		err := f.lanes(ctx)
+		if f.next.lanes = now; err == nil { // else again with the next round
+			f.next.lanes = now.Add(f.options.Recheck)
+		}
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

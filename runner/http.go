@@ -33,7 +33,7 @@ func (c *Coordinator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		id = rand.Text()
 	}
 	w.Header().Set("X-Request-Id", id)
-	limitBody(w, r)
+	limitBody(w, r, c.options.BodyWithin)
 	c.mux.ServeHTTP(&response{w}, r)
 }
 
@@ -150,7 +150,11 @@ func (c *Coordinator) authorize(r *http.Request, token string) (job, error) {
 	if token == "" {
 		return job{}, errForbidden
 	}
-	j, err := c.ofToken(r.Context(), id, token)
+	var j job
+	err = c.guarded(r, token, func() (err error) {
+		j, err = c.ofToken(r.Context(), id, token)
+		return err
+	})
 	if err != nil {
 		return j, err
 	}

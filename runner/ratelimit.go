@@ -82,31 +82,42 @@ func (v *valid) set(hash [32]byte, right bool) {
 	v.hashes[hash] = struct{}{}
 }
 
-// admit returns the runner that calls, as identify finds it. An address from which many
-// wrong tokens came waits; so does a token that calls too often.
-func (c *Coordinator) admit(r *http.Request, token string, identify func(context.Context, string) (identity, error)) (identity, error) {
-	if token == "" {
-		return identity{}, errForbidden
+// guarded calls f, which tells whether a token is one. An address from which many wrong
+// tokens came has to wait, but for tokens that were right the last time: many good runners
+// may have one address with somebody who tries.
+func (c *Coordinator) guarded(r *http.Request, token string, f func() error) error {
+	wrong, hash := c.wrong.of(addressOf(r)), [32]byte(hashOf(token))
+	known := c.valid.has(hash)
+	if !known && wrong.Tokens() < 1 {
+		return errTooMany
 	}
-	wrong := c.wrong.of(addressOf(r))
-	hash := [32]byte(hashOf(token))
-	if !c.valid.has(hash) && wrong.Tokens() < 1 {
-		return identity{}, errTooMany
-	}
-	i, err := identify(r.Context(), token)
+	err := f()
 	switch {
-	case errors.Is(err, errRefused):
-		wrong.Allow()
+	case err == nil:
+		c.valid.set(hash, true)
+	case errors.Is(err, errRefused), errors.Is(err, errForbidden), errors.Is(err, errUnauthorized), errors.Is(err, errNotFound):
+		if !known { // of a job that was given to another it is no try
+			wrong.Allow()
+		}
 		c.valid.set(hash, false)
-		return i, err
-	case err != nil:
-		return i, err
 	}
-	c.valid.set(hash, true)
-	if !c.calls.of(string(i.hash[:])).Allow() {
-		return i, errTooMany
+	return err
+}
+
+// admit returns the runner that calls, as identify finds it. A token that calls too often
+// has to wait.
+func (c *Coordinator) admit(r *http.Request, token string, identify func(context.Context, string) (identity, error)) (i identity, err error) {
+	if token == "" {
+		return i, errForbidden
 	}
-	return i, nil
+	err = c.guarded(r, token, func() (err error) {
+		i, err = identify(r.Context(), token)
+		return err
+	})
+	if err == nil && !c.calls.of(string(i.hash[:])).Allow() {
+		err = errTooMany
+	}
+	return i, err
 }
 
 func addressOf(r *http.Request) string {

@@ -4,7 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -13,6 +16,9 @@ import (
 // lastUpdate is the header that a runner keeps of any answer, and sends with its next
 // request. So only a 204 has a new one, and only after a look that found nothing.
 const lastUpdate = "X-GitLab-Last-Update"
+
+// mostLastUpdate is more than an update has.
+const mostLastUpdate = 64
 
 // requestBody is what a runner says when it asks for a build.
 type requestBody struct {
@@ -54,6 +60,9 @@ func (c *Coordinator) wait(w http.ResponseWriter, r *http.Request, i identity, t
 	if !long {
 		hold = c.options.SiblingHold
 	}
+	if len(body.LastUpdate) > mostLastUpdate {
+		body.LastUpdate = "" // none of ours: it is not told it again
+	}
 	v := &visit{
 		Coordinator: c, ctx: r.Context(), token: token, told: body.LastUpdate,
 		request: request{runner: i, system: body.SystemID, features: features},
@@ -74,12 +83,38 @@ func (c *Coordinator) wait(w http.ResponseWriter, r *http.Request, i identity, t
 		c.giveBack(r.Context(), found.assignment)
 		return nil
 	}
-	c.log.InfoContext(r.Context(), "build handed out", "build", found.id, "attempt", found.attempt, "runner", i.id)
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(http.StatusCreated)
-	_, _ = w.Write(found.body) // if it does not arrive, the build is handed out again
+	c.handOver(w, r, found)
 	return nil
 }
+
+// handOver writes a build to its runner, and gives back one that cannot be written: what the
+// runner has then is no JSON. Should it have all of it nevertheless, either its first sign
+// of life comes before, and the build is not given back; or it is answered with 403, and the
+// runner drops the build.
+//
+// What was written may be lost as well: then there is no sign of life, and it is handed out
+// again.
+func (c *Coordinator) handOver(w http.ResponseWriter, r *http.Request, f *found) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(f.body)))
+	w.WriteHeader(http.StatusCreated)
+	_, err := w.Write(f.body)
+	if err == nil {
+		err = http.NewResponseController(w).Flush()
+	}
+	if err != nil {
+		c.log.WarnContext(r.Context(), "a build did not reach its runner, it is given back", "build", f.id, "attempt", f.attempt, "err", err)
+		c.giveBack(r.Context(), f.assignment)
+		return
+	}
+	c.log.InfoContext(r.Context(), "build handed out", "build", f.id, "attempt", f.attempt, "runner", f.runner)
+}
+
+// Runners have some thirty features. Each build keeps those of its runner.
+const (
+	mostFeatures    = 100
+	mostFeatureName = 64
+)
 
 // parseInfo returns what a runner understands, and what it says of itself.
 func parseInfo(text json.RawMessage) (features, info json.RawMessage) {
@@ -98,8 +133,8 @@ func parseInfo(text json.RawMessage) (features, info json.RawMessage) {
 		return features, info
 	}
 	understands := make(map[string]bool)
-	for name, value := range said.Features {
-		if yes, ok := value.(bool); ok {
+	for _, name := range slices.Sorted(maps.Keys(said.Features)) {
+		if yes, ok := said.Features[name].(bool); ok && len(name) <= mostFeatureName && len(understands) < mostFeatures {
 			understands[storable(name)] = yes
 		}
 	}
@@ -138,7 +173,8 @@ type visit struct {
 // found is a build, as the runner gets it.
 type found struct {
 	assignment
-	body []byte
+	runner int64
+	body   []byte
 }
 
 // stay looks for a build, and waits for one.
@@ -237,7 +273,7 @@ func (v *visit) take() (*found, outcome, error) {
 	}
 	switch o {
 	case taken:
-		return &found{a, body}, o, nil
+		return &found{a, v.request.runner.id, body}, o, nil
 	case refused:
 		v.runners.forget(v.request.runner.id)
 		return nil, o, errRefused
@@ -259,7 +295,7 @@ func (v *visit) woken(h hint) (*found, error) {
 	f, o, err := v.take()
 	switch {
 	case err != nil && !errors.Is(err, errRefused):
-		v.handOn(h)
+		v.room.contend() // others would fail as well: all lanes are asked for in a moment
 		return nil, err
 	case o == taken && h.more:
 		v.handOn(h)

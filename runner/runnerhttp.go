@@ -74,7 +74,7 @@ func (c *Coordinator) verifyRunner(w http.ResponseWriter, _ *http.Request, i ide
 // resetToken hands out another token; the one before is refused from then on.
 func (c *Coordinator) resetToken(w http.ResponseWriter, r *http.Request, i identity, _ runnerBody) error {
 	var a runnerAnswer
-	_, err := c.change(r.Context(), []any{&a.ID, &a.Token}, runnerSQL.ResetToken, i.hash[:])
+	_, err := c.change(r.Context(), []any{&a.ID, &a.Token, &a.Expires}, runnerSQL.ResetToken, i.hash[:])
 	if errors.Is(err, pgx.ErrNoRows) {
 		return errRefused
 	}
@@ -82,7 +82,7 @@ func (c *Coordinator) resetToken(w http.ResponseWriter, r *http.Request, i ident
 		return fmt.Errorf("reset the token of runner %d: %w", i.id, err)
 	}
 	c.runners.forget(i.id)
-	answer(w, http.StatusCreated, runnerAnswer{Token: a.Token, Expires: i.expires})
+	answer(w, http.StatusCreated, runnerAnswer{Token: a.Token, Expires: a.Expires})
 	return nil
 }
 

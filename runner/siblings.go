@@ -13,6 +13,7 @@ import (
 type siblings struct {
 	mu      sync.Mutex
 	systems map[string]*system
+	walked  time.Time // see forget
 }
 
 // system is one runner process.
@@ -29,6 +30,7 @@ const (
 	alone         = 3
 	togetherCount = 10 * time.Minute
 	mostSystems   = 50_000
+	walkEvery     = time.Minute
 )
 
 func newSiblings() *siblings { return &siblings{systems: make(map[string]*system)} }
@@ -41,6 +43,9 @@ func (s *siblings) begin(name string, runner int64) (long bool, end func()) {
 	y := s.systems[name]
 	if y == nil {
 		s.forget(now)
+		if len(s.systems) >= mostSystems {
+			return false, func() {} // nothing is known of it, so that nobody may starve by it
+		}
 		y = &system{inFlight: make(map[int64]int)}
 		s.systems[name] = y
 	}
@@ -65,11 +70,12 @@ func (s *siblings) begin(name string, runner int64) (long bool, end func()) {
 	}
 }
 
-// forget makes room.
+// forget makes room, once in a while: all of them are walked for that.
 func (s *siblings) forget(now time.Time) {
-	if len(s.systems) < mostSystems {
+	if len(s.systems) < mostSystems || now.Sub(s.walked) < walkEvery {
 		return
 	}
+	s.walked = now
 	for name, y := range s.systems {
 		if len(y.inFlight) == 0 && now.Sub(y.seen) > togetherCount {
 			delete(s.systems, name)

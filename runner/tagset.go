@@ -28,7 +28,15 @@ func (t *tagSets) learn(ctx context.Context, lanes []lane) error {
 	if len(unknown) == 0 {
 		return nil
 	}
+	type set struct {
+		ID   int32
+		Tags []string
+	}
 	rows, err := t.db.Query(ctx, pickSQL.TagSets, unknown)
+	if err != nil {
+		return fmt.Errorf("ask for sets of tags: %w", err)
+	}
+	sets, err := pgx.CollectRows(rows, pgx.RowToStructByPos[set])
 	if err != nil {
 		return fmt.Errorf("ask for sets of tags: %w", err)
 	}
@@ -37,14 +45,8 @@ func (t *tagSets) learn(ctx context.Context, lanes []lane) error {
 	if t.known == nil || len(t.known) > mostTagSets {
 		t.known = make(map[int32][]string)
 	}
-	var id int32
-	var tags []string
-	_, err = pgx.ForEachRow(rows, []any{&id, &tags}, func() error {
-		t.known[id] = append([]string{}, tags...)
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("ask for sets of tags: %w", err)
+	for _, s := range sets {
+		t.known[s.ID] = s.Tags
 	}
 	return nil
 }

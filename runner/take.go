@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -54,8 +55,13 @@ type request struct {
 // a planner does not know how small it is.
 var pickOfMore = strings.ReplaceAll(pickSQL.Pick, "LIMIT 16", "LIMIT 256")
 
+// takeWithin is how long a pick goes on whose client has gone. Broken off, it may have taken
+// a build without a word, which nobody runs then until its runner would have to have begun.
+const takeWithin = 10 * time.Second
+
 // take hands the first build in the queue to a runner, rendered for it. One that cannot
-// be rendered fails, and the next is tried.
+// be rendered fails, and the next is tried. Whoever calls it gives the build back if ctx is
+// done by then.
 func (c *Coordinator) take(ctx context.Context, r request) (body []byte, a assignment, o outcome, err error) {
 	select {
 	case c.picks <- struct{}{}:
@@ -63,6 +69,8 @@ func (c *Coordinator) take(ctx context.Context, r request) (body []byte, a assig
 	case <-ctx.Done():
 		return nil, a, none, context.Cause(ctx)
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeWithin)
+	defer cancel()
 	for sql := pickSQL.Pick; ; {
 		a, o, err = c.pick(ctx, r, sql)
 		if err != nil {
@@ -76,6 +84,7 @@ func (c *Coordinator) take(ctx context.Context, r request) (body []byte, a assig
 			return nil, a, o, nil
 		}
 		if body, err = c.render(ctx, &a); err == nil {
+			c.valid.set([32]byte(hashOf(a.token)), true)
 			return body, a, taken, nil
 		}
 		if !errors.Is(err, errRender) {
