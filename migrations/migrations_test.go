@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"casq/internal/testing/expect"
 	"casq/internal/testing/testdb"
 	"casq/migrations"
 
@@ -22,12 +23,7 @@ func TestMain(m *testing.M) { testdb.Main(m) }
 
 var quiet = slog.New(slog.DiscardHandler)
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = expect.NoError
 
 // catalog describes all that a database holds beyond Postgres' own: a line per
 // object, with what it is made of.

@@ -3,6 +3,7 @@ package races
 import (
 	"testing"
 
+	"casq/internal/testing/expect"
 	"casq/races/refreshkey"
 )
 
@@ -40,12 +41,7 @@ func (s *counterSite) zero(t *testing.T) *published {
 	return s.refreshkey(t, func(cfg *refreshkey.Config) { cfg.Zero = true })
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = expect.NoError
 
 func (p *published) arrive(t *testing.T) {
 	t.Helper()

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"testing"
 
+	"casq/internal/testing/expect"
 	"casq/internal/testing/runnertest"
 	"casq/internal/testing/testdb"
 	"casq/runner"
@@ -13,12 +14,7 @@ import (
 
 func TestMain(m *testing.M) { testdb.Main(m) }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = expect.NoError
 
 type (
 	answer = runnertest.Answer

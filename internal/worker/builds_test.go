@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/expect"
 	"casq/runner"
 	"casq/runner/filestore"
 
@@ -62,12 +63,7 @@ func TestABuildsArtifactIsLikeOtherFiles(t *testing.T) {
 	})
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = expect.NoError
 
 // handOut queues a build, and hands it to a runner.
 func (b *testBundle) handOut(t *testing.T, server *httptest.Server) (id int64, token string) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"casq/internal/pause"
+	"casq/internal/testing/expect"
 	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5"
@@ -29,12 +30,7 @@ func TestMain(m *testing.M) {
 	testdb.Main(m)
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = expect.NoError
 
 // database returns a pool for a database of the test's own.
 func database(t testing.TB) *pgxpool.Pool {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"casq/internal/testing/expect"
 	"casq/internal/testing/testdb"
 	"casq/internal/testing/testredis"
 	"casq/races/refreshkey"
@@ -37,12 +38,7 @@ func (b *testBundle) exec(t *testing.T, sql string) {
 	}
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = expect.NoError
 
 func (b *testBundle) want(t *testing.T, column, value int64) {
 	t.Helper()

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/expect"
 	"casq/internal/testing/servers"
 	"casq/internal/testing/testdb"
 	"casq/internal/testing/testredis"
@@ -30,12 +31,7 @@ func read(t *testing.T, s *redisstore.Store, objects ...replica.Object) replica.
 	return known
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = expect.NoError
 
 // ready gives the tags of objects a floor of the present position.
 func ready(t *testing.T, s *redisstore.Store, present replica.Position, objects ...replica.Object) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"casq/internal/testing/await"
+	"casq/internal/testing/expect"
 	"casq/internal/testing/replicatest"
 	"casq/internal/testing/testdb"
 	"casq/replica"
@@ -138,9 +139,4 @@ func receive[T any](t *testing.T, from <-chan T) T {
 	return await.Value(t, time.Minute, "nothing came", from)
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = expect.NoError

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"testing"
 
+	"casq/internal/testing/expect"
 	"casq/internal/testing/replicatest"
 	"casq/internal/testing/testdb"
 	"casq/replica"
@@ -30,9 +31,4 @@ func newSite(t *testing.T) *site {
 	return &site{bench, replicas, db}
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = expect.NoError

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"casq/internal/testing/expect"
 	"casq/runner/filestore"
 
 	"go.uber.org/goleak"
@@ -18,12 +19,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = expect.NoError
 
 // each runs a test with both stores.
 func each(t *testing.T, test func(t *testing.T, store filestore.Store)) {

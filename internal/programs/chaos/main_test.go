@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"testing"
 
+	"casq/internal/testing/expect"
 	"casq/internal/testing/testdb"
 )
 
@@ -29,9 +30,4 @@ func testWorker() int {
 	return 0
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = expect.NoError

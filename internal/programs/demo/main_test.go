@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"casq/internal/testing/expect"
 	"casq/internal/testing/testdb"
 	"casq/internal/worker"
 )
@@ -100,12 +101,7 @@ func skipShort(t *testing.T) {
 	}
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = expect.NoError
 
 func (b *testBundle) write(path, text string) {
 	b.t.Helper()

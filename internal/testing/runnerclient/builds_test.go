@@ -14,6 +14,7 @@ import (
 
 	"casq/internal/testing/await"
 	"casq/internal/testing/buildhistory"
+	"casq/internal/testing/expect"
 	"casq/internal/testing/runnerclient"
 	"casq/internal/testing/runnertest"
 	"casq/internal/testing/testdb"
@@ -264,9 +265,4 @@ func counted(r *runnerclient.Rough) (all []string) {
 	return slices.Clip(all)
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = expect.NoError

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/testing/expect"
 	"casq/runner"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -93,12 +94,7 @@ func (l testLog) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = expect.NoError
 
 // Runner makes a runner and returns its token. Without tags it takes builds without.
 func Runner(t testing.TB, pool *pgxpool.Pool, tags ...string) (token string) {

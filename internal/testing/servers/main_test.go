@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/expect"
+
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9/logging"
 	"go.uber.org/goleak"
@@ -46,12 +48,7 @@ func brief(t *testing.T) context.Context {
 	return ctx
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = expect.NoError
 
 // folder returns a new folder that the servers' user can reach, which
 // t.TempDir is not for everybody.

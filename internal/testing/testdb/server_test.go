@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"casq/internal/testing/expect"
 	"casq/internal/testing/servers"
 
 	"github.com/jackc/pgx/v5"
@@ -21,12 +22,7 @@ func somebodys(t *testing.T) *servers.Postgres {
 	return c.Primary
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = expect.NoError
 
 // names lists databases and roles of a server, but for its own.
 func names(t *testing.T, p *servers.Postgres) []string {

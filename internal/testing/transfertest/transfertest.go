@@ -4,16 +4,13 @@ import (
 	"errors"
 	"testing"
 
+	"casq/internal/testing/expect"
+
 	"github.com/google/uuid"
 )
 
 // Must ends the test on an error.
-func Must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var Must = expect.NoError
 
 // WantError ends the test unless the error is, or wraps, the target.
 func WantError(t *testing.T, err, target error) {
