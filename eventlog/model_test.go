@@ -213,7 +213,7 @@ func TestReaderAgainstAModel(t *testing.T) {
 	})
 }
 
-// casq.events_between agrees with a look at every event.
+// casq.events_between agrees with a reading of every event.
 func TestEventsBetweenAgainstAModel(t *testing.T) {
 	t.Parallel()
 	b := setupLog(t)

@@ -204,7 +204,7 @@ func TestStartOfAnEmptyLog(t *testing.T) {
 }
 
 // The beginning of such a log is not there: its reader goes on from the newest
-// tick, and has to look at everything.
+// tick, and has to compare everything.
 func TestStartOnAPrunedLog(t *testing.T) {
 	t.Parallel()
 	b := setupLog(t)

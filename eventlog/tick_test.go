@@ -17,7 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// look is what a ticker does each time.
+// poll is what a ticker does each time.
 func (b *logBundle) poll(t testing.TB) int64 {
 	t.Helper()
 	id, err := eventlog.Tick(t.Context(), b.pool, false)
@@ -42,7 +42,7 @@ func TestTickIsTakenWhenThereIsSomethingToShow(t *testing.T) {
 			t.Fatalf("%s: tick %d, want %d", why, got, id)
 		}
 	}
-	want("the first look", 1)
+	want("the first poll", 1)
 	want("nothing happened", 0)
 	slow := b.begin(t)
 	add(t, slow, "slow")
@@ -71,7 +71,7 @@ func TestTickIsTakenWhenThereIsSomethingToShow(t *testing.T) {
 	}
 }
 
-// An idle minute has at most ten ticks. The ticker looks every 50 ms.
+// An idle minute has at most ten ticks. The ticker polls every 50 ms.
 func TestIdleMinuteHasFewTicks(t *testing.T) {
 	t.Parallel()
 	b := setupLog(t)
@@ -335,7 +335,7 @@ func TestTickerGoesOnAfterErrors(t *testing.T) {
 	wantResources(t, resources, "a", "b")
 }
 
-// TestStandbyTicker: it looks while nobody else does, and leaves it to others
+// TestStandbyTicker: it polls while nobody else does, and leaves it to others
 // when they do.
 func TestStandbyTicker(t *testing.T) {
 	t.Parallel()
@@ -363,7 +363,7 @@ func TestStandbyTicker(t *testing.T) {
 	select {
 	case <-ended:
 		t.Fatal("it has ended")
-	case <-time.After(2500 * time.Millisecond): // two looks
+	case <-time.After(2500 * time.Millisecond): // two polls
 	}
 	var seen bool
 	if err := b.pool.QueryRow(t.Context(), shown(3)).Scan(&seen); err != nil || seen {

@@ -97,7 +97,7 @@ func (b *trackBundle) events(t *testing.T) []string {
 	return lines
 }
 
-// wantEvents compares what was logged since the last look.
+// wantEvents compares what was logged since the last time.
 func (b *trackBundle) wantEvents(t *testing.T, want ...string) {
 	t.Helper()
 	if got := b.events(t); !slices.Equal(got, want) {

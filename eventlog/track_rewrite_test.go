@@ -60,7 +60,7 @@ func TestTrackFollowsTypesWithoutEventTriggers(t *testing.T) {
 	b.wantEvents(t, want...)
 }
 
-// watched returns what casq finds in its look for what no event trigger refused.
+// watched returns what casq finds where it searches for what no event trigger refused.
 func (b *trackBundle) watched(t *testing.T) string {
 	t.Helper()
 	rows, err := b.pool.Query(t.Context(), `SELECT casq.watch_tables()`)

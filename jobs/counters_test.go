@@ -103,7 +103,7 @@ func TestRecountOfADeadProcessIsAdopted(t *testing.T) {
 	}
 }
 
-// What waits for its turn sleeps between two looks. The end of another recount's work
+// What waits for its turn sleeps between two polls. The end of another recount's work
 // wakes it, at once and once.
 func TestTheEndOfARecountWakesTheNext(t *testing.T) {
 	t.Parallel()
@@ -140,7 +140,7 @@ func TestTheEndOfARecountWakesTheNext(t *testing.T) {
 	if _, err = pgx.ForEachRow(rows, []any{&scan, &due}, func() error { got[scan] = due; return nil }); err != nil {
 		t.Fatal(err)
 	}
-	// 2 looks now, 4 has its turn, 6 has not slept yet, and 8 is of everything.
+	// 2 runs now, 4 has its turn, 6 has not slept yet, and 8 is of everything.
 	want := map[int64]bool{1: true, 2: false, 3: true, 4: false, 5: true, 6: true, 7: true, 8: false}
 	if !maps.Equal(got, want) {
 		t.Errorf("due are %v, want %v", got, want)

@@ -196,7 +196,7 @@ func TestVerificationsOfTheDeadAreHandedOn(t *testing.T) {
 	}
 }
 
-// Every process looks for orphans with every beat, beside a history of jobs
+// Every process searches for orphans with every beat, beside a history of jobs
 // that nobody has deleted yet.
 func TestOrphansAreFoundByState(t *testing.T) {
 	t.Parallel()
@@ -222,7 +222,7 @@ func TestOrphansAreFoundByState(t *testing.T) {
 
 var _ registry.Queue = (*Queue)(nil)
 
-// The jobs of a resource are found without looking at those of others, and without
+// The jobs of a resource are found without reading those of others, and without
 // River's GIN indexes, which are not there and not on River's list to be rebuilt.
 func TestJobsOfAResourceAreFoundByTheirIndex(t *testing.T) {
 	t.Parallel()

@@ -47,7 +47,7 @@ func (b *workBundle) checks(t *testing.T) (scheduled, available int) {
 	return scheduled, available
 }
 
-// Who may have a rival whose write is still on its way has the place looked at,
+// Who may have a rival whose write is still on its way has the place compared,
 // and nobody else.
 func TestContestedPlacesAreLookedAtAgain(t *testing.T) {
 	t.Parallel()

@@ -109,19 +109,19 @@ func TestTheContextOfAClaim(t *testing.T) {
 	c := claim(t, r, token)
 	ctx, stop := r.Process().Context(t.Context(), c)
 	defer stop()
-	look := func() {
+	poll := func() {
 		if err := r.Process().WatchClaims(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	look()
-	look()
+	poll()
+	poll()
 	if ctx.Err() != nil {
 		t.Fatalf("cancelled though it has its claim: %v", context.Cause(ctx))
 	}
 	b.Kill(t, r.Process())
 	claim(t, thief, token)
-	look()
+	poll()
 	if !errors.Is(context.Cause(ctx), registry.ErrFenced) {
 		t.Errorf("got %v", context.Cause(ctx))
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// The position that a change looks at must not be that of a history which is
+// The position that a change reads must not be that of a history which is
 // given up at the same time: no host would ever show it.
 func TestGoingBackWaitsForAChange(t *testing.T) {
 	t.Parallel()
@@ -40,6 +40,6 @@ func TestGoingBackWaitsForAChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := b.Text(t, "SELECT string_agg(DISTINCT at_timeline || '/' || at_tick, ' ') FROM casq.reconcile_runs"); got != "1/5" {
-		t.Errorf("runs look at %s", got)
+		t.Errorf("runs read at %s", got)
 	}
 }

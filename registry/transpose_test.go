@@ -242,7 +242,7 @@ func TestKeysAreInOrderOfBytes(t *testing.T) {
 }
 
 // A create of what an earlier timeline of the source has told of is of another resource;
-// in the same timeline it is of one that a look has found before. A new row has no
+// in the same timeline it is of one that a page has shown before. A new row has no
 // incarnation behind it.
 func TestACreateOfALaterTimelineIsOfAnotherResource(t *testing.T) {
 	t.Parallel()

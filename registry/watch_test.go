@@ -90,7 +90,7 @@ func TestWorkForNothingIsCancelled(t *testing.T) {
 	}
 }
 
-// More claims than fit in a page; the first look only remembers them.
+// More claims than fit in a page; the first poll only remembers them.
 func TestClaimsAreWatchedInPages(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -101,13 +101,13 @@ func TestClaimsAreWatchedInPages(t *testing.T) {
 		defer stop()
 		works = append(works, ctx)
 	}
-	for look, want := range []error{nil, registry.ErrFenced} {
+	for poll, want := range []error{nil, registry.ErrFenced} {
 		if err := p.WatchClaims(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		for i, ctx := range works {
 			if got := context.Cause(ctx); !errors.Is(got, want) {
-				t.Fatalf("look %d, work %d: the cause is %v, want %v", look, i, got, want)
+				t.Fatalf("poll %d, work %d: the cause is %v, want %v", poll, i, got, want)
 			}
 		}
 	}

@@ -23,7 +23,7 @@ func printTable(w io.Writer, races []race, res *results) error {
 	ids := map[string]bool{}
 	var logs []string
 	for _, r := range races {
-		v := res.judge(r.test)
+		v := res.verdict(r.test)
 		twins := strings.Join(v.twins, ", ")
 		if twins == "" {
 			twins = "-"

@@ -79,9 +79,9 @@ type verdict struct {
 	twins []string
 }
 
-// judge turns the results of a race's test and subtests into a verdict.
+// verdict turns the results of a race's test and subtests into a verdict.
 // Whatever is not known to have passed is lost.
-func (r *results) judge(test string) verdict {
+func (r *results) verdict(test string) verdict {
 	var v verdict
 	complete := r.action[test] == "pass"
 	for _, name := range sortedKeys(r.action) {

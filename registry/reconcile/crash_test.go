@@ -72,7 +72,7 @@ func (b *refetchBundle) wantDone(t *testing.T, id int64) {
 		t.Errorf("the report says %q", got)
 	}
 	if got := b.Text(t, "SELECT (examined - 100)::text FROM casq.reconcile_counts WHERE run = $1 AND kind = $2", id, kind); got != "50" {
-		t.Errorf("looked at 100 and %s", got) // 50 resources, and 100 rows by then
+		t.Errorf("examined 100 and %s", got) // 50 resources, and 100 rows by then
 	}
 	jobs := b.TakeJobs(t)
 	seen := make(map[string]bool)
@@ -174,7 +174,7 @@ func TestReconcilersAtOnce(t *testing.T) {
 	}
 }
 
-// What is due is asked for once, however many look.
+// What is due is asked for once, however many ask.
 func TestReconcileIsScheduledOnce(t *testing.T) {
 	t.Parallel()
 	b := setupRefetch(t)
@@ -214,7 +214,7 @@ func TestReconcileIsScheduledOnce(t *testing.T) {
 }
 
 // Folders of claims that some row still has stay, and so do those that are made
-// while the claims are looked at.
+// while the claims are read.
 func TestReconcileRemovesStaging(t *testing.T) {
 	t.Parallel()
 	b := setupRefetch(t)

@@ -25,7 +25,7 @@ func largeResources(t *testing.T, n int) *refetchBundle {
 }
 
 // However large the resources are, a page of them is not, and has one at least; and
-// so has what a look is told of.
+// so has what a page is told of.
 func TestPagesOfTheSourceAreBoundedByBytes(t *testing.T) {
 	t.Parallel()
 	b := largeResources(t, 40)

@@ -37,13 +37,13 @@ func lostBundle(t *testing.T) *refetchBundle {
 	return b
 }
 
-// Only what came with lost ticks is looked at, also where nothing differs.
+// Only what came with lost ticks is compared, also where nothing differs.
 func TestReconcileBeyond(t *testing.T) {
 	t.Parallel()
 	for _, bytes := range []int64{pageBytes, 20, 1} {
 		t.Run(fmt.Sprint("pages of ", bytes, " bytes"), func(t *testing.T) { t.Parallel(); beyond(t, 3, bytes) })
 	}
-	// Also where a page has nothing to look at.
+	// Also where a page has nothing to compare.
 	t.Run("pages of a row", func(t *testing.T) { t.Parallel(); beyond(t, 1, pageBytes) })
 }
 

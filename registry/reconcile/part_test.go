@@ -88,8 +88,8 @@ func TestReconcileGoesOnWithoutABadKind(t *testing.T) {
 }
 
 // Events that are lost for a kind are lost until that kind was compared: what a
-// run was to look at, its part looks at.
-func TestReconcilePartLooksAtTheSame(t *testing.T) {
+// run was to compare, its part compares.
+func TestReconcilePartReadsTheSame(t *testing.T) {
 	t.Parallel()
 	b := lostBundle(t)
 	simple(t, b.Pool, noEventTriggers, `ALTER TABLE resources DROP COLUMN v CASCADE`)
@@ -166,7 +166,7 @@ func (p *placedList) Walk(context.Context, string, string, func(Placed) error) e
 	return nil
 }
 
-// What somebody has to mend is looked at ever more rarely, up to each quarter of an
+// What somebody has to mend is tried ever more rarely, up to each quarter of an
 // hour; what passes by itself, soon.
 func TestReconcileTriesABadKindEverMoreRarely(t *testing.T) {
 	t.Parallel()

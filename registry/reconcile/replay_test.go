@@ -45,7 +45,7 @@ func TestReplay(t *testing.T) {
 		if !errors.Is(err, ErrUnlisted) || !strings.Contains(err.Error(), "by_hand") {
 			t.Errorf("error is %v", err)
 		}
-		// One page of one failure looks at a resource twice.
+		// One page of one failure re-fetches a resource twice.
 		if report.Failures != 5 || report.Copied+report.Late < 2 || report.Removed != 1 || report.Unknown != 1 {
 			t.Errorf("by %d: %+v", size, report)
 		}
@@ -53,8 +53,8 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// The closing fails, as when the process dies before it: the next replay looks
-// again. And what is dead-lettered while the source is looked at stays open.
+// The closing fails, as when the process dies before it: the next replay re-fetches
+// again. And what is dead-lettered while the source is read stays open.
 func TestReplayThatIsCutOff(t *testing.T) {
 	t.Parallel()
 	b := setupRefetch(t)
@@ -70,7 +70,7 @@ func TestReplayThatIsCutOff(t *testing.T) {
 	b.wantOpen(t, 1)
 	first := b.Row(t, "x").Version
 	b.Exec(t, "DROP TRIGGER cut_off ON casq.event_failures")
-	// The look writes the row: that is when another failure comes.
+	// The re-fetch writes the row: that is when another failure comes.
 	b.Exec(t, `CREATE FUNCTION meanwhile() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 		INSERT INTO casq.event_failures (cursor, timeline, event_id, tick, kind, resource_id, op, occurred_at, reason, tries)
 		VALUES ('registry', 1, 77, 1, 'resource', 'x', 'updated', now(), 'refused', 4) ON CONFLICT DO NOTHING; RETURN NULL; END $$`)
@@ -83,7 +83,7 @@ func TestReplayThatIsCutOff(t *testing.T) {
 		t.Errorf("%+v, %v", report, err)
 	}
 	if got := b.Row(t, "x").Version; got <= first {
-		t.Errorf("version is %d, was %d: it was not looked at again", got, first)
+		t.Errorf("version is %d, was %d: it was not re-fetched", got, first)
 	}
 	b.wantOpen(t, 1)
 }

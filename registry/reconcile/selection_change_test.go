@@ -46,11 +46,11 @@ func TestChangesAndBatchesTakeTurns(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := b.Text(t, "SELECT at_timeline || '/' || at_tick FROM casq.reconcile_runs"); got != "1/60" {
-		t.Errorf("the run looks at %s, want what the batch had read", got)
+		t.Errorf("the run reads at %s, want what the batch had read", got)
 	}
 }
 
-// A look under another selection is done again, be it for what is there or for
+// A page under another selection is read again, be it for what is there or for
 // what is not.
 func TestALookUnderAnotherSelection(t *testing.T) {
 	t.Parallel()
@@ -160,7 +160,7 @@ func (r changedRow) Scan(into ...any) error {
 	return r.Row.Scan(into...)
 }
 
-// Of a look, what is there and what is not are applied one after the other: the
+// Of a page, what is there and what is not are applied one after the other: the
 // selection may change in between.
 func TestARemovalOfAnotherSelection(t *testing.T) {
 	t.Parallel()

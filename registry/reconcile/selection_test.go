@@ -82,8 +82,8 @@ func TestSelect(t *testing.T) {
 	}
 }
 
-// Whoever looks at the source sees only what is selected.
-func TestLooksSeeTheSelection(t *testing.T) {
+// Whoever reads the source sees only what is selected.
+func TestPagesSeeTheSelection(t *testing.T) {
 	t.Parallel()
 	b := setupRefetch(t)
 	for i := range 6 {
@@ -97,7 +97,7 @@ func TestLooksSeeTheSelection(t *testing.T) {
 
 	report := b.refetch(t, "k0", "k1", "k2", "k3", "never")
 	if report != (RefetchReport{Copied: 2, Removed: 1, Unknown: 2}) {
-		t.Errorf("look again: %+v", report)
+		t.Errorf("re-fetch: %+v", report)
 	}
 	b.wantHere(t, "k1 k3")
 	if got := b.reconcile(t, registry.Request{}); got != "resource: created 1" {
@@ -133,7 +133,7 @@ func TestNothingOfAKindWithoutATable(t *testing.T) {
 	}
 	b.know(t, "again", 0, now, false)
 	if report := b.refetch(t, "again"); report != (RefetchReport{Removed: 1}) {
-		t.Errorf("look again: %+v", report)
+		t.Errorf("re-fetch: %+v", report)
 	}
 	b.wantHere(t, "")
 }
@@ -199,7 +199,7 @@ func TestALostScopeColumnRemovesNothing(t *testing.T) {
 	b.wantHere(t, "k")
 }
 
-// The run looks only at hosts that show what home had read, and what rows came
+// The run reads only hosts that show what home had read, and what rows came
 // with, when the selection changed.
 func TestASelectionWaitsForItsHost(t *testing.T) {
 	t.Parallel()

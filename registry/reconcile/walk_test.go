@@ -187,7 +187,7 @@ func TestWalkWhileItIsCreated(t *testing.T) {
 			b.put(t, "orphan", 1)
 			b.put(t, "back", 1)
 		}, "resource: checks 2 orphans 1 orphans_removed 1", false},
-		"read before the look":        {"reconcile:walked", created, "resource: checks 2 orphans 1 orphans_removed 1", true},
+		"read before the plan":        {"reconcile:walked", created, "resource: checks 2 orphans 1 orphans_removed 1", true},
 		"read after the plan":         {"reconcile:planned", created, "resource: checks 2 late 2 orphans 2 orphans_removed 1", true},
 		"read after it was asked for": {"", nil, "resource: checks 2 orphans 2 orphans_removed 2 removed 1", true},
 	} {

@@ -125,11 +125,11 @@
 //     checkEvents.
 //   - no read back, while faults come, has shown less than was written before and
 //     acknowledged. What the primary itself does not have afterwards was lost in a
-//     failover. Reads that get no answer are counted, not judged
+//     failover. Reads that get no answer are counted, not compared
 //   - each build that was added has ended, and what runners were told of it has an order
 //     that explains it (porcupine): one attempt was live at a time, and that one only was
 //     heard; what was lost in a failover may be gone, and does not come back
-//   - no pipeline stood still, at any time that was looked at
+//   - no pipeline stood still, at any time that was checked
 //   - each log has its checksum, and is what the runner has sent; what builds have left is at
 //     the second site as its row says, like the application's files, and in the counters
 //   - each counter of the first site is what its table says, and no recount has

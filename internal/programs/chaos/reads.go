@@ -27,7 +27,7 @@ const (
 
 // readCounts are of what was read back.
 type readCounts struct {
-	writes, judged, standby, lost, unanswered atomic.Int64
+	writes, compared, standby, lost, unanswered atomic.Int64
 }
 
 // pair are two clients as two processes have them, and the row that they alone
@@ -103,15 +103,15 @@ func (c *chaos) readVersion(ctx context.Context, p pair, version int64) error {
 		reader.Carry(writer.Token(writing))
 	}
 	for _, s := range []*replica.Session{writer, reader} {
-		if err := c.judge(ctx, s, p.id, version); err != nil {
+		if err := c.compareRead(ctx, s, p.id, version); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// judge reads the row and complains when that shows less than the primary has.
-func (c *chaos) judge(ctx context.Context, s *replica.Session, id, version int64) error {
+// compareRead reads the row and complains when that shows less than the primary has.
+func (c *chaos) compareRead(ctx context.Context, s *replica.Session, id, version int64) error {
 	reading, cancel := context.WithTimeout(ctx, readPatience)
 	defer cancel()
 	var shown int64
@@ -119,7 +119,7 @@ func (c *chaos) judge(ctx context.Context, s *replica.Session, id, version int64
 		c.reads.unanswered.Add(1)
 		return nil
 	}
-	c.reads.judged.Add(1)
+	c.reads.compared.Add(1)
 	if choices := s.Choices(); choices[len(choices)-1].Reason.Standby() {
 		c.reads.standby.Add(1)
 	}
@@ -154,12 +154,12 @@ func (c *chaos) keptVersion(ctx context.Context, id int64) (version int64, err e
 	}
 }
 
-// checkReads says what there was to judge; that nothing was is found, too.
+// checkReads says what there was to compare; that nothing was is found, too.
 func checkReads(_ context.Context, c *chaos) ([]violation, error) {
 	n := &c.reads
-	c.journal.say("%d versions written, %d reads of them judged, %d of those by the standby; %d were lost in a failover, %d writes and reads had no answer",
-		n.writes.Load(), n.judged.Load(), n.standby.Load(), n.lost.Load(), n.unanswered.Load())
-	if n.judged.Load() == 0 {
+	c.journal.say("%d versions written, %d reads of them compared, %d of those by the standby; %d were lost in a failover, %d writes and reads had no answer",
+		n.writes.Load(), n.compared.Load(), n.standby.Load(), n.lost.Load(), n.unanswered.Load())
+	if n.compared.Load() == 0 {
 		return []violation{{text: "nothing that was written was read back"}}, nil
 	}
 	return nil, nil

@@ -12,9 +12,9 @@ import (
 
 var environment = rule{
 	name: "the environment is read in cmd only",
-	check: func(t tree) (problems []string, looked int) {
+	check: func(t tree) (problems []string, checked int) {
 		for _, f := range t.code(true) {
-			looked++
+			checked++
 			if f.within("cmd") {
 				continue
 			}
@@ -26,7 +26,7 @@ var environment = rule{
 					"%s.%s: take the value as a parameter; a child process gets (*exec.Cmd).Environ", pkg, name))
 			})
 		}
-		return problems, looked
+		return problems, checked
 	},
 	bad: map[string]string{
 		"cmd/worker/main.go": "package main\nimport \"os\"\nvar x = os.Getenv(\"HOME\")\n",
@@ -54,10 +54,10 @@ const testHarness = "internal/testing/testdb"
 
 var exits = rule{
 	name: "only main ends the process",
-	check: func(t tree) (problems []string, looked int) {
+	check: func(t tree) (problems []string, checked int) {
 		for _, f := range t.code(true) {
 			f.calls(func(fn *ast.FuncDecl, call *ast.CallExpr, pkg, name string) {
-				looked++
+				checked++
 				ends := (pkg == "os" && name == "Exit") || (pkg == "syscall" && name == "Exit") ||
 					(pkg == "log" && (strings.HasPrefix(name, "Fatal") || strings.HasPrefix(name, "Panic")))
 				if ends && !mayExit(f, fn) {
@@ -65,7 +65,7 @@ var exits = rule{
 				}
 			})
 		}
-		return problems, looked
+		return problems, checked
 	},
 	bad: map[string]string{
 		"cmd/worker/main.go":     "package main\nimport \"os\"\nfunc main() { os.Exit(1) }\nfunc run() { os.Exit(1) }\n",
@@ -92,19 +92,19 @@ func mayExit(f file, fn *ast.FuncDecl) bool {
 
 var sleeps = rule{
 	name: "tests wait for something, not for a time",
-	check: func(t tree) (problems []string, looked int) {
+	check: func(t tree) (problems []string, checked int) {
 		for _, f := range t.code(true) {
 			if !f.isTest() {
 				continue
 			}
-			looked++
+			checked++
 			f.calls(func(_ *ast.FuncDecl, call *ast.CallExpr, pkg, name string) {
 				if pkg == "time" && name == "Sleep" {
 					problems = append(problems, f.at(call.Pos(), "time.Sleep: wait for a signal or a condition, with a deadline"))
 				}
 			})
 		}
-		return problems, looked
+		return problems, checked
 	},
 	bad: map[string]string{
 		"jobs/a_test.go": "package jobs\nimport \"time\"\nfunc TestX() { time.Sleep(1) }\n",
@@ -114,20 +114,20 @@ var sleeps = rule{
 
 var failedTo = rule{
 	name: "an error is a verb phrase",
-	check: func(t tree) (problems []string, looked int) {
+	check: func(t tree) (problems []string, checked int) {
 		for _, f := range t.code(true) {
 			f.calls(func(_ *ast.FuncDecl, call *ast.CallExpr, pkg, name string) {
 				if pkg+"."+name != "errors.New" && pkg+"."+name != "fmt.Errorf" || len(call.Args) == 0 {
 					return
 				}
-				looked++
+				checked++
 				text := stringValue(call.Args[0])
 				if notVerbPhrase.MatchString(text) {
 					problems = append(problems, f.at(call.Pos(), "%q: say what was done (\"renew lease: %%w\")", text))
 				}
 			})
 		}
-		return problems, looked
+		return problems, checked
 	},
 	bad: map[string]string{
 		"jobs/a.go": `package jobs
@@ -144,11 +144,11 @@ var notVerbPhrase = regexp.MustCompile(`(?i)^(error|could not|couldn't|unable to
 
 var rowsByHand = rule{
 	name: "rows that are read by hand are asked for their error",
-	check: func(t tree) (problems []string, looked int) {
+	check: func(t tree) (problems []string, checked int) {
 		for _, f := range t.code(true) {
-			next, checked := map[*ast.FuncDecl]token.Pos{}, map[*ast.FuncDecl]bool{}
+			next, asked := map[*ast.FuncDecl]token.Pos{}, map[*ast.FuncDecl]bool{}
 			f.calls(func(fn *ast.FuncDecl, call *ast.CallExpr, pkg, name string) {
-				looked++
+				checked++
 				if !strings.HasSuffix(strings.ToLower(pkg), "rows") {
 					return
 				}
@@ -156,17 +156,17 @@ var rowsByHand = rule{
 				case "Next":
 					next[fn] = call.Pos()
 				case "Err":
-					checked[fn] = true
+					asked[fn] = true
 				}
 			})
 			for fn, pos := range next {
-				if !checked[fn] {
+				if !asked[fn] {
 					problems = append(problems, f.at(pos, "no call of Err after Next: a connection lost in the middle looks like the end; pgx.ForEachRow checks"))
 				}
 			}
 		}
 		slices.Sort(problems)
-		return problems, looked
+		return problems, checked
 	},
 	bad: map[string]string{
 		"jobs/a.go": "package jobs\nfunc a() { for rows.Next() {} }\nfunc b() { for rows.Next() {}; rows.Err() }\n",
@@ -175,8 +175,8 @@ var rowsByHand = rule{
 }
 
 var leaks = rule{
-	name: "every package with tests looks for leaked goroutines",
-	check: func(t tree) (problems []string, looked int) {
+	name: "every package with tests searches for leaked goroutines",
+	check: func(t tree) (problems []string, checked int) {
 		verified, order := map[string]bool{}, []string{}
 		for _, f := range t.code(true) {
 			if !f.isTest() {
@@ -193,12 +193,12 @@ var leaks = rule{
 			})
 		}
 		for _, dir := range order {
-			looked++
+			checked++
 			if !verified[dir] {
 				problems = append(problems, dir+": no test file has a TestMain that calls goleak or testdb.Main")
 			}
 		}
-		return problems, looked
+		return problems, checked
 	},
 	bad: map[string]string{
 		"jobs/a_test.go":  "package jobs\nfunc TestX() { goleak.Find() }\n",

@@ -221,13 +221,13 @@ func mountedAt(service types.ServiceConfig, volume string) string {
 // program can be run.
 func TestComposeMountsExist(t *testing.T) {
 	t.Parallel()
-	looked := 0
+	checked := 0
 	for name, service := range compose(t).Services {
 		for _, volume := range service.Volumes {
 			if volume.Type != "bind" {
 				continue
 			}
-			looked++
+			checked++
 			info, err := os.Stat(volume.Source)
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
@@ -238,28 +238,28 @@ func TestComposeMountsExist(t *testing.T) {
 			}
 		}
 	}
-	if looked != 4 {
-		t.Errorf("looked at %d mounts, want 4", looked)
+	if checked != 4 {
+		t.Errorf("checked %d mounts, want 4", checked)
 	}
 }
 
 // A default password says what it is for.
 func TestComposeDefaultsAreForDevelopment(t *testing.T) {
 	t.Parallel()
-	looked := 0
+	checked := 0
 	for name, service := range compose(t).Services {
 		for variable, value := range service.Environment {
 			if !strings.Contains(variable, "PASSWORD") {
 				continue
 			}
-			looked++
+			checked++
 			if value == nil || *value != "development-only" {
 				t.Errorf("%s: %s has another default than development-only", name, variable)
 			}
 		}
 	}
-	if looked == 0 {
-		t.Error("looked at no password")
+	if checked == 0 {
+		t.Error("checked no password")
 	}
 }
 

@@ -79,25 +79,25 @@ func variablesDocumented(readme string) map[string]bool {
 var readmeVariables = rule{
 	name:  "the README's variables are those that the programs read",
 	needs: "README.md",
-	check: func(t tree) (problems []string, looked int) {
+	check: func(t tree) (problems []string, checked int) {
 		documented := map[string]bool{}
 		if readme := t.find("README.md"); readme != nil {
 			documented = variablesDocumented(readme.text)
 		}
 		read := variablesRead(t)
 		for _, name := range sorted(read) {
-			looked++
+			checked++
 			if !documented[name] {
 				problems = append(problems, fmt.Sprintf("README.md: %s is read in cmd, but is in no table of variables", name))
 			}
 		}
 		for _, name := range sorted(documented) {
-			looked++
+			checked++
 			if !read[name] {
 				problems = append(problems, fmt.Sprintf("README.md: %s is in a table of variables, but nothing in cmd reads it", name))
 			}
 		}
-		return problems, looked
+		return problems, checked
 	},
 	bad: map[string]string{
 		"README.md": "| variable | meaning |\n|---|---|\n| `DATABASE_URL` | `NOT_ME` |\n" +
@@ -118,7 +118,7 @@ var speakOfVariables = []string{"cmd", "internal/programs", "internal/testing", 
 
 var variableNames = rule{
 	name: "the names of variables are known in cmd only",
-	check: func(t tree) (problems []string, looked int) {
+	check: func(t tree) (problems []string, checked int) {
 		read := variablesRead(t)
 		for _, f := range t.code(false) {
 			if slices.ContainsFunc(speakOfVariables, f.within) {
@@ -129,7 +129,7 @@ var variableNames = rule{
 				if !ok || literal.Kind != token.STRING {
 					return true
 				}
-				looked++
+				checked++
 				for _, match := range variable.FindAllStringSubmatch(literal.Value, -1) {
 					// A child process is given NAME=value.
 					if name := match[1]; read[name] && match[2] == "" {
@@ -139,7 +139,7 @@ var variableNames = rule{
 				return true
 			})
 		}
-		return problems, looked
+		return problems, checked
 	},
 	bad: map[string]string{
 		"cmd/worker/main.go": "package main\nvar a, b = os.Getenv(\"REDIS_URL\"), os.Getenv(\"GIT_PATH\")\n",
@@ -156,7 +156,7 @@ var (
 
 var makeHelp = rule{
 	name: "every make target says what it does",
-	check: func(t tree) (problems []string, looked int) {
+	check: func(t tree) (problems []string, checked int) {
 		makefile := t.find("Makefile")
 		if makefile == nil {
 			return []string{"Makefile: there is none"}, 0
@@ -167,13 +167,13 @@ var makeHelp = rule{
 		}
 		for _, match := range phony.FindAllStringSubmatch(makefile.text, -1) {
 			for target := range strings.FieldsSeq(match[1]) {
-				looked++
+				checked++
 				if !helped[target] {
 					problems = append(problems, fmt.Sprintf("Makefile: %s has no ## help", target))
 				}
 			}
 		}
-		return problems, looked
+		return problems, checked
 	},
 	bad: map[string]string{
 		"Makefile": ".PHONY: a b c\na: ## do a\n\ttrue\nb:\n\ttrue\nc: a b ##\n",
@@ -183,7 +183,7 @@ var makeHelp = rule{
 
 var lintReasons = rule{
 	name: "every linter's rule that is off says why",
-	check: func(t tree) (problems []string, looked int) {
+	check: func(t tree) (problems []string, checked int) {
 		config := t.find(".golangci.yml")
 		if config == nil {
 			return []string{".golangci.yml: there is none"}, 0
@@ -193,12 +193,12 @@ var lintReasons = rule{
 			return []string{".golangci.yml: " + err.Error()}, 0
 		}
 		eachOff(&root, func(node *yaml.Node, explained bool) {
-			looked++
+			checked++
 			if !explained {
 				problems = append(problems, fmt.Sprintf(".golangci.yml:%d: %q: no reason beside it", node.Line, node.Value))
 			}
 		})
-		return problems, looked
+		return problems, checked
 	},
 	bad: map[string]string{
 		".golangci.yml": `linters:
@@ -286,16 +286,16 @@ var (
 
 var goVersion = rule{
 	name: "the image and the tools are built with the module's Go",
-	check: func(t tree) (problems []string, looked int) {
+	check: func(t tree) (problems []string, checked int) {
 		want := firstMatch(t, "go.mod", goLine)
 		for name, pattern := range map[string]*regexp.Regexp{dockerfile: goImage, "tools/go.mod": goLine} {
-			looked++
+			checked++
 			if got := firstMatch(t, name, pattern); got != want || got == "" {
 				problems = append(problems, fmt.Sprintf("%s: Go %q, want %q as in go.mod", name, got, want))
 			}
 		}
 		slices.Sort(problems)
-		return problems, looked
+		return problems, checked
 	},
 	bad: map[string]string{
 		"go.mod":   "module casq\n\ngo 1.26.0\n",
@@ -306,7 +306,7 @@ var goVersion = rule{
 
 var embeddedFiles = rule{
 	name: "what is embedded gets into the image's build",
-	check: func(t tree) (problems []string, looked int) {
+	check: func(t tree) (problems []string, checked int) {
 		ignore := t.find(ignoreFile)
 		if ignore == nil {
 			return []string{ignoreFile + ": there is none"}, 0
@@ -314,14 +314,14 @@ var embeddedFiles = rule{
 		for _, f := range t.code(false) {
 			for _, match := range embedLine.FindAllStringSubmatch(f.text, -1) {
 				for pattern := range strings.FieldsSeq(match[1]) {
-					looked++
+					checked++
 					if ext := path.Ext(pattern); !slices.Contains(strings.Fields(ignore.text), "!**/*"+ext) {
 						problems = append(problems, fmt.Sprintf("%s: embeds %s, which %s keeps out", f.path, pattern, ignoreFile))
 					}
 				}
 			}
 		}
-		return problems, looked
+		return problems, checked
 	},
 	bad: map[string]string{
 		ignoreFile: "*\n!**/*.sql\n",

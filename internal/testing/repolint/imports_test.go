@@ -236,9 +236,9 @@ var onlyHere = map[string]struct {
 
 var imports = rule{
 	name: "no package imports what it must not know",
-	check: func(t tree) (problems []string, looked int) {
+	check: func(t tree) (problems []string, checked int) {
 		eachImport(t, func(f file, imported string, complain func(reason string)) {
-			looked++
+			checked++
 			for importer, list := range forbidden {
 				if !covers(importer, f.importPath()) {
 					continue
@@ -251,7 +251,7 @@ var imports = rule{
 				}
 			}
 		}, &problems)
-		return problems, looked
+		return problems, checked
 	},
 	bad: map[string]string{
 		"cmd/worker/main.go":       "package main\nimport _ \"casq/jobs\"\n",
@@ -294,16 +294,16 @@ var imports = rule{
 
 var importsHere = rule{
 	name: "some imports have one place",
-	check: func(t tree) (problems []string, looked int) {
+	check: func(t tree) (problems []string, checked int) {
 		eachImport(t, func(f file, imported string, complain func(reason string)) {
-			looked++
+			checked++
 			for pattern, rule := range onlyHere {
 				if covers(pattern, imported) && !slices.ContainsFunc(rule.dirs, f.within) {
 					complain(rule.reason)
 				}
 			}
 		}, &problems)
-		return problems, looked
+		return problems, checked
 	},
 	bad: map[string]string{
 		"cmd/worker/log.go":                 "package main\nimport _ \"github.com/lmittmann/tint\"\n",

@@ -13,12 +13,12 @@ func TestMain(m *testing.M) {
 }
 
 // rule is one habit. check returns the problems of a tree, and how many places
-// it looked at: files, functions, rows.
+// it checked: files, functions, rows.
 type rule struct {
 	name  string
-	check func(tree) (problems []string, looked int)
+	check func(tree) (problems []string, checked int)
 
-	// needs is a file without which the rule has nothing to look at yet.
+	// needs is a file without which the rule has nothing to check yet.
 	needs string
 
 	// bad is a tree that breaks the rule, by path; want are parts of the
@@ -42,12 +42,12 @@ func TestHouseRules(t *testing.T) {
 			if r.needs != "" && repo.find(r.needs) == nil {
 				t.Skipf("there is no %s yet", r.needs)
 			}
-			problems, looked := r.check(repo)
+			problems, checked := r.check(repo)
 			for _, problem := range problems {
 				t.Error(problem)
 			}
-			if looked == 0 {
-				t.Error("the rule looked at nothing")
+			if checked == 0 {
+				t.Error("the rule checked nothing")
 			}
 		})
 	}

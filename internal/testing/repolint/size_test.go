@@ -21,24 +21,24 @@ const (
 
 // longFiles may be longer than longestFile, each with its reason.
 var longFiles = map[string]string{
-	"migrations/schema.sql": "it is made from a database, and looked up in, object by object",
+	"migrations/schema.sql": "it is made from a database, and read, object by object",
 }
 
 var fileLength = rule{
 	name: "no file is too long to be read",
-	check: func(t tree) (problems []string, looked int) {
+	check: func(t tree) (problems []string, checked int) {
 		for _, f := range t.files {
 			switch path.Ext(f.path) {
 			case ".go", ".sql", ".lua", ".sh":
 			default:
 				continue
 			}
-			looked++
+			checked++
 			if f.lines() > longestFile && longFiles[f.path] == "" {
 				problems = append(problems, fmt.Sprintf("%s: %d lines, more than %d", f.path, f.lines(), longestFile))
 			}
 		}
-		return problems, looked
+		return problems, checked
 	},
 	bad: map[string]string{
 		"a/a.sql": strings.Repeat("--\n", longestFile+1),
@@ -58,7 +58,7 @@ var largeFolders = map[string]string{
 
 var folderSize = rule{
 	name: "a folder is one thought",
-	check: func(t tree) (problems []string, looked int) {
+	check: func(t tree) (problems []string, checked int) {
 		count := make(map[string]int)
 		for _, f := range t.files {
 			switch path.Ext(f.path) {
@@ -69,7 +69,7 @@ var folderSize = rule{
 			}
 		}
 		for _, dir := range slices.Sorted(maps.Keys(count)) {
-			looked++
+			checked++
 			switch {
 			case count[dir] > mostFiles && largeFolders[dir] == "":
 				problems = append(problems, fmt.Sprintf("%s: %d files beside its tests, more than %d: which two thoughts are in it?", dir, count[dir], mostFiles))
@@ -77,7 +77,7 @@ var folderSize = rule{
 				problems = append(problems, fmt.Sprintf("%s: %d files beside its tests: it needs no exception any more", dir, count[dir]))
 			}
 		}
-		return problems, looked
+		return problems, checked
 	},
 	bad:  manyFiles(),
 	want: []string{"a: 31 files", "internal/programs/chaos: 1 files"},
@@ -98,17 +98,17 @@ func manyFiles() map[string]string {
 
 var mainLength = rule{
 	name: "main only wires",
-	check: func(t tree) (problems []string, looked int) {
+	check: func(t tree) (problems []string, checked int) {
 		eachFunction(t, func(f file, fn *ast.FuncDecl, lines int) {
 			if f.ast.Name.Name != "main" || fn.Name.Name != "main" || fn.Recv != nil {
 				return
 			}
-			looked++
+			checked++
 			if lines > longestMain {
 				problems = append(problems, f.at(fn.Pos(), "main has %d lines, more than %d", lines, longestMain))
 			}
 		})
-		return problems, looked
+		return problems, checked
 	},
 	bad: map[string]string{
 		"cmd/a/main.go": "package main\nfunc main() {\n" + strings.Repeat("\n", longestMain-2) + "}\n",
@@ -119,7 +119,7 @@ var mainLength = rule{
 
 var medians = rule{
 	name: "files and functions are small as a rule",
-	check: func(t tree) (problems []string, looked int) {
+	check: func(t tree) (problems []string, checked int) {
 		var files, functions []int
 		for _, f := range t.code(false) {
 			files = append(files, f.lines())

@@ -11,7 +11,7 @@ import (
 
 var packageDocs = rule{
 	name: "every package has exactly one package comment",
-	check: func(t tree) (problems []string, looked int) {
+	check: func(t tree) (problems []string, checked int) {
 		documented, order := map[string][]string{}, []string{}
 		hasCode := map[string]bool{}
 		for _, f := range t.code(false) {
@@ -34,12 +34,12 @@ var packageDocs = rule{
 			}
 		}
 		for _, dir := range order {
-			looked++
+			checked++
 			if n := len(documented[dir]); n != 1 {
 				problems = append(problems, fmt.Sprintf("%s: %d package comments %v, want one", dir, n, documented[dir]))
 			}
 		}
-		return problems, looked
+		return problems, checked
 	},
 	bad: map[string]string{
 		"a/a.go":      "package a\n",
@@ -55,12 +55,12 @@ var packageDocs = rule{
 	want: []string{`d/a.go:2: the package comment does not begin with "Package d"`, "a: 0", "b: 2", "c: 0"},
 }
 
-// Written in pieces, since this file is looked at too.
+// Written in pieces, since this file is checked, too.
 var machinePath = regexp.MustCompile(`/(work|farm|root|Users)` + `/[A-Za-z]|/home` + `/[a-z]|\.\./` + `shared\b|\bdesign` + `\.md\b`)
 
 var machinePaths = rule{
 	name: "no file names a path of one machine",
-	check: func(t tree) (problems []string, looked int) {
+	check: func(t tree) (problems []string, checked int) {
 		return grep(t, machinePath, "a path that only one machine has")
 	},
 	bad: map[string]string{
@@ -81,12 +81,12 @@ var cursorsTable = regexp.MustCompile(`(?i)\b(FROM|JOIN|INTO|UPDATE) casq\.curso
 
 var cursorRows = rule{
 	name: "casq.cursors is read through internal/cursor only",
-	check: func(t tree) (problems []string, looked int) {
+	check: func(t tree) (problems []string, checked int) {
 		for _, f := range t.files {
 			if f.isTest() || slices.ContainsFunc(mayReadCursors, f.within) || path.Ext(f.path) == ".md" {
 				continue
 			}
-			looked++
+			checked++
 			n := 0
 			for line := range strings.Lines(f.text) {
 				n++
@@ -95,7 +95,7 @@ var cursorRows = rule{
 				}
 			}
 		}
-		return problems, looked
+		return problems, checked
 	},
 	bad: map[string]string{
 		"internal/cursor/cursor.sql": "SELECT FROM casq.cursors\n",
@@ -110,7 +110,7 @@ var leftOpenMark = regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME|XX` + `X)\b`)
 
 var leftOpen = rule{
 	name: "nothing is left open in the tree",
-	check: func(t tree) (problems []string, looked int) {
+	check: func(t tree) (problems []string, checked int) {
 		return grep(t, leftOpenMark, "do it, or say in the changelog or in DESIGN.md what is missing")
 	},
 	bad: map[string]string{
@@ -120,9 +120,9 @@ var leftOpen = rule{
 }
 
 // grep complains about every line that matches.
-func grep(t tree, pattern *regexp.Regexp, complaint string) (problems []string, looked int) {
+func grep(t tree, pattern *regexp.Regexp, complaint string) (problems []string, checked int) {
 	for _, f := range t.files {
-		looked++
+		checked++
 		number := 0
 		for line := range strings.Lines(f.text) {
 			number++
@@ -131,7 +131,7 @@ func grep(t tree, pattern *regexp.Regexp, complaint string) (problems []string, 
 			}
 		}
 	}
-	return problems, looked
+	return problems, checked
 }
 
 // emptyName says nothing about what is inside.
@@ -139,14 +139,14 @@ var emptyName = regexp.MustCompile(`^(utils?|common|helpers?|misc|base|shared|li
 
 var emptyNames = rule{
 	name: "a package is named after what it does",
-	check: func(t tree) (problems []string, looked int) {
+	check: func(t tree) (problems []string, checked int) {
 		for _, f := range t.code(true) {
-			looked++
+			checked++
 			if emptyName.MatchString(f.ast.Name.Name) {
 				problems = append(problems, f.at(f.ast.Package, "package %s: name it after what it does", f.ast.Name.Name))
 			}
 		}
-		return problems, looked
+		return problems, checked
 	},
 	bad: map[string]string{
 		"a/a.go": "package util\n",
@@ -167,7 +167,7 @@ const raceReadme = "races/README.md"
 var raceList = rule{
 	name:  "the list of races is the list of their tests",
 	needs: raceReadme,
-	check: func(t tree) (problems []string, looked int) {
+	check: func(t tree) (problems []string, checked int) {
 		tests := map[string]bool{}
 		for _, f := range t.code(true) {
 			if !f.isTest() || f.dir() != "races" && path.Dir(f.dir()) != "races" {
@@ -190,13 +190,13 @@ var raceList = rule{
 			}
 		}
 		for _, id := range sorted(tests) {
-			looked++
+			checked++
 			if rows[id] == 0 {
 				problems = append(problems, fmt.Sprintf("%s: no row for %s, which has a test", raceReadme, id))
 			}
 		}
 		for _, id := range sorted(rows) {
-			looked++
+			checked++
 			if !tests[id] {
 				problems = append(problems, fmt.Sprintf("%s: a row for %s, but no test %s in races", raceReadme, id, "Test"+id))
 			}
@@ -204,7 +204,7 @@ var raceList = rule{
 				problems = append(problems, fmt.Sprintf("%s: %d rows for %s", raceReadme, rows[id], id))
 			}
 		}
-		return problems, looked
+		return problems, checked
 	},
 	bad: map[string]string{
 		raceReadme:            "| id | race |\n|---|---|\n| R01 a | b |\n| **R02** | R05 |\n| `R02` | |\n",
