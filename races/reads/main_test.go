@@ -8,6 +8,7 @@ import (
 	"os"
 	"testing"
 
+	"casq/internal/testing/expect"
 	"casq/internal/testing/testdb"
 	"casq/internal/testing/testproc"
 )
@@ -25,9 +26,4 @@ func TestMain(m *testing.M) {
 	testdb.Main(m)
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = expect.NoError
