@@ -3,10 +3,14 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
+	"os/signal"
+	"path"
 	"regexp"
 	"strings"
+	"syscall"
 
 	"casq/cmd/internal/cli"
 	"casq/internal/cifile"
@@ -47,8 +51,9 @@ trigger, environment, release, pages, secrets, id_tokens, resource_group, hooks,
 when: delayed, rules:changes, artifacts:reports:dotenv, needs of other pipelines, and
 include of anything but files of this folder. docs/exec.md has the whole list.
 
-The first Ctrl-C cancels jobs, which run their after_script; the second ends all. The
-exit code is 1 when a job fails that may not.`,
+The first Ctrl-C cancels jobs, which run their after_script; a silent one hears of it
+within 30 s. The second ends all at once. The exit code is 1 when a job fails that may
+not.`,
 		Example: `  enqueue exec
   enqueue exec test lint --concurrent 2
   enqueue exec deploy --alone --env-file .env.ci --variable TARGET=staging`,
@@ -58,6 +63,9 @@ exit code is 1 when a job fails that may not.`,
 			if err != nil {
 				return err
 			}
+			abort, stop := second()
+			defer stop()
+			cfg.Abort = abort
 			return localrun.Run(cmd.Context(), cfg)
 		},
 	}
@@ -73,10 +81,29 @@ exit code is 1 when a job fails that may not.`,
 	return cmd
 }
 
+// second is closed with the second signal of those that end a command's context; from then
+// on another one ends the process.
+func second() (abort <-chan struct{}, stop func()) {
+	signals, aborted, done := make(chan os.Signal, 2), make(chan struct{}), make(chan struct{})
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		defer signal.Stop(signals)
+		for range 2 {
+			select {
+			case <-signals:
+			case <-done:
+				return
+			}
+		}
+		close(aborted)
+	}()
+	return aborted, func() { close(done) }
+}
+
 // passed is what git, the runner and its jobs have of this process' environment. The rest
 // is nobody's: a job gets variables by the file and by flags.
 var passed = []string{
-	"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "SSH_AUTH_SOCK", "DOCKER_HOST",
+	"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "SSH_AUTH_SOCK", "XDG_CONFIG_HOME", "DOCKER_HOST",
 	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
 }
 
@@ -84,13 +111,15 @@ func (f *execFlags) config(cmd *cobra.Command, jobs []string) (cfg localrun.Conf
 	env := cli.NewEnv()
 	level := env.Level("LOG_LEVEL")
 	cfg = localrun.Config{
-		Dir: f.dir, File: f.file, Jobs: jobs, Alone: f.alone, Runner: f.runner, Executor: localrun.Executor(f.executor),
+		Dir: f.dir, File: path.Clean(f.file), Jobs: jobs, Alone: f.alone, Runner: f.runner, Executor: localrun.Executor(f.executor),
 		Concurrent: f.concurrent, Environment: env.Pass(passed...), Out: cmd.OutOrStdout(), Colors: cli.Terminal(cmd.OutOrStdout()),
 		Logger: cli.LogConfig{Format: env.Choice("LOG_FORMAT", cli.LogText, cli.LogJSON), Level: max(level, slog.LevelWarn)}.Logger(cmd.ErrOrStderr()),
 	}
 	switch {
 	case env.Err() != nil:
 		return cfg, env.Err()
+	case !fs.ValidPath(cfg.File):
+		return cfg, cli.Usage(cmd, "--file is %q: it may be a path in the folder", f.file)
 	case cfg.Executor != localrun.Shell && cfg.Executor != localrun.Docker:
 		return cfg, cli.Usage(cmd, "--executor is %q: it may be shell or docker", f.executor)
 	case f.concurrent < 1 || f.concurrent > 100:

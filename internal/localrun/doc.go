@@ -8,7 +8,8 @@
 //
 // A job runs on the working tree as it is when the run begins: what is changed and not
 // committed, and what is new and not ignored, is there. The folder is read and not written:
-// neither its files, nor its repository's index, refs or objects. A job changes a clone.
+// neither its files, nor its repository's index, refs or objects, of which git may renew the
+// times. A job changes a clone.
 //
 // Nothing is left behind: no process that the runner has started, also one that has left
 // its session, and no file. When this process is killed the kernel has the runner end, the

@@ -29,8 +29,9 @@ const (
 	project = 1
 	// pollInterval is how often it is asked which builds have ended.
 	pollInterval = 100 * time.Millisecond
-	// cancelTime is how long jobs that are canceled may take for their after_script.
-	cancelTime = time.Minute
+	// cancelTime is how long jobs that are canceled may take for their after_script,
+	// of which a job that writes nothing takes up to 30 s to hear of it.
+	cancelTime = 90 * time.Second
 )
 
 // ending is how a build has ended.
@@ -67,8 +68,12 @@ func (r *run) jobs(ctx context.Context) error {
 		began: make([]time.Time, n), took: make([]time.Duration, n), endings: make([]ending, n), follow: inner,
 	}
 	go func() {
-		if err := r.runner.wait(inner); err != nil {
-			stop(err)
+		select {
+		case <-r.runner.ended:
+			stop(r.runner.died())
+		case <-r.cfg.Abort:
+			stop(ErrAborted)
+		case <-inner.Done():
 		}
 	}()
 	err := w.pipelineOf(inner)
@@ -143,7 +148,7 @@ var errCancel = errors.New("jobs that were canceled have not ended")
 
 // cancelAll has the jobs that run end, and begins no others.
 func (w *work) cancelAll(ctx context.Context) error {
-	w.terminal.say("canceling; once more ends it at once")
+	w.terminal.say("canceling: jobs hear of it with what they write next, or within 30 s; once more ends all at once")
 	ctx, stop := context.WithTimeoutCause(ctx, cancelTime, errCancel)
 	defer stop()
 	w.cancel()
@@ -215,7 +220,7 @@ func (w *work) begin(ctx context.Context, i int) error {
 func (w *work) show(i int) {
 	log := &jobLog{terminal: w.terminal}
 	if len(w.plan.Jobs) > 1 {
-		log.prefix = w.plan.Jobs[i].Name + " | "
+		log.prefix = string(clean([]byte(w.plan.Jobs[i].Name), false)) + " | "
 	}
 	w.logs.Go(func() {
 		err := runner.Trace(w.follow, w.pool, w.builds[i], 0, 0, true, log)

@@ -32,7 +32,12 @@ type Config struct {
 	Out         io.Writer // logs and what became of the jobs
 	Colors      bool      // Out is a terminal
 	Logger      *slog.Logger
+	// Abort is closed when jobs that are canceled are not waited for any more. May be nil.
+	Abort <-chan struct{}
 }
+
+// ErrAborted says that jobs which ran were not waited for.
+var ErrAborted = errors.New("the jobs that ran were ended at once")
 
 // ErrFailed says that a job has failed, or that one that was asked for did not begin.
 var ErrFailed = errors.New("the pipeline has failed")
@@ -53,7 +58,7 @@ type run struct {
 // Run runs the jobs, and returns nil when all have succeeded. When ctx is done those that
 // run are canceled: they run their after_script.
 //
-// Errors: [ErrFailed], [ErrNoRunner], [cifile.LineError], [cifile.ErrNoJobs].
+// Errors: [ErrFailed], [ErrAborted], [ErrNoRunner], [cifile.LineError], [cifile.ErrNoJobs].
 func Run(ctx context.Context, cfg Config) (err error) {
 	r := &run{cfg: cfg, terminal: &terminal{out: cfg.Out, colors: cfg.Colors}}
 	if r.cfg.Dir, err = canonical(cfg.Dir); err != nil {
@@ -75,7 +80,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.place.remove()) }()
-	if r.snapshot, err = takeSnapshot(ctx, r.cfg.Dir, r.place.path("source.git"), cfg.Environment); err != nil {
+	if r.snapshot, err = takeSnapshot(ctx, r.cfg.Dir, r.place, cfg.Environment); err != nil {
 		return fmt.Errorf("take a snapshot of the folder: %w", err)
 	}
 	r.predefined = predefined(r.snapshot, r.cfg)

@@ -156,13 +156,3 @@ func (p *runnerProcess) said() string {
 	text, _ := io.ReadAll(io.LimitReader(file, tail))
 	return string(clean(bytes.ReplaceAll(bytes.TrimSpace(text), []byte{'\n'}, []byte("; ")), false))
 }
-
-// wait returns when the runner has ended, or ctx is done.
-func (p *runnerProcess) wait(ctx context.Context) error {
-	select {
-	case <-p.ended:
-		return p.died()
-	case <-ctx.Done():
-		return nil
-	}
-}

@@ -32,7 +32,8 @@ type git struct {
 }
 
 func (g git) run(ctx context.Context, input []byte, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, "git", args...)
+	// What the user's configuration has git start beside it is not started.
+	cmd := exec.CommandContext(ctx, "git", append([]string{"-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"}, args...)...)
 	cmd.Dir = g.dir
 	cmd.Env = slices.Concat(g.environment, []string{"LC_ALL=C", "GIT_OPTIONAL_LOCKS=0"})
 	cmd.Stdin = bytes.NewReader(input)
@@ -60,15 +61,15 @@ func (g git) on(repository string) git {
 	return g
 }
 
-// takeSnapshot makes a repository at target of the working tree in dir: the files that git
+// takeSnapshot makes a repository in the run's place of the working tree in dir: the files that git
 // knows and those that it does not ignore, as they are now. Where dir is the top of a
 // repository its objects are used, and its newest commit is the snapshot's parent, or the
 // snapshot when nothing is changed.
-func takeSnapshot(ctx context.Context, dir, target string, environment []string) (*snapshot, error) {
-	own := git{dir, environment}
+func takeSnapshot(ctx context.Context, dir string, p *place, environment []string) (*snapshot, error) {
+	own, target := git{dir, environment}, p.path("source.git")
 	theirs := own.on(target)
 	s := &snapshot{dir: target, branch: "main"}
-	if _, err := own.run(ctx, nil, "init", "--quiet", "--bare", target); err != nil {
+	if _, err := own.run(ctx, nil, "init", "--quiet", "--bare", "--template=", target); err != nil {
 		return nil, err
 	}
 	top, err := own.top(ctx)
@@ -84,7 +85,7 @@ func takeSnapshot(ctx context.Context, dir, target string, environment []string)
 			return nil, err
 		}
 	}
-	if err := s.add(ctx, list, theirs); err != nil {
+	if err := s.add(ctx, list, theirs, p.dir); err != nil {
 		return nil, err
 	}
 	if err := s.commit(ctx, theirs); err != nil {
@@ -138,8 +139,13 @@ func (s *snapshot) standOn(ctx context.Context, own git, target string) error {
 	return nil
 }
 
-// add puts the files that list knows into the index of the snapshot.
-func (s *snapshot) add(ctx context.Context, list, theirs git) error {
+// add puts the files that list knows into the index of the snapshot, but for those in the
+// run's place: it may be in the folder.
+func (s *snapshot) add(ctx context.Context, list, theirs git, place string) error {
+	within := []byte(place + "/")
+	if rel, err := filepath.Rel(list.dir, place); err == nil {
+		within = []byte(rel + "/")
+	}
 	staged, err := list.run(ctx, nil, "ls-files", "-z", "--cached", "--stage")
 	if err != nil {
 		return err
@@ -149,6 +155,7 @@ func (s *snapshot) add(ctx context.Context, list, theirs git) error {
 		return err
 	}
 	var files, modules bytes.Buffer
+	links := make(map[string]bool)
 	for entry := range bytes.SplitSeq(staged, []byte{0}) {
 		info, name, is := bytes.Cut(entry, []byte{'\t'})
 		switch {
@@ -156,13 +163,13 @@ func (s *snapshot) add(ctx context.Context, list, theirs git) error {
 		case bytes.HasPrefix(info, []byte("160000 ")):
 			modules.Write(append(entry, 0))
 			s.notes = append(s.notes, fmt.Sprintf("submodule %s is empty in jobs, unless they fetch it", name))
-		default:
+		case !list.behindLink(string(name), links):
 			files.Write(append(name, 0))
 		}
 	}
 	for name := range bytes.SplitSeq(others, []byte{0}) {
 		switch {
-		case len(name) == 0:
+		case len(name) == 0 || bytes.HasPrefix(name, within):
 		case bytes.HasSuffix(name, []byte{'/'}):
 			s.notes = append(s.notes, fmt.Sprintf("%s is a repository of its own, and left out", name))
 		default:
@@ -176,6 +183,22 @@ func (s *snapshot) add(ctx context.Context, list, theirs git) error {
 	}
 	_, err = theirs.run(ctx, modules.Bytes(), "update-index", "-z", "--index-info")
 	return err
+}
+
+// behindLink tells whether a folder of a file that git knows is a link now: the file is not
+// there any more. links has the answers so far, by folder.
+func (g git) behindLink(name string, links map[string]bool) bool {
+	parent := filepath.Dir(name)
+	if parent == "." {
+		return false
+	}
+	behind, known := links[parent]
+	if !known {
+		info, err := os.Lstat(filepath.Join(g.dir, parent))
+		behind = err == nil && info.Mode().Type() == os.ModeSymlink || g.behindLink(parent, links)
+		links[parent] = behind
+	}
+	return behind
 }
 
 // commit makes the commit, and tells of it what jobs are told.
@@ -202,8 +225,10 @@ func (s *snapshot) commit(ctx context.Context, theirs git) error {
 			return err
 		}
 	}
-	if _, err = theirs.run(ctx, nil, "update-ref", "refs/heads/"+s.branch, s.sha); err != nil {
-		return err
+	for _, args := range [][]string{{"update-ref", "refs/heads/" + s.branch, s.sha}, {"symbolic-ref", "HEAD", "refs/heads/" + s.branch}} {
+		if _, err = theirs.run(ctx, nil, args...); err != nil {
+			return err
+		}
 	}
 	told, err := theirs.line(ctx, "show", "--no-patch", "--format=%s%x00%an <%ae>%x00%cI%x00%B", s.sha)
 	if err != nil {
