@@ -441,6 +441,26 @@ func TestDependenciesAreDownloaded(t *testing.T) {
 	}
 }
 
+// What a build leaves that fails, as it may, is for those that need it.
+func TestWhatAFailedBuildLeftIsHandedOn(t *testing.T) {
+	t.Parallel()
+	b := newArtifactBench(t, runner.Options{})
+	ids := b.pipeline(runner.Build{Name: "may fail", AllowFailure: true}, runner.Build{Name: "next", Needs: []string{"may fail"}})
+	runnerToken := b.runner()
+	failing := b.request(runnerToken, "")
+	if status := b.upload(ids[0], failing.Token(), "", file("what is left")); status != http.StatusCreated {
+		t.Fatalf("an upload: %d", status)
+	}
+	b.do("PUT", fmt.Sprintf("/api/v4/jobs/%d", ids[0]), body{"token": failing.Token(), "state": "failed"})
+	next := b.request(runnerToken, "")
+	if dependencies, _ := next.Body["dependencies"].([]any); len(dependencies) != 1 {
+		t.Fatalf("it gets %v", next.Body["dependencies"])
+	}
+	if got := b.download(ids[0], next.Token(), ""); got.text != "what is left" {
+		t.Errorf("it gets %d %q", got.status, got.text)
+	}
+}
+
 func TestALaterAttemptReplacesWhatAnEarlierLeft(t *testing.T) {
 	t.Parallel()
 	b := newArtifactBench(t, runner.Options{})
