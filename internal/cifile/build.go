@@ -107,6 +107,9 @@ func (r *reader) build(file string, n *yaml.Node, depth int) (*value, *LineError
 
 func scalarOf(at Position, n *yaml.Node) (*value, *LineError) {
 	v := &value{at: at, kind: scalar, tag: n.ShortTag(), text: n.Value}
+	if strings.ContainsRune(n.Value, 0) {
+		return nil, problem(at, "a text has the character 0, which the queue cannot keep")
+	}
 	switch v.tag {
 	case "!!null":
 		v.kind = null
@@ -131,7 +134,7 @@ func (r *reader) buildDict(file string, n *yaml.Node, depth int) (*value, *LineE
 			key = key.Alias
 		}
 		at := Position{file, key.Line}
-		if key.Kind != yaml.ScalarNode {
+		if key.Kind != yaml.ScalarNode || strings.ContainsRune(key.Value, 0) {
 			return nil, problem(at, "a key has to be a name")
 		}
 		built, p := r.build(file, content, depth+1)

@@ -137,6 +137,7 @@ func TestWhatIsWrongIsRefused(t *testing.T) {
 		"no YAML":             {"a:\n  - b\n c", ":2: this is no YAML"},
 		"two documents":       {"spec: {}\n---\na: {script: a}", ":2: a second document"},
 		"a list":              {"- a", ":1: the file is a list"},
+		"zero":                {"a: {script: \"\\0\"}", "the character 0"},
 		"no jobs":             {".a: {script: a}", "no jobs"},
 		"bomb":                {bomb, "more than 100000 values"},
 		"references":          {references + "x: {script: [!reference [.j, script]]}", "more than 100000 values"},

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
 	"slices"
 	"strings"
 )
@@ -24,6 +23,8 @@ type Planned struct {
 	After, Gets []int
 	// ByNeeds says that After are jobs that it names, and not all of the stages before.
 	ByNeeds bool
+	// undecided is why it cannot be said whether it runs.
+	undecided *LineError
 	// Chosen says that somebody has named it: if it is manual, it begins.
 	Chosen bool
 }
@@ -47,15 +48,14 @@ var ErrNoJobs = errors.New("the rules leave no job to run")
 // that need what is not there, or each other, and what is not supported in a job that is
 // to run.
 func (f *File) Plan(o Options) (*Plan, error) {
-	workflow, err := f.workflow(o)
+	files := &tree{fsys: o.Files}
+	workflow, err := f.workflow(o, files)
 	if err != nil {
 		return nil, err
 	}
-	p := &planner{file: f, options: o, workflow: workflow}
+	p := &planner{file: f, options: o, tree: files, workflow: workflow}
 	for _, job := range f.Jobs {
-		if err := p.decide(job); err != nil {
-			p.problems = append(p.problems, asProblem(job.At, err))
-		}
+		p.decide(job)
 	}
 	if len(p.problems) > 0 {
 		return nil, join(p.problems)
@@ -82,6 +82,7 @@ func asProblem(at Position, err error) *LineError {
 type planner struct {
 	file     *File
 	options  Options
+	tree     *tree
 	workflow []Variable // of the rule that lets the pipeline be
 	jobs     []*Planned
 	out      []string // jobs that the rules have left out
@@ -89,11 +90,11 @@ type planner struct {
 }
 
 // workflow returns the variables of the rule that lets the pipeline be.
-func (f *File) workflow(o Options) ([]Variable, error) {
+func (f *File) workflow(o Options, files *tree) ([]Variable, error) {
 	if f.Workflow == nil {
 		return nil, nil
 	}
-	rule, err := firstRule(f.Workflow, environmentOf(o.Predefined, f.Variables, o.Given), o.Files)
+	rule, err := firstRule(f.Workflow, environmentOf(o.Predefined, f.Variables, o.Given), files)
 	switch {
 	case err != nil:
 		return nil, err
@@ -106,7 +107,7 @@ func (f *File) workflow(o Options) ([]Variable, error) {
 }
 
 // firstRule returns the first that applies, or nil.
-func firstRule(rules []Rule, e environment, files fs.FS) (*Rule, error) {
+func firstRule(rules []Rule, e environment, files *tree) (*Rule, error) {
 	for i := range rules {
 		rule := &rules[i]
 		met, err := holds(rule.condition, e)
@@ -120,7 +121,7 @@ func firstRule(rules []Rule, e environment, files fs.FS) (*Rule, error) {
 			return nil, rule.unsupported
 		}
 		if len(rule.Exists) > 0 {
-			if met, err = exists(files, rule.Exists, e); err != nil {
+			if met, err = files.has(rule.Exists, e); err != nil {
 				return nil, problem(rule.At, "%v", err)
 			}
 		}
@@ -131,22 +132,19 @@ func firstRule(rules []Rule, e environment, files fs.FS) (*Rule, error) {
 	return nil, nil
 }
 
-// decide adds a job as often as it is to run, or leaves it out.
-func (p *planner) decide(job *Job) error {
-	planned := Planned{Job: job, Name: job.Name, When: job.When, AllowFailure: job.AllowFailure, ByNeeds: job.HasNeeds}
+// decide adds a job as often as it is to run, or leaves it out. One of which that cannot be
+// said is added: it is a problem if it is one of those that are chosen.
+func (p *planner) decide(job *Job) {
+	planned := Planned{Job: job, When: job.When, AllowFailure: job.AllowFailure, ByNeeds: job.HasNeeds}
 	planned.Variables = override(override(job.inherited, p.workflow), job.own)
 	e := environmentOf(p.options.Predefined, planned.Variables, p.options.Given)
 	e["CI_JOB_NAME"], e["CI_JOB_STAGE"] = Variable{Value: job.Name, Raw: true}, Variable{Value: job.Stage, Raw: true}
-	runs, err := planned.apply(e, p.options.Files)
-	if err != nil && !p.wanted(job) {
-		return nil // it is not to run
-	}
+	runs, err := planned.apply(e, p.tree)
 	if err != nil {
-		return err
-	}
-	if !runs {
+		planned.undecided = asProblem(job.At, err)
+	} else if !runs {
 		p.out = append(p.out, job.Name)
-		return nil
+		return
 	}
 	instances := job.Instances
 	if len(instances) == 0 {
@@ -154,24 +152,20 @@ func (p *planner) decide(job *Job) error {
 	}
 	for _, instance := range instances {
 		one := planned
-		one.Name += instance.Suffix
+		one.Name = job.Name + instance.Suffix
 		one.Variables = override(planned.Variables, instance.Variables)
+		if len(one.Name) > longestName {
+			p.wrong(job.At, "the name of a job has more than %d bytes: %s", longestName, one.Name)
+		}
 		p.jobs = append(p.jobs, &one)
 	}
-	if len(p.jobs) > mostJobs {
-		return fmt.Errorf("there are more than %d jobs", mostJobs)
+	if len(p.jobs) > mostJobs && len(p.problems) == 0 {
+		p.wrong(job.At, "there are more than %d jobs", mostJobs)
 	}
-	return nil
-}
-
-// wanted tells whether a job may be one of those to run, for all that is known by its
-// name.
-func (p *planner) wanted(job *Job) bool {
-	return len(p.options.Jobs) == 0 || !p.options.Alone || slices.Contains(p.options.Jobs, job.Name)
 }
 
 // apply goes by the rules, or by only and except.
-func (j *Planned) apply(e environment, files fs.FS) (runs bool, err error) {
+func (j *Planned) apply(e environment, files *tree) (runs bool, err error) {
 	if !j.hasRules {
 		return j.applyRefs(e)
 	}
@@ -345,7 +339,9 @@ func (p *planner) choose() (*Plan, error) {
 			place[i] = -1
 			continue
 		}
-		if job.When != Manual || job.Chosen {
+		if job.undecided != nil {
+			p.problems = append(p.problems, job.undecided)
+		} else if job.When != Manual || job.Chosen {
 			p.problems = append(p.problems, job.unsupported...)
 		}
 		place[i] = len(plan.Jobs)
@@ -402,45 +398,4 @@ func (p *planner) names() (names []string) {
 		names = append(names, job.Name)
 	}
 	return names
-}
-
-// exists tells whether any of the patterns has a file. ** is any number of folders.
-func exists(files fs.FS, patterns []string, e environment) (bool, error) {
-	for _, text := range patterns {
-		p := strings.TrimPrefix(e.expand(Variable{Value: text}, 0), "./")
-		if _, err := path.Match(p, ""); err != nil {
-			return false, fmt.Errorf("%q is no pattern of files", text)
-		}
-		found := false
-		err := fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error {
-			if err != nil || entry.IsDir() {
-				if name == ".git" {
-					return fs.SkipDir
-				}
-				return nil // what cannot be read is not there
-			}
-			if globbed(strings.Split(p, "/"), strings.Split(name, "/")) {
-				found = true
-				return fs.SkipAll
-			}
-			return nil
-		})
-		if found || err != nil {
-			return found, err
-		}
-	}
-	return false, nil
-}
-
-func globbed(pattern, name []string) bool {
-	switch {
-	case len(pattern) == 0:
-		return len(name) == 0
-	case pattern[0] == "**":
-		return globbed(pattern[1:], name) || len(name) > 0 && globbed(pattern, name[1:])
-	case len(name) == 0:
-		return false
-	}
-	matched, err := path.Match(pattern[0], name[0])
-	return err == nil && matched && globbed(pattern[1:], name[1:])
 }

@@ -199,12 +199,26 @@ func TestPlanRefuses(t *testing.T) {
 	}
 }
 
+// A pattern costs as much as it is long, for each file.
+func TestPatternsOfFilesAreCheap(t *testing.T) {
+	t.Parallel()
+	const deep = 60
+	pattern := strings.Repeat("**/a/", deep) + "b"
+	plan, err := read(t, folder("a: {script: a, rules: [exists: ['"+pattern+"']]}\nb: {script: b}")).Plan(cifile.Options{
+		Predefined: onMain(), Files: folder("", strings.Repeat("a/", 2*deep)+"c", ""),
+	})
+	if err != nil || shown(plan) != "b" {
+		t.Errorf("got %v, %v", plan, err)
+	}
+}
+
 // What is not supported in a job that does not run is no matter.
 func TestOnlyJobsThatRunHaveToBeSupported(t *testing.T) {
 	t.Parallel()
-	const text = "a: {script: a}\nb: {stage: deploy, script: b, environment: prod}\nc: {stage: deploy, script: c, when: manual, environment: prod}\n"
+	const text = "a: {script: a}\nb: {stage: deploy, script: b, environment: prod}\nc: {stage: deploy, script: c, when: manual, environment: prod}\n" +
+		"d: {stage: deploy, script: d, rules: [changes: [x]]}\n"
 	f := read(t, folder(text))
-	for jobs, refused := range map[string]bool{"": true, "a": false, "b": true, "c": true} {
+	for jobs, refused := range map[string]bool{"": true, "a": false, "b": true, "c": true, "d": true} {
 		if _, err := f.Plan(cifile.Options{Predefined: onMain(), Jobs: strings.Fields(jobs)}); (err != nil) != refused {
 			t.Errorf("%q: %v", jobs, err)
 		}
