@@ -52,7 +52,7 @@ func (f tree) snap() (*snapshot, tree) {
 	f.t.Helper()
 	before := f.state()
 	p := &place{dir: newTree(f.t).dir}
-	s, err := takeSnapshot(f.t.Context(), f.dir, p, os.Environ())
+	s, err := takeSnapshot(f.t.Context(), f.dir, p, new(exec.Cmd).Environ())
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -212,7 +212,7 @@ func TestSnapshotLeavesItselfOut(t *testing.T) {
 	f := newTree(t)
 	f.write("a", "a")
 	f.write("tmp/run/config.toml", "secret")
-	s, err := takeSnapshot(t.Context(), f.dir, &place{dir: filepath.Join(f.dir, "tmp", "run")}, os.Environ())
+	s, err := takeSnapshot(t.Context(), f.dir, &place{dir: filepath.Join(f.dir, "tmp", "run")}, new(exec.Cmd).Environ())
 	if err != nil {
 		t.Fatal(err)
 	}
