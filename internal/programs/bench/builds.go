@@ -36,13 +36,21 @@ type buildSite struct {
 	end    func()
 }
 
+// newBuildSite has a coordinator as it is where nothing is set, but for who is held how
+// long.
 func newBuildSite(ctx context.Context) (*buildSite, error) {
 	s, err := newSite(ctx)
 	if err != nil {
 		return nil, err
 	}
+	return s.coordinate(ctx, runner.Options{Hold: startedWithin, SiblingHold: startedWithin})
+}
+
+// coordinate has a site hand out builds. It closes the site with an error.
+func (s *site) coordinate(ctx context.Context, options runner.Options) (*buildSite, error) {
 	b := &buildSite{site: s}
-	c := runner.New(s.DB, runner.Options{Hold: startedWithin, SiblingHold: startedWithin, Logger: s.log})
+	options.Logger = s.log
+	c := runner.New(s.DB, options)
 	b.server, b.bare = httptest.NewServer(c), httptest.NewServer(http.HandlerFunc(b.takeBare))
 	b.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: benchRunners}, Timeout: 2 * startedWithin}
 	roles, halt := context.WithCancel(ctx)
@@ -130,6 +138,16 @@ func pickup(ctx context.Context) (_ []result, err error) {
 	if err != nil {
 		return nil, err
 	}
+	ours, err := b.pickUp(ctx)
+	note := fmt.Sprintf("commit of a build to a runner having it, %d runners wait, %d builds one after the other; reference: NOTIFY with the commit, and one that listens takes the row by SKIP LOCKED", benchRunners, pickupBuilds)
+	return []result{
+		{Bench: "pickup/p50", Ours: percentile(ours, 50), Reference: percentile(reference, 50), Unit: "ms", Note: note},
+		{Bench: "pickup/p99", Ours: percentile(ours, 99), Reference: percentile(reference, 99), Unit: "ms", Note: note},
+	}, err
+}
+
+// pickUp is how long each of some builds takes from its commit until a runner has it.
+func (b *buildSite) pickUp(ctx context.Context) (ours []float64, err error) {
 	had := make(chan time.Time, 1)
 	asking, halt := context.WithCancel(ctx)
 	var group sync.WaitGroup
@@ -144,17 +162,11 @@ func pickup(ctx context.Context) (_ []result, err error) {
 	}
 	defer group.Wait()
 	defer halt()
-	var ours []float64
 	for range pickupBuilds {
-		tx, err := b.DB.Begin(ctx)
+		committed, err := b.enqueue(ctx, 1, "linux")
 		if err != nil {
 			return nil, err
 		}
-		_, _, err = runner.Enqueue(ctx, tx, runner.Pipeline{Project: 7, Builds: []runner.Build{{Name: "build", Tags: []string{"linux"}, Job: benchJob}}})
-		if err = errors.Join(err, tx.Commit(ctx)); err != nil {
-			return nil, err
-		}
-		committed := time.Now()
 		select {
 		case at := <-had:
 			ours = append(ours, float64(at.Sub(committed))/float64(time.Millisecond))
@@ -162,11 +174,20 @@ func pickup(ctx context.Context) (_ []result, err error) {
 			return nil, errors.New("nobody picked a build up")
 		}
 	}
-	note := fmt.Sprintf("commit of a build to a runner having it, %d runners wait, %d builds one after the other; reference: NOTIFY with the commit, and one that listens takes the row by SKIP LOCKED", benchRunners, pickupBuilds)
-	return []result{
-		{Bench: "pickup/p50", Ours: percentile(ours, 50), Reference: percentile(reference, 50), Unit: "ms", Note: note},
-		{Bench: "pickup/p99", Ours: percentile(ours, 99), Reference: percentile(reference, 99), Unit: "ms", Note: note},
-	}, nil
+	return ours, nil
+}
+
+// enqueue commits a pipeline of n builds, and returns when that was.
+func (b *buildSite) enqueue(ctx context.Context, n int, tags ...string) (committed time.Time, err error) {
+	var builds []runner.Build
+	for i := range n {
+		builds = append(builds, runner.Build{Name: fmt.Sprint(i), Tags: tags, Job: benchJob})
+	}
+	err = pgx.BeginFunc(ctx, b.DB, func(tx pgx.Tx) error {
+		_, _, err := runner.Enqueue(ctx, tx, runner.Pipeline{Project: 7, Builds: builds})
+		return err
+	})
+	return time.Now(), err
 }
 
 // bareSQL is a queue without anything.

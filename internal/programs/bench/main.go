@@ -54,7 +54,13 @@ var benches = []struct {
 	{"relief", relief},
 	{"stale", stale},
 	{"pickup", pickup},
+	{"late", latePickup},
 	{"picks", picks},
+	{"burst", burst},
+	{"sibling", sibling},
+	{"waiting", waiting},
+	{"trace", traces},
+	{"artifact", uploads},
 }
 
 func main() {
