@@ -14,7 +14,7 @@ var checkText string
 
 // checkSQL has the statements of check.sql.
 var checkSQL = queries.Parse[struct {
-	SourceEvents, RecordedEvents, Rows, Jobs, JobRows, Failures, OpenCounters, Counters, Needed, State string
+	SourceEvents, RecordedEvents, Rows, Jobs, JobRows, Failures, Kept, OpenCounters, Counters, Needed, State string
 }]("chaos/check", checkText)
 
 // violation is something that does not hold.
@@ -53,6 +53,7 @@ var checks = []check{
 	{"rows", checkRows},
 	{"jobs", checkJobs},
 	{"failures", checkFailures},
+	{"kept", checkKept},
 	{"events", checkEvents},
 	{"counters", checkCounters},
 	{"reads", checkReads},

@@ -47,6 +47,15 @@ SELECT kind, resource_id, format('event %s of timeline %s for cursor %s: %s', ev
 FROM casq.event_failures
 ORDER BY cursor, timeline, event_id
 
+-- name: Kept
+-- Where casq.registry_summary is not what the rows are.
+SELECT kind, '', format('of those that are %s %s are kept, with %s bytes; there are %s, with %s', status, got.count, got.bytes, want.count, want.bytes)
+FROM (SELECT s.kind, s.status, count(*) AS count, sum(coalesce(r.size, 0)) AS bytes
+      FROM casq.registry_status AS s JOIN casq.registry AS r USING (kind, resource_id)
+      GROUP BY s.kind, s.status) AS want
+FULL JOIN casq.registry_summary AS got USING (kind, status)
+WHERE (want.count, want.bytes) IS DISTINCT FROM (got.count, got.bytes)
+
 -- name: OpenCounters
 -- How many counters are not what the table says, and how many recounts are not
 -- over.

@@ -73,6 +73,11 @@ func checkJobs(ctx context.Context, c *chaos) ([]violation, error) {
 	return c.each(ctx, checkSQL.Jobs, "job is left over: %s")
 }
 
+// checkKept finds counts of the registry that are not what it has.
+func checkKept(ctx context.Context, c *chaos) ([]violation, error) {
+	return c.each(ctx, checkSQL.Kept, "counts of the registry: %s")
+}
+
 // checkFailures finds events that were dead-lettered.
 func checkFailures(ctx context.Context, c *chaos) ([]violation, error) {
 	return c.each(ctx, checkSQL.Failures, "event was dead-lettered: %s")

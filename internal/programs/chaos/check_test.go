@@ -46,6 +46,7 @@ var damages = []damage{
 		t.Helper()
 		must(t, os.MkdirAll(c.work.path(targetFiles, "a/b"), 0o700))
 	}},
+	{check: "kept", want: "of those that are synced", sql: "INSERT INTO casq.registry_changes (kind, state, deleted, count, bytes) VALUES ('artifact', 'synced', false, 1, 0)"},
 	{check: "staging", want: "left over", do: func(t *testing.T, c *chaos) {
 		t.Helper()
 		must(t, os.MkdirAll(c.work.path(targetRepositories, stagingFolder, "hash", "claim"), 0o700))
