@@ -13,4 +13,6 @@ var (
 	ByIndex = pickSQL.ByIndex
 	Picks   = []string{pickSQL.Pick, pickOfMore}
 	Waits   = pickSQL.Waits
+	// GiveBack is of an attempt by its build and its token's hash.
+	GiveBack = pickSQL.GiveBack
 )

@@ -13,7 +13,8 @@ import (
 )
 
 // TestR70NewRunner: a runner was created, or its token reset, a moment ago, and the
-// standbys are late. Its first request gets a build, and the token before gets 403.
+// standbys are late. It is verified, its first request gets a build, and the token before
+// gets 403.
 //
 //nolint:tparallel // The subtests are steps on the same servers.
 func TestR70NewRunner(t *testing.T) {
@@ -42,6 +43,10 @@ func TestR70NewRunner(t *testing.T) {
 	})
 	t.Run("ours", func(t *testing.T) {
 		for i, token := range []string{created, reset} {
+			verified := c.Do(http.MethodPost, "/api/v4/runners/verify", runnertest.Body{"token": token, "system_id": "s_new"})
+			if verified.Status != http.StatusOK || verified.Token() != token {
+				t.Errorf("verify: %s", verified)
+			}
 			if a := c.Request(token, ""); a.Build() != builds[i] {
 				t.Errorf("got %s, want build %d", a, builds[i])
 			}
@@ -50,6 +55,9 @@ func TestR70NewRunner(t *testing.T) {
 		runnertest.Enqueue(t, primary)
 		if a := c.Request(old, ""); a.Status != http.StatusForbidden {
 			t.Errorf("the token before: %s", a)
+		}
+		if a := c.Do(http.MethodPost, "/api/v4/runners/verify", runnertest.Body{"token": old}); a.Status != http.StatusForbidden {
+			t.Errorf("the token before, verified: %s", a)
 		}
 	})
 }

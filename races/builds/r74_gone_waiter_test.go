@@ -15,14 +15,17 @@ func TestR74GoneWaiter(t *testing.T) {
 	t.Parallel()
 	t.Run("twin/one is woken", func(t *testing.T) {
 		t.Parallel()
-		first, second := make(chan struct{}, 1), make(chan struct{}, 1)
-		waiting := []chan struct{}{first, second}
-		waiting[0] <- struct{}{} // whose client has gone
-		select {
-		case <-second:
-			t.Error("the second was woken: the twin does not lose")
-		default:
-		}
+		b := newBell(database(t))
+		ctx, hangUp := context.WithCancel(t.Context())
+		gone := b.request(ctx, t)
+		<-b.in
+		other := b.request(t.Context(), t)
+		<-b.in
+		hangUp()
+		<-gone
+		runnertest.Enqueue(t, b.pool)
+		b.ring() // the first, which has gone
+		b.lost(t, other)
 	})
 	t.Run("ours", func(t *testing.T) {
 		t.Parallel()
