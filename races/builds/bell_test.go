@@ -62,7 +62,7 @@ func (b *bell) request(ctx context.Context, t testing.TB) <-chan int64 {
 	return got
 }
 
-// take hands out the first build, unless the only runner that there is is paused.
+// take hands out the first build, unless a runner is paused: there is one.
 func (b *bell) take(ctx context.Context, t testing.TB) (build int64) {
 	t.Helper()
 	err := b.pool.QueryRow(ctx, `UPDATE casq.builds SET status = 'running', attempt = attempt + 1,
