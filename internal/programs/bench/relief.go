@@ -50,7 +50,7 @@ func relief(ctx context.Context) (_ []result, err error) {
 }
 
 func (s *replicaSite) relieved(ctx context.Context, reads int) (float64, error) {
-	db, err := s.open(ctx, 2, false)
+	db, err := s.open(ctx, 2)
 	if err != nil {
 		return 0, err
 	}
