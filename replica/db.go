@@ -55,8 +55,7 @@ func New(ctx context.Context, primaryPool *pgxpool.Pool, options Options) (*DB, 
 		options: options, statements: newStatements(options.Schema, options.InBand),
 		background: background, cancel: cancel, byURL: make(map[string]*host), atOnce: bound.New(oncePatience),
 	}
-	db.primary = &primary{pool: primaryPool, statements: db.statements, schema: options.Schema, key: "casq/replica log in " + options.Schema,
-		inBand: options.InBand, background: background}
+	db.primary = newPrimary(background, primaryPool, db.statements, options)
 	db.hosts.Store(&[]*host{})
 	if options.Store != nil {
 		db.store = newStorekeeper(db, options.Store)
@@ -151,7 +150,8 @@ func (db *DB) Close() {
 		db.group.Go(h.close)
 	}
 	db.group.Wait()
-	db.primary.group.Wait()
+	db.primary.positions.Wait()
+	db.primary.listings.Wait()
 }
 
 // Present returns the primary's position, asked after the call began; calls at the

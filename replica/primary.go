@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"casq/replica/internal/flight"
+
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -22,25 +24,29 @@ type primary struct {
 	newest     atomic.Pointer[Position] // the newest position that was met
 	system     atomic.Int64
 
-	mu         sync.Mutex
-	timelines  map[int64]bool  // those that the primary's table has
-	background context.Context // ends with the DB
-	group      sync.WaitGroup
-	next       *flight // whoever asks now joins this one
-	flying     bool
-}
+	positions *flight.Question[Position]
+	listings  *flight.Question[struct{}] // of timelines
+	listed    atomic.Int64               // when the last one was asked for, since began
+	began     time.Time
 
-// flight is one question that several ask.
-type flight struct {
-	done chan struct{}
-	at   Position
-	err  error
+	mu        sync.Mutex
+	timelines map[int64]bool // those that the primary's table has
 }
 
 const (
 	rememberedTimelines = 10_000
 	primaryPatience     = 5 * time.Second
 )
+
+func newPrimary(background context.Context, pool *pgxpool.Pool, texts statements, options Options) *primary {
+	p := &primary{
+		pool: pool, statements: texts, schema: options.Schema, key: "casq/replica log in " + options.Schema,
+		inBand: options.InBand, began: time.Now(),
+	}
+	p.positions = flight.New(background, "ask the primary's position", p.ask)
+	p.listings = flight.New(background, "read the primary's timelines", p.list)
+	return p
+}
 
 // note remembers the newest position that was met, for the lag of standbys.
 func (p *primary) note(at Position) {
@@ -57,41 +63,7 @@ func (p *primary) note(at Position) {
 
 // present returns the primary's position, asked after the call began. Calls that
 // come while one is on its way share the next one.
-func (p *primary) present(ctx context.Context) (Position, error) {
-	p.mu.Lock()
-	mine := p.next
-	if mine == nil {
-		mine = &flight{done: make(chan struct{})}
-		p.next = mine
-	}
-	if !p.flying {
-		p.flying = true
-		p.group.Go(p.fly)
-	}
-	p.mu.Unlock()
-	select {
-	case <-mine.done:
-		return mine.at, mine.err
-	case <-ctx.Done():
-		return Position{}, fmt.Errorf("ask the primary's position: %w", context.Cause(ctx))
-	}
-}
-
-func (p *primary) fly() {
-	for {
-		p.mu.Lock()
-		current := p.next
-		p.next = nil
-		if current == nil {
-			p.flying = false
-			p.mu.Unlock()
-			return
-		}
-		p.mu.Unlock()
-		current.at, current.err = p.ask(p.background)
-		close(current.done)
-	}
-}
+func (p *primary) present(ctx context.Context) (Position, error) { return p.positions.Get(ctx) }
 
 func (p *primary) ask(ctx context.Context) (Position, error) {
 	ctx, cancel := context.WithTimeout(ctx, primaryPatience)
@@ -195,16 +167,34 @@ func (p *primary) knows(ctx context.Context, timeline int64) (bool, error) {
 	if timeline == 0 || p.remembers(timeline) {
 		return true, nil
 	}
+	if listed := p.listed.Load(); listed == 0 || time.Since(p.began)-time.Duration(listed) > listingHolds {
+		if _, err := p.listings.Get(ctx); err != nil {
+			return false, err
+		}
+	}
+	return p.remembers(timeline), nil
+}
+
+// listingHolds is for how long a timeline that is not in a listing counts as unknown: whoever
+// makes up tokens has no query for each of them. To take one that began in that time for
+// unknown costs a read from the primary.
+const listingHolds = 100 * time.Millisecond
+
+func (p *primary) list(ctx context.Context) (none struct{}, err error) {
+	ctx, cancel := context.WithTimeout(ctx, primaryPatience)
+	defer cancel()
+	asked := time.Since(p.began)
 	rows, err := p.pool.Query(ctx, p.statements.known)
 	if err != nil {
-		return false, fmt.Errorf("read the primary's timelines: %w", err)
+		return none, fmt.Errorf("read the primary's timelines: %w", err)
 	}
 	lines, err := pgx.CollectRows(rows, pgx.RowTo[int64])
 	if err != nil {
-		return false, fmt.Errorf("read the primary's timelines: %w", missing(err, p.schema))
+		return none, fmt.Errorf("read the primary's timelines: %w", missing(err, p.schema))
 	}
 	for _, line := range lines {
 		p.remember(line)
 	}
-	return p.remembers(timeline), nil
+	p.listed.Store(int64(asked))
+	return none, nil
 }

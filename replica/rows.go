@@ -20,6 +20,8 @@ type rows struct {
 	err error
 	// columns outlive the connection, where pgx has them.
 	columns []pgconn.FieldDescription
+	// single says that the caller has no way to ask for them.
+	single bool
 }
 
 // first reads the first row of inner. Without one because of an error, that error
@@ -40,7 +42,9 @@ func (r *rows) finish() {
 		return
 	}
 	r.Rows.Close()
-	r.columns = slices.Clone(r.Rows.FieldDescriptions())
+	if !r.single {
+		r.columns = slices.Clone(r.Rows.FieldDescriptions())
+	}
 	end := r.end
 	r.end = nil
 	r.err = end(r.Rows.Err())
@@ -89,7 +93,12 @@ type row struct {
 	err  error
 }
 
-func rowOf(rows pgx.Rows, err error) pgx.Row { return row{rows, err} }
+func rowOf(result pgx.Rows, err error) pgx.Row {
+	if r, ours := result.(*rows); ours {
+		r.single = true
+	}
+	return row{result, err}
+}
 
 func (r row) Scan(dest ...any) error {
 	if r.err != nil {

@@ -36,6 +36,7 @@ type Session struct {
 	seenPrimary bool // monotonic: the primary was read since seen
 
 	choices []Choice
+	few     [2]Choice // where choices begins: most sessions make no more
 }
 
 // seen is where a monotonic session read last.
@@ -53,6 +54,7 @@ const (
 // Session begins a session that deals with objects; none is allowed.
 func (db *DB) Session(objects ...Object) *Session {
 	s := &Session{db: db}
+	s.choices = s.few[:0]
 	s.Watch(objects...)
 	return s
 }
@@ -112,7 +114,9 @@ func (s *Session) Carry(token string) {
 		s.foreign = true // also "unresolved"
 		return
 	}
-	if !slices.Contains(s.unverified, at) {
+	if s.db.primary.remembers(at.Timeline) {
+		s.carried = later(s.carried, at)
+	} else if !slices.Contains(s.unverified, at) {
 		s.unverified = append(s.unverified, at)
 	}
 }
