@@ -46,12 +46,16 @@ func (s *Session) expectOf(ctx context.Context) expectation {
 	if s.foreign {
 		s.replaceForeign(ctx)
 	}
-	return s.compute(ctx)
+	e := s.compute(ctx)
+	if s.foreign { // It is not known what that stands for.
+		return expectation{primary: true, why: ForeignToken, need: e.need}
+	}
+	return e
 }
 
 func (s *Session) compute(ctx context.Context) expectation {
 	if why, primary := s.readStore(ctx); primary {
-		return expectation{primary: true, why: why}
+		return expectation{primary: true, why: why, need: s.maximum().need}
 	}
 	if s.seenPrimary {
 		s.settleSeen(ctx)

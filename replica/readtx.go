@@ -19,14 +19,15 @@ var ErrSnapshotOlder = errors.New("the transaction's snapshot is older than what
 // readTx is a READ ONLY transaction of the read door. Each statement meets what its
 // session expects by then.
 type readTx struct {
-	pgx.Tx
+	reading
 	db      *DB
 	session *Session
 	conn    *pgxpool.Conn
 	seat    *seat    // nil on the primary
 	shown   Position // what the snapshot is known to show
 	fixed   bool     // there is one snapshot for all statements
-	taken   bool     // that snapshot has been taken, by a statement
+	taken   bool     // the first snapshot has been taken, by a statement
+	oldest  Position // what it shows at least: a cursor may be as old
 	// marked are the objects that were being written when it was taken: what is known of
 	// them is that their writes were not acknowledged, or are decided by now.
 	marked []Object
@@ -38,7 +39,8 @@ type readTx struct {
 // BeginTx begins a READ ONLY transaction, on a standby that has what the session
 // may expect, else on the primary. When the session comes to expect more than its
 // snapshot shows, a statement of a REPEATABLE READ transaction, or one on a standby that
-// does not have it yet, is refused: [ErrSnapshotOlder].
+// does not have it yet, or FETCH, since a cursor has the snapshot of its DECLARE, is
+// refused: [ErrSnapshotOlder].
 func (r Reader) BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error) {
 	options.AccessMode = pgx.ReadOnly
 	s := r.session
@@ -73,11 +75,12 @@ func (r Reader) BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, err
 func (r Reader) Begin(ctx context.Context) (pgx.Tx, error) { return r.BeginTx(ctx, pgx.TxOptions{}) }
 
 func (db *DB) readTx(ctx context.Context, s *Session, taken *seat, options pgx.TxOptions) (*readTx, error) {
-	tx := &readTx{db: db, session: s, conn: taken.conn, seat: taken, fixed: snapshots(options)}
-	var err error
-	if tx.Tx, err = taken.conn.BeginTx(ctx, options); err != nil {
+	inner, err := taken.conn.BeginTx(ctx, options)
+	if err != nil {
 		return nil, err
 	}
+	tx := &readTx{db: db, session: s, conn: taken.conn, seat: taken, fixed: snapshots(options)}
+	tx.reading = reading{inner, tx}
 	if taken.proof != nil {
 		tx.shown = taken.proof.current().at // Asked before the snapshot was taken.
 		return tx, nil
@@ -108,13 +111,15 @@ func (db *DB) readPrimaryTx(ctx context.Context, s *Session, options pgx.TxOptio
 	if tx.fixed {
 		tx.shown, err = db.primary.positionOn(ctx, conn.Conn())
 	}
+	var inner pgx.Tx
 	if err == nil {
-		tx.Tx, err = conn.BeginTx(ctx, options)
+		inner, err = conn.BeginTx(ctx, options)
 	}
 	if err != nil {
 		conn.Release()
 		return nil, err
 	}
+	tx.reading = reading{inner, tx}
 	return tx, nil
 }
 
@@ -124,7 +129,7 @@ func snapshots(options pgx.TxOptions) bool {
 }
 
 // ready says whether the next statement may be sent.
-func (t *readTx) ready(ctx context.Context) error {
+func (t *readTx) ready(ctx context.Context, sql string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
@@ -132,17 +137,22 @@ func (t *readTx) ready(ctx context.Context) error {
 	}
 	e := t.session.expectOf(ctx)
 	first := !t.taken
-	t.taken = true
+	if first {
+		t.begin(e)
+	}
+	shown, fixed := t.shown, t.fixed
+	if verb(sql, "FETCH") {
+		shown, fixed = t.oldest, true // Of when it was declared.
+	}
 	switch {
-	case t.seat == nil && (first || !t.fixed):
-		t.marked = t.session.marked()
+	case t.seat == nil && (first || !fixed):
 		return nil // The primary, with a snapshot that is about to be taken.
-	case !e.primary && t.shown.covers(e.need):
+	case !e.primary && shown.covers(e.need):
 		return nil
-	case t.seat == nil && t.shown.covers(e.need) && t.knew(e):
+	case t.seat == nil && shown.covers(e.need) && t.knew(e):
 		return nil // Whatever sends the session to the primary, it is there.
-	case t.fixed || e.primary || t.seat.proof == nil:
-		return fmt.Errorf("%w: it shows %s, needed is %s (%s)", ErrSnapshotOlder, t.shown, e.need, e.why)
+	case fixed || e.primary || t.seat.proof == nil:
+		return fmt.Errorf("%w: it shows %s, needed is %s (%s)", ErrSnapshotOlder, shown, e.need, e.why)
 	}
 	known := t.seat.proof
 	if !known.covers(e.need) {
@@ -157,10 +167,22 @@ func (t *readTx) ready(ctx context.Context) error {
 	return nil
 }
 
+// begin notes what the first snapshot shows, which is about to be taken.
+func (t *readTx) begin(e expectation) {
+	t.taken, t.oldest, t.marked = true, t.shown, t.session.marked()
+	if t.seat == nil && !t.fixed {
+		t.oldest = e.need // The primary has it, and more.
+	}
+}
+
 // knew says whether all that the store does not tell the position of was watched
 // when the snapshot was taken: what was acknowledged by then, it shows.
 func (t *readTx) knew(e expectation) bool {
-	if e.why != BeingWritten && e.why != StoreAway {
+	switch e.why {
+	case ForeignToken:
+		return false
+	case BeingWritten, StoreAway:
+	default:
 		return true
 	}
 	for _, object := range t.session.marked() {
@@ -171,44 +193,61 @@ func (t *readTx) knew(e expectation) bool {
 	return true
 }
 
-func (t *readTx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	if err := t.ready(ctx); err != nil {
+// reading is a transaction whose statements have to be ready: a readTx, or one that is
+// nested in it.
+type reading struct {
+	pgx.Tx
+	of *readTx
+}
+
+func (t reading) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	if err := t.of.ready(ctx, sql); err != nil {
 		return failedRows(err)
 	}
 	rows, err := t.Tx.Query(ctx, sql, args...)
-	t.session.read(t.seat)
+	t.of.session.read(t.of.seat)
 	return rows, err
 }
 
-func (t *readTx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+func (t reading) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	return rowOf(t.Query(ctx, sql, args...))
 }
 
-func (t *readTx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	if err := t.ready(ctx); err != nil {
+func (t reading) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	if err := t.of.ready(ctx, sql); err != nil {
 		return pgconn.CommandTag{}, err
 	}
 	return t.Tx.Exec(ctx, sql, args...)
 }
 
-func (t *readTx) SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults {
-	if err := t.ready(ctx); err != nil {
+func (t reading) SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults {
+	sql := ""
+	for _, query := range batch.QueuedQueries {
+		if verb(query.SQL, "FETCH") {
+			sql = query.SQL
+		}
+	}
+	if err := t.of.ready(ctx, sql); err != nil {
 		return pgx.FailedBatchResults(batch, err)
 	}
 	results := t.Tx.SendBatch(ctx, batch)
-	t.session.read(t.seat)
+	t.of.session.read(t.of.seat)
 	return results
 }
 
-func (t *readTx) Begin(ctx context.Context) (pgx.Tx, error) {
-	if err := t.ready(ctx); err != nil {
+func (t reading) Begin(ctx context.Context) (pgx.Tx, error) {
+	if err := t.of.ready(ctx, ""); err != nil {
 		return nil, err
 	}
-	return t.Tx.Begin(ctx)
+	inner, err := t.Tx.Begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return reading{inner, t.of}, nil
 }
 
-func (t *readTx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error) {
-	if err := t.ready(ctx); err != nil {
+func (t reading) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error) {
+	if err := t.of.ready(ctx, ""); err != nil {
 		return nil, err
 	}
 	return t.Tx.Prepare(ctx, name, sql)

@@ -34,21 +34,22 @@ func (r *refusals) add(sql string) {
 // be one: the write door is right for every statement, and what this does not see is
 // refused once. It spares that refusal to those who have their values in the text, so
 // that each of their texts is new.
-func writes(sql string) bool {
-	verb := strings.TrimLeft(sql, " \t\r\n;(")
-	for strings.HasPrefix(verb, "--") { // sqlc has the query's name there.
-		_, verb, _ = strings.Cut(verb, "\n")
-		verb = strings.TrimLeft(verb, " \t\r\n;(")
+func writes(sql string) bool { return verb(sql, "INSERT", "UPDATE", "DELETE", "MERGE") }
+
+// verb says whether a text begins with one of words.
+func verb(sql string, words ...string) bool {
+	first := strings.TrimLeft(sql, " \t\r\n;(")
+	for strings.HasPrefix(first, "--") { // sqlc has the query's name there.
+		_, first, _ = strings.Cut(first, "\n")
+		first = strings.TrimLeft(first, " \t\r\n;(")
 	}
-	if end := strings.IndexAny(verb, " \t\r\n/"); end >= 0 {
-		verb = verb[:end]
+	if end := strings.IndexAny(first, " \t\r\n/"); end >= 0 {
+		first = first[:end]
 	}
-	switch len(verb) {
-	case len("MERGE"):
-		return strings.EqualFold(verb, "MERGE")
-	case len("INSERT"):
-		return strings.EqualFold(verb, "INSERT") || strings.EqualFold(verb, "UPDATE") || strings.EqualFold(verb, "DELETE")
-	default:
-		return false
+	for _, word := range words {
+		if len(first) == len(word) && strings.EqualFold(first, word) {
+			return true
+		}
 	}
+	return false
 }

@@ -9,9 +9,10 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// TestR57LateWatch: a REPEATABLE READ transaction on a standby has its snapshot.
-// Then B is written, and the session comes to deal with B. B must not be read from that
-// snapshot.
+// TestR57LateWatch: a REPEATABLE READ transaction on a standby has its snapshot, or a
+// cursor has been declared, which has one too. Then B is written, and the session comes to
+// deal with B. B must not be read from that snapshot, nor, in a nested transaction, from a
+// standby that is late.
 //
 //nolint:tparallel // The subtests are steps on the same servers.
 func TestR57LateWatch(t *testing.T) {
@@ -64,6 +65,58 @@ func TestR57LateWatch(t *testing.T) {
 			}
 		})
 	}
+	t.Run("twin/a cursor goes on", func(t *testing.T) {
+		tx, err := r.standby[0].Begin(t.Context())
+		must(t, err)
+		defer func() { _ = tx.Rollback(t.Context()) }()
+		_, err = tx.Exec(t.Context(), declareB)
+		must(t, err)
+		before := body(t, tx, "b")
+		r.naiveWrite(t, "b", "twin's cursor")
+		r.CatchUp(t, 0)
+		var text string
+		must(t, tx.QueryRow(t.Context(), "FETCH NEXT FROM b").Scan(&text))
+		if text != before {
+			t.Errorf("the cursor, which is older, shows %q", text)
+		}
+	})
+	for name, pinned := range map[string]bool{"ours/a cursor, standby": false, "ours/a cursor, primary": true} {
+		t.Run(name, func(t *testing.T) {
+			s := reader.Session(document("a"))
+			if pinned {
+				s.Pin()
+			}
+			tx, err := s.Read().BeginTx(t.Context(), pgx.TxOptions{})
+			must(t, err)
+			defer func() { _ = tx.Rollback(t.Context()) }()
+			_, err = tx.Exec(t.Context(), declareB)
+			must(t, err)
+			sessionWrite(t, writer.Session(document("b")), "b", name)
+			r.CatchUp(t)
+			s.Watch(document("b"))
+			var text string
+			if err := tx.QueryRow(t.Context(), "FETCH NEXT FROM b").Scan(&text); !errors.Is(err, replica.ErrSnapshotOlder) {
+				t.Errorf("b was fetched as %q, %v", text, err)
+			}
+		})
+	}
+	t.Run("ours/nested", func(t *testing.T) {
+		s := reader.Session(document("a"))
+		tx, err := s.Read().BeginTx(t.Context(), pgx.TxOptions{})
+		must(t, err)
+		defer func() { _ = tx.Rollback(t.Context()) }()
+		nested, err := tx.Begin(t.Context())
+		must(t, err)
+		body(t, nested, "a")
+		r.Pause(t)
+		defer r.Resume(t)
+		sessionWrite(t, writer.Session(document("b")), "b", "written while nested")
+		s.Watch(document("b"))
+		var text string
+		if err := nested.QueryRow(t.Context(), "SELECT body FROM documents WHERE id = 'b'").Scan(&text); !errors.Is(err, replica.ErrSnapshotOlder) {
+			t.Errorf("b was read as %q, %v", text, err)
+		}
+	})
 	t.Run("ours/a snapshot for each statement", func(t *testing.T) {
 		s := reader.Session(document("a"))
 		tx, err := s.Read().BeginTx(t.Context(), pgx.TxOptions{})
@@ -78,3 +131,5 @@ func TestR57LateWatch(t *testing.T) {
 		}
 	})
 }
+
+const declareB = "DECLARE b CURSOR FOR SELECT body FROM documents WHERE id = 'b'"
