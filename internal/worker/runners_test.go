@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/ecdsa"
@@ -10,6 +11,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/big"
@@ -176,6 +178,60 @@ func TestWhoWaitsIsAnsweredAtTheEnd(t *testing.T) {
 	}
 	if r := <-answered; r.status != http.StatusNoContent || r.told == "" {
 		t.Errorf("answered %d with the last update %q", r.status, r.told)
+	}
+}
+
+// Calls that are under way at the end have a moment: one that ends in it is answered, and
+// one that does not keeps nobody.
+func TestCallsUnderWayAtTheEnd(t *testing.T) {
+	t.Parallel()
+	s := newRunnerSite(t)
+	token := s.runner(t)
+	if r, err := s.request(t, "nobody's", ""); err != nil || r.status != http.StatusForbidden {
+		t.Fatalf("a wrong token: %v, %v", r, err)
+	}
+	address, said := strings.TrimPrefix(s.url, "http://"), `{"token":"`+token+`"}`
+	begin := func() (net.Conn, *bufio.Reader) {
+		conn := dial(t, address)
+		if _, err := fmt.Fprintf(conn, "POST /api/v4/runners/verify HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n", len(said)); err != nil {
+			t.Fatal(err)
+		}
+		answer := bufio.NewReader(conn)
+		for line := "?"; line != "\r\n"; { // it wants the body
+			var err error
+			if line, err = answer.ReadString('\n'); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return conn, answer
+	}
+	begin()
+	conn, answer := begin()
+	began, stopped := time.Now(), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		s.stop()
+	}()
+	for { // until nobody listens any more
+		other, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
+		if err != nil {
+			break
+		}
+		_ = other.Close()
+	}
+	if _, err := io.WriteString(conn, said); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(answer, nil)
+	if err != nil {
+		t.Fatal("the call that ended in time:", err)
+	}
+	if _ = response.Body.Close(); response.StatusCode != http.StatusOK {
+		t.Errorf("the call that ended in time: %s", response.Status)
+	}
+	<-stopped
+	if took := time.Since(began); took > StopTimeout {
+		t.Errorf("the worker took %v to stop", took)
 	}
 }
 
