@@ -47,6 +47,26 @@ func TestALateClaim(t *testing.T) {
 	})
 }
 
+// TestAClaimOfAnotherMemory: likewise, and the store is started again with a dump that has
+// the claim, and not what was written after it.
+func TestAClaimOfAnotherMemory(t *testing.T) {
+	t.Parallel()
+	server := testredis.Start(t)
+	s := open(t, server)
+	claim := read(t, s, a).Claim
+	do(t, server, "SAVE")
+	ready(t, s, at(100), a)
+	must(t, s.End(t.Context(), []replica.Object{a}, "", at(200)))
+	must(t, server.Kill())
+	testredis.Restart(t, server)
+	if err := s.Raise(t.Context(), []replica.Object{a}, at(100), claim); err == nil {
+		t.Error("a claim of before the loss was taken")
+	}
+	if known := read(t, s, a); len(known.Unready) != 1 {
+		t.Errorf("a floor below what was lost is ready: %+v", known)
+	}
+}
+
 // TestAClaimAndADebt: a process could not store a position; it raises the floor, which
 // is not ready. Whoever makes it ready, with a position from before, must not undo that.
 func TestAClaimAndADebt(t *testing.T) {
