@@ -78,6 +78,48 @@ func TestAMarkOfAnotherHistory(t *testing.T) {
 	})
 }
 
+// TestAMarkOfAnOpenTransaction: however old it is, its mark stays.
+func TestAMarkOfAnOpenTransaction(t *testing.T) {
+	t.Parallel()
+	b := replicatest.New(t, 1)
+	store := redisstore.New(testredis.Client(t, testredis.Start(t)), redisstore.Options{Timeout: 10 * time.Second})
+	db := b.Open(t, replica.Options{Store: store, Wait: -1})
+	one := []replica.Object{{Namespace: "document", ID: "a"}}
+	write(t, db.Session(one...), "one")
+	at, err := db.Present(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx, err := b.Primary.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(t.Context()) }()
+	var xid int64
+	if err := tx.QueryRow(t.Context(), "SELECT pg_current_xact_id()::text::bigint").Scan(&xid); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Begin(t.Context(), one, "open", at.Timeline, uint64(xid)); err != nil {
+		t.Fatal(err)
+	}
+	replicatest.Until(t, "the mark is old, and was met", func() error {
+		known, err := store.Read(t.Context(), one)
+		if err != nil || len(known.Writing) != 1 {
+			t.Fatalf("the store has %d marks: %v", len(known.Writing), err)
+		}
+		s := db.Session(one...)
+		read(t, s)
+		wantReason(t, s, replica.BeingWritten)
+		if age := known.Writing[0].Age; age < 1200*time.Millisecond {
+			return fmt.Errorf("it is %s old", age)
+		}
+		return nil
+	})
+	if known, err := store.Read(t.Context(), one); err != nil || len(known.Writing) != 1 {
+		t.Errorf("the store has %d marks: %v", len(known.Writing), err)
+	}
+}
+
 // TestAnUnknownHistoryWhileThePrimaryIsAway: whether a position is of another history
 // cannot be asked. It is asked again at the next read; until then no standby serves.
 func TestAnUnknownHistoryWhileThePrimaryIsAway(t *testing.T) {
