@@ -170,7 +170,8 @@ func Trace(ctx context.Context, db Querier, build int64, attempt int32, offset i
 			offset += int64(len(bytes))
 			continue
 		}
-		ended := attempt > 0 && (attempt < newest || (status != Running && status != Canceling))
+		// A build that ended before anybody had it has no attempt.
+		ended := (!waits && status != Running && status != Canceling) || (attempt > 0 && (attempt < newest || waits))
 		if !follow || ended {
 			return nil
 		}

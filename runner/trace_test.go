@@ -2,6 +2,7 @@ package runner_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"casq/runner"
 )
@@ -287,4 +289,19 @@ func (b *bench) chunks(id int64) (n int) {
 	b.t.Helper()
 	must(b.t, b.pool.QueryRow(b.t.Context(), "SELECT count(*) FROM casq.build_trace_chunks WHERE build_id = $1", id).Scan(&n))
 	return n
+}
+
+// A build that ends before a runner had it has no log to wait for.
+func TestTraceOfABuildThatNeverRanEnds(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, runner.Options{})
+	id := b.enqueue()
+	_, err := b.pool.Exec(t.Context(), "SELECT casq.cancel_build($1)", id)
+	must(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	var text bytes.Buffer
+	if err := runner.Trace(ctx, b.pool, id, 0, 0, true, &text); err != nil || text.Len() > 0 {
+		t.Errorf("%v, %q", err, text.String())
+	}
 }
