@@ -2,8 +2,10 @@ package localrun
 
 import (
 	"encoding/json"
+	"fmt"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -11,8 +13,8 @@ import (
 )
 
 const (
-	// depth is how much of the history a clone has.
-	depth = 20
+	// defaultDepth is how much of the history a clone has.
+	defaultDepth = 20
 	// defaultTimeout is that of a job which says none.
 	defaultTimeout = time.Hour
 
@@ -62,9 +64,14 @@ func (r *run) rendered(job *cifile.Planned) (json.RawMessage, error) {
 	if len(job.AfterScript) > 0 {
 		steps = append(steps, map[string]any{"name": "after_script", "script": job.AfterScript, "when": "always", "allow_failure": true})
 	}
+	variables := r.variables(job)
+	depth, err := gitDepth(variables)
+	if err != nil {
+		return nil, err
+	}
 	rendered := map[string]any{
 		"steps":           steps,
-		"variables":       r.variables(job),
+		"variables":       variables,
 		"allow_git_fetch": false, // a fresh clone for each
 		"git_info": map[string]any{
 			"repo_url": "file://" + r.snapshot.dir, "ref": r.snapshot.branch, "sha": r.snapshot.sha, "before_sha": noCommit,
@@ -81,6 +88,22 @@ func (r *run) rendered(job *cifile.Planned) (json.RawMessage, error) {
 		}
 	}
 	return json.Marshal(rendered)
+}
+
+// gitDepth is how much of the history a clone has: a runner goes by what it is told, and not
+// by the variable. 0 is all of it.
+func gitDepth(variables []variable) (int, error) {
+	for _, v := range variables {
+		if v.Key != "GIT_DEPTH" {
+			continue
+		}
+		depth, err := strconv.Atoi(v.Value)
+		if err != nil || depth < 0 {
+			return 0, fmt.Errorf("GIT_DEPTH is %q: it has to be a number", v.Value)
+		}
+		return depth, nil
+	}
+	return defaultDepth, nil
 }
 
 // variables are all of a job: those of the file over those that are predefined, and those

@@ -22,13 +22,15 @@ var runText string
 
 // runSQL has the statements of run.sql.
 var runSQL = queries.Parse[struct {
-	Project, Runner, BeginPipeline, Add, Gets, Named, Ended, Retry, Cancel string
+	Project, Runner, BeginPipeline, Add, Gets, Named, Ended, Idle, Retry, Cancel string
 }]("localrun/run", runText)
 
 const (
 	project = 1
 	// pollInterval is how often it is asked which builds have ended.
 	pollInterval = 100 * time.Millisecond
+	// idleTime is after how long it is told that the runner takes no job.
+	idleTime = 20 * time.Second
 	// cancelTime is how long jobs that are canceled may take for their after_script,
 	// of which a job that writes nothing takes up to 30 s to hear of it.
 	cancelTime = 90 * time.Second
@@ -53,6 +55,7 @@ type work struct {
 	began    []time.Time
 	took     []time.Duration
 	endings  []ending
+	idleAt   time.Time // when it is told that no job is taken; zero: it need not be
 	logs     sync.WaitGroup
 	follow   context.Context
 }
@@ -66,6 +69,7 @@ func (r *run) jobs(ctx context.Context) error {
 	w := &work{
 		run: r, schedule: newSchedule(r.plan.Jobs), builds: make([]int64, n), tries: make([]int, n),
 		began: make([]time.Time, n), took: make([]time.Duration, n), endings: make([]ending, n), follow: inner,
+		idleAt: time.Now().Add(idleTime),
 	}
 	go func() {
 		select {
@@ -141,7 +145,28 @@ func (w *work) step(ctx context.Context, again bool) error {
 	if err := w.beginAll(ctx); err != nil || w.done() {
 		return err
 	}
+	if err := w.tellIdle(ctx); err != nil {
+		return err
+	}
 	return pause.For(ctx, pollInterval)
+}
+
+// tellIdle tells, once, what jobs wait for, when the runner has taken none for a while: it
+// may be no runner at all.
+func (w *work) tellIdle(ctx context.Context) error {
+	if w.idleAt.IsZero() || time.Now().Before(w.idleAt) {
+		return nil
+	}
+	w.idleAt = time.Time{}
+	var idle bool
+	var why *string
+	if err := w.pool.QueryRow(ctx, runSQL.Idle).Scan(&idle, &why); err != nil {
+		return fmt.Errorf("ask what the jobs wait for: %w", err)
+	}
+	if idle && why != nil {
+		w.terminal.say("no job has begun within %s. %s The last that the runner said: %s", idleTime, *why, w.runner.said())
+	}
+	return nil
 }
 
 var errCancel = errors.New("jobs that were canceled have not ended")

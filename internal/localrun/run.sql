@@ -28,6 +28,10 @@ WHERE id = $1
 SELECT id, status, coalesce(failure_reason, ''), exit_code, message FROM casq.builds
 WHERE id = ANY ($1) AND finished_at IS NOT NULL
 
+-- name: Idle
+-- Whether no build was handed out yet, and what one of them waits for.
+SELECT NOT bool_or(attempt > 0), casq.why_build(min(id)) FROM casq.builds
+
 -- name: Retry
 SELECT casq.retry_build($1)
 

@@ -61,8 +61,11 @@ func (r *run) configuration(url, token string) string {
 	var c strings.Builder
 	fmt.Fprintf(&c, "concurrent = %d\ncheck_interval = 1\nshutdown_timeout = %d\n\n", r.cfg.Concurrent, int(runnerStopTime/time.Second))
 	fmt.Fprintf(&c, "[[runners]]\n  name = \"enqueue exec\"\n  url = %s\n  token = %s\n  executor = %s\n", text(url), text(token), text(string(r.cfg.Executor)))
-	fmt.Fprintf(&c, "  request_concurrency = %d\n  builds_dir = %s\n  cache_dir = %s\n", r.cfg.Concurrent, text(r.place.path("builds")), text(r.place.path("cache")))
-	if r.cfg.Executor == Docker {
+	fmt.Fprintf(&c, "  request_concurrency = %d\n", r.cfg.Concurrent)
+	switch r.cfg.Executor {
+	case Shell:
+		fmt.Fprintf(&c, "  builds_dir = %s\n  cache_dir = %s\n", text(r.place.path("builds")), text(r.place.path("cache")))
+	case Docker:
 		// Jobs and what uploads for them reach the coordinator as this machine does.
 		fmt.Fprintf(&c, "  [runners.docker]\n    image = %s\n    network_mode = \"host\"\n    volumes = [%s, \"/cache\"]\n",
 			text(dockerImage), text(r.snapshot.dir+":"+r.snapshot.dir+":ro"))
