@@ -18,7 +18,7 @@ var buildText string
 
 // buildSQL has the statements of build.sql.
 var buildSQL = queries.Parse[struct {
-	BeginPipeline, AddBuild, OfToken, Exists, Begin, Finish, Fail, Heard, Overdue, Roomy, Admit, Requeue, Overrun, RunnerOf, Contacted string
+	BeginPipeline, AddBuild, OfToken, Exists, Begin, Finish, Fail, Heard, BringBack, Overdue, Roomy, Admit, Requeue, Overrun, RunnerOf, Contacted string
 }]("runner/build", buildText)
 
 // Status is what a build is.

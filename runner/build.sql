@@ -51,6 +51,27 @@ FROM (
 ) AS h
 WHERE s.build_id = h.build_id AND s.heard_at < h.at
 
+-- name: BringBack
+-- After a failover to a server whose clock is behind, builds were handed out, and runners
+-- heard of, in the future: they would wait until the clock is there. It counts as now; a
+-- runner that has shown no sign of life has the $1 seconds anew.
+WITH ahead AS (
+    SELECT b.id FROM casq.builds AS b
+    WHERE b.status IN ('running', 'canceling')
+      AND (greatest(b.assigned_at, b.started_at) > clock_timestamp() OR b.start_by > clock_timestamp() + make_interval(secs => $1))
+    ORDER BY b.id LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED
+), builds AS (
+    UPDATE casq.builds AS b
+    SET assigned_at = least(b.assigned_at, clock_timestamp()), started_at = least(b.started_at, clock_timestamp()),
+        start_by = least(b.start_by, clock_timestamp() + make_interval(secs => $1))
+    FROM ahead WHERE b.id = ahead.id
+), heard AS (
+    SELECT s.build_id FROM casq.builds AS b JOIN casq.build_signs AS s ON s.build_id = b.id
+    WHERE b.status IN ('running', 'canceling') AND s.heard_at > clock_timestamp()
+    ORDER BY s.build_id LIMIT 1000 FOR NO KEY UPDATE OF s SKIP LOCKED
+)
+UPDATE casq.build_signs AS s SET heard_at = clock_timestamp() FROM heard WHERE s.build_id = heard.build_id
+
 -- name: Overdue
 -- The attempts that have to end: those whose runner has shown no sign of life in time,
 -- those that took longer than they may by $1 seconds, and, if $3, those that nothing was
@@ -125,4 +146,4 @@ WHERE EXISTS (SELECT FROM casq.runner_managers AS m WHERE m.runner_id = c.runner
    OR c.runner IN (SELECT r.id FROM casq.runners AS r WHERE r.id = ANY ($1) FOR KEY SHARE SKIP LOCKED)
 ORDER BY c.runner, c.system
 ON CONFLICT (runner_id, system_id) DO UPDATE SET info = excluded.info, contacted_at = excluded.contacted_at
-WHERE excluded.contacted_at > m.contacted_at
+WHERE excluded.contacted_at > m.contacted_at OR m.contacted_at > clock_timestamp()

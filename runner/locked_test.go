@@ -85,6 +85,30 @@ func TestALockedBuildDoesNotStopTheSweep(t *testing.T) {
 	}
 }
 
+// After a failover to a server whose clock is a day behind, builds were handed out and runners
+// heard of tomorrow. That is now: nobody waits a day to be missed.
+func TestWhatWasInTheFutureIsNow(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, runner.Options{SweepEvery: time.Hour})
+	token := b.runner()
+	begun, handed := b.enqueue(), b.enqueue()
+	b.begin(token)
+	if a := b.request(token, ""); a.Build() != handed {
+		t.Fatalf("the second is %s", a)
+	}
+	b.exec("UPDATE casq.builds SET assigned_at = assigned_at + interval '1 day', started_at = started_at + interval '1 day', start_by = start_by + interval '1 day'")
+	b.exec("UPDATE casq.build_signs SET heard_at = heard_at + interval '1 day'")
+	swept, hook := at("swept")
+	runnertest.New(t, b.pool, runner.Options{SweepEvery: 50 * time.Millisecond, Hook: hook})
+	b.until("nothing is in the future", swept, func() bool {
+		return b.value(`SELECT count(*) FROM casq.builds AS b LEFT JOIN casq.build_signs AS s ON s.build_id = b.id
+			WHERE greatest(b.assigned_at, b.started_at, s.heard_at, b.start_by - interval '2 minutes') > clock_timestamp()`) == 0
+	})
+	if b.status(begun) != "running" || b.status(handed) != "running" {
+		t.Errorf("they are %s and %s", b.status(begun), b.status(handed))
+	}
+}
+
 // A call about a build whose row somebody holds is to be made again: it does not keep a
 // connection of the pool until then.
 func TestACallAboutALockedBuild(t *testing.T) {

@@ -35,7 +35,7 @@ func (c *Coordinator) tidyOnce(ctx context.Context) error {
 
 func (c *Coordinator) sweepOnce(ctx context.Context) error {
 	defer c.options.Hook("swept")
-	err := errors.Join(c.endOverdue(ctx), c.admitHeld(ctx))
+	err := errors.Join(c.bringBack(ctx), c.endOverdue(ctx), c.admitHeld(ctx))
 	c.contacts.failed(err)
 	return err
 }
@@ -58,6 +58,14 @@ func (c *Coordinator) admitHeld(ctx context.Context) error {
 		} else if err != nil {
 			return fmt.Errorf("let in builds of project %d: %w", project, err)
 		}
+	}
+	return nil
+}
+
+// bringBack has the time begin now that began in the future of the database's clock.
+func (c *Coordinator) bringBack(ctx context.Context) error {
+	if _, err := c.change(ctx, nil, buildSQL.BringBack, c.options.StartWithin.Seconds()); err != nil {
+		return fmt.Errorf("bring builds back from the future: %w", err)
 	}
 	return nil
 }

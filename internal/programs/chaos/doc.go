@@ -142,9 +142,8 @@
 // # What is not checked
 //
 // Bytes of builds at the first site that no row tells of, when a failover has lost that.
-// Builds that a runner got by a clock which was ahead, when a failover has put it back: they
-// end when it has come there. Power cuts: the servers do not flush. Networks that lose packets: everything
-// is on sockets of one machine. Clocks that jump under a server that runs. Disks
+// Power cuts: the servers do not flush. Networks that lose packets: everything is on
+// sockets of one machine. Clocks that jump under a server that runs. Disks
 // that are full. Reads by others from the second site while a run is at work. A
 // timeline that is lost as a whole, with all of its ticks: a reader starts over then,
 // and what is counted here ends with it.

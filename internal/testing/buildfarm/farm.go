@@ -212,16 +212,9 @@ func (f *Farm) stuck(ctx context.Context) (all []string, err error) {
 	return all, err
 }
 
-// openSQL counts builds that have not ended. Those of a pipeline in which a runner has got
-// one in the future wait for that, by a clock that is another one by now; and so do those of
-// the project that has a limit.
-const openSQL = `SELECT count(*) FROM casq.builds AS b JOIN casq.projects AS p ON p.id = b.project_id
-	WHERE b.finished_at IS NULL AND NOT EXISTS (
-		SELECT FROM casq.builds AS f
-		WHERE f.finished_at IS NULL AND f.assigned_at > clock_timestamp()
-			AND (f.pipeline_id = b.pipeline_id OR (p.max_running IS NOT NULL AND f.project_id = b.project_id)))`
+const openSQL = `SELECT count(*) FROM casq.builds WHERE finished_at IS NULL`
 
-// Open is how many builds have not ended and should.
+// Open is how many builds have not ended.
 func (f *Farm) Open(ctx context.Context) (n int, err error) {
 	if err := f.DB.QueryRow(ctx, openSQL).Scan(&n); err != nil {
 		return 0, fmt.Errorf("count builds that have not ended: %w", err)
