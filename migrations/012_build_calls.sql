@@ -325,10 +325,10 @@ BEGIN
     ) AS r;
     RETURN CASE
         WHEN fit.runners = 0 THEN format('There are no runners %s.', called)
-        WHEN fit.of_project = 0 THEN format('No runner %s is for project %s: %s.', called, b.project_id, fit.ids)
+        WHEN fit.of_project = 0 THEN format('None of the runners %s is for project %s: %s.', called, b.project_id, fit.ids)
         WHEN fit.active = 0 THEN format('All runners %s are paused: %s.', called, fit.ids)
         WHEN fit.free = 0 THEN format('All runners %s have as many builds as they may have: %s.', called, fit.ids)
-        WHEN fit.heard = 0 THEN format('No runner %s has been heard of within 3 minutes: %s.', called, fit.ids)
+        WHEN fit.heard = 0 THEN format('None of the runners %s has been heard of within 3 minutes: %s.', called, fit.ids)
         ELSE format('It is in the queue; %s builds with its tags are before it.', (
             SELECT count(*) FROM (SELECT FROM casq.builds AS o WHERE o.tag_set = b.tag_set AND o.in_queue
                 AND (-o.priority, o.turn, o.id) < (-b.priority, b.turn, b.id) LIMIT 10000) AS before))

@@ -14,9 +14,9 @@ CREATE TABLE casq.build_traces (
     -- they end in a line that says so.
     stored bigint NOT NULL DEFAULT 0,
     cut boolean NOT NULL DEFAULT false,
-    -- Whether the runner was asked to send all of it again, and does.
-    resend text NOT NULL DEFAULT 'no'
-        CONSTRAINT build_traces_resend_is_known CHECK (resend IN ('no', 'asked', 'begun')),
+    -- Whether the runner is asked to send all of it again, and how often it has begun to.
+    asked boolean NOT NULL DEFAULT false,
+    resent integer NOT NULL DEFAULT 0,
     compacted boolean NOT NULL DEFAULT false,
     PRIMARY KEY (build_id, attempt),
     CONSTRAINT build_traces_sizes CHECK (0 <= received AND 0 <= stored AND (cut OR stored = received))

@@ -92,12 +92,12 @@ CREATE TABLE casq.build_traces (
     checksum bigint NOT NULL DEFAULT 0,
     stored bigint NOT NULL DEFAULT 0,
     cut boolean NOT NULL DEFAULT false,
-    resend text NOT NULL DEFAULT 'no'::text,
+    asked boolean NOT NULL DEFAULT false,
+    resent integer NOT NULL DEFAULT 0,
     compacted boolean NOT NULL DEFAULT false,
     CONSTRAINT build_traces_pkey PRIMARY KEY (build_id, attempt),
     CONSTRAINT build_traces_build_id_fkey FOREIGN KEY (build_id) REFERENCES casq.builds(id) ON DELETE CASCADE,
     CONSTRAINT build_traces_checksum_is_crc32 CHECK (((checksum >= 0) AND (checksum <= '4294967295'::bigint))),
-    CONSTRAINT build_traces_resend_is_known CHECK ((resend = ANY (ARRAY['no'::text, 'asked'::text, 'begun'::text]))),
     CONSTRAINT build_traces_sizes CHECK (((0 <= received) AND (0 <= stored) AND (cut OR (stored = received))))
 ) WITH (fillfactor=50);
 
@@ -4187,10 +4187,10 @@ BEGIN
     ) AS r;
     RETURN CASE
         WHEN fit.runners = 0 THEN format('There are no runners %s.', called)
-        WHEN fit.of_project = 0 THEN format('No runner %s is for project %s: %s.', called, b.project_id, fit.ids)
+        WHEN fit.of_project = 0 THEN format('None of the runners %s is for project %s: %s.', called, b.project_id, fit.ids)
         WHEN fit.active = 0 THEN format('All runners %s are paused: %s.', called, fit.ids)
         WHEN fit.free = 0 THEN format('All runners %s have as many builds as they may have: %s.', called, fit.ids)
-        WHEN fit.heard = 0 THEN format('No runner %s has been heard of within 3 minutes: %s.', called, fit.ids)
+        WHEN fit.heard = 0 THEN format('None of the runners %s has been heard of within 3 minutes: %s.', called, fit.ids)
         ELSE format('It is in the queue; %s builds with its tags are before it.', (
             SELECT count(*) FROM (SELECT FROM casq.builds AS o WHERE o.tag_set = b.tag_set AND o.in_queue
                 AND (-o.priority, o.turn, o.id) < (-b.priority, b.turn, b.id) LIMIT 10000) AS before))

@@ -29,7 +29,7 @@ type trace struct {
 	stored   int64 // bytes that are kept, fewer if cut
 	checksum uint32
 	cut      bool
-	resend   string // no, asked or begun
+	asked    bool // for all of it
 }
 
 // with is the trace that a chunk makes of it, and what of that is to be stored. What is
@@ -50,7 +50,7 @@ func (t trace) with(chunk []byte, most int64) (trace, []byte) {
 }
 
 func (c *Coordinator) traceOf(ctx context.Context, j job) (t trace, err error) {
-	err = c.primary.QueryRow(ctx, traceSQL.Of, j.id, j.attempt).Scan(&t.received, &t.stored, &t.checksum, &t.cut, &t.resend)
+	err = c.primary.QueryRow(ctx, traceSQL.Of, j.id, j.attempt).Scan(&t.received, &t.stored, &t.checksum, &t.cut, &t.asked)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return t, fmt.Errorf("find the log of build %d: %w", j.id, err)
 	}
@@ -68,7 +68,7 @@ func (c *Coordinator) extend(ctx context.Context, j job, start int64, chunk []by
 	var next trace
 	var keep []byte
 	switch {
-	case start == 0 && t.resend == "asked":
+	case start == 0 && t.asked:
 		next, keep = trace{}.with(chunk, c.options.MostTrace)
 		_, err = c.change(ctx, []any{&taken}, traceSQL.Begin, j.id, j.attempt,
 			next.received, next.stored, next.checksum, next.cut, keep)
@@ -92,12 +92,15 @@ func (c *Coordinator) extend(ctx context.Context, j job, start int64, chunk []by
 // errResend asks the runner for all of its log, from the first byte on.
 var errResend = &problem{412, "the log that is here is not the one that this tells of, send it again"}
 
+// mostResent is how often a runner sends all of a log again; it tells its end ten times.
+const mostResent = 3
+
 // emptySum is that of a log with nothing in it, which cannot be sent again.
 const emptySum = "crc32:00000000"
 
 // checkTrace compares the log with what its runner says of it at the end, and asks for
-// it again where they differ; it is sent again but once. What is here stays until the other
-// comes.
+// it again where they differ: mostResent times, since what spoils a log, or loses the end
+// of one, may do so again. What is here stays until the other comes.
 func (c *Coordinator) checkTrace(ctx context.Context, j job, body updateBody) error {
 	sum := body.Output.Checksum
 	if sum == "" {
@@ -115,12 +118,12 @@ func (c *Coordinator) checkTrace(ctx context.Context, j job, body updateBody) er
 	if whole {
 		return nil
 	}
-	asked, err := c.change(ctx, nil, traceSQL.AskAgain, j.id, j.attempt)
+	asked, err := c.change(ctx, nil, traceSQL.AskAgain, j.id, j.attempt, mostResent)
 	if err != nil {
 		return fmt.Errorf("ask for the log of build %d: %w", j.id, err)
 	}
 	if asked == 0 {
-		c.log.WarnContext(ctx, "the log of a build is not the one that its runner tells of, sent again",
+		c.log.WarnContext(ctx, "the log of a build is not the one that its runner tells of, though it was sent again",
 			"build", j.id, "attempt", j.attempt, "bytes", t.received, "told", body.Output.ByteSize)
 		return nil
 	}

@@ -1,6 +1,6 @@
 -- name: Of
 -- What there is of the log of the build $1's attempt $2.
-SELECT received, stored, checksum, cut, resend FROM casq.build_traces WHERE build_id = $1 AND attempt = $2
+SELECT received, stored, checksum, cut, asked FROM casq.build_traces WHERE build_id = $1 AND attempt = $2
 
 -- name: Append
 -- Makes a log of $3 bytes, of which $4 are stored, with the checksum $5, one of $6, $7 and
@@ -24,8 +24,8 @@ SELECT EXISTS (SELECT FROM t)
 -- stored, with the checksum $5.
 WITH t AS (
     UPDATE casq.build_traces
-    SET received = $3, stored = $4, checksum = $5, cut = $6, resend = 'begun', compacted = false
-    WHERE build_id = $1 AND attempt = $2 AND resend = 'asked'
+    SET received = $3, stored = $4, checksum = $5, cut = $6, asked = false, resent = resent + 1, compacted = false
+    WHERE build_id = $1 AND attempt = $2 AND asked
     RETURNING build_id
 ), gone AS (
     DELETE FROM casq.build_trace_chunks AS c USING t WHERE c.build_id = $1 AND c.attempt = $2 RETURNING c.start
@@ -37,10 +37,10 @@ WITH t AS (
 SELECT EXISTS (SELECT FROM t)
 
 -- name: AskAgain
--- Asks the runner for all of a log, until it begins to send it: the answer that asks may
--- be lost.
-INSERT INTO casq.build_traces AS t (build_id, attempt, resend) VALUES ($1, $2, 'asked')
-ON CONFLICT (build_id, attempt) DO UPDATE SET resend = 'asked' WHERE t.resend <> 'begun'
+-- Asks the runner for all of a log, until it begins to send it, since the answer that asks
+-- may be lost; and again when that is another one, too, up to $3 times.
+INSERT INTO casq.build_traces AS t (build_id, attempt, asked) VALUES ($1, $2, true)
+ON CONFLICT (build_id, attempt) DO UPDATE SET asked = true WHERE t.resent < $3
 
 -- name: Read
 -- What is stored from the byte $3 on, as far as one row goes, of the build $1's attempt

@@ -61,8 +61,8 @@ func (r *Rough) RoundTrip(request *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// spoil changes a byte of some pieces of logs, of each log once: it is asked for again
-// once.
+// spoil changes a byte of some pieces of logs, of each log once: what a failover
+// loses of it has to be sent again, too.
 func (r *Rough) spoil(request *http.Request) (*http.Request, error) {
 	if request.Method != http.MethodPatch || !r.happens(r.Spoilt) || !r.first(request.URL.Path) {
 		return request, nil
