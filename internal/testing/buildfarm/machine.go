@@ -124,9 +124,13 @@ func (f *Farm) upload(ctx context.Context, j *runnerclient.Job) error {
 // on after a call without an answer if that was none of its end.
 func (f *Farm) tell(ctx context.Context, j *runnerclient.Job, end bool, call func(context.Context) error) error {
 	asked, outcome := time.Now(), buildhistory.Accepted
+	j.Again = false
 	err := call(ctx)
 	switch {
 	case refused(err):
+		if j.Again { // the first time is another call, which may have been taken in
+			f.History.Said(asked, j.ID, j.Token, end, buildhistory.Unknown)
+		}
 		outcome = buildhistory.Refused
 	case err != nil:
 		outcome = buildhistory.Unknown

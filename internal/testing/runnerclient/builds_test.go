@@ -173,8 +173,12 @@ func (f *farm) end(j *runnerclient.Job, call func() error) error { return f.tell
 
 func (f *farm) tell(j *runnerclient.Job, end bool, call func() error) error {
 	asked, outcome := time.Now(), buildhistory.Accepted
+	j.Again = false
 	err := call()
 	if errors.Is(err, runnerclient.ErrRefused) {
+		if j.Again { // the first time is another call, which may have been taken in
+			f.history.Said(asked, j.ID, j.Token, end, buildhistory.Unknown)
+		}
 		outcome = buildhistory.Refused
 	} else if err != nil {
 		outcome = buildhistory.Unknown

@@ -25,6 +25,9 @@ type Job struct {
 	Dependencies []Dependency `json:"dependencies"`
 	// Status is what the build is, as the last answer says.
 	Status string `json:"-"`
+	// Again says that a call was made more than once, and may have been taken in the first
+	// time. It stays.
+	Again bool `json:"-"`
 
 	process *Process
 	log     []byte
@@ -191,6 +194,7 @@ func (j *Job) do(ctx context.Context, c call) (answer, error) {
 	}
 	c.header["Job-Token"] = j.Token
 	a, err := j.process.try(ctx, c)
+	j.Again = j.Again || a.again
 	if status := a.header.Get("Job-Status"); err == nil && status != "" {
 		j.Status = status
 	}

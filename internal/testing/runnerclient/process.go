@@ -161,6 +161,7 @@ type answer struct {
 	status int
 	header http.Header
 	body   []byte
+	again  bool // it was made before, and may have been taken in then
 }
 
 // try makes a call until it has an answer that is not to be tried again.
@@ -169,6 +170,7 @@ func (p *Process) try(ctx context.Context, c call) (answer, error) {
 	var failed error
 	for range cmp.Or(p.Tries, 5) {
 		a, err := p.once(ctx, c)
+		a.again = failed != nil
 		if err == nil && !passes(a.status) {
 			return a, nil
 		}
