@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -81,18 +82,23 @@ func lockDir(dir string) (*os.File, error) {
 }
 
 // removeLeftovers removes the folders whose runs are gone: nobody has their locks. Those
-// of other users are left alone, since they cannot be opened.
+// of other users are left alone: who has them may put links there meanwhile.
 func removeLeftovers(temporary string) {
 	found, _ := filepath.Glob(filepath.Join(temporary, placePrefix+"*"))
 	for _, dir := range found {
 		info, err := os.Lstat(dir)
-		if err != nil || !info.IsDir() {
+		if err != nil || !info.IsDir() || !mine(info) {
 			continue
 		}
 		if lock, err := lockDir(dir); err == nil {
 			_ = (&place{dir, lock}).remove() // the next run tries again
 		}
 	}
+}
+
+func mine(info os.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(stat.Uid) == os.Geteuid()
 }
 
 // killMarked kills the processes that work for a run. It looks until there are none: one
