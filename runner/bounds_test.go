@@ -19,7 +19,7 @@ import (
 // room for one more.
 func TestARetryOfAnOldSnapshotKeepsTheLimit(t *testing.T) {
 	t.Parallel()
-	swept, hook := at("swept")
+	swept, hook := sweeps()
 	b := newBench(t, runner.Options{SweepEvery: 50 * time.Millisecond, Hook: hook})
 	b.exec("INSERT INTO casq.projects (id, max_running) VALUES (7, 1)")
 	one, two := b.enqueue(), b.enqueue()

@@ -73,7 +73,7 @@ func TestALockedBuildDoesNotStopTheSweep(t *testing.T) {
 			b.begin(token)
 			b.exec("UPDATE casq.builds SET assigned_at = clock_timestamp() - interval '1 day' WHERE status = 'running'")
 			release := b.hold(lock)
-			swept, hook := at("swept")
+			swept, hook := sweeps()
 			runnertest.New(t, b.pool, runner.Options{SweepEvery: 50 * time.Millisecond, Hook: hook})
 			b.until("the other has failed", swept, func() bool { return b.status(other) == "failed" })
 			if status := b.status(one); status != "running" {
@@ -98,7 +98,7 @@ func TestWhatWasInTheFutureIsNow(t *testing.T) {
 	}
 	b.exec("UPDATE casq.builds SET assigned_at = assigned_at + interval '1 day', started_at = started_at + interval '1 day', start_by = start_by + interval '1 day'")
 	b.exec("UPDATE casq.build_signs SET heard_at = heard_at + interval '1 day'")
-	swept, hook := at("swept")
+	swept, hook := sweeps()
 	runnertest.New(t, b.pool, runner.Options{SweepEvery: 50 * time.Millisecond, Hook: hook})
 	b.until("nothing is in the future", swept, func() bool {
 		return b.value(`SELECT count(*) FROM casq.builds AS b LEFT JOIN casq.build_signs AS s ON s.build_id = b.id

@@ -16,11 +16,11 @@ func (b *bench) exec(sql string, args ...any) {
 	must(b.t, err)
 }
 
-// at returns a channel that gets a word when the point is passed, unless it has one.
-func at(point string) (<-chan struct{}, func(string)) {
+// sweeps returns a channel that gets a word at the end of a sweep, unless it has one.
+func sweeps() (<-chan struct{}, func(string)) {
 	passed := make(chan struct{}, 1)
-	return passed, func(p string) {
-		if p == point {
+	return passed, func(point string) {
+		if point == "swept" {
 			select {
 			case passed <- struct{}{}:
 			default:
@@ -62,7 +62,7 @@ func TestABuildIsNotHeldForEver(t *testing.T) {
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
 			t.Parallel()
-			swept, hook := at("swept")
+			swept, hook := sweeps()
 			b := newBench(t, runner.Options{SweepEvery: 50 * time.Millisecond, Hook: hook})
 			b.exec("INSERT INTO casq.projects (id, max_running) VALUES (7, 1)")
 			first := b.enqueue()
