@@ -285,6 +285,11 @@ func (v *visit) take() (*found, outcome, error) {
 // woken tries to take what the request was woken for.
 func (v *visit) woken(h hint) (*found, error) {
 	v.options.Hook("woken")
+	select {
+	case <-v.stopping:
+		return nil, nil // other processes have heard of it as this one has
+	default:
+	}
 	if h == (hint{}) { // the runner itself may have changed
 		i, err := v.identify(v.ctx, v.token)
 		if err != nil {

@@ -18,16 +18,23 @@ func TestR115StopWhileWaiting(t *testing.T) {
 	t.Parallel()
 	pool := database(t)
 	runnertest.Tick(t, pool)
-	waiting := stopAt("waiting", 10)
+	waiting, woken := stopAt("waiting", 10), stopAt("woken", 1)
 	close(waiting.goOn)
-	options := runner.Options{Hold: 2 * time.Second, Recheck: time.Hour, Hook: waiting.hook}
-	first, next := runnertest.New(t, pool, options), runnertest.New(t, pool, options)
+	options := runner.Options{Hold: 2 * time.Second, Recheck: time.Hour}
+	next := runnertest.New(t, pool, options)
+	options.Hook = func(point string) {
+		waiting.hook(point)
+		woken.hook(point)
+	}
+	first := runnertest.New(t, pool, options)
 	token := runnertest.Runner(t, pool, "linux")
 	waits := first.Ask(t.Context(), token, "")
 	<-waiting.reached
 	build := runnertest.Enqueue(t, pool, "linux")
 	runnertest.Tick(t, pool)
+	<-woken.reached
 	first.Stop()
+	close(woken.goOn)
 	a := <-waits
 	if a.Status != http.StatusNoContent {
 		t.Fatalf("got %s", a)
