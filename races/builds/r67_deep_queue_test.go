@@ -10,6 +10,7 @@ import (
 	"casq/runner"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // TestR67DeepQueue: the first 10,000 builds match no runner that asks. The one behind them
@@ -47,9 +48,7 @@ func TestR67DeepQueue(t *testing.T) {
 		}
 	})
 	t.Run("ours", func(t *testing.T) {
-		look := statement(t, "../../runner/pick.sql", "Waits")
-		testdb.Buffers(t, pool, look, []string{"linux"}, true, nil, 0, uuid.Nil) // a session reads catalogs first
-		if pages := testdb.Buffers(t, pool, look, []string{"linux"}, true, nil, 0, uuid.Nil); pages > 30 {
+		if pages := pagesOfALook(t, pool, []string{"linux"}, nil); pages > 30 {
 			t.Errorf("a look read %d pages", pages)
 		}
 		c := runnertest.New(t, pool, runner.Options{})
@@ -58,8 +57,7 @@ func TestR67DeepQueue(t *testing.T) {
 		}
 	})
 	t.Run("ours/of some projects", func(t *testing.T) {
-		look := statement(t, "../../runner/pick.sql", "Waits")
-		if pages := testdb.Buffers(t, pool, look, []string{"mine"}, true, []int64{7, 9}, 0, uuid.Nil); pages > 30 {
+		if pages := pagesOfALook(t, pool, []string{"mine"}, []int64{7, 9}); pages > 30 {
 			t.Errorf("a look read %d pages", pages)
 		}
 		c := runnertest.New(t, pool, runner.Options{})
@@ -69,6 +67,17 @@ func TestR67DeepQueue(t *testing.T) {
 			t.Fatalf("got %s, want build %d", a, mine)
 		}
 	})
+}
+
+// pagesOfALook is for a session that has read the catalogs.
+func pagesOfALook(t *testing.T, pool *pgxpool.Pool, tags []string, projects []int64) int {
+	t.Helper()
+	conn, err := pool.Acquire(t.Context())
+	must(t, err)
+	defer conn.Release()
+	look := statement(t, "../../runner/pick.sql", "Waits")
+	testdb.Buffers(t, conn, look, tags, true, projects, 0, uuid.Nil)
+	return testdb.Buffers(t, conn, look, tags, true, projects, 0, uuid.Nil)
 }
 
 // statement returns one of the product's own.

@@ -1,9 +1,11 @@
 package testdb
 
 import (
+	"context"
 	"encoding/json"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -26,17 +28,23 @@ func Explain(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) (p Plan,
 	return explain(t, pool, "EXPLAIN (FORMAT JSON) "+sql, args)
 }
 
-// Buffers runs a statement and returns how many pages it has read.
-func Buffers(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) int {
+// Querier is a connection, or a pool of them.
+type Querier interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// Buffers runs a statement and returns how many pages it has read; in a new session those
+// of catalogs, too.
+func Buffers(t *testing.T, db Querier, sql string, args ...any) int {
 	t.Helper()
-	p, _ := explain(t, pool, "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) "+sql, args)
+	p, _ := explain(t, db, "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) "+sql, args)
 	t.Logf("%d buffers: %s", p.Hit+p.Read, sql)
 	return p.Hit + p.Read
 }
 
-func explain(t *testing.T, pool *pgxpool.Pool, sql string, args []any) (p Plan, text string) {
+func explain(t *testing.T, db Querier, sql string, args []any) (p Plan, text string) {
 	t.Helper()
-	if err := pool.QueryRow(t.Context(), sql, args...).Scan(&text); err != nil {
+	if err := db.QueryRow(t.Context(), sql, args...).Scan(&text); err != nil {
 		t.Fatal(err)
 	}
 	var plans []struct{ Plan Plan }
