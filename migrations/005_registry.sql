@@ -260,8 +260,8 @@ CREATE TABLE casq.registry_counts (
     process uuid,
     count bigint NOT NULL,
     bytes numeric NOT NULL, -- in place
-    first_at timestamptz NOT NULL,
-    last_at timestamptz NOT NULL,
+    first_at timestamptz, -- when rows came into the group
+    last_at timestamptz,
     CONSTRAINT registry_counts_group UNIQUE NULLS NOT DISTINCT (kind, state, deleted, reason, since, process)
 );
 CREATE TABLE casq.registry_changes (
@@ -361,7 +361,7 @@ LEFT JOIN casq.processes AS p ON p.id = g.process AND p.dead_at IS NULL
 GROUP BY 1, 2;
 
 -- What has failed, by what the errors have in common: when a resource failed so first and
--- last, of those that still do. A reason is SELECT ... FROM casq.registry WHERE
+-- last, since there have been any. A reason is SELECT ... FROM casq.registry WHERE
 -- failure_reason = ... AND failed_version = version.
 CREATE VIEW casq.registry_failures AS
 SELECT g.kind, coalesce(g.reason, 'unknown') AS reason, sum(g.count)::bigint AS count,

@@ -480,8 +480,8 @@ CREATE TABLE casq.registry_counts (
     process uuid,
     count bigint NOT NULL,
     bytes numeric NOT NULL,
-    first_at timestamp with time zone NOT NULL,
-    last_at timestamp with time zone NOT NULL,
+    first_at timestamp with time zone,
+    last_at timestamp with time zone,
     CONSTRAINT registry_counts_group UNIQUE NULLS NOT DISTINCT (kind, state, deleted, reason, since, process)
 );
 

@@ -7,14 +7,15 @@ WITH moved AS (
     RETURNING *
 ), summed AS (
     INSERT INTO casq.registry_counts AS c (kind, state, deleted, reason, since, process, count, bytes, first_at, last_at)
-    SELECT d.kind, d.state, d.deleted, d.reason, d.since, d.process, sum(d.count), sum(d.bytes), min(d.at), max(d.at)
+    SELECT d.kind, d.state, d.deleted, d.reason, d.since, d.process, sum(d.count), sum(d.bytes),
+           min(d.at) FILTER (WHERE d.count > 0), max(d.at) FILTER (WHERE d.count > 0)
     FROM moved AS d
     GROUP BY d.kind, d.state, d.deleted, d.reason, d.since, d.process
     HAVING sum(d.count) <> 0 OR sum(d.bytes) <> 0
     ORDER BY d.kind, d.state, d.deleted, d.reason, d.since, d.process
     ON CONFLICT ON CONSTRAINT registry_counts_group DO UPDATE
     SET count = c.count + excluded.count, bytes = c.bytes + excluded.bytes,
-        last_at = CASE WHEN excluded.count > 0 THEN greatest(c.last_at, excluded.last_at) ELSE c.last_at END
+        first_at = least(c.first_at, excluded.first_at), last_at = greatest(c.last_at, excluded.last_at)
 )
 SELECT count(*) FROM moved
 

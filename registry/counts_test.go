@@ -3,6 +3,7 @@ package registry_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -153,5 +154,33 @@ func TestFailuresAreGrouped(t *testing.T) {
 2 open ...: permission denied`
 	if got != want {
 		t.Errorf("failures are\n%s\nwant\n%s", got, want)
+	}
+}
+
+// A group that loses a resource was not seen again by that, moved or not.
+func TestFailuresWereSeenWhenTheyCame(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	r, p := b.Registry(t), b.Process(t)
+	seen := func() string {
+		return b.Text(t, "SELECT concat_ws(' ', count, first_seen, last_seen) FROM casq.registry_failures")
+	}
+	for i, key := range []string{"one", "two"} {
+		c := claim(t, r, b.Create(t, int64(i+1), key))
+		if _, err := r.Fail(c, errors.New("no source"), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := strings.Replace(seen(), "2 ", "1 ", 1)
+	b.Exec(t, "UPDATE casq.registry SET failed_version = NULL WHERE resource_id = 'one'")
+	for _, moved := range []bool{false, true} {
+		if moved {
+			if err := p.MoveCounts(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := seen(); got != want {
+			t.Errorf("moved %t: seen %q, want %q", moved, got, want)
+		}
 	}
 }
