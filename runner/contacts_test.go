@@ -27,3 +27,18 @@ func TestProcessesThatAreNoMoreAreForgotten(t *testing.T) {
 		}
 	}
 }
+
+// After a failover to a server whose clock is behind, a process was heard of tomorrow: it
+// would count as heard of until then, whatever becomes of it.
+func TestAProcessIsNotHeardOfTomorrow(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, runner.Options{Hold: time.Millisecond})
+	one := b.runner()
+	b.exec(`INSERT INTO casq.runner_managers (runner_id, system_id, contacted_at)
+		SELECT id, 's_' || $1, clock_timestamp() + interval '1 day' FROM casq.runners`, one[len(one)-12:])
+	b.request(one, "")
+	b.c.Stop() // it writes down who was heard of
+	if n := b.value("SELECT count(*) FROM casq.runner_managers WHERE contacted_at <= clock_timestamp()"); n != 1 {
+		t.Errorf("%d of one process were heard of by now", n)
+	}
+}
