@@ -25,21 +25,20 @@ type files struct {
 
 // read reads a regular file of the folder.
 func (f files) read(name string) ([]byte, error) {
-	file, err := f.fsys.Open(name)
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("there is no file %s", name)
-		}
-		return nil, fmt.Errorf("read %s: %w", name, err)
-	}
-	defer file.Close()
-	info, err := file.Stat()
+	info, err := fs.Stat(f.fsys, name) // before it is opened: a FIFO would wait for a writer
 	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("there is no file %s", name)
 	case err != nil:
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("%s is no file", name)
 	}
+	file, err := f.fsys.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	defer file.Close()
 	text, err := io.ReadAll(io.LimitReader(file, largestFile+1))
 	switch {
 	case err != nil:
