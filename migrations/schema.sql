@@ -648,6 +648,21 @@ CREATE TABLE casq.tracked (
     CONSTRAINT tracked_kind_fkey FOREIGN KEY (kind) REFERENCES casq.kinds(kind)
 );
 
+CREATE TABLE casq.workers (
+    id uuid NOT NULL,
+    host text NOT NULL,
+    pid integer NOT NULL,
+    version text NOT NULL,
+    schema_version integer NOT NULL,
+    started_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    beat_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    roles jsonb NOT NULL DEFAULT '{}'::jsonb,
+    waiting text,
+    queues text[] COLLATE "C" NOT NULL DEFAULT '{}'::text[],
+    CONSTRAINT workers_pkey PRIMARY KEY (id),
+    CONSTRAINT workers_roles_is_an_object CHECK ((jsonb_typeof(roles) = 'object'::text))
+) WITH (fillfactor=50);
+
 ---- Indexes
 
 CREATE INDEX artifacts_expire ON casq.artifacts USING btree (expires_at) WHERE (expires_at IS NOT NULL);
