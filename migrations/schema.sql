@@ -57,6 +57,22 @@ CREATE TABLE casq.artifacts (
     CONSTRAINT artifacts_type_is_a_name CHECK ((type ~ '^[a-z][a-z0-9_]{0,39}$'::text))
 );
 
+CREATE TABLE casq.audit (
+    id uuid NOT NULL,
+    asked_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    changed_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    role name NOT NULL DEFAULT SESSION_USER,
+    actor text NOT NULL,
+    via text NOT NULL,
+    origin text NOT NULL,
+    action text NOT NULL,
+    touches bigint,
+    changed jsonb NOT NULL DEFAULT '{}'::jsonb,
+    job bigint,
+    CONSTRAINT audit_pkey PRIMARY KEY (id),
+    CONSTRAINT audit_is_bounded CHECK (((octet_length(actor) <= 800) AND (octet_length(via) <= 80) AND (octet_length(origin) <= 800) AND (octet_length(action) <= 4000)))
+);
+
 CREATE TABLE casq.build_needs (
     build_id bigint NOT NULL,
     needs_id bigint NOT NULL,
@@ -666,6 +682,8 @@ CREATE TABLE casq.workers (
 ---- Indexes
 
 CREATE INDEX artifacts_expire ON casq.artifacts USING btree (expires_at) WHERE (expires_at IS NOT NULL);
+
+CREATE INDEX audit_asked_at ON casq.audit USING btree (asked_at);
 
 CREATE INDEX build_needs_of ON casq.build_needs USING btree (needs_id, build_id);
 
@@ -2844,6 +2862,36 @@ AS $function$
     FROM casq.projects AS p WHERE b.id = build AND p.id = b.project_id AND b.status = 'created'
 $function$;
 
+CREATE OR REPLACE FUNCTION casq.record_change()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    asked constant jsonb := current_setting('casq.asked');
+    what constant text := CASE WHEN TG_ARGV[0] = 'rows' THEN TG_TABLE_NAME ELSE TG_TABLE_NAME || ' statements' END;
+    n bigint := 1;
+BEGIN
+    IF TG_ARGV[0] = 'rows' THEN
+        SELECT count(*) INTO n FROM casq_changed;
+    END IF;
+    IF n = 0 THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO casq.audit AS a (id, actor, via, origin, action, touches, changed)
+    VALUES ((asked ->> 'id')::uuid, left(asked ->> 'actor', 200), left(asked ->> 'via', 20), left(asked ->> 'origin', 200),
+            left(asked ->> 'action', 1000), (asked ->> 'touches')::bigint, jsonb_build_object(what, n))
+    ON CONFLICT ON CONSTRAINT audit_pkey DO UPDATE
+    SET changed_at = clock_timestamp(),
+        changed = a.changed || jsonb_build_object(what, coalesce((a.changed ->> what)::bigint, 0) + n)
+    WHERE a.role = session_user;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'casq: request % is another role''s', asked ->> 'id' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NULL;
+END $function$;
+
 CREATE OR REPLACE FUNCTION casq.refuse_event_update()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -4307,6 +4355,12 @@ CREATE CONSTRAINT TRIGGER admit_inserted AFTER INSERT ON casq.builds DEFERRABLE 
 
 CREATE CONSTRAINT TRIGGER admit_updated AFTER UPDATE ON casq.builds DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((new.held AND (NOT old.held)) OR ((old.status = ANY (ARRAY['pending'::text, 'running'::text, 'canceling'::text])) AND (new.status <> ALL (ARRAY['pending'::text, 'running'::text, 'canceling'::text]))))) EXECUTE FUNCTION casq.admit_builds();
 
+CREATE TRIGGER casq_record_delete AFTER DELETE ON casq.builds REFERENCING OLD TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
+
+CREATE TRIGGER casq_record_insert AFTER INSERT ON casq.builds REFERENCING NEW TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
+
+CREATE TRIGGER casq_record_update AFTER UPDATE ON casq.builds REFERENCING NEW TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
+
 CREATE TRIGGER check_inserted BEFORE INSERT ON casq.builds FOR EACH ROW EXECUTE FUNCTION casq.check_build();
 
 CREATE TRIGGER check_updated BEFORE UPDATE ON casq.builds FOR EACH ROW WHEN (((old.status <> new.status) OR (old.held <> new.held))) EXECUTE FUNCTION casq.check_build();
@@ -4319,15 +4373,49 @@ CREATE TRIGGER signal_inserted AFTER INSERT ON casq.builds REFERENCING NEW TABLE
 
 CREATE TRIGGER signal_queued AFTER UPDATE ON casq.builds FOR EACH ROW WHEN ((new.in_queue AND (old.queued IS DISTINCT FROM new.queued))) EXECUTE FUNCTION casq.signal_queued_build();
 
+CREATE TRIGGER casq_record_delete AFTER DELETE ON casq.cursors REFERENCING OLD TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
+
+CREATE TRIGGER casq_record_insert AFTER INSERT ON casq.cursors REFERENCING NEW TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
+
+CREATE TRIGGER casq_record_update AFTER UPDATE ON casq.cursors REFERENCING NEW TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
+
+CREATE TRIGGER casq_record_delete AFTER DELETE ON casq.event_failures REFERENCING OLD TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
+
+CREATE TRIGGER casq_record_update AFTER UPDATE ON casq.event_failures REFERENCING NEW TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
+
+CREATE TRIGGER casq_record_insert AFTER INSERT ON casq.events FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('statements');
+
 CREATE TRIGGER events_are_only_inserted BEFORE UPDATE ON casq.events FOR EACH STATEMENT EXECUTE FUNCTION casq.refuse_event_update();
 
 CREATE TRIGGER events_draw_their_id BEFORE INSERT ON casq.events FOR EACH ROW WHEN ((NOT has_sequence_privilege(('casq.events_id_seq'::regclass)::oid, 'UPDATE'::text))) EXECUTE FUNCTION casq.draw_event_id();
+
+CREATE TRIGGER casq_record_delete AFTER DELETE ON casq.kinds REFERENCING OLD TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
+
+CREATE TRIGGER casq_record_insert AFTER INSERT ON casq.kinds REFERENCING NEW TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
+
+CREATE TRIGGER casq_record_update AFTER UPDATE ON casq.kinds REFERENCING NEW TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
 
 CREATE TRIGGER check_kind BEFORE INSERT OR UPDATE ON casq.kinds FOR EACH ROW EXECUTE FUNCTION casq.check_kind();
 
 CREATE TRIGGER guard_kind BEFORE DELETE OR UPDATE ON casq.kinds FOR EACH ROW EXECUTE FUNCTION casq.guard_kind();
 
 CREATE CONSTRAINT TRIGGER admit AFTER UPDATE ON casq.projects DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.max_running IS DISTINCT FROM new.max_running)) EXECUTE FUNCTION casq.admit_builds();
+
+CREATE TRIGGER casq_record_delete AFTER DELETE ON casq.reconcile_runs REFERENCING OLD TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
+
+CREATE TRIGGER casq_record_insert AFTER INSERT ON casq.reconcile_runs REFERENCING NEW TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
+
+CREATE TRIGGER casq_record_update AFTER UPDATE ON casq.reconcile_runs REFERENCING NEW TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
+
+CREATE TRIGGER casq_record_delete AFTER DELETE ON casq.refreshes REFERENCING OLD TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
+
+CREATE TRIGGER casq_record_insert AFTER INSERT ON casq.refreshes REFERENCING NEW TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
+
+CREATE TRIGGER casq_record_update AFTER UPDATE ON casq.refreshes REFERENCING NEW TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
+
+CREATE TRIGGER casq_record_delete AFTER DELETE ON casq.registry REFERENCING OLD TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
+
+CREATE TRIGGER casq_record_update AFTER UPDATE ON casq.registry REFERENCING NEW TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
 
 CREATE TRIGGER forget_counts AFTER TRUNCATE ON casq.registry FOR EACH STATEMENT EXECUTE FUNCTION casq.forget_counts();
 -- enabled: A
@@ -4341,7 +4429,31 @@ CREATE TRIGGER keep_counts_insert AFTER INSERT ON casq.registry REFERENCING NEW 
 CREATE TRIGGER keep_counts_update AFTER UPDATE ON casq.registry REFERENCING OLD TABLE AS casq_old NEW TABLE AS casq_new FOR EACH STATEMENT EXECUTE FUNCTION casq.keep_counts();
 -- enabled: A
 
+CREATE TRIGGER casq_record_delete AFTER DELETE ON casq.runners REFERENCING OLD TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
+
+CREATE TRIGGER casq_record_insert AFTER INSERT ON casq.runners REFERENCING NEW TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
+
+CREATE TRIGGER casq_record_update AFTER UPDATE ON casq.runners REFERENCING NEW TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
+
 CREATE TRIGGER signal_runner AFTER INSERT OR DELETE OR UPDATE ON casq.runners FOR EACH ROW EXECUTE FUNCTION casq.signal_runner();
+
+CREATE TRIGGER casq_record_delete AFTER DELETE ON casq.scans REFERENCING OLD TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
+
+CREATE TRIGGER casq_record_insert AFTER INSERT ON casq.scans REFERENCING NEW TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
+
+CREATE TRIGGER casq_record_update AFTER UPDATE ON casq.scans REFERENCING NEW TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
+
+CREATE TRIGGER casq_record_delete AFTER DELETE ON casq.selections REFERENCING OLD TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
+
+CREATE TRIGGER casq_record_insert AFTER INSERT ON casq.selections REFERENCING NEW TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
+
+CREATE TRIGGER casq_record_update AFTER UPDATE ON casq.selections REFERENCING NEW TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
+
+CREATE TRIGGER casq_record_delete AFTER DELETE ON casq.targets REFERENCING OLD TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
+
+CREATE TRIGGER casq_record_insert AFTER INSERT ON casq.targets REFERENCING NEW TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
+
+CREATE TRIGGER casq_record_update AFTER UPDATE ON casq.targets REFERENCING NEW TABLE AS casq_changed FOR EACH STATEMENT WHEN ((current_setting('casq.asked'::text, true) <> ''::text)) EXECUTE FUNCTION casq.record_change('rows');
 
 CREATE TRIGGER on_timeline AFTER INSERT ON casq.timelines FOR EACH ROW EXECUTE FUNCTION casq.on_timeline();
 
@@ -4405,6 +4517,8 @@ REVOKE ALL ON FUNCTION casq.on_drop() FROM PUBLIC;
 REVOKE ALL ON FUNCTION casq.on_rewrite() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.on_timeline() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.record_change() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.release_builds() FROM PUBLIC;
 

@@ -11,6 +11,7 @@ import (
 
 	"casq/cmd/internal/cli"
 	"casq/eventlog"
+	"casq/internal/audit"
 	"casq/internal/database"
 	"casq/migrations"
 	"casq/replica"
@@ -46,6 +47,7 @@ func withHome(cmd *cobra.Command, f func(ctx context.Context, h *home) error) er
 	if err := migrations.Check(ctx, pool); err != nil {
 		return fmt.Errorf("check the database at DATABASE_URL: %w", err)
 	}
+	ctx = audit.With(ctx, request(cmd))
 	return f(ctx, &home{Pool: pool, cfg: cfg, log: cfg.log.Logger(cmd.ErrOrStderr())})
 }
 

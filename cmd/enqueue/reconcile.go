@@ -22,7 +22,7 @@ var reportText string
 
 // reportSQL has the statements of report.sql.
 var reportSQL = queries.Parse[struct {
-	Report, Kinds, RefreshState, RefreshDrift, Failures, Selection, Selecting, Verified string
+	Report, Kinds, RefreshState, RefreshDrift, Failures, Selection, Selecting, Verified, Audit string
 }]("enqueue/report", reportText)
 
 const reconcileHelp = `Reconcile asks a worker to compare the registry with the source's tables, both ways:

@@ -101,3 +101,10 @@ SELECT count(*) FILTER (WHERE job.state = 'open') AS open,
            ORDER BY f.resource_id LIMIT $4) AS f), '[]') AS named
 FROM job
 LEFT JOIN casq.registry AS r ON r.kind = $1 AND r.resource_id = job.resource_id
+
+-- name: Audit
+-- The newest $1 requests of operators.
+SELECT a.id, a.asked_at, a.role::text, a.actor, a.via, a.origin, a.action, a.touches, a.changed
+FROM casq.audit AS a
+ORDER BY a.asked_at DESC
+LIMIT $1

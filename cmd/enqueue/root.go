@@ -1,6 +1,11 @@
 package main
 
 import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
 	"casq/cmd/internal/cli"
 
 	"github.com/spf13/cobra"
@@ -20,6 +25,29 @@ registry and its jobs. README.md has the list of variables.`,
 	}
 	cmd.AddCommand(resyncCommand(), verifyCommand(), reconcileCommand(), selectCommand(), replayCommand(), cancelCommand(),
 		kindCommand(), queueCommand(), cursorCommand(), backfillCommand(), statusCommand(), whyCommand(), refreshCommand(), counterCommand(),
-		buildCommand(), buildsCommand(), traceCommand(), runnerCommand(), execCommand())
+		buildCommand(), buildsCommand(), traceCommand(), runnerCommand(), auditCommand(), execCommand())
 	return cmd
+}
+
+// addJSON adds the flag that answer reads to a command.
+func addJSON(cmd *cobra.Command) { cmd.Flags().Bool("json", false, "print one JSON object") }
+
+// answer prints what a command came to: v when --json is set, else the text.
+func answer(cmd *cobra.Command, v any, text string) error {
+	if asJSON, err := cmd.Flags().GetBool("json"); err != nil || !asJSON {
+		fmt.Fprintln(cli.Out(cmd), strings.TrimSuffix(text, "\n"))
+		return err
+	}
+	out := json.NewEncoder(cli.Out(cmd))
+	out.SetIndent("", "  ")
+	out.SetEscapeHTML(false)
+	return out.Encode(v)
+}
+
+// plural is a number with its noun.
+func plural(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.FormatInt(n, 10) + " " + many
 }

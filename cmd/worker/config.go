@@ -51,6 +51,7 @@ func readConfig(env *cli.Env) (config, error) {
 			EventRetention:     env.Duration("EVENT_RETENTION", time.Minute, longest),
 			TombstoneRetention: env.Duration("TOMBSTONE_RETENTION", time.Minute, longest),
 			RefreshRetention:   env.Duration("REFRESH_RETENTION", time.Minute, longest),
+			AuditRetention:     env.Duration("AUDIT_RETENTION", time.Minute, longest),
 			JobRetention:       env.Duration("JOB_RETENTION", time.Minute, longest),
 			HTTPAddr:           env.Address("HTTP_ADDR"),
 

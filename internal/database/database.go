@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"casq/internal/audit"
 	"casq/internal/pause"
 	"casq/internal/queries"
 
@@ -70,6 +71,7 @@ func Open(ctx context.Context, url string, opts Options) (*pgxpool.Pool, error) 
 	if err := configure(config.ConnConfig, opts); err != nil {
 		return nil, err
 	}
+	config.PrepareConn = audit.Prepare
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("open database pool: %w", err)

@@ -30,7 +30,7 @@ var retentionText string
 
 // retentionSQL has the statements of retention.sql.
 var retentionSQL = queries.Parse[struct {
-	Tombstones, Floors, Lock, Purge, Runs, Failures, Refreshes, Unchanged, Scans string
+	Tombstones, Floors, Lock, Purge, Runs, Failures, Refreshes, Unchanged, Scans, Audit string
 }]("retention", retentionText)
 
 // The defaults of [Config].
@@ -39,6 +39,7 @@ const (
 	DefaultTombstones = 7 * 24 * time.Hour
 	DefaultReports    = 30 * 24 * time.Hour
 	DefaultRecounts   = 30 * 24 * time.Hour
+	DefaultAudit      = 365 * 24 * time.Hour
 	unchanged         = time.Hour
 	defaultInterval   = 5 * time.Minute
 	defaultBatch      = 1000
@@ -57,6 +58,7 @@ type Config struct {
 	// they were are kept for an hour, for who waits for it: one a minute of 300
 	// scopes would leave 13 million in 30 days.
 	Recounts time.Duration
+	Audit    time.Duration // who asked for what
 
 	Interval time.Duration // between two rounds, about; defaults to 5 minutes
 	Batch    int           // rows per transaction at home; defaults to 1000
@@ -67,6 +69,7 @@ func (c Config) withDefaults() Config {
 	c.Tombstones = cmp.Or(c.Tombstones, DefaultTombstones)
 	c.Reports = cmp.Or(c.Reports, DefaultReports)
 	c.Recounts = cmp.Or(c.Recounts, DefaultRecounts)
+	c.Audit = cmp.Or(c.Audit, DefaultAudit)
 	c.Interval = cmp.Or(c.Interval, defaultInterval)
 	c.Batch = cmp.Or(c.Batch, defaultBatch)
 	return c
@@ -100,12 +103,13 @@ func (c Config) round(ctx context.Context) error {
 	same, errSame := c.drop(ctx, retentionSQL.Unchanged, min(unchanged, c.Recounts), "certificates of what was right")
 	refreshes, errRefreshes := c.drop(ctx, retentionSQL.Refreshes, c.Recounts, "certificates of recounts")
 	scans, errScans := c.drop(ctx, retentionSQL.Scans, c.Recounts, "recounts")
+	requests, errAudit := c.drop(ctx, retentionSQL.Audit, c.Audit, "requests of operators")
 	refreshes += same
-	if pruned.Ticks+pruned.Events+purged+runs+failures+refreshes+scans > 0 {
+	if pruned.Ticks+pruned.Events+purged+runs+failures+refreshes+scans+requests > 0 {
 		c.Logger.InfoContext(ctx, "deleted what was kept for long enough", "ticks", pruned.Ticks, "events", pruned.Events,
-			"tombstones", purged, "reports", runs, "failures", failures, "recounts", refreshes)
+			"tombstones", purged, "reports", runs, "failures", failures, "recounts", refreshes, "requests", requests)
 	}
-	return errors.Join(errLog, errTombstones, errRuns, errFailures, errSame, errRefreshes, errScans)
+	return errors.Join(errLog, errTombstones, errRuns, errFailures, errSame, errRefreshes, errScans, errAudit)
 }
 
 // purge deletes old tombstones, batch by batch.

@@ -103,3 +103,12 @@ DELETE FROM casq.scans WHERE id IN (
     ORDER BY s.id LIMIT $2
     FOR UPDATE SKIP LOCKED
 )
+
+-- name: Audit
+-- What operators asked for long ago ($1), at most $2.
+DELETE FROM casq.audit WHERE id IN (
+    SELECT a.id FROM casq.audit AS a
+    WHERE a.asked_at < clock_timestamp() - $1::interval
+    ORDER BY a.asked_at LIMIT $2
+    FOR UPDATE SKIP LOCKED
+)

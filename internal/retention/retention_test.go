@@ -215,3 +215,14 @@ func TestPartsOfARecountThatIsUnderWayStay(t *testing.T) {
 	b.want(t, "scans of 1 to 4", "SELECT string_agg(id::text, ' ' ORDER BY id) FROM casq.scans", "1 3")
 	b.want(t, "certificates", "SELECT string_agg(scan::text, ' ' ORDER BY scan) FROM casq.refreshes", "1 3")
 }
+
+// Who asked for what is kept for a time of its own.
+func TestOldRequestsGo(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, `INSERT INTO casq.audit (id, actor, via, origin, action, asked_at)
+		SELECT gen_random_uuid(), 'eve', 'cli', 'host', n::text, clock_timestamp() - n * interval '10 hours' FROM generate_series(1, 5) AS n`)
+	b.cfg.Audit = 25 * time.Hour
+	b.round(t)
+	b.want(t, "requests", "SELECT string_agg(action, ' ' ORDER BY action) FROM casq.audit", "1 2")
+}

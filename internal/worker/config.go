@@ -60,6 +60,7 @@ type Config struct {
 	EventRetention     time.Duration // see retention.Config; 168 h
 	TombstoneRetention time.Duration // see retention.Config; 168 h
 	RefreshRetention   time.Duration // of recounts, see retention.Config; 720 h
+	AuditRetention     time.Duration // of who asked for what, see retention.Config; 8760 h
 	JobRetention       time.Duration // of completed jobs; 1 h
 
 	// RunnerAddr is where CI runners ask for builds; empty: nowhere. With

@@ -26,7 +26,7 @@ const (
 func (w *worker) retain(ctx context.Context) {
 	retention.Run(ctx, retention.Config{
 		Home: w.home, Logger: w.log,
-		Events: w.cfg.EventRetention, Tombstones: w.cfg.TombstoneRetention, Recounts: w.cfg.RefreshRetention,
+		Events: w.cfg.EventRetention, Tombstones: w.cfg.TombstoneRetention, Recounts: w.cfg.RefreshRetention, Audit: w.cfg.AuditRetention,
 	})
 }
 
