@@ -8,6 +8,7 @@ import (
 
 	"casq/counter"
 	"casq/counter/internal/countertest"
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -70,6 +71,7 @@ func TestTotalsOfDoubles(t *testing.T) {
 
 // Scopes and parents of all types, told apart by their bytes.
 func TestTotalsByBytes(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := countertest.New(t)
 	b.Exec(t, `CREATE COLLATION either (provider = icu, locale = 'und-u-ks-level2', deterministic = false)`)

@@ -7,6 +7,7 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/testing/await"
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 
 	"github.com/google/uuid"
@@ -175,6 +176,7 @@ func (p *promotion) rewind(t *testing.T, b *logBundle, at eventlog.Position) eve
 // A step was read in part when its second half was lost: the ticks that are
 // left of it show events that were not read.
 func TestRewindOutOfAStep(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	p := setupPromotion(t)
 	p.tick(t)
@@ -244,6 +246,7 @@ func TestRewindOfAServerThatWasSetBack(t *testing.T) {
 
 // Two servers that were promoted apart are timeline 2 both.
 func TestReaderTellsTimelinesOfOneOrdinalApart(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	cluster := testdb.NewCluster(t, testdb.Standbys(2))
 	first := newLog(t, testdb.Pool(t, cluster.URL()))

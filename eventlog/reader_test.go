@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"casq/eventlog"
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5"
@@ -257,6 +258,7 @@ func (h twoHosts) SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResu
 // The second host is late. Its page lacks events, and must not be taken for
 // the step.
 func TestPageOfALateHostIsNotUsed(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	cluster := testdb.NewCluster(t, testdb.Standbys(1))
 	b := newLog(t, manyConns(t, cluster.URL()))

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5"
@@ -299,6 +300,7 @@ func (h signalHandler) Handle(_ context.Context, r slog.Record) error {
 }
 
 func TestTickerGoesOnAfterErrors(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	cluster := testdb.NewCluster(t)
 	b := newLog(t, testdb.Pool(t, cluster.URL()))
@@ -338,6 +340,7 @@ func TestTickerGoesOnAfterErrors(t *testing.T) {
 // TestStandbyTicker: it polls while nobody else does, and leaves it to others
 // when they do.
 func TestStandbyTicker(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := newLog(t, testdb.Pool(t, testdb.New(t).URL))
 	ctx, cancel := context.WithCancel(t.Context())

@@ -8,6 +8,7 @@ import (
 
 	"casq/counter/recount"
 	"casq/internal/testing/await"
+	"casq/internal/testing/long"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river/rivertype"
@@ -16,6 +17,7 @@ import (
 // Recounts that are under way and have no job get one again, and only those: later
 // recounts wait for them.
 func TestRecountsWithoutAJob(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	//nolint:dupword // these are values

@@ -11,6 +11,7 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/database"
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 	"casq/registry"
 
@@ -199,6 +200,7 @@ func TestVerificationsOfTheDeadAreHandedOn(t *testing.T) {
 // Every process searches for orphans with every beat, beside a history of jobs
 // that nobody has deleted yet.
 func TestOrphansAreFoundByState(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	b.exec(t, "ALTER TABLE river.river_job SET (autovacuum_enabled = false)")

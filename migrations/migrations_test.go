@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"casq/internal/testing/expect"
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 	"casq/migrations"
 
@@ -109,6 +110,7 @@ func version(t *testing.T, url string) migrations.Status {
 }
 
 func TestUpDownUpOfEachVersion(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	db := testdb.Empty(t)
 	pool := db.Pool(t)
@@ -248,6 +250,7 @@ type writer func([]byte) (int, error)
 func (w writer) Write(p []byte) (int, error) { return w(p) }
 
 func TestTwentyAtOnceThenTwice(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	db := testdb.Empty(t)
 	once, appliedOnce := counting()
@@ -310,6 +313,7 @@ func TestNewerDatabaseIsLeftAlone(t *testing.T) {
 
 // Its version is that of other migrations, whatever it is.
 func TestDatabaseOfAnEarlierCheckoutIsLeftAlone(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	for _, v := range []int32{0, 1, 15} {
 		db := testdb.Empty(t)

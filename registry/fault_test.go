@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 	"casq/registry"
 )
@@ -89,6 +90,7 @@ func matrix(t *testing.T, hit func(*testing.T, *faultBundle, registry.Token), f 
 
 // Each step of the end of a run is lost, or done and its answer lost.
 func TestFaultsOfPublish(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	matrix(t, nil, func(t *testing.T, b *faultBundle, begin func(registry.Token)) {
 		token := b.resource(t)
@@ -113,6 +115,7 @@ func TestFaultsOfPublish(t *testing.T) {
 }
 
 func TestFaultsOfFail(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	matrix(t, nil, func(t *testing.T, b *faultBundle, begin func(registry.Token)) {
 		token := b.resource(t)
@@ -131,6 +134,7 @@ func TestFaultsOfFail(t *testing.T) {
 }
 
 func TestFaultsOfRelease(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	matrix(t, nil, func(t *testing.T, b *faultBundle, begin func(registry.Token)) {
 		token := b.resource(t)
@@ -147,6 +151,7 @@ func TestFaultsOfRelease(t *testing.T) {
 }
 
 func TestFaultsOfClaim(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	matrix(t, nil, func(t *testing.T, b *faultBundle, begin func(registry.Token)) {
 		token := b.resource(t)
@@ -162,6 +167,7 @@ func TestFaultsOfClaim(t *testing.T) {
 // The answer to a claim is lost, and a newer version comes before it is asked
 // for again: the run is superseded, and must not keep what it was granted.
 func TestFaultsOfClaimAndANewerVersion(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	newer := func(t *testing.T, b *faultBundle, token registry.Token) {
 		b.Apply(t, event(int64(100*b.resources+50), eventlog.Updated, token.ResourceID, "{}"))
@@ -192,6 +198,7 @@ func TestFaultsOfClaimAndANewerVersion(t *testing.T) {
 
 // The same, and the process is taken for dead.
 func TestFaultsOfClaimAndDeath(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	dies := func(t *testing.T, b *faultBundle, _ registry.Token) { b.Kill(t, b.registry.Process()) }
 	matrix(t, dies, func(t *testing.T, b *faultBundle, begin func(registry.Token)) {

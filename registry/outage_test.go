@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 	"casq/registry"
 )
@@ -54,6 +55,7 @@ func (o *outage) end(t *testing.T) {
 // The server is killed in the middle of a claim, before and between the steps of
 // a commit: what a run has copied is neither lost nor written twice.
 func TestRunsOutliveAnOutage(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	cluster := testdb.NewCluster(t)
 	o := &outage{testBundle: setupAt(t, cluster.URL()), cluster: cluster}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/long"
 	"casq/registry"
 
 	"github.com/google/uuid"
@@ -87,6 +88,7 @@ func statements(process uuid.UUID) map[string]func(n int) (sql string, args []an
 // planner knows: a join over the whole registry would make each claim cost as
 // much as the registry is large.
 func TestStatementsUseTheKey(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	b.WantKeyUsed(t, statements(b.Process(t).ID()), "transpose")

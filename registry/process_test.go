@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/registrytest"
 	"casq/registry"
 )
@@ -61,6 +62,7 @@ func TestASilentProcessIsReplaced(t *testing.T) {
 }
 
 func TestAProcessThatBeatsIsLeftAlone(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	long := func(c *registry.ProcessConfig) { c.ClaimTTL = time.Second }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/testing/long"
 	"casq/internal/testing/registrytest"
 	"casq/registry"
 
@@ -129,6 +130,7 @@ func TestSweepOfAJobWithoutAProcess(t *testing.T) {
 
 // More claims than fit in a page, beside rows that nobody has.
 func TestSweepIsPaged(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	dead, sweeper := b.Process(t), b.Process(t)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/replicatest"
 	"casq/internal/testing/testdb"
 	"casq/internal/testing/testredis"
@@ -48,6 +49,7 @@ func TestAPositionOfAnotherHistory(t *testing.T) {
 // TestAMarkOfAnotherHistory: likewise for a mark. What became of its write nobody can tell
 // here; it neither keeps its object from the standbys for ever, nor is it removed.
 func TestAMarkOfAnotherHistory(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := replicatest.New(t, 1)
 	store := redisstore.New(testredis.Client(t, testredis.Start(t)), redisstore.Options{Timeout: 10 * time.Second})
@@ -80,6 +82,7 @@ func TestAMarkOfAnotherHistory(t *testing.T) {
 
 // TestAMarkOfAnOpenTransaction: however old it is, its mark stays.
 func TestAMarkOfAnOpenTransaction(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := replicatest.New(t, 1)
 	store := redisstore.New(testredis.Client(t, testredis.Start(t)), redisstore.Options{Timeout: 10 * time.Second})

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/replicatest"
 	"casq/internal/testing/testdb"
 	"casq/replica"
@@ -19,6 +20,7 @@ import (
 // TestWrongStandbys: what is configured as a standby and is none is not read from,
 // and Check says why.
 func TestWrongStandbys(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	// A copy has its original's system identifier.
 	b, copied, other := replicatest.New(t, 1), replicatest.New(t, 1), replicatest.New(t, 1, testdb.OwnIdentity())
@@ -91,6 +93,7 @@ func TestBadOptions(t *testing.T) {
 
 // TestHostsComeAndGo: a standby that is taken out ends its reads in peace.
 func TestHostsComeAndGo(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := replicatest.New(t, 2)
 	b.Exec(t, "INSERT INTO documents SELECT 'd' || n, '' FROM generate_series(1, 1000) AS n")
@@ -144,6 +147,7 @@ func TestHostsComeAndGo(t *testing.T) {
 // TestMonotonic: a session that read from the faster standby never reads from the
 // slower one what is older.
 func TestMonotonic(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := replicatest.New(t, 2)
 	for _, monotonic := range []bool{false, true} {
@@ -207,6 +211,7 @@ func TestInBand(t *testing.T) {
 // TestForeignServerBehindTheAddress: the probe meets a standby of ours, and reads meet
 // one of a copy of the cluster, whose numbers lie beyond ours.
 func TestForeignServerBehindTheAddress(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := replicatest.New(t, 1)
 	copied := replicatest.New(t, 1) // Made later: its timeline's number is larger.
@@ -248,6 +253,7 @@ func TestForeignServerBehindTheAddress(t *testing.T) {
 // TestMonotonicWithoutThePrimary: what was seen on the primary cannot be compared
 // with a standby once the primary is away. The read fails, and does not go back.
 func TestMonotonicWithoutThePrimary(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := replicatest.New(t, 1)
 	db := b.Open(t, replica.Options{Monotonic: true, Wait: -1})

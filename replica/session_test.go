@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/replicatest"
 	"casq/replica"
 
@@ -13,6 +14,7 @@ import (
 )
 
 func TestWhatWasWrittenIsRead(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := replicatest.New(t, 2)
 	db := b.Open(t, replica.Options{Wait: 10 * time.Second})
@@ -37,6 +39,7 @@ func TestWhatWasWrittenIsRead(t *testing.T) {
 }
 
 func TestLateStandbysAreNotRead(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := replicatest.New(t, 2)
 	db := b.Open(t, replica.Options{})

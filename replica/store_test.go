@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/replicatest"
 	"casq/internal/testing/testredis"
 	"casq/replica"
@@ -83,6 +84,7 @@ func (d *deaf) Raise(ctx context.Context, objects []replica.Object, to replica.P
 // TestDebt: what the store was not told is not believed of it by the process that
 // knows; with Strict it is not committed.
 func TestDebt(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := replicatest.New(t, 1)
 	client := testredis.Client(t, testredis.Start(t))
@@ -142,6 +144,7 @@ func (h *half) Raise(ctx context.Context, objects []replica.Object, to replica.P
 // TestPartOfADebt: what the store was not told of one object stays owed when only the
 // others' could be paid.
 func TestPartOfADebt(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := replicatest.New(t, 1)
 	client := testredis.Client(t, testredis.Start(t))

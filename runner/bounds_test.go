@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/runnertest"
 	"casq/internal/testing/testdb"
 	"casq/runner"
@@ -140,6 +141,7 @@ func TestTryingJobTokensIsLimited(t *testing.T) {
 // A pick that fails is not made again at once by all that wait: none of them would fare
 // better. It is by one after the other, every 100 ms.
 func TestAFailedPickWakesNobodyElse(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	const requests = 60
 	waiting := make(chan struct{}, requests)

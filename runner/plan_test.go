@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/runnertest"
 	"casq/internal/testing/testdb"
 	"casq/runner"
@@ -103,6 +104,7 @@ func (b *bench) grow(count int) {
 // A plan is kept for as long as its session: it has to be right whatever the tables had when
 // it was made, and whatever was known of them.
 func TestPlansOfPicksReadByIndexWhateverTheyWereMadeOf(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := newBench(t, runner.Options{})
 	b.c.Stop()

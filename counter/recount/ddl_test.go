@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5"
@@ -266,6 +267,7 @@ func TestPartitionOnItsWayOut(t *testing.T) {
 // asks for a recount nor the recount's slot, nor those who feed the counters and
 // compare some now and then.
 func TestLockedTable(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	d := newDDL(t)
 	app, err := d.Pool.Begin(t.Context())

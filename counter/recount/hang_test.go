@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"casq/internal/database"
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 	"casq/internal/testing/testredis"
 
@@ -86,6 +87,7 @@ func TestStandbyIsFrozenUnderAScan(t *testing.T) {
 
 // The network to a standby drops everything from a moment on.
 func TestStandbyBeyondANetworkThatDropsEverything(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	var dropping atomic.Bool
 	h := newHanging(t, func(c *testdb.Cluster) *pgxpool.Pool {
@@ -125,6 +127,7 @@ func (d *dropped) Write(p []byte) (int, error) {
 
 // A host that is slow, and answers whoever asks it, is waited for.
 func TestAHostThatIsSlowAnswers(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	// Far longer than a session takes to begin, also on a busy machine.
@@ -177,6 +180,7 @@ func TestAHostThatIsSlowAnswers(t *testing.T) {
 // notice that its time is over, while the server answers whoever asks it. Where the
 // sum can be divided, it has a limit of the client's.
 func TestASumWhoseAnswerDoesNotCome(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	url := testdb.NewCluster(t).URL()
 	var frozen atomic.Int32

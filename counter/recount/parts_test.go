@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"casq/counter/internal/countertest"
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5"
@@ -508,6 +509,7 @@ func TestScopeIndexOfAnotherOrder(t *testing.T) {
 
 // Slices of a table together are the whole table, in the order of the column.
 func TestSumBeyond(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	testdb.NeedsSuperuser(t)
 	b := setup(t)

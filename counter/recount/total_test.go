@@ -6,12 +6,15 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"casq/internal/testing/long"
 )
 
 // Whatever changes, totals are what a join of the two tables says: live, before
 // anything is flushed, and in SQL afterwards. A project that moves changes two of
 // them at once.
 func TestTotalsFollowArtifactsAndProjects(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	b.AddNamespaces(t)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/testing/long"
 
 	"github.com/google/uuid"
 )
@@ -13,6 +14,7 @@ import (
 // A log elsewhere cannot be counted at home. What is known of it there has the lag
 // grow when it does not move, and when nobody reads it, and only then.
 func TestLagOfALogElsewhere(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	source, home := setup(t), setup(t)
 	cfg := home.config(t)

@@ -9,6 +9,7 @@ import (
 	"casq/eventlog"
 	"casq/internal/database"
 	"casq/internal/testing/faultproxy"
+	"casq/internal/testing/long"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -31,6 +32,7 @@ func (h hauler) Apply(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) erro
 // session, as it is idle in the eyes of home, smaller ones do; and larger ones
 // again once the link is better.
 func TestPagesBecomeSmallerOnASlowLink(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	b.exec(t, `INSERT INTO casq.events (kind, resource_id, op, payload)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"casq/internal/database"
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -137,6 +138,7 @@ func open(t *testing.T, url string) *pgxpool.Pool {
 // Servers that are set up as copies of one have its system identifier, and number
 // their databases alike.
 func TestIdentityIsOneInstallations(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	var names []string
 	for range 2 {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"casq/internal/testing/logged"
+	"casq/internal/testing/long"
 	"casq/internal/testing/testredis"
 )
 
@@ -37,6 +38,7 @@ func TestOneObtains(t *testing.T) {
 
 // Long after the time of the lease is over, its holder still has it.
 func TestLeaseIsRenewed(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	log := &logged.Messages{}

@@ -5,11 +5,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"casq/internal/testing/long"
 )
 
 // Each bad resource fails with a reason that says what is wrong, leaves nothing
 // in place, and the good one beside it is copied.
 func TestBadResourcesFailAndTheRestGoesOn(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	outside := t.TempDir()

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/s3test"
 
 	_ "gocloud.dev/blob/s3blob" // s3://
@@ -49,6 +50,7 @@ func (b *bucketBundle) remove(t *testing.T, key string) {
 }
 
 func TestABucketFollowsItsRows(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setupBucket(t)
 	const key = bucketKey

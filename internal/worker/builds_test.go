@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"casq/internal/testing/expect"
+	"casq/internal/testing/long"
 	"casq/runner"
 	"casq/runner/filestore"
 
@@ -23,6 +24,7 @@ import (
 // What a build leaves is copied, counted for its project, and removed when it has
 // expired, at this site and at one that follows, without a word of configuration.
 func TestABuildsArtifactIsLikeOtherFiles(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	b.exec(t, "SELECT casq.untrack(kind => 'artifact')") // it has the whole target

@@ -5,11 +5,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"casq/internal/testing/long"
 )
 
 // A copy that would take a day is cancelled when its resource is deleted, or
 // replaced: the removal, or the next copy, begins soon. The process lives on.
 func TestACopyOfWhatWasDeletedIsCancelled(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t, func(cfg *Config) { cfg.CopyRate = 1 << 10 })
 	day := strings.Repeat("x", 100<<20)
@@ -31,6 +34,7 @@ func TestACopyOfWhatWasDeletedIsCancelled(t *testing.T) {
 // The process's row is gone: all of its work is cancelled, and it goes on under
 // another id.
 func TestALostProcessCancelsItsWork(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t, func(cfg *Config) { cfg.CopyRate = 1 << 10 })
 	b.put(t, "long", strings.Repeat("x", 100<<20))
@@ -58,6 +62,7 @@ func (b *testBundle) staged(t *testing.T) int {
 // What is missing is looked for again, and is never "synced"; a new event for
 // it does not wait for that.
 func TestWhatIsMissingIsLookedForAgain(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	b.exec(t, `INSERT INTO artifacts (project_id, path, size, sha256) VALUES

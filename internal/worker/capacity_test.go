@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"casq/eventlog"
+	"casq/internal/testing/long"
 	"casq/jobs"
 )
 
@@ -69,6 +70,7 @@ func (c *crowd) enter(limit int) {
 // No more runs of a kind are at work than its number, though many wait; and
 // they have no part in how many another kind has.
 func TestRunsOfAKindAreLimited(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	c := &crowd{full: make(chan struct{}), open: make(chan struct{})}
 	const limit, resources = 3, 30
@@ -101,6 +103,7 @@ func TestRunsOfAKindAreLimited(t *testing.T) {
 
 // A queue gets a second kind, with a smaller number, while it is served.
 func TestAQueueIsNarrowed(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	var mu sync.Mutex
 	first := &crowd{full: make(chan struct{}), open: make(chan struct{})}

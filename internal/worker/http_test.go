@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"casq/internal/testing/long"
 )
 
 // addrLog is a log that is asked for the address that the server listens on.
@@ -91,6 +93,7 @@ func isTimeout(err error) bool {
 // Those who open connections and say nothing hold a probe up, and do not keep it
 // out; and the worker has no more of them than its limit.
 func TestConnectionsAreLimited(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	addr := listen(t)
 	for range httpConnections {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"casq/internal/database"
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 	"casq/jobs"
 	"casq/registry"
@@ -19,6 +20,7 @@ import (
 // The first statement with which River begins to serve a queue fails, as when the
 // server ends sessions just then.
 func TestAQueueThatCouldNotBeAddedIsServed(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	b.exec(t, `CREATE SEQUENCE failures`)
@@ -100,6 +102,7 @@ func TestAQueueThatIsOnlySaidToBeServedIsServedAnew(t *testing.T) {
 // Somebody whose clock of the database is the one before it went back has queued a job.
 // Others than workers, an application that asks for recounts, may do so long after.
 func TestAJobOfTheFutureIsBroughtBack(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	queue, err := jobs.NewQueue(b.pool, slog.New(slog.DiscardHandler))
@@ -131,6 +134,7 @@ func TestAJobOfTheFutureIsBroughtBack(t *testing.T) {
 // clock went back: written late, after the session of before had noticed. The next
 // session brings it back.
 func TestARetryOfTheFutureIsBroughtBackByTheNextSession(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	b.exec(t, "SELECT casq.define_kind('fact', 'none')")

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"casq/internal/testing/long"
 	"casq/registry"
 
 	"github.com/google/uuid"
@@ -15,6 +16,7 @@ import (
 // What the log has never told: rows of before the table was tracked, one of them
 // in place already; a row that went while it was not; and staging of no claim.
 func TestWorkerReconciles(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	b.put(t, "known", "known")

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"casq/internal/cursor"
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 	"casq/registry"
 )
@@ -50,6 +51,7 @@ func (b *testBundle) second(t *testing.T, sourceURL string) (home *testdb.DB, ad
 }
 
 func TestReportsItsStoredPosition(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	b.put(t, "a", "a")
@@ -69,6 +71,7 @@ func TestReportsItsStoredPosition(t *testing.T) {
 // A site that was pointed to another cluster is not ready, says what to run, and
 // goes on when that was run.
 func TestRefusesAForeignLogUntilItsCursorIsReset(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	b.put(t, "a", "a")

@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -184,6 +185,7 @@ func TestWhoWaitsIsAnsweredAtTheEnd(t *testing.T) {
 // Calls that are under way at the end have a moment: one that ends in it is answered, and
 // one that does not keeps nobody.
 func TestCallsUnderWayAtTheEnd(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newRunnerSite(t)
 	token := s.runner(t)

@@ -6,12 +6,14 @@ import (
 	"path/filepath"
 	"testing"
 
+	"casq/internal/testing/long"
 	"casq/registry"
 )
 
 // A site with running workers is limited, resources move in and out, and then it has
 // all again: on disk is what is selected, and counters do not notice.
 func TestWorkerSelects(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	there := func(name string) bool {

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 	"casq/transfer"
 
@@ -195,6 +196,7 @@ func TestManyFirstStartsMakeOneMark(t *testing.T) {
 // A running worker is not ready while its target is away, works on when it is
 // back, and takes another one when an operator says so.
 func TestARunningWorkerAndItsTarget(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t, func(cfg *Config) { cfg.HTTPAddr = "127.0.0.1:0" })
 	b.until(t, "", func() bool { return b.log.addr() != "" })

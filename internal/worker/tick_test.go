@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"casq/internal/testing/await"
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 	"casq/internal/testing/testredis"
 
@@ -100,6 +101,7 @@ func wantTick(t *testing.T, pool *pgxpool.Pool) {
 }
 
 func TestOneTickerPollsOften(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	db, redis := testdb.New(t), testredis.Start(t)
 	pool := db.Pool(t)
@@ -123,6 +125,7 @@ func TestOneTickerPollsOften(t *testing.T) {
 }
 
 func TestTickersWithoutRedisPollOften(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	db := testdb.New(t)
 	one, two := startTicking(t, db.URL, ""), startTicking(t, db.URL, "")

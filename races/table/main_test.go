@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"casq/internal/testing/long"
 )
 
 func TestMain(m *testing.M) {
@@ -101,6 +103,7 @@ func TestHelper(t *testing.T) { t.Error("is no race") }
 // Races in a folder of their own are played with the others, and what fails beside them
 // is not hidden by the last folder that passes.
 func TestFoldersBelow(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	dir := setup(t, "func TestR01(t *testing.T) { sub(t, \"ours\", true) }\n")
 	for name, tests := range map[string]string{
@@ -124,6 +127,7 @@ func TestFoldersBelow(t *testing.T) {
 }
 
 func TestLost(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	dir := setup(t, `
 func TestR01TwinRight(t *testing.T) { sub(t, "twin/fine", false); sub(t, "ours", true) }

@@ -8,6 +8,7 @@ import (
 	"casq/internal/database"
 	"casq/internal/portion"
 	"casq/internal/testing/faultproxy"
+	"casq/internal/testing/long"
 	"casq/registry"
 )
 
@@ -52,6 +53,7 @@ func TestPagesOfTheSourceAreBoundedByBytes(t *testing.T) {
 // On a link that is too slow for a page, or where a statement may not take as long
 // as one, smaller pages get through; and no kind is called bad for it.
 func TestReconcileOnASlowLink(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := largeResources(t, 40)
 	network := faultproxy.New()

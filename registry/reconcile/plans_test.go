@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"casq/internal/testing/long"
 )
 
 // statements are those that run for groups, with the arguments for n rows.
@@ -67,6 +69,7 @@ func statements() map[string]func(n int) (sql string, args []any) {
 // planner knows: a join over the whole registry would make each page cost as
 // much as the registry is large.
 func TestStatementsUseTheKey(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	setup(t).WantKeyUsed(t, statements(), "re-fetch, apply", "unwanted")
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"casq/internal/testing/long"
 )
 
 // deadLetter dead-letters an event of each key, as the registry's cursor does.
@@ -30,6 +32,7 @@ func (b *refetchBundle) wantOpen(t *testing.T, want int) {
 // Page by page, several events of a resource, resources that are there and gone, and
 // kinds that cannot be listed, which stay open and stop nobody else.
 func TestReplay(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	for _, size := range []int{1, 2, 1000} {
 		b := setupRefetch(t)

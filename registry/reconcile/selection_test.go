@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"casq/internal/testing/long"
 	"casq/registry"
 )
 
@@ -304,6 +305,7 @@ func TestSelectRefuses(t *testing.T) {
 // That most of a kind leaves does not look like a wrong source; that most is not
 // there at all does.
 func TestLeavingIsNotHeldBack(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := many(t, 150, 150)
 	if got := b.applySelection(t, []string{}); got != "resource: removed 150" {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/testredis"
 	"casq/replica"
 	"casq/replica/redisstore"
@@ -79,6 +80,7 @@ func TestThousandsOfObjects(t *testing.T) {
 // TestASweepIsBounded: many positions are dropped in several goes, each of which holds
 // up the server for a bounded time, and at last all are.
 func TestASweepIsBounded(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	server := testredis.Start(t)
 	client, s := testredis.Client(t, server), open(t, server)

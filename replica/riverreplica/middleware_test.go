@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/long"
 	"casq/replica"
 	"casq/replica/riverreplica"
 
@@ -54,6 +55,7 @@ func TestAlwaysIsThePrimary(t *testing.T) {
 
 // TestDelayedTakesThePrimaryInTheEnd, after one snooze, which costs no attempt.
 func TestDelayedTakesThePrimaryInTheEnd(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSite(t, riverreplica.Delayed{Wait: time.Millisecond, Snooze: time.Millisecond})
 	s.Pause(t)
@@ -73,6 +75,7 @@ func TestDelayedTakesThePrimaryInTheEnd(t *testing.T) {
 // TestDelayedComesBackToTheStandby, which has by then what the job needs, but not
 // what the primary has written since.
 func TestDelayedComesBackToTheStandby(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSite(t, riverreplica.Delayed{Wait: time.Millisecond, Snooze: 2 * time.Second})
 	s.Pause(t)
@@ -108,6 +111,7 @@ func TestAnotherAttemptReadsWhatTheOneBeforeWrote(t *testing.T) {
 // TestAWorkersOwnSnoozeIsAnotherFetch, although its attempt is the same: what the run
 // before it wrote is not on the standby.
 func TestAWorkersOwnSnoozeIsAnotherFetch(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSite(t, riverreplica.Delayed{Wait: time.Millisecond, Snooze: 2 * time.Second})
 	s.Pause(t)

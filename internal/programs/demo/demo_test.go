@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"casq/internal/testing/long"
 )
 
 func lastLineOf(text string) string {
@@ -30,6 +32,7 @@ func wantAll(t *testing.T, text string, wanted ...string) {
 }
 
 func TestDemoEndsWithTwoEqualSites(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	for _, name := range []string{
@@ -77,6 +80,7 @@ func TestDemoEndsWithTwoEqualSites(t *testing.T) {
 }
 
 func TestDifferencesAreFoundAndNamed(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	var planted []string
@@ -154,6 +158,7 @@ func TestAnInterruptLeavesNothing(t *testing.T) {
 }
 
 func TestAWorkerThatEndsEndsTheDemo(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	b.config.Worker = "/bin/false"

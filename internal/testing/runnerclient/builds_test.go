@@ -15,6 +15,7 @@ import (
 	"casq/internal/testing/await"
 	"casq/internal/testing/buildhistory"
 	"casq/internal/testing/expect"
+	"casq/internal/testing/long"
 	"casq/internal/testing/runnerclient"
 	"casq/internal/testing/runnertest"
 	"casq/internal/testing/testdb"
@@ -53,6 +54,7 @@ type farm struct {
 // twice, proxies are busy and spoil logs, runners die and come back. Each build is run, and
 // never by two at a time; its log and its file are the ones that were sent.
 func TestAThousandBuildsAreRun(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	builds := pipelines
 	if testing.Short() {

@@ -1,10 +1,15 @@
 package servers
 
-import "testing"
+import (
+	"testing"
+
+	"casq/internal/testing/long"
+)
 
 // What is written while the copy is made is on the standby, whichever files it
 // touched.
 func TestStandbyIsMadeUnderLoad(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	p := startPostgres(t, PostgresOptions{})
 	must(t, p.Exec(t.Context(), "CREATE TABLE t (i int)"))

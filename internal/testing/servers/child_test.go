@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"casq/internal/testing/long"
 )
 
 // childVariable makes the test binary start servers, say where they are, and
@@ -137,6 +139,7 @@ func workingIn(t *testing.T, dir string) (processes []string) {
 }
 
 func TestNothingIsLeftOfAKilledProcess(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	dir := filepath.Join(folder(t), "kept")
 	o := startChild(t, dir)
@@ -170,6 +173,7 @@ func TestFolderOfAKilledProcessIsTakenUpAtOnce(t *testing.T) {
 }
 
 func TestNextRunCleansWhatWatchdogsDidNot(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	dir := filepath.Join(folder(t), "kept")
 	var o *orphanage

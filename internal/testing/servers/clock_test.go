@@ -5,9 +5,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"casq/internal/testing/long"
 )
 
 func TestServersHaveAClockOfTheirOwn(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	for _, ahead := range []time.Duration{90 * time.Second, -90 * time.Second} {
 		p, err := StartPostgres(limit(t), PostgresOptions{Clock: ahead})

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+
+	"casq/internal/testing/long"
 )
 
 func TestKilledPostgresStartsAgainWithItsData(t *testing.T) {
@@ -66,6 +68,7 @@ func TestStopKindsKeepCommittedData(t *testing.T) {
 }
 
 func TestFrozenPostgresAnswersNothingUntilThawed(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	p := startPostgres(t, PostgresOptions{})
 	conn := connect(t, p.URL("postgres"))

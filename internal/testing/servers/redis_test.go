@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/redis/go-redis/v9"
+
+	"casq/internal/testing/long"
 )
 
 func startRedis(t *testing.T, options RedisOptions) *Redis {
@@ -31,6 +33,7 @@ func client(t *testing.T, url string) *redis.Client {
 }
 
 func TestKilledRedisStartsAgain(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	for _, tcp := range []bool{false, true} {
 		for setting, want := range map[string]string{"no": "", "yes": "v"} {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"casq/internal/testing/long"
 )
 
 const countRows = "SELECT count(*) FROM t"
@@ -49,6 +51,7 @@ func TestPrimaryAndStandbyAreUpSoon(t *testing.T) {
 }
 
 func TestPausedStandbyShowsTheOldState(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	p, s := pair(t, StandbyOptions{TCP: true})
 	must(t, s.PauseReplay(limit(t)))
@@ -82,6 +85,7 @@ func TestApplyDelayHoldsCommitsBack(t *testing.T) {
 }
 
 func TestPromotedStandbyIsAPrimaryOfItsOwn(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	p, s := pair(t, StandbyOptions{})
 	other := startStandby(t, p, StandbyOptions{ApplicationName: "other-1"})
@@ -111,6 +115,7 @@ func TestPromotedStandbyIsAPrimaryOfItsOwn(t *testing.T) {
 }
 
 func TestStandbyFollowsThePromotedOne(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	p, s := pair(t, StandbyOptions{})
 	other := startStandby(t, p, StandbyOptions{ApplicationName: "other-1"})
@@ -126,6 +131,7 @@ func TestStandbyFollowsThePromotedOne(t *testing.T) {
 }
 
 func TestSynchronousCommitWaitsForItsStandby(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	p, s := pair(t, StandbyOptions{ApplicationName: "Sync-1", Synchronous: true})
 	insert(t, p)
@@ -171,6 +177,7 @@ func TestSetSynchronousWaitsForTheCheckpointer(t *testing.T) {
 }
 
 func TestKilledStandbyCatchesUp(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	p, s := pair(t, StandbyOptions{})
 	must(t, s.Kill())
@@ -186,6 +193,7 @@ func TestKilledStandbyCatchesUp(t *testing.T) {
 }
 
 func TestStandbyStaysInItsFolder(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	dir := folder(t)
 	primary := PostgresOptions{Dir: filepath.Join(dir, "primary")}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"casq/internal/database"
+	"casq/internal/testing/long"
 	"casq/internal/testing/servers"
 	"casq/internal/testing/sites"
 	"casq/internal/testing/testdb"
@@ -17,6 +18,7 @@ func TestMain(m *testing.M) { testdb.Main(m) }
 // A site has its schema on the standby too, its owner is an ordinary role, and what
 // it has in a folder of its own is there again when it is started once more.
 func TestSiteIsStartedAgain(t *testing.T) {
+	long.Test(t)
 	dir := t.TempDir()
 	for _, path := range []string{dir, filepath.Dir(dir)} {
 		if err := os.Chmod(path, 0o755); err != nil { // the servers' user passes through

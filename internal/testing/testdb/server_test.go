@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"casq/internal/testing/expect"
+	"casq/internal/testing/long"
 	"casq/internal/testing/servers"
 
 	"github.com/jackc/pgx/v5"
@@ -54,6 +55,7 @@ func use(t *testing.T, s *sharedServer) {
 }
 
 func TestSomebodysServerIsLeftAsItWas(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	p := somebodys(t)
 	before := names(t, p)

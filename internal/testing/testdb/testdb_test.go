@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5"
@@ -84,6 +85,7 @@ func TestRoleURLIsOrdinary(t *testing.T) {
 }
 
 func TestNewClusterHasTheDatabaseOnItsStandby(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	c := testdb.NewCluster(t, testdb.Standbys(1))
 	if err := c.Standbys[0].WaitReplayed(t.Context(), c.Primary); err != nil {

@@ -1,0 +1,13 @@
+// Package long marks tests that take more than about a second and a half of a machine with
+// two cores: CI runs them, and `make check`, which is for the time before each commit, does not.
+package long
+
+import "testing"
+
+// Test skips the test that calls it where only the quick ones are asked for (go test -short).
+func Test(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes seconds: run without -short")
+	}
+}
