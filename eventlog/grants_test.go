@@ -22,14 +22,14 @@ type asked struct {
 	may []string
 }
 
-// Whatever runs with the rights of casq's owner is for those that it was granted
-// to.
+// Each role may do what it is for, and nothing else: whatever runs with the rights of
+// casq's owner, too, is for those that it was granted to.
 func TestGrants(t *testing.T) {
 	t.Parallel()
 	b := setupTrack(t, docs, trackDocs, `INSERT INTO docs VALUES (1, 1, 5)`, `CREATE TABLE projects (id int PRIMARY KEY, parent int)`,
 		`INSERT INTO projects VALUES (1, 7)`, `SELECT casq.group_scopes('doc', 'projects', 'id', 'parent')`, `SELECT casq.tick(true)`)
 	conns := map[string]*pgx.Conn{}
-	for _, what := range []string{"nothing", "follower", "application", "operator"} {
+	for _, what := range []string{"nothing", "worker", "follower", "application", "operator", "reader"} {
 		url := b.db.RoleURL(t)
 		if what == "nothing" {
 			b.exec(t, `GRANT USAGE ON SCHEMA casq TO `+testdb.RoleName(t, url))
@@ -45,29 +45,48 @@ func TestGrants(t *testing.T) {
 		conns[what] = conn
 	}
 	for _, a := range []asked{
-		{`SELECT resource_id FROM casq.events`, []string{"follower", "operator"}},
-		{`SELECT casq.resources('doc', NULL, 10, NULL)`, []string{"follower", "operator"}},
-		{`SELECT casq.resources_of('doc', '{1}', NULL)`, []string{"follower", "operator"}},
-		{`SELECT casq.resources_missing('doc', '{1}', NULL)`, []string{"follower", "operator"}},
-		{`SELECT casq.check_scopes('doc', '{1}')`, []string{"follower", "operator"}},
-		{`SELECT casq.report_follower('second', 1, gen_random_uuid())`, []string{"follower", "operator"}},
-		{`SELECT casq.forget_follower('second')`, []string{"operator"}},
+		{`SELECT resource_id FROM casq.events`, []string{"worker", "follower", "operator", "reader"}},
+		{`SELECT casq.resources('doc', NULL, 10, NULL)`, []string{"worker", "follower", "operator"}},
+		{`SELECT casq.resources_of('doc', '{1}', NULL)`, []string{"worker", "follower", "operator"}},
+		{`SELECT casq.resources_missing('doc', '{1}', NULL)`, []string{"worker", "follower", "operator"}},
+		{`SELECT casq.check_scopes('doc', '{1}')`, []string{"worker", "follower", "operator"}},
+		{`SELECT casq.report_follower('second', 1, gen_random_uuid())`, []string{"worker", "follower", "operator"}},
+		{`SELECT casq.forget_follower('second')`, []string{"worker", "operator"}},
 		{`SELECT casq.append_event('doc', 'by hand', 'created')`, []string{"application"}},
 		{`INSERT INTO casq.events (xid, kind, resource_id, op) VALUES ('1099511627776', 'doc', 'x', 'created')`, nil},
 		{`INSERT INTO casq.events (id, kind, resource_id, op) OVERRIDING SYSTEM VALUE VALUES (1099511627776, 'doc', 'x', 'created')`, nil},
-		{`SELECT FROM casq.statistics`, []string{"application", "operator"}},
-		{`SELECT casq.totals('doc')`, []string{"application", "operator"}},
-		{`SELECT casq.total('doc', '7')`, []string{"application", "operator"}},
-		{`SELECT casq.scopes_of('doc', '7')`, []string{"application", "operator"}},
-		{`SELECT casq.sum_by_scope('doc', NULL)`, []string{"operator"}},
-		{`SELECT casq.sum_beyond('doc', NULL, 10)`, []string{"operator"}},
-		{`SELECT casq.has_scope('doc', '1')`, []string{"operator"}},
-		{`SELECT casq.backfill_page('doc', NULL, 10)`, []string{"operator"}},
-		{`UPDATE casq.registry SET version = version`, []string{"operator"}},
+		{`SELECT FROM casq.statistics`, []string{"worker", "application", "operator", "reader"}},
+		{`SELECT casq.totals('doc')`, []string{"worker", "application", "operator", "reader"}},
+		{`SELECT casq.total('doc', '7')`, []string{"worker", "application", "operator", "reader"}},
+		{`SELECT casq.scopes_of('doc', '7')`, []string{"worker", "application", "operator", "reader"}},
+		{`SELECT casq.sum_by_scope('doc', NULL)`, []string{"worker", "operator"}},
+		{`SELECT casq.sum_beyond('doc', NULL, 10)`, []string{"worker", "operator"}},
+		{`SELECT casq.has_scope('doc', '1')`, []string{"worker", "operator"}},
+		{`SELECT casq.backfill_page('doc', NULL, 10)`, []string{"worker", "operator"}},
+		{`SELECT casq.watch_tables()`, []string{"worker", "operator"}},
+		{`SELECT casq.tick(true)`, []string{"worker", "operator"}},
+		{`UPDATE casq.registry SET version = version`, []string{"worker", "operator"}},
+		{`UPDATE casq.tracked SET relation = relation`, nil},
+		{`UPDATE casq.events SET payload = '{}'`, nil},
 		{`SELECT casq.adopt_log()`, nil},
 		{`DELETE FROM casq.events`, nil},
+		{`DELETE FROM casq.ticks`, nil},
+		{`SELECT casq.prune_ticks('1 day'), casq.prune_events(0)`, []string{"worker", "operator"}},
+		{`TRUNCATE casq.events`, nil},
 		{`SELECT FROM docs`, nil},
+		{`SELECT casq.untrack('docs')`, nil},
 		{`SELECT casq.grant_to(current_user::regrole, 'operator')`, nil},
+		{`INSERT INTO casq.grants (role, what) VALUES (current_user, 'operator')`, nil},
+		{`UPDATE casq.migration_version SET version = 0`, nil},
+		{`CREATE TABLE casq.mine ()`, nil},
+		{`DELETE FROM river.river_job`, []string{"worker", "operator"}},
+		{`SELECT id, status, name FROM casq.builds`, []string{"worker", "application", "operator", "reader"}},
+		{`SELECT job FROM casq.builds`, []string{"worker", "application", "operator"}},
+		{`SELECT token_hash FROM casq.builds`, []string{"worker", "application", "operator"}},
+		{`SELECT token_hash FROM casq.runners`, []string{"worker", "operator"}},
+		{`SELECT bytes FROM casq.build_trace_chunks`, []string{"worker", "application", "operator"}},
+		{`SELECT description FROM casq.runners`, []string{"worker", "operator", "reader"}},
+		{`SELECT casq.why('doc', '1'), casq.why_build(1)`, []string{"worker", "operator", "reader"}},
 	} {
 		for role, conn := range conns {
 			err := run(t.Context(), conn, a.sql)

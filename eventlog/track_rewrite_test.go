@@ -60,10 +60,13 @@ func TestTrackFollowsTypesWithoutEventTriggers(t *testing.T) {
 	b.wantEvents(t, want...)
 }
 
-// watched returns what casq finds where it searches for what no event trigger refused.
+// watched returns what casq finds where it searches, as a worker's role, for what no
+// event trigger refused.
 func (b *trackBundle) watched(t *testing.T) string {
 	t.Helper()
-	rows, err := b.pool.Query(t.Context(), `SELECT casq.watch_tables()`)
+	url := b.db.RoleURL(t)
+	b.exec(t, `SELECT casq.grant_to('`+testdb.RoleName(t, url)+`', 'worker')`)
+	rows, err := testdb.Pool(t, url).Query(t.Context(), `SELECT casq.watch_tables()`)
 	if err != nil {
 		t.Fatal(err)
 	}

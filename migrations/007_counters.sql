@@ -263,9 +263,10 @@ BEGIN
 END $$;
 
 -- Finds what no event trigger was there to refuse, or to follow, and returns
--- what it found, in words.
+-- what it found, in words. A worker's role may call it, and not alter the function
+-- of a trigger itself.
 CREATE FUNCTION casq.watch_tables() RETURNS SETOF text
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     t casq.tracked;
     found_oid regclass;

@@ -74,9 +74,10 @@ $$;
 -- been there to be read for at least that long.
 --
 -- Ticks go before the events that they lead to: a reader finds its tick gone,
--- never a step with holes.
+-- never a step with holes. A worker's role deletes from the log by this function and
+-- the next one alone.
 CREATE FUNCTION casq.prune_ticks(retention interval, batch integer DEFAULT 5000) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     needed bigint;
     keep bigint;
@@ -105,7 +106,7 @@ END $$;
 -- the id to go on from; NULL when there is nothing beyond it, or another session
 -- is at it.
 CREATE FUNCTION casq.prune_events(after bigint, batch integer DEFAULT 10000, OUT pruned bigint, OUT last_id bigint)
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
 DECLARE
     oldest casq.ticks;

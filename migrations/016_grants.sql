@@ -8,21 +8,57 @@
 CREATE TABLE casq.grants (
     role name NOT NULL,
     what text NOT NULL
-        CONSTRAINT grants_what_is_known CHECK (what IN ('follower', 'application', 'operator')),
+        CONSTRAINT grants_what_is_known CHECK (what IN ('worker', 'follower', 'application', 'operator', 'reader')),
     granted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (role, what)
 );
 
--- What each of them may do. One that follows the log from another site reads it
--- and what it tells of, and reports how far it has come. An application appends
--- events, and reads counters; to write a tracked table it needs nothing here. An
--- operator runs enqueue: of definitions he changes a kind's place, and its end.
+-- What a reader may read: all but what runners and builds keep to themselves, which
+-- are tokens, also those that are only hashed here, the variables of a build, and what
+-- it has printed.
+CREATE FUNCTION casq.readable() RETURNS TABLE (privilege text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN bool_or(t.hidden)
+                THEN format('SELECT (%s) ON casq.%I', string_agg(quote_ident(t.attname), ', ' ORDER BY t.attnum) FILTER (WHERE NOT t.hidden), t.relname)
+                ELSE format('SELECT ON casq.%I', t.relname) END
+    FROM (
+        SELECT c.relname, a.attname, a.attnum, (c.relname, a.attname) IN (
+                   ('builds', 'job'), ('builds', 'token_hash'), ('runners', 'token_hash'), ('build_trace_chunks', 'bytes')) AS hidden
+        FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid
+        WHERE c.relnamespace = 'casq'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND a.attnum > 0 AND NOT a.attisdropped
+    ) AS t
+    GROUP BY t.relname
+$$;
+
+-- What each of them may do. A worker keeps the registry, the counters and the queue,
+-- and takes ticks; it appends no event, defines nothing but the kinds that it learns
+-- of, and reads tables of the application only by functions of casq's owner. One that
+-- follows the log from another site reads it and what it tells of, and reports how far
+-- it has come. An application appends events, and reads counters; to write a tracked
+-- table it needs nothing here. An operator runs enqueue: of definitions he changes a
+-- kind's place, and its end. A reader sees how it goes.
 --
 -- An application names the columns of an event that it may say: not its
--- transaction, its id, or its time.
+-- transaction, its id, or its time. A reader gets what casq.readable tells.
+--
+-- Without MAINTAIN, which Postgres has since 17, only an owner may rebuild River's
+-- indexes; a worker that may not leaves them.
 CREATE FUNCTION casq.privileges() RETURNS TABLE (what text, privilege text)
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    VALUES ('follower', 'USAGE ON SCHEMA casq'),
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    VALUES ('worker', 'USAGE ON SCHEMA casq, river'),
+           ('worker', 'SELECT ON ALL TABLES IN SCHEMA casq, river'),
+           ('worker', 'USAGE, SELECT ON ALL SEQUENCES IN SCHEMA casq, river'),
+           ('worker', 'EXECUTE ON ALL FUNCTIONS IN SCHEMA casq, river'),
+           ('worker', 'INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA river'),
+           ('worker', 'INSERT, UPDATE, DELETE ON casq.kinds, casq.targets, casq.workers,'
+               ' casq.registry, casq.registry_counts, casq.registry_changes, casq.registry_floors, casq.cursors, casq.event_failures, casq.processes,'
+               ' casq.reconcile_runs, casq.reconcile_counts, casq.reconcile_orphans,'
+               ' casq.counter_kinds, casq.counter_shards, casq.counters, casq.scans, casq.refreshes,'
+               ' casq.projects, casq.tag_sets, casq.runners, casq.runner_managers, casq.pipelines, casq.builds, casq.build_needs, casq.build_signs,'
+               ' casq.build_traces, casq.build_trace_chunks, casq.artifacts, casq.artifact_leftovers'),
+           ('worker', 'INSERT ON casq.ticks, casq.timelines'),
+           ('worker', 'DELETE ON casq.audit'),
+           ('follower', 'USAGE ON SCHEMA casq'),
            ('follower', 'SELECT ON casq.events, casq.ticks, casq.timelines, casq.kinds, casq.migration_version'),
            ('follower', 'EXECUTE ON FUNCTION casq.resources, casq.resources_of, casq.resources_missing, casq.check_scopes, casq.report_follower'),
            ('application', 'USAGE ON SCHEMA casq'),
@@ -45,7 +81,15 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
                ' casq.build_traces, casq.build_trace_chunks, casq.artifacts, casq.artifact_leftovers'),
            ('operator', 'INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA river'),
            ('operator', 'INSERT ON casq.ticks, casq.timelines'),
-           ('operator', 'EXECUTE ON ALL FUNCTIONS IN SCHEMA casq, river')
+           ('operator', 'EXECUTE ON ALL FUNCTIONS IN SCHEMA casq, river'),
+           ('reader', 'USAGE ON SCHEMA casq, river'),
+           ('reader', 'SELECT ON ALL TABLES IN SCHEMA river'),
+           ('reader', 'EXECUTE ON FUNCTION casq.totals, casq.total, casq.scopes_of, casq.why_build')
+    UNION ALL
+    SELECT 'worker', 'MAINTAIN ON ALL TABLES IN SCHEMA river'
+    WHERE current_setting('server_version_num')::integer >= 170000
+    UNION ALL
+    SELECT 'reader', r.privilege FROM casq.readable() AS r
 $$;
 
 -- Takes from everybody what runs with the rights of casq's owner, and grants again
@@ -72,14 +116,14 @@ BEGIN
     END LOOP;
 END $$;
 
--- Lets a role do what a follower, an application or an operator does, now and
--- after later migrations.
+-- Lets a role do what a worker, a follower, an application, an operator or a reader
+-- does, now and after later migrations.
 CREATE FUNCTION casq.grant_to(role regrole, what text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF grant_to.what IS NULL OR grant_to.what NOT IN (SELECT p.what FROM casq.privileges() AS p) THEN
         RAISE EXCEPTION 'casq: there is no % to grant', coalesce(quote_literal(grant_to.what), 'NULL')
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'It is follower, application or operator.';
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'It is worker, follower, application, operator or reader.';
     END IF;
     INSERT INTO casq.grants AS g (role, what)
     SELECT r.rolname, grant_to.what FROM pg_roles AS r WHERE r.oid = grant_to.role
@@ -111,4 +155,5 @@ DROP FUNCTION casq.revoke_from(regrole, text);
 DROP FUNCTION casq.grant_to(regrole, text);
 DROP FUNCTION casq.grant_again();
 DROP FUNCTION casq.privileges();
+DROP FUNCTION casq.readable();
 DROP TABLE casq.grants;

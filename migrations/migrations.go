@@ -79,12 +79,7 @@ func Up(ctx context.Context, databaseURL string, logger *slog.Logger) error {
 		if status.Version > status.Latest {
 			return newer(status)
 		}
-		for _, schema := range []string{riverSchema, "casq"} {
-			if _, err := conn.Exec(ctx, "CREATE SCHEMA IF NOT EXISTS "+schema); err != nil {
-				return fmt.Errorf("create schema %s: %w", schema, err)
-			}
-		}
-		if err := owned(ctx, conn); err != nil {
+		if err := createSchemas(ctx, conn); err != nil {
 			return err
 		}
 		migrator, err := open(ctx, conn)
@@ -105,15 +100,32 @@ func Up(ctx context.Context, databaseURL string, logger *slog.Logger) error {
 	})
 }
 
-// owned returns [ErrOwner] unless the schema is the own one.
+// createSchemas leaves both schemas there, and casq's as the own one. It asks before,
+// as a role that may not create any is told whose it is, and after, as somebody else
+// may have been first.
+func createSchemas(ctx context.Context, conn *pgx.Conn) error {
+	if err := owned(ctx, conn); err != nil {
+		return err
+	}
+	for _, schema := range []string{riverSchema, "casq"} {
+		if _, err := conn.Exec(ctx, "CREATE SCHEMA IF NOT EXISTS "+schema); err != nil {
+			return fmt.Errorf("create schema %s: %w", schema, err)
+		}
+	}
+	return owned(ctx, conn)
+}
+
+// owned returns [ErrOwner] when the schema is there, and is another role's.
 func owned(ctx context.Context, conn *pgx.Conn) error {
 	var owner, me string
 	err := conn.QueryRow(ctx, `SELECT nspowner::regrole::text, current_user::regrole::text
 		FROM pg_namespace WHERE nspname = 'casq'`).Scan(&owner, &me)
-	if err != nil {
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil
+	case err != nil:
 		return fmt.Errorf("find the schema's owner: %w", err)
-	}
-	if owner != me {
+	case owner != me:
 		return fmt.Errorf("%w: it belongs to %s, and this is %s; migrate as %[2]s,"+
 			" or, if it is empty, ALTER SCHEMA casq OWNER TO %[3]s", ErrOwner, owner, me)
 	}

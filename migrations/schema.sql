@@ -286,7 +286,7 @@ CREATE TABLE casq.grants (
     what text NOT NULL,
     granted_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT grants_pkey PRIMARY KEY (role, what),
-    CONSTRAINT grants_what_is_known CHECK ((what = ANY (ARRAY['follower'::text, 'application'::text, 'operator'::text])))
+    CONSTRAINT grants_what_is_known CHECK ((what = ANY (ARRAY['worker'::text, 'follower'::text, 'application'::text, 'operator'::text, 'reader'::text])))
 );
 
 CREATE TABLE casq.installation (
@@ -2043,7 +2043,7 @@ AS $function$
 BEGIN
     IF grant_to.what IS NULL OR grant_to.what NOT IN (SELECT p.what FROM casq.privileges() AS p) THEN
         RAISE EXCEPTION 'casq: there is no % to grant', coalesce(quote_literal(grant_to.what), 'NULL')
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'It is follower, application or operator.';
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'It is worker, follower, application, operator or reader.';
     END IF;
     INSERT INTO casq.grants AS g (role, what)
     SELECT r.rolname, grant_to.what FROM pg_roles AS r WHERE r.oid = grant_to.role
@@ -2673,10 +2673,23 @@ $function$;
 CREATE OR REPLACE FUNCTION casq.privileges()
  RETURNS TABLE(what text, privilege text)
  LANGUAGE sql
- IMMUTABLE
+ STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    VALUES ('follower', 'USAGE ON SCHEMA casq'),
+    VALUES ('worker', 'USAGE ON SCHEMA casq, river'),
+           ('worker', 'SELECT ON ALL TABLES IN SCHEMA casq, river'),
+           ('worker', 'USAGE, SELECT ON ALL SEQUENCES IN SCHEMA casq, river'),
+           ('worker', 'EXECUTE ON ALL FUNCTIONS IN SCHEMA casq, river'),
+           ('worker', 'INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA river'),
+           ('worker', 'INSERT, UPDATE, DELETE ON casq.kinds, casq.targets, casq.workers,'
+               ' casq.registry, casq.registry_counts, casq.registry_changes, casq.registry_floors, casq.cursors, casq.event_failures, casq.processes,'
+               ' casq.reconcile_runs, casq.reconcile_counts, casq.reconcile_orphans,'
+               ' casq.counter_kinds, casq.counter_shards, casq.counters, casq.scans, casq.refreshes,'
+               ' casq.projects, casq.tag_sets, casq.runners, casq.runner_managers, casq.pipelines, casq.builds, casq.build_needs, casq.build_signs,'
+               ' casq.build_traces, casq.build_trace_chunks, casq.artifacts, casq.artifact_leftovers'),
+           ('worker', 'INSERT ON casq.ticks, casq.timelines'),
+           ('worker', 'DELETE ON casq.audit'),
+           ('follower', 'USAGE ON SCHEMA casq'),
            ('follower', 'SELECT ON casq.events, casq.ticks, casq.timelines, casq.kinds, casq.migration_version'),
            ('follower', 'EXECUTE ON FUNCTION casq.resources, casq.resources_of, casq.resources_missing, casq.check_scopes, casq.report_follower'),
            ('application', 'USAGE ON SCHEMA casq'),
@@ -2699,12 +2712,21 @@ AS $function$
                ' casq.build_traces, casq.build_trace_chunks, casq.artifacts, casq.artifact_leftovers'),
            ('operator', 'INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA river'),
            ('operator', 'INSERT ON casq.ticks, casq.timelines'),
-           ('operator', 'EXECUTE ON ALL FUNCTIONS IN SCHEMA casq, river')
+           ('operator', 'EXECUTE ON ALL FUNCTIONS IN SCHEMA casq, river'),
+           ('reader', 'USAGE ON SCHEMA casq, river'),
+           ('reader', 'SELECT ON ALL TABLES IN SCHEMA river'),
+           ('reader', 'EXECUTE ON FUNCTION casq.totals, casq.total, casq.scopes_of, casq.why_build')
+    UNION ALL
+    SELECT 'worker', 'MAINTAIN ON ALL TABLES IN SCHEMA river'
+    WHERE current_setting('server_version_num')::integer >= 170000
+    UNION ALL
+    SELECT 'reader', r.privilege FROM casq.readable() AS r
 $function$;
 
 CREATE OR REPLACE FUNCTION casq.prune_events(after bigint, batch integer DEFAULT 10000, OUT pruned bigint, OUT last_id bigint)
  RETURNS record
  LANGUAGE plpgsql
+ SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
  SET enable_bitmapscan TO 'off'
@@ -2729,6 +2751,7 @@ END $function$;
 CREATE OR REPLACE FUNCTION casq.prune_ticks(retention interval, batch integer DEFAULT 5000)
  RETURNS bigint
  LANGUAGE plpgsql
+ SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
@@ -2860,6 +2883,24 @@ CREATE OR REPLACE FUNCTION casq.queue_build(build bigint)
 AS $function$
     UPDATE casq.builds AS b SET status = 'pending', held = p.max_running IS NOT NULL
     FROM casq.projects AS p WHERE b.id = build AND p.id = b.project_id AND b.status = 'created'
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.readable()
+ RETURNS TABLE(privilege text)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT CASE WHEN bool_or(t.hidden)
+                THEN format('SELECT (%s) ON casq.%I', string_agg(quote_ident(t.attname), ', ' ORDER BY t.attnum) FILTER (WHERE NOT t.hidden), t.relname)
+                ELSE format('SELECT ON casq.%I', t.relname) END
+    FROM (
+        SELECT c.relname, a.attname, a.attnum, (c.relname, a.attname) IN (
+                   ('builds', 'job'), ('builds', 'token_hash'), ('runners', 'token_hash'), ('build_trace_chunks', 'bytes')) AS hidden
+        FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid
+        WHERE c.relnamespace = 'casq'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND a.attnum > 0 AND NOT a.attisdropped
+    ) AS t
+    GROUP BY t.relname
 $function$;
 
 CREATE OR REPLACE FUNCTION casq.record_change()
@@ -4062,6 +4103,7 @@ END $function$;
 CREATE OR REPLACE FUNCTION casq.watch_tables()
  RETURNS SETOF text
  LANGUAGE plpgsql
+ SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
@@ -4518,6 +4560,10 @@ REVOKE ALL ON FUNCTION casq.on_rewrite() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.on_timeline() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION casq.prune_events(after bigint, batch integer, OUT pruned bigint, OUT last_id bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.prune_ticks(retention interval, batch integer) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION casq.record_change() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.release_builds() FROM PUBLIC;
@@ -4551,5 +4597,7 @@ REVOKE ALL ON FUNCTION casq.sum_by_scope(kind text, scopes text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION casq.total(INOUT kind text, parent text, OUT parent_id text, OUT size numeric, OUT items bigint, OUT scopes bigint, OUT exact boolean, OUT as_of_tick bigint, OUT as_of timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.totals(INOUT kind text, OUT parent_id text, OUT size numeric, OUT items bigint, OUT scopes bigint, OUT exact boolean, OUT as_of_tick bigint, OUT as_of timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.watch_tables() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.why_build(build bigint) FROM PUBLIC;

@@ -193,7 +193,7 @@ func Identity(ctx context.Context, pool *pgxpool.Pool) (name string, err error) 
 
 // grantHint says what to run, and where: the error may be of either database.
 const grantHint = "In that database casq's owner grants what a role needs: SELECT casq.grant_to('role', 'follower'), " +
-	"for one that follows its log from another site; 'operator', for one that runs enqueue on it"
+	"for one that follows its log from another site; 'worker', for one that runs workers on it; 'operator', for one that runs enqueue on it"
 
 // poolerHint is for a pooler that knows few settings. One that is told to ignore the
 // others drops them: no time-out would end a session that is frozen with its locks.

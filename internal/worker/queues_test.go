@@ -23,7 +23,7 @@ func TestAQueueThatCouldNotBeAddedIsServed(t *testing.T) {
 	long.Test(t)
 	t.Parallel()
 	b := setup(t)
-	b.exec(t, `CREATE SEQUENCE failures`)
+	b.exec(t, `CREATE SEQUENCE failures; GRANT USAGE ON SEQUENCE failures TO PUBLIC`)
 	b.exec(t, `CREATE FUNCTION fail_once() RETURNS trigger LANGUAGE plpgsql AS $$
 		BEGIN
 			IF NEW.name = 'fact' AND nextval('public.failures') = 1 THEN RAISE 'sessions are ended'; END IF;
@@ -73,7 +73,7 @@ func TestAQueueThatIsOnlySaidToBeServedIsServedAnew(t *testing.T) {
 		Registry: registry.New(registry.Config{Pool: home, Jobs: w.queue, Logger: logger}, process),
 		Process:  process, Queue: w.queue, Logger: logger,
 	}).Register(workers)
-	client, err := w.newClient(process, workers, present)
+	client, err := w.newClient(t.Context(), process, workers, present)
 	if err != nil {
 		t.Fatal(err)
 	}

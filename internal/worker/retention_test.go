@@ -24,7 +24,7 @@ func (b *testBundle) second(t *testing.T, sourceURL string) (home *testdb.DB, ad
 	home = testdb.New(t)
 	log := &testLog{t: t}
 	cfg := Config{
-		HomeURL: home.URL, SourceURL: sourceURL, ReportURL: sourceURL, ArtifactSource: b.source, ArtifactTarget: t.TempDir(),
+		HomeURL: workerURL(t, home), SourceURL: sourceURL, ReportURL: sourceURL, ArtifactSource: b.source, ArtifactTarget: t.TempDir(),
 		ClaimTTL: 3 * time.Second, CursorWait: 100 * time.Millisecond, HTTPAddr: "127.0.0.1:0",
 		Logger: slog.New(slog.NewTextHandler(log, nil)),
 	}

@@ -60,7 +60,7 @@ func newRunnerSite(t *testing.T, change ...func(*Config)) *runnerSite {
 	s := &runnerSite{pool: db.Pool(t), client: &http.Client{}, entered: make(chan struct{}, 10)}
 	address := make(chan string, 1)
 	cfg := Config{
-		HomeURL: db.URL, RunnerAddr: "127.0.0.1:0",
+		HomeURL: workerURL(t, db), RunnerAddr: "127.0.0.1:0",
 		Logger: slog.New(addressOf{slog.NewTextHandler(&testLog{t: t}, nil), address}),
 		Hook: func(point string) {
 			if point == "entered" {

@@ -70,7 +70,7 @@ func (w *worker) session(ctx context.Context) error {
 	work.Register(workers)
 	counters := w.registerCounters(workers, process.ID())
 	present := jobs.NewPresent()
-	client, err := w.newClient(process, workers, present)
+	client, err := w.newClient(ctx, process, workers, present)
 	if err != nil {
 		return err
 	}
@@ -141,7 +141,11 @@ func since(last, now []jobs.Count) (attrs []any) {
 	return attrs
 }
 
-func (w *worker) newClient(process *registry.Process, workers *river.Workers, present *jobs.Present) (*river.Client[pgx.Tx], error) {
+func (w *worker) newClient(ctx context.Context, process *registry.Process, workers *river.Workers, present *jobs.Present) (*river.Client[pgx.Tx], error) {
+	reindexed, err := w.reindexed(ctx)
+	if err != nil {
+		return nil, err
+	}
 	client, err := river.NewClient(riverpgxv5.New(w.home), &river.Config{
 		ID:                process.ID().String(),
 		Schema:            jobs.Schema,
@@ -154,7 +158,7 @@ func (w *worker) newClient(process *registry.Process, workers *river.Workers, pr
 		SoftStopTimeout:   softStop,
 		JobTimeout:        w.cfg.TestJobTimeout,
 
-		ReindexerIndexNames: jobs.ReindexerIndexNames(),
+		ReindexerIndexNames: reindexed,
 
 		// Named after what it was made for; River reads all its time here.
 		Test: river.TestConfig{Time: w.queue.Clock()},
@@ -167,6 +171,19 @@ func (w *worker) newClient(process *registry.Process, workers *river.Workers, pr
 		return nil, fmt.Errorf("open river client: %w", err)
 	}
 	return client, nil
+}
+
+// reindexed are the indexes that River rebuilds now and then: none where this role may
+// not, as a worker's on Postgres 15 and 16. River would fail each day, as an error.
+func (w *worker) reindexed(ctx context.Context) ([]string, error) {
+	var may bool
+	if err := w.home.QueryRow(ctx, workerSQL.MayReindex).Scan(&may); err != nil {
+		return nil, fmt.Errorf("ask whether indexes may be rebuilt: %w", err)
+	}
+	if !may {
+		return []string{}, nil // nil would be River's default
+	}
+	return jobs.ReindexerIndexNames(), nil
 }
 
 // serve works on the queues of the kinds that this worker handles, new ones

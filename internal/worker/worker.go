@@ -45,7 +45,7 @@ import (
 var workerText string
 
 // workerSQL has the statements of worker.sql.
-var workerSQL = queries.Parse[struct{ MayTick, MayCount, Neglected, Follower string }]("worker", workerText)
+var workerSQL = queries.Parse[struct{ MayTick, MayCount, MayReindex, Neglected, Follower string }]("worker", workerText)
 
 // worker is one call of Run.
 type worker struct {

@@ -6,6 +6,13 @@ SELECT NOT pg_is_in_recovery() AND ($1 OR EXISTS (SELECT FROM casq.tracked))
 -- Is there something to count in home?
 SELECT NOT pg_is_in_recovery() AND EXISTS (SELECT FROM casq.tracked WHERE scope_column IS NOT NULL)
 
+-- name: MayReindex
+-- May this role rebuild the indexes of River's jobs? An owner may, and since Postgres
+-- 17 whoever has MAINTAIN.
+SELECT pg_has_role(c.relowner, 'USAGE')
+    OR CASE WHEN current_setting('server_version_num')::integer >= 170000 THEN has_table_privilege(c.oid, 'MAINTAIN') ELSE false END
+FROM pg_class AS c WHERE c.oid = 'river.river_job'::regclass
+
 -- name: Neglected
 -- Those of the queues $1 whose next job could have been fetched $2 ago or longer; and
 -- those whose next job lies further ahead than River ever makes one available (5 s),

@@ -45,7 +45,7 @@ func setup(t *testing.T, change ...func(*Config)) *testBundle {
 	b.exec(t, artifactsTable)
 	b.exec(t, trackArtifacts)
 	cfg := Config{
-		HomeURL: db.URL, ArtifactSource: b.source, ArtifactTarget: b.target,
+		HomeURL: workerURL(t, db), ArtifactSource: b.source, ArtifactTarget: b.target,
 		ClaimTTL: 3 * time.Second, CursorWait: 100 * time.Millisecond,
 		Logger: slog.New(slog.NewTextHandler(b.log, nil)),
 	}
@@ -60,8 +60,22 @@ func setup(t *testing.T, change ...func(*Config)) *testBundle {
 		if err := <-done; err != nil {
 			t.Errorf("worker: %v", err)
 		}
+		if b.log.has("SQLSTATE 42501") {
+			t.Error("something is not granted to workers")
+		}
 	})
 	return b
+}
+
+// workerURL is the database for a role that owns nothing and may do what is granted to
+// workers: all that workers do in these tests they do as such a one.
+func workerURL(t *testing.T, db *testdb.DB) string {
+	t.Helper()
+	url := db.RoleURL(t)
+	if _, err := db.Pool(t).Exec(t.Context(), "SELECT casq.grant_to($1::text::regrole, 'worker')", testdb.RoleName(t, url)); err != nil {
+		t.Fatal(err)
+	}
+	return url
 }
 
 // testLog writes to the test's log.
