@@ -1,4 +1,4 @@
--- How things stand: what the workers know, the lag, and what is wrong.
+-- How things stand: what the workers know, how late copies are, and what is wrong.
 --
 -- Lock: none on existing objects. Deploy: at any time.
 
@@ -14,14 +14,478 @@ CREATE TABLE casq.workers (
     schema_version integer NOT NULL, -- the newest migration that it knows
     started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     beat_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    -- As /readyz has them, by name: ready, error, warning, and for how many seconds so.
+    -- As /readyz has them, by name: ready, error, warning; and "seconds", for how long so.
     roles jsonb NOT NULL DEFAULT '{}'
         CONSTRAINT workers_roles_is_an_object CHECK (jsonb_typeof(roles) = 'object'),
     waiting text, -- what it waits for before it has any role
-    queues text[] COLLATE "C" NOT NULL DEFAULT '{}' -- that it serves
+    queues text[] COLLATE "C" NOT NULL DEFAULT '{}', -- that it serves
+    -- What it sees of the log that it follows elsewhere; NULL: it follows no other.
+    -- Ages are as of beat_at.
+    source_timeline integer,
+    source_tick bigint, -- the newest one
+    source_moved interval, -- since a newer tick was seen for the first time
+    source_answered interval, -- since the source has last answered
+    -- How far the host that is read is behind: since it had received, or its primary had
+    -- shown, what it does not show yet. 0: nothing; NULL: not known.
+    source_behind interval
 ) WITH (fillfactor = 50);
+
+-- Those that have shown a sign of life lately. A worker beats each ten seconds.
+CREATE VIEW casq.live_workers AS
+SELECT * FROM casq.workers AS w WHERE w.beat_at > clock_timestamp() - interval '30 s';
+
+-- How late, at most, a cursor has applied what it applied within ten seconds of home's
+-- clock, where that is more than a second: what was in the log by then had been applied so
+-- long before. So what is still to be copied is known to be that much older, once it is
+-- in the registry, and nobody compares two servers' clocks.
+CREATE TABLE casq.log_delays (
+    cursor text COLLATE "C" NOT NULL,
+    since timestamptz NOT NULL,
+    delay interval NOT NULL,
+    PRIMARY KEY (cursor, since)
+);
+
+-- What is in work of a kind that has the queue: the resource that was asked for first, as
+-- far as the jobs tell, and since when the oldest run goes on. Of jobs that wait, some of
+-- each urgency are read, by River's index, however many there are.
+CREATE FUNCTION casq.oldest_work(kind text, queue text, OUT resource_id text, OUT queued_at timestamptz,
+    OUT waits_since timestamptz, OUT runs_since timestamptz)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = on SET jit = off AS $$
+    WITH job AS MATERIALIZED (
+        SELECT j.args, p.id IS NOT NULL AS runs, j.attempted_at
+        FROM (SELECT * FROM river.river_job AS t WHERE t.state = 'running' AND t.queue = oldest_work.queue LIMIT 1000) AS j
+        LEFT JOIN casq.processes AS p ON p.id::text = j.attempted_by[array_upper(j.attempted_by, 1)] AND p.dead_at IS NULL
+        UNION ALL
+        SELECT j.args, false, NULL
+        FROM generate_series(1, 4) AS u (priority)
+        CROSS JOIN LATERAL (
+            SELECT t.args FROM river.river_job AS t
+            WHERE t.state = 'available' AND t.queue = oldest_work.queue AND t.priority = u.priority
+            ORDER BY t.scheduled_at, t.id LIMIT 20
+        ) AS j
+        UNION ALL
+        SELECT j.args, false, NULL
+        FROM (
+            SELECT t.args FROM river.river_job AS t
+            WHERE t.state IN ('retryable', 'scheduled') AND t.queue = oldest_work.queue LIMIT 100
+        ) AS j
+    ), work AS (
+        SELECT r.resource_id, r.queued_at, job.runs, job.attempted_at
+        FROM job
+        JOIN casq.registry AS r ON r.kind = oldest_work.kind AND r.resource_id = (job.args ->> 'resource_id') COLLATE "C"
+        WHERE job.args ->> 'kind' = oldest_work.kind
+          AND casq.base_state(r.version, r.synced_version, r.failed_version, r.deleted_at IS NOT NULL) IN ('pending', 'removing')
+    )
+    SELECT (array_agg(w.resource_id ORDER BY w.queued_at, w.resource_id))[1], min(w.queued_at),
+           min(w.queued_at) FILTER (WHERE NOT w.runs), min(w.attempted_at) FILTER (WHERE w.runs)
+    FROM work AS w
+$$;
+
+-- The age of the oldest event of home's own log that a cursor has not applied, in
+-- seconds; for the log of another site, how long ago all that it had was applied, by
+-- home's clock: NULL in caught_up_to is up to now, for as long as the holder gives signs of
+-- life.
+CREATE FUNCTION casq.log_age(c casq.cursors) RETURNS double precision
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+    SELECT greatest(0, extract(epoch FROM clock_timestamp() - CASE
+        WHEN here.id IS NOT NULL THEN (
+            SELECT min(e.occurred_at) FROM (
+                (SELECT e.occurred_at FROM casq.events AS e
+                 WHERE e.xid >= pg_snapshot_xmax(here.snapshot)
+                   AND (target.id IS NULL OR e.id > c.page OR NOT pg_visible_in_snapshot(e.xid, target.snapshot))
+                 ORDER BY e.xid, e.id LIMIT 1)
+                UNION ALL
+                (SELECT e.occurred_at FROM pg_snapshot_xip(here.snapshot) AS late (xid)
+                 CROSS JOIN LATERAL (
+                    SELECT e.occurred_at FROM casq.events AS e
+                    WHERE e.xid = late.xid AND (target.id IS NULL OR e.id > c.page OR NOT pg_visible_in_snapshot(e.xid, target.snapshot))
+                    ORDER BY e.id LIMIT 1) AS e)
+            ) AS e)
+        ELSE coalesce(c.caught_up_to, session.state_change,
+                      CASE WHEN session.pid IS NULL THEN greatest(c.moved_at, c.beat_at) END)
+        END), 0)::double precision
+    FROM (VALUES (1)) AS one
+    LEFT JOIN casq.ticks AS here ON here.id = c.tick AND here.nonce = c.nonce
+    LEFT JOIN casq.ticks AS target ON target.id = c.to_tick AND target.nonce = c.to_nonce
+    -- Of a session of another role only the pid is told.
+    LEFT JOIN LATERAL (
+        SELECT a.pid, a.state_change FROM pg_stat_get_activity(coalesce(c.backend_pid, 0)) AS a
+        WHERE a.backend_start = c.backend_start OR a.backend_start IS NULL
+    ) AS session ON true
+$$;
+
+-- What is known of the log that the registry follows elsewhere, by the live worker that
+-- knows most of it. away and stands: for how long it has not answered, or had no new tick,
+-- if that is too long: in a log whose ticks are taken there is one each ten seconds.
+CREATE VIEW casq.followed_log AS
+SELECT w.source_timeline AS timeline, w.source_tick AS tick, w.beat_at AS measured_at, w.source_behind AS behind,
+       CASE WHEN w.source_answered >= interval '30 s' THEN clock_timestamp() - w.beat_at + w.source_answered END AS away,
+       CASE WHEN w.source_answered < interval '30 s' AND w.source_moved >= interval '30 s'
+            THEN clock_timestamp() - w.beat_at + w.source_moved END AS stands
+FROM casq.live_workers AS w
+WHERE w.source_answered IS NOT NULL
+ORDER BY w.source_answered >= interval '30 s', w.source_timeline DESC NULLS LAST, w.source_tick DESC NULLS LAST, w.source_moved
+LIMIT 1;
+
+-- How late copies are, by kind, in seconds; NULL where this site copies nothing.
+--
+-- lag_seconds: the age of the oldest change that is committed at the source, and not in place here.
+-- It has four stages; each is the age of the oldest change in it since it came there:
+--   to_standby_seconds   in the primary's log, not shown by the host that is followed yet; NULL: not
+--                        known, as that host does not answer
+--   to_registry_seconds  shown there, not applied here
+--   queue_seconds        in the registry, and no process works on it
+--   copy_seconds         a process works on it
+-- What has failed is not late: see casq.registry_failures. What waits in the queue is told
+-- to ten seconds, and exactly where the jobs name the resource (oldest_resource).
+--
+-- All by home's clock, or as ages that one process has measured by its own: no time of
+-- another server is compared. So a change that was committed while the log did not come is
+-- taken to be as old as that: oldest_at is when it was committed at the earliest.
+-- measured_at is when a worker has last told of the log, timeline and tick how far it is
+-- applied.
+CREATE VIEW casq.replication_lags AS
+SELECT k.kind,
+       greatest(coalesce(log.to_standby, 0) + log.to_registry, extract(epoch FROM now.at - work.oldest_at)::double precision) AS lag_seconds,
+       log.to_standby AS to_standby_seconds, log.to_registry AS to_registry_seconds,
+       CASE WHEN log.tick IS NOT NULL THEN coalesce(greatest(0, extract(epoch FROM now.at - work.waits_since)), 0)::double precision END AS queue_seconds,
+       CASE WHEN log.tick IS NOT NULL THEN coalesce(greatest(0, extract(epoch FROM now.at - work.runs_since)), 0)::double precision END AS copy_seconds,
+       coalesce(work.resources, 0) AS resources, work.oldest_at, work.resource_id AS oldest_resource,
+       log.timeline, log.tick, log.measured_at
+FROM casq.kinds AS k
+CROSS JOIN (SELECT clock_timestamp() AS at) AS now
+LEFT JOIN (
+    SELECT c.timeline, c.tick, CASE WHEN own.here THEN clock_timestamp() ELSE f.measured_at END AS measured_at,
+           CASE WHEN own.here THEN 0
+                WHEN f.away IS NULL THEN extract(epoch FROM greatest(f.behind, f.stands)) END::double precision AS to_standby,
+           greatest(0, casq.log_age(c) - CASE WHEN own.here THEN 0 ELSE coalesce(extract(epoch FROM f.stands), 0) END)::double precision AS to_registry
+    FROM casq.cursors AS c
+    CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM casq.ticks AS t WHERE t.id = c.tick AND t.nonce = c.nonce) AS here) AS own
+    LEFT JOIN casq.followed_log AS f ON true
+    WHERE c.name = 'registry'
+) AS log ON true
+LEFT JOIN (
+    SELECT g.kind, sum(g.count)::bigint AS resources, min(g.since) AS since, min(g.since) FILTER (WHERE p.id IS NULL) AS waits_since,
+           min(g.since) - min(g.since - coalesce(d.delay, interval '0')) AS delay
+    FROM casq.registry_groups AS g
+    LEFT JOIN casq.processes AS p ON p.id = g.process AND p.dead_at IS NULL
+    LEFT JOIN casq.log_delays AS d ON d.cursor = 'registry' AND d.since = g.since
+    WHERE g.state IN ('pending', 'removing')
+    GROUP BY g.kind
+) AS g ON g.kind = k.kind
+LEFT JOIN LATERAL (
+    -- A group is of ten seconds: what it has came then, and not before.
+    SELECT g.resources, w.resource_id, w.runs_since,
+           CASE WHEN w.queued_at < g.since + interval '10 s' THEN w.queued_at ELSE least(now.at, g.since + interval '10 s') END - g.delay AS oldest_at,
+           CASE WHEN w.waits_since < g.waits_since + interval '10 s' THEN w.waits_since ELSE least(now.at, g.waits_since + interval '10 s') END AS waits_since
+    FROM casq.oldest_work(k.kind, k.queue) AS w
+    WHERE g.resources > 0
+) AS work ON true;
+
+-- The lag of one kind: see casq.replication_lags.
+CREATE FUNCTION casq.replication_lag(kind text) RETURNS SETOF casq.replication_lags
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT * FROM casq.replication_lags AS l WHERE l.kind = replication_lag.kind
+$$;
+
+-- Something that is not as it should be: since when, and the command to look at it.
+-- critical: what was promised is not kept, or soon is not, unless somebody acts; warning: it is
+-- to be seen to; notice: it is to be known, and the site is well.
+CREATE TYPE casq.problem AS (severity text, what text, since timestamptz, command text);
+
+-- Does anybody go by ticks that are taken here?
+CREATE FUNCTION casq.needs_ticks() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM casq.tracked) OR EXISTS (SELECT FROM casq.runners)
+        OR EXISTS (SELECT FROM casq.cursors AS c JOIN casq.ticks AS t ON t.id = c.tick AND t.nonce = c.nonce)
+$$;
+
+CREATE FUNCTION casq.problems_of_workers() RETURNS SETOF casq.problem
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH state AS MATERIALIZED (
+        SELECT w.id, w.host, w.pid, r.role, (r.state ->> 'ready')::boolean AS ready, r.state ->> 'error' AS error, r.state ->> 'warning' AS warning,
+               w.beat_at - make_interval(secs => (r.state ->> 'seconds')::double precision) AS since
+        FROM casq.live_workers AS w CROSS JOIN LATERAL jsonb_each(w.roles) AS r (role, state)
+    ), expected (role, does) AS (
+        SELECT 'ticker', 'takes ticks' WHERE casq.needs_ticks()
+        UNION ALL SELECT 'counters', 'counts' WHERE EXISTS (SELECT FROM casq.tracked AS t WHERE t.scope_column IS NOT NULL)
+        UNION ALL SELECT x.role, x.does FROM (VALUES ('registry', 'follows the log'), ('sync', 'copies')) AS x (role, does)
+            WHERE EXISTS (SELECT FROM casq.cursors AS c WHERE c.name = 'registry')
+        UNION ALL SELECT 'runner', 'hands out builds' WHERE EXISTS (SELECT FROM casq.runners)
+    )
+    SELECT 'critical', 'no worker is running', (SELECT max(w.beat_at) FROM casq.workers AS w), 'worker run'
+    WHERE NOT EXISTS (SELECT FROM casq.live_workers) AND EXISTS (SELECT FROM expected)
+    UNION ALL
+    SELECT 'critical', format('no worker %s%s', e.does, ': ' || s.error), s.since, 'enqueue status'
+    FROM expected AS e
+    LEFT JOIN LATERAL (SELECT t.error, t.since FROM state AS t WHERE t.role = e.role ORDER BY t.since LIMIT 1) AS s ON true
+    WHERE EXISTS (SELECT FROM casq.live_workers) AND NOT EXISTS (SELECT FROM state AS t WHERE t.role = e.role AND t.ready)
+      -- Said of the log, see below.
+      AND NOT (e.role = 'registry' AND EXISTS (SELECT FROM casq.followed_log AS f WHERE f.away IS NOT NULL))
+    UNION ALL
+    -- Nobody else copies where the folders of all are not what they were.
+    SELECT CASE WHEN s.role = 'folders' AND NOT EXISTS (
+                    SELECT FROM state AS t WHERE t.role = 'sync' AND t.ready AND NOT EXISTS (
+                        SELECT FROM state AS f WHERE f.id = t.id AND f.role = 'folders'))
+                THEN 'critical' ELSE 'warning' END,
+           format('worker %s on %s is not ready (%s): %s', s.pid, s.host, s.role, coalesce(s.error, 'it begins')), s.since, 'enqueue status'
+    FROM state AS s
+    WHERE NOT s.ready AND (s.role NOT IN (SELECT e.role FROM expected AS e) OR EXISTS (SELECT FROM state AS t WHERE t.role = s.role AND t.ready))
+    UNION ALL
+    SELECT 'warning', format('worker %s on %s (%s): %s', s.pid, s.host, s.role, s.warning), s.since, 'enqueue status'
+    FROM state AS s
+    WHERE s.warning IS NOT NULL AND s.role <> 'registry' -- said of the log
+    UNION ALL
+    SELECT 'warning', format('worker %s on %s waits for %s', w.pid, w.host, w.waiting), w.started_at, 'enqueue status'
+    FROM casq.live_workers AS w WHERE w.waiting IS NOT NULL
+    UNION ALL
+    SELECT 'warning', format('worker %s on %s is of schema %s, and the database of %s', w.pid, w.host, w.schema_version, v.version),
+           w.started_at, CASE WHEN w.schema_version > v.version THEN 'worker migrate up' ELSE 'worker --version' END
+    FROM casq.live_workers AS w JOIN casq.migration_version AS v ON v.version <> w.schema_version
+$$;
+
+CREATE FUNCTION casq.problems_of_log() RETURNS SETOF casq.problem
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET jit = off AS $$
+    SELECT 'critical', 'no tick is taken here: nothing that is written is seen', n.taken_at, 'enqueue status'
+    FROM (SELECT t.taken_at FROM casq.ticks AS t ORDER BY t.id DESC LIMIT 1) AS n
+    WHERE n.taken_at < clock_timestamp() - interval '30 s' AND casq.needs_ticks()
+    UNION ALL
+    SELECT 'critical', 'no tick was ever taken here: nothing that is written is seen', min(k.tracked_at), 'worker run'
+    FROM casq.tracked AS k
+    WHERE NOT EXISTS (SELECT FROM casq.ticks)
+    HAVING min(k.tracked_at) < clock_timestamp() - interval '30 s'
+    UNION ALL
+    SELECT 'critical', 'the source does not answer', clock_timestamp() - f.away, 'enqueue status'
+    FROM casq.followed_log AS f WHERE f.away IS NOT NULL
+    UNION ALL
+    SELECT 'critical', 'the source has no new tick: no worker takes ticks on its primary, or it is a standby that is not replicated to',
+           clock_timestamp() - f.stands, 'enqueue status'
+    FROM casq.followed_log AS f WHERE f.stands IS NOT NULL
+    UNION ALL
+    SELECT 'critical', format('no process holds cursor %s%s', c.name, ': ' || c.last_error), greatest(c.moved_at, c.beat_at), 'SELECT * FROM casq.cursor_status'
+    FROM casq.cursors AS c
+    WHERE greatest(c.moved_at, c.beat_at) < clock_timestamp() - interval '1 minute'
+      AND NOT EXISTS (SELECT FROM pg_stat_get_activity(coalesce(c.backend_pid, 0)) AS a WHERE a.backend_start = c.backend_start OR a.backend_start IS NULL)
+      AND EXISTS (SELECT FROM casq.live_workers)
+    UNION ALL
+    SELECT 'warning', format('cursor %s does not go on: %s', c.name, c.last_error), greatest(c.moved_at, c.beat_at), 'SELECT * FROM casq.cursor_status'
+    FROM casq.cursors AS c
+    WHERE c.last_error IS NOT NULL AND casq.log_age(c) > 30
+    UNION ALL
+    SELECT 'warning', format('%s events of kind %s could not be applied', CASE WHEN sum(count(*)) OVER () < 10000 THEN count(*)::text ELSE 'at least ' || count(*) END, f.kind),
+           min(f.failed_at), 'enqueue replay --all'
+    FROM (SELECT e.kind, e.failed_at FROM casq.event_failures AS e WHERE e.replayed_at IS NULL LIMIT 10000) AS f
+    GROUP BY f.kind
+$$;
+
+-- Those who keep the log from being pruned: one that is away, and one that is far behind.
+CREATE FUNCTION casq.problems_of_followers() RETURNS SETOF casq.problem
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET jit = off AS $$
+    SELECT 'warning', format('site %s does not report any more', f.name), f.reported_at, format('SELECT casq.forget_follower(%L)', f.name)
+    FROM casq.followers AS f WHERE f.reported_at < clock_timestamp() - interval '10 minutes'
+    UNION ALL
+    SELECT 'warning', format('%s holds the log back', r.name), next.taken_at, r.command
+    FROM (
+        SELECT 'site ' || f.name AS name, f.tick, f.nonce, 'SELECT * FROM casq.followers' AS command FROM casq.followers AS f
+        WHERE f.reported_at >= clock_timestamp() - interval '10 minutes'
+        UNION ALL
+        SELECT 'cursor ' || c.name, c.tick, c.nonce, 'SELECT * FROM casq.cursor_status' FROM casq.cursors AS c
+        UNION ALL
+        SELECT * FROM (SELECT 'the counters', s.tick, s.nonce, 'SELECT * FROM casq.counter_status' FROM casq.counter_shards AS s ORDER BY s.tick LIMIT 1) AS s
+        WHERE EXISTS (SELECT FROM casq.tracked AS t WHERE t.scope_column IS NOT NULL)
+    ) AS r
+    JOIN casq.ticks AS t ON t.id = r.tick AND t.nonce = r.nonce
+    CROSS JOIN LATERAL (SELECT n.taken_at FROM casq.ticks AS n WHERE n.id > t.id ORDER BY n.id LIMIT 1) AS next
+    WHERE next.taken_at < clock_timestamp() - interval '1 hour'
+$$;
+
+-- Since when the jobs of a queue have waited that could be fetched: any of them, and those of
+-- events and single requests. Four look-ups by the index that fetching uses.
+CREATE FUNCTION casq.oldest_runnable(queue text, OUT any_since timestamptz, OUT urgent_since timestamptz)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+    SELECT min(j.scheduled_at), min(j.scheduled_at) FILTER (WHERE u.priority = 1)
+    FROM generate_series(1, 4) AS u (priority)
+    CROSS JOIN LATERAL (
+        SELECT t.scheduled_at FROM river.river_job AS t
+        WHERE t.state = 'available' AND t.queue = oldest_runnable.queue AND t.priority = u.priority
+        ORDER BY t.scheduled_at, t.id LIMIT 1
+    ) AS j
+$$;
+
+CREATE FUNCTION casq.problems_of_queues() RETURNS SETOF casq.problem
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH q AS MATERIALIZED (
+        SELECT n.name, r.paused_at, o.any_since, o.urgent_since, EXISTS (SELECT FROM casq.live_workers AS w WHERE n.name = ANY (w.queues)) AS served
+        FROM (SELECT k.queue AS name FROM casq.kinds AS k UNION SELECT t.name FROM river.river_queue AS t) AS n
+        LEFT JOIN river.river_queue AS r ON r.name = n.name
+        CROSS JOIN LATERAL casq.oldest_runnable(n.name) AS o
+    )
+    SELECT CASE WHEN q.any_since IS NULL THEN 'notice' ELSE 'warning' END, format('queue %s is paused%s', q.name, CASE WHEN q.any_since IS NOT NULL THEN ', and has jobs' END),
+           q.paused_at, format('enqueue queue resume %s', q.name)
+    FROM q WHERE q.paused_at IS NOT NULL
+    UNION ALL
+    SELECT 'critical', format('no worker serves queue %s, and it has jobs', q.name), q.any_since, 'enqueue queue list'
+    FROM q WHERE q.paused_at IS NULL AND NOT q.served AND q.any_since < clock_timestamp() - interval '30 s' AND EXISTS (SELECT FROM casq.live_workers)
+    UNION ALL
+    SELECT 'warning', format('jobs of queue %s wait for a worker that has time', q.name), q.urgent_since, 'enqueue queue list'
+    FROM q WHERE q.paused_at IS NULL AND q.served AND q.urgent_since < clock_timestamp() - interval '5 minutes'
+$$;
+
+CREATE FUNCTION casq.problems_of_registry() RETURNS SETOF casq.problem
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN l.lag_seconds >= 900 THEN 'critical' ELSE 'warning' END,
+           format('copies of kind %s are late, most of it %s', l.kind, CASE greatest(l.to_standby_seconds, l.to_registry_seconds, l.queue_seconds, l.copy_seconds)
+               WHEN l.to_standby_seconds THEN 'on the way to the host that is followed' WHEN l.to_registry_seconds THEN 'on the way to the registry'
+               WHEN l.queue_seconds THEN 'in the queue' ELSE 'in a run' END),
+           clock_timestamp() - make_interval(secs => l.lag_seconds), format('SELECT * FROM casq.replication_lag(%L)', l.kind)
+    FROM casq.replication_lags AS l WHERE l.lag_seconds >= 300
+    UNION ALL
+    SELECT CASE WHEN f.failed * 20 >= f.total THEN 'warning' ELSE 'notice' END, format('%s of %s resources of kind %s have failed', f.failed, f.total, f.kind),
+           f.since, 'SELECT * FROM casq.registry_failures'
+    FROM (
+        SELECT g.kind, sum(g.count) FILTER (WHERE g.state = 'failed') AS failed, sum(g.count) AS total, min(g.first_at) FILTER (WHERE g.state = 'failed') AS since
+        FROM casq.registry_groups AS g WHERE g.state <> 'removed' GROUP BY g.kind
+    ) AS f
+    WHERE f.failed > 0
+    UNION ALL
+    SELECT 'warning', format('reconcile %s waits: %s', r.id, r.waiting), r.requested_at, 'SELECT * FROM casq.reconcile_report WHERE finished_at IS NULL'
+    FROM casq.reconcile_runs AS r WHERE r.finished_at IS NULL AND r.waiting IS NOT NULL
+$$;
+
+CREATE FUNCTION casq.problems_of_counters() RETURNS SETOF casq.problem
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+    SELECT CASE WHEN s.asked THEN 'notice' ELSE 'warning' END, format('counters of kind %s are not exact%s', k.kind, CASE WHEN s.asked THEN ', and are recounted' END),
+           k.since, CASE WHEN s.asked THEN 'enqueue status' ELSE format('enqueue refresh --kind %s --all', k.kind) END
+    FROM casq.counter_kinds AS k
+    JOIN casq.tracked AS t ON t.kind = k.kind AND t.scope_column IS NOT NULL
+    CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM casq.scans AS s WHERE s.kind = k.kind AND s.all_scopes AND NOT s.compare AND s.finished_at IS NULL) AS asked) AS s
+    WHERE NOT k.complete
+    UNION ALL
+    SELECT 'warning', format('recount %s of kind %s %s', s.id, s.kind, CASE WHEN s.started_at IS NULL THEN 'has not begun'
+               WHEN s.scanned_at IS NOT NULL THEN 'has counted, and is not swapped in' ELSE format('was begun %s times', s.tries) END),
+           coalesce(s.scanned_at, s.started_at, s.requested_at), 'enqueue status'
+    FROM casq.scans AS s
+    WHERE s.finished_at IS NULL AND s.part_of IS NULL AND NOT s.in_parts
+      AND (s.started_at IS NULL AND s.requested_at < clock_timestamp() - interval '10 minutes'
+           OR s.scanned_at < clock_timestamp() - interval '10 minutes' OR s.tries > 5)
+    UNION ALL
+    SELECT 'warning', 'counters are late', clock_timestamp() - max(c.buffer_age), 'SELECT * FROM casq.counter_status'
+    FROM casq.counter_status AS c
+    WHERE EXISTS (SELECT FROM casq.tracked AS t WHERE t.scope_column IS NOT NULL)
+    HAVING max(c.buffer_age) > interval '1 minute'
+$$;
+
+CREATE FUNCTION casq.problems_of_builds() RETURNS SETOF casq.problem
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET jit = off AS $$
+    SELECT 'warning', format('%s builds were handed out and have not begun', count(*)), min(b.assigned_at), 'enqueue builds --status running'
+    FROM casq.builds AS b
+    WHERE b.status = 'running' AND b.started_at IS NULL AND b.assigned_at < clock_timestamp() - interval '1 minute'
+    HAVING count(*) > 0
+$$;
+
+-- Since when a transaction is open that has written, as the ticks tell: the first one that
+-- knows of it; or one of a session that this role may see. Any role sees the former. A few
+-- look-ups, however many ticks there are.
+CREATE FUNCTION casq.oldest_transaction() RETURNS timestamptz
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    oldest xid8 := pg_snapshot_xmin(pg_current_snapshot());
+    low bigint := (SELECT t.id FROM casq.ticks AS t ORDER BY t.id LIMIT 1);
+    high bigint := (SELECT t.id FROM casq.ticks AS t ORDER BY t.id DESC LIMIT 1);
+    middle bigint;
+    since timestamptz;
+BEGIN
+    IF oldest < pg_snapshot_xmax(pg_current_snapshot()) THEN
+        WHILE low < high LOOP
+            middle := low + (high - low) / 2;
+            IF (SELECT pg_snapshot_xmax(t.snapshot) > oldest FROM casq.ticks AS t WHERE t.id <= middle ORDER BY t.id DESC LIMIT 1) THEN
+                high := middle;
+            ELSE
+                low := middle + 1;
+            END IF;
+        END LOOP;
+        SELECT t.taken_at INTO since FROM casq.ticks AS t WHERE t.id = high AND pg_snapshot_xmax(t.snapshot) > oldest;
+    END IF;
+    RETURN least(since, (SELECT min(a.xact_start) FROM pg_stat_activity AS a WHERE a.backend_type = 'client backend' AND a.pid <> pg_backend_pid()),
+        (SELECT min(x.prepared) FROM pg_prepared_xacts AS x));
+END $$;
+
+CREATE FUNCTION casq.problems_of_server() RETURNS SETOF casq.problem
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT 'warning', 'a transaction is open for long: nothing that went since can be vacuumed', t.since,
+           'SELECT pid, usename, application_name, state, xact_start FROM pg_stat_activity ORDER BY xact_start'
+    FROM (SELECT casq.oldest_transaction() AS since) AS t WHERE t.since < clock_timestamp() - interval '30 minutes'
+    UNION ALL
+    SELECT CASE WHEN s.wal_status IN ('unreserved', 'lost') THEN 'critical' ELSE 'warning' END,
+           format('replication slot %s %s', s.slot_name, CASE WHEN s.wal_status = 'lost' THEN 'is lost' ELSE 'holds more than 1 GiB of the WAL' END),
+           NULL, 'SELECT * FROM pg_replication_slots'
+    FROM pg_replication_slots AS s
+    WHERE s.wal_status IN ('unreserved', 'lost')
+       OR pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, s.restart_lsn) > 1073741824
+    UNION ALL
+    -- Roles without pg_monitor see none.
+    SELECT 'warning', format('standby %s is late', r.application_name), clock_timestamp() - r.replay_lag, 'SELECT * FROM pg_stat_replication'
+    FROM pg_stat_replication AS r WHERE r.replay_lag > interval '1 minute'
+$$;
+
+-- How this site is: one row that is ok, or one for each problem, the most severe first. Nothing
+-- is scanned that grows. The words are the same while the problem is. It is asked of a
+-- primary.
+CREATE FUNCTION casq.health() RETURNS TABLE (ok boolean, severity text, what text, since timestamptz, command text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH problem AS MATERIALIZED (
+        SELECT * FROM casq.problems_of_workers() UNION ALL SELECT * FROM casq.problems_of_log()
+        UNION ALL SELECT * FROM casq.problems_of_followers() UNION ALL SELECT * FROM casq.problems_of_queues()
+        UNION ALL SELECT * FROM casq.problems_of_registry() UNION ALL SELECT * FROM casq.problems_of_counters()
+        UNION ALL SELECT * FROM casq.problems_of_builds() UNION ALL SELECT * FROM casq.problems_of_server()
+    )
+    (SELECT p.severity = 'notice', p.severity, p.what, date_trunc('second', p.since), p.command
+     FROM problem AS p
+     ORDER BY array_position('{critical,warning,notice}', p.severity), p.since, p.what)
+    UNION ALL
+    SELECT true, 'ok', 'ok', NULL, 'enqueue status' WHERE NOT EXISTS (SELECT FROM problem)
+$$;
+
+-- The same in one sentence: ok, or the most severe problem, since when, the command to look
+-- at it, and how many more there are.
+CREATE FUNCTION casq.health_sentence() RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+SET datestyle = 'ISO' AS $$
+    SELECT coalesce((
+        SELECT format('%s: %s%s (%s)%s', h.severity, h.what, ', since ' || h.since, h.command,
+            CASE WHEN h.more > 0 THEN format('; and %s more', h.more) END)
+        FROM (SELECT t.*, count(*) OVER () - 1 AS more FROM casq.health() WITH ORDINALITY AS t WHERE NOT t.ok ORDER BY t.ordinality LIMIT 1) AS h
+    ), 'ok')
+$$;
 
 ---- create above / drop below ----
 
 -- Lock: its own tables. Deploy: at any time.
+DROP FUNCTION casq.health_sentence();
+DROP FUNCTION casq.health();
+DROP FUNCTION casq.problems_of_server();
+DROP FUNCTION casq.oldest_transaction();
+DROP FUNCTION casq.problems_of_builds();
+DROP FUNCTION casq.problems_of_counters();
+DROP FUNCTION casq.problems_of_registry();
+DROP FUNCTION casq.problems_of_queues();
+DROP FUNCTION casq.oldest_runnable(text);
+DROP FUNCTION casq.problems_of_followers();
+DROP FUNCTION casq.problems_of_log();
+DROP FUNCTION casq.problems_of_workers();
+DROP FUNCTION casq.needs_ticks();
+DROP TYPE casq.problem;
+DROP FUNCTION casq.replication_lag(text);
+DROP VIEW casq.replication_lags;
+DROP VIEW casq.followed_log;
+DROP FUNCTION casq.log_age(casq.cursors);
+DROP FUNCTION casq.oldest_work(text, text);
+DROP TABLE casq.log_delays;
+DROP VIEW casq.live_workers;
 DROP TABLE casq.workers;

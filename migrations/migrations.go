@@ -213,6 +213,15 @@ func newer(s Status) error {
 	return fmt.Errorf("%w: it is at version %d, the program knows %d; run a newer program", ErrNewer, s.Version, s.Latest)
 }
 
+// Latest is the newest migration that this program knows.
+func Latest() int32 {
+	names, err := migrate.FindMigrations(files)
+	if err != nil {
+		panic(err) // they are in this program
+	}
+	return int32(len(names))
+}
+
 // Read tells where the database stands, without changing it.
 func Read(ctx context.Context, db Queryer) (Status, error) {
 	names, err := migrate.FindMigrations(files)

@@ -6,6 +6,13 @@
 
 ---- Types
 
+CREATE TYPE casq.problem AS (
+    severity text,
+    what text,
+    since timestamp with time zone,
+    command text
+);
+
 CREATE TYPE casq.track_sql AS (
     root text,
     key text,
@@ -310,6 +317,13 @@ CREATE TABLE casq.kinds (
     CONSTRAINT kinds_queue_is_its_own CHECK (((queue <> 'default'::text) AND (queue !~~ 'casq\_%'::text))),
     CONSTRAINT kinds_source_prefix_only_with_bytes CHECK (((source_prefix IS NULL) = (transfer = 'none'::text))),
     CONSTRAINT kinds_transfer_is_known CHECK ((transfer = ANY (ARRAY['file'::text, 'git'::text, 'none'::text])))
+);
+
+CREATE TABLE casq.log_delays (
+    cursor text COLLATE "C" NOT NULL,
+    since timestamp with time zone NOT NULL,
+    delay interval NOT NULL,
+    CONSTRAINT log_delays_pkey PRIMARY KEY (cursor, since)
 );
 
 CREATE TABLE casq.pipelines (
@@ -675,6 +689,11 @@ CREATE TABLE casq.workers (
     roles jsonb NOT NULL DEFAULT '{}'::jsonb,
     waiting text,
     queues text[] COLLATE "C" NOT NULL DEFAULT '{}'::text[],
+    source_timeline integer,
+    source_tick bigint,
+    source_moved interval,
+    source_answered interval,
+    source_behind interval,
     CONSTRAINT workers_pkey PRIMARY KEY (id),
     CONSTRAINT workers_roles_is_an_object CHECK ((jsonb_typeof(roles) = 'object'::text))
 ) WITH (fillfactor=50);
@@ -813,6 +832,43 @@ CREATE VIEW casq.cursor_status AS
             min(e.occurred_at) AS oldest
            FROM casq.events e
           WHERE ((at.id IS NOT NULL) AND ((e.xid >= pg_snapshot_xmax(at.snapshot)) OR (e.xid = ANY (ARRAY( SELECT pg_snapshot_xip(at.snapshot) AS pg_snapshot_xip)))) AND ((target.id IS NULL) OR (e.id > c.page) OR (NOT pg_visible_in_snapshot(e.xid, target.snapshot))))) behind ON (true));
+
+CREATE VIEW casq.followed_log AS
+ SELECT w.source_timeline AS timeline,
+    w.source_tick AS tick,
+    w.beat_at AS measured_at,
+    w.source_behind AS behind,
+        CASE
+            WHEN (w.source_answered >= '00:00:30'::interval) THEN ((clock_timestamp() - w.beat_at) + w.source_answered)
+            ELSE NULL::interval
+        END AS away,
+        CASE
+            WHEN ((w.source_answered < '00:00:30'::interval) AND (w.source_moved >= '00:00:30'::interval)) THEN ((clock_timestamp() - w.beat_at) + w.source_moved)
+            ELSE NULL::interval
+        END AS stands
+   FROM casq.live_workers w
+  WHERE (w.source_answered IS NOT NULL)
+  ORDER BY (w.source_answered >= '00:00:30'::interval), w.source_timeline DESC NULLS LAST, w.source_tick DESC NULLS LAST, w.source_moved
+ LIMIT 1;
+
+CREATE VIEW casq.live_workers AS
+ SELECT w.id,
+    w.host,
+    w.pid,
+    w.version,
+    w.schema_version,
+    w.started_at,
+    w.beat_at,
+    w.roles,
+    w.waiting,
+    w.queues,
+    w.source_timeline,
+    w.source_tick,
+    w.source_moved,
+    w.source_answered,
+    w.source_behind
+   FROM casq.workers w
+  WHERE (w.beat_at > (clock_timestamp() - '00:00:30'::interval));
 
 CREATE VIEW casq.reconcile_report AS
  SELECT r.id AS run,
@@ -964,6 +1020,75 @@ CREATE VIEW casq.registry_summary AS
    FROM (casq.registry_groups g
      LEFT JOIN casq.processes p ON (((p.id = g.process) AND (p.dead_at IS NULL))))
   GROUP BY g.kind, (casq.status_of(g.state, g.deleted, (p.id IS NOT NULL)));
+
+CREATE VIEW casq.replication_lags AS
+ SELECT k.kind,
+    GREATEST((COALESCE(log.to_standby, (0)::double precision) + log.to_registry), (EXTRACT(epoch FROM (now.at - work.oldest_at)))::double precision) AS lag_seconds,
+    log.to_standby AS to_standby_seconds,
+    log.to_registry AS to_registry_seconds,
+        CASE
+            WHEN (log.tick IS NOT NULL) THEN (COALESCE(GREATEST((0)::numeric, EXTRACT(epoch FROM (now.at - work.waits_since))), (0)::numeric))::double precision
+            ELSE NULL::double precision
+        END AS queue_seconds,
+        CASE
+            WHEN (log.tick IS NOT NULL) THEN (COALESCE(GREATEST((0)::numeric, EXTRACT(epoch FROM (now.at - work.runs_since))), (0)::numeric))::double precision
+            ELSE NULL::double precision
+        END AS copy_seconds,
+    COALESCE(work.resources, (0)::bigint) AS resources,
+    work.oldest_at,
+    work.resource_id AS oldest_resource,
+    log.timeline,
+    log.tick,
+    log.measured_at
+   FROM ((((casq.kinds k
+     CROSS JOIN ( SELECT clock_timestamp() AS at) now)
+     LEFT JOIN ( SELECT c.timeline,
+            c.tick,
+                CASE
+                    WHEN own.here THEN clock_timestamp()
+                    ELSE f.measured_at
+                END AS measured_at,
+            (
+                CASE
+                    WHEN own.here THEN (0)::numeric
+                    WHEN (f.away IS NULL) THEN EXTRACT(epoch FROM GREATEST(f.behind, f.stands))
+                    ELSE NULL::numeric
+                END)::double precision AS to_standby,
+            GREATEST((0)::double precision, (casq.log_age(c.*) - (
+                CASE
+                    WHEN own.here THEN (0)::numeric
+                    ELSE COALESCE(EXTRACT(epoch FROM f.stands), (0)::numeric)
+                END)::double precision)) AS to_registry
+           FROM ((casq.cursors c
+             CROSS JOIN LATERAL ( SELECT (EXISTS ( SELECT
+                           FROM casq.ticks t
+                          WHERE ((t.id = c.tick) AND (t.nonce = c.nonce)))) AS here) own)
+             LEFT JOIN casq.followed_log f ON (true))
+          WHERE (c.name = 'registry'::text)) log ON (true))
+     LEFT JOIN ( SELECT g_1.kind,
+            (sum(g_1.count))::bigint AS resources,
+            min(g_1.since) AS since,
+            min(g_1.since) FILTER (WHERE (p.id IS NULL)) AS waits_since,
+            (min(g_1.since) - min((g_1.since - COALESCE(d.delay, '00:00:00'::interval)))) AS delay
+           FROM ((casq.registry_groups g_1
+             LEFT JOIN casq.processes p ON (((p.id = g_1.process) AND (p.dead_at IS NULL))))
+             LEFT JOIN casq.log_delays d ON (((d.cursor = 'registry'::text) AND (d.since = g_1.since))))
+          WHERE (g_1.state = ANY (ARRAY['pending'::text, 'removing'::text]))
+          GROUP BY g_1.kind) g ON ((g.kind = k.kind)))
+     LEFT JOIN LATERAL ( SELECT g.resources,
+            w.resource_id,
+            w.runs_since,
+            (
+                CASE
+                    WHEN (w.queued_at < (g.since + '00:00:10'::interval)) THEN w.queued_at
+                    ELSE LEAST(now.at, (g.since + '00:00:10'::interval))
+                END - g.delay) AS oldest_at,
+                CASE
+                    WHEN (w.waits_since < (g.waits_since + '00:00:10'::interval)) THEN w.waits_since
+                    ELSE LEAST(now.at, (g.waits_since + '00:00:10'::interval))
+                END AS waits_since
+           FROM casq.oldest_work(k.kind, k.queue) w(resource_id, queued_at, waits_since, runs_since)
+          WHERE (g.resources > 0)) work ON (true));
 
 CREATE VIEW casq.runner_status AS
  SELECT r.id,
@@ -2226,6 +2351,39 @@ BEGIN
           AND a.amname = 'btree' AND i.indisvalid AND i.indpred IS NULL);
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.health()
+ RETURNS TABLE(ok boolean, severity text, what text, since timestamp with time zone, command text)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    WITH problem AS MATERIALIZED (
+        SELECT * FROM casq.problems_of_workers() UNION ALL SELECT * FROM casq.problems_of_log()
+        UNION ALL SELECT * FROM casq.problems_of_followers() UNION ALL SELECT * FROM casq.problems_of_queues()
+        UNION ALL SELECT * FROM casq.problems_of_registry() UNION ALL SELECT * FROM casq.problems_of_counters()
+        UNION ALL SELECT * FROM casq.problems_of_builds() UNION ALL SELECT * FROM casq.problems_of_server()
+    )
+    (SELECT p.severity = 'notice', p.severity, p.what, date_trunc('second', p.since), p.command
+     FROM problem AS p
+     ORDER BY array_position('{critical,warning,notice}', p.severity), p.since, p.what)
+    UNION ALL
+    SELECT true, 'ok', 'ok', NULL, 'enqueue status' WHERE NOT EXISTS (SELECT FROM problem)
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.health_sentence()
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "DateStyle" TO 'ISO'
+AS $function$
+    SELECT coalesce((
+        SELECT format('%s: %s%s (%s)%s', h.severity, h.what, ', since ' || h.since, h.command,
+            CASE WHEN h.more > 0 THEN format('; and %s more', h.more) END)
+        FROM (SELECT t.*, count(*) OVER () - 1 AS more FROM casq.health() WITH ORDINALITY AS t WHERE NOT t.ok ORDER BY t.ordinality LIMIT 1) AS h
+    ), 'ok')
+$function$;
+
 CREATE OR REPLACE FUNCTION casq.install_event_trigger()
  RETURNS void
  LANGUAGE plpgsql
@@ -2375,6 +2533,42 @@ BEGIN
     RETURN NEW;
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.log_age(c casq.cursors)
+ RETURNS double precision
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+    SELECT greatest(0, extract(epoch FROM clock_timestamp() - CASE
+        WHEN here.id IS NOT NULL THEN (
+            SELECT min(e.occurred_at) FROM (
+                (SELECT e.occurred_at FROM casq.events AS e
+                 WHERE e.xid >= pg_snapshot_xmax(here.snapshot)
+                   AND (target.id IS NULL OR e.id > c.page OR NOT pg_visible_in_snapshot(e.xid, target.snapshot))
+                 ORDER BY e.xid, e.id LIMIT 1)
+                UNION ALL
+                (SELECT e.occurred_at FROM pg_snapshot_xip(here.snapshot) AS late (xid)
+                 CROSS JOIN LATERAL (
+                    SELECT e.occurred_at FROM casq.events AS e
+                    WHERE e.xid = late.xid AND (target.id IS NULL OR e.id > c.page OR NOT pg_visible_in_snapshot(e.xid, target.snapshot))
+                    ORDER BY e.id LIMIT 1) AS e)
+            ) AS e)
+        ELSE coalesce(c.caught_up_to, session.state_change,
+                      CASE WHEN session.pid IS NULL THEN greatest(c.moved_at, c.beat_at) END)
+        END), 0)::double precision
+    FROM (VALUES (1)) AS one
+    LEFT JOIN casq.ticks AS here ON here.id = c.tick AND here.nonce = c.nonce
+    LEFT JOIN casq.ticks AS target ON target.id = c.to_tick AND target.nonce = c.to_nonce
+    -- Of a session of another role only the pid is told.
+    LEFT JOIN LATERAL (
+        SELECT a.pid, a.state_change FROM pg_stat_get_activity(coalesce(c.backend_pid, 0)) AS a
+        WHERE a.backend_start = c.backend_start OR a.backend_start IS NULL
+    ) AS session ON true
+$function$;
+
 CREATE OR REPLACE FUNCTION casq.log_partition(t casq.tracked, partition regclass, op text)
  RETURNS void
  LANGUAGE plpgsql
@@ -2486,6 +2680,16 @@ AS $function$
     FROM casq.build_needs AS n JOIN casq.builds AS b ON b.id = n.needs_id WHERE n.build_id = build
 $function$;
 
+CREATE OR REPLACE FUNCTION casq.needs_ticks()
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT EXISTS (SELECT FROM casq.tracked) OR EXISTS (SELECT FROM casq.runners)
+        OR EXISTS (SELECT FROM casq.cursors AS c JOIN casq.ticks AS t ON t.id = c.tick AND t.nonce = c.nonce)
+$function$;
+
 CREATE OR REPLACE FUNCTION casq.new_runner_token()
  RETURNS text
  LANGUAGE sql
@@ -2541,6 +2745,92 @@ AS $function$
          WHERE s.finished_at IS NULL AND s.token IS NOT NULL
            AND EXISTS (SELECT FROM casq.tracked WHERE scope_column IS NOT NULL)),
         (SELECT max(t.id) FROM casq.ticks AS t))
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.oldest_runnable(queue text, OUT any_since timestamp with time zone, OUT urgent_since timestamp with time zone)
+ RETURNS record
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+    SELECT min(j.scheduled_at), min(j.scheduled_at) FILTER (WHERE u.priority = 1)
+    FROM generate_series(1, 4) AS u (priority)
+    CROSS JOIN LATERAL (
+        SELECT t.scheduled_at FROM river.river_job AS t
+        WHERE t.state = 'available' AND t.queue = oldest_runnable.queue AND t.priority = u.priority
+        ORDER BY t.scheduled_at, t.id LIMIT 1
+    ) AS j
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.oldest_transaction()
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    oldest xid8 := pg_snapshot_xmin(pg_current_snapshot());
+    low bigint := (SELECT t.id FROM casq.ticks AS t ORDER BY t.id LIMIT 1);
+    high bigint := (SELECT t.id FROM casq.ticks AS t ORDER BY t.id DESC LIMIT 1);
+    middle bigint;
+    since timestamptz;
+BEGIN
+    IF oldest < pg_snapshot_xmax(pg_current_snapshot()) THEN
+        WHILE low < high LOOP
+            middle := low + (high - low) / 2;
+            IF (SELECT pg_snapshot_xmax(t.snapshot) > oldest FROM casq.ticks AS t WHERE t.id <= middle ORDER BY t.id DESC LIMIT 1) THEN
+                high := middle;
+            ELSE
+                low := middle + 1;
+            END IF;
+        END LOOP;
+        SELECT t.taken_at INTO since FROM casq.ticks AS t WHERE t.id = high AND pg_snapshot_xmax(t.snapshot) > oldest;
+    END IF;
+    RETURN least(since, (SELECT min(a.xact_start) FROM pg_stat_activity AS a WHERE a.backend_type = 'client backend' AND a.pid <> pg_backend_pid()),
+        (SELECT min(x.prepared) FROM pg_prepared_xacts AS x));
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.oldest_work(kind text, queue text, OUT resource_id text, OUT queued_at timestamp with time zone, OUT waits_since timestamp with time zone, OUT runs_since timestamp with time zone)
+ RETURNS record
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'on'
+ SET jit TO 'off'
+AS $function$
+    WITH job AS MATERIALIZED (
+        SELECT j.args, p.id IS NOT NULL AS runs, j.attempted_at
+        FROM (SELECT * FROM river.river_job AS t WHERE t.state = 'running' AND t.queue = oldest_work.queue LIMIT 1000) AS j
+        LEFT JOIN casq.processes AS p ON p.id::text = j.attempted_by[array_upper(j.attempted_by, 1)] AND p.dead_at IS NULL
+        UNION ALL
+        SELECT j.args, false, NULL
+        FROM generate_series(1, 4) AS u (priority)
+        CROSS JOIN LATERAL (
+            SELECT t.args FROM river.river_job AS t
+            WHERE t.state = 'available' AND t.queue = oldest_work.queue AND t.priority = u.priority
+            ORDER BY t.scheduled_at, t.id LIMIT 20
+        ) AS j
+        UNION ALL
+        SELECT j.args, false, NULL
+        FROM (
+            SELECT t.args FROM river.river_job AS t
+            WHERE t.state IN ('retryable', 'scheduled') AND t.queue = oldest_work.queue LIMIT 100
+        ) AS j
+    ), work AS (
+        SELECT r.resource_id, r.queued_at, job.runs, job.attempted_at
+        FROM job
+        JOIN casq.registry AS r ON r.kind = oldest_work.kind AND r.resource_id = (job.args ->> 'resource_id') COLLATE "C"
+        WHERE job.args ->> 'kind' = oldest_work.kind
+          AND casq.base_state(r.version, r.synced_version, r.failed_version, r.deleted_at IS NOT NULL) IN ('pending', 'removing')
+    )
+    SELECT (array_agg(w.resource_id ORDER BY w.queued_at, w.resource_id))[1], min(w.queued_at),
+           min(w.queued_at) FILTER (WHERE NOT w.runs), min(w.attempted_at) FILTER (WHERE w.runs)
+    FROM work AS w
 $function$;
 
 CREATE OR REPLACE FUNCTION casq.on_ddl()
@@ -2721,6 +3011,232 @@ AS $function$
     WHERE current_setting('server_version_num')::integer >= 170000
     UNION ALL
     SELECT 'reader', r.privilege FROM casq.readable() AS r
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.problems_of_builds()
+ RETURNS SETOF casq.problem
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+    SELECT 'warning', format('%s builds were handed out and have not begun', count(*)), min(b.assigned_at), 'enqueue builds --status running'
+    FROM casq.builds AS b
+    WHERE b.status = 'running' AND b.started_at IS NULL AND b.assigned_at < clock_timestamp() - interval '1 minute'
+    HAVING count(*) > 0
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.problems_of_counters()
+ RETURNS SETOF casq.problem
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+    SELECT CASE WHEN s.asked THEN 'notice' ELSE 'warning' END, format('counters of kind %s are not exact%s', k.kind, CASE WHEN s.asked THEN ', and are recounted' END),
+           k.since, CASE WHEN s.asked THEN 'enqueue status' ELSE format('enqueue refresh --kind %s --all', k.kind) END
+    FROM casq.counter_kinds AS k
+    JOIN casq.tracked AS t ON t.kind = k.kind AND t.scope_column IS NOT NULL
+    CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM casq.scans AS s WHERE s.kind = k.kind AND s.all_scopes AND NOT s.compare AND s.finished_at IS NULL) AS asked) AS s
+    WHERE NOT k.complete
+    UNION ALL
+    SELECT 'warning', format('recount %s of kind %s %s', s.id, s.kind, CASE WHEN s.started_at IS NULL THEN 'has not begun'
+               WHEN s.scanned_at IS NOT NULL THEN 'has counted, and is not swapped in' ELSE format('was begun %s times', s.tries) END),
+           coalesce(s.scanned_at, s.started_at, s.requested_at), 'enqueue status'
+    FROM casq.scans AS s
+    WHERE s.finished_at IS NULL AND s.part_of IS NULL AND NOT s.in_parts
+      AND (s.started_at IS NULL AND s.requested_at < clock_timestamp() - interval '10 minutes'
+           OR s.scanned_at < clock_timestamp() - interval '10 minutes' OR s.tries > 5)
+    UNION ALL
+    SELECT 'warning', 'counters are late', clock_timestamp() - max(c.buffer_age), 'SELECT * FROM casq.counter_status'
+    FROM casq.counter_status AS c
+    WHERE EXISTS (SELECT FROM casq.tracked AS t WHERE t.scope_column IS NOT NULL)
+    HAVING max(c.buffer_age) > interval '1 minute'
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.problems_of_followers()
+ RETURNS SETOF casq.problem
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+    SELECT 'warning', format('site %s does not report any more', f.name), f.reported_at, format('SELECT casq.forget_follower(%L)', f.name)
+    FROM casq.followers AS f WHERE f.reported_at < clock_timestamp() - interval '10 minutes'
+    UNION ALL
+    SELECT 'warning', format('%s holds the log back', r.name), next.taken_at, r.command
+    FROM (
+        SELECT 'site ' || f.name AS name, f.tick, f.nonce, 'SELECT * FROM casq.followers' AS command FROM casq.followers AS f
+        WHERE f.reported_at >= clock_timestamp() - interval '10 minutes'
+        UNION ALL
+        SELECT 'cursor ' || c.name, c.tick, c.nonce, 'SELECT * FROM casq.cursor_status' FROM casq.cursors AS c
+        UNION ALL
+        SELECT * FROM (SELECT 'the counters', s.tick, s.nonce, 'SELECT * FROM casq.counter_status' FROM casq.counter_shards AS s ORDER BY s.tick LIMIT 1) AS s
+        WHERE EXISTS (SELECT FROM casq.tracked AS t WHERE t.scope_column IS NOT NULL)
+    ) AS r
+    JOIN casq.ticks AS t ON t.id = r.tick AND t.nonce = r.nonce
+    CROSS JOIN LATERAL (SELECT n.taken_at FROM casq.ticks AS n WHERE n.id > t.id ORDER BY n.id LIMIT 1) AS next
+    WHERE next.taken_at < clock_timestamp() - interval '1 hour'
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.problems_of_log()
+ RETURNS SETOF casq.problem
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+    SELECT 'critical', 'no tick is taken here: nothing that is written is seen', n.taken_at, 'enqueue status'
+    FROM (SELECT t.taken_at FROM casq.ticks AS t ORDER BY t.id DESC LIMIT 1) AS n
+    WHERE n.taken_at < clock_timestamp() - interval '30 s' AND casq.needs_ticks()
+    UNION ALL
+    SELECT 'critical', 'no tick was ever taken here: nothing that is written is seen', min(k.tracked_at), 'worker run'
+    FROM casq.tracked AS k
+    WHERE NOT EXISTS (SELECT FROM casq.ticks)
+    HAVING min(k.tracked_at) < clock_timestamp() - interval '30 s'
+    UNION ALL
+    SELECT 'critical', 'the source does not answer', clock_timestamp() - f.away, 'enqueue status'
+    FROM casq.followed_log AS f WHERE f.away IS NOT NULL
+    UNION ALL
+    SELECT 'critical', 'the source has no new tick: no worker takes ticks on its primary, or it is a standby that is not replicated to',
+           clock_timestamp() - f.stands, 'enqueue status'
+    FROM casq.followed_log AS f WHERE f.stands IS NOT NULL
+    UNION ALL
+    SELECT 'critical', format('no process holds cursor %s%s', c.name, ': ' || c.last_error), greatest(c.moved_at, c.beat_at), 'SELECT * FROM casq.cursor_status'
+    FROM casq.cursors AS c
+    WHERE greatest(c.moved_at, c.beat_at) < clock_timestamp() - interval '1 minute'
+      AND NOT EXISTS (SELECT FROM pg_stat_get_activity(coalesce(c.backend_pid, 0)) AS a WHERE a.backend_start = c.backend_start OR a.backend_start IS NULL)
+      AND EXISTS (SELECT FROM casq.live_workers)
+    UNION ALL
+    SELECT 'warning', format('cursor %s does not go on: %s', c.name, c.last_error), greatest(c.moved_at, c.beat_at), 'SELECT * FROM casq.cursor_status'
+    FROM casq.cursors AS c
+    WHERE c.last_error IS NOT NULL AND casq.log_age(c) > 30
+    UNION ALL
+    SELECT 'warning', format('%s events of kind %s could not be applied', CASE WHEN sum(count(*)) OVER () < 10000 THEN count(*)::text ELSE 'at least ' || count(*) END, f.kind),
+           min(f.failed_at), 'enqueue replay --all'
+    FROM (SELECT e.kind, e.failed_at FROM casq.event_failures AS e WHERE e.replayed_at IS NULL LIMIT 10000) AS f
+    GROUP BY f.kind
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.problems_of_queues()
+ RETURNS SETOF casq.problem
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    WITH q AS MATERIALIZED (
+        SELECT n.name, r.paused_at, o.any_since, o.urgent_since, EXISTS (SELECT FROM casq.live_workers AS w WHERE n.name = ANY (w.queues)) AS served
+        FROM (SELECT k.queue AS name FROM casq.kinds AS k UNION SELECT t.name FROM river.river_queue AS t) AS n
+        LEFT JOIN river.river_queue AS r ON r.name = n.name
+        CROSS JOIN LATERAL casq.oldest_runnable(n.name) AS o
+    )
+    SELECT CASE WHEN q.any_since IS NULL THEN 'notice' ELSE 'warning' END, format('queue %s is paused%s', q.name, CASE WHEN q.any_since IS NOT NULL THEN ', and has jobs' END),
+           q.paused_at, format('enqueue queue resume %s', q.name)
+    FROM q WHERE q.paused_at IS NOT NULL
+    UNION ALL
+    SELECT 'critical', format('no worker serves queue %s, and it has jobs', q.name), q.any_since, 'enqueue queue list'
+    FROM q WHERE q.paused_at IS NULL AND NOT q.served AND q.any_since < clock_timestamp() - interval '30 s' AND EXISTS (SELECT FROM casq.live_workers)
+    UNION ALL
+    SELECT 'warning', format('jobs of queue %s wait for a worker that has time', q.name), q.urgent_since, 'enqueue queue list'
+    FROM q WHERE q.paused_at IS NULL AND q.served AND q.urgent_since < clock_timestamp() - interval '5 minutes'
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.problems_of_registry()
+ RETURNS SETOF casq.problem
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT CASE WHEN l.lag_seconds >= 900 THEN 'critical' ELSE 'warning' END,
+           format('copies of kind %s are late, most of it %s', l.kind, CASE greatest(l.to_standby_seconds, l.to_registry_seconds, l.queue_seconds, l.copy_seconds)
+               WHEN l.to_standby_seconds THEN 'on the way to the host that is followed' WHEN l.to_registry_seconds THEN 'on the way to the registry'
+               WHEN l.queue_seconds THEN 'in the queue' ELSE 'in a run' END),
+           clock_timestamp() - make_interval(secs => l.lag_seconds), format('SELECT * FROM casq.replication_lag(%L)', l.kind)
+    FROM casq.replication_lags AS l WHERE l.lag_seconds >= 300
+    UNION ALL
+    SELECT CASE WHEN f.failed * 20 >= f.total THEN 'warning' ELSE 'notice' END, format('%s of %s resources of kind %s have failed', f.failed, f.total, f.kind),
+           f.since, 'SELECT * FROM casq.registry_failures'
+    FROM (
+        SELECT g.kind, sum(g.count) FILTER (WHERE g.state = 'failed') AS failed, sum(g.count) AS total, min(g.first_at) FILTER (WHERE g.state = 'failed') AS since
+        FROM casq.registry_groups AS g WHERE g.state <> 'removed' GROUP BY g.kind
+    ) AS f
+    WHERE f.failed > 0
+    UNION ALL
+    SELECT 'warning', format('reconcile %s waits: %s', r.id, r.waiting), r.requested_at, 'SELECT * FROM casq.reconcile_report WHERE finished_at IS NULL'
+    FROM casq.reconcile_runs AS r WHERE r.finished_at IS NULL AND r.waiting IS NOT NULL
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.problems_of_server()
+ RETURNS SETOF casq.problem
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT 'warning', 'a transaction is open for long: nothing that went since can be vacuumed', t.since,
+           'SELECT pid, usename, application_name, state, xact_start FROM pg_stat_activity ORDER BY xact_start'
+    FROM (SELECT casq.oldest_transaction() AS since) AS t WHERE t.since < clock_timestamp() - interval '30 minutes'
+    UNION ALL
+    SELECT CASE WHEN s.wal_status IN ('unreserved', 'lost') THEN 'critical' ELSE 'warning' END,
+           format('replication slot %s %s', s.slot_name, CASE WHEN s.wal_status = 'lost' THEN 'is lost' ELSE 'holds more than 1 GiB of the WAL' END),
+           NULL, 'SELECT * FROM pg_replication_slots'
+    FROM pg_replication_slots AS s
+    WHERE s.wal_status IN ('unreserved', 'lost')
+       OR pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, s.restart_lsn) > 1073741824
+    UNION ALL
+    -- Roles without pg_monitor see none.
+    SELECT 'warning', format('standby %s is late', r.application_name), clock_timestamp() - r.replay_lag, 'SELECT * FROM pg_stat_replication'
+    FROM pg_stat_replication AS r WHERE r.replay_lag > interval '1 minute'
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.problems_of_workers()
+ RETURNS SETOF casq.problem
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    WITH state AS MATERIALIZED (
+        SELECT w.id, w.host, w.pid, r.role, (r.state ->> 'ready')::boolean AS ready, r.state ->> 'error' AS error, r.state ->> 'warning' AS warning,
+               w.beat_at - make_interval(secs => (r.state ->> 'seconds')::double precision) AS since
+        FROM casq.live_workers AS w CROSS JOIN LATERAL jsonb_each(w.roles) AS r (role, state)
+    ), expected (role, does) AS (
+        SELECT 'ticker', 'takes ticks' WHERE casq.needs_ticks()
+        UNION ALL SELECT 'counters', 'counts' WHERE EXISTS (SELECT FROM casq.tracked AS t WHERE t.scope_column IS NOT NULL)
+        UNION ALL SELECT x.role, x.does FROM (VALUES ('registry', 'follows the log'), ('sync', 'copies')) AS x (role, does)
+            WHERE EXISTS (SELECT FROM casq.cursors AS c WHERE c.name = 'registry')
+        UNION ALL SELECT 'runner', 'hands out builds' WHERE EXISTS (SELECT FROM casq.runners)
+    )
+    SELECT 'critical', 'no worker is running', (SELECT max(w.beat_at) FROM casq.workers AS w), 'worker run'
+    WHERE NOT EXISTS (SELECT FROM casq.live_workers) AND EXISTS (SELECT FROM expected)
+    UNION ALL
+    SELECT 'critical', format('no worker %s%s', e.does, ': ' || s.error), s.since, 'enqueue status'
+    FROM expected AS e
+    LEFT JOIN LATERAL (SELECT t.error, t.since FROM state AS t WHERE t.role = e.role ORDER BY t.since LIMIT 1) AS s ON true
+    WHERE EXISTS (SELECT FROM casq.live_workers) AND NOT EXISTS (SELECT FROM state AS t WHERE t.role = e.role AND t.ready)
+      -- Said of the log, see below.
+      AND NOT (e.role = 'registry' AND EXISTS (SELECT FROM casq.followed_log AS f WHERE f.away IS NOT NULL))
+    UNION ALL
+    -- Nobody else copies where the folders of all are not what they were.
+    SELECT CASE WHEN s.role = 'folders' AND NOT EXISTS (
+                    SELECT FROM state AS t WHERE t.role = 'sync' AND t.ready AND NOT EXISTS (
+                        SELECT FROM state AS f WHERE f.id = t.id AND f.role = 'folders'))
+                THEN 'critical' ELSE 'warning' END,
+           format('worker %s on %s is not ready (%s): %s', s.pid, s.host, s.role, coalesce(s.error, 'it begins')), s.since, 'enqueue status'
+    FROM state AS s
+    WHERE NOT s.ready AND (s.role NOT IN (SELECT e.role FROM expected AS e) OR EXISTS (SELECT FROM state AS t WHERE t.role = s.role AND t.ready))
+    UNION ALL
+    SELECT 'warning', format('worker %s on %s (%s): %s', s.pid, s.host, s.role, s.warning), s.since, 'enqueue status'
+    FROM state AS s
+    WHERE s.warning IS NOT NULL AND s.role <> 'registry' -- said of the log
+    UNION ALL
+    SELECT 'warning', format('worker %s on %s waits for %s', w.pid, w.host, w.waiting), w.started_at, 'enqueue status'
+    FROM casq.live_workers AS w WHERE w.waiting IS NOT NULL
+    UNION ALL
+    SELECT 'warning', format('worker %s on %s is of schema %s, and the database of %s', w.pid, w.host, w.schema_version, v.version),
+           w.started_at, CASE WHEN w.schema_version > v.version THEN 'worker migrate up' ELSE 'worker --version' END
+    FROM casq.live_workers AS w JOIN casq.migration_version AS v ON v.version <> w.schema_version
 $function$;
 
 CREATE OR REPLACE FUNCTION casq.prune_events(after bigint, batch integer DEFAULT 10000, OUT pruned bigint, OUT last_id bigint)
@@ -3063,6 +3579,15 @@ AS $function$
     CROSS JOIN LATERAL (SELECT to_regclass(t.name) AS by) AS n
     WHERE n.by <> t.relation
     ORDER BY t.kind
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.replication_lag(kind text)
+ RETURNS SETOF casq.replication_lags
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT * FROM casq.replication_lags AS l WHERE l.kind = replication_lag.kind
 $function$;
 
 CREATE OR REPLACE FUNCTION casq.report_follower(name text, tick bigint, nonce uuid)

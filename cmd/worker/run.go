@@ -37,6 +37,7 @@ Databases that cannot be reached are waited for. After SIGTERM it stops within
 			}
 			cfg.Logger = cfg.log.Logger(cmd.ErrOrStderr())
 			cfg.Migrate = migrate
+			cfg.Version = cli.Version(version)
 			return worker.Run(cmd.Context(), cfg.Config)
 		},
 	}

@@ -30,7 +30,7 @@ var retentionText string
 
 // retentionSQL has the statements of retention.sql.
 var retentionSQL = queries.Parse[struct {
-	Tombstones, Floors, Lock, Purge, Runs, Failures, Refreshes, Unchanged, Scans, Audit string
+	Tombstones, Floors, Lock, Purge, Runs, Failures, Refreshes, Unchanged, Scans, Audit, Workers, Delays string
 }]("retention", retentionText)
 
 // The defaults of [Config].
@@ -41,6 +41,7 @@ const (
 	DefaultRecounts   = 30 * 24 * time.Hour
 	DefaultAudit      = 365 * 24 * time.Hour
 	unchanged         = time.Hour
+	killedWorkers     = 24 * time.Hour
 	defaultInterval   = 5 * time.Minute
 	defaultBatch      = 1000
 )
@@ -105,11 +106,13 @@ func (c Config) round(ctx context.Context) error {
 	scans, errScans := c.drop(ctx, retentionSQL.Scans, c.Recounts, "recounts")
 	requests, errAudit := c.drop(ctx, retentionSQL.Audit, c.Audit, "requests of operators")
 	refreshes += same
+	_, errWorkers := c.drop(ctx, retentionSQL.Workers, killedWorkers, "rows of workers that were killed")
+	_, errDelays := c.drop(ctx, retentionSQL.Delays, DefaultReports, "delays of cursors")
 	if pruned.Ticks+pruned.Events+purged+runs+failures+refreshes+scans+requests > 0 {
 		c.Logger.InfoContext(ctx, "deleted what was kept for long enough", "ticks", pruned.Ticks, "events", pruned.Events,
 			"tombstones", purged, "reports", runs, "failures", failures, "recounts", refreshes, "requests", requests)
 	}
-	return errors.Join(errLog, errTombstones, errRuns, errFailures, errSame, errRefreshes, errScans, errAudit)
+	return errors.Join(errLog, errTombstones, errRuns, errFailures, errSame, errRefreshes, errScans, errAudit, errWorkers, errDelays)
 }
 
 // purge deletes old tombstones, batch by batch.

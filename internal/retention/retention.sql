@@ -93,6 +93,18 @@ DELETE FROM casq.refreshes WHERE id IN (
     FOR UPDATE OF r SKIP LOCKED
 )
 
+-- name: Workers
+-- Rows of workers that were killed ($1), at most $2.
+DELETE FROM casq.workers WHERE id IN (
+    SELECT w.id FROM casq.workers AS w WHERE w.beat_at < clock_timestamp() - $1::interval LIMIT $2 FOR UPDATE SKIP LOCKED
+)
+
+-- name: Delays
+-- How late cursors were long ago ($1), at most $2.
+DELETE FROM casq.log_delays WHERE (cursor, since) IN (
+    SELECT d.cursor, d.since FROM casq.log_delays AS d WHERE d.since < clock_timestamp() - $1::interval LIMIT $2 FOR UPDATE SKIP LOCKED
+)
+
 -- name: Scans
 -- Scans of recounts that ended long ago ($1), at most $2, without certificates.
 DELETE FROM casq.scans WHERE id IN (

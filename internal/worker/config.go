@@ -27,6 +27,8 @@ type Config struct {
 	// GitEnvironment is all that git is given of the environment, as NAME=value.
 	GitEnvironment []string
 
+	Version string // of the program, for those who ask home which are at work
+
 	Migrate bool // bring home up to date before anything else
 
 	ClaimTTL    time.Duration // see registry.ProcessConfig; 30 s
@@ -93,6 +95,7 @@ const (
 
 func (c Config) withDefaults() Config {
 	c.SourceURL = cmp.Or(c.SourceURL, c.HomeURL)
+	c.Version = cmp.Or(c.Version, "unknown")
 	c.ClaimTTL = cmp.Or(c.ClaimTTL, 30*time.Second)
 	c.Concurrency = cmp.Or(c.Concurrency, 100)
 	c.JobRetention = cmp.Or(c.JobRetention, time.Hour)

@@ -18,7 +18,7 @@ import (
 func TestLogWatch(t *testing.T) {
 	t.Parallel()
 	first, second := uuid.New(), uuid.New()
-	l := &logWatch{moved: time.Now()}
+	var l sight
 	long := func() { l.moved = time.Now().Add(-eventlog.StaleAfter) }
 	for _, step := range []struct {
 		what   string
@@ -40,7 +40,7 @@ func TestLogWatch(t *testing.T) {
 		if step.before != nil {
 			step.before()
 		}
-		if got := l.observe(step.tick, step.err); !strings.Contains(got, step.want) || (got == "") != (step.want == "") {
+		if got := l.observe(shown{Nonce: step.tick}, step.err, time.Now()); !strings.Contains(got, step.want) || (got == "") != (step.want == "") {
 			t.Errorf("%s: got %q, want %q", step.what, got, step.want)
 		}
 	}

@@ -57,6 +57,7 @@ func (q *queues) round(ctx context.Context) error {
 			errs = append(errs, q.serve(ctx, queue, workers))
 		}
 	}
+	q.worker.served.Store(new(slices.Sorted(maps.Keys(q.served))))
 	return errors.Join(append(errs, q.serveNeglected(ctx))...)
 }
 

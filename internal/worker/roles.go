@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"casq/internal/database"
 )
@@ -17,6 +18,8 @@ type roles struct {
 	state map[string]roleState
 	// waiting is what has to be there before there is any role.
 	waiting string
+	// changed has something in it when a role came or went, became ready, or is not any more.
+	changed chan struct{}
 }
 
 type roleState struct {
@@ -24,16 +27,33 @@ type roleState struct {
 	Error string `json:"error,omitempty"`
 	// Warning is what an operator should see to, of a role that does its part.
 	Warning string `json:"warning,omitempty"`
+
+	since time.Time // Ready is so
 }
 
-func newRoles() *roles { return &roles{state: make(map[string]roleState)} }
+func newRoles() *roles {
+	return &roles{state: make(map[string]roleState), changed: make(chan struct{}, 1)}
+}
+
+// change is called with mu held.
+func (r *roles) change() {
+	select {
+	case r.changed <- struct{}{}:
+	default:
+	}
+}
 
 // set returns true for a role that is new.
 func (r *roles) set(name string, ready bool, reason string) (taken bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	was, had := r.state[name]
-	r.state[name] = roleState{ready, reason, was.Warning}
+	now := roleState{ready, reason, was.Warning, was.since}
+	if !had || was.Ready != ready {
+		now.since = time.Now()
+		r.change()
+	}
+	r.state[name] = now
 	return !had
 }
 
@@ -62,6 +82,9 @@ func (r *roles) drop(name string) (dropped bool) {
 	defer r.mu.Unlock()
 	_, had := r.state[name]
 	delete(r.state, name)
+	if had {
+		r.change()
+	}
 	return had
 }
 
@@ -70,6 +93,7 @@ func (r *roles) wait(what string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.waiting = what
+	r.change()
 }
 
 func (r *roles) names() []string {
@@ -78,6 +102,23 @@ func (r *roles) names() []string {
 	names := slices.AppendSeq(make([]string, 0, len(r.state)), maps.Keys(r.state))
 	slices.Sort(names)
 	return names
+}
+
+// toldRole is a role as home's row of this worker has it.
+type toldRole struct {
+	roleState
+	Seconds float64 `json:"seconds"` // it has been ready, or not, for so long
+}
+
+// told returns all roles, and what is waited for before there is any.
+func (r *roles) told(now time.Time) (state map[string]toldRole, waiting string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	state = make(map[string]toldRole, len(r.state))
+	for name, s := range r.state {
+		state[name] = toldRole{s, now.Sub(s.since).Seconds()}
+	}
+	return state, r.waiting
 }
 
 // snapshot returns all roles, and what keeps the worker from being ready: what it

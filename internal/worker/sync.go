@@ -98,6 +98,7 @@ func (w *worker) session(ctx context.Context) error {
 		group.Go(func() { w.reconcile(ctx, process) })
 	}
 	err = w.serve(ctx, client, process, present)
+	w.served.Store(nil)
 	err = errors.Join(err, w.endSession(client, process))
 	stopBeating()
 	group.Wait()

@@ -45,7 +45,7 @@ import (
 var workerText string
 
 // workerSQL has the statements of worker.sql.
-var workerSQL = queries.Parse[struct{ MayTick, MayCount, MayReindex, Neglected, Follower string }]("worker", workerText)
+var workerSQL = queries.Parse[struct{ MayTick, MayCount, MayReindex, Neglected, Follower, Beat, Sight string }]("worker", workerText)
 
 // worker is one call of Run.
 type worker struct {
@@ -62,7 +62,10 @@ type worker struct {
 	recounts *recount.Recounts
 	counting atomic.Bool // there is something to count
 	roles    *roles
-	runners  *runners // nil: it has no address for them
+	sight    sight
+	served   atomic.Pointer[[]string] // queues; nil: none
+	runners  *runners                 // nil: it has no address for them
+	beating  sync.WaitGroup
 	// hanging is how many runs were left behind by sessions that have ended.
 	hanging int
 }
@@ -76,6 +79,8 @@ func Run(ctx context.Context, cfg Config) error {
 	w := &worker{cfg: cfg.withDefaults(), log: cfg.Logger, roles: newRoles()}
 	w.roles.wait("home")
 	defer w.close()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	stopHTTP, err := w.serveHTTP(ctx)
 	if err != nil {
 		return err
@@ -98,6 +103,7 @@ func Run(ctx context.Context, cfg Config) error {
 // open connects to everything, in the order in which it is needed.
 func (w *worker) open(ctx context.Context) error {
 	var err error
+	w.sight.on = w.cfg.SourceURL != w.cfg.HomeURL
 	if w.home, err = database.Open(ctx, w.cfg.HomeURL, database.Options{Application: "casq worker", MaxConns: 24}); err != nil {
 		return fmt.Errorf("open home: %w", err)
 	}
@@ -126,6 +132,7 @@ func (w *worker) open(ctx context.Context) error {
 	if err := migrations.Check(ctx, w.home); err != nil {
 		return fmt.Errorf("check home: %w", err)
 	}
+	w.beating.Go(func() { w.beat(ctx) })
 	if err := w.openRedis(ctx); err != nil {
 		return err
 	}
@@ -158,6 +165,7 @@ func (h atLeast) Enabled(ctx context.Context, level slog.Level) bool {
 }
 
 func (w *worker) close() {
+	w.beating.Wait()
 	for _, pool := range append(w.replicas, w.home, w.source) {
 		if pool != nil {
 			pool.Close()

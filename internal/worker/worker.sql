@@ -33,3 +33,21 @@ WHERE (next.scheduled_at < now() - $2::interval OR next.scheduled_at > now() + i
 -- The name under which this site reports to the one that it follows: it stays
 -- the same when home fails over.
 SELECT system_identifier || '/' || current_database() FROM pg_control_system()
+
+-- name: Beat
+-- What this worker ($1) knows. After a failover of home its row may be gone.
+INSERT INTO casq.workers AS w (id, host, pid, version, schema_version, roles, waiting, queues,
+    source_timeline, source_tick, source_moved, source_answered, source_behind)
+VALUES ($1, $2, $3, $4, $5, $6, NULLIF($7, ''), $8, $9, $10, $11, $12, $13)
+ON CONFLICT (id) DO UPDATE
+SET beat_at = clock_timestamp(), roles = excluded.roles, waiting = excluded.waiting, queues = excluded.queues,
+    source_timeline = excluded.source_timeline, source_tick = excluded.source_tick, source_moved = excluded.source_moved,
+    source_answered = excluded.source_answered, source_behind = excluded.source_behind
+
+-- name: Sight
+-- The newest tick that the source shows, and where in the WAL its host is, if that is a
+-- standby: what it has received, NULL if it receives nothing, and what it shows.
+SELECT t.nonce, t.timeline, t.id, pg_is_in_recovery(), pg_wal_lsn_diff(pg_last_wal_receive_lsn(), '0/0')::bigint,
+       pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0')::bigint
+FROM (VALUES (1)) AS one
+LEFT JOIN LATERAL (SELECT * FROM casq.ticks AS n ORDER BY n.id DESC LIMIT 1) AS t ON true
