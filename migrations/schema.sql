@@ -2971,7 +2971,7 @@ AS $function$
            ('worker', 'USAGE, SELECT ON ALL SEQUENCES IN SCHEMA casq, river'),
            ('worker', 'EXECUTE ON ALL FUNCTIONS IN SCHEMA casq, river'),
            ('worker', 'INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA river'),
-           ('worker', 'INSERT, UPDATE, DELETE ON casq.kinds, casq.targets, casq.workers,'
+           ('worker', 'INSERT, UPDATE, DELETE ON casq.kinds, casq.targets, casq.workers, casq.log_delays,'
                ' casq.registry, casq.registry_counts, casq.registry_changes, casq.registry_floors, casq.cursors, casq.event_failures, casq.processes,'
                ' casq.reconcile_runs, casq.reconcile_counts, casq.reconcile_orphans,'
                ' casq.counter_kinds, casq.counter_shards, casq.counters, casq.scans, casq.refreshes,'
