@@ -21,8 +21,9 @@ func readConfig(env *cli.Env) (config, error) {
 		sourceURL:   env.Database("SOURCE_DATABASE_URL"),
 		redisURL:    env.Redis("REDIS_URL"),
 		log: cli.LogConfig{
-			Format: env.Choice("LOG_FORMAT", cli.LogText, cli.LogJSON),
-			Level:  env.Level("LOG_LEVEL"),
+			Format:   env.Choice("LOG_FORMAT", cli.LogText, cli.LogJSON),
+			Level:    env.Level("LOG_LEVEL"),
+			Warnings: env.Warnings(), // of all that was read before
 		},
 	}
 	return cfg, env.Err()

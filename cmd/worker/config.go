@@ -89,7 +89,8 @@ func requireHome(env *cli.Env) {
 
 func readLogConfig(env *cli.Env) cli.LogConfig {
 	return cli.LogConfig{
-		Format: env.Choice("LOG_FORMAT", cli.LogText, cli.LogJSON),
-		Level:  env.Level("LOG_LEVEL"),
+		Format:   env.Choice("LOG_FORMAT", cli.LogText, cli.LogJSON),
+		Level:    env.Level("LOG_LEVEL"),
+		Warnings: env.Warnings(), // of all that was read before
 	}
 }

@@ -3,6 +3,8 @@ package redisurl
 import (
 	"testing"
 
+	"casq/internal/testing/tlsproxy"
+
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 )
@@ -11,6 +13,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestOpen(t *testing.T) {
 	t.Parallel()
+	cert, key := tlsproxy.KeyPair(t, t.TempDir(), 1)
 	for url, want := range map[string]string{
 		"redis://:secret@host:6379/2":                         "server",
 		"rediss://host":                                       "server",
@@ -22,6 +25,12 @@ func TestOpen(t *testing.T) {
 		"redis://host?master_name=casq&nonsense=1":            "",
 		"redis://host?addr=two:6379&nonsense=1":               "",
 		"redis://host:6379/\x7f":                              "",
+		"redis://host?sslrootcert=" + cert:                    "",
+		"rediss://host?sslrootcert=/none":                     "",
+		"rediss://host?sslrootcert=" + key:                    "",
+		"rediss://host?sslrootcert=" + cert:                   "server",
+		"rediss://one?master_name=casq&sslrootcert=" + cert:   "sentinel",
+		"rediss://one?addr=two:6379&sslrootcert=" + cert:      "cluster",
 	} {
 		client, err := Open(url)
 		got := ""

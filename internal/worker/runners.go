@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"casq/internal/certificate"
 	"casq/internal/database"
 	"casq/runner"
 	"casq/runner/filestore"
@@ -52,7 +52,7 @@ func (w *worker) listenRunners(ctx context.Context) error {
 	if w.cfg.RunnerAddr == "" {
 		return nil
 	}
-	certificate, err := openCertificate(w.cfg.RunnerCertificate, w.cfg.RunnerKey, w.log)
+	cert, err := certificate.Open(w.cfg.RunnerCertificate, w.cfg.RunnerKey, w.log)
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func (w *worker) listenRunners(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen for runners: %w", err)
 	}
-	w.log.InfoContext(ctx, "listening for runners", "runner_addr", listener.Addr().String(), "tls", certificate != nil)
+	w.log.InfoContext(ctx, "listening for runners", "runner_addr", listener.Addr().String(), "tls", cert != nil)
 	listener = netutil.LimitListener(listener, runnerConnections)
 	r := &runners{done: make(chan struct{})}
 	r.server = &http.Server{
@@ -68,8 +68,8 @@ func (w *worker) listenRunners(ctx context.Context) error {
 		ErrorLog: slog.NewLogLogger(w.log.Handler(), slog.LevelDebug),
 	}
 	serve := func() error { return r.server.Serve(listener) }
-	if certificate != nil {
-		r.server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate.get}
+	if cert != nil {
+		r.server.TLSConfig = cert.TLS()
 		serve = func() error { return r.server.ServeTLS(listener, "", "") }
 	}
 	go func() {

@@ -4,27 +4,22 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
+	"casq/internal/testing/tlsproxy"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -258,37 +253,9 @@ func TestOneFileOfTwoIsRefused(t *testing.T) {
 	}
 }
 
-// keyPair writes a certificate for 127.0.0.1 with a serial number.
-func keyPair(t *testing.T, dir string, serial int64) (certFile, keyFile string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(serial), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-	}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyBytes, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for file, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: cert}, keyFile: {Type: "PRIVATE KEY", Bytes: keyBytes}} {
-		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return certFile, keyFile
-}
-
 func TestRunnersMayComeOverTLS(t *testing.T) {
 	t.Parallel()
-	certFile, keyFile := keyPair(t, t.TempDir(), 1)
+	certFile, keyFile := tlsproxy.KeyPair(t, t.TempDir(), 1)
 	s := newRunnerSite(t, func(c *Config) { c.RunnerCertificate, c.RunnerKey = certFile, keyFile })
 	text, err := os.ReadFile(certFile)
 	if err != nil {
@@ -305,38 +272,5 @@ func TestRunnersMayComeOverTLS(t *testing.T) {
 	}
 	if r.status != http.StatusForbidden {
 		t.Errorf("answered %d", r.status)
-	}
-}
-
-func TestARenewedCertificateIsTaken(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	certFile, keyFile := keyPair(t, dir, 1)
-	c, err := openCertificate(certFile, keyFile, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	serial := func() int64 {
-		t.Helper()
-		c.asked = time.Now().Add(-certificateEvery)
-		pair, err := c.get(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return pair.Leaf.SerialNumber.Int64()
-	}
-	renewed := time.Now().Add(time.Minute)
-	keyPair(t, dir, 2)
-	if err := os.Chtimes(certFile, renewed, renewed); err != nil {
-		t.Fatal(err)
-	}
-	if got := serial(); got != 2 {
-		t.Errorf("the certificate is still number %d", got)
-	}
-	if err := os.WriteFile(certFile, []byte("half"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if got := serial(); got != 2 {
-		t.Errorf("half a file took the place of number 2: %d", got)
 	}
 }

@@ -42,7 +42,7 @@ func TestEnvReturnsWhatIsSet(t *testing.T) {
 		"A": "postgres://casq@localhost/casq", "B": "host=localhost dbname=casq", "C": "postgres://a/b,postgresql://c/d",
 		"D": "1m30s", "E": "12", "F": "repository=2h, artifact=10m", "G": ":8080", "H": "json", "I": "warn", "J": "rediss://h:1/2",
 	}
-	e := &Env{get: func(name string) string { return values[name] }}
+	e := fileEnv(values, "")
 	kinds := e.KindDurations("F")
 	right := e.Database("A") == values["A"] && e.Database("B") == values["B"] && len(e.Databases("C")) == 2 &&
 		e.Duration("D", time.Second, time.Hour) == 90*time.Second && e.Int("E", 1, 100) == 12 &&
@@ -91,7 +91,7 @@ func TestEnvRefuses(t *testing.T) {
 		"TEXT":          func(e *Env, name string) { e.Choice(name, "text", "json") },
 		"warning":       func(e *Env, name string) { e.Level(name) },
 	} {
-		e := &Env{get: func(name string) string { return name }}
+		e := fileEnv(map[string]string{name: name}, "")
 		read(e, name)
 		if err := e.Err(); err == nil || !strings.Contains(err.Error(), "it may be ") {
 			t.Errorf("%q: %v", name, err)
@@ -104,7 +104,7 @@ func kindInts(e *Env, name string) { e.KindInts(name, 1, 10_000) }
 func TestNumbersWithUnitsAndByKind(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]int64{"": 0, "7": 7, "500kB": 500_000, "50MiB": 50 << 20, "1 GiB": 1 << 30, "3B": 3} {
-		e := &Env{get: func(string) string { return text }}
+		e := fileEnv(map[string]string{"X": text}, "")
 		if got := e.Bytes("X"); got != want || e.Err() != nil {
 			t.Errorf("%q: %d, %v", text, got, e.Err())
 		}
@@ -118,7 +118,7 @@ func TestNumbersWithUnitsAndByKind(t *testing.T) {
 		"100,artifact=50, git_r=4": {100, map[string]int{"artifact": 50, "git_r": 4}},
 		"artifact=1":               {0, map[string]int{"artifact": 1}},
 	} {
-		e := &Env{get: func(string) string { return text }}
+		e := fileEnv(map[string]string{"X": text}, "")
 		if rest, byKind := e.KindInts("X", 1, 100); rest != want.rest || !maps.Equal(byKind, want.byKind) || e.Err() != nil {
 			t.Errorf("%q: %d, %v, %v", text, rest, byKind, e.Err())
 		}

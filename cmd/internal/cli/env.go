@@ -23,15 +23,24 @@ import (
 // that it is told at once. An empty variable is one that is not set, and gives
 // the zero value.
 type Env struct {
-	get  func(name string) string
-	errs []error
+	get    func(name string) string // the value, also from a file
+	source *environment
+	errs   []error
 }
 
-// NewEnv returns the process's environment.
-func NewEnv() *Env { return &Env{get: os.Getenv} }
+// NewEnv returns the process's environment, with what is in files of it.
+func NewEnv() *Env { return newEnv(os.Getenv, os.Getenv("CREDENTIALS_DIRECTORY")) }
+
+func newEnv(get func(string) string, credentials string) *Env {
+	source := &environment{get: get, credentials: credentials, known: make(map[string]string)}
+	return &Env{get: source.value, source: source}
+}
 
 // Err returns all that was wrong so far.
-func (e *Env) Err() error { return errors.Join(e.errs...) }
+func (e *Env) Err() error { return errors.Join(append(slices.Clone(e.source.errs), e.errs...)...) }
+
+// Warnings returns what is unwise about the files that values came from.
+func (e *Env) Warnings() []string { return e.source.warnings }
 
 func (e *Env) fail(format string, args ...any) {
 	e.errs = append(e.errs, fmt.Errorf(format, args...))
@@ -62,7 +71,7 @@ func (e *Env) String(name string) string { return e.get(name) }
 func (e *Env) Pass(names ...string) []string {
 	var set []string
 	for _, name := range names {
-		if value := e.get(name); value != "" {
+		if value := e.source.get(name); value != "" {
 			set = append(set, name+"="+value)
 		}
 	}

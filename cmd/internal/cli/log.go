@@ -22,10 +22,20 @@ const (
 type LogConfig struct {
 	Format string // [LogText], [LogJSON], or "" for the default
 	Level  slog.Level
+	// Warnings are what was unwise about the environment, for the log's first lines.
+	Warnings []string
 }
 
-// Logger returns a logger that writes to out.
+// Logger returns a logger that writes to out, and has said the warnings.
 func (c LogConfig) Logger(out io.Writer) *slog.Logger {
+	log := c.logger(out)
+	for _, warning := range c.Warnings {
+		log.Warn("the configuration is unwise", "why", warning)
+	}
+	return log
+}
+
+func (c LogConfig) logger(out io.Writer) *slog.Logger {
 	terminal := Terminal(out)
 	if c.Format == LogJSON || (c.Format == "" && !terminal) {
 		return slog.New(newSparing(slog.NewJSONHandler(printable{out}, &slog.HandlerOptions{Level: c.Level, ReplaceAttr: inWords})))

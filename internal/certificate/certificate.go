@@ -1,4 +1,6 @@
-package worker
+// Package certificate is the certificate of a server of ours, from two files that may
+// be replaced while it runs.
+package certificate
 
 import (
 	"crypto/tls"
@@ -9,14 +11,14 @@ import (
 	"time"
 )
 
-// certificateEvery is how often it is asked whether the files were renewed.
-const certificateEvery = 10 * time.Second
+// askedEvery is how often it is asked whether the files were renewed.
+const askedEvery = 10 * time.Second
 
-// certificate is a server's, from two files. When those are replaced, new connections
-// get the new one; one that cannot be read leaves the one before.
+// Certificate is a server's. When its files are replaced, new connections get the new
+// one; one that cannot be read leaves the one before.
 //
 // mu guards what follows it.
-type certificate struct {
+type Certificate struct {
 	certFile, keyFile string
 	log               *slog.Logger
 
@@ -26,23 +28,28 @@ type certificate struct {
 	asked   time.Time
 }
 
-// openCertificate returns nil where none is configured.
-func openCertificate(certFile, keyFile string, log *slog.Logger) (*certificate, error) {
+// Open reads the files of a certificate, with those that it was signed with, and of its
+// private key. It returns nil where certFile is "".
+func Open(certFile, keyFile string, log *slog.Logger) (*Certificate, error) {
 	if certFile == "" {
 		return nil, nil
 	}
-	c := &certificate{certFile: certFile, keyFile: keyFile, log: log, asked: time.Now()}
+	c := &Certificate{certFile: certFile, keyFile: keyFile, log: log, asked: time.Now()}
 	if err := c.read(); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// get is for [tls.Config].
-func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+// TLS is how a server with it serves.
+func (c *Certificate) TLS() *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get}
+}
+
+func (c *Certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if time.Since(c.asked) >= certificateEvery {
+	if time.Since(c.asked) >= askedEvery {
 		c.asked = time.Now()
 		if err := c.read(); err != nil {
 			c.log.Warn("cannot read the renewed certificate, going on with the one before", "err", err)
@@ -52,7 +59,7 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 }
 
 // read takes the files in unless they are those of before.
-func (c *certificate) read() error {
+func (c *Certificate) read() error {
 	var newest time.Time
 	for _, file := range []string{c.certFile, c.keyFile} {
 		info, err := os.Stat(file)
