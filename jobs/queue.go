@@ -19,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivertype"
 )
 
 //go:embed queue.sql
@@ -66,14 +67,16 @@ type Queue struct {
 	clock  database.Clock
 }
 
-// NewQueue returns a queue that inserts into the River tables of pool.
-func NewQueue(pool *pgxpool.Pool, logger *slog.Logger) (*Queue, error) {
+// NewQueue returns a queue that inserts into the River tables of pool. Plugins are those of
+// the River client that inserts.
+func NewQueue(pool *pgxpool.Pool, logger *slog.Logger, plugins ...rivertype.Plugin) (*Queue, error) {
 	q := &Queue{pool: pool}
 	var err error
 	q.client, err = river.NewClient(riverpgxv5.New(pool), &river.Config{
 		Schema:        Schema,
 		Logger:        logger,
 		FetchCooldown: noticeWindow,
+		Plugins:       plugins,
 		Test:          river.TestConfig{Time: insertClock{&q.clock}},
 	})
 	if err != nil {

@@ -71,8 +71,8 @@ func TestMissingAtTheSource(t *testing.T) {
 			t.Errorf("attempt %d: missing since %s, want %s", attempt, at, first)
 		}
 	}
-	if n := strings.Count(warned.String(), "run failed"); n != 1 || b.worker.Stats.Missing.Load() != 30 {
-		t.Errorf("%d attempts are told in %d warnings, want one:\n%s", b.worker.Stats.Missing.Load(), n, warned.String())
+	if n := strings.Count(warned.String(), "run failed"); n != 1 || b.worker.Stats.Of(Missing) != 30 {
+		t.Errorf("%d attempts are told in %d warnings, want one:\n%s", b.worker.Stats.Of(Missing), n, warned.String())
 	}
 	m.copy = func(context.Context) error { return errors.New("disk full") }
 	if err := b.work(t.Context(), 1); errors.Is(err, river.JobSnooze(0)) {

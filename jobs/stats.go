@@ -1,21 +1,50 @@
 package jobs
 
-import "sync/atomic"
+import (
+	"fmt"
+	"sync/atomic"
+)
+
+// Stat is one of the numbers that are kept of a process's runs.
+type Stat int
+
+// What is counted of runs. Each run that is not over before it began ends as one of Synced
+// to Failed.
+const (
+	Claimed Stat = iota
+	Synced
+	Superseded
+	HandedOver
+	Fenced
+	Released
+	Failed  // all runs that ended with an error
+	Missing // those of them whose resource the source does not have
+	Bytes
+	Verified
+	Mismatched
+	stats
+)
+
+var statNames = [stats]string{
+	"claimed", "synced", "superseded", "handed_over", "fenced", "released", "failed", "missing", "bytes", "verified", "mismatched",
+}
+
+// String returns the name under which it is logged.
+func (s Stat) String() string {
+	if s >= 0 && s < stats {
+		return statNames[s]
+	}
+	return fmt.Sprintf("stat %d", int(s))
+}
 
 // Stats counts what became of this process's runs since it started.
-type Stats struct {
-	Claimed    atomic.Int64
-	Synced     atomic.Int64
-	Superseded atomic.Int64
-	HandedOver atomic.Int64
-	Fenced     atomic.Int64
-	Released   atomic.Int64
-	Failed     atomic.Int64 // all runs that ended with an error
-	Missing    atomic.Int64 // those of them whose resource the source does not have
-	Bytes      atomic.Int64
-	Verified   atomic.Int64
-	Mismatched atomic.Int64
-}
+type Stats struct{ counts [stats]atomic.Int64 }
+
+// Of returns one of them.
+func (s *Stats) Of(stat Stat) int64 { return s.counts[stat].Load() }
+
+// Add adds n to one of them.
+func (s *Stats) Add(stat Stat, n int64) { s.counts[stat].Add(n) }
 
 // Count is one of the [Stats], named as it is logged.
 type Count struct {
@@ -25,17 +54,17 @@ type Count struct {
 
 // Counts returns all of them, always in the same order.
 func (s *Stats) Counts() []Count {
-	return []Count{
-		{"claimed", s.Claimed.Load()},
-		{"synced", s.Synced.Load()},
-		{"superseded", s.Superseded.Load()},
-		{"handed_over", s.HandedOver.Load()},
-		{"fenced", s.Fenced.Load()},
-		{"released", s.Released.Load()},
-		{"failed", s.Failed.Load()},
-		{"missing", s.Missing.Load()},
-		{"bytes", s.Bytes.Load()},
-		{"verified", s.Verified.Load()},
-		{"mismatched", s.Mismatched.Load()},
+	counts := make([]Count, stats)
+	for stat := range stats {
+		counts[stat] = Count{stat.String(), s.Of(stat)}
+	}
+	return counts
+}
+
+// count adds n to a stat, of a resource of a kind.
+func (w *Worker) count(kind string, stat Stat, n int64) {
+	w.Stats.Add(stat, n)
+	if w.cfg.Counted != nil {
+		w.cfg.Counted(kind, stat, n)
 	}
 }

@@ -100,7 +100,7 @@ func (v *verifier) Work(ctx context.Context, job *river.Job[VerifyArgs]) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, registry.ErrSuperseded):
-		v.w.Stats.Superseded.Add(1)
+		v.w.count(job.Args.ResourceKind, Superseded, 1)
 		return nil
 	case errors.Is(err, registry.ErrNotInPlace):
 		return v.w.waitForPlace(job)
@@ -174,7 +174,7 @@ func (w *Worker) verify(ctx context.Context, args VerifyArgs, asked time.Time) e
 	if err := w.cfg.Registry.Verified(ctx, token, want.Now); err != nil {
 		return err
 	}
-	w.Stats.Verified.Add(1)
+	w.count(token.Kind, Verified, 1)
 	return nil
 }
 
@@ -202,7 +202,7 @@ func (w *Worker) repair(ctx context.Context, token registry.Token, differs error
 	if err != nil {
 		return err
 	}
-	w.Stats.Mismatched.Add(1)
+	w.count(token.Kind, Mismatched, 1)
 	w.cfg.Logger.WarnContext(ctx, "verification found a mismatch, copying again",
 		append(tokenAttrs(token), "new_version", version, "err", differs)...)
 	return nil

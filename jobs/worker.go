@@ -39,6 +39,9 @@ type Config struct {
 	// Stopping is closed when this process stops: work that is interrupted then
 	// is given back instead of failed.
 	Stopping <-chan struct{}
+	// Counted is called with what is counted in the [Stats], by kind. It must be quick.
+	// May be nil.
+	Counted func(kind string, stat Stat, n int64)
 	// Hook is called at named points, for tests that stop there. May be nil.
 	Hook func(point string)
 }
@@ -112,25 +115,25 @@ func (w *Worker) work(ctx context.Context, job *rivertype.JobRow, token registry
 	claim, err := w.cfg.Registry.Claim(ctx, token, job.ID)
 	switch {
 	case errors.Is(err, registry.ErrSuperseded):
-		w.Stats.Superseded.Add(1)
+		w.count(token.Kind, Superseded, 1)
 		return nil
 	case errors.Is(err, registry.ErrHandedOver):
-		w.Stats.HandedOver.Add(1)
+		w.count(token.Kind, HandedOver, 1)
 		return nil
 	case err != nil:
 		return err
 	}
-	w.Stats.Claimed.Add(1)
+	w.count(token.Kind, Claimed, 1)
 	w.cfg.Hook("work:claimed")
 	ctx, stop := w.cfg.Process.Context(ctx, claim)
 	defer stop()
 	err = w.recovered(ctx, func() error { return w.run(ctx, claim) })
 	switch {
 	case err == nil:
-		w.Stats.Synced.Add(1)
+		w.count(token.Kind, Synced, 1)
 		return nil
 	case errors.Is(err, registry.ErrSuperseded):
-		w.Stats.Superseded.Add(1)
+		w.count(token.Kind, Superseded, 1)
 		return nil
 	case errors.Is(err, registry.ErrFenced), errors.Is(err, registry.ErrProcessLost):
 		return w.fenced(ctx, claim, err)
@@ -139,7 +142,7 @@ func (w *Worker) work(ctx context.Context, job *rivertype.JobRow, token registry
 }
 
 func (w *Worker) fenced(ctx context.Context, claim *registry.Claim, err error) error {
-	w.Stats.Fenced.Add(1)
+	w.count(claim.Kind, Fenced, 1)
 	w.cfg.Logger.WarnContext(ctx, "run was fenced, it wrote nothing", w.attrs(claim, err)...)
 	return nil
 }
@@ -155,22 +158,22 @@ func (w *Worker) giveBack(ctx context.Context, job *rivertype.JobRow, claim *reg
 		if err := w.cfg.Registry.Release(claim); err != nil && !errors.Is(err, registry.ErrFenced) {
 			return fmt.Errorf("give back %s %q: %w", claim.Kind, claim.ResourceID, err)
 		}
-		w.Stats.Released.Add(1)
+		w.count(claim.Kind, Released, 1)
 		return nil
 	}
 	end := w.ending(ctx, job, claim, cause)
 	superseded, err := end.write(w.cfg.Registry, claim)
 	switch {
 	case superseded:
-		w.Stats.Superseded.Add(1)
+		w.count(claim.Kind, Superseded, 1)
 		return nil
 	case errors.Is(err, registry.ErrFenced), errors.Is(err, registry.ErrProcessLost):
 		return w.fenced(ctx, claim, errors.Join(cause, err))
 	}
-	w.Stats.Failed.Add(1)
+	w.count(claim.Kind, Failed, 1)
 	level := slog.LevelWarn
 	if end.missing {
-		w.Stats.Missing.Add(1)
+		w.count(claim.Kind, Missing, 1)
 		// It is told once, and tried for as long as it is wanted.
 		if claim.Attempts > 1 {
 			level = slog.LevelDebug
@@ -255,7 +258,7 @@ func (w *Worker) run(ctx context.Context, claim *registry.Claim) error {
 	if err != nil {
 		return err
 	}
-	w.Stats.Bytes.Add(result.Size)
+	w.count(claim.Kind, Bytes, result.Size)
 	if limit := place.MaxSize; limit > 0 && result.Size > limit {
 		return fmt.Errorf("%w: it has %d bytes, and its kind's size limit is %d; resync it when that is raised", transfer.ErrTooLarge, result.Size, limit)
 	}

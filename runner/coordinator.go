@@ -75,6 +75,11 @@ type Options struct {
 	Picks int
 
 	Logger *slog.Logger // defaults to [slog.Default]
+	// Picked is called after each look for a build on the primary, with what came of it, a
+	// word; HandedOut with how long a build could have been picked that was handed to its
+	// runner. They must be quick. May be nil.
+	Picked    func(outcome string)
+	HandedOut func(waited time.Duration)
 	// Hook is called at named points, for tests that stop there. May be nil.
 	Hook func(point string)
 }
@@ -101,6 +106,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Hook == nil {
 		o.Hook = func(string) {}
+	}
+	if o.Picked == nil {
+		o.Picked = func(string) {}
+	}
+	if o.HandedOut == nil {
+		o.HandedOut = func(time.Duration) {}
 	}
 	return o
 }
@@ -145,6 +156,9 @@ func New(primary *pgxpool.Pool, options Options) *Coordinator {
 	c.mux = c.routes()
 	return c
 }
+
+// Waiting is how many requests wait for a build.
+func (c *Coordinator) Waiting() int { return c.room.size() }
 
 // Run follows the log, wakes requests, ends attempts that are overdue, and writes down
 // who was heard of, until ctx is done. Then requests that wait are answered at once, with

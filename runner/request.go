@@ -107,6 +107,7 @@ func (c *Coordinator) handOver(w http.ResponseWriter, r *http.Request, f *found)
 		c.giveBack(r.Context(), f.assignment)
 		return
 	}
+	c.options.HandedOut(time.Duration(f.queuedFor * float64(time.Second)))
 	c.log.InfoContext(r.Context(), "build handed out", "build", f.id, "attempt", f.attempt, "runner", f.runner)
 }
 

@@ -43,6 +43,11 @@ const (
 	refused         // the runner's token is nobody's any more
 )
 
+// String returns a word for [Options.Picked].
+func (o outcome) String() string {
+	return [...]string{taken: "taken", none: "none", locked: "locked", busy: "busy", refused: "refused"}[o]
+}
+
 // request is what a runner said when it asked for a build.
 type request struct {
 	runner   identity
@@ -74,8 +79,10 @@ func (c *Coordinator) take(ctx context.Context, r request) (body []byte, a assig
 	for sql := pickSQL.Pick; ; {
 		a, o, err = c.pick(ctx, r, sql)
 		if err != nil {
+			c.options.Picked("failed")
 			return nil, a, o, err
 		}
+		c.options.Picked(o.String())
 		if o == locked && sql != pickOfMore {
 			sql = pickOfMore
 			continue

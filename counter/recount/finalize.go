@@ -206,6 +206,7 @@ func (f *finalizing) swapAt(ctx context.Context, tx pgx.Tx, shards []int, at eve
 	}
 	if differs {
 		f.r.log.ErrorContext(ctx, "counters differ from their table", "kind", f.kind, "scan", f.id, "tick", at.Tick)
+		f.r.cfg.Differs(f.kind)
 	}
 	return nil
 }

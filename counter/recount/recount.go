@@ -76,6 +76,9 @@ type Config struct {
 	// never differ, unless somebody has written events or counters by hand, or
 	// there is a bug. Defaults to an hour; negative: never.
 	CheckEvery time.Duration
+	// Differs is called when a comparison has found counters to differ from their table,
+	// with their kind. It must be quick. May be nil.
+	Differs func(kind string)
 	// Hook is called at named points, for tests that stop there. May be nil.
 	Hook func(point string)
 }
@@ -123,6 +126,9 @@ func New(cfg Config) *Recounts {
 	cfg.CheckEvery = cmp.Or(cfg.CheckEvery, time.Hour)
 	if cfg.Hook == nil {
 		cfg.Hook = func(string) {}
+	}
+	if cfg.Differs == nil {
+		cfg.Differs = func(string) {}
 	}
 	return &Recounts{
 		cfg: cfg, log: cfg.Logger.With("component", "counters"),

@@ -63,6 +63,8 @@ type Config struct {
 	// Tries is how often a batch may fail because of its data before its events
 	// are tried one by one, and what still fails is dead-lettered. Defaults to 3.
 	Tries int
+	// Applied is called with each batch that was committed. It must be quick. May be nil.
+	Applied func(batch eventlog.Batch)
 	// Hook is called at named points, for tests that stop there. May be nil.
 	Hook func(point string)
 }
@@ -105,6 +107,9 @@ func New(cfg Config) *Cursor {
 	cfg.PageBytes = cmp.Or(cfg.PageBytes, eventlog.DefaultPageBytes)
 	if cfg.Hook == nil {
 		cfg.Hook = func(string) {}
+	}
+	if cfg.Applied == nil {
+		cfg.Applied = func(eventlog.Batch) {}
 	}
 	c := &Cursor{
 		cfg:     cfg,

@@ -156,6 +156,7 @@ func (h *holder) step(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	h.cfg.Applied(batch)
 	h.portion.Did(nil)
 	now := time.Now()
 	h.stored, h.read, h.movedAt, h.seenAt = batch.Next, batch.Next, now, now

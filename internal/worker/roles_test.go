@@ -42,13 +42,13 @@ func TestRolesSayWhatIsWaitedFor(t *testing.T) {
 func TestSummaryHasWhatChanged(t *testing.T) {
 	t.Parallel()
 	var s jobs.Stats
-	s.Synced.Add(5)
+	s.Add(jobs.Synced, 5)
 	before := s.Counts()
 	if attrs := since(before, s.Counts()); len(attrs) != 0 {
 		t.Errorf("nothing was done, and told is %v", attrs)
 	}
-	s.Synced.Add(2)
-	s.Missing.Add(1)
+	s.Add(jobs.Synced, 2)
+	s.Add(jobs.Missing, 1)
 	if attrs := since(before, s.Counts()); !slices.Equal(attrs, []any{"synced", int64(2), "missing", int64(1)}) {
 		t.Errorf("told is %v", attrs)
 	}

@@ -109,7 +109,7 @@ func (s *site) workSync(ctx context.Context, n int) (took time.Duration, err err
 	if took, err = s.drain(ctx, client); err != nil {
 		return 0, err
 	}
-	if synced := work.Stats.Synced.Load(); synced != int64(n) {
+	if synced := work.Stats.Of(jobs.Synced); synced != int64(n) {
 		return 0, fmt.Errorf("%d of %d jobs were synced", synced, n)
 	}
 	return took, nil
