@@ -75,7 +75,7 @@ type Config struct {
 	// from the rest.
 	Runner runner.Options
 
-	HTTPAddr string // of /livez and /readyz; empty: none
+	HTTPAddr string // of /livez, /readyz and /metrics; empty: none
 	Logger   *slog.Logger
 
 	// Hook is called at named points of cursor, registry and transfer, for

@@ -31,7 +31,8 @@ func (w *worker) newRecounts() *recount.Recounts {
 	return recount.New(recount.Config{
 		Home: w.home, Standbys: w.replicas, Counters: w.counters, Jobs: jobs.NewCounting(w.queue), Logger: w.log,
 		Concurrency: w.cfg.RefreshConcurrency, SnapshotLimit: w.cfg.RefreshSnapshotLimit, CheckEvery: w.cfg.CounterCheckInterval,
-		Hook: w.cfg.Hook,
+		Differs: func(kind string) { w.metrics.Add("casq_counters_drift_total", 1, kind) },
+		Hook:    w.cfg.Hook,
 	})
 }
 

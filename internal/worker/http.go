@@ -23,16 +23,16 @@ const (
 	httpHeaderBytes = 8 << 10
 )
 
-// serveHTTP answers /livez (the process runs) and /readyz (it has its roles,
-// and home answers), from the start on: while databases are waited for, a
-// worker is alive and not ready.
+// serveHTTP answers /livez (the process runs), /readyz (it has its roles, and home
+// answers), and /metrics, from the start on: while databases are waited for, a worker is
+// alive and not ready.
 func (w *worker) serveHTTP(ctx context.Context) (stop func(), err error) {
 	if w.cfg.HTTPAddr == "" {
 		return func() {}, nil
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", w.cfg.HTTPAddr)
 	if err != nil {
-		return nil, fmt.Errorf("listen for /livez and /readyz: %w", err)
+		return nil, fmt.Errorf("listen for /livez, /readyz and /metrics: %w", err)
 	}
 	listener = netutil.LimitListener(listener, httpConnections)
 	mux := http.NewServeMux()
@@ -41,6 +41,7 @@ func (w *worker) serveHTTP(ctx context.Context) (stop func(), err error) {
 	})
 	ping := &probe{ask: func(ctx context.Context) error { return w.home.Ping(ctx) }}
 	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, r *http.Request) { w.readyz(rw, r, ping) })
+	mux.Handle("GET /metrics", w.metrics.Handler())
 	server := &http.Server{
 		Handler: mux, MaxHeaderBytes: httpHeaderBytes, ReadHeaderTimeout: httpReadTimeout,
 		ReadTimeout: httpReadTimeout, WriteTimeout: httpTimeout, IdleTimeout: httpIdleTimeout,

@@ -40,7 +40,7 @@ func (l *addrLog) Enabled(context.Context, slog.Level) bool { return true }
 func listen(t *testing.T) (addr string) {
 	t.Helper()
 	log := &addrLog{Handler: slog.DiscardHandler}
-	w := &worker{cfg: Config{HTTPAddr: "127.0.0.1:0"}, log: slog.New(log), roles: newRoles()}
+	w := newWorker(Config{HTTPAddr: "127.0.0.1:0", Logger: slog.New(log)})
 	stop, err := w.serveHTTP(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -60,7 +60,8 @@ func TestAQueueThatIsOnlySaidToBeServedIsServedAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(home.Close)
-	w := &worker{cfg: Config{HomeURL: url}.withDefaults(), log: logger, home: home, roles: newRoles(), movers: &movers{}}
+	w := newWorker(Config{HomeURL: url, Logger: logger})
+	w.home, w.movers = home, &movers{}
 	if w.queue, err = jobs.NewQueue(home, logger); err != nil {
 		t.Fatal(err)
 	}

@@ -123,7 +123,10 @@ func (w *worker) coordinate(ctx context.Context) {
 	options := w.cfg.Runner
 	options.Standbys, options.Artifacts = w.runners.pools[1:], w.runners.files
 	options.Logger, options.Hook = w.log, w.cfg.Hook
+	options.Picked = func(outcome string) { w.metrics.Add("casq_build_picks_total", 1, outcome) }
+	options.HandedOut = func(waited time.Duration) { w.metrics.Observe("casq_build_pickup_seconds", waited) }
 	c := runner.New(w.runners.pools[0], options)
+	w.metrics.Waiting(c.Waiting)
 	w.runners.coordinator.Store(c)
 	c.Run(ctx)
 	w.runners.stop(ctx, runnerStopTime)

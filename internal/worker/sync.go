@@ -64,6 +64,7 @@ func (w *worker) session(ctx context.Context) error {
 		SizeLimits: w.cfg.SizeLimits,
 		ClaimTTL:   w.cfg.ClaimTTL,
 		Stopping:   ctx.Done(),
+		Counted:    w.countRun,
 		Hook:       w.cfg.Hook,
 	})
 	workers := river.NewWorkers()
@@ -153,6 +154,7 @@ func (w *worker) newClient(ctx context.Context, process *registry.Process, worke
 		Logger:            w.riverLogger(),
 		Workers:           workers,
 		Middleware:        []rivertype.Middleware{present},
+		Plugins:           []rivertype.Plugin{w.metrics.River()},
 		Queues:            map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: defaultWorkers}},
 		FetchCooldown:     jobs.FetchCooldown,
 		FetchPollInterval: jobs.FetchPollInterval,

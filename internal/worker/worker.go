@@ -31,6 +31,7 @@ import (
 	"casq/counter/recount"
 	"casq/internal/cursor"
 	"casq/internal/database"
+	"casq/internal/metrics"
 	"casq/internal/pause"
 	"casq/internal/queries"
 	"casq/jobs"
@@ -62,6 +63,7 @@ type worker struct {
 	recounts *recount.Recounts
 	counting atomic.Bool // there is something to count
 	roles    *roles
+	metrics  *metrics.Metrics
 	sight    sight
 	served   atomic.Pointer[[]string] // queues; nil: none
 	runners  *runners                 // nil: it has no address for them
@@ -70,13 +72,17 @@ type worker struct {
 	hanging int
 }
 
+func newWorker(cfg Config) *worker {
+	return &worker{cfg: cfg.withDefaults(), log: cfg.Logger, roles: newRoles(), metrics: metrics.New()}
+}
+
 // Run works until ctx is done, then stops within [StopTimeout], giving back
 // what it has in hand. Databases that cannot be reached are waited for.
 func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.validate(); err != nil {
 		return err
 	}
-	w := &worker{cfg: cfg.withDefaults(), log: cfg.Logger, roles: newRoles()}
+	w := newWorker(cfg)
 	w.roles.wait("home")
 	defer w.close()
 	ctx, stop := context.WithCancel(ctx)
@@ -139,9 +145,10 @@ func (w *worker) open(ctx context.Context) error {
 	if err := w.waitFolders(ctx); err != nil {
 		return err
 	}
-	if w.queue, err = jobs.NewQueue(w.home, w.riverLogger()); err != nil {
+	if w.queue, err = jobs.NewQueue(w.home, w.riverLogger(), w.metrics.River()); err != nil {
 		return err
 	}
+	w.tellMetrics()
 	w.counters = w.newCounters()
 	w.recounts = w.newRecounts()
 	w.roles.wait("")
@@ -196,6 +203,7 @@ func (w *worker) work(ctx context.Context) {
 	var group sync.WaitGroup
 	group.Go(func() { w.tick(ctx) })
 	group.Go(func() { w.retain(ctx) })
+	group.Go(func() { w.sample(ctx) })
 	group.Go(func() { w.count(ctx) })
 	group.Go(func() {
 		every(ctx, clockEvery, "read the clock", func() error { return w.queue.ReadClock(ctx) }, w.log)
@@ -263,6 +271,7 @@ func (w *worker) follow(ctx context.Context) {
 		Redis:    w.redis,
 		Lease:    w.cfg.CursorLease,
 		Wait:     w.cfg.CursorWait,
+		Applied:  w.countEvents,
 		Hook:     w.cfg.Hook,
 	})
 	for {

@@ -150,6 +150,7 @@ var forbidden = map[string]map[string]string{
 	},
 	"casq/internal/database/...": domain,
 	"casq/internal/landlock/...": domain,
+	"casq/internal/metrics/...":  domain,
 	"casq/internal/lease/...":    domain,
 	"casq/internal/pause/...":    domain,
 	"casq/internal/portion/...":  domain,
@@ -226,6 +227,9 @@ var onlyHere = map[string]struct {
 	},
 	"casq/counter/internal/countertest": {nil, scaffolding},
 	"casq/internal/programs/...":        {nil, scaffolding},
+	"github.com/prometheus/...": {
+		[]string{"internal/metrics"}, "packages count by functions that they are given, and know nobody who asks",
+	},
 	"gocloud.dev/...": {
 		[]string{"transfer/bucket", "runner/filestore", "cmd"}, "object storage is one kind of transfer, and one kind of file store; the program brings the drivers",
 	},

@@ -75,7 +75,7 @@ var machinePaths = rule{
 
 // mayReadCursors are the folders whose statements may name the table: who owns it,
 // what makes it, and what checks or shows it.
-var mayReadCursors = []string{"internal/cursor", "migrations", "internal/programs", "internal/testing", "races", "docs"}
+var mayReadCursors = []string{"internal/cursor", "internal/metrics", "migrations", "internal/programs", "internal/testing", "races", "docs"}
 
 var cursorsTable = regexp.MustCompile(`(?i)\b(FROM|JOIN|INTO|UPDATE) casq\.cursors\b`)
 

@@ -1,0 +1,173 @@
+package metrics
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"casq/internal/testing/long"
+	"casq/internal/testing/testdb"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+)
+
+func TestMain(m *testing.M) { testdb.Main(m) }
+
+// scrape returns what a scrape is answered with.
+func scrape(t *testing.T, m *Metrics) string {
+	t.Helper()
+	recorder := httptest.NewRecorder()
+	m.Handler().ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", http.NoBody))
+	body, err := io.ReadAll(recorder.Result().Body)
+	if err != nil || recorder.Code != http.StatusOK {
+		t.Fatalf("answered %d %s, %v", recorder.Code, body, err)
+	}
+	return string(body)
+}
+
+// fill gives each family that is counted a value.
+func fill(m *Metrics) {
+	for _, f := range counted {
+		labels := make([]string, len(f.Labels))
+		for i := range labels {
+			labels[i] = "x"
+		}
+		if f.Type == histogram {
+			m.Observe(f.Name, 1, labels...)
+		} else {
+			m.Add(f.Name, 1, labels...)
+		}
+	}
+}
+
+// Each statement runs on the migrated schema, with a worker's rights, and says nothing but
+// what is in the catalog; each family that is told passes Prometheus' own linter.
+func TestSamplesAreOfTheCatalog(t *testing.T) {
+	t.Parallel()
+	db := testdb.New(t)
+	pool := db.Pool(t)
+	for _, sql := range []string{
+		"CREATE TABLE public.files (path text PRIMARY KEY, size bigint NOT NULL, project_id bigint)",
+		"SELECT casq.track('public.files', kind => 'file', transfer => 'file', key_column => 'path', size_column => 'size', scope_column => 'project_id')",
+		"INSERT INTO public.files SELECT 'f' || n, 7, 1 FROM generate_series(1, 100) AS n",
+		"SELECT casq.tick()",
+	} {
+		if _, err := pool.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	url := db.RoleURL(t)
+	if _, err := pool.Exec(t.Context(), "SELECT casq.grant_to('"+testdb.RoleName(t, url)+"', 'worker')"); err != nil {
+		t.Fatal(err)
+	}
+	m, worker := New(), testdb.Pool(t, url)
+	for _, s := range list() {
+		if err := m.take(t.Context(), worker, s); err != nil {
+			t.Errorf("%s: %v", s.name, err)
+		}
+	}
+	m.Pool("home", pool)
+	fill(m)
+	body := scrape(t, m)
+	problems, err := promlint.New(strings.NewReader(body)).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		if strings.HasPrefix(p.Metric, "casq_") {
+			t.Errorf("%s: %s", p.Metric, p.Text)
+		}
+	}
+	for _, want := range []string{
+		`casq_queue_jobs{queue="file",state="available"} 0`,
+		`casq_log_events_total 100`,
+		`casq_dead_letters{kind="other"} 0`,
+		`casq_builds{state="handed_out"} 0`,
+		`casq_metrics_queries_total{outcome="ok",sample="postgres"} 1`,
+	} {
+		if !strings.Contains(body, want+"\n") {
+			t.Errorf("%s is not told", want)
+		}
+	}
+}
+
+// However long the queue is, the sample reads so many of its jobs.
+func TestQueueIsCountedUpToALimit(t *testing.T) {
+	t.Parallel()
+	long.Test(t)
+	db := testdb.New(t)
+	pool := db.Pool(t)
+	insert := func(n int) {
+		t.Helper()
+		_, err := pool.Exec(t.Context(), `INSERT INTO river.river_job (args, kind, max_attempts, queue, priority, scheduled_at, state)
+			SELECT '{}', 'casq_sync', 5, 'q' || i % 2, 1 + i % 4, now() - interval '1 minute' - i * interval '1 ms', 'available'
+			FROM generate_series(1, $1) AS i`, n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := pool.Exec(t.Context(), "VACUUM ANALYZE river.river_job"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	insert(10_000)
+	small := testdb.Buffers(t, pool, sampleSQL.Queue, 500)
+	insert(40_000)
+	large := testdb.Buffers(t, pool, sampleSQL.Queue, 500)
+	if large > small*3/2 {
+		t.Errorf("10,000 jobs took %d pages, 50,000 took %d", small, large)
+	}
+	values, err := query(t.Context(), pool, sample{"queue", sampleSQL.Queue, []any{500}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := make(map[string]float64)
+	for _, v := range values {
+		found[v.family+" "+strings.Join(v.labels, " ")] = v.value
+	}
+	if n := found["casq_queue_jobs q1 available"]; n != 500 {
+		t.Errorf("%v jobs of q1 were counted", n)
+	}
+	if age := found["casq_queue_oldest_seconds q0 available"]; age < 100 || age > 200 {
+		t.Errorf("the oldest job of q0 is %v s old", age)
+	}
+}
+
+// A kind, or whatever else a label names, that comes by the thousand is cut off.
+func TestSeriesAreLimited(t *testing.T) {
+	t.Parallel()
+	s := newSamples()
+	var values []value
+	for i := range mostSeries + 10 {
+		values = append(values, value{"casq_recounts_open", []string{strings.Repeat("k", i+1)}, 1})
+	}
+	if err := s.put("counters", values); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(s.taken["counters"].metrics); n != mostSeries {
+		t.Errorf("%d series are kept", n)
+	}
+}
+
+// When home is away, what was sampled stays, and is told to be old.
+func TestSampleThatFailsKeepsTheLastValues(t *testing.T) {
+	t.Parallel()
+	db := testdb.New(t)
+	pool := db.Pool(t)
+	m := New()
+	s := sample{"builds", sampleSQL.Builds, []any{mostCounted}}
+	if err := m.take(t.Context(), pool, s); err != nil {
+		t.Fatal(err)
+	}
+	s.sql = "SELECT 1/0"
+	if err := m.take(t.Context(), pool, s); err == nil {
+		t.Error("no error")
+	}
+	body := scrape(t, m)
+	for _, want := range []string{`casq_builds{state="waiting"} 0`, `casq_metrics_sample_age_seconds{sample="builds"}`, `casq_metrics_queries_total{outcome="failed",sample="builds"} 1`} {
+		if !strings.Contains(body, want) {
+			t.Errorf("%s is not told", want)
+		}
+	}
+}
