@@ -25,6 +25,15 @@ CREATE TABLE casq.kinds (
     UNIQUE (transfer, prefix)
 );
 
+COMMENT ON TABLE casq.kinds IS
+    'The kinds of resources that are known here. Made by casq.track or casq.define_kind; '
+    'moved and ended by enqueue kind.';
+COMMENT ON COLUMN casq.kinds.kind IS 'its name';
+COMMENT ON COLUMN casq.kinds.transfer IS 'file, git, or none: nothing is copied, only counted';
+COMMENT ON COLUMN casq.kinds.queue IS 'River queue of its jobs';
+COMMENT ON COLUMN casq.kinds.prefix IS 'folder at this site''s target, which has its copies';
+COMMENT ON COLUMN casq.kinds.source_prefix IS 'folder that its keys are relative to where they come from';
+
 -- The columns xid and id stay in this order: a row's transaction id is
 -- assigned before its event id is drawn, which is what makes ticks.low_id a
 -- lower bound. CACHE 1 for the same reason.
@@ -52,6 +61,22 @@ CREATE TABLE casq.events (
         CONSTRAINT events_occurred_at_is_finite CHECK (isfinite(occurred_at)),
     PRIMARY KEY (xid, id)
 );
+
+COMMENT ON TABLE casq.events IS
+    'The log: what has happened to resources, appended by the triggers of tracked tables and '
+    'by casq.append_event, in the transactions that do it. Rows are not changed; those that '
+    'everybody has read are removed after EVENT_RETENTION.';
+COMMENT ON COLUMN casq.events.xid IS 'transaction that has appended it';
+COMMENT ON COLUMN casq.events.id IS 'drawn in the order of the statements, not of the commits';
+COMMENT ON COLUMN casq.events.kind IS 'its kind';
+COMMENT ON COLUMN casq.events.resource_id IS 'key of the resource, 1 to 1024 bytes';
+COMMENT ON COLUMN casq.events.op IS 'created, updated, deleted';
+COMMENT ON COLUMN casq.events.bulk IS 'whether it comes from a backfill, and yields to others';
+COMMENT ON COLUMN casq.events.scope_id IS 'what it is counted under, up to 1024 bytes; NULL: nothing';
+COMMENT ON COLUMN casq.events.size_delta IS 'added to the scope''s size';
+COMMENT ON COLUMN casq.events.item_delta IS 'added to the scope''s items';
+COMMENT ON COLUMN casq.events.payload IS 'what the copy needs to know, an object, such as the SHA-256';
+COMMENT ON COLUMN casq.events.occurred_at IS 'when it was appended, by the database''s clock';
 -- It is the writer's own, whatever he says: a reader would not find an event of
 -- another one, and one of the future stops the ticker. Not valid, so that a dump
 -- can be restored: it is added after the data.
@@ -128,6 +153,10 @@ CREATE TABLE casq.ticks (
     lsn pg_lsn NOT NULL,
     taken_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+
+COMMENT ON TABLE casq.ticks IS
+    'Marks in the log, taken by a worker at the primary while there are events, and each ten '
+    'seconds otherwise: whoever follows the log reads from tick to tick.';
 
 -- The newest tick that this host shows. What it shows of a tracked table in the
 -- same snapshot is not older than that.
@@ -294,6 +323,12 @@ BEGIN
     RETURNING id INTO event_id;
     RETURN event_id;
 END $$;
+COMMENT ON FUNCTION casq.append_event IS
+    'Appends an event by hand, for what no tracked table tells, and returns its id. Call it '
+    'in the transaction that makes the change, after the change. op: created, updated, '
+    'deleted. resource_id: 1 to 1024 bytes. size_delta and item_delta are added to the '
+    'counters of scope_id. Errors: undefined_object for a kind that is not known; '
+    'check_violation for what an event may not be.';
 
 -- Refuses a kind whose queue is another's, or whose place cannot be one or is that
 -- of another kind. A trigger calls it, so that it holds however a kind is written, also
@@ -395,6 +430,14 @@ BEGIN
                       ' Its prefix is changed by enqueue kind move %s, and it is ended by enqueue kind drop %1$s.', wanted.kind);
     END IF;
 END $$;
+COMMENT ON FUNCTION casq.define_kind IS
+    'Makes a kind known whose events are appended by hand; casq.track does it for a table. '
+    'transfer: file, git, or none (only counted). queue: River queue of its jobs; the kind''s '
+    'name if it is not said. prefix: folder at targets, the kind''s name if it is not said; '
+    'source_prefix: folder that keys are relative to at the source, the top if it is not '
+    'said. To repeat a definition is harmless. Errors: duplicate_object where it is defined '
+    'otherwise; invalid_parameter_value where a prefix cannot be a folder, or overlaps '
+    'another kind''s.';
 
 -- Starts the log anew after a dump was restored into another cluster: ticks
 -- and events hold transaction ids that mean nothing here. It does so in a new
@@ -411,6 +454,10 @@ BEGIN
            0, pg_current_wal_insert_lsn()
     FROM pg_control_system() AS c;
 END $$;
+COMMENT ON FUNCTION casq.adopt_log IS
+    'Starts the log anew after a dump was restored into another cluster, where transaction '
+    'ids of the old one mean nothing. Events that were not read are lost: backfill each kind '
+    'afterwards. Followers compare everything.';
 
 ---- create above / drop below ----
 

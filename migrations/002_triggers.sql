@@ -22,6 +22,15 @@ CREATE TABLE casq.tracked (
     tracked_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
+COMMENT ON TABLE casq.tracked IS 'The tables that are tracked: see casq.track.';
+COMMENT ON COLUMN casq.tracked.relation IS 'the table';
+COMMENT ON COLUMN casq.tracked.kind IS 'what its rows are';
+COMMENT ON COLUMN casq.tracked.key_column IS 'column with the key';
+COMMENT ON COLUMN casq.tracked.scope_column IS 'column that its rows are counted by; NULL: they are not';
+COMMENT ON COLUMN casq.tracked.size_column IS 'column that is added up; NULL: only rows are counted';
+COMMENT ON COLUMN casq.tracked.payload_columns IS 'columns that are sent along';
+COMMENT ON COLUMN casq.tracked.tracked_at IS 'since when';
+
 CREATE FUNCTION casq.refuse_truncate() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -150,6 +159,9 @@ SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS
     WHERE f.is_relation AND f.owner IS NULL OR NOT casq.is_trusted(f.owner)
     ORDER BY f.is_relation DESC, f.what LIMIT 1
 $$;
+COMMENT ON FUNCTION casq.untrusted IS
+    'What would run with the rights of casq''s owner if it read the table or view, and belongs '
+    'to a role that does not have them: why casq.track refuses it. NULL: nothing.';
 
 -- Raises unless casq can read a table without running what others have put on it.
 -- It is asked before each use, since a table may be given away where no event

@@ -296,6 +296,15 @@ BEGIN
     END IF;
     RETURN existing;
 END $$;
+COMMENT ON FUNCTION casq.track IS
+    'Follows each change of a table''s rows as events of a kind, in the application''s own '
+    'transactions, and returns how many rows were there before: enqueue backfill appends '
+    'events for those. key_column must be unique and NOT NULL; scope_column is what rows are '
+    'counted by, size_column is added up, payload_columns are sent along. transfer, queue, '
+    'prefix and source_prefix: as in casq.define_kind. It waits for transactions that have '
+    'written the table, and new writers wait behind it: set lock_timeout on a busy one. '
+    'Errors name the column, and say what would do; duplicate_object where the table, or the '
+    'kind, is tracked otherwise.';
 
 -- Ends tracking, of a table or of a kind: a table that is gone has no name any more.
 -- The kind and its events stay.
@@ -324,6 +333,9 @@ BEGIN
     ) AS g;
     EXECUTE format('DROP FUNCTION IF EXISTS casq.%I()', 'log_' || gone.kind);
 END $$;
+COMMENT ON FUNCTION casq.untrack IS
+    'Ends tracking, of a table or of a kind. What was copied, the kind and its events stay: '
+    'enqueue kind drop ends the kind. Errors: undefined_object where it is not tracked.';
 
 -- Tracked tables of whose names others are now, as after CREATE TABLE new, and
 -- two renames: what is written there is not told of.
@@ -458,6 +470,10 @@ BEGIN
     ALTER EVENT TRIGGER casq_rewrite ENABLE ALWAYS;
     PERFORM casq.align(t.kind) FROM casq.tracked AS t ORDER BY t.kind;
 END $$;
+COMMENT ON FUNCTION casq.install_event_trigger IS
+    'Lets casq follow partitions, and refuse DDL that would break a tracked table. By a '
+    'superuser, once in a database; without it only ordinary tables can be tracked. Errors: '
+    'insufficient_privilege.';
 
 DO $$
 BEGIN

@@ -89,6 +89,34 @@ SELECT r.id AS run, r.reason, r.dry_run,
 FROM casq.reconcile_runs AS r
 LEFT JOIN casq.reconcile_counts AS c ON c.run = r.id;
 
+COMMENT ON VIEW casq.reconcile_report IS
+    'What came of comparing the registry with the source, and with what is in place: a row '
+    'for each run and kind.';
+COMMENT ON COLUMN casq.reconcile_report.run IS 'number of the run';
+COMMENT ON COLUMN casq.reconcile_report.reason IS 'asked, scheduled, lost or pruned (the log had gone before it was read), failover, selected';
+COMMENT ON COLUMN casq.reconcile_report.dry_run IS 'whether it only reports';
+COMMENT ON COLUMN casq.reconcile_report.state IS 'asked, waiting, running, finished';
+COMMENT ON COLUMN casq.reconcile_report.phase IS 'resources (of the source), rows (of the registry), staging, walk (of what is in place)';
+COMMENT ON COLUMN casq.reconcile_report.at_kind IS 'the kind that it is at';
+COMMENT ON COLUMN casq.reconcile_report.waiting IS 'why it stands still; NULL: it does not';
+COMMENT ON COLUMN casq.reconcile_report.requested_at IS 'when it was asked for';
+COMMENT ON COLUMN casq.reconcile_report.started_at IS 'when it began';
+COMMENT ON COLUMN casq.reconcile_report.finished_at IS 'when it ended';
+COMMENT ON COLUMN casq.reconcile_report.kind IS ''''' for what belongs to no kind, such as staging; NULL before it has begun';
+COMMENT ON COLUMN casq.reconcile_report.unlisted IS 'whether the source has no table to list this kind from';
+COMMENT ON COLUMN casq.reconcile_report.examined IS 'resources of the source and rows of the registry that were compared';
+COMMENT ON COLUMN casq.reconcile_report.created IS 'resources that the registry did not have';
+COMMENT ON COLUMN casq.reconcile_report.adopted IS 'of these, those of which something was in place already';
+COMMENT ON COLUMN casq.reconcile_report.changed IS 'resources whose payload differed';
+COMMENT ON COLUMN casq.reconcile_report.removed IS 'resources that the source did not have any more';
+COMMENT ON COLUMN casq.reconcile_report.requeued IS 'resources that had nothing to bring them on, and got a job';
+COMMENT ON COLUMN casq.reconcile_report.checks IS 'resources that are to be compared by content';
+COMMENT ON COLUMN casq.reconcile_report.late IS 'differences that the log has on its way';
+COMMENT ON COLUMN casq.reconcile_report.staging_removed IS 'leftovers of copies that were killed';
+COMMENT ON COLUMN casq.reconcile_report.held_back IS 'not removed, since there were too many: see enqueue reconcile --remove';
+COMMENT ON COLUMN casq.reconcile_report.orphans IS 'in place, and of no resource';
+COMMENT ON COLUMN casq.reconcile_report.orphans_removed IS 'of these, those that were removed';
+
 -- Asks for a walk in the transaction that begins another timeline of the log which
 -- home's registry follows, when that log is home's own: rows were then lost
 -- together with the events. What the registry did for them to the target was not.
@@ -282,6 +310,9 @@ BEGIN
     RETURN answer || casq.why_selection(r.kind, r) || casq.why_events(r.kind, r.resource_id)
         || casq.why_reconcile(r.kind, r.timeline, r.tick);
 END $$;
+COMMENT ON FUNCTION casq.why IS
+    'Tells in words what a resource waits for, or that it is in place and since when. Never '
+    'NULL, also for what is not known.';
 
 ---- create above / drop below ----
 

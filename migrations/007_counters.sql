@@ -50,6 +50,8 @@ CREATE TABLE casq.counters (
 ) WITH (fillfactor = 70);
 CREATE INDEX counters_shard ON casq.counters (kind, shard);
 
+COMMENT ON TABLE casq.counters IS 'The counters: read casq.statistics.';
+
 -- What SQL readers use: the values as of the last flush.
 CREATE VIEW casq.statistics AS
 SELECT c.kind, c.scope_id, c.size, c.items,
@@ -58,6 +60,19 @@ SELECT c.kind, c.scope_id, c.size, c.items,
 FROM casq.counters AS c
 JOIN casq.counter_shards AS s USING (shard)
 LEFT JOIN casq.counter_kinds AS k USING (kind);
+
+COMMENT ON VIEW casq.statistics IS
+    'The counters by kind and scope, as of the last flush: at most FLUSH_INTERVAL old while a '
+    'worker runs. For the newest value, what is not flushed included: enqueue counter get.';
+COMMENT ON COLUMN casq.statistics.kind IS 'its kind';
+COMMENT ON COLUMN casq.statistics.scope_id IS 'project, or whatever else the scope column has';
+COMMENT ON COLUMN casq.statistics.size IS 'sum of the sizes, in the unit of the size column, bytes as a rule';
+COMMENT ON COLUMN casq.statistics.items IS 'how many resources';
+COMMENT ON COLUMN casq.statistics.exact IS 'whether it is the sum of all; false until a recount has ended';
+COMMENT ON COLUMN casq.statistics.refresh IS 'the recount that it was last set by; NULL: the log alone';
+COMMENT ON COLUMN casq.statistics.updated_at IS 'when it last changed';
+COMMENT ON COLUMN casq.statistics.as_of_tick IS 'the tick of the log up to which it counts';
+COMMENT ON COLUMN casq.statistics.as_of IS 'when it was flushed';
 
 -- Per shard: how far the flushed values are, and how old the oldest event is that
 -- they do not have: the age of the buffer, zero when there is none. Every shard
@@ -82,6 +97,17 @@ LEFT JOIN LATERAL (
     WHERE n.id > s.tick AND pg_visible_in_snapshot(oldest.xid, n.snapshot)
     ORDER BY n.id LIMIT 1
 ) AS first ON true;
+
+COMMENT ON VIEW casq.counter_status IS 'How far the flushed counters are behind the log, by shard.';
+COMMENT ON COLUMN casq.counter_status.shard IS 'number of the shard';
+COMMENT ON COLUMN casq.counter_status.epoch IS 'rises with each change of its counters';
+COMMENT ON COLUMN casq.counter_status.timeline IS 'timeline of the log';
+COMMENT ON COLUMN casq.counter_status.tick IS 'the newest tick that is flushed';
+COMMENT ON COLUMN casq.counter_status.page IS 'within a step that is read in pages: the last event that is flushed; else 0';
+COMMENT ON COLUMN casq.counter_status.moved_at IS 'when it was last flushed';
+COMMENT ON COLUMN casq.counter_status.ticks_behind IS 'ticks since the first that shows an event which is not flushed; 0 when nothing is';
+COMMENT ON COLUMN casq.counter_status.lag IS 'since that tick was taken';
+COMMENT ON COLUMN casq.counter_status.buffer_age IS 'age of the oldest event that is not flushed';
 
 -- A table that is tracked while it is empty has its whole history in the log. Any
 -- other is recounted, which is asked for here, in the transaction that makes it
@@ -197,6 +223,8 @@ CREATE TABLE casq.refreshes (
 CREATE INDEX refreshes_shard ON casq.refreshes (scan, shard);
 CREATE UNIQUE INDEX refreshes_scope ON casq.refreshes (scan, scope_id);
 
+COMMENT ON TABLE casq.refreshes IS 'What recounts have found, by scope: read casq.refresh_status.';
+
 -- Everything about a recount in one row.
 CREATE VIEW casq.refresh_status AS
 SELECT r.id, r.kind, r.scope_id, r.state, s.compare, r.requested_at, r.started_at, r.finalizing_at, r.finished_at,
@@ -206,6 +234,40 @@ SELECT r.id, r.kind, r.scope_id, r.state, s.compare, r.requested_at, r.started_a
        s.part_of
 FROM casq.refreshes AS r
 JOIN casq.scans AS s ON s.id = r.scan;
+
+COMMENT ON VIEW casq.refresh_status IS
+    'Recounts, a row for each scope that was recounted, and one with scope_id NULL for all '
+    'scopes of a kind.';
+COMMENT ON COLUMN casq.refresh_status.id IS 'number of the recount, as enqueue refresh cancel takes it';
+COMMENT ON COLUMN casq.refresh_status.kind IS 'its kind';
+COMMENT ON COLUMN casq.refresh_status.scope_id IS 'NULL: all scopes of the kind';
+COMMENT ON COLUMN casq.refresh_status.state IS 'created, running (the table is scanned), finalizing (waits for the log to come so far), done, failed, cancelled';
+COMMENT ON COLUMN casq.refresh_status.compare IS 'whether it only compares (enqueue refresh --check)';
+COMMENT ON COLUMN casq.refresh_status.requested_at IS 'when it was asked for';
+COMMENT ON COLUMN casq.refresh_status.started_at IS 'when the scan began';
+COMMENT ON COLUMN casq.refresh_status.finalizing_at IS 'when the scan had ended';
+COMMENT ON COLUMN casq.refresh_status.finished_at IS 'when it ended';
+COMMENT ON COLUMN casq.refresh_status.scan_job IS 'River job of the scan';
+COMMENT ON COLUMN casq.refresh_status.finalize_job IS 'River job that sets the counter';
+COMMENT ON COLUMN casq.refresh_status.flush_job IS 'River job that writes what is pending';
+COMMENT ON COLUMN casq.refresh_status.flush_epoch IS 'flush of the shard that it waits for';
+COMMENT ON COLUMN casq.refresh_status.host IS 'server that was scanned';
+COMMENT ON COLUMN casq.refresh_status.scanned_rows IS 'rows that the scan has added up';
+COMMENT ON COLUMN casq.refresh_status.tries IS 'scans that were begun';
+COMMENT ON COLUMN casq.refresh_status.old_size IS 'size that was counted';
+COMMENT ON COLUMN casq.refresh_status.new_size IS 'size that is right';
+COMMENT ON COLUMN casq.refresh_status.old_items IS 'items that were counted';
+COMMENT ON COLUMN casq.refresh_status.new_items IS 'items that is right';
+COMMENT ON COLUMN casq.refresh_status.drift_size IS 'new_size - old_size: 0 unless something was missed';
+COMMENT ON COLUMN casq.refresh_status.drift_items IS 'new_items - old_items';
+COMMENT ON COLUMN casq.refresh_status.floor_tick IS 'events beyond this tick are kept until it is over';
+COMMENT ON COLUMN casq.refresh_status.scan_timeline IS 'timeline of the log that the scan saw';
+COMMENT ON COLUMN casq.refresh_status.scan_tick IS 'newest tick that the scan saw';
+COMMENT ON COLUMN casq.refresh_status.scan_nonce IS 'nonce of that tick';
+COMMENT ON COLUMN casq.refresh_status.scan_xids IS 'transactions that the scan saw, and that tick does not';
+COMMENT ON COLUMN casq.refresh_status.reason IS 'why it failed, or was cancelled';
+COMMENT ON COLUMN casq.refresh_status.scan IS 'the scan, which has the parts of a recount that is made in parts';
+COMMENT ON COLUMN casq.refresh_status.part_of IS 'the scan that this one is a part of; NULL: of none';
 
 -- Is there a row of the kind with this scope? A text that is no value of the
 -- column's type is none.

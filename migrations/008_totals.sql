@@ -161,6 +161,12 @@ BEGIN
             USING ERRCODE = 'datatype_mismatch', HINT = 'Name the column that has the scopes.';
     END IF;
 END $$;
+COMMENT ON FUNCTION casq.group_scopes IS
+    'Says which scopes of a kind belong to which parents: parents is a table or view of the '
+    'application with a row for each scope and its parent, scope_column and parent_column are '
+    'its columns. It replaces what was said before. casq.totals adds up what it says at that '
+    'time. Errors: invalid_parameter_value for a kind without a scope column; '
+    'datatype_mismatch where the columns cannot be compared.';
 
 CREATE FUNCTION casq.ungroup_scopes(kind text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -172,6 +178,7 @@ BEGIN
                   HINT = 'Grouped kinds: ' || coalesce((SELECT string_agg(k.kind, ', ' ORDER BY k.kind) FROM casq.scope_groups AS k), 'none') || '.';
     END IF;
 END $$;
+COMMENT ON FUNCTION casq.ungroup_scopes IS 'Takes back casq.group_scopes. Errors: undefined_object where nothing is grouped.';
 
 -- The totals of all parents as of the last flush: of each that has a row in the
 -- user's table, and in a row with parent_id NULL what is counted under scopes
@@ -197,6 +204,12 @@ BEGIN
         CROSS JOIN (SELECT min(tick) AS tick, min(moved_at) AS at FROM casq.counter_shards HAVING count(*) > 0) AS a$sql$,
         casq.group_sql(kind, false)) USING kind;
 END $$;
+COMMENT ON FUNCTION casq.totals IS
+    'The counters of a kind added up by parent (casq.group_scopes), as of the last flush: a '
+    'row for each parent, and one with parent_id NULL for what is counted under scopes that '
+    'have none. exact: whether all of its counters are. as_of_tick and as_of: of the shard '
+    'that is furthest behind. No rows before a worker has begun to count. Errors: '
+    'undefined_object where the kind is not grouped, or the table is gone.';
 
 -- The total of one parent, likewise. No row for one that is not in the table.
 CREATE FUNCTION casq.total(
@@ -221,6 +234,7 @@ BEGIN
         CROSS JOIN (SELECT min(tick) AS tick, min(moved_at) AS at FROM casq.counter_shards HAVING count(*) > 0) AS a$sql$,
         casq.group_sql(kind, true)) USING kind, parent;
 END $$;
+COMMENT ON FUNCTION casq.total IS 'The total of one parent, likewise. No row for one that the table does not have.';
 
 -- The scopes of a parent.
 CREATE FUNCTION casq.scopes_of(kind text, parent text) RETURNS SETOF text
@@ -231,6 +245,7 @@ BEGIN
             USING scopes_of.kind, scopes_of.parent;
     END IF;
 END $$;
+COMMENT ON FUNCTION casq.scopes_of IS 'The scopes of a parent.';
 
 ---- create above / drop below ----
 

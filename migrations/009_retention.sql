@@ -11,6 +11,14 @@ CREATE TABLE casq.followers (
     reported_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
+COMMENT ON TABLE casq.followers IS
+    'Who reads this log from another database. What they have not read is kept for as long as '
+    'they report.';
+COMMENT ON COLUMN casq.followers.name IS 'as the follower calls itself';
+COMMENT ON COLUMN casq.followers.tick IS 'the newest tick that it has applied';
+COMMENT ON COLUMN casq.followers.nonce IS 'nonce of that tick';
+COMMENT ON COLUMN casq.followers.reported_at IS 'when it said so';
+
 -- Tells how far a follower has come: what it has still to read is kept, for as
 -- long as it reports now and then. Returns false when this log does not have the
 -- tick; such a report holds nothing back. A role that may report can make up
@@ -41,6 +49,9 @@ BEGIN
     DELETE FROM casq.followers AS f WHERE f.name = forget_follower.name;
     RETURN FOUND;
 END $$;
+COMMENT ON FUNCTION casq.forget_follower IS
+    'Forgets a follower that does not come back, so that the log is not kept for it; false '
+    'where there is none of that name. One that does come back compares everything.';
 
 -- The oldest tick that somebody goes on from; the newest one when nobody does.
 -- A cursor that follows another log, or has not noticed yet that its tick was

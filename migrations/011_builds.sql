@@ -20,6 +20,16 @@ CREATE TABLE casq.projects (
     created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
+COMMENT ON TABLE casq.projects IS
+    'Projects that have builds, with their limits. Made by casq.begin_pipeline; the limits '
+    'are changed by UPDATE.';
+COMMENT ON COLUMN casq.projects.id IS 'the forge''s own number';
+COMMENT ON COLUMN casq.projects.path IS 'the forge''s name of it';
+COMMENT ON COLUMN casq.projects.max_running IS 'how many of its builds may be with runners at once; NULL: any number';
+COMMENT ON COLUMN casq.projects.max_waiting IS 'how many of its builds may wait; more are refused';
+COMMENT ON COLUMN casq.projects.newest_turn IS 'place of its newest build in the queue';
+COMMENT ON COLUMN casq.projects.created_at IS 'when it was first named';
+
 -- The sets of tags that builds ask for, each once: they are few, however many builds
 -- there are, so that a runner finds those that it has the tags of at once.
 CREATE TABLE casq.tag_sets (
@@ -27,6 +37,8 @@ CREATE TABLE casq.tag_sets (
     tags text[] COLLATE "C" NOT NULL UNIQUE
 );
 CREATE INDEX tag_sets_tags ON casq.tag_sets USING gin (tags);
+
+COMMENT ON TABLE casq.tag_sets IS 'The sets of tags that builds ask for, each once.';
 
 -- The sets of tags that a runner takes which has the tags, and takes builds without tags if
 -- so. It is a function for the sake of its plan, which is made once for a session: only a
@@ -85,6 +97,13 @@ CREATE TABLE casq.pipelines (
     created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX pipelines_project ON casq.pipelines (project_id, id);
+
+COMMENT ON TABLE casq.pipelines IS 'Builds that belong together. Made by casq.begin_pipeline.';
+COMMENT ON COLUMN casq.pipelines.id IS 'number of the pipeline';
+COMMENT ON COLUMN casq.pipelines.project_id IS 'its project';
+COMMENT ON COLUMN casq.pipelines.ref IS 'branch or tag';
+COMMENT ON COLUMN casq.pipelines.sha IS 'commit';
+COMMENT ON COLUMN casq.pipelines.created_at IS 'when it was made';
 
 CREATE SEQUENCE casq.builds_queued_seq;
 
@@ -159,6 +178,39 @@ CREATE INDEX builds_held ON casq.builds (project_id, priority DESC, turn, id) WH
 CREATE INDEX builds_of_runner ON casq.builds (runner_id, id) WHERE status IN ('running', 'canceling');
 CREATE INDEX builds_of_project ON casq.builds (project_id, id) WHERE status IN ('created', 'pending', 'running', 'canceling');
 CREATE INDEX builds_of_pipeline ON casq.builds (pipeline_id, id);
+
+COMMENT ON TABLE casq.builds IS
+    'Builds and what became of them. Made by casq.add_build; ended and queued anew by '
+    'casq.cancel_build and casq.retry_build. Not to be changed by hand but for priority.';
+COMMENT ON COLUMN casq.builds.id IS 'number of the build';
+COMMENT ON COLUMN casq.builds.pipeline_id IS 'its pipeline';
+COMMENT ON COLUMN casq.builds.project_id IS 'its project';
+COMMENT ON COLUMN casq.builds.name IS '1 to 255 bytes';
+COMMENT ON COLUMN casq.builds.stage IS '1 to 255 bytes';
+COMMENT ON COLUMN casq.builds.status IS 'created (waits for builds that it needs), pending, running, canceling, success, failed, canceled, skipped';
+COMMENT ON COLUMN casq.builds.held IS 'whether it waits for its project''s limit';
+COMMENT ON COLUMN casq.builds.in_queue IS 'whether a runner may get it';
+COMMENT ON COLUMN casq.builds.tag_set IS 'tags that it asks for, in casq.tag_sets';
+COMMENT ON COLUMN casq.builds.priority IS 'higher ones first';
+COMMENT ON COLUMN casq.builds.turn IS 'orders the queue; a project that asks for much comes later';
+COMMENT ON COLUMN casq.builds.queued IS 'drawn each time that it comes into the queue';
+COMMENT ON COLUMN casq.builds.allow_failure IS 'whether those that need it go on when it has failed';
+COMMENT ON COLUMN casq.builds.job IS 'what the runner is told to do';
+COMMENT ON COLUMN casq.builds.timeout IS 'in seconds, 1 to 2592000';
+COMMENT ON COLUMN casq.builds.attempt IS 'how often it was handed out';
+COMMENT ON COLUMN casq.builds.runner_id IS 'runner that has it, or had it last';
+COMMENT ON COLUMN casq.builds.system_id IS 'machine of that runner';
+COMMENT ON COLUMN casq.builds.token_hash IS 'SHA-256 of the token of this attempt';
+COMMENT ON COLUMN casq.builds.features IS 'what the runner said that it can do';
+COMMENT ON COLUMN casq.builds.created_at IS 'when it was added';
+COMMENT ON COLUMN casq.builds.pending_at IS 'when it came into the queue';
+COMMENT ON COLUMN casq.builds.assigned_at IS 'when it was handed out';
+COMMENT ON COLUMN casq.builds.start_by IS 'without a sign of life until then it is handed out again';
+COMMENT ON COLUMN casq.builds.started_at IS 'first sign of life';
+COMMENT ON COLUMN casq.builds.finished_at IS 'when it ended';
+COMMENT ON COLUMN casq.builds.failure_reason IS 'in the runner''s words, such as script_failure; job_execution_timeout, runner_system_failure and runner_unsupported are casq''s as well';
+COMMENT ON COLUMN casq.builds.exit_code IS 'of the script that failed';
+COMMENT ON COLUMN casq.builds.message IS 'what there is to say of its end';
 
 -- A build needs older ones of its pipeline: so there are no cycles.
 CREATE TABLE casq.build_needs (

@@ -65,6 +65,11 @@ BEGIN
             create_runner.max_running, create_runner.paused, create_runner.max_timeout)
     RETURNING r.id INTO create_runner.id;
 END $$;
+COMMENT ON FUNCTION casq.create_runner IS
+    'Makes a runner, and returns its number and token: the token is shown this once, only its '
+    'SHA-256 is kept. run_untagged: whether it takes builds without tags; if it is not said, '
+    'where it has no tags. projects: those whose builds it takes; NULL: all. max_timeout in '
+    'seconds.';
 
 -- Gives a runner another token, returned this once, which is valid for as long as the one
 -- before was to be. That is refused from then on.
@@ -81,6 +86,9 @@ BEGIN
     END IF;
     RETURN token;
 END $$;
+COMMENT ON FUNCTION casq.reset_runner_token IS
+    'Gives a runner another token, returned this once; the one before is refused from then '
+    'on. Errors: no_data_found.';
 
 -- Begins a pipeline. Its project is made known by that. It holds the project until the
 -- transaction ends, so call it late.
@@ -94,6 +102,9 @@ BEGIN
     RETURNING p.id INTO pipeline;
     RETURN pipeline;
 END $$;
+COMMENT ON FUNCTION casq.begin_pipeline IS
+    'Begins a pipeline of a project, and returns its number. The project is made known by '
+    'that. It holds the project until the transaction ends, so call it late.';
 
 -- Adds a build to a pipeline, and returns its id. It needs builds of that pipeline, by id.
 CREATE FUNCTION casq.add_build(
@@ -170,6 +181,14 @@ BEGIN
     END IF;
     RETURN build;
 END $$;
+COMMENT ON FUNCTION casq.add_build IS
+    'Adds a build to a pipeline, and returns its number; it is handed out when the '
+    'transaction has committed and all builds that it needs have succeeded. job: what the '
+    'runner does, at the least {"steps": [{"name": "script", "script": ["make test"]}]}, up '
+    'to 1 MiB. tags: a runner has to have all of them. needs: builds of the same pipeline. '
+    'priority: higher ones first, -32768 to 32767. timeout in seconds. Errors: no_data_found '
+    'for the pipeline; invalid_parameter_value for job or tags; foreign_key_violation for '
+    'needs; configuration_limit_exceeded where the project has too many that wait.';
 
 -- Cancels a build, and says what became of it. One whose runner has shown a sign of life
 -- is canceling until the runner has stopped; any other is canceled at once.
@@ -191,6 +210,10 @@ BEGIN
     END IF;
     RETURN b.status;
 END $$;
+COMMENT ON FUNCTION casq.cancel_build IS
+    'Cancels a build, and returns its status: canceling until its runner has stopped it, '
+    'canceled at once where no runner has shown a sign of life. Errors: no_data_found; '
+    'object_not_in_prerequisite_state where it has ended.';
 
 -- Queues a build that has ended anew, and what was skipped for it, and says what it is
 -- now.
@@ -237,6 +260,10 @@ BEGIN
     SELECT * INTO b FROM casq.builds AS w WHERE w.id = build;
     RETURN b.status;
 END $$;
+COMMENT ON FUNCTION casq.retry_build IS
+    'Queues a build that has ended anew, with what was skipped for it, and returns its '
+    'status. Errors: no_data_found; object_not_in_prerequisite_state where it has not ended, '
+    'or needs one that has not succeeded.';
 
 -- Pipelines that stand still: none, at all times. In words: some builds have ended, some
 -- wait for them, and nothing runs.
@@ -247,6 +274,13 @@ WHERE b.status = 'created'
   AND NOT EXISTS (SELECT FROM casq.builds AS o WHERE o.pipeline_id = b.pipeline_id AND o.status IN ('pending', 'running', 'canceling'))
 GROUP BY b.pipeline_id;
 
+COMMENT ON VIEW casq.stuck_pipelines IS
+    'Pipelines in which a build waits for others and none of them can end: empty at all '
+    'times, or something is wrong.';
+COMMENT ON COLUMN casq.stuck_pipelines.pipeline_id IS 'the pipeline';
+COMMENT ON COLUMN casq.stuck_pipelines.project_id IS 'its project';
+COMMENT ON COLUMN casq.stuck_pipelines.build IS 'the first build that waits';
+
 -- The queue, by the tags that its builds ask for.
 CREATE VIEW casq.build_queue AS
 SELECT s.tags, count(*) AS builds, min(b.pending_at) AS oldest_since,
@@ -255,6 +289,12 @@ SELECT s.tags, count(*) AS builds, min(b.pending_at) AS oldest_since,
 FROM casq.builds AS b JOIN casq.tag_sets AS s ON s.id = b.tag_set
 WHERE b.in_queue
 GROUP BY s.id, s.tags;
+
+COMMENT ON VIEW casq.build_queue IS 'The builds that wait for a runner, by the tags that they ask for.';
+COMMENT ON COLUMN casq.build_queue.tags IS 'what a runner has to have, all of them';
+COMMENT ON COLUMN casq.build_queue.builds IS 'how many wait';
+COMMENT ON COLUMN casq.build_queue.oldest_since IS 'since when the one that has waited longest';
+COMMENT ON COLUMN casq.build_queue.runners IS 'runners that are not paused and have the tags; a runner that is limited to projects counts, too';
 
 -- The runners: when they were last heard of, and what they have.
 CREATE VIEW casq.runner_status AS
@@ -269,6 +309,19 @@ LEFT JOIN LATERAL (
     SELECT count(*) AS running, count(*) FILTER (WHERE b.started_at IS NULL) AS not_begun
     FROM casq.builds AS b WHERE b.runner_id = r.id AND b.status IN ('running', 'canceling')
 ) AS b ON true;
+
+COMMENT ON VIEW casq.runner_status IS 'The runners, and what they have.';
+COMMENT ON COLUMN casq.runner_status.id IS 'number of the runner';
+COMMENT ON COLUMN casq.runner_status.description IS 'what it was called when it was made';
+COMMENT ON COLUMN casq.runner_status.tags IS 'tags that it has';
+COMMENT ON COLUMN casq.runner_status.run_untagged IS 'whether it takes builds without tags';
+COMMENT ON COLUMN casq.runner_status.projects IS 'projects that it is limited to; NULL: none';
+COMMENT ON COLUMN casq.runner_status.paused IS 'whether it gets no builds';
+COMMENT ON COLUMN casq.runner_status.max_running IS 'how many builds it may have at once; NULL: any number';
+COMMENT ON COLUMN casq.runner_status.processes IS 'machines that have registered with its token';
+COMMENT ON COLUMN casq.runner_status.contacted_at IS 'when one of them was last heard of, to a minute';
+COMMENT ON COLUMN casq.runner_status.running IS 'builds that it has';
+COMMENT ON COLUMN casq.runner_status.not_begun IS 'of these, those of which it has not shown a sign of life yet';
 
 -- In words: what a build waits for, or what became of it.
 CREATE FUNCTION casq.why_build(build bigint) RETURNS text
@@ -334,6 +387,7 @@ BEGIN
                 AND (-o.priority, o.turn, o.id) < (-b.priority, b.turn, b.id) LIMIT 10000) AS before))
     END;
 END $$;
+COMMENT ON FUNCTION casq.why_build IS 'Tells in words what a build waits for, or what became of it. Never NULL.';
 
 ---- create above / drop below ----
 

@@ -59,6 +59,21 @@ CREATE TABLE casq.artifacts (
 );
 CREATE INDEX artifacts_expire ON casq.artifacts (expires_at) WHERE expires_at IS NOT NULL;
 
+COMMENT ON TABLE casq.artifacts IS
+    'Files that builds have left. A row is there when its bytes are safe; to delete it has '
+    'the bytes removed.';
+COMMENT ON COLUMN casq.artifacts.key IS 'where the bytes are, below RUNNER_ARTIFACT_URL';
+COMMENT ON COLUMN casq.artifacts.build_id IS 'build that has left it';
+COMMENT ON COLUMN casq.artifacts.attempt IS 'attempt that has';
+COMMENT ON COLUMN casq.artifacts.project_id IS 'project that it is counted for';
+COMMENT ON COLUMN casq.artifacts.type IS 'archive, metadata, junit, and other names of reports';
+COMMENT ON COLUMN casq.artifacts.format IS 'zip, gzip, raw, zipzstd, tarzstd';
+COMMENT ON COLUMN casq.artifacts.filename IS 'name that the runner gave it';
+COMMENT ON COLUMN casq.artifacts.size IS 'in bytes';
+COMMENT ON COLUMN casq.artifacts.sha256 IS 'of the bytes';
+COMMENT ON COLUMN casq.artifacts.created_at IS 'when it was safe';
+COMMENT ON COLUMN casq.artifacts.expires_at IS 'when it is removed; NULL: never';
+
 -- Bytes that may be there and have no row: of uploads that are under way, by attempt, and
 -- of rows that were deleted. An upload writes this first, and deletes it in the transaction
 -- that writes its row; whoever removes the bytes deletes it after that.

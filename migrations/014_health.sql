@@ -30,9 +30,30 @@ CREATE TABLE casq.workers (
     source_behind interval
 ) WITH (fillfactor = 50);
 
+COMMENT ON TABLE casq.workers IS
+    'The worker processes, and what each last said of itself, every ten seconds. One that '
+    'stops takes its row along; that of one that was killed stays for a day.';
+
 -- Those that have shown a sign of life lately. A worker beats each ten seconds.
 CREATE VIEW casq.live_workers AS
 SELECT * FROM casq.workers AS w WHERE w.beat_at > clock_timestamp() - interval '30 s';
+
+COMMENT ON VIEW casq.live_workers IS 'The rows of casq.workers that have shown a sign of life within 30 s.';
+COMMENT ON COLUMN casq.live_workers.id IS 'as in casq.workers';
+COMMENT ON COLUMN casq.live_workers.host IS 'its machine';
+COMMENT ON COLUMN casq.live_workers.pid IS 'its number there';
+COMMENT ON COLUMN casq.live_workers.version IS 'of the program';
+COMMENT ON COLUMN casq.live_workers.schema_version IS 'the newest migration that it knows';
+COMMENT ON COLUMN casq.live_workers.started_at IS 'when it began';
+COMMENT ON COLUMN casq.live_workers.beat_at IS 'when it gave the last sign of life';
+COMMENT ON COLUMN casq.live_workers.roles IS 'as /readyz has them, by name: ready, error, warning; and seconds, for how long so';
+COMMENT ON COLUMN casq.live_workers.waiting IS 'what it waits for before it has any role';
+COMMENT ON COLUMN casq.live_workers.queues IS 'queues that it serves';
+COMMENT ON COLUMN casq.live_workers.source_timeline IS 'of the log that it follows elsewhere; NULL: it follows no other';
+COMMENT ON COLUMN casq.live_workers.source_tick IS 'the newest tick that it has seen there';
+COMMENT ON COLUMN casq.live_workers.source_moved IS 'since a newer tick was seen for the first time, as of beat_at';
+COMMENT ON COLUMN casq.live_workers.source_answered IS 'since the source last answered, as of beat_at';
+COMMENT ON COLUMN casq.live_workers.source_behind IS 'how far the host that it reads is behind its primary; NULL: not known';
 
 -- How late, at most, a cursor has applied what it applied within ten seconds of home's
 -- clock, where that is more than a second: what was in the log by then had been applied so
@@ -129,6 +150,16 @@ WHERE w.source_answered IS NOT NULL
 ORDER BY w.source_answered >= interval '30 s', w.source_timeline DESC NULLS LAST, w.source_tick DESC NULLS LAST, w.source_moved
 LIMIT 1;
 
+COMMENT ON VIEW casq.followed_log IS
+    'What is known of the log that is followed elsewhere, by the live worker that knows most '
+    'of it. No row where no other is followed.';
+COMMENT ON COLUMN casq.followed_log.timeline IS 'timeline of the log';
+COMMENT ON COLUMN casq.followed_log.tick IS 'its newest tick';
+COMMENT ON COLUMN casq.followed_log.measured_at IS 'when that worker has told so';
+COMMENT ON COLUMN casq.followed_log.behind IS 'how far the host that is read is behind its primary; NULL: not known';
+COMMENT ON COLUMN casq.followed_log.away IS 'for how long it has not answered; NULL: it does';
+COMMENT ON COLUMN casq.followed_log.stands IS 'for how long it has had no new tick; NULL: it has them';
+
 -- How late copies are, by kind, in seconds; NULL where this site copies nothing.
 --
 -- lag_seconds: the age of the oldest change that is committed at the source, and not in place here.
@@ -184,11 +215,29 @@ LEFT JOIN LATERAL (
     WHERE g.resources > 0
 ) AS work ON true;
 
+COMMENT ON VIEW casq.replication_lags IS
+    'How late copies are, by kind, in seconds by this database''s clock: what is committed at '
+    'the source, and not in place here. Right when idle (0), while the source is away (it '
+    'grows), and after a failover. What has failed is not late: see casq.registry_failures.';
+COMMENT ON COLUMN casq.replication_lags.kind IS 'its kind';
+COMMENT ON COLUMN casq.replication_lags.lag_seconds IS 'age of the oldest change that is not in place; NULL where this site copies nothing';
+COMMENT ON COLUMN casq.replication_lags.to_standby_seconds IS 'in the primary''s log, and not shown by the host that is followed; NULL: not known';
+COMMENT ON COLUMN casq.replication_lags.to_registry_seconds IS 'shown there, and not applied here';
+COMMENT ON COLUMN casq.replication_lags.queue_seconds IS 'in the registry, and no process works on it, to ten seconds';
+COMMENT ON COLUMN casq.replication_lags.copy_seconds IS 'a process works on it';
+COMMENT ON COLUMN casq.replication_lags.resources IS 'how many are not in place';
+COMMENT ON COLUMN casq.replication_lags.oldest_at IS 'when the oldest of them was committed, at the earliest';
+COMMENT ON COLUMN casq.replication_lags.oldest_resource IS 'its key, where the jobs name it';
+COMMENT ON COLUMN casq.replication_lags.timeline IS 'timeline of the log';
+COMMENT ON COLUMN casq.replication_lags.tick IS 'the newest tick that is applied here';
+COMMENT ON COLUMN casq.replication_lags.measured_at IS 'when a worker has last told of the log';
+
 -- The lag of one kind: see casq.replication_lags.
 CREATE FUNCTION casq.replication_lag(kind text) RETURNS SETOF casq.replication_lags
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT * FROM casq.replication_lags AS l WHERE l.kind = replication_lag.kind
 $$;
+COMMENT ON FUNCTION casq.replication_lag IS 'The row of casq.replication_lags of one kind.';
 
 -- Something that is not as it should be: since when, and the command to look at it.
 -- critical: what was promised is not kept, or soon is not, unless somebody acts; warning: it is
@@ -451,6 +500,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     UNION ALL
     SELECT true, 'ok', 'ok', NULL, 'enqueue status' WHERE NOT EXISTS (SELECT FROM problem)
 $$;
+COMMENT ON FUNCTION casq.health IS
+    'How this site is: one row that is ok, or a row for each problem, the most severe first: '
+    'since when, and the command to look at it. critical: what was promised is not kept, or '
+    'soon is not; warning: to be seen to; notice: to be known. Ask a primary. It scans '
+    'nothing that grows.';
 
 -- The same in one sentence: ok, or the most severe problem, since when, the command to look
 -- at it, and how many more there are.
@@ -463,6 +517,9 @@ SET datestyle = 'ISO' AS $$
         FROM (SELECT t.*, count(*) OVER () - 1 AS more FROM casq.health() WITH ORDINALITY AS t WHERE NOT t.ok ORDER BY t.ordinality LIMIT 1) AS h
     ), 'ok')
 $$;
+COMMENT ON FUNCTION casq.health_sentence IS
+    'The same in one sentence: ok, or the most severe problem, since when, the command to '
+    'look at it, and how many more there are.';
 
 ---- create above / drop below ----
 

@@ -34,6 +34,11 @@ CREATE TABLE casq.audit (
     CONSTRAINT audit_is_bounded CHECK (octet_length(actor) <= 800 AND octet_length(via) <= 80
         AND octet_length(origin) <= 800 AND octet_length(action) <= 4000)
 );
+
+COMMENT ON TABLE casq.audit IS
+    'Who asked for what: a row for each command of enqueue or action of the page that has '
+    'changed something, written in the transactions that did it. Kept for AUDIT_RETENTION; '
+    'enqueue audit lists it.';
 -- The newest ones, and those that are old enough to go.
 CREATE INDEX audit_asked_at ON casq.audit (asked_at);
 

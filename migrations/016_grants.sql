@@ -130,6 +130,9 @@ BEGIN
     ON CONFLICT ON CONSTRAINT grants_pkey DO NOTHING;
     PERFORM casq.grant_again();
 END $$;
+COMMENT ON FUNCTION casq.grant_to IS
+    'Lets a role do what a worker, a follower, an application, an operator or a reader does, '
+    'now and after later migrations. Errors: invalid_parameter_value.';
 
 -- Takes back what casq.grant_to gave, and only that.
 CREATE FUNCTION casq.revoke_from(role regrole, what text) RETURNS void
@@ -146,6 +149,7 @@ BEGIN
         PERFORM casq.grant_again();
     END IF;
 END $$;
+COMMENT ON FUNCTION casq.revoke_from IS 'Takes back what casq.grant_to gave, and only that.';
 
 SELECT casq.grant_again();
 

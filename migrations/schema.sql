@@ -63,6 +63,18 @@ CREATE TABLE casq.artifacts (
     CONSTRAINT artifacts_size_is_positive CHECK ((size >= 0)),
     CONSTRAINT artifacts_type_is_a_name CHECK ((type ~ '^[a-z][a-z0-9_]{0,39}$'::text))
 );
+COMMENT ON TABLE casq.artifacts IS 'Files that builds have left. A row is there when its bytes are safe; to delete it has the bytes removed.';
+COMMENT ON COLUMN casq.artifacts.key IS 'where the bytes are, below RUNNER_ARTIFACT_URL';
+COMMENT ON COLUMN casq.artifacts.build_id IS 'build that has left it';
+COMMENT ON COLUMN casq.artifacts.attempt IS 'attempt that has';
+COMMENT ON COLUMN casq.artifacts.project_id IS 'project that it is counted for';
+COMMENT ON COLUMN casq.artifacts.type IS 'archive, metadata, junit, and other names of reports';
+COMMENT ON COLUMN casq.artifacts.format IS 'zip, gzip, raw, zipzstd, tarzstd';
+COMMENT ON COLUMN casq.artifacts.filename IS 'name that the runner gave it';
+COMMENT ON COLUMN casq.artifacts.size IS 'in bytes';
+COMMENT ON COLUMN casq.artifacts.sha256 IS 'of the bytes';
+COMMENT ON COLUMN casq.artifacts.created_at IS 'when it was safe';
+COMMENT ON COLUMN casq.artifacts.expires_at IS 'when it is removed; NULL: never';
 
 CREATE TABLE casq.audit (
     id uuid NOT NULL,
@@ -79,6 +91,7 @@ CREATE TABLE casq.audit (
     CONSTRAINT audit_pkey PRIMARY KEY (id),
     CONSTRAINT audit_is_bounded CHECK (((octet_length(actor) <= 800) AND (octet_length(via) <= 80) AND (octet_length(origin) <= 800) AND (octet_length(action) <= 4000)))
 );
+COMMENT ON TABLE casq.audit IS 'Who asked for what: a row for each command of enqueue or action of the page that has changed something, written in the transactions that did it. Kept for AUDIT_RETENTION; enqueue audit lists it.';
 
 CREATE TABLE casq.build_needs (
     build_id bigint NOT NULL,
@@ -173,6 +186,36 @@ CREATE TABLE casq.builds (
     CONSTRAINT builds_token_hash_is_sha256 CHECK ((octet_length(token_hash) = 32)),
     CONSTRAINT builds_waiting_has_none CHECK (((status <> ALL (ARRAY['created'::text, 'pending'::text])) OR ((token_hash IS NULL) AND (runner_id IS NULL) AND (assigned_at IS NULL) AND (started_at IS NULL))))
 );
+COMMENT ON TABLE casq.builds IS 'Builds and what became of them. Made by casq.add_build; ended and queued anew by casq.cancel_build and casq.retry_build. Not to be changed by hand but for priority.';
+COMMENT ON COLUMN casq.builds.id IS 'number of the build';
+COMMENT ON COLUMN casq.builds.pipeline_id IS 'its pipeline';
+COMMENT ON COLUMN casq.builds.project_id IS 'its project';
+COMMENT ON COLUMN casq.builds.name IS '1 to 255 bytes';
+COMMENT ON COLUMN casq.builds.stage IS '1 to 255 bytes';
+COMMENT ON COLUMN casq.builds.status IS 'created (waits for builds that it needs), pending, running, canceling, success, failed, canceled, skipped';
+COMMENT ON COLUMN casq.builds.held IS 'whether it waits for its project''s limit';
+COMMENT ON COLUMN casq.builds.in_queue IS 'whether a runner may get it';
+COMMENT ON COLUMN casq.builds.tag_set IS 'tags that it asks for, in casq.tag_sets';
+COMMENT ON COLUMN casq.builds.priority IS 'higher ones first';
+COMMENT ON COLUMN casq.builds.turn IS 'orders the queue; a project that asks for much comes later';
+COMMENT ON COLUMN casq.builds.queued IS 'drawn each time that it comes into the queue';
+COMMENT ON COLUMN casq.builds.allow_failure IS 'whether those that need it go on when it has failed';
+COMMENT ON COLUMN casq.builds.job IS 'what the runner is told to do';
+COMMENT ON COLUMN casq.builds.timeout IS 'in seconds, 1 to 2592000';
+COMMENT ON COLUMN casq.builds.attempt IS 'how often it was handed out';
+COMMENT ON COLUMN casq.builds.runner_id IS 'runner that has it, or had it last';
+COMMENT ON COLUMN casq.builds.system_id IS 'machine of that runner';
+COMMENT ON COLUMN casq.builds.token_hash IS 'SHA-256 of the token of this attempt';
+COMMENT ON COLUMN casq.builds.features IS 'what the runner said that it can do';
+COMMENT ON COLUMN casq.builds.created_at IS 'when it was added';
+COMMENT ON COLUMN casq.builds.pending_at IS 'when it came into the queue';
+COMMENT ON COLUMN casq.builds.assigned_at IS 'when it was handed out';
+COMMENT ON COLUMN casq.builds.start_by IS 'without a sign of life until then it is handed out again';
+COMMENT ON COLUMN casq.builds.started_at IS 'first sign of life';
+COMMENT ON COLUMN casq.builds.finished_at IS 'when it ended';
+COMMENT ON COLUMN casq.builds.failure_reason IS 'in the runner''s words, such as script_failure; job_execution_timeout, runner_system_failure and runner_unsupported are casq''s as well';
+COMMENT ON COLUMN casq.builds.exit_code IS 'of the script that failed';
+COMMENT ON COLUMN casq.builds.message IS 'what there is to say of its end';
 
 CREATE TABLE casq.counter_kinds (
     kind text COLLATE "C" NOT NULL,
@@ -210,6 +253,7 @@ CREATE TABLE casq.counters (
     updated_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT counters_pkey PRIMARY KEY (kind, scope_id)
 ) WITH (fillfactor=70);
+COMMENT ON TABLE casq.counters IS 'The counters: read casq.statistics.';
 
 CREATE TABLE casq.cursors (
     name text COLLATE "C" NOT NULL,
@@ -233,6 +277,7 @@ CREATE TABLE casq.cursors (
     CONSTRAINT cursors_pkey PRIMARY KEY (name),
     CONSTRAINT cursors_page_belongs_to_a_step CHECK ((((to_tick = 0) AND (page = 0) AND (to_nonce = '00000000-0000-0000-0000-000000000000'::uuid)) OR ((to_tick > tick) AND (page > 0))))
 );
+COMMENT ON TABLE casq.cursors IS 'How far consumers of the log have come: read casq.cursor_status. A row that no process moves any more holds the log back, and is to be deleted by hand.';
 
 CREATE TABLE casq.event_failures (
     cursor text COLLATE "C" NOT NULL,
@@ -278,6 +323,18 @@ CREATE TABLE casq.events (
     CONSTRAINT events_scope_id_length CHECK ((octet_length(scope_id) <= 1024)),
     CONSTRAINT events_xid_is_the_writers CHECK ((xid = pg_current_xact_id())) NOT VALID
 );
+COMMENT ON TABLE casq.events IS 'The log: what has happened to resources, appended by the triggers of tracked tables and by casq.append_event, in the transactions that do it. Rows are not changed; those that everybody has read are removed after EVENT_RETENTION.';
+COMMENT ON COLUMN casq.events.xid IS 'transaction that has appended it';
+COMMENT ON COLUMN casq.events.id IS 'drawn in the order of the statements, not of the commits';
+COMMENT ON COLUMN casq.events.kind IS 'its kind';
+COMMENT ON COLUMN casq.events.resource_id IS 'key of the resource, 1 to 1024 bytes';
+COMMENT ON COLUMN casq.events.op IS 'created, updated, deleted';
+COMMENT ON COLUMN casq.events.bulk IS 'whether it comes from a backfill, and yields to others';
+COMMENT ON COLUMN casq.events.scope_id IS 'what it is counted under, up to 1024 bytes; NULL: nothing';
+COMMENT ON COLUMN casq.events.size_delta IS 'added to the scope''s size';
+COMMENT ON COLUMN casq.events.item_delta IS 'added to the scope''s items';
+COMMENT ON COLUMN casq.events.payload IS 'what the copy needs to know, an object, such as the SHA-256';
+COMMENT ON COLUMN casq.events.occurred_at IS 'when it was appended, by the database''s clock';
 
 CREATE TABLE casq.followers (
     name text COLLATE "C" NOT NULL,
@@ -287,6 +344,11 @@ CREATE TABLE casq.followers (
     CONSTRAINT followers_pkey PRIMARY KEY (name),
     CONSTRAINT followers_name_length CHECK (((octet_length(name) >= 1) AND (octet_length(name) <= 200)))
 );
+COMMENT ON TABLE casq.followers IS 'Who reads this log from another database. What they have not read is kept for as long as they report.';
+COMMENT ON COLUMN casq.followers.name IS 'as the follower calls itself';
+COMMENT ON COLUMN casq.followers.tick IS 'the newest tick that it has applied';
+COMMENT ON COLUMN casq.followers.nonce IS 'nonce of that tick';
+COMMENT ON COLUMN casq.followers.reported_at IS 'when it said so';
 
 CREATE TABLE casq.grants (
     role name NOT NULL,
@@ -318,6 +380,12 @@ CREATE TABLE casq.kinds (
     CONSTRAINT kinds_source_prefix_only_with_bytes CHECK (((source_prefix IS NULL) = (transfer = 'none'::text))),
     CONSTRAINT kinds_transfer_is_known CHECK ((transfer = ANY (ARRAY['file'::text, 'git'::text, 'none'::text])))
 );
+COMMENT ON TABLE casq.kinds IS 'The kinds of resources that are known here. Made by casq.track or casq.define_kind; moved and ended by enqueue kind.';
+COMMENT ON COLUMN casq.kinds.kind IS 'its name';
+COMMENT ON COLUMN casq.kinds.transfer IS 'file, git, or none: nothing is copied, only counted';
+COMMENT ON COLUMN casq.kinds.queue IS 'River queue of its jobs';
+COMMENT ON COLUMN casq.kinds.prefix IS 'folder at this site''s target, which has its copies';
+COMMENT ON COLUMN casq.kinds.source_prefix IS 'folder that its keys are relative to where they come from';
 
 CREATE TABLE casq.log_delays (
     cursor text COLLATE "C" NOT NULL,
@@ -335,6 +403,12 @@ CREATE TABLE casq.pipelines (
     CONSTRAINT pipelines_pkey PRIMARY KEY (id),
     CONSTRAINT pipelines_project_id_fkey FOREIGN KEY (project_id) REFERENCES casq.projects(id)
 );
+COMMENT ON TABLE casq.pipelines IS 'Builds that belong together. Made by casq.begin_pipeline.';
+COMMENT ON COLUMN casq.pipelines.id IS 'number of the pipeline';
+COMMENT ON COLUMN casq.pipelines.project_id IS 'its project';
+COMMENT ON COLUMN casq.pipelines.ref IS 'branch or tag';
+COMMENT ON COLUMN casq.pipelines.sha IS 'commit';
+COMMENT ON COLUMN casq.pipelines.created_at IS 'when it was made';
 
 CREATE TABLE casq.processes (
     id uuid NOT NULL,
@@ -346,6 +420,14 @@ CREATE TABLE casq.processes (
     dead_at timestamp with time zone,
     CONSTRAINT processes_pkey PRIMARY KEY (id)
 ) WITH (fillfactor=50);
+COMMENT ON TABLE casq.processes IS 'The worker processes that work on jobs, each with its last sign of life. What a dead one had claimed is handed on.';
+COMMENT ON COLUMN casq.processes.id IS 'also its name among River''s clients';
+COMMENT ON COLUMN casq.processes.host IS 'its machine';
+COMMENT ON COLUMN casq.processes.pid IS 'its number there';
+COMMENT ON COLUMN casq.processes.started_at IS 'when it began';
+COMMENT ON COLUMN casq.processes.beat IS 'rises with each sign of life';
+COMMENT ON COLUMN casq.processes.beat_at IS 'when it gave the last one';
+COMMENT ON COLUMN casq.processes.dead_at IS 'when another one found that it gives none any more';
 
 CREATE TABLE casq.projects (
     id bigint NOT NULL,
@@ -360,6 +442,13 @@ CREATE TABLE casq.projects (
     CONSTRAINT projects_max_running_is_a_number CHECK ((max_running >= 0)),
     CONSTRAINT projects_max_waiting_is_positive CHECK ((max_waiting > 0))
 );
+COMMENT ON TABLE casq.projects IS 'Projects that have builds, with their limits. Made by casq.begin_pipeline; the limits are changed by UPDATE.';
+COMMENT ON COLUMN casq.projects.id IS 'the forge''s own number';
+COMMENT ON COLUMN casq.projects.path IS 'the forge''s name of it';
+COMMENT ON COLUMN casq.projects.max_running IS 'how many of its builds may be with runners at once; NULL: any number';
+COMMENT ON COLUMN casq.projects.max_waiting IS 'how many of its builds may wait; more are refused';
+COMMENT ON COLUMN casq.projects.newest_turn IS 'place of its newest build in the queue';
+COMMENT ON COLUMN casq.projects.created_at IS 'when it was first named';
 
 CREATE TABLE casq.reconcile_counts (
     run bigint NOT NULL,
@@ -448,6 +537,7 @@ CREATE TABLE casq.refreshes (
     CONSTRAINT refreshes_scope_has_a_shard CHECK (((scope_id IS NULL) = (shard IS NULL))),
     CONSTRAINT refreshes_state_is_known CHECK ((state = ANY (ARRAY['created'::text, 'running'::text, 'finalizing'::text, 'done'::text, 'failed'::text, 'cancelled'::text])))
 ) WITH (fillfactor=70);
+COMMENT ON TABLE casq.refreshes IS 'What recounts have found, by scope: read casq.refresh_status.';
 
 CREATE TABLE casq.registry (
     kind text COLLATE "C" NOT NULL,
@@ -486,6 +576,7 @@ CREATE TABLE casq.registry (
     CONSTRAINT registry_failed_not_beyond_version CHECK ((failed_version <= version)),
     CONSTRAINT registry_synced_not_beyond_version CHECK ((synced_version <= version))
 ) WITH (fillfactor=50);
+COMMENT ON TABLE casq.registry IS 'A row for each resource, with all that casq knows of it: read casq.registry_status. Not to be changed by hand.';
 
 CREATE TABLE casq.registry_changes (
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -608,6 +699,11 @@ CREATE TABLE casq.selections (
     CONSTRAINT selections_pkey PRIMARY KEY (kind),
     CONSTRAINT selections_scopes_are_texts CHECK ((array_position(scopes, NULL::text) IS NULL))
 );
+COMMENT ON TABLE casq.selections IS 'What this site has of a kind, by the scopes of its resources; of a kind without a row it has everything. Change it with enqueue select.';
+COMMENT ON COLUMN casq.selections.kind IS 'its kind';
+COMMENT ON COLUMN casq.selections.scopes IS 'scopes that it has; NULL: all; empty: nothing';
+COMMENT ON COLUMN casq.selections.generation IS 'rises with each change';
+COMMENT ON COLUMN casq.selections.changed_at IS 'when it was last changed';
 
 CREATE TABLE casq.server_timelines (
     timeline bigint NOT NULL,
@@ -625,6 +721,7 @@ CREATE TABLE casq.tag_sets (
     CONSTRAINT tag_sets_pkey PRIMARY KEY (id),
     CONSTRAINT tag_sets_tags_key UNIQUE (tags)
 );
+COMMENT ON TABLE casq.tag_sets IS 'The sets of tags that builds ask for, each once.';
 
 CREATE TABLE casq.targets (
     transfer text COLLATE "C" NOT NULL,
@@ -633,6 +730,11 @@ CREATE TABLE casq.targets (
     marked_at timestamp with time zone,
     CONSTRAINT targets_pkey PRIMARY KEY (transfer)
 );
+COMMENT ON TABLE casq.targets IS 'Which folder or bucket is this site''s target, by transfer: the one whose mark, .casq/target, has the id. See casq.replace_target.';
+COMMENT ON COLUMN casq.targets.transfer IS 'file or git';
+COMMENT ON COLUMN casq.targets.id IS 'what the mark says';
+COMMENT ON COLUMN casq.targets.place IS 'where it was when it was marked';
+COMMENT ON COLUMN casq.targets.marked_at IS 'when it was marked; NULL: not yet';
 
 CREATE TABLE casq.ticks (
     id bigint NOT NULL,
@@ -647,6 +749,7 @@ CREATE TABLE casq.ticks (
     CONSTRAINT ticks_timeline_fkey FOREIGN KEY (timeline) REFERENCES casq.timelines(timeline),
     CONSTRAINT ticks_id_check CHECK ((id >= 0))
 );
+COMMENT ON TABLE casq.ticks IS 'Marks in the log, taken by a worker at the primary while there are events, and each ten seconds otherwise: whoever follows the log reads from tick to tick.';
 
 CREATE TABLE casq.timelines (
     timeline integer NOT NULL,
@@ -677,6 +780,14 @@ CREATE TABLE casq.tracked (
     CONSTRAINT tracked_kind_key UNIQUE (kind),
     CONSTRAINT tracked_kind_fkey FOREIGN KEY (kind) REFERENCES casq.kinds(kind)
 );
+COMMENT ON TABLE casq.tracked IS 'The tables that are tracked: see casq.track.';
+COMMENT ON COLUMN casq.tracked.relation IS 'the table';
+COMMENT ON COLUMN casq.tracked.kind IS 'what its rows are';
+COMMENT ON COLUMN casq.tracked.key_column IS 'column with the key';
+COMMENT ON COLUMN casq.tracked.scope_column IS 'column that its rows are counted by; NULL: they are not';
+COMMENT ON COLUMN casq.tracked.size_column IS 'column that is added up; NULL: only rows are counted';
+COMMENT ON COLUMN casq.tracked.payload_columns IS 'columns that are sent along';
+COMMENT ON COLUMN casq.tracked.tracked_at IS 'since when';
 
 CREATE TABLE casq.workers (
     id uuid NOT NULL,
@@ -697,6 +808,7 @@ CREATE TABLE casq.workers (
     CONSTRAINT workers_pkey PRIMARY KEY (id),
     CONSTRAINT workers_roles_is_an_object CHECK ((jsonb_typeof(roles) = 'object'::text))
 ) WITH (fillfactor=50);
+COMMENT ON TABLE casq.workers IS 'The worker processes, and what each last said of itself, every ten seconds. One that stops takes its row along; that of one that was killed stays for a day.';
 
 ---- Indexes
 
@@ -763,6 +875,11 @@ CREATE VIEW casq.build_queue AS
      JOIN casq.tag_sets s ON ((s.id = b.tag_set)))
   WHERE b.in_queue
   GROUP BY s.id, s.tags;
+COMMENT ON VIEW casq.build_queue IS 'The builds that wait for a runner, by the tags that they ask for.';
+COMMENT ON COLUMN casq.build_queue.tags IS 'what a runner has to have, all of them';
+COMMENT ON COLUMN casq.build_queue.builds IS 'how many wait';
+COMMENT ON COLUMN casq.build_queue.oldest_since IS 'since when the one that has waited longest';
+COMMENT ON COLUMN casq.build_queue.runners IS 'runners that are not paused and have the tags; a runner that is limited to projects counts, too';
 
 CREATE VIEW casq.counter_status AS
  SELECT s.shard,
@@ -792,6 +909,16 @@ CREATE VIEW casq.counter_status AS
           WHERE ((n.id > s.tick) AND pg_visible_in_snapshot(oldest.xid, n.snapshot))
           ORDER BY n.id
          LIMIT 1) first ON (true));
+COMMENT ON VIEW casq.counter_status IS 'How far the flushed counters are behind the log, by shard.';
+COMMENT ON COLUMN casq.counter_status.shard IS 'number of the shard';
+COMMENT ON COLUMN casq.counter_status.epoch IS 'rises with each change of its counters';
+COMMENT ON COLUMN casq.counter_status.timeline IS 'timeline of the log';
+COMMENT ON COLUMN casq.counter_status.tick IS 'the newest tick that is flushed';
+COMMENT ON COLUMN casq.counter_status.page IS 'within a step that is read in pages: the last event that is flushed; else 0';
+COMMENT ON COLUMN casq.counter_status.moved_at IS 'when it was last flushed';
+COMMENT ON COLUMN casq.counter_status.ticks_behind IS 'ticks since the first that shows an event which is not flushed; 0 when nothing is';
+COMMENT ON COLUMN casq.counter_status.lag IS 'since that tick was taken';
+COMMENT ON COLUMN casq.counter_status.buffer_age IS 'age of the oldest event that is not flushed';
 
 CREATE VIEW casq.cursor_status AS
  SELECT c.name,
@@ -832,6 +959,20 @@ CREATE VIEW casq.cursor_status AS
             min(e.occurred_at) AS oldest
            FROM casq.events e
           WHERE ((at.id IS NOT NULL) AND ((e.xid >= pg_snapshot_xmax(at.snapshot)) OR (e.xid = ANY (ARRAY( SELECT pg_snapshot_xip(at.snapshot) AS pg_snapshot_xip)))) AND ((target.id IS NULL) OR (e.id > c.page) OR (NOT pg_visible_in_snapshot(e.xid, target.snapshot))))) behind ON (true));
+COMMENT ON VIEW casq.cursor_status IS 'How far this database''s cursors have come in the log, a row for each. Of a backlog of a million events it takes some 0.3 s.';
+COMMENT ON COLUMN casq.cursor_status.name IS 'registry (what is copied follows this one), or another consumer of the log';
+COMMENT ON COLUMN casq.cursor_status.holder IS 'the process that moves it, host and pid; NULL when its session is over';
+COMMENT ON COLUMN casq.cursor_status.epoch IS 'rises with each change of the holder: what an earlier one still writes is refused';
+COMMENT ON COLUMN casq.cursor_status.tick IS 'the newest tick of the log that is applied';
+COMMENT ON COLUMN casq.cursor_status.page IS 'within a step that is read in pages: the last event that is applied; else 0';
+COMMENT ON COLUMN casq.cursor_status.lag_events IS 'events that are not applied yet; NULL where the log is another database''s, and cannot be counted here';
+COMMENT ON COLUMN casq.cursor_status.lag_seconds IS 'age of the oldest of them; of another database''s log: how long ago all that it had was applied';
+COMMENT ON COLUMN casq.cursor_status.last_beat IS 'last sign of life of the holder';
+COMMENT ON COLUMN casq.cursor_status.last_error IS 'what has kept it from going on; NULL since it goes on';
+COMMENT ON COLUMN casq.cursor_status.timeline IS 'timeline of the log: another one begins with each failover of its database, and when a dump of it is restored';
+COMMENT ON COLUMN casq.cursor_status.nonce IS 'of the tick: two logs that were one do not share it';
+COMMENT ON COLUMN casq.cursor_status.to_tick IS 'end of the step that is read in pages; else 0';
+COMMENT ON COLUMN casq.cursor_status.moved_at IS 'when it last moved';
 
 CREATE VIEW casq.followed_log AS
  SELECT w.source_timeline AS timeline,
@@ -850,6 +991,13 @@ CREATE VIEW casq.followed_log AS
   WHERE (w.source_answered IS NOT NULL)
   ORDER BY (w.source_answered >= '00:00:30'::interval), w.source_timeline DESC NULLS LAST, w.source_tick DESC NULLS LAST, w.source_moved
  LIMIT 1;
+COMMENT ON VIEW casq.followed_log IS 'What is known of the log that is followed elsewhere, by the live worker that knows most of it. No row where no other is followed.';
+COMMENT ON COLUMN casq.followed_log.timeline IS 'timeline of the log';
+COMMENT ON COLUMN casq.followed_log.tick IS 'its newest tick';
+COMMENT ON COLUMN casq.followed_log.measured_at IS 'when that worker has told so';
+COMMENT ON COLUMN casq.followed_log.behind IS 'how far the host that is read is behind its primary; NULL: not known';
+COMMENT ON COLUMN casq.followed_log.away IS 'for how long it has not answered; NULL: it does';
+COMMENT ON COLUMN casq.followed_log.stands IS 'for how long it has had no new tick; NULL: it has them';
 
 CREATE VIEW casq.live_workers AS
  SELECT w.id,
@@ -869,6 +1017,22 @@ CREATE VIEW casq.live_workers AS
     w.source_behind
    FROM casq.workers w
   WHERE (w.beat_at > (clock_timestamp() - '00:00:30'::interval));
+COMMENT ON VIEW casq.live_workers IS 'The rows of casq.workers that have shown a sign of life within 30 s.';
+COMMENT ON COLUMN casq.live_workers.id IS 'as in casq.workers';
+COMMENT ON COLUMN casq.live_workers.host IS 'its machine';
+COMMENT ON COLUMN casq.live_workers.pid IS 'its number there';
+COMMENT ON COLUMN casq.live_workers.version IS 'of the program';
+COMMENT ON COLUMN casq.live_workers.schema_version IS 'the newest migration that it knows';
+COMMENT ON COLUMN casq.live_workers.started_at IS 'when it began';
+COMMENT ON COLUMN casq.live_workers.beat_at IS 'when it gave the last sign of life';
+COMMENT ON COLUMN casq.live_workers.roles IS 'as /readyz has them, by name: ready, error, warning; and seconds, for how long so';
+COMMENT ON COLUMN casq.live_workers.waiting IS 'what it waits for before it has any role';
+COMMENT ON COLUMN casq.live_workers.queues IS 'queues that it serves';
+COMMENT ON COLUMN casq.live_workers.source_timeline IS 'of the log that it follows elsewhere; NULL: it follows no other';
+COMMENT ON COLUMN casq.live_workers.source_tick IS 'the newest tick that it has seen there';
+COMMENT ON COLUMN casq.live_workers.source_moved IS 'since a newer tick was seen for the first time, as of beat_at';
+COMMENT ON COLUMN casq.live_workers.source_answered IS 'since the source last answered, as of beat_at';
+COMMENT ON COLUMN casq.live_workers.source_behind IS 'how far the host that it reads is behind its primary; NULL: not known';
 
 CREATE VIEW casq.reconcile_report AS
  SELECT r.id AS run,
@@ -904,6 +1068,31 @@ CREATE VIEW casq.reconcile_report AS
     c.orphans_removed
    FROM (casq.reconcile_runs r
      LEFT JOIN casq.reconcile_counts c ON ((c.run = r.id)));
+COMMENT ON VIEW casq.reconcile_report IS 'What came of comparing the registry with the source, and with what is in place: a row for each run and kind.';
+COMMENT ON COLUMN casq.reconcile_report.run IS 'number of the run';
+COMMENT ON COLUMN casq.reconcile_report.reason IS 'asked, scheduled, lost or pruned (the log had gone before it was read), failover, selected';
+COMMENT ON COLUMN casq.reconcile_report.dry_run IS 'whether it only reports';
+COMMENT ON COLUMN casq.reconcile_report.state IS 'asked, waiting, running, finished';
+COMMENT ON COLUMN casq.reconcile_report.phase IS 'resources (of the source), rows (of the registry), staging, walk (of what is in place)';
+COMMENT ON COLUMN casq.reconcile_report.at_kind IS 'the kind that it is at';
+COMMENT ON COLUMN casq.reconcile_report.waiting IS 'why it stands still; NULL: it does not';
+COMMENT ON COLUMN casq.reconcile_report.requested_at IS 'when it was asked for';
+COMMENT ON COLUMN casq.reconcile_report.started_at IS 'when it began';
+COMMENT ON COLUMN casq.reconcile_report.finished_at IS 'when it ended';
+COMMENT ON COLUMN casq.reconcile_report.kind IS ''''' for what belongs to no kind, such as staging; NULL before it has begun';
+COMMENT ON COLUMN casq.reconcile_report.unlisted IS 'whether the source has no table to list this kind from';
+COMMENT ON COLUMN casq.reconcile_report.examined IS 'resources of the source and rows of the registry that were compared';
+COMMENT ON COLUMN casq.reconcile_report.created IS 'resources that the registry did not have';
+COMMENT ON COLUMN casq.reconcile_report.adopted IS 'of these, those of which something was in place already';
+COMMENT ON COLUMN casq.reconcile_report.changed IS 'resources whose payload differed';
+COMMENT ON COLUMN casq.reconcile_report.removed IS 'resources that the source did not have any more';
+COMMENT ON COLUMN casq.reconcile_report.requeued IS 'resources that had nothing to bring them on, and got a job';
+COMMENT ON COLUMN casq.reconcile_report.checks IS 'resources that are to be compared by content';
+COMMENT ON COLUMN casq.reconcile_report.late IS 'differences that the log has on its way';
+COMMENT ON COLUMN casq.reconcile_report.staging_removed IS 'leftovers of copies that were killed';
+COMMENT ON COLUMN casq.reconcile_report.held_back IS 'not removed, since there were too many: see enqueue reconcile --remove';
+COMMENT ON COLUMN casq.reconcile_report.orphans IS 'in place, and of no resource';
+COMMENT ON COLUMN casq.reconcile_report.orphans_removed IS 'of these, those that were removed';
 
 CREATE VIEW casq.refresh_status AS
  SELECT r.id,
@@ -938,6 +1127,37 @@ CREATE VIEW casq.refresh_status AS
     s.part_of
    FROM (casq.refreshes r
      JOIN casq.scans s ON ((s.id = r.scan)));
+COMMENT ON VIEW casq.refresh_status IS 'Recounts, a row for each scope that was recounted, and one with scope_id NULL for all scopes of a kind.';
+COMMENT ON COLUMN casq.refresh_status.id IS 'number of the recount, as enqueue refresh cancel takes it';
+COMMENT ON COLUMN casq.refresh_status.kind IS 'its kind';
+COMMENT ON COLUMN casq.refresh_status.scope_id IS 'NULL: all scopes of the kind';
+COMMENT ON COLUMN casq.refresh_status.state IS 'created, running (the table is scanned), finalizing (waits for the log to come so far), done, failed, cancelled';
+COMMENT ON COLUMN casq.refresh_status.compare IS 'whether it only compares (enqueue refresh --check)';
+COMMENT ON COLUMN casq.refresh_status.requested_at IS 'when it was asked for';
+COMMENT ON COLUMN casq.refresh_status.started_at IS 'when the scan began';
+COMMENT ON COLUMN casq.refresh_status.finalizing_at IS 'when the scan had ended';
+COMMENT ON COLUMN casq.refresh_status.finished_at IS 'when it ended';
+COMMENT ON COLUMN casq.refresh_status.scan_job IS 'River job of the scan';
+COMMENT ON COLUMN casq.refresh_status.finalize_job IS 'River job that sets the counter';
+COMMENT ON COLUMN casq.refresh_status.flush_job IS 'River job that writes what is pending';
+COMMENT ON COLUMN casq.refresh_status.flush_epoch IS 'flush of the shard that it waits for';
+COMMENT ON COLUMN casq.refresh_status.host IS 'server that was scanned';
+COMMENT ON COLUMN casq.refresh_status.scanned_rows IS 'rows that the scan has added up';
+COMMENT ON COLUMN casq.refresh_status.tries IS 'scans that were begun';
+COMMENT ON COLUMN casq.refresh_status.old_size IS 'size that was counted';
+COMMENT ON COLUMN casq.refresh_status.new_size IS 'size that is right';
+COMMENT ON COLUMN casq.refresh_status.old_items IS 'items that were counted';
+COMMENT ON COLUMN casq.refresh_status.new_items IS 'items that is right';
+COMMENT ON COLUMN casq.refresh_status.drift_size IS 'new_size - old_size: 0 unless something was missed';
+COMMENT ON COLUMN casq.refresh_status.drift_items IS 'new_items - old_items';
+COMMENT ON COLUMN casq.refresh_status.floor_tick IS 'events beyond this tick are kept until it is over';
+COMMENT ON COLUMN casq.refresh_status.scan_timeline IS 'timeline of the log that the scan saw';
+COMMENT ON COLUMN casq.refresh_status.scan_tick IS 'newest tick that the scan saw';
+COMMENT ON COLUMN casq.refresh_status.scan_nonce IS 'nonce of that tick';
+COMMENT ON COLUMN casq.refresh_status.scan_xids IS 'transactions that the scan saw, and that tick does not';
+COMMENT ON COLUMN casq.refresh_status.reason IS 'why it failed, or was cancelled';
+COMMENT ON COLUMN casq.refresh_status.scan IS 'the scan, which has the parts of a recount that is made in parts';
+COMMENT ON COLUMN casq.refresh_status.part_of IS 'the scan that this one is a part of; NULL: of none';
 
 CREATE VIEW casq.registry_failures AS
  SELECT g.kind,
@@ -948,6 +1168,12 @@ CREATE VIEW casq.registry_failures AS
    FROM casq.registry_groups g
   WHERE (g.state = 'failed'::text)
   GROUP BY g.kind, COALESCE(g.reason, 'unknown'::text);
+COMMENT ON VIEW casq.registry_failures IS 'What has failed, in groups of errors that have one cause. Its resources: SELECT resource_id FROM casq.registry WHERE kind = ... AND failure_reason = ... AND failed_version = version.';
+COMMENT ON COLUMN casq.registry_failures.kind IS 'its kind';
+COMMENT ON COLUMN casq.registry_failures.reason IS 'what the errors have in common';
+COMMENT ON COLUMN casq.registry_failures.count IS 'how many resources';
+COMMENT ON COLUMN casq.registry_failures.first_seen IS 'when a resource first failed so, since there have been any';
+COMMENT ON COLUMN casq.registry_failures.last_seen IS 'when one last did';
 
 CREATE VIEW casq.registry_groups AS
  SELECT g.kind,
@@ -991,6 +1217,17 @@ CREATE VIEW casq.registry_groups AS
            FROM casq.registry_changes d) g
   GROUP BY g.kind, g.state, g.deleted, g.reason, g.since, g.process
  HAVING (sum(g.count) <> (0)::numeric);
+COMMENT ON VIEW casq.registry_groups IS 'The kept counts that casq.registry_summary and casq.registry_failures add up, at most some hundred rows in quiet times.';
+COMMENT ON COLUMN casq.registry_groups.kind IS 'its kind';
+COMMENT ON COLUMN casq.registry_groups.state IS 'synced, removed, failed, pending or removing, whether or not a process works on it';
+COMMENT ON COLUMN casq.registry_groups.deleted IS 'whether it is to be removed, or was';
+COMMENT ON COLUMN casq.registry_groups.reason IS 'of failures: what their errors have in common';
+COMMENT ON COLUMN casq.registry_groups.since IS 'the ten seconds in which they were asked for; NULL of what is done';
+COMMENT ON COLUMN casq.registry_groups.process IS 'that has claimed them; NULL: no process has';
+COMMENT ON COLUMN casq.registry_groups.count IS 'how many resources';
+COMMENT ON COLUMN casq.registry_groups.bytes IS 'of what is in place of them';
+COMMENT ON COLUMN casq.registry_groups.first_at IS 'when a resource first came into the group';
+COMMENT ON COLUMN casq.registry_groups.last_at IS 'when one last did';
 
 CREATE VIEW casq.registry_status AS
  SELECT r.kind,
@@ -1010,6 +1247,19 @@ CREATE VIEW casq.registry_status AS
         END AS missing_since
    FROM (casq.registry r
      LEFT JOIN casq.processes p ON (((p.id = r.claim_process) AND (p.dead_at IS NULL))));
+COMMENT ON VIEW casq.registry_status IS 'A row for each resource: what is wanted of it, and how far that is. Ask for one by kind and resource_id, or for a kind by pages in the order of resource_id; how many there are of each status is kept in casq.registry_summary.';
+COMMENT ON COLUMN casq.registry_status.kind IS 'its kind';
+COMMENT ON COLUMN casq.registry_status.resource_id IS 'its key, as the application has it';
+COMMENT ON COLUMN casq.registry_status.status IS 'pending, started, synced, failed, removing, removed';
+COMMENT ON COLUMN casq.registry_status.version IS 'rises with each change that is asked for; the token that jobs carry';
+COMMENT ON COLUMN casq.registry_status.synced_version IS 'the version that is in place; NULL: nothing was ever';
+COMMENT ON COLUMN casq.registry_status.attempts IS 'failed attempts at this version';
+COMMENT ON COLUMN casq.registry_status.last_error IS 'of the last attempt that failed';
+COMMENT ON COLUMN casq.registry_status.retry_at IS 'when it is tried again; NULL: not by itself';
+COMMENT ON COLUMN casq.registry_status.claim_process IS 'the live process that works on it; NULL: no process does';
+COMMENT ON COLUMN casq.registry_status.deleted_at IS 'when its deletion was learned of; NULL: it is wanted';
+COMMENT ON COLUMN casq.registry_status.queued_at IS 'when this version was asked for';
+COMMENT ON COLUMN casq.registry_status.missing_since IS 'since when the source does not have its bytes; NULL: they were not missed';
 
 CREATE VIEW casq.registry_summary AS
  SELECT g.kind,
@@ -1020,6 +1270,12 @@ CREATE VIEW casq.registry_summary AS
    FROM (casq.registry_groups g
      LEFT JOIN casq.processes p ON (((p.id = g.process) AND (p.dead_at IS NULL))))
   GROUP BY g.kind, (casq.status_of(g.state, g.deleted, (p.id IS NOT NULL)));
+COMMENT ON VIEW casq.registry_summary IS 'How many resources of a kind have which status. The counts are kept, in the transactions that change resources: exact as of the reader''s snapshot, and as cheap for ten million as for ten.';
+COMMENT ON COLUMN casq.registry_summary.kind IS 'its kind';
+COMMENT ON COLUMN casq.registry_summary.status IS 'as in casq.registry_status';
+COMMENT ON COLUMN casq.registry_summary.count IS 'how many resources';
+COMMENT ON COLUMN casq.registry_summary.bytes IS 'of what is in place of them';
+COMMENT ON COLUMN casq.registry_summary.oldest IS 'when the one that has waited longest was asked for, to ten seconds; NULL of what waits for nothing';
 
 CREATE VIEW casq.replication_lags AS
  SELECT k.kind,
@@ -1089,6 +1345,19 @@ CREATE VIEW casq.replication_lags AS
                 END AS waits_since
            FROM casq.oldest_work(k.kind, k.queue) w(resource_id, queued_at, waits_since, runs_since)
           WHERE (g.resources > 0)) work ON (true));
+COMMENT ON VIEW casq.replication_lags IS 'How late copies are, by kind, in seconds by this database''s clock: what is committed at the source, and not in place here. Right when idle (0), while the source is away (it grows), and after a failover. What has failed is not late: see casq.registry_failures.';
+COMMENT ON COLUMN casq.replication_lags.kind IS 'its kind';
+COMMENT ON COLUMN casq.replication_lags.lag_seconds IS 'age of the oldest change that is not in place; NULL where this site copies nothing';
+COMMENT ON COLUMN casq.replication_lags.to_standby_seconds IS 'in the primary''s log, and not shown by the host that is followed; NULL: not known';
+COMMENT ON COLUMN casq.replication_lags.to_registry_seconds IS 'shown there, and not applied here';
+COMMENT ON COLUMN casq.replication_lags.queue_seconds IS 'in the registry, and no process works on it, to ten seconds';
+COMMENT ON COLUMN casq.replication_lags.copy_seconds IS 'a process works on it';
+COMMENT ON COLUMN casq.replication_lags.resources IS 'how many are not in place';
+COMMENT ON COLUMN casq.replication_lags.oldest_at IS 'when the oldest of them was committed, at the earliest';
+COMMENT ON COLUMN casq.replication_lags.oldest_resource IS 'its key, where the jobs name it';
+COMMENT ON COLUMN casq.replication_lags.timeline IS 'timeline of the log';
+COMMENT ON COLUMN casq.replication_lags.tick IS 'the newest tick that is applied here';
+COMMENT ON COLUMN casq.replication_lags.measured_at IS 'when a worker has last told of the log';
 
 CREATE VIEW casq.runner_status AS
  SELECT r.id,
@@ -1111,6 +1380,18 @@ CREATE VIEW casq.runner_status AS
             count(*) FILTER (WHERE (b_1.started_at IS NULL)) AS not_begun
            FROM casq.builds b_1
           WHERE ((b_1.runner_id = r.id) AND (b_1.status = ANY (ARRAY['running'::text, 'canceling'::text])))) b ON (true));
+COMMENT ON VIEW casq.runner_status IS 'The runners, and what they have.';
+COMMENT ON COLUMN casq.runner_status.id IS 'number of the runner';
+COMMENT ON COLUMN casq.runner_status.description IS 'what it was called when it was made';
+COMMENT ON COLUMN casq.runner_status.tags IS 'tags that it has';
+COMMENT ON COLUMN casq.runner_status.run_untagged IS 'whether it takes builds without tags';
+COMMENT ON COLUMN casq.runner_status.projects IS 'projects that it is limited to; NULL: none';
+COMMENT ON COLUMN casq.runner_status.paused IS 'whether it gets no builds';
+COMMENT ON COLUMN casq.runner_status.max_running IS 'how many builds it may have at once; NULL: any number';
+COMMENT ON COLUMN casq.runner_status.processes IS 'machines that have registered with its token';
+COMMENT ON COLUMN casq.runner_status.contacted_at IS 'when one of them was last heard of, to a minute';
+COMMENT ON COLUMN casq.runner_status.running IS 'builds that it has';
+COMMENT ON COLUMN casq.runner_status.not_begun IS 'of these, those of which it has not shown a sign of life yet';
 
 CREATE VIEW casq.statistics AS
  SELECT c.kind,
@@ -1125,6 +1406,16 @@ CREATE VIEW casq.statistics AS
    FROM ((casq.counters c
      JOIN casq.counter_shards s USING (shard))
      LEFT JOIN casq.counter_kinds k USING (kind));
+COMMENT ON VIEW casq.statistics IS 'The counters by kind and scope, as of the last flush: at most FLUSH_INTERVAL old while a worker runs. For the newest value, what is not flushed included: enqueue counter get.';
+COMMENT ON COLUMN casq.statistics.kind IS 'its kind';
+COMMENT ON COLUMN casq.statistics.scope_id IS 'project, or whatever else the scope column has';
+COMMENT ON COLUMN casq.statistics.size IS 'sum of the sizes, in the unit of the size column, bytes as a rule';
+COMMENT ON COLUMN casq.statistics.items IS 'how many resources';
+COMMENT ON COLUMN casq.statistics.exact IS 'whether it is the sum of all; false until a recount has ended';
+COMMENT ON COLUMN casq.statistics.refresh IS 'the recount that it was last set by; NULL: the log alone';
+COMMENT ON COLUMN casq.statistics.updated_at IS 'when it last changed';
+COMMENT ON COLUMN casq.statistics.as_of_tick IS 'the tick of the log up to which it counts';
+COMMENT ON COLUMN casq.statistics.as_of IS 'when it was flushed';
 
 CREATE VIEW casq.stuck_pipelines AS
  SELECT b.pipeline_id,
@@ -1135,6 +1426,10 @@ CREATE VIEW casq.stuck_pipelines AS
            FROM casq.builds o
           WHERE ((o.pipeline_id = b.pipeline_id) AND (o.status = ANY (ARRAY['pending'::text, 'running'::text, 'canceling'::text])))))))
   GROUP BY b.pipeline_id;
+COMMENT ON VIEW casq.stuck_pipelines IS 'Pipelines in which a build waits for others and none of them can end: empty at all times, or something is wrong.';
+COMMENT ON COLUMN casq.stuck_pipelines.pipeline_id IS 'the pipeline';
+COMMENT ON COLUMN casq.stuck_pipelines.project_id IS 'its project';
+COMMENT ON COLUMN casq.stuck_pipelines.build IS 'the first build that waits';
 
 ---- Functions
 
