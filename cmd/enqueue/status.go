@@ -28,6 +28,7 @@ const mostLag = 10_000
 
 // status is what enqueue status shows; --json prints it as it is.
 type status struct {
+	Health    health            `json:"health"`
 	Resources []resources       `json:"resources"`
 	Failed    []failed          `json:"failed"` // the reasons that most have
 	Log       logStatus         `json:"log"`
@@ -39,6 +40,20 @@ type status struct {
 	// Counters has one entry once a worker has begun to count.
 	Counters []counterLag  `json:"counters"`
 	Recounts []openRecount `json:"recounts"` // that have not ended
+}
+
+// health is how the site is, as home tells it: it is not asked of a standby.
+type health struct {
+	OK       bool      `json:"ok"`
+	Sentence string    `json:"sentence"`
+	Problems []problem `json:"problems"`
+}
+
+type problem struct {
+	Severity string     `json:"severity"`
+	What     string     `json:"what"`
+	Since    *time.Time `json:"since"`
+	Command  string     `json:"command"` // to look at it
 }
 
 // counterLag says how far the flushed counters are behind the log.
@@ -130,14 +145,23 @@ type process struct {
 	Dead   bool      `json:"dead"`
 }
 
+// errUnwell makes the program exit with 1 when it was asked to check.
+var errUnwell = errors.New("this site is not well")
+
 func statusCommand() *cobra.Command {
+	var check bool
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the registry, the log, cursors, processes, reconciles and recounts",
-		Long: `Status shows how many resources are in which state, how far the log is and how far
-its cursors, and which processes are at work. When the log is another site's, set
-SOURCE_DATABASE_URL as for the worker.`,
+		Long: `Status shows in its first line whether the site is well: ok, or what is wrong, since
+when, and the command to look at it (casq.health has one row for each problem). Then
+follows how many resources are in which state, how far the log is and how far its
+cursors, and which processes are at work. When the log is another site's, set
+SOURCE_DATABASE_URL as for the worker.
+
+With --check it exits with 1 unless the site is well.`,
 		Example: `  enqueue status
+  enqueue status --check
   enqueue status --json | jq .cursors`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -146,15 +170,25 @@ SOURCE_DATABASE_URL as for the worker.`,
 				if err != nil {
 					return err
 				}
-				return answer(cmd, s, s.text(time.Now()))
+				if err := answer(cmd, s, s.text(time.Now())); err != nil {
+					return err
+				}
+				if check && !s.Health.OK {
+					return fmt.Errorf("%w: %s", errUnwell, s.Health.Sentence)
+				}
+				return nil
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&check, "check", false, "exit with 1 unless the site is well")
 	addJSON(cmd)
 	return cmd
 }
 
 func (h *home) status(ctx context.Context) (s status, err error) {
+	if s.Health, err = h.health(ctx); err != nil {
+		return s, err
+	}
 	reader, closeReader, err := h.reader(ctx)
 	if err != nil {
 		return s, err
@@ -202,6 +236,21 @@ func (h *home) status(ctx context.Context) (s status, err error) {
 		s.Log.Error = err.Error()
 	}
 	return s, ctx.Err()
+}
+
+func (h *home) health(ctx context.Context) (s health, err error) {
+	err = pgx.BeginTxFunc(ctx, h.Pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		if err := tx.QueryRow(ctx, "SELECT casq.health_sentence()").Scan(&s.Sentence); err != nil {
+			return err
+		}
+		s.Problems, err = list[problem](ctx, tx, "SELECT severity, what, since, command FROM casq.health() WHERE severity <> 'ok'")
+		return err
+	})
+	if err != nil {
+		return s, fmt.Errorf("read how this site is: %w", err)
+	}
+	s.OK = s.Sentence == "ok"
+	return s, nil
 }
 
 func list[T any](ctx context.Context, reader querier, sql string) ([]T, error) {

@@ -20,6 +20,7 @@ func (s status) text(now time.Time) string {
 	table := tabwriter.NewWriter(&out, 0, 8, 2, ' ', 0)
 	ago := func(t time.Time) string { return max(now.Sub(t), 0).Round(time.Second).String() }
 
+	s.Health.write(&out)
 	fmt.Fprintln(table, "KIND\tSTATUS\tCOUNT\tIN PLACE\tOLDEST")
 	for _, t := range s.Resources {
 		oldest := "-"
@@ -54,6 +55,17 @@ func (s status) text(now time.Time) string {
 	s.printProblems(table, ago)
 	_ = table.Flush()
 	return out.String()
+}
+
+// write adds the sentence, and the other problems there are.
+func (s health) write(out io.Writer) {
+	fmt.Fprintln(out, cli.Line(s.Sentence))
+	for i, p := range s.Problems {
+		if i > 0 || s.OK {
+			fmt.Fprintf(out, "  %s: %s (%s)\n", p.Severity, cli.Line(p.What), cli.Line(p.Command))
+		}
+	}
+	fmt.Fprintln(out)
 }
 
 // printCounters adds what there is where something is counted.

@@ -39,8 +39,9 @@ func (w *worker) serveHTTP(ctx context.Context) (stop func(), err error) {
 	mux.HandleFunc("GET /livez", func(rw http.ResponseWriter, _ *http.Request) {
 		_, _ = rw.Write([]byte("ok\n"))
 	})
-	ping := &probe{ask: func(ctx context.Context) error { return w.home.Ping(ctx) }}
-	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, r *http.Request) { w.readyz(rw, r, ping) })
+	ping := &probe{every: probeEvery, ask: func(ctx context.Context) error { return w.home.Ping(ctx) }}
+	health := w.newHealth()
+	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, r *http.Request) { w.readyz(rw, r, ping, health) })
 	mux.Handle("GET /metrics", w.metrics.Handler())
 	server := &http.Server{
 		Handler: mux, MaxHeaderBytes: httpHeaderBytes, ReadHeaderTimeout: httpReadTimeout,
@@ -63,16 +64,20 @@ func (w *worker) serveHTTP(ctx context.Context) (stop func(), err error) {
 	}, nil
 }
 
-func (w *worker) readyz(rw http.ResponseWriter, r *http.Request, home *probe) {
+func (w *worker) readyz(rw http.ResponseWriter, r *http.Request, home *probe, health *health) {
 	state, reason := w.roles.snapshot()
 	body := struct {
 		Ready bool                 `json:"ready"`
 		Roles map[string]roleState `json:"roles"`
 		Error string               `json:"error,omitempty"`
-	}{reason == "", state, reason}
+		// Health is that of the site, not of this worker: it decides nothing here.
+		Health string `json:"health,omitempty"`
+	}{Ready: reason == "", Roles: state, Error: reason}
 	if body.Ready {
 		if err := home.answer(r.Context()); err != nil {
 			body.Ready, body.Error = false, "home does not answer"
+		} else {
+			body.Health = health.sentence(r.Context())
 		}
 	}
 	rw.Header().Set("Content-Type", "application/json")
@@ -84,15 +89,19 @@ func (w *worker) readyz(rw http.ResponseWriter, r *http.Request, home *probe) {
 	}
 }
 
-// probeEvery is how long an answer of a [probe] counts.
-const probeEvery = time.Second
+// For so long the answer of a [probe] counts.
+const (
+	probeEvery  = time.Second
+	healthEvery = 5 * time.Second
+)
 
 // probe asks whether something answers, at most so often and once at a time, for
 // any number of requests.
 //
-// mu guards at and err.
+// mu guards at and err, and what ask writes.
 type probe struct {
-	ask func(context.Context) error
+	every time.Duration
+	ask   func(context.Context) error
 
 	mu  sync.Mutex
 	at  time.Time
@@ -103,11 +112,36 @@ type probe struct {
 func (p *probe) answer(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.at.IsZero() && time.Since(p.at) < probeEvery {
+	if !p.at.IsZero() && time.Since(p.at) < p.every {
 		return p.err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	p.err, p.at = p.ask(ctx), time.Now()
 	return p.err
+}
+
+// health is the sentence of casq.health_sentence.
+type health struct {
+	probe
+
+	text string
+}
+
+func (w *worker) newHealth() *health {
+	h := &health{probe: probe{every: healthEvery}}
+	h.ask = func(ctx context.Context) error {
+		return w.home.QueryRow(ctx, "SELECT casq.health_sentence()").Scan(&h.text)
+	}
+	return h
+}
+
+// sentence is "" where home does not tell.
+func (h *health) sentence(ctx context.Context) string {
+	if h.answer(ctx) != nil {
+		return ""
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.text
 }

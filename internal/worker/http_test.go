@@ -125,7 +125,7 @@ func TestConnectionsAreLimited(t *testing.T) {
 func TestProbeIsShared(t *testing.T) {
 	t.Parallel()
 	var asked atomic.Int64
-	p := &probe{ask: func(context.Context) error {
+	p := &probe{every: probeEvery, ask: func(context.Context) error {
 		return fmt.Errorf("answer %d", asked.Add(1))
 	}}
 	var group sync.WaitGroup
