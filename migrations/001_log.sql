@@ -112,11 +112,13 @@ CREATE TRIGGER events_draw_their_id BEFORE INSERT ON casq.events
     EXECUTE FUNCTION casq.draw_event_id();
 
 -- What tells this installation from any other, also where a server was set up as
--- a copy of another one and has its system identifier.
+-- a copy of another one and has its system identifier. And which programs work on this
+-- schema: those that know the migration oldest_program, or newer ones.
 CREATE TABLE casq.installation (
     one boolean PRIMARY KEY DEFAULT true
         CONSTRAINT installation_is_one CHECK (one),
-    id uuid NOT NULL DEFAULT gen_random_uuid()
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    oldest_program integer NOT NULL DEFAULT 0
 );
 INSERT INTO casq.installation DEFAULT VALUES;
 

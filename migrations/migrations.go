@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"time"
 
@@ -42,6 +43,12 @@ const (
 	earlierTable = "casq.schema_version"
 	riverSchema  = "river"
 	lockPoll     = 50 * time.Millisecond
+
+	// Whoever comes after a statement that waits for a table waits with it: a migration
+	// gives way after lockWait, and tries again after lockPause.
+	lockWait         = 2 * time.Second
+	lockPause        = time.Second
+	lockNotAvailable = "55P03"
 )
 
 var options = database.Options{Application: "casq migrate"}
@@ -68,8 +75,8 @@ type Status struct {
 	Names   []string // Names[i] is the name of version i+1
 }
 
-// Up applies all migrations that the database lacks. Calling it twice, or from
-// many processes at once, is harmless.
+// Up applies all migrations that the database lacks, while workers of the version
+// before go on ([Check]). Calling it twice, or from many processes at once, is harmless.
 func Up(ctx context.Context, databaseURL string, logger *slog.Logger) error {
 	return locked(ctx, databaseURL, logger, func(conn *pgx.Conn) error {
 		status, err := Read(ctx, conn)
@@ -77,9 +84,12 @@ func Up(ctx context.Context, databaseURL string, logger *slog.Logger) error {
 			return err
 		}
 		if status.Version > status.Latest {
-			return newer(status)
+			return Check(ctx, conn) // what is newer may do
 		}
 		if err := createSchemas(ctx, conn); err != nil {
+			return err
+		}
+		if err := leaveNobodyBehind(ctx, conn, status.Version); err != nil {
 			return err
 		}
 		migrator, err := open(ctx, conn)
@@ -90,6 +100,9 @@ func Up(ctx context.Context, databaseURL string, logger *slog.Logger) error {
 			return err
 		}
 		if err := apply(ctx, migrator, status.Latest, logger); err != nil {
+			return err
+		}
+		if err := setOldest(ctx, conn); err != nil {
 			return err
 		}
 		// What this version has more to grant, or to keep from everybody.
@@ -145,7 +158,7 @@ func Down(ctx context.Context, databaseURL string, version int32, logger *slog.L
 		case version < 0 || version > status.Latest:
 			return fmt.Errorf("migrate down to %d: versions are 0 to %d", version, status.Latest)
 		case status.Version > status.Latest:
-			return newer(status)
+			return newer(status, 0)
 		case version > status.Version:
 			return fmt.Errorf("migrate down to %d: the database is at version %d", version, status.Version)
 		}
@@ -191,26 +204,6 @@ func remove(ctx context.Context, conn *pgx.Conn, databaseURL string, logger *slo
 // Queryer is what [Read] and [Check] need of a connection or a pool.
 type Queryer interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}
-
-// Check returns [ErrNotMigrated] or [ErrNewer], with what to do about it,
-// unless the database is exactly at this program's version.
-func Check(ctx context.Context, db Queryer) error {
-	status, err := Read(ctx, db)
-	if err != nil {
-		return err
-	}
-	switch {
-	case status.Version > status.Latest:
-		return newer(status)
-	case status.Version < status.Latest:
-		return fmt.Errorf("%w: it is at version %d of %d; run `worker migrate up`", ErrNotMigrated, status.Version, status.Latest)
-	}
-	return nil
-}
-
-func newer(s Status) error {
-	return fmt.Errorf("%w: it is at version %d, the program knows %d; run a newer program", ErrNewer, s.Version, s.Latest)
 }
 
 // Latest is the newest migration that this program knows.
@@ -269,10 +262,20 @@ func apply(ctx context.Context, migrator *migrate.Migrator, version int32, logge
 	migrator.OnStart = func(_ int32, name, direction, _ string) {
 		logger.InfoContext(ctx, "migrating", "name", name, "direction", direction)
 	}
-	if err := migrator.MigrateTo(ctx, version); err != nil {
-		return fmt.Errorf("migrate to version %d: %w", version, err)
+	for {
+		err := migrator.MigrateTo(ctx, version)
+		if err == nil {
+			return nil
+		}
+		if database.Code(err) != lockNotAvailable || ctx.Err() != nil {
+			return fmt.Errorf("migrate to version %d: %w", version, err)
+		}
+		// The migration was rolled back, and is begun again.
+		logger.WarnContext(ctx, "a table is in use, trying again", "err", err)
+		if err := pause.For(ctx, lockPause); err != nil {
+			return fmt.Errorf("migrate to version %d: %w", version, err)
+		}
 	}
-	return nil
 }
 
 func river(ctx context.Context, databaseURL string, direction rivermigrate.Direction, logger *slog.Logger) error {
@@ -316,6 +319,7 @@ func locked(ctx context.Context, databaseURL string, logger *slog.Logger, f func
 			logger.WarnContext(ctx, "migration says", "notice", n.Message)
 		}
 	}
+	config.RuntimeParams["lock_timeout"] = strconv.FormatInt(lockWait.Milliseconds(), 10)
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return fmt.Errorf("connect to migrate: %w", err)

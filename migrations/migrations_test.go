@@ -294,7 +294,7 @@ func TestNewerDatabaseIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	db := testdb.New(t)
 	pool := db.Pool(t)
-	_, err := pool.Exec(t.Context(), "UPDATE casq.migration_version SET version = version + 1")
+	_, err := pool.Exec(t.Context(), "UPDATE casq.migration_version SET version = version + 1; UPDATE casq.installation SET oldest_program = 4000")
 	must(t, err)
 	before := catalog(t, pool)
 	for what, err := range map[string]error{

@@ -361,6 +361,7 @@ CREATE TABLE casq.grants (
 CREATE TABLE casq.installation (
     one boolean NOT NULL DEFAULT true,
     id uuid NOT NULL DEFAULT gen_random_uuid(),
+    oldest_program integer NOT NULL DEFAULT 0,
     CONSTRAINT installation_pkey PRIMARY KEY (one),
     CONSTRAINT installation_is_one CHECK (one)
 );
@@ -3276,6 +3277,7 @@ AS $function$
            ('worker', 'DELETE ON casq.audit'),
            ('follower', 'USAGE ON SCHEMA casq'),
            ('follower', 'SELECT ON casq.events, casq.ticks, casq.timelines, casq.kinds, casq.migration_version'),
+           ('follower', 'SELECT (oldest_program) ON casq.installation'),
            ('follower', 'EXECUTE ON FUNCTION casq.resources, casq.resources_of, casq.resources_missing, casq.check_scopes, casq.report_follower'),
            ('application', 'USAGE ON SCHEMA casq'),
            ('application', 'SELECT ON casq.kinds, casq.statistics, casq.counter_status'),

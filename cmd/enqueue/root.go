@@ -21,7 +21,7 @@ registry and its jobs. README.md has the list of variables.`,
   enqueue why artifact builds/42/out.zip
   enqueue resync --kind artifact --failed
   enqueue backfill --kind artifact`,
-		Version: cli.Version(version),
+		Version: cli.VersionText(version),
 	}
 	cmd.AddCommand(resyncCommand(), verifyCommand(), reconcileCommand(), selectCommand(), replayCommand(), cancelCommand(),
 		kindCommand(), queueCommand(), cursorCommand(), backfillCommand(), statusCommand(), whyCommand(), refreshCommand(), counterCommand(),

@@ -18,7 +18,7 @@ It is configured by the environment; README.md has the list.`,
   worker migrate up           # bring the database at DATABASE_URL up to date
   worker run                  # work until SIGTERM
   worker run --migrate        # both`,
-		Version: cli.Version(version),
+		Version: cli.VersionText(version),
 	}
 	cmd.AddCommand(runCommand(), devCommand(), migrateCommand())
 	return cmd

@@ -77,7 +77,8 @@ func newWorker(cfg Config) *worker {
 }
 
 // Run works until ctx is done, then stops within [StopTimeout], giving back
-// what it has in hand. Databases that cannot be reached are waited for.
+// what it has in hand. Databases that cannot be reached are waited for. It also stops,
+// with an error, when home is migrated to what this program does not work on.
 func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.validate(); err != nil {
 		return err
@@ -102,8 +103,7 @@ func Run(ctx context.Context, cfg Config) error {
 		}
 		return err
 	}
-	w.work(ctx)
-	return nil
+	return w.work(ctx)
 }
 
 // open connects to everything, in the order in which it is needed.
@@ -197,10 +197,13 @@ func (w *worker) close() {
 const clockEvery = 2 * time.Second
 
 // work runs all roles and returns when they have stopped.
-func (w *worker) work(ctx context.Context) {
+func (w *worker) work(ctx context.Context) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	w.expect(ctx)
 	w.log.InfoContext(ctx, "worker started", "roles", w.roles.names())
 	var group sync.WaitGroup
+	group.Go(func() { w.watchSchema(ctx, stop) })
 	group.Go(func() { w.tick(ctx) })
 	group.Go(func() { w.retain(ctx) })
 	group.Go(func() { w.sample(ctx) })
@@ -222,6 +225,10 @@ func (w *worker) work(ctx context.Context) {
 	}
 	group.Wait()
 	w.log.InfoContext(ctx, "worker stopped")
+	if cause := context.Cause(ctx); migrations.Unfit(cause) {
+		return fmt.Errorf("check home: %w", cause)
+	}
+	return nil
 }
 
 // expect sets the roles that this worker has from the start, so that its first

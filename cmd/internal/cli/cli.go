@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"casq/internal/database"
+	"casq/migrations"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -25,10 +26,12 @@ const (
 	exitOK    = 0
 	exitError = 1
 	exitUsage = 2
+	exitUnfit = 3
 )
 
 // Run executes a program with the process's arguments and returns its exit
-// code: 0, 2 after a wrong command line, 1 after any other error. SIGINT and
+// code: 0, 2 after a wrong command line, 3 where a database's schema and this program do
+// not fit, 1 after any other error. SIGINT and
 // SIGTERM end the command's context; a second one ends the process.
 func Run(root *cobra.Command) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -50,6 +53,9 @@ func report(root *cobra.Command, err error) int {
 	out := printable{root.ErrOrStderr()}
 	text := strings.ReplaceAll(database.Explain(err), "\n", "\n  ")
 	fmt.Fprintf(out, "%s: %s\n", root.Name(), text)
+	if migrations.Unfit(err) {
+		return exitUnfit
+	}
 	var usage *usageError
 	if !errors.As(err, &usage) {
 		return exitError
@@ -138,6 +144,11 @@ func flags(cmd *cobra.Command) []string {
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, "--"+f.Name) })
 	slices.Sort(names)
 	return names
+}
+
+// VersionText is the program's version, and that of the schema that it makes.
+func VersionText(linked string) string {
+	return fmt.Sprintf("%s (schema %d)", Version(linked), migrations.Latest())
 }
 
 // Version returns what was set when the program was linked, or else what Go
