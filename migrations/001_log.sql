@@ -122,6 +122,10 @@ CREATE TABLE casq.installation (
 );
 INSERT INTO casq.installation DEFAULT VALUES;
 
+COMMENT ON TABLE casq.installation IS 'What this installation is, in its only row.';
+COMMENT ON COLUMN casq.installation.id IS 'tells it from any other one, also from a copy';
+COMMENT ON COLUMN casq.installation.oldest_program IS 'programs that know this migration, or a newer one, work on the schema';
+
 -- A timeline of the log: from one promotion of the source to the next. After a
 -- failover that lost WAL, Postgres issues tick ids, event ids and transaction
 -- ids again; the timeline and the ticks' nonces tell the two apart.

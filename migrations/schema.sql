@@ -365,6 +365,9 @@ CREATE TABLE casq.installation (
     CONSTRAINT installation_pkey PRIMARY KEY (one),
     CONSTRAINT installation_is_one CHECK (one)
 );
+COMMENT ON TABLE casq.installation IS 'What this installation is, in its only row.';
+COMMENT ON COLUMN casq.installation.id IS 'tells it from any other one, also from a copy';
+COMMENT ON COLUMN casq.installation.oldest_program IS 'programs that know this migration, or a newer one, work on the schema';
 
 CREATE TABLE casq.kinds (
     kind text COLLATE "C" NOT NULL,
