@@ -16,7 +16,7 @@ func root() *cobra.Command {
 		Use:   "enqueue",
 		Short: "Insert work for casq's workers, and show how it goes",
 		Long: `Enqueue works on the database at DATABASE_URL: a worker's home, which has its
-registry and its jobs. README.md has the list of variables.`,
+registry and its jobs. docs/configuration.md has the list of variables.`,
 		Example: `  enqueue status
   enqueue why artifact builds/42/out.zip
   enqueue resync --kind artifact --failed

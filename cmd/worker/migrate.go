@@ -23,7 +23,7 @@ another version. Any number of them may run at once: one works, the others wait.
 
 An ordinary role that owns the database, and the tables that will be tracked, is
 enough. Partitioned ones can be tracked only after a superuser has run, once,
-SELECT casq.install_event_trigger(); the README says what that changes.`,
+SELECT casq.install_event_trigger(); docs/operations.md says what that changes.`,
 		Example: `  worker migrate status
   worker migrate up
   worker migrate down                  # one version back

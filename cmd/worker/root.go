@@ -13,7 +13,7 @@ func root() *cobra.Command {
 		Long: `Worker keeps files and git repositories of a second site in step with a
 primary, by following the log of events in the primary's database.
 
-It is configured by the environment; README.md has the list.`,
+It is configured by the environment; docs/configuration.md has the list.`,
 		Example: `  worker dev                  # private Postgres and Redis, to try casq out
   worker migrate up           # bring the database at DATABASE_URL up to date
   worker run                  # work until SIGTERM

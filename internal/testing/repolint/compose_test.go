@@ -91,8 +91,8 @@ func TestComposeWorkers(t *testing.T) {
 	t.Parallel()
 	project := compose(t)
 	documented := map[string]bool{}
-	if readme := need(t).find("README.md"); readme != nil {
-		documented = variablesDocumented(readme.text)
+	if page := need(t).find("docs/configuration.md"); page != nil {
+		documented = variablesDocumented(page.text)
 	}
 	for _, name := range []string{"worker-primary", "worker-second"} {
 		worker := project.Services[name]
@@ -110,7 +110,7 @@ func TestComposeWorkers(t *testing.T) {
 				t.Errorf("%s: %s has no value", name, variable)
 			}
 			if len(documented) > 0 && !documented[variable] {
-				t.Errorf("%s: %s is in no table of variables in the README", name, variable)
+				t.Errorf("%s: %s is in no table of docs/configuration.md", name, variable)
 			}
 		}
 	}

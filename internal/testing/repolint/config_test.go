@@ -52,7 +52,7 @@ var (
 	quotedName    = regexp.MustCompile("`([A-Z][A-Z0-9_]*)(?:=[^`]*)?`")
 )
 
-// variablesDocumented are the names in the first column of the README's tables
+// variablesDocumented are the names in the first column of the tables of docs/configuration.md
 // whose first heading is "variable".
 func variablesDocumented(readme string) map[string]bool {
 	names := map[string]bool{}
@@ -76,31 +76,31 @@ func variablesDocumented(readme string) map[string]bool {
 	return names
 }
 
-var readmeVariables = rule{
-	name:  "the README's variables are those that the programs read",
-	needs: "README.md",
+var documentedVariables = rule{
+	name:  "the documented variables are those that the programs read",
+	needs: "docs/configuration.md",
 	check: func(t tree) (problems []string, checked int) {
 		documented := map[string]bool{}
-		if readme := t.find("README.md"); readme != nil {
-			documented = variablesDocumented(readme.text)
+		if page := t.find("docs/configuration.md"); page != nil {
+			documented = variablesDocumented(page.text)
 		}
 		read := variablesRead(t)
 		for _, name := range sorted(read) {
 			checked++
 			if !documented[name] {
-				problems = append(problems, fmt.Sprintf("README.md: %s is read in cmd, but is in no table of variables", name))
+				problems = append(problems, fmt.Sprintf("docs/configuration.md: %s is read in cmd, but is in no table of variables", name))
 			}
 		}
 		for _, name := range sorted(documented) {
 			checked++
 			if !read[name] {
-				problems = append(problems, fmt.Sprintf("README.md: %s is in a table of variables, but nothing in cmd reads it", name))
+				problems = append(problems, fmt.Sprintf("docs/configuration.md: %s is in a table of variables, but nothing in cmd reads it", name))
 			}
 		}
 		return problems, checked
 	},
 	bad: map[string]string{
-		"README.md": "| variable | meaning |\n|---|---|\n| `DATABASE_URL` | `NOT_ME` |\n" +
+		"docs/configuration.md": "| variable | meaning |\n|---|---|\n| `DATABASE_URL` | `NOT_ME` |\n" +
 			"| `RUNNER_READS=standby\\|primary`, `GONE_URL` | x |\n\n| other | x |\n|---|---|\n| `NOR_ME` | |\n",
 		"cmd/worker/main.go":   "package main\nvar a = os.Getenv(\"REDIS_URL\")\nvar c = os.Getenv(name)\n",
 		"cmd/worker/config.go": "package main\nvar table = []v{{\"DATABASE_URL\", \"SIGTERM\"}, {name: \"RUNNER_READS\"}}\n",

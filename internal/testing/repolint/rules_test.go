@@ -30,7 +30,7 @@ type rule struct {
 var rules = []rule{
 	packageDocs, imports, importsHere, environment, exits, sleeps, failedTo, rowsByHand,
 	leaks, fileLength, folderSize, mainLength, medians, machinePaths, leftOpen, emptyNames,
-	readmeVariables, variableNames, cursorRows, raceList, makeHelp, lintReasons, goVersion, embeddedFiles, guardsAreTested,
+	documentedVariables, variableNames, cursorRows, raceList, makeHelp, lintReasons, goVersion, embeddedFiles, guardsAreTested,
 }
 
 func TestHouseRules(t *testing.T) {
