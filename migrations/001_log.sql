@@ -120,8 +120,6 @@ CREATE TABLE casq.installation (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     oldest_program integer NOT NULL DEFAULT 0
 );
-
-COMMENT ON TABLE casq.installation IS 'What is true of this database as an installation of casq: one row.';
 INSERT INTO casq.installation DEFAULT VALUES;
 
 COMMENT ON TABLE casq.installation IS 'What this installation is, in its only row.';
