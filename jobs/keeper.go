@@ -103,11 +103,8 @@ func (k *Keeper) handOn(ctx context.Context, job unclaimed) error {
 		if err = json.Unmarshal(job.Args, &args); err == nil {
 			err = k.Process.HandOn(ctx, args.token(), job.ID)
 		}
-	case VerifyArgs{}.Kind():
-		var args VerifyArgs
-		if err = json.Unmarshal(job.Args, &args); err == nil {
-			err = pgx.BeginFunc(ctx, k.Queue.pool, func(tx pgx.Tx) error { return k.Queue.handOnCheck(ctx, tx, job.ID, args) })
-		}
+	case VerifyArgs{}.Kind(), RequestArgs{}.Kind():
+		err = pgx.BeginFunc(ctx, k.Queue.pool, func(tx pgx.Tx) error { return k.Queue.handOnRowless(ctx, tx, job.ID, job.Kind, job.Args) })
 	case RefreshQueue, FinalizeQueue:
 		err = k.Counters.handOn(ctx, job)
 	}

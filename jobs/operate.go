@@ -96,8 +96,8 @@ func (q *Queue) Cancel(ctx context.Context, tx pgx.Tx, token registry.Token, run
 		return 0, fmt.Errorf("list its jobs: %w", err)
 	}
 	for _, id := range jobs {
-		if _, err := q.client.JobCancelTx(ctx, tx, id); err != nil && !errors.Is(err, rivertype.ErrNotFound) {
-			return ended, fmt.Errorf("cancel job %d: %w", id, err)
+		if err := q.CancelJob(ctx, tx, id); err != nil {
+			return ended, err
 		}
 		ended++
 	}

@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	_ "embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -173,19 +174,36 @@ func (q *Queue) handOnChecks(ctx context.Context) error {
 		}
 		type orphan struct {
 			ID   int64
-			Args VerifyArgs
+			Kind string
+			Args []byte
 		}
 		orphans, err := pgx.CollectRows(rows, pgx.RowToStructByPos[orphan])
 		if err != nil {
 			return err
 		}
 		for _, o := range orphans {
-			if err := q.handOnCheck(ctx, tx, o.ID, o.Args); err != nil {
+			if err := q.handOnRowless(ctx, tx, o.ID, o.Kind, o.Args); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// handOnRowless hands on a job that no row of the registry tells of.
+func (q *Queue) handOnRowless(ctx context.Context, tx pgx.Tx, job int64, kind string, encoded []byte) error {
+	if kind == (RequestArgs{}).Kind() {
+		var args RequestArgs
+		if err := json.Unmarshal(encoded, &args); err != nil {
+			return fmt.Errorf("read the arguments of job %d: %w", job, err)
+		}
+		return q.handOnRequest(ctx, tx, job, args)
+	}
+	var args VerifyArgs
+	if err := json.Unmarshal(encoded, &args); err != nil {
+		return fmt.Errorf("read the arguments of job %d: %w", job, err)
+	}
+	return q.handOnCheck(ctx, tx, job, args)
 }
 
 // handOnCheck queues a verification again, as another job, and writes this one off.

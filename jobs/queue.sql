@@ -15,11 +15,12 @@ WHERE j.state = 'running'
 LIMIT $1
 
 -- name: OrphanChecks
--- As Orphans, verifications. Locked: of several processes that ask at once, one hands each on.
-SELECT j.id, j.args
+-- As Orphans, verifications and requests of operators. Locked: of several processes that
+-- ask at once, one hands each on.
+SELECT j.id, j.kind, j.args
 FROM river.river_job AS j
 WHERE j.state = 'running'
-  AND j.kind = 'casq_verify'
+  AND j.kind IN ('casq_verify', 'casq_request')
   AND NOT EXISTS (
       SELECT FROM casq.processes AS p
       WHERE p.id::text = j.attempted_by[array_upper(j.attempted_by, 1)] AND p.dead_at IS NULL

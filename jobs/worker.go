@@ -72,6 +72,7 @@ func (w *Worker) Register(workers *river.Workers) {
 	river.AddWorker(workers, &runner[SyncArgs]{w: w})
 	river.AddWorker(workers, &runner[RemoveArgs]{w: w})
 	river.AddWorker(workers, &verifier{w: w})
+	river.AddWorker(workers, &operator{w: w})
 }
 
 // args is what all jobs of the registry carry.

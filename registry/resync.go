@@ -26,6 +26,11 @@ var ErrNoRow = errors.New("no such resource in the registry")
 // ResyncOptions narrow and watch a [ResyncKind].
 type ResyncOptions struct {
 	FailedOnly bool
+	// Reason is that of casq.registry_failures; with FailedOnly only. nil: any.
+	Reason *string
+	// Before leaves out what has this version or a newer one: what the same resync has
+	// asked for already, when it is done again after a crash. 0: nothing.
+	Before     int64
 	Fresh      bool            // use nothing of what is in place
 	PageSize   int             // rows per transaction; defaults to 1000
 	Progress   func(asked int) // called after each page; may be nil
@@ -123,7 +128,7 @@ func resyncPage(ctx context.Context, tx pgx.Tx, kind, after string, size int, op
 	if page.keys, err = pgx.CollectRows(result, pgx.RowTo[string]); err != nil {
 		return page, err
 	}
-	if result, err = tx.Query(ctx, resyncSQL.Resync, kind, page.keys, opts.FailedOnly, opts.Fresh); err != nil {
+	if result, err = tx.Query(ctx, resyncSQL.Resync, kind, page.keys, opts.FailedOnly, opts.Fresh, opts.Reason, opts.Before); err != nil {
 		return page, err
 	}
 	job := Job{Token: Token{Kind: kind}}

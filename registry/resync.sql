@@ -10,7 +10,9 @@ FOR NO KEY UPDATE
 
 -- name: Resync
 -- A page of a resync: new versions for live or removed-but-not-yet-gone rows of a
--- kind ($1) with these keys ($2); only failed ones when $3. A resync is a new
+-- kind ($1) with these keys ($2); only failed ones when $3, and of those only the ones
+-- that failed for the reason $5, unless that is NULL; only versions below $6, unless that
+-- is 0. A resync is a new
 -- version, also of a resource that is in place: its copy is made again; $4: as of
 -- another incarnation, with nothing of what is there.
 --
@@ -47,6 +49,8 @@ WITH page AS MATERIALIZED (
     ) AS j ON r.synced_version IS DISTINCT FROM r.version
     WHERE (r.deleted_at IS NULL OR r.synced_version IS DISTINCT FROM r.version)
       AND (NOT $3 OR r.failed_version = r.version AND r.synced_version IS DISTINCT FROM r.version)
+      AND ($5::text IS NULL OR coalesce(r.failure_reason, 'unknown') = $5)
+      AND ($6::bigint = 0 OR r.version < $6)
 ), raised AS (
     UPDATE casq.registry AS r
     SET version = nextval('casq.registry_version'), queued_at = clock_timestamp(),

@@ -17,7 +17,7 @@ const (
 // fixedQueues are those that do not depend on which kinds there are, with how
 // many runs each has at once.
 func (w *worker) fixedQueues() map[string]int {
-	queues := map[string]int{river.QueueDefault: defaultWorkers}
+	queues := map[string]int{river.QueueDefault: defaultWorkers, jobs.RequestQueue: 1}
 	for transfer := range w.movers.byTransfer {
 		queues[jobs.VerifyQueue(transfer)] = verifyWorkers
 	}

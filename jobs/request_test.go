@@ -1,0 +1,124 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"testing"
+
+	"casq/internal/audit"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+)
+
+// ask queues a request, and returns the arguments that its job has.
+func (b *testBundle) ask(t *testing.T, args RequestArgs) (job int64, stored RequestArgs) {
+	t.Helper()
+	args.Request = audit.Request{ID: uuid.New(), Actor: "eve", Via: "page", Action: "resync"}
+	ctx := audit.With(t.Context(), args.Request)
+	err := pgx.BeginFunc(ctx, b.pool, func(tx pgx.Tx) (err error) {
+		job, err = b.queue.InsertRequest(ctx, tx, args)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.pool.QueryRow(t.Context(), "SELECT args FROM river.river_job WHERE id = $1", job).Scan(&stored); err != nil {
+		t.Fatal(err)
+	}
+	return job, stored
+}
+
+func (b *workBundle) carryOut(ctx context.Context, args RequestArgs) error {
+	return (&operator{w: b.worker}).Work(ctx, &river.Job[RequestArgs]{JobRow: &rivertype.JobRow{ID: 1, Attempt: 1}, Args: args})
+}
+
+// failedRows are three that have failed, two of them for the same reason.
+func (b *testBundle) failedRows(t *testing.T) {
+	t.Helper()
+	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload, version, failed_version, failure_reason)
+		SELECT 'resource', key, 1, 1, 1, '{}', v, v, reason
+		FROM (SELECT *, nextval('casq.registry_version') AS v FROM (VALUES ('p', 'full'), ('q', 'full'), ('r', NULL)) AS r (key, reason)) AS r`)
+}
+
+func (b *testBundle) text(t *testing.T, sql string, args ...any) (text string) {
+	t.Helper()
+	if err := b.pool.QueryRow(t.Context(), sql, args...).Scan(&text); err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+const stillFailed = "SELECT coalesce(string_agg(resource_id, ' ' ORDER BY resource_id), '') FROM casq.registry WHERE failed_version = version"
+
+// A group of failures is asked for again, and no other; the row of the request counts what
+// it has touched. Done a second time, as after a crash, it touches nothing.
+func TestARequestTakesUpAGroupOfFailuresOnce(t *testing.T) {
+	t.Parallel()
+	b := setupWork(t, &mover{})
+	b.failedRows(t)
+	reason := "full"
+	job, args := b.ask(t, RequestArgs{Action: Resync, OfKind: "resource", FailedOnly: true, Reason: &reason})
+	for range 2 {
+		if err := b.carryOut(t.Context(), args); err != nil {
+			t.Fatal(err)
+		}
+		// The copies fail again.
+		b.exec(t, "UPDATE casq.registry SET failed_version = version, failure_reason = 'full' WHERE resource_id IN ('p', 'q')")
+	}
+	if got := b.text(t, "SELECT concat_ws(' ', changed ->> 'registry', job = $2) FROM casq.audit WHERE id = $1", args.Request.ID, job); got != "2 t" {
+		t.Errorf("touched %s", got)
+	}
+	unknown := "unknown"
+	_, args = b.ask(t, RequestArgs{Action: Resync, OfKind: "resource", FailedOnly: true, Reason: &unknown})
+	if err := b.carryOut(t.Context(), args); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.text(t, stillFailed); got != "p q" {
+		t.Errorf("failed: %q", got)
+	}
+}
+
+// All of a kind that is in place is verified, and the row counts the jobs.
+func TestARequestVerifiesAKind(t *testing.T) {
+	t.Parallel()
+	b := setupWork(t, &mover{})
+	b.failedRows(t)
+	b.exec(t, "UPDATE casq.registry SET failed_version = NULL, synced_version = version WHERE resource_id IN ('p', 'r')")
+	_, args := b.ask(t, RequestArgs{Action: Verify, OfKind: "resource"})
+	if err := b.carryOut(t.Context(), args); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.text(t, "SELECT changed ->> 'river_job' FROM casq.audit WHERE id = $1", args.Request.ID); got != "3" {
+		t.Errorf("%s jobs: want its own, and two verifications", got)
+	}
+}
+
+// The rest of a request whose process is dead is another job's, of which its row tells.
+func TestARequestOfADeadProcessIsHandedOn(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	job, args := b.ask(t, RequestArgs{Action: Resync, OfKind: "resource"})
+	b.exec(t, "UPDATE river.river_job SET state = 'running', attempt = 1, attempted_by = ARRAY[$1::text]", uuid.NewString())
+	if _, _, err := b.queue.Orphans(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got := b.text(t, `SELECT string_agg(concat_ws(' ', j.state, j.args ->> 'before' = $1::text, j.id > $2, a.job IS NOT NULL), '; ' ORDER BY j.id)
+		FROM river.river_job AS j LEFT JOIN casq.audit AS a ON a.job = j.id`, strconv.FormatInt(args.Before, 10), job)
+	if want := "cancelled t f f; available t t t"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// An action of a newer program is left to it, and not tried for ever.
+func TestAnUnknownActionIsCancelled(t *testing.T) {
+	t.Parallel()
+	b := setupWork(t, &mover{})
+	err := b.carryOut(t.Context(), RequestArgs{Action: "dance"})
+	if !errors.Is(err, river.JobCancel(nil)) {
+		t.Errorf("the error is %v", err)
+	}
+}
