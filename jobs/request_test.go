@@ -39,8 +39,8 @@ func (b *workBundle) carryOut(ctx context.Context, args RequestArgs) error {
 // failedRows are three that have failed, two of them for the same reason.
 func (b *testBundle) failedRows(t *testing.T) {
 	t.Helper()
-	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload, version, failed_version, failure_reason)
-		SELECT 'resource', key, 1, 1, 1, '{}', v, v, reason
+	b.exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, version, failed_version, payload, failure_reason)
+		SELECT 'resource', key, 1, 1, 1, v, v + 0, '{}', reason
 		FROM (SELECT *, nextval('casq.registry_version') AS v FROM (VALUES ('p', 'full'), ('q', 'full'), ('r', NULL)) AS r (key, reason)) AS r`)
 }
 
@@ -106,9 +106,9 @@ func TestARequestOfADeadProcessIsHandedOn(t *testing.T) {
 	if _, _, err := b.queue.Orphans(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	got := b.text(t, `SELECT string_agg(concat_ws(' ', j.state, j.args ->> 'before' = $1::text, j.id > $2, a.job IS NOT NULL), '; ' ORDER BY j.id)
+	got := b.text(t, `SELECT string_agg(concat_ws(' ', j.state, j.args ->> 'before' = $1::text, j.id - $2, a.job IS NOT NULL), '; ' ORDER BY j.id)
 		FROM river.river_job AS j LEFT JOIN casq.audit AS a ON a.job = j.id`, strconv.FormatInt(args.Before, 10), job)
-	if want := "cancelled t f f; available t t t"; got != want {
+	if want := "cancelled t 0 f; available t 1 t"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

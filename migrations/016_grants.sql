@@ -57,7 +57,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                ' casq.projects, casq.tag_sets, casq.runners, casq.runner_managers, casq.pipelines, casq.builds, casq.build_needs, casq.build_signs,'
                ' casq.build_traces, casq.build_trace_chunks, casq.artifacts, casq.artifact_leftovers'),
            ('worker', 'INSERT ON casq.ticks, casq.timelines'),
-           ('worker', 'DELETE ON casq.audit'),
+           ('worker', 'UPDATE, DELETE ON casq.audit'),
            ('follower', 'USAGE ON SCHEMA casq'),
            ('follower', 'SELECT ON casq.events, casq.ticks, casq.timelines, casq.kinds, casq.migration_version'),
            ('follower', 'SELECT (oldest_program) ON casq.installation'),

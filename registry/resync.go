@@ -30,10 +30,10 @@ type ResyncOptions struct {
 	Reason *string
 	// Before leaves out what has this version or a newer one: what the same resync has
 	// asked for already, when it is done again after a crash. 0: nothing.
-	Before     int64
-	Fresh      bool            // use nothing of what is in place
-	PageSize   int             // rows per transaction; defaults to 1000
-	Progress   func(asked int) // called after each page; may be nil
+	Before   int64
+	Fresh    bool            // use nothing of what is in place
+	PageSize int             // rows per transaction; defaults to 1000
+	Progress func(asked int) // called after each page; may be nil
 	// Asked is called with what was asked for, by the page that has committed, and
 	// with what waits untouched; may be nil. Its error ends the resync.
 	Asked func(page []Job) error

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"casq/cmd/internal/cli"
+	"casq/internal/admin"
 	"casq/internal/worker"
 	"casq/runner"
 )
@@ -54,6 +55,8 @@ func readConfig(env *cli.Env) (config, error) {
 			AuditRetention:     env.Duration("AUDIT_RETENTION", time.Minute, longest),
 			JobRetention:       env.Duration("JOB_RETENTION", time.Minute, longest),
 			HTTPAddr:           env.Address("HTTP_ADDR"),
+			AdminAddr:          env.Address("ADMIN_ADDR"),
+			AdminDoor:          readDoor(env),
 
 			RunnerAddr:        env.Address("RUNNER_ADDR"),
 			RunnerCertificate: env.String("RUNNER_TLS_CERT"),
@@ -74,6 +77,19 @@ func readConfig(env *cli.Env) (config, error) {
 		log: readLogConfig(env),
 	}
 	return cfg, env.Err()
+}
+
+// readDoor reads who may see the page, and who may act.
+func readDoor(env *cli.Env) admin.Door {
+	env.Needs("ADMIN_USER_HEADER", "ADMIN_TRUSTED_PROXIES", "the addresses of the proxies that set it")
+	env.Needs("ADMIN_TRUSTED_PROXIES", "ADMIN_USER_HEADER", "the header in which they say who asks, such as X-Forwarded-User")
+	return admin.Door{
+		Tokens: cli.Parsed(env, "ADMIN_TOKEN",
+			"name:secret with a secret of 16 characters or more, or several of them with commas between them", admin.ParseTokens),
+		UserHeader: env.String("ADMIN_USER_HEADER"),
+		Proxies: cli.Parsed(env, "ADMIN_TRUSTED_PROXIES",
+			"addresses and networks such as 10.0.0.5,10.1.0.0/16", admin.ParseProxies),
+	}
 }
 
 // readHomeConfig reads what commands need that work on home's database alone.

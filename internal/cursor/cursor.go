@@ -26,7 +26,7 @@ var cursorText string
 
 // cursorSQL has the statements of cursor.sql.
 var cursorSQL = queries.Parse[struct {
-	Begin, Row, Position, Names, Epoch, AsLogin, Started, End, Take, Check, Move, Beat, LastError, Fail, Reset, Place, Lag string
+	Begin, Row, Position, Names, Epoch, AsLogin, Started, End, Take, Check, Move, Beat, LastError, Fail, Reset, Place, Lag, States string
 }]("cursor", cursorText)
 
 // A Consumer applies batches of events. Apply writes in tx and nowhere else:

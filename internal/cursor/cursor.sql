@@ -111,3 +111,15 @@ WHERE name = $1
 UPDATE casq.cursors
 SET caught_up_to = CASE WHEN NOT $3 THEN clock_timestamp() - $4::interval END
 WHERE name = $1 AND epoch = $2
+
+-- name: States
+-- Where the cursors are, and who holds them: not how many events lie beyond, which would
+-- have to be counted.
+SELECT c.name, CASE WHEN session.pid IS NOT NULL THEN coalesce(c.holder, '') ELSE '' END, c.epoch, c.timeline, c.tick, c.page,
+       greatest(c.moved_at, c.beat_at, session.state_change), c.moved_at, coalesce(c.last_error, '')
+FROM casq.cursors AS c
+LEFT JOIN LATERAL (
+    SELECT a.pid, a.state_change FROM pg_stat_get_activity(coalesce(c.backend_pid, 0)) AS a
+    WHERE a.backend_start = c.backend_start OR a.backend_start IS NULL
+) AS session ON true
+ORDER BY c.name

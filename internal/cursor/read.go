@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"casq/eventlog"
 
@@ -34,4 +35,27 @@ func Names(ctx context.Context, home eventlog.DB) ([]string, error) {
 		return nil, fmt.Errorf("read the names of cursors: %w", err)
 	}
 	return names, nil
+}
+
+// State is where a cursor is, and who holds it.
+type State struct {
+	Name, Holder string // no holder: its session is over
+	Epoch        int64
+	Timeline     int32
+	Tick, Page   int64
+	Beat, Moved  time.Time
+	Error        string // the last one, of what it has not come past
+}
+
+// States returns where home's cursors are, by name. The events beyond are not counted.
+func States(ctx context.Context, home eventlog.DB) ([]State, error) {
+	rows, err := home.Query(ctx, cursorSQL.States)
+	if err != nil {
+		return nil, fmt.Errorf("read the cursors: %w", err)
+	}
+	states, err := pgx.CollectRows(rows, pgx.RowToStructByPos[State])
+	if err != nil {
+		return nil, fmt.Errorf("read the cursors: %w", err)
+	}
+	return states, nil
 }

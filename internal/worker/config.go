@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"casq/internal/admin"
 	"casq/runner"
 )
 
@@ -74,6 +75,11 @@ type Config struct {
 	// Runner says how builds are handed out. Standbys, Artifacts, Logger and Hook follow
 	// from the rest.
 	Runner runner.Options
+
+	// AdminAddr is where the page for operators is; empty: nowhere. AdminDoor says who
+	// may see it, and who may act.
+	AdminAddr string
+	AdminDoor admin.Door
 
 	HTTPAddr string // of /livez, /readyz and /metrics; empty: none
 	Logger   *slog.Logger

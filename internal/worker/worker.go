@@ -61,7 +61,8 @@ type worker struct {
 	replicas []*pgxpool.Pool
 	counters *counter.Counters
 	recounts *recount.Recounts
-	counting atomic.Bool // there is something to count
+	askable  atomic.Pointer[recount.Recounts] // recounts, for the page
+	counting atomic.Bool                      // there is something to count
 	roles    *roles
 	metrics  *metrics.Metrics
 	sight    sight
@@ -93,6 +94,11 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer stopHTTP()
+	stopAdmin, err := w.serveAdmin(ctx)
+	if err != nil {
+		return err
+	}
+	defer stopAdmin()
 	if err := w.listenRunners(ctx); err != nil {
 		return err
 	}
@@ -151,6 +157,7 @@ func (w *worker) open(ctx context.Context) error {
 	w.tellMetrics()
 	w.counters = w.newCounters()
 	w.recounts = w.newRecounts()
+	w.askable.Store(w.recounts)
 	w.roles.wait("")
 	return nil
 }

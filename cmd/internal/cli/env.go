@@ -66,6 +66,16 @@ func (e *Env) Needs(name, other, meaning string) {
 // String returns any value.
 func (e *Env) String(name string) string { return e.get(name) }
 
+// Parsed returns what parse makes of a variable's value. The value is not told: it may be
+// a secret.
+func Parsed[T any](e *Env, name, may string, parse func(string) (T, error)) T {
+	parsed, err := parse(e.get(name))
+	if err != nil {
+		e.fail("%s: %w; it may be %s", name, err, may)
+	}
+	return parsed
+}
+
 // Pass returns those of the variables that are set as NAME=value, for a program
 // that is given them and no others.
 func (e *Env) Pass(names ...string) []string {

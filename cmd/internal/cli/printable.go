@@ -4,9 +4,8 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf16"
-	"unicode/utf8"
+
+	"casq/internal/visible"
 
 	"github.com/spf13/cobra"
 )
@@ -28,7 +27,7 @@ type printable struct{ out io.Writer }
 
 // Write implements [io.Writer].
 func (p printable) Write(text []byte) (int, error) {
-	if _, err := io.WriteString(p.out, escaped(string(text), "\n\t")); err != nil {
+	if _, err := io.WriteString(p.out, visible.Text(string(text), "\n\t")); err != nil {
 		return 0, err
 	}
 	return len(text), nil
@@ -36,7 +35,7 @@ func (p printable) Write(text []byte) (int, error) {
 
 // Line returns a text that fits into a line, such as an error: what ends a line
 // is written as \n.
-func Line(text string) string { return escaped(text, "") }
+func Line(text string) string { return visible.Text(text, "") }
 
 // Name returns a key, a scope or a name as one word in a line: as it is, or
 // quoted when it could be taken for something else.
@@ -54,33 +53,4 @@ func Names(names []string) string {
 		shown[i] = Name(name)
 	}
 	return strings.Join(shown, ", ")
-}
-
-// escaped replaces all characters that are not graphic, but those to keep.
-func escaped(text, keep string) string {
-	var out strings.Builder
-	for i, r := range text {
-		switch _, size := utf8.DecodeRuneInString(text[i:]); {
-		case r == utf8.RuneError && size == 1:
-			out.WriteString(unicodeEscape(utf8.RuneError))
-		case unicode.IsGraphic(r), strings.ContainsRune(keep, r):
-			out.WriteRune(r)
-		case r == '\n':
-			out.WriteString(`\n`)
-		default:
-			out.WriteString(unicodeEscape(r))
-		}
-	}
-	return out.String()
-}
-
-// unicodeEscape is that of JSON, where what lies beyond 16 bits is a pair.
-func unicodeEscape(r rune) string {
-	const form = `\u0000`
-	if r > 0xffff {
-		high, low := utf16.EncodeRune(r)
-		return unicodeEscape(high) + unicodeEscape(low)
-	}
-	digits := strconv.FormatInt(int64(r), 16)
-	return form[:len(form)-len(digits)] + digits
 }
