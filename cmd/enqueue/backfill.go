@@ -17,6 +17,7 @@ import (
 
 func backfillCommand() *cobra.Command {
 	var kind, after string
+	var agreed consent
 	cmd := &cobra.Command{
 		Use:   "backfill --kind KIND [--after KEY]",
 		Short: "Log the rows that were there before their table was tracked",
@@ -31,12 +32,13 @@ the table. Running it again is harmless: it costs a needless copy of each resour
 				return cli.Usage(cmd, "--kind is required: the kind of the tracked table")
 			}
 			return withHome(cmd, func(ctx context.Context, h *home) error {
-				return h.backfill(ctx, cmd, kind, after)
+				return h.backfill(ctx, cmd, kind, after, agreed)
 			})
 		},
 	}
 	cmd.Flags().StringVar(&kind, "kind", "", "the kind of the tracked table")
 	cmd.Flags().StringVar(&after, "after", "", "the key to go on after, as an earlier run has told it")
+	agreed.add(cmd)
 	addJSON(cmd)
 	return cmd
 }
@@ -57,13 +59,15 @@ func (b backfilled) text() string {
 	return text
 }
 
-func (h *home) backfill(ctx context.Context, cmd *cobra.Command, kind, after string) error {
+func (h *home) backfill(ctx context.Context, cmd *cobra.Command, kind, after string, agreed consent) error {
 	rows, err := h.rowsOf(ctx, kind)
 	if err != nil {
 		return err
 	}
 	if after != "" {
-		rows = 0 // of those that are left nobody knows
+		rows = 0 // of those that are left nobody knows, and all were agreed to
+	} else if ctx, err = agreed.get(ctx, cmd, rows, "has copied up to"); err != nil {
+		return err
 	}
 	progress := cli.NewProgress(cmd.ErrOrStderr(), "backfill "+kind, rows)
 	done, err := eventlog.Backfill(ctx, h.Pool, kind, eventlog.BackfillOptions{After: after, Progress: progress.Set})

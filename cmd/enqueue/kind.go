@@ -102,8 +102,7 @@ func folder(prefix *string) string {
 }
 
 func kindMoveCommand() *cobra.Command {
-	var prefix string
-	var dryRun bool
+	var m moving
 	cmd := &cobra.Command{
 		Use:   "move KIND --prefix FOLDER",
 		Short: "Move a kind to another folder at this site's target",
@@ -122,18 +121,28 @@ The move is one transaction: of a million files it takes a minute, in which the 
 waits. Repeated it does nothing.`,
 		Example: `  enqueue kind move document --prefix archive/documents --dry-run
   enqueue kind move document --prefix archive/documents`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeKind,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !cmd.Flags().Changed("prefix") {
 				return cli.Usage(cmd, "--prefix is required: the folder at the target")
 			}
-			return withHome(cmd, func(ctx context.Context, h *home) error { return h.moveKind(ctx, cmd, args[0], prefix, dryRun) })
+			m.kind = args[0]
+			return withHome(cmd, func(ctx context.Context, h *home) error { return h.moveKind(ctx, cmd, m) })
 		},
 	}
-	cmd.Flags().StringVar(&prefix, "prefix", "", "the folder at the target that the kind gets")
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say how many resources would be copied anew, and change nothing")
+	cmd.Flags().StringVar(&m.prefix, "prefix", "", "the folder at the target that the kind gets")
+	cmd.Flags().BoolVar(&m.dryRun, "dry-run", false, "say how many resources would be copied anew, and change nothing")
+	m.consent.add(cmd)
 	addJSON(cmd)
 	return cmd
+}
+
+// moving is the command line of enqueue kind move.
+type moving struct {
+	kind, prefix string
+	dryRun       bool
+	consent
 }
 
 // movedKind is the answer to enqueue kind move.
@@ -145,17 +154,26 @@ type movedKind struct {
 	DryRun bool   `json:"dry_run"`
 }
 
-func (h *home) moveKind(ctx context.Context, cmd *cobra.Command, kind, prefix string, dryRun bool) error {
-	if err := h.checkKind(ctx, kind); err != nil {
+func (h *home) moveKind(ctx context.Context, cmd *cobra.Command, m moving) error {
+	if err := h.checkKind(ctx, m.kind); err != nil {
 		return err
+	}
+	most, err := h.resourcesOf(ctx, m.kind)
+	if err != nil {
+		return err
+	}
+	if !m.dryRun {
+		if ctx, err = m.consent.get(ctx, cmd, most, "has copied anew"); err != nil {
+			return err
+		}
 	}
 	queue, err := jobs.NewQueue(h.Pool, h.log)
 	if err != nil {
 		return err
 	}
-	progress := cli.NewProgress(cmd.ErrOrStderr(), "move "+kind, 0)
-	moved, err := registry.MoveKind(ctx, h.Pool, queue, kind, prefix, registry.MoveOptions{
-		DryRun: dryRun, Progress: func(n int) { progress.Set(int64(n)) },
+	progress := cli.NewProgress(cmd.ErrOrStderr(), "move "+m.kind, most)
+	moved, err := registry.MoveKind(ctx, h.Pool, queue, m.kind, m.prefix, registry.MoveOptions{
+		DryRun: m.dryRun, Progress: func(n int) { progress.Set(int64(n)) },
 	})
 	progress.Close()
 	if err != nil {
@@ -163,14 +181,14 @@ func (h *home) moveKind(ctx context.Context, cmd *cobra.Command, kind, prefix st
 	}
 	from, to := folder(&moved.From), folder(&moved.To)
 	what := plural(int64(moved.Asked), "resource", "resources")
-	text := fmt.Sprintf("moved %s from %s to %s: %s copied anew; what is at %s stays there and is nobody's", kind, from, to, what, from)
+	text := fmt.Sprintf("moved %s from %s to %s: %s copied anew; what is at %s stays there and is nobody's", m.kind, from, to, what, from)
 	switch {
 	case from == to:
-		text = fmt.Sprintf("%s is at %s already", kind, to)
-	case dryRun:
-		text = fmt.Sprintf("would move %s from %s to %s: %s copied anew", kind, from, to, what)
+		text = fmt.Sprintf("%s is at %s already", m.kind, to)
+	case m.dryRun:
+		text = fmt.Sprintf("would move %s from %s to %s: %s copied anew", m.kind, from, to, what)
 	}
-	return answer(cmd, movedKind{Kind: kind, From: moved.From, To: moved.To, Asked: moved.Asked, DryRun: dryRun}, text)
+	return answer(cmd, movedKind{Kind: m.kind, From: moved.From, To: moved.To, Asked: moved.Asked, DryRun: m.dryRun}, text)
 }
 
 func kindDropCommand() *cobra.Command {
@@ -194,7 +212,8 @@ the worker. Counters of the kind stay, as not exact.`,
 		Example: `  enqueue kind drop document --remove --dry-run
   enqueue kind drop document --remove --yes
   enqueue kind drop document --keep --yes`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeKind,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d.kind, d.wait = args[0], d.remove
 			switch {

@@ -99,8 +99,9 @@ func queueSwitchCommand(use, done, short string, act func(*jobs.Queue, context.C
 		Short: short,
 		Long: short + `. Workers hear of it at once, or within a minute. A queue that no
 worker has worked on for a day is forgotten, and that it was paused with it.`,
-		Example: "  enqueue queue " + use + " artifact",
-		Args:    cobra.MaximumNArgs(1),
+		Example:           "  enqueue queue " + use + " artifact",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeQueue,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if (len(args) == 1) == all || len(args) == 1 && (args[0] == "" || args[0] == jobs.AllQueues) {
 				return cli.Usage(cmd, "want the name of a queue, or --all")

@@ -36,6 +36,7 @@ worker.`,
 	cmd.Flags().StringVar(&r.key, "key", "", "one resource")
 	cmd.Flags().BoolVar(&r.all, "all", false, "all resources of all kinds")
 	cmd.Flags().BoolVar(&r.dryRun, "dry-run", false, "say how many there are, and change nothing")
+	r.consent.add(cmd)
 	addJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		switch {
@@ -55,6 +56,7 @@ worker.`,
 type replay struct {
 	cursor, kind, key string
 	all, dryRun       bool
+	consent
 }
 
 // replayed is the answer to it.
@@ -102,6 +104,9 @@ func (h *home) replay(ctx context.Context, cmd *cobra.Command, r replay) error {
 	}
 	if r.dryRun {
 		return answer(cmd, replayed{Failures: open, DryRun: true}, fmt.Sprintf("would re-fetch the resources of %s", plural(open, "failure", "failures")))
+	}
+	if ctx, err = r.consent.get(ctx, cmd, open, "re-fetches up to"); err != nil {
+		return err
 	}
 	queue, err := jobs.NewQueue(h.Pool, h.log)
 	if err != nil {

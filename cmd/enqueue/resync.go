@@ -46,6 +46,7 @@ place or has failed, and exits with 1 when any has failed.`,
 	cmd.Flags().BoolVar(&r.failed, "failed", false, "all resources whose newest version has failed")
 	cmd.Flags().BoolVar(&r.fresh, "fresh", false, "use nothing of what is in place: repositories are cloned anew")
 	cmd.Flags().BoolVar(&r.dryRun, "dry-run", false, "say how many there are, and change nothing")
+	r.consent.add(cmd)
 	r.patience.add(cmd, "return when they are in place, or have failed")
 	addJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -77,6 +78,7 @@ type resync struct {
 	kind, key        string
 	one, all, failed bool
 	fresh, dryRun    bool
+	consent
 	patience
 }
 
@@ -168,6 +170,9 @@ func (h *home) resyncOne(ctx context.Context, queue *jobs.Queue, r resync, resul
 func (h *home) resyncMany(ctx context.Context, cmd *cobra.Command, queue *jobs.Queue, r resync, result *resynced, asked func([]registry.Job) error) (text string, err error) {
 	total, err := registry.CountResync(ctx, h.Pool, r.kind, r.failed)
 	if err != nil {
+		return "", err
+	}
+	if ctx, err = r.consent.get(ctx, cmd, total, "asks again for"); err != nil {
 		return "", err
 	}
 	progress := cli.NewProgress(cmd.ErrOrStderr(), "resync "+r.kind, total)

@@ -1,12 +1,17 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
 	"casq/cmd/internal/cli"
+	"casq/eventlog"
+	"casq/jobs"
 
 	"github.com/spf13/cobra"
 )
@@ -26,6 +31,7 @@ registry and its jobs. docs/configuration.md has the list of variables.`,
 	cmd.AddCommand(resyncCommand(), verifyCommand(), reconcileCommand(), selectCommand(), replayCommand(), cancelCommand(),
 		kindCommand(), queueCommand(), cursorCommand(), backfillCommand(), statusCommand(), whyCommand(), refreshCommand(), counterCommand(),
 		buildCommand(), buildsCommand(), traceCommand(), runnerCommand(), auditCommand(), execCommand())
+	complete(cmd)
 	return cmd
 }
 
@@ -50,4 +56,52 @@ func plural(n int64, one, many string) string {
 		return "1 " + one
 	}
 	return strconv.FormatInt(n, 10) + " " + many
+}
+
+// complete has a shell complete names that home has: of kinds and of queues. Without
+// DATABASE_URL in its environment it completes commands and flags only.
+func complete(cmd *cobra.Command) {
+	if cmd.Flags().Lookup("kind") != nil {
+		_ = cmd.RegisterFlagCompletionFunc("kind", completeKind)
+	}
+	for _, sub := range cmd.Commands() {
+		complete(sub)
+	}
+}
+
+// completeKind completes a flag, or the first argument, with the kinds.
+func completeKind(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return completeNames(cmd, args, func(ctx context.Context, h *home) ([]string, error) {
+		kinds, err := eventlog.Kinds(ctx, h)
+		return slices.Sorted(maps.Keys(kinds)), err
+	})
+}
+
+// completeQueue completes the first argument with the queues.
+func completeQueue(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return completeNames(cmd, args, func(ctx context.Context, h *home) (names []string, err error) {
+		queue, err := jobs.NewQueue(h.Pool, h.log)
+		if err != nil {
+			return nil, err
+		}
+		states, err := queue.Queues(ctx)
+		for _, s := range states {
+			names = append(names, s.Name)
+		}
+		return names, err
+	})
+}
+
+func completeNames(cmd *cobra.Command, args []string, read func(context.Context, *home) ([]string, error)) (names []string, directive cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	err := withHome(cmd, func(ctx context.Context, h *home) (err error) {
+		names, err = read(ctx, h)
+		return err
+	})
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
 }

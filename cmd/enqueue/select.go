@@ -47,6 +47,7 @@ has failed.`,
 	cmd.Flags().BoolVar(&s.none, "none", false, "nothing of the kind")
 	cmd.Flags().BoolVar(&s.all, "all", false, "all of the kind")
 	cmd.Flags().BoolVar(&s.dryRun, "dry-run", false, "say how many resources would be added and removed, and change nothing")
+	s.consent.add(cmd)
 	s.patience.add(cmd, "return when it is done, or has failed")
 	addJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -69,6 +70,7 @@ type selecting struct {
 	scopes    []string
 	none, all bool
 	dryRun    bool
+	consent
 	patience
 	given int // how many of --scope, --none and --all
 }
@@ -187,6 +189,15 @@ func (h *home) selectKind(ctx context.Context, cmd *cobra.Command, s selecting) 
 		}
 		result.Added, result.Removed = &n.Added, &n.Removed
 		return answer(cmd, result, fmt.Sprintf("would select %s: %s added, %d removed", what, plural(n.Added, "resource", "resources"), n.Removed))
+	}
+	most, err := h.resourcesOf(ctx, want.Kind)
+	if err != nil {
+		return err
+	}
+	if !s.all { // which only adds
+		if ctx, err = s.consent.get(ctx, cmd, most, "keeps or removes"); err != nil {
+			return err
+		}
 	}
 	if result.Run, err = registry.Select(ctx, h.Pool, source, want); err != nil {
 		return err

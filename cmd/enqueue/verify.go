@@ -36,6 +36,7 @@ not be.`,
 	cmd.Flags().BoolVar(&v.all, "all", false, "all resources of the kind that are in place")
 	cli.DurationVar(cmd, &v.olderThan, "older-than", "leave out what was copied or compared within this time")
 	cmd.Flags().BoolVar(&v.dryRun, "dry-run", false, "say how many there are, and change nothing")
+	v.consent.add(cmd)
 	v.patience.add(cmd, "return when they have been compared")
 	addJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -69,6 +70,7 @@ type verify struct {
 	one, all  bool
 	olderThan time.Duration
 	dryRun    bool
+	consent
 	patience
 }
 
@@ -132,7 +134,16 @@ func (h *home) askToVerify(ctx context.Context, cmd *cobra.Command, queue *jobs.
 		}
 		return 1, err
 	}
-	progress := cli.NewProgress(cmd.ErrOrStderr(), "ask to verify "+v.kind, 0)
+	most, err := h.resourcesOf(ctx, v.kind)
+	if err != nil {
+		return 0, err
+	}
+	if !v.dryRun {
+		if ctx, err = v.consent.get(ctx, cmd, most, "reads and compares up to"); err != nil {
+			return 0, err
+		}
+	}
+	progress := cli.NewProgress(cmd.ErrOrStderr(), "ask to verify "+v.kind, most)
 	defer progress.Close()
 	n, err := registry.VerifyKind(ctx, h.Pool, queue, v.kind, registry.VerifyOptions{
 		OlderThan: v.olderThan, DryRun: v.dryRun, Progress: func(asked int) { progress.Set(int64(asked)) },

@@ -19,7 +19,8 @@ job and process has it, and what it waits for. It is SELECT casq.why(KIND, KEY).
 Of a build it tells what it waits for, or what became of it: SELECT casq.why_build(ID).`,
 		Example: `  enqueue why artifact builds/42/out.zip
   enqueue why build 12`,
-		Args: cobra.ExactArgs(2),
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: completeKind,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if args[0] == "build" {
 				return whyBuild(cmd, args[1])

@@ -33,6 +33,13 @@ type key struct{}
 // With returns a context whose statements are those of a request.
 func With(ctx context.Context, r Request) context.Context { return context.WithValue(ctx, key{}, r) }
 
+// Of returns the request that a context's statements are part of; the zero Request where there
+// is none.
+func Of(ctx context.Context) Request {
+	r, _ := ctx.Value(key{}).(Request)
+	return r
+}
+
 // asked is where a connection keeps what its session was told.
 const asked = "casq.asked"
 

@@ -86,7 +86,6 @@ func Usage(cmd *cobra.Command, format string, args ...any) error {
 // that name what is known.
 func prepare(cmd *cobra.Command) {
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
-	cmd.CompletionOptions.HiddenDefaultCmd = true
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
 			return Usage(cmd, "--%s is %q: it may be %s", invalid.GetFlag().Name, invalid.GetValue(), mayBe(invalid.GetFlag()))
@@ -176,8 +175,14 @@ func file(stream any) *os.File {
 	return f
 }
 
-// Terminal tells whether the stream is a terminal.
+// Terminal tells whether what is written to the stream is seen on a terminal.
 func Terminal(stream io.Writer) bool {
+	f := file(stream)
+	return f != nil && isTerminal(f)
+}
+
+// ReadsTerminal tells whether what is read from the stream is typed at a terminal.
+func ReadsTerminal(stream io.Reader) bool {
 	f := file(stream)
 	return f != nil && isTerminal(f)
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -151,7 +152,13 @@ func TestProgressInLines(t *testing.T) {
 	p.total, p.next = 0, time.Now().Add(-time.Second)
 	p.Set(14)
 	p.Close()
-	if got := out.String(); got != "work: 12 of 12\nwork: 14\n" {
+	if got := regexp.MustCompile(`\d+/s`).ReplaceAllString(out.String(), "N/s"); got != "work: 12 of 12, N/s, 0s left\nwork: 14, N/s\n" {
+		t.Errorf("got %q", got)
+	}
+	out.Reset()
+	p.total = 100
+	p.line(20, 5*time.Second)
+	if got := out.String(); got != "work: 20 of 100, 4/s, 20s left\n" {
 		t.Errorf("got %q", got)
 	}
 	if Terminal(&out) || Terminal(os.NewFile(^uintptr(0), "none")) {

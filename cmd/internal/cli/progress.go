@@ -18,12 +18,14 @@ type Progress struct {
 	what  string
 	total int64
 	bar   *progressbar.ProgressBar
+	began time.Time
 	next  time.Time // of a line
 }
 
 // NewProgress starts with nothing done. A total of 0 or less is not known.
 func NewProgress(out io.Writer, what string, total int64) *Progress {
-	p := &Progress{out: out, what: what, total: total, next: time.Now().Add(lineInterval)}
+	now := time.Now()
+	p := &Progress{out: out, what: what, total: total, began: now, next: now.Add(lineInterval)}
 	if Terminal(out) {
 		if total <= 0 {
 			total = -1
@@ -33,6 +35,7 @@ func NewProgress(out io.Writer, what string, total int64) *Progress {
 			progressbar.OptionSetDescription(what),
 			progressbar.OptionShowCount(),
 			progressbar.OptionShowIts(),
+			progressbar.OptionSetPredictTime(true),
 			progressbar.OptionThrottle(100*time.Millisecond),
 			progressbar.OptionClearOnFinish(),
 		)
@@ -53,7 +56,7 @@ func (p *Progress) Set(done int64) {
 	}
 	if now := time.Now(); now.After(p.next) {
 		p.next = now.Add(lineInterval)
-		p.line(done)
+		p.line(done, now.Sub(p.began))
 	}
 }
 
@@ -65,12 +68,18 @@ func (p *Progress) Note(text string) {
 	fmt.Fprintf(printable{p.out}, "%s: %s\n", p.what, Line(text))
 }
 
-func (p *Progress) line(done int64) {
-	if p.total > 0 {
-		fmt.Fprintf(p.out, "%s: %d of %d\n", p.what, done, max(done, p.total))
+// line tells the rate since the beginning, and from that how long the rest takes.
+func (p *Progress) line(done int64, took time.Duration) {
+	if p.total <= 0 {
+		fmt.Fprintf(p.out, "%s: %d, %.0f/s\n", p.what, done, float64(done)/took.Seconds())
 		return
 	}
-	fmt.Fprintf(p.out, "%s: %d\n", p.what, done)
+	text := fmt.Sprintf("%s: %d of %d", p.what, done, max(done, p.total))
+	if done > 0 {
+		left := time.Duration(float64(took) * float64(max(0, p.total-done)) / float64(done))
+		text += fmt.Sprintf(", %.0f/s, %s left", float64(done)/took.Seconds(), left.Round(time.Second))
+	}
+	fmt.Fprintln(p.out, text)
 }
 
 // Close takes the bar away; what the work came to is for the caller to say.
