@@ -22,7 +22,7 @@
 //
 // Each worker samples for itself. One that sampled for all would have to be chosen and
 // watched, and what it found kept in a table that others read, which is no cheaper than
-// the samples: ten statements a round, of some index look-ups. So each /metrics
+// the samples: twelve statements a round, of some index look-ups. So each /metrics
 // is complete, whatever became of the other workers. What is sampled is the same at
 // each: alerts take the maximum of it, and sum up what is counted.
 //

@@ -22,7 +22,7 @@ var sampleText string
 
 // sampleSQL has the statements of sample.sql.
 var sampleSQL = queries.Parse[struct {
-	Registry, Queue, Log, Cursors, Counters, Reconcile, Dead, Processes, Builds, Postgres string
+	Registry, Queue, Log, Cursors, Lag, Health, Counters, Reconcile, Dead, Processes, Builds, Postgres string
 }]("metrics/sample", sampleText)
 
 const (
@@ -51,7 +51,7 @@ func list() []sample {
 	limit := []any{mostCounted}
 	return []sample{
 		{"registry", sampleSQL.Registry, nil}, {"queue", sampleSQL.Queue, limit}, {"log", sampleSQL.Log, nil},
-		{"cursors", sampleSQL.Cursors, nil}, {"counters", sampleSQL.Counters, limit}, {"reconcile", sampleSQL.Reconcile, nil},
+		{"cursors", sampleSQL.Cursors, nil}, {"lag", sampleSQL.Lag, nil}, {"health", sampleSQL.Health, nil}, {"counters", sampleSQL.Counters, limit}, {"reconcile", sampleSQL.Reconcile, nil},
 		{"dead_letters", sampleSQL.Dead, limit}, {"processes", sampleSQL.Processes, nil}, {"builds", sampleSQL.Builds, limit},
 		{"postgres", sampleSQL.Postgres, nil},
 	}
@@ -133,14 +133,19 @@ func (s *samples) put(name string, values []value) error {
 func (m *Metrics) Sample(ctx context.Context, home *pgxpool.Pool, targets map[string]string, log *slog.Logger) {
 	for ctx.Err() == nil {
 		began := time.Now()
-		for _, s := range list() {
-			if err := m.take(ctx, home, s); err != nil && ctx.Err() == nil {
-				log.WarnContext(ctx, "cannot take a sample for metrics, its values grow old", "sample", s.name, "err", err)
-			}
-		}
-		m.takeDisks(targets)
+		m.SampleOnce(ctx, home, targets, log)
 		_ = pause.For(ctx, max(sampleEvery, restFactor*time.Since(began)))
 	}
+}
+
+// SampleOnce is one round of [Metrics.Sample]. A sample that cannot be taken stays as it was.
+func (m *Metrics) SampleOnce(ctx context.Context, home *pgxpool.Pool, targets map[string]string, log *slog.Logger) {
+	for _, s := range list() {
+		if err := m.take(ctx, home, s); err != nil && ctx.Err() == nil {
+			log.WarnContext(ctx, "cannot take a sample for metrics, its values grow old", "sample", s.name, "err", err)
+		}
+	}
+	m.takeDisks(targets)
 }
 
 // takeDisks takes the sample of the targets, and does not wait for it: a file system may
@@ -165,6 +170,11 @@ func (m *Metrics) take(ctx context.Context, home *pgxpool.Pool, s sample) error 
 	m.Add("casq_metrics_queries_total", 1, s.name, outcomeOf(err))
 	if err != nil {
 		return err
+	}
+	for _, v := range values {
+		if v.family == "casq_counters_exact" { // from 0 on, so that the first increase shows
+			m.Add("casq_counters_drift_total", 0, v.labels...)
+		}
 	}
 	return m.samples.put(s.name, values)
 }

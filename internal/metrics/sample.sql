@@ -78,10 +78,8 @@ SELECT 'casq_follower_oldest_report_seconds', ARRAY[]::text[],
 FROM casq.followers AS f HAVING count(*) > 0
 
 -- name: Cursors
--- caught_up_to is null while all is applied, as far as the holder knows; without a holder
--- nobody knows since its last sign of life.
 WITH c AS MATERIALIZED (
-    SELECT c.name, s.pid IS NOT NULL AS held, greatest(c.moved_at, c.beat_at, s.state_change) AS beat, c.caught_up_to
+    SELECT c.name, s.pid IS NOT NULL AS held, greatest(c.moved_at, c.beat_at, s.state_change) AS beat, casq.log_age(c) AS lag
     FROM casq.cursors AS c
     LEFT JOIN LATERAL (
         SELECT a.pid, a.state_change FROM pg_stat_get_activity(coalesce(c.backend_pid, 0)) AS a
@@ -92,9 +90,24 @@ SELECT 'casq_cursor_beat_age_seconds', ARRAY[c.name], greatest(0, extract(epoch 
 UNION ALL
 SELECT 'casq_cursor_held', ARRAY[c.name], c.held::integer::float8 FROM c
 UNION ALL
-SELECT 'casq_cursor_lag_seconds', ARRAY[c.name],
-       greatest(0, coalesce(extract(epoch FROM clock_timestamp() - coalesce(c.caught_up_to, CASE WHEN NOT c.held THEN c.beat END)), 0))::float8
-FROM c
+SELECT 'casq_cursor_lag_seconds', ARRAY[c.name], c.lag FROM c
+
+-- name: Lag
+-- A stage that is not known has no value.
+WITH l AS MATERIALIZED (SELECT * FROM casq.replication_lags)
+SELECT 'casq_replication_lag_seconds', ARRAY[l.kind], l.lag_seconds FROM l WHERE l.lag_seconds IS NOT NULL
+UNION ALL
+SELECT 'casq_replication_stage_lag_seconds', ARRAY[l.kind, x.stage], x.lag
+FROM l
+CROSS JOIN LATERAL (VALUES
+    ('to_standby', l.to_standby_seconds), ('to_registry', l.to_registry_seconds), ('queue', l.queue_seconds), ('copy', l.copy_seconds)
+) AS x (stage, lag)
+WHERE x.lag IS NOT NULL
+
+-- name: Health
+WITH h AS MATERIALIZED (SELECT * FROM casq.health())
+SELECT 'casq_problems', ARRAY[x.severity], (SELECT count(*) FROM h WHERE h.severity = x.severity)::float8
+FROM (VALUES ('critical'), ('warning'), ('notice')) AS x (severity)
 
 -- name: Counters
 -- Of the shard that is furthest behind: its oldest event that is not counted, among the
@@ -162,6 +175,8 @@ SELECT 'casq_dead_letters', ARRAY['other'], count(*)::float8
 FROM open AS o WHERE NOT EXISTS (SELECT FROM casq.kinds AS k WHERE k.kind = o.kind)
 
 -- name: Processes
+SELECT 'casq_workers', ARRAY[]::text[], count(*)::float8 FROM casq.live_workers
+UNION ALL
 SELECT 'casq_processes', ARRAY[]::text[], count(*)::float8 FROM casq.processes AS p WHERE p.dead_at IS NULL
 UNION ALL
 SELECT 'casq_process_oldest_beat_seconds', ARRAY[]::text[],
@@ -191,11 +206,11 @@ UNION ALL
 SELECT 'casq_runners', ARRAY[]::text[], count(*)::float8 FROM (SELECT FROM casq.runners AS r WHERE NOT r.paused LIMIT $1) AS few
 
 -- name: Postgres
--- Of the server itself, as far as an ordinary role sees it: when a transaction began it sees
--- of its own sessions, and with pg_read_all_stats of all; how old a snapshot is, of all.
-SELECT 'casq_postgres_oldest_transaction_seconds', ARRAY[]::text[], greatest(0, coalesce(extract(epoch FROM clock_timestamp() - least(
-    (SELECT min(a.xact_start) FROM pg_stat_activity AS a WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()),
-    (SELECT min(p.prepared) FROM pg_prepared_xacts AS p WHERE p.database = current_database()))), 0))::float8
+-- Of the server itself, as far as an ordinary role sees it: when a transaction began that
+-- has written nothing it sees of its own sessions, and with pg_read_all_stats of all; how old
+-- a snapshot is, of all.
+SELECT 'casq_postgres_oldest_transaction_seconds', ARRAY[]::text[],
+       greatest(0, coalesce(extract(epoch FROM clock_timestamp() - casq.oldest_transaction()), 0))::float8
 UNION ALL
 SELECT 'casq_postgres_oldest_snapshot_transactions', ARRAY[]::text[], coalesce(max(age(a.backend_xmin)), 0)::float8
 FROM pg_stat_activity AS a WHERE a.backend_xmin IS NOT NULL
