@@ -41,12 +41,14 @@ demo: export CASQ_DEMO_SOURCE = $(value SOURCE)
 demo: deps build ## [SOURCE=dir] [KEEP=1] replicate real files and repositories to a second site
 	@$(GO) run ./internal/programs/demo $${CASQ_DEMO_SOURCE:+-source "$$CASQ_DEMO_SOURCE"} $(if $(filter-out 0,$(KEEP)),-keep)
 
-# vet runs once, in lint, with more checks than it has by itself. The examples are a
-# module of their own, which follows casq's: -mod=mod takes its newer versions over.
+# vet runs once, in lint, with more checks than it has by itself. The examples and the
+# tests of alerts are modules of their own, which follow casq's: -mod=mod takes its newer
+# versions over.
 test: deps fmt-check lint ## everything that CI needs, with the race detector
 	@GO="$(GO)" scripts/matrix.sh --short stranger
 	$(GO) test -race -vet=off $(TEST_FLAGS) ./...
 	cd examples/replica && $(GO) test -mod=mod -race $(TEST_FLAGS) ./...
+	cd deploy/alerttest && $(GO) test -mod=mod -race -vet=off $(TEST_FLAGS) ./...
 
 check: fmt-check lint ## format, vet, lint and the quick tests: before each commit
 	$(GO) test -short -vet=off $(TEST_FLAGS) ./...
