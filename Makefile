@@ -23,13 +23,16 @@ test check matrix: export TMPDIR = $(shell scripts/tmpdir.sh)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help deps build demo test check matrix races failover validate bench chaos fmt fmt-check vet lint vuln clean
+.PHONY: help deps test-deps build demo test check matrix races failover validate bench chaos fmt fmt-check vet lint vuln clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
 
 deps: ## find or install what casq needs: Postgres, Redis, git, gcc
 	@scripts/deps.sh
+
+test-deps: ## what the tests need besides: chromium, for the pages
+	@scripts/deps.sh --test
 
 build: ## bin/worker and bin/enqueue
 	@mkdir -p bin
@@ -44,7 +47,7 @@ demo: deps build ## [SOURCE=dir] [KEEP=1] replicate real files and repositories 
 # vet runs once, in lint, with more checks than it has by itself. The examples and the
 # tests of alerts are modules of their own, which follow casq's: -mod=mod takes its newer
 # versions over.
-test: deps fmt-check lint ## everything that CI needs, with the race detector
+test: test-deps fmt-check lint ## everything that CI needs, with the race detector
 	@GO="$(GO)" scripts/matrix.sh --short stranger
 	$(GO) test -race -vet=off $(TEST_FLAGS) ./...
 	cd examples/replica && $(GO) test -mod=mod -race $(TEST_FLAGS) ./...

@@ -176,6 +176,16 @@ func TestTheDatabaseGoesAndComesBack(t *testing.T) {
 	}
 }
 
+// Each part can be read, also of a site where nothing has happened yet.
+func TestNoPartIsMissing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.sampler.round(t.Context())
+	if missing := b.sampler.last.Missing; len(missing) > 0 {
+		t.Errorf("parts are missing: %q", missing)
+	}
+}
+
 // A part that cannot be read is named, and the others are shown.
 func TestAPartThatIsMissing(t *testing.T) {
 	t.Parallel()

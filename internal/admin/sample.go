@@ -82,8 +82,8 @@ type kind struct {
 	Counted              bool // has counters
 	// Rate is how many more than before are in place or done with, a minute; ETA when
 	// nothing is left at that rate. From the samples before.
-	Rate float64
-	ETA  time.Duration
+	Rate float64       `db:"-"`
+	ETA  time.Duration `db:"-"`
 }
 
 // Total is how many are wanted, or still to be removed.

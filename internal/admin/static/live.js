@@ -4,7 +4,8 @@
 (() => {
   const live = document.getElementById("live");
   const state = document.getElementById("stream");
-  const say = (text) => { if (state.textContent !== text) state.textContent = text; };
+  const heard = document.getElementById("say");
+  const tell = (where, text) => { if (where.textContent !== text) where.textContent = text; };
 
   const show = (html) => {
     const next = document.createElement("template");
@@ -28,9 +29,13 @@
 
   const connect = () => {
     const source = new EventSource("/events");
-    source.onmessage = (event) => { show(event.data); say("Live. " + (live.querySelector("#health")?.dataset.say || "")); };
+    source.onmessage = (event) => { 
+      show(event.data);
+      tell(state, "Live.");
+      tell(heard, live.querySelector("#health")?.dataset.say || "");
+    };
     source.onerror = () => {
-      say("Not connected to the worker; trying again.");
+      tell(state, "Not connected to the worker; trying again.");
       if (source.readyState !== EventSource.CLOSED) return;
       source.close();
       setTimeout(connect, 5000 + Math.random() * 5000);

@@ -216,3 +216,20 @@ func TestDepsNamesEachMissingTool(t *testing.T) {
 		t.Error(fmt.Sprint("wrong argument: exit ", code, ": ", out))
 	}
 }
+
+// What only tests need is installed for them, and for nobody else.
+func TestDepsOfTests(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.servers("17", "7")
+	m.program("bin/apt-get", `echo "$*" >>"$DEPS_ROOT/apt.log"; [ -x "$DEPS_ROOT/usr/sbin/policy-rc.d" ] && : >"$BIN/chromium" && chmod 755 "$BIN/chromium"`)
+	if code, out := m.deps(); code != 0 || strings.Contains(out, "chromium") {
+		t.Errorf("exit %d: %s", code, out)
+	}
+	m.want("apt.log", "none")
+	if code, out := m.deps("--test"); code != 0 || !strings.Contains(out, "and chromium") {
+		t.Errorf("exit %d: %s", code, out)
+	}
+	m.want("apt.log", "install -y -q --no-install-recommends chromium\n")
+	m.want("usr/sbin/policy-rc.d", "none")
+}
