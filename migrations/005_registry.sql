@@ -26,8 +26,9 @@ DROP INDEX river.river_job_metadata_index;
 -- while there was something to apply, may take over, also without Redis.
 --
 -- caught_up_to: all that the log had at that time is applied, as the holder knows
--- it: the newest event of the last batch, or when the newest tick was new that it
--- has seen. NULL: up to now, for as long as the holder gives signs of life.
+-- it: when the tick was new that it has applied, by home's clock. A tick is new when the
+-- holder has first seen it, after others: the clocks of the source's hosts may be apart.
+-- NULL: up to now, for as long as the holder gives signs of life.
 CREATE TABLE casq.cursors (
     name text COLLATE "C" PRIMARY KEY,
     system_identifier bigint NOT NULL,

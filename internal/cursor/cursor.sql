@@ -62,14 +62,30 @@ FROM casq.cursors
 WHERE name = $1
 
 -- name: Move
--- The fence: from one position ($4 to $11) to another ($12 to $19); $3 is the time of
--- the batch's newest event. The page is part of the position: else a batch
--- whose commit succeeded while its answer was lost would be applied twice.
+-- The fence: from one position ($4 to $11) to another ($12 to $19). The page is part of
+-- the position: else a batch whose commit succeeded while its answer was lost would be
+-- applied twice.
+--
+-- $3: the batch has events. $20 is how many seconds ago the tick that it leads to was seen to be
+-- new, NULL: it may be of any age; and $21, whether all was applied when it was. Else what it
+-- brings may be as old as what was applied before it. A batch that comes late tells so:
+-- see casq.log_delays.
+WITH late AS (
+    INSERT INTO casq.log_delays AS d (cursor, since, delay)
+    SELECT c.name, came.at, late.delay
+    FROM casq.cursors AS c
+    CROSS JOIN LATERAL (SELECT CASE WHEN $21::boolean THEN make_interval(secs => $20::float8) ELSE clock_timestamp() - c.caught_up_to END AS delay) AS late
+    CROSS JOIN generate_series(date_bin('10 s', now(), 'epoch'), clock_timestamp(), interval '10 s') AS came (at)
+    WHERE c.name = $1 AND $3::boolean AND late.delay > interval '1 s'
+    ON CONFLICT ON CONSTRAINT log_delays_pkey DO UPDATE SET delay = greatest(d.delay, excluded.delay)
+)
 UPDATE casq.cursors
 SET system_identifier = $12, timeline = $13, timeline_id = $14, tick = $15, nonce = $16,
     to_tick = $17, to_nonce = $18, page = $19,
     beat = beat + 1, moved_at = clock_timestamp(), last_error = NULL,
-    caught_up_to = CASE WHEN $3::timestamptz IS NULL THEN caught_up_to ELSE least(clock_timestamp(), $3) END
+    caught_up_to = CASE WHEN NOT $3 AND caught_up_to IS NULL THEN NULL
+                        WHEN $21 OR $17::bigint = 0 AND $20 IS NOT NULL THEN clock_timestamp() - make_interval(secs => $20)
+                        ELSE caught_up_to END
 WHERE name = $1 AND epoch = $2
   AND system_identifier = $4 AND timeline = $5 AND timeline_id = $6 AND tick = $7 AND nonce = $8
   AND to_tick = $9 AND to_nonce = $10 AND page = $11

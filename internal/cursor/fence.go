@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"casq/eventlog"
 
@@ -66,11 +67,8 @@ func (h *holder) enter(ctx context.Context, tx pgx.Tx) error {
 // move is the fence: the position moves from where the batch began, under the
 // epoch in which it began, or nothing of the batch takes effect.
 func (h *holder) move(ctx context.Context, tx pgx.Tx, batch eventlog.Batch) error {
-	var newest any
-	if n := len(batch.Events); n > 0 {
-		newest = batch.Events[n-1].OccurredAt
-	}
-	args := slices.Concat([]any{h.cfg.Name, h.epoch, newest}, h.stored.Values(), batch.Next.Values())
+	args := slices.Concat([]any{h.cfg.Name, h.epoch, len(batch.Events) > 0}, h.stored.Values(), batch.Next.Values(),
+		[]any{h.newest.age(time.Now()), h.current})
 	moved, err := tx.Exec(ctx, cursorSQL.Move, args...)
 	if err != nil {
 		return fmt.Errorf("move cursor: %w", err)

@@ -35,6 +35,7 @@ type holder struct {
 	seenAt  time.Time // when the session was last known to be there
 	late    bool      // said so in the log
 	newest  freshness // of the source's ticks
+	current bool      // all was applied when the newest one was new
 	events  int64     // applied so far
 	steps   atomic.Int64
 }
@@ -145,7 +146,7 @@ func (h *holder) step(ctx context.Context) (more bool, err error) {
 	h.newest.saw(batch.Timeline, batch.Tick, time.Now())
 	// Inside a step even an empty page is stored: it ends the step.
 	if len(batch.Events) == 0 && !h.read.InStep() {
-		h.read = batch.Next
+		h.read, h.current = batch.Next, h.newest.known()
 		if h.read == h.stored || time.Since(h.movedAt) < h.cfg.MoveEvery {
 			return false, h.alive(ctx)
 		}
@@ -161,6 +162,9 @@ func (h *holder) step(ctx context.Context) (more bool, err error) {
 	now := time.Now()
 	h.stored, h.read, h.movedAt, h.seenAt = batch.Next, batch.Next, now, now
 	h.events += int64(len(batch.Events))
+	if !batch.Next.InStep() {
+		h.current = h.newest.known()
+	}
 	h.newest.told = h.newest.told && len(batch.Events) == 0
 	h.place.tick.Store(h.stored.Tick)
 	return true, nil

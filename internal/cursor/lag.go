@@ -30,10 +30,21 @@ func (f *freshness) saw(timeline eventlog.Timeline, tick int64, now time.Time) {
 	f.timeline, f.tick = timeline, tick
 }
 
+// age is how many seconds ago the newest tick was seen for the first time; nil: it may be
+// of any age.
+func (f *freshness) age(now time.Time) *float64 {
+	if !f.known() {
+		return nil
+	}
+	return new(now.Sub(f.since).Seconds())
+}
+
+func (f *freshness) known() bool { return !f.since.IsZero() }
+
 // fresh tells whether the log has moved within the time in which it always does
 // while somebody takes ticks.
 func (f *freshness) fresh(now time.Time, stale time.Duration) bool {
-	return !f.since.IsZero() && now.Sub(f.since) < stale
+	return f.known() && now.Sub(f.since) < stale
 }
 
 // tellLag writes how far the log is applied when that has changed, for a home which

@@ -47,7 +47,7 @@ func TestLagOfALogElsewhere(t *testing.T) {
 	grows()
 
 	r = run(t, cfg, func(c *Cursor) { c.stale = 50 * time.Millisecond })
-	home.until(t, "SELECT holder IS NOT NULL FROM casq.cursor_status")
+	home.until(t, "SELECT count(holder) > 0 FROM casq.cursor_status")
 	grows() // its newest tick may be an old one
 	source.tick(t)
 	home.until(t, "SELECT coalesce(caught_up_to > now() - interval '10 seconds', true) FROM casq.cursors")
@@ -87,4 +87,53 @@ func TestFreshness(t *testing.T) {
 			t.Errorf("step %d: fresh is %v, want %v", i, got, step.want)
 		}
 	}
+}
+
+// The source's clock is an hour behind home's: nothing is late for that.
+func TestLagKnowsOneClock(t *testing.T) {
+	t.Parallel()
+	source, home := setup(t), setup(t)
+	cfg := home.config(t)
+	cfg.Source, cfg.Wait = source.pool, time.Minute // it does not say again that nothing is left
+	source.tick(t)
+	run(t, cfg)
+	home.until(t, "SELECT count(holder) > 0 FROM casq.cursor_status")
+	var want []string
+	for i := range 3 {
+		want = append(want, fmt.Sprint(i))
+		source.exec(t, `INSERT INTO casq.events (kind, resource_id, op, occurred_at)
+			VALUES ('resource', $1, 'updated', clock_timestamp() - interval '1 hour')`, want[i])
+		source.tick(t)
+		home.untilEffects(t, want...)
+	}
+	var late bool
+	err := home.pool.QueryRow(t.Context(), `SELECT s.lag_seconds > 60 OR EXISTS (SELECT FROM casq.log_delays WHERE delay > interval '1 minute')
+		FROM casq.cursor_status AS s`).Scan(&late)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if late {
+		t.Error("the source's clock makes it late")
+	}
+}
+
+// What came while nobody read the log is known to be as old as that, once it is applied.
+func TestWhatCameLateIsNoted(t *testing.T) {
+	t.Parallel()
+	source, home := setup(t), setup(t)
+	cfg := home.config(t)
+	cfg.Source = source.pool
+	source.tick(t)
+	r := run(t, cfg)
+	home.until(t, "SELECT count(holder) > 0 FROM casq.cursor_status")
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	home.exec(t, "UPDATE casq.cursors SET caught_up_to = clock_timestamp() - interval '1 hour'")
+	source.write(t, "a")
+	run(t, cfg)
+	home.untilEffects(t, "a")
+	home.until(t, `SELECT count(*) > 0 AND min(delay) >= interval '1 hour' AND max(delay) < interval '61 minutes'
+			AND max(since) BETWEEN now() - interval '1 minute' AND now()
+		FROM casq.log_delays WHERE cursor = 'test'`)
 }
