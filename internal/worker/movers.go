@@ -70,6 +70,34 @@ func (w *worker) openFileSource(ctx context.Context) (transfer.Source, error) {
 	return file.OpenSource(w.cfg.ArtifactSource, w.log)
 }
 
+func (w *worker) openRepositories(ctx context.Context) (*git.Repositories, error) {
+	return git.Open(ctx, git.Config{
+		SourceURL:   w.cfg.RepositorySource,
+		TargetDir:   w.cfg.RepositoryTarget,
+		Environment: w.cfg.GitEnvironment,
+		Logger:      w.log,
+		TestHook:    w.cfg.Hook,
+	})
+}
+
+// Endpoints are a source and its target, for who looks at them and moves nothing.
+type Endpoints interface {
+	folder.Folders
+	Mark(ctx context.Context) (transfer.Mark, error)
+	Close() error
+}
+
+// OpenFiles opens the source and the target of files as a worker does, and marks
+// nothing.
+func OpenFiles(ctx context.Context, cfg Config) (Endpoints, error) {
+	return newWorker(cfg).openFiles(ctx)
+}
+
+// OpenRepositories is likewise for repositories.
+func OpenRepositories(ctx context.Context, cfg Config) (Endpoints, error) {
+	return newWorker(cfg).openRepositories(ctx)
+}
+
 func (w *worker) openMovers(ctx context.Context) (*movers, error) {
 	m := &movers{byTransfer: make(jobs.Transfers)}
 	var err error
@@ -80,13 +108,7 @@ func (w *worker) openMovers(ctx context.Context) (*movers, error) {
 		m.byTransfer[eventlog.TransferFile] = m.files
 	}
 	if w.cfg.RepositoryTarget != "" {
-		m.repositories, err = git.Open(ctx, git.Config{
-			SourceURL:   w.cfg.RepositorySource,
-			TargetDir:   w.cfg.RepositoryTarget,
-			Environment: w.cfg.GitEnvironment,
-			Logger:      w.log,
-			TestHook:    w.cfg.Hook,
-		})
+		m.repositories, err = w.openRepositories(ctx)
 		if err != nil {
 			return nil, errors.Join(err, m.close())
 		}

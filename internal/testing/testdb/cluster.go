@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"testing"
+	"time"
 
 	"casq/internal/testing/servers"
 	"casq/migrations"
@@ -44,6 +45,11 @@ func Unmigrated() ClusterOption { return func(o *clusterOptions) { o.empty = tru
 
 // OwnIdentity gives the cluster another system identifier than all others have.
 func OwnIdentity() ClusterOption { return func(o *clusterOptions) { o.postgres.OwnIdentity = true } }
+
+// Clock makes the servers' clocks so far ahead.
+func Clock(ahead time.Duration) ClusterOption {
+	return func(o *clusterOptions) { o.postgres.Clock = ahead }
+}
 
 // TCP makes the servers listen on free ports of 127.0.0.1 too.
 func TCP() ClusterOption { return func(o *clusterOptions) { o.postgres.TCP = true } }
