@@ -70,7 +70,7 @@ func examine(cmd *cobra.Command) []doctor.Finding {
 	if err != nil {
 		for line := range strings.Lines(err.Error()) {
 			findings = append(findings, doctor.Finding{
-				Subject: "environment", Check: "variables", Result: doctor.Error, Found: strings.TrimSpace(line), Mend: "the README's Environment has what it may be",
+				Subject: "environment", Check: "variables", Result: doctor.Error, Found: strings.TrimSpace(line), Mend: "docs/configuration.md has what it may be",
 			})
 		}
 		return append(findings, doctor.Finding{

@@ -87,7 +87,7 @@ func (d *doctor) schema(ctx context.Context, subject string, s *server) {
 	case migrations.Unfit(err):
 		d.add(subject, "schema", Error, "worker migrate up, by the newer of the two programs (docs/upgrade.md)", "%s", err)
 	default:
-		d.add(subject, "schema", Error, "casq's owner there: SELECT casq.grant_to(...), see the README's Roles", "%s", database.Explain(err))
+		d.add(subject, "schema", Error, "casq's owner there: SELECT casq.grant_to(...), see Roles in docs/operations.md", "%s", database.Explain(err))
 	}
 }
 
