@@ -89,6 +89,10 @@ CREATE TABLE casq.runner_managers (
     PRIMARY KEY (runner_id, system_id)
 );
 
+COMMENT ON TABLE casq.runner_managers IS
+    'The machines that have registered with a runner''s token, and when each was last heard '
+    'of, to a minute.';
+
 CREATE TABLE casq.pipelines (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     project_id bigint NOT NULL REFERENCES casq.projects,
@@ -121,6 +125,11 @@ CREATE SEQUENCE casq.builds_queued_seq;
 -- turn orders the queue: the microsecond at which the build came, or a minute after the
 -- last of those of the same project that wait, whichever is later. So a project that asks for
 -- much waits behind those that ask for little, and nobody waits for ever.
+--
+-- A pick begins at the head of an index, where those before it have left dead entries. By
+-- itself vacuum would come after a fifth of the table, and would leave the indexes as they
+-- are while few pages have changed: with 600,000 builds, 12,000 picks later, the head was
+-- found in 111 pages, also after a vacuum; with the settings in 4.
 CREATE TABLE casq.builds (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     pipeline_id bigint NOT NULL REFERENCES casq.pipelines ON DELETE CASCADE,
@@ -169,7 +178,7 @@ CREATE TABLE casq.builds (
     CONSTRAINT builds_waiting_has_none CHECK (status NOT IN ('created', 'pending')
         OR (token_hash IS NULL AND runner_id IS NULL AND assigned_at IS NULL AND started_at IS NULL)),
     CONSTRAINT builds_finished_has_its_time CHECK ((status IN ('success', 'failed', 'canceled', 'skipped')) = (finished_at IS NOT NULL))
-);
+) WITH (autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_scale_factor = 0.01, vacuum_index_cleanup = on);
 CREATE INDEX builds_queue ON casq.builds (tag_set, priority DESC, turn, id) WHERE in_queue;
 CREATE INDEX builds_queue_of_project ON casq.builds (project_id, tag_set, priority DESC, turn, id) WHERE in_queue;
 CREATE INDEX builds_newly_queued ON casq.builds (queued) WHERE in_queue;

@@ -185,7 +185,7 @@ CREATE TABLE casq.builds (
     CONSTRAINT builds_timeout_is_sane CHECK (((timeout >= 1) AND (timeout <= 2592000))),
     CONSTRAINT builds_token_hash_is_sha256 CHECK ((octet_length(token_hash) = 32)),
     CONSTRAINT builds_waiting_has_none CHECK (((status <> ALL (ARRAY['created'::text, 'pending'::text])) OR ((token_hash IS NULL) AND (runner_id IS NULL) AND (assigned_at IS NULL) AND (started_at IS NULL))))
-);
+) WITH (autovacuum_vacuum_threshold=5000, autovacuum_vacuum_scale_factor=0.01, vacuum_index_cleanup=on);
 COMMENT ON TABLE casq.builds IS 'Builds and what became of them. Made by casq.add_build; ended and queued anew by casq.cancel_build and casq.retry_build. Not to be changed by hand but for priority.';
 COMMENT ON COLUMN casq.builds.id IS 'number of the build';
 COMMENT ON COLUMN casq.builds.pipeline_id IS 'its pipeline';
@@ -626,6 +626,7 @@ CREATE TABLE casq.runner_managers (
     CONSTRAINT runner_managers_runner_id_fkey FOREIGN KEY (runner_id) REFERENCES casq.runners(id) ON DELETE CASCADE,
     CONSTRAINT runner_managers_system_id_length CHECK ((octet_length(system_id) <= 64))
 );
+COMMENT ON TABLE casq.runner_managers IS 'The machines that have registered with a runner''s token, and when each was last heard of, to a minute.';
 
 CREATE TABLE casq.runners (
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,

@@ -279,7 +279,8 @@ func (b *buildSite) fill(ctx context.Context, depth int) error {
 			SELECT p.id, p.project_id, 'build', 'pending', s.id, i, '%s'
 			FROM generate_series(1, %d) AS i
 			JOIN (SELECT id, project_id, row_number() OVER (ORDER BY id) - 1 AS n FROM casq.pipelines) AS p ON p.n = i %% 100
-			JOIN casq.tag_sets AS s ON s.tags = CASE WHEN i > %d - %d THEN '{linux}' WHEN i %% 2 = 0 THEN '{nobody}' ELSE '{linux,nobody}' END::text[]`,
+			JOIN casq.tag_sets AS s ON s.tags = CASE WHEN i > %d - %d THEN '{linux}' WHEN i %% 2 = 0 THEN '{nobody}' ELSE '{linux,nobody}' END::text[]
+			ORDER BY i`, // as they come: else each pick is the first to write a page after the checkpoint
 			benchJob, depth, depth, 3*picksInAll),
 		fmt.Sprintf("INSERT INTO public.bare (job) SELECT '%s' FROM generate_series(1, %d)", benchJob, depth),
 		"VACUUM ANALYZE", "CHECKPOINT",
