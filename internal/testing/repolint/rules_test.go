@@ -30,7 +30,7 @@ type rule struct {
 var rules = []rule{
 	packageDocs, imports, importsHere, environment, exits, sleeps, failedTo, rowsByHand,
 	leaks, fileLength, folderSize, mainLength, medians, machinePaths, leftOpen, emptyNames,
-	documentedVariables, variableNames, cursorRows, raceList, makeHelp, lintReasons, goVersion, embeddedFiles, guardsAreTested,
+	documentedVariables, variableNames, cursorRows, raceList, makeHelp, lintReasons, goVersion, embeddedFiles, guardsAreTested, links,
 }
 
 func TestHouseRules(t *testing.T) {
