@@ -3105,21 +3105,21 @@ CREATE OR REPLACE FUNCTION casq.oldest_work(kind text, queue text, OUT resource_
 AS $function$
     WITH job AS MATERIALIZED (
         SELECT j.args, p.id IS NOT NULL AS runs, j.attempted_at
-        FROM (SELECT * FROM river.river_job AS t WHERE t.state = 'running' AND t.queue = oldest_work.queue LIMIT 1000) AS j
+        FROM (SELECT * FROM river.river_job AS t WHERE t.state = 'running' AND t.queue = oldest_work.queue COLLATE "default" LIMIT 1000) AS j
         LEFT JOIN casq.processes AS p ON p.id::text = j.attempted_by[array_upper(j.attempted_by, 1)] AND p.dead_at IS NULL
         UNION ALL
         SELECT j.args, false, NULL
         FROM generate_series(1, 4) AS u (priority)
         CROSS JOIN LATERAL (
             SELECT t.args FROM river.river_job AS t
-            WHERE t.state = 'available' AND t.queue = oldest_work.queue AND t.priority = u.priority
+            WHERE t.state = 'available' AND t.queue = oldest_work.queue COLLATE "default" AND t.priority = u.priority
             ORDER BY t.scheduled_at, t.id LIMIT 20
         ) AS j
         UNION ALL
         SELECT j.args, false, NULL
         FROM (
             SELECT t.args FROM river.river_job AS t
-            WHERE t.state IN ('retryable', 'scheduled') AND t.queue = oldest_work.queue LIMIT 100
+            WHERE t.state IN ('retryable', 'scheduled') AND t.queue = oldest_work.queue COLLATE "default" LIMIT 100
         ) AS j
     ), work AS (
         SELECT r.resource_id, r.queued_at, job.runs, job.attempted_at
