@@ -41,7 +41,9 @@ func promises(t *testing.T) map[string]promised {
 		}
 		all[name] = promised{m[2], m[3], labels}
 	}
-	if lines := strings.Count(string(text), "\n| `casq_"); lines != len(all) {
+	// Those of package replica have a test of their own.
+	lines := strings.Count(string(text), "\n| `casq_") - strings.Count(string(text), "\n| `casq_replica_")
+	if lines != len(all) {
 		t.Errorf("%d of %d rows were understood", len(all), lines)
 	}
 	return all

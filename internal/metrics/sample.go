@@ -3,6 +3,7 @@ package metrics
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -22,7 +23,7 @@ var sampleText string
 
 // sampleSQL has the statements of sample.sql.
 var sampleSQL = queries.Parse[struct {
-	Registry, Queue, Log, Cursors, Lag, Health, Counters, Reconcile, Dead, Processes, Builds, Postgres string
+	ByIndex, Registry, Queue, Log, Cursors, Lag, Health, Counters, Reconcile, Dead, Processes, Builds, Postgres string
 }]("metrics/sample", sampleText)
 
 const (
@@ -186,8 +187,16 @@ func outcomeOf(err error) string {
 	return "ok"
 }
 
-func query(ctx context.Context, home *pgxpool.Pool, s sample) ([]value, error) {
-	rows, err := home.Query(ctx, s.sql, s.args...)
+func query(ctx context.Context, home *pgxpool.Pool, s sample) (values []value, err error) {
+	var batch pgx.Batch // is one transaction, and one round trip
+	batch.Queue(sampleSQL.ByIndex)
+	batch.Queue(s.sql, s.args...)
+	results := home.SendBatch(ctx, &batch)
+	defer func() { err = errors.Join(err, results.Close()) }()
+	if _, err := results.Exec(); err != nil {
+		return nil, err
+	}
+	rows, err := results.Query()
 	if err != nil {
 		return nil, err
 	}

@@ -1,3 +1,8 @@
+-- name: ByIndex
+-- In the transaction of each of the others: of an index along which it finds nothing a
+-- planner may expect more than of the whole table.
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true)
+
 -- name: Registry
 -- Each statement returns a family's name, the values of its labels in their order, and a
 -- value. None reads more the more a table has: what is counted here is counted up to a

@@ -10,6 +10,7 @@ import (
 	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 )
 
@@ -93,6 +94,20 @@ func TestSamplesAreOfTheCatalog(t *testing.T) {
 	}
 }
 
+// byIndex is a session with the settings that samples are taken with.
+func byIndex(t *testing.T, pool *pgxpool.Pool) *pgxpool.Conn {
+	t.Helper()
+	session, err := pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(session.Release)
+	if _, err := session.Exec(t.Context(), strings.ReplaceAll(sampleSQL.ByIndex, "true", "false")); err != nil {
+		t.Fatal(err)
+	}
+	return session
+}
+
 // However long the queue is, the sample reads so many of its jobs.
 func TestQueueIsCountedUpToALimit(t *testing.T) {
 	t.Parallel()
@@ -112,9 +127,10 @@ func TestQueueIsCountedUpToALimit(t *testing.T) {
 		}
 	}
 	insert(10_000)
-	small := testdb.Buffers(t, pool, sampleSQL.Queue, 500)
+	session := byIndex(t, pool)
+	small := testdb.Buffers(t, session, sampleSQL.Queue, 500)
 	insert(40_000)
-	large := testdb.Buffers(t, pool, sampleSQL.Queue, 500)
+	large := testdb.Buffers(t, session, sampleSQL.Queue, 500)
 	if large > small*3/2 {
 		t.Errorf("10,000 jobs took %d pages, 50,000 took %d", small, large)
 	}
@@ -168,6 +184,72 @@ func TestSampleThatFailsKeepsTheLastValues(t *testing.T) {
 	for _, want := range []string{`casq_builds{state="waiting"} 0`, `casq_metrics_sample_age_seconds{sample="builds"}`, `casq_metrics_queries_total{outcome="failed",sample="builds"} 1`} {
 		if !strings.Contains(body, want) {
 			t.Errorf("%s is not told", want)
+		}
+	}
+}
+
+// grow adds n resources, events, jobs, dead letters and ticks.
+func grow(t *testing.T, pool *pgxpool.Pool, n int) {
+	t.Helper()
+	for _, sql := range []string{
+		"INSERT INTO public.files SELECT 'f' || $1 || '.' || n, 7, n % 100 FROM generate_series(1, $1::integer) AS n",
+		`INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload)
+			SELECT 'file', 'f' || $1 || '.' || n, 1, n, 1, '{}' FROM generate_series(1, $1::integer) AS n`,
+		`INSERT INTO river.river_job (args, kind, max_attempts, queue, state)
+			SELECT '{}', 'casq_sync', 5, 'file', 'available' FROM generate_series(1, $1::integer) AS n`,
+		`INSERT INTO casq.event_failures (cursor, timeline, event_id, tick, kind, resource_id, op, occurred_at, reason, tries)
+			SELECT 'registry', 1, $1 * 10 + n, 1, 'file', 'f', 'created', now(), 'no', 3 FROM generate_series(1, $1::integer) AS n`,
+	} {
+		if _, err := pool.Exec(t.Context(), sql, n); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
+	for range n / 100 {
+		if _, err := pool.Exec(t.Context(), "SELECT casq.tick(true)"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, table := range []string{"casq.registry", "casq.registry_changes", "casq.events", "casq.ticks", "casq.event_failures", "river.river_job"} {
+		if _, err := pool.Exec(t.Context(), "VACUUM ANALYZE "+table); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Five times as many rows cost no sample more.
+func TestSamplesReadNoMoreOfLargerTables(t *testing.T) {
+	t.Parallel()
+	long.Test(t)
+	db := testdb.New(t)
+	pool := db.Pool(t)
+	for _, sql := range []string{
+		"CREATE TABLE public.files (path text PRIMARY KEY, size bigint NOT NULL, project_id bigint)",
+		"SELECT casq.track('public.files', kind => 'file', transfer => 'file', key_column => 'path', size_column => 'size', scope_column => 'project_id')",
+		"SELECT casq.tick()",
+	} {
+		if _, err := pool.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	session := byIndex(t, pool)
+	cost := func() map[string]int {
+		pages := make(map[string]int)
+		for _, s := range list() {
+			if len(s.args) > 0 {
+				s.args = []any{500}
+			}
+			pages[s.name] = testdb.Buffers(t, session, s.sql, s.args...)
+		}
+		return pages
+	}
+	grow(t, pool, 5000)
+	small := cost()
+	grow(t, pool, 20_000)
+	large := cost()
+	for name := range small {
+		t.Logf("%s: %d pages, then %d", name, small[name], large[name])
+		if large[name] > small[name]*3/2+50 {
+			t.Errorf("%s reads %d pages of five times as many rows, and %d before", name, large[name], small[name])
 		}
 	}
 }
