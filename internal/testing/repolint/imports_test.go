@@ -228,7 +228,7 @@ var onlyHere = map[string]struct {
 	"casq/counter/internal/countertest": {nil, scaffolding},
 	"casq/internal/programs/...":        {nil, scaffolding},
 	"github.com/prometheus/...": {
-		[]string{"internal/metrics"}, "packages count by functions that they are given, and know nobody who asks",
+		[]string{"internal/metrics", "replica/promreplica"}, "packages count by functions that they are given, and know nobody who asks",
 	},
 	"gocloud.dev/...": {
 		[]string{"transfer/bucket", "runner/filestore", "cmd"}, "object storage is one kind of transfer, and one kind of file store; the program brings the drivers",
