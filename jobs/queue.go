@@ -86,6 +86,9 @@ func NewQueue(pool *pgxpool.Pool, logger *slog.Logger, plugins ...rivertype.Plug
 	return q, nil
 }
 
+// River is the client that the queue inserts with, for River's own pages.
+func (q *Queue) River() *river.Client[pgx.Tx] { return q.client }
+
 // Insert queues jobs in tx. Never with a unique option: a job that is skipped
 // because an older one waits is a lost update, while a job with a stale
 // version costs nothing.

@@ -58,6 +58,7 @@ const (
 type Server struct {
 	cfg      Config
 	home     *pgxpool.Pool
+	river    *pgxpool.Pool // for River's own pages
 	standbys []standby
 	queue    *jobs.Queue
 	sampler  *sampler
@@ -83,6 +84,10 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	if s.home, err = database.Open(ctx, cfg.HomeURL, database.Options{Application: "casq admin", MaxConns: poolConns}); err != nil {
 		return nil, fmt.Errorf("open home for the pages: %w", err)
 	}
+	if s.river, err = database.Open(ctx, cfg.HomeURL, database.Options{Application: "casq admin", MaxConns: riverConns}); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("open home for River's pages: %w", err)
+	}
 	for _, url := range cfg.Standbys {
 		pool, err := database.Open(ctx, url, database.Options{Application: "casq admin", MaxConns: 1})
 		if err != nil {
@@ -95,13 +100,17 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	if s.queue, err = jobs.NewQueue(s.home, cfg.Logger); err == nil {
 		s.pages, err = template.New("").Funcs(functions).ParseFS(files, "templates/*.html")
 	}
+	var river http.Handler
+	if err == nil {
+		river, err = s.riverPages(s.river)
+	}
 	if err != nil {
 		s.Close()
 		return nil, fmt.Errorf("prepare the pages: %w", err)
 	}
 	s.sampler = newSampler(s)
 	s.sampler.start(ctx)
-	s.handler = s.routes()
+	s.handler = s.routes(river)
 	return s, nil
 }
 
@@ -109,6 +118,9 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 func (s *Server) Close() {
 	for _, b := range s.standbys {
 		b.pool.Close()
+	}
+	if s.river != nil {
+		s.river.Close()
 	}
 	s.home.Close()
 }
@@ -119,7 +131,7 @@ func (s *Server) Run(ctx context.Context) { s.sampler.run(ctx) }
 // ServeHTTP implements [http.Handler].
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
-func (s *Server) routes() http.Handler {
+func (s *Server) routes(river http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /style.css", asset("style.css", "text/css; charset=utf-8"))
 	mux.Handle("GET /live.js", asset("live.js", "text/javascript; charset=utf-8"))
@@ -133,6 +145,7 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("GET /resource", s.inside(s.resource))
 	mux.Handle("GET /act", s.acting(s.confirm))
 	mux.Handle("POST /act", s.acting(s.act))
+	mux.Handle(riverPrefix+"/", river)
 	return headers(http.NewCrossOriginProtection().Handler(mux))
 }
 
