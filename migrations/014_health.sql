@@ -252,6 +252,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         OR EXISTS (SELECT FROM casq.cursors AS c JOIN casq.ticks AS t ON t.id = c.tick AND t.nonce = c.nonce)
 $$;
 
+-- A worker that begins is given ten seconds: each restart would be told as a failure.
 CREATE FUNCTION casq.problems_of_workers() RETURNS SETOF casq.problem
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH state AS MATERIALIZED (
@@ -271,7 +272,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT 'critical', format('no worker %s%s', e.does, ': ' || s.error), s.since, 'enqueue status'
     FROM expected AS e
     LEFT JOIN LATERAL (SELECT t.error, t.since FROM state AS t WHERE t.role = e.role ORDER BY t.since LIMIT 1) AS s ON true
-    WHERE EXISTS (SELECT FROM casq.live_workers) AND NOT EXISTS (SELECT FROM state AS t WHERE t.role = e.role AND t.ready)
+    WHERE coalesce(s.since, (SELECT min(w.started_at) FROM casq.live_workers AS w)) < clock_timestamp() - interval '10 s'
+      AND NOT EXISTS (SELECT FROM state AS t WHERE t.role = e.role AND t.ready)
       -- Said of the log, see below.
       AND NOT (e.role = 'registry' AND EXISTS (SELECT FROM casq.followed_log AS f WHERE f.away IS NOT NULL))
     UNION ALL
@@ -282,14 +284,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                 THEN 'critical' ELSE 'warning' END,
            format('worker %s on %s is not ready (%s): %s', s.pid, s.host, s.role, coalesce(s.error, 'it begins')), s.since, 'enqueue status'
     FROM state AS s
-    WHERE NOT s.ready AND (s.role NOT IN (SELECT e.role FROM expected AS e) OR EXISTS (SELECT FROM state AS t WHERE t.role = s.role AND t.ready))
+    WHERE NOT s.ready AND s.since < clock_timestamp() - interval '10 s' AND (s.role NOT IN (SELECT e.role FROM expected AS e) OR EXISTS (SELECT FROM state AS t WHERE t.role = s.role AND t.ready))
     UNION ALL
     SELECT 'warning', format('worker %s on %s (%s): %s', s.pid, s.host, s.role, s.warning), s.since, 'enqueue status'
     FROM state AS s
     WHERE s.warning IS NOT NULL AND s.role <> 'registry' -- said of the log
     UNION ALL
     SELECT 'warning', format('worker %s on %s waits for %s', w.pid, w.host, w.waiting), w.started_at, 'enqueue status'
-    FROM casq.live_workers AS w WHERE w.waiting IS NOT NULL
+    FROM casq.live_workers AS w WHERE w.waiting IS NOT NULL AND w.started_at < clock_timestamp() - interval '10 s'
     UNION ALL
     SELECT 'warning', format('worker %s on %s is of schema %s, and the database of %s', w.pid, w.host, w.schema_version, v.version),
            w.started_at, CASE WHEN w.schema_version > v.version THEN 'worker migrate up' ELSE 'worker --version' END
