@@ -1,10 +1,12 @@
 package main
 
 import (
+	"math"
 	"time"
 
 	"casq/cmd/internal/cli"
 	"casq/internal/admin"
+	"casq/internal/notify"
 	"casq/internal/worker"
 	"casq/runner"
 )
@@ -26,6 +28,7 @@ func readConfig(env *cli.Env) (config, error) {
 	env.Needs("REPOSITORY_TARGET_DIR", "REPOSITORY_SOURCE_URL", "a git URL with {key} in it, or the folder to copy from")
 	env.Needs("RUNNER_TLS_CERT", "RUNNER_TLS_KEY", "the file of its private key")
 	env.Needs("RUNNER_TLS_KEY", "RUNNER_TLS_CERT", "the file of the certificate, and those that it was signed with")
+	watchdog := time.Duration(env.Int("WATCHDOG_USEC", 1, math.MaxInt)) * time.Microsecond
 	concurrency, kindConcurrency := env.KindInts("QUEUE_WORKERS", 1, 10_000)
 	cfg := config{
 		Config: worker.Config{
@@ -55,6 +58,8 @@ func readConfig(env *cli.Env) (config, error) {
 			AuditRetention:     env.Duration("AUDIT_RETENTION", time.Minute, longest),
 			JobRetention:       env.Duration("JOB_RETENTION", time.Minute, longest),
 			HTTPAddr:           env.Address("HTTP_ADDR"),
+			Manager:            notify.Manager{Socket: env.String("NOTIFY_SOCKET")},
+			Watchdog:           watchdog,
 			AdminAddr:          env.Address("ADMIN_ADDR"),
 			AdminDoor:          readDoor(env),
 

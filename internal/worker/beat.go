@@ -28,7 +28,9 @@ func (w *worker) beat(ctx context.Context) {
 		host = "unknown"
 	}
 	id := uuid.New()
+	defer w.pulse.end("beat")
 	for ctx.Err() == nil {
+		w.pulse.round("beat")
 		if err := w.beatOnce(ctx, id, host); err != nil && ctx.Err() == nil {
 			w.log.DebugContext(ctx, "cannot tell home of this worker, trying again", "err", err)
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"casq/internal/admin"
+	"casq/internal/notify"
 	"casq/runner"
 )
 
@@ -83,6 +84,11 @@ type Config struct {
 
 	HTTPAddr string // of /livez, /readyz and /metrics; empty: none
 	Logger   *slog.Logger
+
+	// Manager is told how the worker is; the zero value is nobody. Watchdog is how soon
+	// it ends a worker that does not say that it makes progress; 0: never.
+	Manager  notify.Manager
+	Watchdog time.Duration
 
 	// Hook is called at named points of cursor, registry and transfer, for
 	// tests that stop there.

@@ -69,6 +69,8 @@ type worker struct {
 	served   atomic.Pointer[[]string] // queues; nil: none
 	runners  *runners                 // nil: it has no address for them
 	beating  sync.WaitGroup
+	telling  sync.WaitGroup
+	pulse    pulse
 	// hanging is how many runs were left behind by sessions that have ended.
 	hanging int
 }
@@ -103,6 +105,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer w.runners.close(ctx)
+	w.telling.Go(func() { w.tellManager(ctx) })
 	if err := w.open(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil // stopped while it waited
@@ -180,6 +183,7 @@ func (h atLeast) Enabled(ctx context.Context, level slog.Level) bool {
 
 func (w *worker) close() {
 	w.beating.Wait()
+	w.telling.Wait()
 	for _, pool := range append(w.replicas, w.home, w.source) {
 		if pool != nil {
 			pool.Close()
