@@ -73,7 +73,7 @@ CREATE TABLE casq.log_delays (
 CREATE FUNCTION casq.oldest_work(kind text, queue text, OUT resource_id text, OUT queued_at timestamptz,
     OUT waits_since timestamptz, OUT runs_since timestamptz)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = on SET jit = off AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
     WITH job AS MATERIALIZED (
         SELECT j.args, p.id IS NOT NULL AS runs, j.attempted_at
         FROM (SELECT * FROM river.river_job AS t WHERE t.state = 'running' AND t.queue = oldest_work.queue COLLATE "default" LIMIT 1000) AS j
@@ -359,12 +359,12 @@ $$;
 -- events and single requests. Four look-ups by the index that fetching uses.
 CREATE FUNCTION casq.oldest_runnable(queue text, OUT any_since timestamptz, OUT urgent_since timestamptz)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
     SELECT min(j.scheduled_at), min(j.scheduled_at) FILTER (WHERE u.priority = 1)
     FROM generate_series(1, 4) AS u (priority)
     CROSS JOIN LATERAL (
         SELECT t.scheduled_at FROM river.river_job AS t
-        WHERE t.state = 'available' AND t.queue = oldest_runnable.queue AND t.priority = u.priority
+        WHERE t.state = 'available' AND t.queue = oldest_runnable.queue COLLATE "default" AND t.priority = u.priority
         ORDER BY t.scheduled_at, t.id LIMIT 1
     ) AS j
 $$;

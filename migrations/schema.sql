@@ -3054,13 +3054,14 @@ CREATE OR REPLACE FUNCTION casq.oldest_runnable(queue text, OUT any_since timest
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
  SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
  SET jit TO 'off'
 AS $function$
     SELECT min(j.scheduled_at), min(j.scheduled_at) FILTER (WHERE u.priority = 1)
     FROM generate_series(1, 4) AS u (priority)
     CROSS JOIN LATERAL (
         SELECT t.scheduled_at FROM river.river_job AS t
-        WHERE t.state = 'available' AND t.queue = oldest_runnable.queue AND t.priority = u.priority
+        WHERE t.state = 'available' AND t.queue = oldest_runnable.queue COLLATE "default" AND t.priority = u.priority
         ORDER BY t.scheduled_at, t.id LIMIT 1
     ) AS j
 $function$;
@@ -3100,7 +3101,7 @@ CREATE OR REPLACE FUNCTION casq.oldest_work(kind text, queue text, OUT resource_
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
  SET enable_bitmapscan TO 'off'
- SET enable_sort TO 'on'
+ SET enable_sort TO 'off'
  SET jit TO 'off'
 AS $function$
     WITH job AS MATERIALIZED (
