@@ -3,6 +3,7 @@ package alerttest
 import (
 	"encoding/json"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -105,4 +106,19 @@ func find(series string) (family string, labels []string) {
 		}
 	}
 	return "", nil
+}
+
+// An alert that nobody has seen firing is not one.
+func TestEachAlertIsPlayed(t *testing.T) {
+	t.Parallel()
+	played, err := os.ReadFile("faults_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanted := regexp.MustCompile(`wants\(t, \[\]string\{([^}]*)\}`).FindAllSubmatch(played, -1)
+	for _, rule := range rules(t) {
+		if !slices.ContainsFunc(wanted, func(names [][]byte) bool { return strings.Contains(string(names[1]), `"`+rule.Alert+`"`) }) {
+			t.Errorf("no test has %s fire", rule.Alert)
+		}
+	}
 }

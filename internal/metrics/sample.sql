@@ -83,8 +83,12 @@ SELECT 'casq_follower_oldest_report_seconds', ARRAY[]::text[],
 FROM casq.followers AS f HAVING count(*) > 0
 
 -- name: Cursors
+-- A holder that has nothing to do writes nothing: its session, while it is there, is its sign
+-- of life. Of one of another role nothing is seen but that it is there.
 WITH c AS MATERIALIZED (
-    SELECT c.name, s.pid IS NOT NULL AS held, greatest(c.moved_at, c.beat_at, s.state_change) AS beat, casq.log_age(c) AS lag
+    SELECT c.name, s.pid IS NOT NULL AS held, casq.log_age(c) AS lag,
+           CASE WHEN s.pid IS NOT NULL AND s.state_change IS NULL THEN clock_timestamp()
+                ELSE greatest(c.moved_at, c.beat_at, s.state_change) END AS beat
     FROM casq.cursors AS c
     LEFT JOIN LATERAL (
         SELECT a.pid, a.state_change FROM pg_stat_get_activity(coalesce(c.backend_pid, 0)) AS a

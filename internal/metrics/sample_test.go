@@ -6,7 +6,9 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
+	"casq/internal/testing/await"
 	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 
@@ -92,6 +94,51 @@ func TestSamplesAreOfTheCatalog(t *testing.T) {
 			t.Errorf("%s is not told", want)
 		}
 	}
+}
+
+// A worker may have a login of its own. Of the session that holds a cursor another role is
+// told that it is there, and no more.
+func TestCursorOfAnotherRoleIsNotSilent(t *testing.T) {
+	t.Parallel()
+	db := testdb.New(t)
+	pool := db.Pool(t)
+	holder, err := pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = holder.Exec(t.Context(), `INSERT INTO casq.cursors
+			(name, system_identifier, timeline, timeline_id, tick, nonce, moved_at, beat_at, backend_pid, backend_start)
+		SELECT 'registry', 1, 1, gen_random_uuid(), 1, gen_random_uuid(), now() - interval '1 hour', now() - interval '1 hour', a.pid, a.backend_start
+		FROM pg_stat_activity AS a WHERE a.pid = pg_backend_pid()`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := db.RoleURL(t)
+	if _, err := pool.Exec(t.Context(), "SELECT casq.grant_to('"+testdb.RoleName(t, url)+"', 'worker')"); err != nil {
+		t.Fatal(err)
+	}
+	worker := testdb.Pool(t, url)
+	age := func() float64 {
+		t.Helper()
+		values, err := query(t.Context(), worker, sample{"cursors", sampleSQL.Cursors, nil})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range values {
+			if v.family == "casq_cursor_beat_age_seconds" {
+				return v.value
+			}
+		}
+		t.Fatal("the cursor is not told of")
+		return 0
+	}
+	if got := age(); got > 60 {
+		t.Errorf("while it is held it is said to be silent for %v s", got)
+	}
+	if err := holder.Hijack().Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	await.True(t, 30*time.Second, "it is silent without its session", func() bool { return age() > 3000 })
 }
 
 // byIndex is a session with the settings that samples are taken with.
