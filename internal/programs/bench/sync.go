@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
+	"casq/internal/metrics"
 	"casq/jobs"
 	"casq/registry"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivertype"
 )
 
 const (
@@ -20,28 +23,35 @@ const (
 )
 
 // syncJobs: jobs a second of claim, no-op copy, commit and completion, against
-// River's no-op jobs with the same settings.
+// River's no-op jobs with the same settings; and with metrics, against without.
 func syncJobs(ctx context.Context) (_ []result, err error) {
 	s, err := newSite(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	var ours, reference []float64
+	var ours, reference, told []float64
 	for range rounds {
 		took, err := s.workBare(ctx, syncCount)
 		if err != nil {
 			return nil, err
 		}
 		reference = append(reference, syncCount/took.Seconds())
-		if took, err = s.workSync(ctx, syncCount); err != nil {
+		if took, err = s.workSync(ctx, syncCount, nil); err != nil {
 			return nil, err
 		}
 		ours = append(ours, syncCount/took.Seconds())
+		if took, err = s.workSync(ctx, syncCount, metrics.New()); err != nil {
+			return nil, err
+		}
+		told = append(told, syncCount/took.Seconds())
 	}
 	return []result{{
 		Bench: "sync", Ours: median(ours), Reference: median(reference), Unit: "jobs/s",
 		Note: fmt.Sprintf("%d jobs of a kind without bytes, %d workers; reference: River's no-op jobs; medians of %d", syncCount, syncWorkers, rounds),
+	}, {
+		Bench: "sync/metrics", Ours: median(told), Reference: median(ours), Unit: "jobs/s",
+		Note: fmt.Sprintf("the same with all that is counted and sampled for /metrics; reference: without; medians of %d", rounds),
 	}}, nil
 }
 
@@ -81,7 +91,8 @@ func (s *site) workBare(ctx context.Context, n int) (time.Duration, error) {
 	return s.drain(ctx, client)
 }
 
-func (s *site) workSync(ctx context.Context, n int) (took time.Duration, err error) {
+// workSync works with metrics, if there are any.
+func (s *site) workSync(ctx context.Context, n int, m *metrics.Metrics) (took time.Duration, err error) {
 	if err := s.empty(ctx); err != nil {
 		return 0, err
 	}
@@ -96,13 +107,24 @@ func (s *site) workSync(ctx context.Context, n int) (took time.Duration, err err
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, process.Stop(ctx)) }()
-	work := jobs.New(jobs.Config{
+	cfg := jobs.Config{
 		Registry: registry.New(registry.Config{Pool: s.DB, Jobs: s.queue, Logger: s.log}, process),
 		Process:  process, Queue: s.queue, Logger: s.log, Stopping: ctx.Done(),
-	})
+	}
+	var plugins []rivertype.Plugin
+	if m != nil {
+		cfg.Counted = func(kind string, stat jobs.Stat, n int64) { m.Add("casq_runs_total", float64(n), kind, stat.String()) }
+		plugins = append(plugins, m.River())
+		sampling, stop := context.WithCancel(ctx)
+		var group sync.WaitGroup
+		group.Go(func() { m.Sample(sampling, s.DB, nil, s.log) })
+		defer group.Wait()
+		defer stop()
+	}
+	work := jobs.New(cfg)
 	workers := river.NewWorkers()
 	work.Register(workers)
-	client, err := s.client(process.ID().String(), workers)
+	client, err := s.client(process.ID().String(), workers, plugins...)
 	if err != nil {
 		return 0, err
 	}
@@ -115,9 +137,10 @@ func (s *site) workSync(ctx context.Context, n int) (took time.Duration, err err
 	return took, nil
 }
 
-func (s *site) client(id string, workers *river.Workers) (*river.Client[pgx.Tx], error) {
+func (s *site) client(id string, workers *river.Workers, plugins ...rivertype.Plugin) (*river.Client[pgx.Tx], error) {
 	return river.NewClient(riverpgxv5.New(s.DB), &river.Config{
 		ID: id, Schema: jobs.Schema, Logger: s.log, Workers: workers,
+		Plugins:       plugins,
 		Queues:        map[string]river.QueueConfig{"resource": {MaxWorkers: syncWorkers}},
 		FetchCooldown: 2 * time.Millisecond, FetchPollInterval: 20 * time.Millisecond,
 	})
