@@ -35,15 +35,22 @@ func request(cmd *cobra.Command) audit.Request {
 	return audit.Request{ID: uuid.New(), Actor: who, Via: "cli", Origin: host, Action: commandLine(cmd)}
 }
 
+// unrecorded are flags whose values may be, or have in them, passwords of others: what a
+// build runs is for its runner, and audits are read by more.
+var unrecorded = map[string]bool{"script": true, "image": true}
+
 // commandLine is the call, with the flags in their order.
 func commandLine(cmd *cobra.Command) string {
 	words := slices.Concat(strings.Fields(cmd.CommandPath())[1:], cmd.Flags().Args())
 	cmd.Flags().Visit(func(f *pflag.Flag) {
-		if f.Value.Type() == "bool" && f.Value.String() == "true" {
+		switch {
+		case f.Value.Type() == "bool" && f.Value.String() == "true":
 			words = append(words, "--"+f.Name)
-			return
+		case unrecorded[f.Name]:
+			words = append(words, "--"+f.Name, "...")
+		default:
+			words = append(words, "--"+f.Name, f.Value.String())
 		}
-		words = append(words, "--"+f.Name, f.Value.String())
 	})
 	return strings.Join(words, " ")
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -35,15 +36,21 @@ func (c consent) get(ctx context.Context, cmd *cobra.Command, n int64, does stri
 		return ctx, cli.Usage(cmd, "this %s %d resources: say --yes", does, n)
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "This %s %d resources. Go on? [y/N] ", does, n)
-	answer, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
-	if err != nil {
-		return ctx, fmt.Errorf("read the answer: %w", err)
-	}
-	switch strings.ToLower(strings.TrimSpace(answer)) {
-	case "y", "yes":
-		return ctx, nil
-	default:
-		return ctx, fmt.Errorf("not agreed to: nothing was changed")
+	lines := make(chan string, 1)
+	go func() { // which a terminal may hold up for ever: it ends with the program
+		line, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
+		lines <- line
+	}()
+	select {
+	case <-ctx.Done():
+		return ctx, fmt.Errorf("wait for the answer: %w", ctx.Err())
+	case line := <-lines:
+		switch strings.ToLower(strings.TrimSpace(line)) {
+		case "y", "yes":
+			return ctx, nil
+		default:
+			return ctx, errors.New("not agreed to: nothing was changed")
+		}
 	}
 }
 

@@ -26,8 +26,8 @@ func readConfig(env *cli.Env) (config, error) {
 	requireHome(env)
 	env.Needs("ARTIFACT_TARGET_URL", "ARTIFACT_SOURCE_URL", "the folder or bucket to copy from")
 	env.Needs("REPOSITORY_TARGET_DIR", "REPOSITORY_SOURCE_URL", "a git URL with {key} in it, or the folder to copy from")
-	env.Needs("RUNNER_TLS_CERT", "RUNNER_TLS_KEY", "the file of its private key")
-	env.Needs("RUNNER_TLS_KEY", "RUNNER_TLS_CERT", "the file of the certificate, and those that it was signed with")
+	env.PathNeeds("RUNNER_TLS_CERT", "RUNNER_TLS_KEY", "the file of its private key")
+	env.PathNeeds("RUNNER_TLS_KEY", "RUNNER_TLS_CERT", "the file of the certificate, and those that it was signed with")
 	watchdog := time.Duration(env.Int("WATCHDOG_USEC", 1, math.MaxInt)) * time.Microsecond
 	concurrency, kindConcurrency := env.KindInts("QUEUE_WORKERS", 1, 10_000)
 	cfg := config{
@@ -64,8 +64,8 @@ func readConfig(env *cli.Env) (config, error) {
 			AdminDoor:          readDoor(env),
 
 			RunnerAddr:        env.Address("RUNNER_ADDR"),
-			RunnerCertificate: env.String("RUNNER_TLS_CERT"),
-			RunnerKey:         env.String("RUNNER_TLS_KEY"),
+			RunnerCertificate: env.Path("RUNNER_TLS_CERT"),
+			RunnerKey:         env.Path("RUNNER_TLS_KEY"),
 			RunnerArtifacts:   env.String("RUNNER_ARTIFACT_URL"),
 			Runner: runner.Options{
 				ReadPrimary: env.Choice("RUNNER_READS", "standby", "primary") == "primary",

@@ -141,6 +141,16 @@ func TestLoggerWritesJSONWithoutATerminal(t *testing.T) {
 	}
 }
 
+// Half of a password, where one has a comma, is not told.
+func TestDatabasesAreNotTold(t *testing.T) {
+	t.Parallel()
+	e := fileEnv(map[string]string{"A": "postgres://u:hun,ter2@h/db"}, "")
+	e.Databases("A")
+	if err := e.Err(); err == nil || strings.Contains(err.Error(), "hun") || strings.Contains(err.Error(), "ter2") || !strings.Contains(err.Error(), "number 1 of 2") {
+		t.Error(err)
+	}
+}
+
 func TestProgressInLines(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer

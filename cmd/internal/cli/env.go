@@ -57,14 +57,22 @@ func (e *Env) Require(name, meaning string) {
 }
 
 // Needs says that one variable is of no use without another.
-func (e *Env) Needs(name, other, meaning string) {
-	if e.get(name) != "" && e.get(other) == "" {
+func (e *Env) Needs(name, other, meaning string) { e.needs(e.get, name, other, meaning) }
+
+// PathNeeds is [Env.Needs] of two that [Env.Path] reads.
+func (e *Env) PathNeeds(name, other, meaning string) { e.needs(e.source.path, name, other, meaning) }
+
+func (e *Env) needs(get func(string) string, name, other, meaning string) {
+	if get(name) != "" && get(other) == "" {
 		e.fail("%s needs %s: %s", name, other, meaning)
 	}
 }
 
 // String returns any value.
 func (e *Env) String(name string) string { return e.get(name) }
+
+// Path returns the path of a file. What has its name among the credentials is the file.
+func (e *Env) Path(name string) string { return e.source.path(name) }
 
 // Parsed returns what parse makes of a variable's value. The value is not told: it may be
 // a secret.
@@ -104,9 +112,11 @@ func (e *Env) Databases(name string) []string {
 		return nil
 	}
 	all := strings.Split(value, ",")
-	for _, one := range all {
+	for i, one := range all {
 		if !isDatabase(one) {
-			e.bad(name, redact(one), "postgres://user:password@host:5432/database, or several of them with commas between them")
+			// Not what it is: half of a password, where that has a comma.
+			e.fail("%s: number %d of %d is no database; it may be postgres://user:password@host:5432/database, or several of them with commas between them (a comma within one is %%2C)",
+				name, i+1, len(all))
 		}
 	}
 	return all

@@ -38,6 +38,15 @@ func (e *environment) value(name string) string {
 	return value
 }
 
+// path is what the variable itself says, else where the credential of its name is.
+func (e *environment) path(name string) string {
+	value := e.get(name)
+	if file := filepath.Join(e.credentials, name); value == "" && e.credentials != "" && exists(file) {
+		return file
+	}
+	return value
+}
+
 func (e *environment) read(name string) (string, error) {
 	value := e.get(name)
 	places := map[string]string{} // path by what says it

@@ -93,3 +93,16 @@ func TestAFileThatEverybodyMayReadIsSaid(t *testing.T) {
 		t.Errorf("says %q, %v", w, e.Err())
 	}
 }
+
+// Of a path the credential is the file, and the variable may name it, too.
+func TestPathIsACredential(t *testing.T) {
+	t.Parallel()
+	credentials := t.TempDir()
+	file := writeFile(t, filepath.Join(credentials, "A_KEY"), "one\ntwo\n", 0o400)
+	for value, want := range map[string]string{"": file, file: file, "/elsewhere": "/elsewhere"} {
+		e := fileEnv(map[string]string{"A_KEY": value}, credentials)
+		if got := e.Path("A_KEY"); got != want || e.Err() != nil {
+			t.Errorf("%q is %q, %v; want %q", value, got, e.Err(), want)
+		}
+	}
+}
