@@ -38,6 +38,42 @@ func TestABuildIsHandedOutAndEnds(t *testing.T) {
 	}
 }
 
+// What is done is told to whoever counts it.
+func TestPicksAndPickUpsAreTold(t *testing.T) {
+	t.Parallel()
+	picked, handed := make(chan string, 100), make(chan time.Duration, 1)
+	entered := make(chan struct{}, 10)
+	b := newBench(t, runner.Options{
+		Picked: func(outcome string) { picked <- outcome }, HandedOut: func(waited time.Duration) { handed <- waited },
+		Hook: func(point string) {
+			if point == "waiting" {
+				entered <- struct{}{}
+			}
+		},
+	})
+	token := b.runner()
+	answers := make(chan answer)
+	go func() { answers <- b.request(token, "") }()
+	<-entered
+	if n := b.c.Waiting(); n != 1 {
+		t.Errorf("%d requests are said to wait", n)
+	}
+	b.enqueue()
+	if a := <-answers; a.Status != http.StatusCreated {
+		t.Fatalf("got %d %v", a.Status, a.Body)
+	}
+	counts := make(map[string]int) // it may look more often than once in vain
+	for counts["taken"] == 0 {
+		counts[<-picked]++
+	}
+	if counts["none"] == 0 {
+		t.Errorf("the look that found nothing is not among %v", counts)
+	}
+	if waited := <-handed; waited <= 0 || waited > time.Minute {
+		t.Errorf("it is told to have waited for %v", waited)
+	}
+}
+
 func TestARequestThatWaitsGetsTheBuild(t *testing.T) {
 	t.Parallel()
 	entered := make(chan struct{}, 10)
