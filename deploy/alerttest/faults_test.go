@@ -200,7 +200,8 @@ func TestProblemIsCritical(t *testing.T) {
 	s := setup(t)
 	tape := healthy(s)
 	s.exec("SELECT casq.create_runner('waits for builds')")
-	s.until("SELECT EXISTS (SELECT FROM casq.live_workers)")
+	s.exec("UPDATE casq.workers SET started_at = started_at - interval '1 minute'") // one that begins is given time
+	s.until("SELECT EXISTS (SELECT FROM casq.health() WHERE severity = 'critical')")
 	tape.stays(s.both(), 10*time.Minute)
 	tape.wants(t, []string{"CasqCritical"})
 }

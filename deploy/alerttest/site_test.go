@@ -40,6 +40,7 @@ type site struct {
 	addr     string
 	stop     func() // the worker
 	observer *metrics.Metrics
+	failed   float64 // samples that the observer could not take, as on a machine that is busy
 	disks    map[string]string
 }
 
@@ -148,8 +149,19 @@ func (s *site) scrape() scraped {
 // observe is what another worker tells that samples the database right now.
 func (s *site) observe() scraped {
 	s.t.Helper()
-	s.observer.SampleOnce(s.t.Context(), s.pool, s.disks, slog.New(slog.DiscardHandler))
-	return gather(s.t, s.observer)
+	var all scraped
+	await.True(s.t, patience, "each sample is taken", func() bool {
+		s.observer.SampleOnce(s.t.Context(), s.pool, s.disks, slog.New(slog.DiscardHandler))
+		before := s.failed
+		all, s.failed = gather(s.t, s.observer), 0
+		for _, p := range all {
+			if p.name() == "casq_metrics_queries_total" && p.lset.Get("outcome") == "failed" {
+				s.failed += p.value
+			}
+		}
+		return s.failed == before
+	})
+	return all
 }
 
 func gather(t *testing.T, m *metrics.Metrics) scraped {

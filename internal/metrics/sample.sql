@@ -1,7 +1,10 @@
 -- name: ByIndex
 -- In the transaction of each of the others: of an index along which it finds nothing a
--- planner may expect more than of the whole table.
-SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true)
+-- planner may expect more than of the whole table. Where there is no index, of tables of a
+-- few rows, that makes a plan dear in its eyes: it is not to compile it, nor to start
+-- processes for it.
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+       set_config('jit', 'off', true), set_config('max_parallel_workers_per_gather', '0', true)
 
 -- name: Registry
 -- Each statement returns a family's name, the values of its labels in their order, and a
