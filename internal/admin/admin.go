@@ -45,6 +45,9 @@ type Config struct {
 
 	Interval time.Duration // between two samples; defaults to 5 s
 	Streams  int           // open pages at once; defaults to 500
+	// WriteTimeout is how long an open page may take to take what it is sent; defaults to
+	// 10 s.
+	WriteTimeout time.Duration
 }
 
 // Limits of what a request may have.
@@ -79,6 +82,7 @@ const poolConns = 4
 func New(ctx context.Context, cfg Config) (*Server, error) {
 	cfg.Interval = cmp.Or(cfg.Interval, 5*time.Second)
 	cfg.Streams = cmp.Or(cfg.Streams, 500)
+	cfg.WriteTimeout = cmp.Or(cfg.WriteTimeout, 10*time.Second)
 	s := &Server{cfg: cfg}
 	var err error
 	if s.home, err = database.Open(ctx, cfg.HomeURL, database.Options{Application: "casq admin", MaxConns: poolConns}); err != nil {

@@ -3,6 +3,8 @@ package admin
 import (
 	"bufio"
 	"context"
+	"fmt"
+	"net"
 	"net/http"
 	"regexp"
 	"strings"
@@ -145,6 +147,33 @@ func TestStreamsShareASample(t *testing.T) {
 		if frame := next(); frame != "" {
 			t.Fatalf("after the end: %q", frame)
 		}
+	}
+}
+
+// A page that takes nothing of what it is sent is dropped, and has its place no more.
+func TestAStreamThatDoesNotReadIsDropped(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(c *Config) { c.Streams, c.WriteTimeout = 1, 50*time.Millisecond })
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", b.http.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if _, err := fmt.Fprintf(conn, "GET /events HTTP/1.1\r\nHost: casq\r\nAuthorization: Bearer %s\r\n\r\n", secret); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bufio.NewReaderSize(conn, 16).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	b.rows(t, "artifact", 1, strings.Repeat("no space left ", 10_000))
+	// Frames come until its buffers are full, and it is dropped.
+	left := func() bool {
+		b.sampler.mu.Lock()
+		defer b.sampler.mu.Unlock()
+		return b.sampler.streams == 0
+	}
+	for !left() {
+		b.sampler.round(t.Context())
 	}
 }
 

@@ -2,15 +2,12 @@ package admin
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // known is a row of the registry.
@@ -36,6 +33,9 @@ type happened struct {
 	What string
 }
 
+// near is a key near another one.
+type near struct{ Key string }
+
 // found is what the page of a resource shows.
 type found struct {
 	page
@@ -44,7 +44,7 @@ type found struct {
 	Why       string
 	Row       *known // nil: there is none
 	History   []happened
-	Near      []string // keys of the kind, where there is no row
+	Near      []near // keys of the kind, where there is no row
 }
 
 // resourceTimeout is for all that the page of a resource reads.
@@ -86,18 +86,14 @@ func (s *Server) find(ctx context.Context, f *found) error {
 	if err := s.home.QueryRow(ctx, sampleSQL.Why, f.Kind, f.Key).Scan(&f.Why); err != nil {
 		return fmt.Errorf("ask why: %w", err)
 	}
-	rows, err := s.home.Query(ctx, sampleSQL.Resource, f.Kind, f.Key)
+	rows, err := list[known](ctx, s.home, sampleSQL.Resource, f.Kind, f.Key)
 	if err != nil {
 		return fmt.Errorf("look it up: %w", err)
 	}
-	f.Row, err = pgx.CollectExactlyOneRow(rows, pgx.RowToAddrOfStructByPos[known])
-	if errors.Is(err, pgx.ErrNoRows) {
-		if rows, err = s.home.Query(ctx, sampleSQL.Near, f.Kind, f.Key); err == nil {
-			f.Near, err = pgx.CollectRows(rows, pgx.RowTo[string])
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("look it up: %w", err)
+	if len(rows) > 0 {
+		f.Row = &rows[0]
+	} else if f.Near, err = list[near](ctx, s.home, sampleSQL.Near, f.Kind, f.Key); err != nil {
+		return fmt.Errorf("look for what is near it: %w", err)
 	}
 	if f.History, err = list[happened](ctx, s.home, sampleSQL.History, f.Kind, f.Key); err != nil {
 		return fmt.Errorf("read its history: %w", err)

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -22,12 +23,16 @@ var sampleText string
 
 // sampleSQL has the statements of sample.sql.
 var sampleSQL = queries.Parse[struct {
-	Health, Lags, Kinds, Failures, Tick, Workers, Followers, Queues, Counters, Recounts, Reconciles, Builds, DeadLetters, Requests string
-	Resource, History, Why, Near, Touched, QueueKnown, RequestJob                                                                  string
+	ByIndex, Health, Lags, Kinds, Failures, Tick, Workers, Followers, Queues, Counters, Recounts, Reconciles, Builds, DeadLetters, Requests string
+	Resource, History, Why, Near, Touched, QueueKnown, RequestJob                                                                           string
 }]("admin", sampleText)
 
-// mostCounted is how far jobs and builds are counted.
-const mostCounted = 1000
+// mostCounted is how far jobs and builds are counted, mostLetters how many dead letters are
+// grouped: each of these is a page of its table.
+const (
+	mostCounted = 1000
+	mostLetters = 200
+)
 
 // sampleTimeout is for each query of a sample, wholeTimeout for all of them.
 const (
@@ -221,7 +226,7 @@ func (s *Server) read(ctx context.Context) (*sample, error) {
 	a.Recounts = part[recount](ctx, s, a, "recounts", sampleSQL.Recounts)
 	a.Reconciles = part[reconcile](ctx, s, a, "reconciles", sampleSQL.Reconciles)
 	a.Builds = part[builds](ctx, s, a, "builds", sampleSQL.Builds, mostCounted)
-	a.DeadLetters = part[deadLetters](ctx, s, a, "dead letters", sampleSQL.DeadLetters, mostCounted)
+	a.DeadLetters = part[deadLetters](ctx, s, a, "dead letters", sampleSQL.DeadLetters, mostLetters)
 	a.Requests = part[request](ctx, s, a, "requests", sampleSQL.Requests)
 	a.Standbys = s.lags(ctx)
 	return a, nil
@@ -242,8 +247,17 @@ func (a *sample) missing(what string, err error) {
 	a.Missing = append(a.Missing, fmt.Sprintf("%s: %s", what, database.Explain(err)))
 }
 
-func list[T any](ctx context.Context, pool *pgxpool.Pool, sql string, args ...any) ([]T, error) {
-	rows, err := pool.Query(ctx, sql, args...)
+// list returns the rows of a statement, which is carried out along indexes.
+func list[T any](ctx context.Context, pool *pgxpool.Pool, sql string, args ...any) (all []T, err error) {
+	var batch pgx.Batch // is one transaction, and one round trip
+	batch.Queue(sampleSQL.ByIndex)
+	batch.Queue(sql, args...)
+	results := pool.SendBatch(ctx, &batch)
+	defer func() { err = errors.Join(err, results.Close()) }()
+	if _, err := results.Exec(); err != nil {
+		return nil, err
+	}
+	rows, err := results.Query()
 	if err != nil {
 		return nil, err
 	}

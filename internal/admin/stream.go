@@ -6,9 +6,6 @@ import (
 	"time"
 )
 
-// writeTimeout is how long a client may take to take what it is sent.
-const writeTimeout = 10 * time.Second
-
 // stream sends each frame to an open page, as an event. A client costs a goroutine and no
 // query, and one that does not read is dropped.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
@@ -25,7 +22,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 		if ended {
 			return nil
 		}
-		if err := answer.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		if err := answer.SetWriteDeadline(time.Now().Add(s.cfg.WriteTimeout)); err != nil {
 			return err
 		}
 		if _, err := w.Write(event(frame)); err != nil || answer.Flush() != nil {

@@ -17,18 +17,20 @@ import (
 
 // view is what the live part of the page shows.
 type view struct {
-	*sample  // nil: nothing was read yet
-	Now      time.Time
-	Failed   string // why the database does not answer; "": it does
-	Since    time.Time
-	Plots    []plot
-	MostJobs int64
+	*sample // nil: nothing was read yet
+	Now     time.Time
+	Failed  string // why the database does not answer; "": it does
+	Since   time.Time
+	Plots   []plot
 }
 
 // view is what there is to show. The caller has mu.
 func (s *sampler) view(now time.Time) view {
-	return view{s.last, now, s.failed, s.since, plots(s.points, now), mostCounted}
+	return view{s.last, now, s.failed, s.since, plots(s.points, now)}
 }
+
+// MostLetters is how many dead letters are grouped.
+func (view) MostLetters() int { return mostLetters }
 
 // Read tells whether there is anything to show.
 func (v view) Read() bool { return v.sample != nil }
