@@ -89,11 +89,9 @@ func readDoor(env *cli.Env) admin.Door {
 	env.Needs("ADMIN_USER_HEADER", "ADMIN_TRUSTED_PROXIES", "the addresses of the proxies that set it")
 	env.Needs("ADMIN_TRUSTED_PROXIES", "ADMIN_USER_HEADER", "the header in which they say who asks, such as X-Forwarded-User")
 	return admin.Door{
-		Tokens: cli.Parsed(env, "ADMIN_TOKEN",
-			"name:secret with a secret of 16 characters or more, or several of them with commas between them", admin.ParseTokens),
+		Tokens:     cli.Parsed(env, "ADMIN_TOKEN", admin.ParseTokens),
 		UserHeader: env.String("ADMIN_USER_HEADER"),
-		Proxies: cli.Parsed(env, "ADMIN_TRUSTED_PROXIES",
-			"addresses and networks such as 10.0.0.5,10.1.0.0/16", admin.ParseProxies),
+		Proxies:    cli.Parsed(env, "ADMIN_TRUSTED_PROXIES", admin.ParseProxies),
 	}
 }
 

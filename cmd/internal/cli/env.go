@@ -74,12 +74,12 @@ func (e *Env) String(name string) string { return e.get(name) }
 // Path returns the path of a file. What has its name among the credentials is the file.
 func (e *Env) Path(name string) string { return e.source.path(name) }
 
-// Parsed returns what parse makes of a variable's value. The value is not told: it may be
-// a secret.
-func Parsed[T any](e *Env, name, may string, parse func(string) (T, error)) T {
+// Parsed returns what parse makes of a variable's value, or tells its error. The value is not
+// told: it may be a secret.
+func Parsed[T any](e *Env, name string, parse func(string) (T, error)) T {
 	parsed, err := parse(e.get(name))
 	if err != nil {
-		e.fail("%s: %w; it may be %s", name, err, may)
+		e.fail("%s: %w", name, err)
 	}
 	return parsed
 }
