@@ -245,10 +245,13 @@ COMMENT ON FUNCTION casq.replication_lag IS 'The row of casq.replication_lags of
 -- to be seen to; notice: it is to be known, and the site is well.
 CREATE TYPE casq.problem AS (severity text, what text, since timestamptz, command text);
 
--- Does anybody go by ticks that are taken here?
+-- Does anybody go by ticks that are taken here? An event that no tick shows is one that
+-- somebody has appended, also where no table is tracked.
 CREATE FUNCTION casq.needs_ticks() RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT EXISTS (SELECT FROM casq.tracked) OR EXISTS (SELECT FROM casq.runners)
+    SELECT EXISTS (SELECT FROM casq.tracked) OR EXISTS (SELECT FROM casq.runners) OR EXISTS (SELECT FROM casq.followers)
+        OR EXISTS (SELECT FROM casq.events AS e
+                   WHERE e.id > coalesce((SELECT t.high_id FROM casq.ticks AS t ORDER BY t.id DESC LIMIT 1), 0))
         OR EXISTS (SELECT FROM casq.cursors AS c JOIN casq.ticks AS t ON t.id = c.tick AND t.nonce = c.nonce)
 $$;
 
@@ -305,10 +308,10 @@ SET enable_seqscan = off SET jit = off AS $$
     FROM (SELECT t.taken_at FROM casq.ticks AS t ORDER BY t.id DESC LIMIT 1) AS n
     WHERE n.taken_at < clock_timestamp() - interval '30 s' AND casq.needs_ticks()
     UNION ALL
-    SELECT 'critical', 'no tick was ever taken here: nothing that is written is seen', min(k.tracked_at), 'worker run'
-    FROM casq.tracked AS k
-    WHERE NOT EXISTS (SELECT FROM casq.ticks)
-    HAVING min(k.tracked_at) < clock_timestamp() - interval '30 s'
+    SELECT 'critical', 'no tick was ever taken here: nothing that is written is seen', w.since, 'worker run'
+    FROM (SELECT least((SELECT min(k.tracked_at) FROM casq.tracked AS k),
+                       (SELECT e.occurred_at FROM casq.events AS e ORDER BY e.id LIMIT 1)) AS since) AS w
+    WHERE NOT EXISTS (SELECT FROM casq.ticks) AND w.since < clock_timestamp() - interval '30 s'
     UNION ALL
     SELECT 'critical', 'the source does not answer', clock_timestamp() - f.away, 'enqueue status'
     FROM casq.followed_log AS f WHERE f.away IS NOT NULL
@@ -432,9 +435,32 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
     HAVING max(c.buffer_age) > interval '1 minute'
 $$;
 
+-- The sets of tags that builds wait with are found from one to the next, by the index, and
+-- of each the build that comes first.
 CREATE FUNCTION casq.problems_of_builds() RETURNS SETOF casq.problem
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET jit = off AS $$
+    WITH RECURSIVE lane (tag_set) AS (
+        (SELECT b.tag_set FROM casq.builds AS b WHERE b.in_queue ORDER BY b.tag_set LIMIT 1)
+        UNION ALL
+        SELECT n.tag_set FROM lane CROSS JOIN LATERAL (
+            SELECT b.tag_set FROM casq.builds AS b WHERE b.in_queue AND b.tag_set > lane.tag_set ORDER BY b.tag_set LIMIT 1
+        ) AS n
+    )
+    (SELECT 'warning', format('builds %s wait, and no runner that takes them was heard of within 5 minutes',
+                CASE WHEN s.tags = '{}' THEN 'without tags' ELSE 'with the tags ' || array_to_string(s.tags, ', ') END),
+            head.pending_at, 'enqueue runner list'
+     FROM lane JOIN casq.tag_sets AS s ON s.id = lane.tag_set
+     CROSS JOIN LATERAL (
+        SELECT b.pending_at FROM casq.builds AS b WHERE b.tag_set = lane.tag_set AND b.in_queue
+        ORDER BY b.priority DESC, b.turn, b.id LIMIT 1
+     ) AS head
+     WHERE head.pending_at < clock_timestamp() - interval '5 minutes' AND NOT EXISTS (
+        SELECT FROM casq.runners AS r JOIN casq.runner_managers AS m ON m.runner_id = r.id
+        WHERE NOT r.paused AND m.contacted_at > clock_timestamp() - interval '5 minutes'
+          AND CASE WHEN s.tags = '{}' THEN r.run_untagged ELSE s.tags <@ r.tags END)
+     LIMIT 20)
+    UNION ALL
     SELECT 'warning', format('%s builds were handed out and have not begun', count(*)), min(b.assigned_at), 'enqueue builds --status running'
     FROM casq.builds AS b
     WHERE b.status = 'running' AND b.started_at IS NULL AND b.assigned_at < clock_timestamp() - interval '1 minute'
@@ -442,7 +468,8 @@ SET enable_seqscan = off SET jit = off AS $$
 $$;
 
 -- Since when a transaction is open that has written, as the ticks tell: the first one that
--- knows of it; or one of a session that this role may see. Any role sees the former. A few
+-- knows of it; or one of this database's sessions that this role may see. Any role sees the
+-- former, which may be of another database of the server: snapshots do not tell. A few
 -- look-ups, however many ticks there are.
 CREATE FUNCTION casq.oldest_transaction() RETURNS timestamptz
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -464,14 +491,15 @@ BEGIN
         END LOOP;
         SELECT t.taken_at INTO since FROM casq.ticks AS t WHERE t.id = high AND pg_snapshot_xmax(t.snapshot) > oldest;
     END IF;
-    RETURN least(since, (SELECT min(a.xact_start) FROM pg_stat_activity AS a WHERE a.backend_type = 'client backend' AND a.pid <> pg_backend_pid()),
-        (SELECT min(x.prepared) FROM pg_prepared_xacts AS x));
+    RETURN least(since, (SELECT min(a.xact_start) FROM pg_stat_activity AS a
+                         WHERE a.backend_type = 'client backend' AND a.pid <> pg_backend_pid() AND a.datname = current_database()),
+        (SELECT min(x.prepared) FROM pg_prepared_xacts AS x WHERE x.database = current_database()));
 END $$;
 
 CREATE FUNCTION casq.problems_of_server() RETURNS SETOF casq.problem
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT 'warning', 'a transaction is open for long: nothing that went since can be vacuumed', t.since,
-           'SELECT pid, usename, application_name, state, xact_start FROM pg_stat_activity ORDER BY xact_start'
+    SELECT 'warning', 'a transaction is open for long: in its database nothing that went since can be vacuumed', t.since,
+           'SELECT datname, pid, usename, application_name, state, xact_start FROM pg_stat_activity ORDER BY xact_start'
     FROM (SELECT casq.oldest_transaction() AS since) AS t WHERE t.since < clock_timestamp() - interval '30 minutes'
     UNION ALL
     SELECT CASE WHEN s.wal_status IN ('unreserved', 'lost') THEN 'critical' ELSE 'warning' END,

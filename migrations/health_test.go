@@ -113,6 +113,10 @@ func TestHealth(t *testing.T) {
 		{"no tick", "UPDATE casq.ticks SET taken_at = taken_at - interval '31 s'", "critical: no tick is taken here: nothing that is written is seen, since # (enqueue status)"},
 		{"never a tick", "DELETE FROM casq.cursors; DELETE FROM casq.ticks; UPDATE casq.tracked SET tracked_at = now() - interval '31 s'",
 			"critical: no tick was ever taken here: nothing that is written is seen, since # (worker run)"},
+		{"events by hand, and no tick", "SELECT casq.untrack('public.files'); DELETE FROM casq.cursors; DELETE FROM casq.tracked; SELECT casq.append_event('file', 'a', 'created');\n" +
+			"UPDATE casq.ticks SET taken_at = taken_at - interval '31 s'", "critical: no tick is taken here: nothing that is written is seen, since # (enqueue status)"},
+		{"a site that follows, and no tick", "SELECT casq.untrack('public.files'); DELETE FROM casq.cursors; INSERT INTO casq.followers (name, tick, nonce) VALUES ('second', 1, gen_random_uuid());\n" +
+			"UPDATE casq.ticks SET taken_at = taken_at - interval '31 s'", "critical: no tick is taken here: nothing that is written is seen, since # (enqueue status)"},
 		{"source away", elsewhere + "source_moved = '40 s', source_answered = '31 s'", "critical: the source does not answer, since # (enqueue status)"},
 		{"log stands", elsewhere + "source_moved = '31 s', source_answered = '1 s'",
 			"critical: the source has no new tick: no worker takes ticks on its primary, or it is a standby that is not replicated to, since # (enqueue status)"},
@@ -169,6 +173,16 @@ func TestHealth(t *testing.T) {
 			"warning: recount @ of kind file was begun 6 times, since # (enqueue status)"},
 
 		{"no runner's worker", "SELECT casq.create_runner('r')", "critical: no worker hands out builds (enqueue status)"},
+		{"builds of no runner", `SELECT casq.create_runner('r', tags => '{linux}');
+			UPDATE casq.workers SET roles = roles || '{"runner": {"ready": true, "seconds": 60}}';
+			SELECT casq.add_build(casq.begin_pipeline(7), 'test', '{"steps": [{"name": "script", "script": ["x"]}]}', tags => '{linux,gpu}');
+			UPDATE casq.builds SET pending_at = now() - interval '6 minutes'`,
+			"warning: builds with the tags gpu, linux wait, and no runner that takes them was heard of within 5 minutes, since # (enqueue runner list)"},
+		{"builds of a busy runner", `SELECT casq.create_runner('r', tags => '{linux,gpu}');
+			INSERT INTO casq.runner_managers (runner_id, system_id, contacted_at) SELECT id, 's', now() FROM casq.runners;
+			UPDATE casq.workers SET roles = roles || '{"runner": {"ready": true, "seconds": 60}}';
+			SELECT casq.add_build(casq.begin_pipeline(7), 'test', '{"steps": [{"name": "script", "script": ["x"]}]}', tags => '{linux,gpu}');
+			UPDATE casq.builds SET pending_at = now() - interval '6 minutes'`, "ok"},
 		{"a build that was handed out", `SELECT casq.add_build(casq.begin_pipeline(7), 'test', '{"steps": [{"name": "script", "script": ["x"]}]}');
 			UPDATE casq.builds SET status = 'running', attempt = 1, token_hash = sha256('x'), assigned_at = now() - interval '2 minutes', start_by = now() + interval '1 minute'`,
 			"warning: 1 builds were handed out and have not begun, since # (enqueue builds --status running)"},

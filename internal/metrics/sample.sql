@@ -74,8 +74,7 @@ FROM (SELECT DISTINCT p.queue FROM parts AS p) AS q LEFT JOIN river.river_queue 
 -- something to take ticks for.
 SELECT 'casq_tick_age_seconds', ARRAY[]::text[],
        greatest(0, extract(epoch FROM clock_timestamp() - (SELECT t.taken_at FROM casq.ticks AS t ORDER BY t.id DESC LIMIT 1)))::float8
-WHERE EXISTS (SELECT FROM casq.ticks)
-  AND (EXISTS (SELECT FROM casq.tracked) OR EXISTS (SELECT FROM casq.runners))
+WHERE EXISTS (SELECT FROM casq.ticks) AND casq.needs_ticks()
 UNION ALL
 SELECT 'casq_log_events_total', ARRAY[]::text[], casq.last_event_id()::float8
 UNION ALL
