@@ -38,6 +38,12 @@ build: ## bin/worker and bin/enqueue
 	@mkdir -p bin
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/worker ./cmd/enqueue
 
+deb: export CGO_ENABLED = 0
+deb: ## the Debian package, of static programs, in bin/
+	@mkdir -p bin/static
+	$(GO) build -trimpath -ldflags '-s -w $(LDFLAGS)' -o bin/static/ ./cmd/worker ./cmd/enqueue
+	scripts/deb.sh bin/static '$(VERSION)' bin/casq_$(VERSION)_$$(dpkg --print-architecture).deb
+
 # SOURCE is passed through the shell's environment: a path may hold blanks,
 # quotes and dollar signs.
 demo: export CASQ_DEMO_SOURCE = $(value SOURCE)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/cli"
 	"github.com/compose-spec/compose-go/v2/types"
+	"go.yaml.in/yaml/v4"
 )
 
 const composeFile = "docker-compose.yml"
@@ -34,7 +35,7 @@ func compose(t *testing.T, env ...string) *types.Project {
 	return project
 }
 
-var composeServices = []string{"home", "primary", "redis", "standby", "worker-primary", "worker-second"}
+var composeServices = []string{"home", "primary", "prometheus", "redis", "standby", "standby-2", "worker-primary", "worker-second"}
 
 func TestComposeHasTheTwoSites(t *testing.T) {
 	t.Parallel()
@@ -46,7 +47,9 @@ func TestComposeHasTheTwoSites(t *testing.T) {
 		"primary":        nil,
 		"home":           nil,
 		"redis":          nil,
+		"prometheus":     nil,
 		"standby":        {"primary"},
+		"standby-2":      {"primary"},
 		"worker-primary": {"primary", "redis"},
 		"worker-second":  {"home", "redis", "standby", "worker-primary"},
 	} {
@@ -123,7 +126,7 @@ func TestComposeURLsReachTheServices(t *testing.T) {
 	project := compose(t, "CASQ_DB_PASSWORD=secret1", "CASQ_REPLICATION_PASSWORD=secret2")
 	for worker, hosts := range map[string]map[string]string{
 		"worker-primary": {
-			"DATABASE_URL": "primary:5432", "REPLICA_DATABASE_URLS": "standby:5432", "REDIS_URL": "redis:6379",
+			"DATABASE_URL": "primary:5432", "REPLICA_DATABASE_URLS": "standby:5432,standby-2:5432", "REDIS_URL": "redis:6379",
 		},
 		"worker-second": {
 			"DATABASE_URL": "home:5432", "SOURCE_DATABASE_URL": "standby:5432",
@@ -132,24 +135,20 @@ func TestComposeURLsReachTheServices(t *testing.T) {
 	} {
 		environment := project.Services[worker].Environment
 		for variable, host := range hosts {
-			parsed, err := url.Parse(*environment[variable])
-			if err != nil || parsed.Host != host {
-				t.Errorf("%s: %s is %s, want host %s", worker, variable, *environment[variable], host)
-				continue
-			}
-			if parsed.Scheme != "postgres" {
-				continue
-			}
-			database := project.Services[parsed.Hostname()].Environment
-			password, _ := parsed.User.Password()
-			for what, pair := range map[string][2]string{
-				"user":     {parsed.User.Username(), *database["APP_USER"]},
-				"password": {password, *database["APP_PASSWORD"]},
-				"database": {strings.TrimPrefix(parsed.Path, "/"), *database["POSTGRES_DB"]},
-			} {
-				if pair[0] != pair[1] || pair[0] == "" {
-					t.Errorf("%s: %s has %s %q, the server %q", worker, variable, what, pair[0], pair[1])
+			var found []string
+			for one := range strings.SplitSeq(*environment[variable], ",") {
+				parsed, err := url.Parse(one)
+				if err != nil {
+					t.Errorf("%s: %s: %v", worker, variable, err)
+					continue
 				}
+				found = append(found, parsed.Host)
+				if parsed.Scheme == "postgres" {
+					wantItsOwn(t, worker+": "+variable, parsed, project.Services[parsed.Hostname()].Environment)
+				}
+			}
+			if got := strings.Join(found, ","); got != host {
+				t.Errorf("%s: %s has hosts %s, want %s", worker, variable, got, host)
 			}
 		}
 	}
@@ -167,6 +166,22 @@ func TestComposeURLsReachTheServices(t *testing.T) {
 	replication := *project.Services["primary"].Environment["REPLICATION_PASSWORD"]
 	if other := *project.Services["standby"].Environment["REPLICATION_PASSWORD"]; other != replication || replication != "secret2" {
 		t.Errorf("the standby's replication password is %q, the primary's %q, want secret2", other, replication)
+	}
+}
+
+// wantItsOwn wants a URL to have the user, the password and the database that a server
+// is made with.
+func wantItsOwn(t *testing.T, what string, at *url.URL, server types.MappingWithEquals) {
+	t.Helper()
+	password, _ := at.User.Password()
+	for part, pair := range map[string][2]string{
+		"user":     {at.User.Username(), *server["APP_USER"]},
+		"password": {password, *server["APP_PASSWORD"]},
+		"database": {strings.TrimPrefix(at.Path, "/"), *server["POSTGRES_DB"]},
+	} {
+		if pair[0] != pair[1] || pair[0] == "" {
+			t.Errorf("%s has %s %q, the server %q", what, part, pair[0], pair[1])
+		}
 	}
 }
 
@@ -238,8 +253,46 @@ func TestComposeMountsExist(t *testing.T) {
 			}
 		}
 	}
-	if checked != 4 {
-		t.Errorf("checked %d mounts, want 4", checked)
+	if checked != 7 {
+		t.Errorf("checked %d mounts, want 7", checked)
+	}
+}
+
+// Prometheus asks each worker where that answers, and reads the alerts that are mounted.
+func TestComposePrometheusAsksTheWorkers(t *testing.T) {
+	t.Parallel()
+	project := compose(t)
+	var config struct {
+		RuleFiles []string `yaml:"rule_files"`
+		Jobs      []struct {
+			Static []struct{ Targets []string } `yaml:"static_configs"`
+		} `yaml:"scrape_configs"`
+	}
+	if err := yaml.Unmarshal([]byte(need(t).find("deploy/prometheus.yml").text), &config); err != nil {
+		t.Fatal(err)
+	}
+	var asked, workers []string
+	for _, job := range config.Jobs {
+		for _, static := range job.Static {
+			asked = append(asked, static.Targets...)
+		}
+	}
+	for name, service := range project.Services {
+		if strings.HasPrefix(name, "worker-") {
+			workers = append(workers, name+*service.Environment["HTTP_ADDR"])
+		}
+	}
+	slices.Sort(workers)
+	slices.Sort(asked)
+	if !slices.Equal(asked, workers) {
+		t.Errorf("asks %v, want %v", asked, workers)
+	}
+	for _, file := range config.RuleFiles {
+		if !slices.ContainsFunc(project.Services["prometheus"].Volumes, func(v types.ServiceVolumeConfig) bool {
+			return v.Target == "/etc/prometheus/"+file && strings.HasSuffix(v.Source, "deploy/"+file)
+		}) {
+			t.Errorf("reads %s, which is not mounted", file)
+		}
 	}
 }
 

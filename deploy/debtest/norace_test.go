@@ -1,0 +1,5 @@
+//go:build !race
+
+package debtest
+
+var raceFlag []string
