@@ -57,11 +57,16 @@ func (p Pruning) pause() {
 	}
 }
 
+// Left is what a site has not in place of what it wants; nil is not known.
+type Left struct{ Resources, Bytes *int64 }
+
 // ReportFollower tells the primary of another site's log how far a follower has
 // come, so that what it has still to read is kept. known is false when that log
-// does not have the position's tick: then nothing is kept.
-func ReportFollower(ctx context.Context, db DB, name string, p Position) (known bool, err error) {
-	err = db.QueryRow(ctx, "SELECT casq.report_follower(name => $1, tick => $2, nonce => $3)", name, p.Tick, p.Nonce).Scan(&known)
+// does not have the position's tick: then nothing is kept. left is what of all that is not
+// in place there.
+func ReportFollower(ctx context.Context, db DB, name string, p Position, left Left) (known bool, err error) {
+	err = db.QueryRow(ctx, "SELECT casq.report_follower(name => $1, tick => $2, nonce => $3, resources => $4, bytes => $5)",
+		name, p.Tick, p.Nonce, left.Resources, left.Bytes).Scan(&known)
 	if err != nil {
 		return false, fmt.Errorf("report the position of follower %s: %w", name, err)
 	}

@@ -91,13 +91,13 @@ func TestPruneKeepsWhatIsNeeded(t *testing.T) {
 		}, nil},
 		{"followers", func(t *testing.T, b *logBundle, at []eventlog.Position) {
 			for name, p := range map[string]eventlog.Position{"near": at[3], "away": at[1], "back": at[0], "other": {Tick: 1, Nonce: uuid.New()}} {
-				known, err := eventlog.ReportFollower(t.Context(), b.pool, name, p)
+				known, err := eventlog.ReportFollower(t.Context(), b.pool, name, p, eventlog.Left{})
 				if err != nil || known != (name != "other") {
 					t.Fatalf("report of %s: known %t, %v", name, known, err)
 				}
 			}
 			b.exec(t, "UPDATE casq.followers SET reported_at = reported_at - interval '25 hours' WHERE name IN ('away', 'back')")
-			if _, err := eventlog.ReportFollower(t.Context(), b.pool, "back", at[2]); err != nil {
+			if _, err := eventlog.ReportFollower(t.Context(), b.pool, "back", at[2], eventlog.Left{}); err != nil {
 				t.Fatal(err)
 			}
 		}, []string{"d", "e"}},
@@ -192,7 +192,7 @@ func TestPruneAndReportAsOrdinaryRoles(t *testing.T) {
 	b.tick(t)
 	worker, reporter := db.RoleURL(t), db.RoleURL(t)
 	b.exec(t, fmt.Sprintf(`SELECT casq.grant_to('%s', 'worker'), casq.grant_to('%s', 'follower')`, testdb.RoleName(t, worker), testdb.RoleName(t, reporter)))
-	if _, err := eventlog.ReportFollower(t.Context(), testdb.Pool(t, reporter), "second", b.newest(t)); err != nil {
+	if _, err := eventlog.ReportFollower(t.Context(), testdb.Pool(t, reporter), "second", b.newest(t), eventlog.Left{}); err != nil {
 		t.Error(err)
 	}
 	b.age(t, time.Hour)
@@ -223,7 +223,7 @@ func TestReaderNeverSeesAHalfPrunedStep(t *testing.T) {
 	if err := p.cluster.Standbys[0].WaitReplayed(t.Context(), p.cluster.Primary); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := eventlog.ReportFollower(t.Context(), p.pool, "pruner", at[0]); err != nil {
+	if _, err := eventlog.ReportFollower(t.Context(), p.pool, "pruner", at[0], eventlog.Left{}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

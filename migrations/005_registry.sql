@@ -96,13 +96,15 @@ LEFT JOIN casq.ticks AS at ON at.id = c.tick AND at.nonce = c.nonce
 LEFT JOIN casq.ticks AS target ON target.id = c.to_tick AND target.nonce = c.to_nonce
 LEFT JOIN LATERAL (
     SELECT count(*) AS events, min(e.occurred_at) AS oldest
-    FROM casq.events AS e
-    WHERE at.id IS NOT NULL
-      AND (e.xid >= pg_snapshot_xmax(at.snapshot)
-           OR e.xid = ANY (ARRAY(SELECT pg_snapshot_xip(at.snapshot))))
-      -- Within a step that is read in pages.
-      AND (target.id IS NULL OR e.id > c.page OR NOT pg_visible_in_snapshot(e.xid, target.snapshot))
-) AS behind ON true;
+    -- Each part by the key: with OR between them all events that are kept were read.
+    FROM (
+        SELECT n.* FROM casq.events AS n WHERE n.xid >= pg_snapshot_xmax(at.snapshot)
+        UNION ALL
+        SELECT l.* FROM pg_snapshot_xip(at.snapshot) AS late (xid) CROSS JOIN LATERAL (SELECT * FROM casq.events AS e WHERE e.xid = late.xid OFFSET 0) AS l
+    ) AS e
+    -- Within a step that is read in pages.
+    WHERE target.id IS NULL OR e.id > c.page OR NOT pg_visible_in_snapshot(e.xid, target.snapshot)
+) AS behind ON at.id IS NOT NULL;
 
 COMMENT ON VIEW casq.cursor_status IS
     'How far this database''s cursors have come in the log, a row for each. Of a backlog of a '
@@ -314,6 +316,7 @@ CREATE TABLE casq.registry_counts (
     process uuid,
     count bigint NOT NULL,
     bytes numeric NOT NULL, -- in place
+    asked numeric NOT NULL DEFAULT 0, -- casq.bytes_asked
     first_at timestamptz, -- when rows came into the group
     last_at timestamptz,
     CONSTRAINT registry_counts_group UNIQUE NULLS NOT DISTINCT (kind, state, deleted, reason, since, process)
@@ -328,6 +331,7 @@ CREATE TABLE casq.registry_changes (
     process uuid,
     count bigint NOT NULL,
     bytes numeric NOT NULL,
+    asked numeric NOT NULL DEFAULT 0,
     at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
@@ -340,31 +344,42 @@ LANGUAGE sql STABLE AS $$
            CASE WHEN state NOT IN ('synced', 'removed') THEN claim_process END
 $$;
 
+-- The bytes that were asked for of a resource that is wanted and not in place, as far as its
+-- payload tells a size.
+CREATE FUNCTION casq.bytes_asked(state text, payload jsonb) RETURNS numeric
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN state IN ('pending', 'failed') AND jsonb_typeof(payload -> 'size') = 'number'
+                THEN greatest(0, (payload ->> 'size')::numeric) ELSE 0 END
+$$;
+
 CREATE FUNCTION casq.keep_counts() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
-        INSERT INTO casq.registry_changes (kind, state, deleted, reason, since, process, count, bytes)
-        SELECT r.kind, s.state, r.deleted_at IS NOT NULL, g.*, count(*), sum(coalesce(r.size, 0))
+        INSERT INTO casq.registry_changes (kind, state, deleted, reason, since, process, count, bytes, asked)
+        SELECT r.kind, s.state, r.deleted_at IS NOT NULL, g.*, count(*), sum(coalesce(r.size, 0)), sum(a.asked)
         FROM casq_new AS r
         CROSS JOIN LATERAL casq.base_state(r.version, r.synced_version, r.failed_version, r.deleted_at IS NOT NULL) AS s (state)
         CROSS JOIN LATERAL casq.count_group(s.state, r.failure_reason, r.queued_at, r.claim_process) AS g
+        CROSS JOIN LATERAL (SELECT CASE WHEN r.deleted_at IS NULL THEN casq.bytes_asked(s.state, r.payload) ELSE 0 END AS asked) AS a
         GROUP BY 1, 2, 3, 4, 5, 6;
     ELSIF TG_OP = 'DELETE' THEN
-        INSERT INTO casq.registry_changes (kind, state, deleted, reason, since, process, count, bytes)
-        SELECT r.kind, s.state, r.deleted_at IS NOT NULL, g.*, -count(*), -sum(coalesce(r.size, 0))
+        INSERT INTO casq.registry_changes (kind, state, deleted, reason, since, process, count, bytes, asked)
+        SELECT r.kind, s.state, r.deleted_at IS NOT NULL, g.*, -count(*), -sum(coalesce(r.size, 0)), -sum(a.asked)
         FROM casq_old AS r
         CROSS JOIN LATERAL casq.base_state(r.version, r.synced_version, r.failed_version, r.deleted_at IS NOT NULL) AS s (state)
         CROSS JOIN LATERAL casq.count_group(s.state, r.failure_reason, r.queued_at, r.claim_process) AS g
+        CROSS JOIN LATERAL (SELECT CASE WHEN r.deleted_at IS NULL THEN casq.bytes_asked(s.state, r.payload) ELSE 0 END AS asked) AS a
         GROUP BY 1, 2, 3, 4, 5, 6;
     ELSE
-        INSERT INTO casq.registry_changes (kind, state, deleted, reason, since, process, count, bytes)
-        SELECT r.kind, s.state, r.deleted_at IS NOT NULL, g.*, sum(r.sign), sum(r.sign * coalesce(r.size, 0))
+        INSERT INTO casq.registry_changes (kind, state, deleted, reason, since, process, count, bytes, asked)
+        SELECT r.kind, s.state, r.deleted_at IS NOT NULL, g.*, sum(r.sign), sum(r.sign * coalesce(r.size, 0)), sum(r.sign * a.asked)
         FROM (SELECT o.*, -1 AS sign FROM casq_old AS o UNION ALL SELECT n.*, 1 FROM casq_new AS n) AS r
         CROSS JOIN LATERAL casq.base_state(r.version, r.synced_version, r.failed_version, r.deleted_at IS NOT NULL) AS s (state)
         CROSS JOIN LATERAL casq.count_group(s.state, r.failure_reason, r.queued_at, r.claim_process) AS g
+        CROSS JOIN LATERAL (SELECT CASE WHEN r.deleted_at IS NULL THEN casq.bytes_asked(s.state, r.payload) ELSE 0 END AS asked) AS a
         GROUP BY 1, 2, 3, 4, 5, 6
-        HAVING sum(r.sign) <> 0 OR sum(r.sign * coalesce(r.size, 0)) <> 0;
+        HAVING sum(r.sign) <> 0 OR sum(r.sign * coalesce(r.size, 0)) <> 0 OR sum(r.sign * a.asked) <> 0;
     END IF;
     RETURN NULL;
 END $$;
@@ -663,6 +678,7 @@ DROP FUNCTION casq.status_of(text, boolean, boolean);
 DROP TABLE casq.registry;
 DROP FUNCTION casq.forget_counts();
 DROP FUNCTION casq.keep_counts();
+DROP FUNCTION casq.bytes_asked(text, jsonb);
 DROP FUNCTION casq.base_state(bigint, bigint, bigint, boolean);
 DROP FUNCTION casq.count_group(text, text, timestamptz, uuid);
 DROP TABLE casq.registry_changes;

@@ -8,7 +8,10 @@ CREATE TABLE casq.followers (
         CONSTRAINT followers_name_length CHECK (octet_length(name) BETWEEN 1 AND 200),
     tick bigint NOT NULL,
     nonce uuid NOT NULL,
-    reported_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    reported_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- What is not in place there, as it has reported: see casq.at_risk. NULL: not known.
+    resources bigint,
+    bytes numeric
 );
 
 COMMENT ON TABLE casq.followers IS
@@ -18,12 +21,15 @@ COMMENT ON COLUMN casq.followers.name IS 'as the follower calls itself';
 COMMENT ON COLUMN casq.followers.tick IS 'the newest tick that it has applied';
 COMMENT ON COLUMN casq.followers.nonce IS 'nonce of that tick';
 COMMENT ON COLUMN casq.followers.reported_at IS 'when it said so';
+COMMENT ON COLUMN casq.followers.resources IS 'how many resources it wanted and had not in place then';
+COMMENT ON COLUMN casq.followers.bytes IS 'the bytes that were asked for of those';
 
 -- Tells how far a follower has come: what it has still to read is kept, for as
 -- long as it reports now and then. Returns false when this log does not have the
 -- tick; such a report holds nothing back. A role that may report can make up
 -- names, but not any number of them.
-CREATE FUNCTION casq.report_follower(name text, tick bigint, nonce uuid) RETURNS boolean
+CREATE FUNCTION casq.report_follower(name text, tick bigint, nonce uuid, resources bigint DEFAULT NULL, bytes numeric DEFAULT NULL)
+RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM casq.followers AS f WHERE f.name = report_follower.name)
@@ -33,10 +39,10 @@ BEGIN
             USING ERRCODE = 'configuration_limit_exceeded',
                   HINT = 'SELECT * FROM casq.followers; those that do not come back: SELECT casq.forget_follower(''...'').';
     END IF;
-    INSERT INTO casq.followers AS f (name, tick, nonce)
-    VALUES (report_follower.name, report_follower.tick, report_follower.nonce)
+    INSERT INTO casq.followers AS f (name, tick, nonce, resources, bytes)
+    VALUES (report_follower.name, report_follower.tick, report_follower.nonce, report_follower.resources, report_follower.bytes)
     ON CONFLICT ON CONSTRAINT followers_pkey DO UPDATE
-    SET tick = excluded.tick, nonce = excluded.nonce, reported_at = excluded.reported_at;
+    SET tick = excluded.tick, nonce = excluded.nonce, reported_at = excluded.reported_at, resources = excluded.resources, bytes = excluded.bytes;
     RETURN EXISTS (SELECT FROM casq.ticks AS t
                    WHERE t.id = report_follower.tick AND t.nonce = report_follower.nonce);
 END $$;
@@ -142,5 +148,5 @@ DROP FUNCTION casq.prune_events(bigint, integer);
 DROP FUNCTION casq.prune_ticks(interval, integer);
 DROP FUNCTION casq.oldest_needed_tick(interval);
 DROP FUNCTION casq.forget_follower(text);
-DROP FUNCTION casq.report_follower(text, bigint, uuid);
+DROP FUNCTION casq.report_follower(text, bigint, uuid, bigint, numeric);
 DROP TABLE casq.followers;

@@ -240,6 +240,71 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION casq.replication_lag IS 'The row of casq.replication_lags of one kind.';
 
+-- What would be lost, by kind, if the site that is followed were lost now: the resources that
+-- are wanted here and not in place, and the bytes that were asked for of them, as far as their
+-- payloads tell a size. What is in the log and not applied comes on top: see
+-- casq.replication_lags for how late that is.
+CREATE VIEW casq.at_risk AS
+SELECT k.kind, coalesce(sum(g.count), 0)::bigint AS resources, coalesce(sum(g.asked), 0) AS bytes
+FROM casq.kinds AS k
+LEFT JOIN (
+    SELECT c.kind, c.state, c.deleted, c.count, c.asked FROM casq.registry_counts AS c
+    UNION ALL
+    SELECT d.kind, d.state, d.deleted, d.count, d.asked FROM casq.registry_changes AS d
+) AS g ON g.kind = k.kind AND g.state IN ('pending', 'failed') AND NOT g.deleted
+GROUP BY k.kind;
+
+-- What the log has beyond a tick: the events, of how many resources, and the bytes that came
+-- with them. At most 10,000 are read: more tells that there may be more. No row when the
+-- tick is gone.
+CREATE FUNCTION casq.events_beyond(tick bigint, nonce uuid)
+RETURNS TABLE (events bigint, resources bigint, bytes numeric, more boolean, oldest timestamptz)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+    SELECT b.*
+    FROM casq.ticks AS mine
+    CROSS JOIN LATERAL (
+        SELECT count(*), count(DISTINCT (e.kind, e.resource_id)), coalesce(sum(greatest(e.size_delta, 0)), 0), count(*) = 10000, min(e.occurred_at)
+        FROM (
+            SELECT e.* FROM (
+                SELECT l.kind, l.resource_id, l.size_delta, l.occurred_at
+                FROM pg_snapshot_xip(mine.snapshot) AS late (xid)
+                CROSS JOIN LATERAL (SELECT * FROM casq.events AS e WHERE e.xid = late.xid OFFSET 0) AS l
+                UNION ALL
+                SELECT n.kind, n.resource_id, n.size_delta, n.occurred_at FROM casq.events AS n WHERE n.xid >= pg_snapshot_xmax(mine.snapshot)
+            ) AS e
+            LIMIT 10000
+        ) AS e
+    ) AS b
+    WHERE mine.id = events_beyond.tick AND mine.nonce = events_beyond.nonce
+$$;
+
+-- The sites that follow this log, and what would be lost if this one were lost now, as far as
+-- it is known here: what is in the log and not applied there, at most 10,000 events each;
+-- and what was not in place there when it has last reported.
+CREATE VIEW casq.follower_status AS
+SELECT f.name, f.reported_at, f.tick, b.events, b.resources AS event_resources, b.bytes AS event_bytes, b.more,
+       coalesce(extract(epoch FROM clock_timestamp() - b.oldest), CASE WHEN b.events = 0 THEN 0 END)::double precision AS lag_seconds,
+       f.resources, f.bytes
+FROM casq.followers AS f
+LEFT JOIN LATERAL casq.events_beyond(f.tick, f.nonce) AS b ON true;
+
+COMMENT ON VIEW casq.at_risk IS 'What would be lost, by kind, if the site that is followed were lost now: what is wanted here and not in place.';
+COMMENT ON COLUMN casq.at_risk.kind IS 'as in casq.kinds';
+COMMENT ON COLUMN casq.at_risk.resources IS 'how many resources: pending, at work or failed';
+COMMENT ON COLUMN casq.at_risk.bytes IS 'the bytes that were asked for of them, where their payload has a size';
+COMMENT ON VIEW casq.follower_status IS 'The sites that follow this log, and what they would lose if this one were lost now.';
+COMMENT ON COLUMN casq.follower_status.name IS 'as in casq.followers';
+COMMENT ON COLUMN casq.follower_status.reported_at IS 'as in casq.followers';
+COMMENT ON COLUMN casq.follower_status.tick IS 'as in casq.followers';
+COMMENT ON COLUMN casq.follower_status.events IS 'how many events it has still to apply, counted up to 10,000';
+COMMENT ON COLUMN casq.follower_status.event_resources IS 'of how many resources they are';
+COMMENT ON COLUMN casq.follower_status.event_bytes IS 'the bytes that came with them';
+COMMENT ON COLUMN casq.follower_status.more IS 'there may be more of them';
+COMMENT ON COLUMN casq.follower_status.lag_seconds IS 'age of the oldest of them; 0: none';
+COMMENT ON COLUMN casq.follower_status.resources IS 'how many resources it wanted and had not in place when it has reported';
+COMMENT ON COLUMN casq.follower_status.bytes IS 'the bytes that were asked for of those';
+
 -- Something that is not as it should be: since when, and the command to look at it.
 -- critical: what was promised is not kept, or soon is not, unless somebody acts; warning: it is
 -- to be seen to; notice: it is to be known, and the site is well.
@@ -403,8 +468,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN f.failed * 20 >= f.total THEN 'warning' ELSE 'notice' END, format('%s of %s resources of kind %s have failed', f.failed, f.total, f.kind),
            f.since, 'SELECT * FROM casq.registry_failures'
     FROM (
-        SELECT g.kind, sum(g.count) FILTER (WHERE g.state = 'failed') AS failed, sum(g.count) AS total, min(g.first_at) FILTER (WHERE g.state = 'failed') AS since
-        FROM casq.registry_groups AS g WHERE g.state <> 'removed' GROUP BY g.kind
+        SELECT g.kind, sum(g.count) FILTER (WHERE g.state = 'failed') AS failed, sum(g.count) AS total, min(g.at) FILTER (WHERE g.state = 'failed') AS since
+        FROM (
+            SELECT c.kind, c.state, c.count, c.first_at AS at FROM casq.registry_counts AS c
+            UNION ALL
+            SELECT d.kind, d.state, d.count, CASE WHEN d.count > 0 THEN d.at END FROM casq.registry_changes AS d
+        ) AS g
+        WHERE g.state <> 'removed' GROUP BY g.kind
     ) AS f
     WHERE f.failed > 0
     UNION ALL
@@ -538,15 +608,22 @@ COMMENT ON FUNCTION casq.health IS
     'nothing that grows.';
 
 -- The same in one sentence: ok, or the most severe problem, since when, the command to look
--- at it, and how many more there are.
-CREATE FUNCTION casq.health_sentence() RETURNS text
+-- at it, and how many more there are. And all of them, for who shows both.
+CREATE FUNCTION casq.health_report(OUT sentence text, OUT problems jsonb)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 SET datestyle = 'ISO' AS $$
+    WITH h AS MATERIALIZED (SELECT * FROM casq.health() WITH ORDINALITY)
     SELECT coalesce((
-        SELECT format('%s: %s%s (%s)%s', h.severity, h.what, ', since ' || h.since, h.command,
-            CASE WHEN h.more > 0 THEN format('; and %s more', h.more) END)
-        FROM (SELECT t.*, count(*) OVER () - 1 AS more FROM casq.health() WITH ORDINALITY AS t WHERE NOT t.ok ORDER BY t.ordinality LIMIT 1) AS h
-    ), 'ok')
+        SELECT format('%s: %s%s (%s)%s', f.severity, f.what, ', since ' || f.since, f.command,
+            CASE WHEN f.more > 0 THEN format('; and %s more', f.more) END)
+        FROM (SELECT h.*, count(*) OVER () - 1 AS more FROM h WHERE NOT h.ok ORDER BY h.ordinality LIMIT 1) AS f
+    ), 'ok'),
+    (SELECT coalesce(jsonb_agg(jsonb_build_object('severity', h.severity, 'what', h.what, 'since', h.since, 'command', h.command) ORDER BY h.ordinality), '[]')
+     FROM h WHERE h.severity <> 'ok')
+$$;
+CREATE FUNCTION casq.health_sentence() RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT r.sentence FROM casq.health_report() AS r
 $$;
 COMMENT ON FUNCTION casq.health_sentence IS
     'The same in one sentence: ok, or the most severe problem, since when, the command to '
@@ -556,6 +633,7 @@ COMMENT ON FUNCTION casq.health_sentence IS
 
 -- Lock: its own tables. Deploy: at any time.
 DROP FUNCTION casq.health_sentence();
+DROP FUNCTION casq.health_report();
 DROP FUNCTION casq.health();
 DROP FUNCTION casq.problems_of_server();
 DROP FUNCTION casq.oldest_transaction();
@@ -569,6 +647,9 @@ DROP FUNCTION casq.problems_of_log();
 DROP FUNCTION casq.problems_of_workers();
 DROP FUNCTION casq.needs_ticks();
 DROP TYPE casq.problem;
+DROP VIEW casq.follower_status;
+DROP FUNCTION casq.events_beyond(bigint, uuid);
+DROP VIEW casq.at_risk;
 DROP FUNCTION casq.replication_lag(text);
 DROP VIEW casq.replication_lags;
 DROP VIEW casq.followed_log;

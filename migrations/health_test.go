@@ -221,3 +221,41 @@ func TestHealthSentence(t *testing.T) {
 	run(t, pool, "UPDATE casq.workers SET roles = roles - 'sync'")
 	want("critical: no worker copies (enqueue status); and 1 more")
 }
+
+// What would be lost here, with the source, and elsewhere, with this log.
+func TestWhatIsAtRisk(t *testing.T) {
+	t.Parallel()
+	pool := well(t)
+	want := func(want, sql string) {
+		t.Helper()
+		var got string
+		must(t, pool.QueryRow(t.Context(), "SELECT coalesce(string_agg(t::text, ' '), 'none') FROM ("+sql+") AS t").Scan(&got))
+		if got != want {
+			t.Errorf("%s: got %q, want %q", sql, got, want)
+		}
+	}
+	const atRisk = "SELECT * FROM casq.at_risk"
+	want("(file,0,0)", atRisk)
+	run(t, pool, `INSERT INTO casq.registry (kind, resource_id, version, synced_version, failed_version, deleted_at, timeline, event_id, tick, payload)
+		SELECT 'file', r.id, 2, nullif(r.synced, 0), nullif(r.failed, 0), CASE WHEN r.deleted THEN now() END, 1, 1, 1, r.payload::jsonb
+		FROM (VALUES ('pending', 0, 0, false, '{"size": 10}'), ('changed', 1, 0, false, '{"size": 200}'),
+			('failed', 0, 2, false, '{"size": 3000}'), ('synced', 2, 0, false, '{"size": 5}'), ('removing', 1, 0, true, '{"size": 5}'),
+			('removed', 2, 0, true, '{"size": 5}'), ('of no size', 0, 0, false, '{}'), ('of another', 0, 0, false, '{"size": "7"}'),
+			('below', 0, 0, false, '{"size": -7}')) AS r (id, synced, failed, deleted, payload)`)
+	want("(file,6,3210)", atRisk)
+	run(t, pool, "UPDATE casq.registry SET synced_version = version WHERE resource_id IN ('pending', 'below')")
+	want("(file,4,3200)", atRisk)
+	run(t, pool, `UPDATE casq.registry SET payload = '{"size": 201}' WHERE resource_id = 'changed'`)
+	want("(file,4,3201)", atRisk)
+	run(t, pool, "DELETE FROM casq.registry WHERE resource_id = 'failed'")
+	want("(file,3,201)", atRisk)
+
+	run(t, pool, "SELECT casq.report_follower('second', t.id, t.nonce, 3, 700) FROM casq.ticks AS t ORDER BY t.id DESC LIMIT 1")
+	run(t, pool, "SELECT casq.report_follower('other', 1, gen_random_uuid())")
+	const followers = "SELECT name, events, event_resources, event_bytes, more, lag_seconds > 0 AS late, resources, bytes FROM casq.follower_status ORDER BY name"
+	want("(other,,,,,,,) (second,0,0,0,f,f,3,700)", followers)
+	run(t, pool, "SELECT casq.append_event('file', x.id, 'updated', size_delta => x.size) FROM (VALUES ('a', 10), ('a', 5), ('b', -3)) AS x (id, size)")
+	want("(other,,,,,,,) (second,3,2,15,f,t,3,700)", followers)
+	run(t, pool, "SELECT count(casq.append_event('file', n::text, 'updated')) FROM generate_series(1, 10000) AS n")
+	want("(t)", "SELECT more FROM casq.follower_status WHERE name = 'second'")
+}

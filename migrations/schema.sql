@@ -341,6 +341,8 @@ CREATE TABLE casq.followers (
     tick bigint NOT NULL,
     nonce uuid NOT NULL,
     reported_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    resources bigint,
+    bytes numeric,
     CONSTRAINT followers_pkey PRIMARY KEY (name),
     CONSTRAINT followers_name_length CHECK (((octet_length(name) >= 1) AND (octet_length(name) <= 200)))
 );
@@ -349,6 +351,8 @@ COMMENT ON COLUMN casq.followers.name IS 'as the follower calls itself';
 COMMENT ON COLUMN casq.followers.tick IS 'the newest tick that it has applied';
 COMMENT ON COLUMN casq.followers.nonce IS 'nonce of that tick';
 COMMENT ON COLUMN casq.followers.reported_at IS 'when it said so';
+COMMENT ON COLUMN casq.followers.resources IS 'how many resources it wanted and had not in place then';
+COMMENT ON COLUMN casq.followers.bytes IS 'the bytes that were asked for of those';
 
 CREATE TABLE casq.grants (
     role name NOT NULL,
@@ -592,6 +596,7 @@ CREATE TABLE casq.registry_changes (
     process uuid,
     count bigint NOT NULL,
     bytes numeric NOT NULL,
+    asked numeric NOT NULL DEFAULT 0,
     at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT registry_changes_pkey PRIMARY KEY (id)
 );
@@ -605,6 +610,7 @@ CREATE TABLE casq.registry_counts (
     process uuid,
     count bigint NOT NULL,
     bytes numeric NOT NULL,
+    asked numeric NOT NULL DEFAULT 0,
     first_at timestamp with time zone,
     last_at timestamp with time zone,
     CONSTRAINT registry_counts_group UNIQUE NULLS NOT DISTINCT (kind, state, deleted, reason, since, process)
@@ -865,6 +871,30 @@ CREATE INDEX tag_sets_tags ON casq.tag_sets USING gin (tags);
 
 ---- Views
 
+CREATE VIEW casq.at_risk AS
+ SELECT k.kind,
+    (COALESCE(sum(g.count), (0)::numeric))::bigint AS resources,
+    COALESCE(sum(g.asked), (0)::numeric) AS bytes
+   FROM (casq.kinds k
+     LEFT JOIN ( SELECT c.kind,
+            c.state,
+            c.deleted,
+            c.count,
+            c.asked
+           FROM casq.registry_counts c
+        UNION ALL
+         SELECT d.kind,
+            d.state,
+            d.deleted,
+            d.count,
+            d.asked
+           FROM casq.registry_changes d) g ON (((g.kind = k.kind) AND (g.state = ANY (ARRAY['pending'::text, 'failed'::text])) AND (NOT g.deleted))))
+  GROUP BY k.kind;
+COMMENT ON VIEW casq.at_risk IS 'What would be lost, by kind, if the site that is followed were lost now: what is wanted here and not in place.';
+COMMENT ON COLUMN casq.at_risk.kind IS 'as in casq.kinds';
+COMMENT ON COLUMN casq.at_risk.resources IS 'how many resources: pending, at work or failed';
+COMMENT ON COLUMN casq.at_risk.bytes IS 'the bytes that were asked for of them, where their payload has a size';
+
 CREATE VIEW casq.build_queue AS
  SELECT s.tags,
     count(*) AS builds,
@@ -962,8 +992,47 @@ CREATE VIEW casq.cursor_status AS
      LEFT JOIN casq.ticks target ON (((target.id = c.to_tick) AND (target.nonce = c.to_nonce))))
      LEFT JOIN LATERAL ( SELECT count(*) AS events,
             min(e.occurred_at) AS oldest
-           FROM casq.events e
-          WHERE ((at.id IS NOT NULL) AND ((e.xid >= pg_snapshot_xmax(at.snapshot)) OR (e.xid = ANY (ARRAY( SELECT pg_snapshot_xip(at.snapshot) AS pg_snapshot_xip)))) AND ((target.id IS NULL) OR (e.id > c.page) OR (NOT pg_visible_in_snapshot(e.xid, target.snapshot))))) behind ON (true));
+           FROM ( SELECT n.xid,
+                    n.id,
+                    n.kind,
+                    n.resource_id,
+                    n.op,
+                    n.bulk,
+                    n.scope_id,
+                    n.size_delta,
+                    n.item_delta,
+                    n.payload,
+                    n.occurred_at
+                   FROM casq.events n
+                  WHERE (n.xid >= pg_snapshot_xmax(at.snapshot))
+                UNION ALL
+                 SELECT l.xid,
+                    l.id,
+                    l.kind,
+                    l.resource_id,
+                    l.op,
+                    l.bulk,
+                    l.scope_id,
+                    l.size_delta,
+                    l.item_delta,
+                    l.payload,
+                    l.occurred_at
+                   FROM (pg_snapshot_xip(at.snapshot) late(xid)
+                     CROSS JOIN LATERAL ( SELECT e_1.xid,
+                            e_1.id,
+                            e_1.kind,
+                            e_1.resource_id,
+                            e_1.op,
+                            e_1.bulk,
+                            e_1.scope_id,
+                            e_1.size_delta,
+                            e_1.item_delta,
+                            e_1.payload,
+                            e_1.occurred_at
+                           FROM casq.events e_1
+                          WHERE (e_1.xid = late.xid)
+                         OFFSET 0) l)) e
+          WHERE ((target.id IS NULL) OR (e.id > c.page) OR (NOT pg_visible_in_snapshot(e.xid, target.snapshot)))) behind ON ((at.id IS NOT NULL)));
 COMMENT ON VIEW casq.cursor_status IS 'How far this database''s cursors have come in the log, a row for each. Of a backlog of a million events it takes some 0.3 s.';
 COMMENT ON COLUMN casq.cursor_status.name IS 'registry (what is copied follows this one), or another consumer of the log';
 COMMENT ON COLUMN casq.cursor_status.holder IS 'the process that moves it, host and pid; NULL when its session is over';
@@ -1003,6 +1072,35 @@ COMMENT ON COLUMN casq.followed_log.measured_at IS 'when that worker has told so
 COMMENT ON COLUMN casq.followed_log.behind IS 'how far the host that is read is behind its primary; NULL: not known';
 COMMENT ON COLUMN casq.followed_log.away IS 'for how long it has not answered; NULL: it does';
 COMMENT ON COLUMN casq.followed_log.stands IS 'for how long it has had no new tick; NULL: it has them';
+
+CREATE VIEW casq.follower_status AS
+ SELECT f.name,
+    f.reported_at,
+    f.tick,
+    b.events,
+    b.resources AS event_resources,
+    b.bytes AS event_bytes,
+    b.more,
+    (COALESCE(EXTRACT(epoch FROM (clock_timestamp() - b.oldest)), (
+        CASE
+            WHEN (b.events = 0) THEN 0
+            ELSE NULL::integer
+        END)::numeric))::double precision AS lag_seconds,
+    f.resources,
+    f.bytes
+   FROM (casq.followers f
+     LEFT JOIN LATERAL casq.events_beyond(f.tick, f.nonce) b(events, resources, bytes, more, oldest) ON (true));
+COMMENT ON VIEW casq.follower_status IS 'The sites that follow this log, and what they would lose if this one were lost now.';
+COMMENT ON COLUMN casq.follower_status.name IS 'as in casq.followers';
+COMMENT ON COLUMN casq.follower_status.reported_at IS 'as in casq.followers';
+COMMENT ON COLUMN casq.follower_status.tick IS 'as in casq.followers';
+COMMENT ON COLUMN casq.follower_status.events IS 'how many events it has still to apply, counted up to 10,000';
+COMMENT ON COLUMN casq.follower_status.event_resources IS 'of how many resources they are';
+COMMENT ON COLUMN casq.follower_status.event_bytes IS 'the bytes that came with them';
+COMMENT ON COLUMN casq.follower_status.more IS 'there may be more of them';
+COMMENT ON COLUMN casq.follower_status.lag_seconds IS 'age of the oldest of them; 0: none';
+COMMENT ON COLUMN casq.follower_status.resources IS 'how many resources it wanted and had not in place when it has reported';
+COMMENT ON COLUMN casq.follower_status.bytes IS 'the bytes that were asked for of those';
 
 CREATE VIEW casq.live_workers AS
  SELECT w.id,
@@ -1853,6 +1951,15 @@ BEGIN
     RETURN newest.timeline;
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.bytes_asked(state text, payload jsonb)
+ RETURNS numeric
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+    SELECT CASE WHEN state IN ('pending', 'failed') AND jsonb_typeof(payload -> 'size') = 'number'
+                THEN greatest(0, (payload ->> 'size')::numeric) ELSE 0 END
+$function$;
+
 CREATE OR REPLACE FUNCTION casq.can_be_parent(kind text, parent text)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -2406,6 +2513,33 @@ AS $function$
     )
 $function$;
 
+CREATE OR REPLACE FUNCTION casq.events_beyond(tick bigint, nonce uuid)
+ RETURNS TABLE(events bigint, resources bigint, bytes numeric, more boolean, oldest timestamp with time zone)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+    SELECT b.*
+    FROM casq.ticks AS mine
+    CROSS JOIN LATERAL (
+        SELECT count(*), count(DISTINCT (e.kind, e.resource_id)), coalesce(sum(greatest(e.size_delta, 0)), 0), count(*) = 10000, min(e.occurred_at)
+        FROM (
+            SELECT e.* FROM (
+                SELECT l.kind, l.resource_id, l.size_delta, l.occurred_at
+                FROM pg_snapshot_xip(mine.snapshot) AS late (xid)
+                CROSS JOIN LATERAL (SELECT * FROM casq.events AS e WHERE e.xid = late.xid OFFSET 0) AS l
+                UNION ALL
+                SELECT n.kind, n.resource_id, n.size_delta, n.occurred_at FROM casq.events AS n WHERE n.xid >= pg_snapshot_xmax(mine.snapshot)
+            ) AS e
+            LIMIT 10000
+        ) AS e
+    ) AS b
+    WHERE mine.id = events_beyond.tick AND mine.nonce = events_beyond.nonce
+$function$;
+
 CREATE OR REPLACE FUNCTION casq.forget_counts()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -2670,18 +2804,30 @@ AS $function$
     SELECT true, 'ok', 'ok', NULL, 'enqueue status' WHERE NOT EXISTS (SELECT FROM problem)
 $function$;
 
-CREATE OR REPLACE FUNCTION casq.health_sentence()
- RETURNS text
+CREATE OR REPLACE FUNCTION casq.health_report(OUT sentence text, OUT problems jsonb)
+ RETURNS record
  LANGUAGE sql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET "DateStyle" TO 'ISO'
 AS $function$
+    WITH h AS MATERIALIZED (SELECT * FROM casq.health() WITH ORDINALITY)
     SELECT coalesce((
-        SELECT format('%s: %s%s (%s)%s', h.severity, h.what, ', since ' || h.since, h.command,
-            CASE WHEN h.more > 0 THEN format('; and %s more', h.more) END)
-        FROM (SELECT t.*, count(*) OVER () - 1 AS more FROM casq.health() WITH ORDINALITY AS t WHERE NOT t.ok ORDER BY t.ordinality LIMIT 1) AS h
-    ), 'ok')
+        SELECT format('%s: %s%s (%s)%s', f.severity, f.what, ', since ' || f.since, f.command,
+            CASE WHEN f.more > 0 THEN format('; and %s more', f.more) END)
+        FROM (SELECT h.*, count(*) OVER () - 1 AS more FROM h WHERE NOT h.ok ORDER BY h.ordinality LIMIT 1) AS f
+    ), 'ok'),
+    (SELECT coalesce(jsonb_agg(jsonb_build_object('severity', h.severity, 'what', h.what, 'since', h.since, 'command', h.command) ORDER BY h.ordinality), '[]')
+     FROM h WHERE h.severity <> 'ok')
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.health_sentence()
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT r.sentence FROM casq.health_report() AS r
 $function$;
 
 CREATE OR REPLACE FUNCTION casq.install_event_trigger()
@@ -2736,27 +2882,30 @@ CREATE OR REPLACE FUNCTION casq.keep_counts()
 AS $function$
 BEGIN
     IF TG_OP = 'INSERT' THEN
-        INSERT INTO casq.registry_changes (kind, state, deleted, reason, since, process, count, bytes)
-        SELECT r.kind, s.state, r.deleted_at IS NOT NULL, g.*, count(*), sum(coalesce(r.size, 0))
+        INSERT INTO casq.registry_changes (kind, state, deleted, reason, since, process, count, bytes, asked)
+        SELECT r.kind, s.state, r.deleted_at IS NOT NULL, g.*, count(*), sum(coalesce(r.size, 0)), sum(a.asked)
         FROM casq_new AS r
         CROSS JOIN LATERAL casq.base_state(r.version, r.synced_version, r.failed_version, r.deleted_at IS NOT NULL) AS s (state)
         CROSS JOIN LATERAL casq.count_group(s.state, r.failure_reason, r.queued_at, r.claim_process) AS g
+        CROSS JOIN LATERAL (SELECT CASE WHEN r.deleted_at IS NULL THEN casq.bytes_asked(s.state, r.payload) ELSE 0 END AS asked) AS a
         GROUP BY 1, 2, 3, 4, 5, 6;
     ELSIF TG_OP = 'DELETE' THEN
-        INSERT INTO casq.registry_changes (kind, state, deleted, reason, since, process, count, bytes)
-        SELECT r.kind, s.state, r.deleted_at IS NOT NULL, g.*, -count(*), -sum(coalesce(r.size, 0))
+        INSERT INTO casq.registry_changes (kind, state, deleted, reason, since, process, count, bytes, asked)
+        SELECT r.kind, s.state, r.deleted_at IS NOT NULL, g.*, -count(*), -sum(coalesce(r.size, 0)), -sum(a.asked)
         FROM casq_old AS r
         CROSS JOIN LATERAL casq.base_state(r.version, r.synced_version, r.failed_version, r.deleted_at IS NOT NULL) AS s (state)
         CROSS JOIN LATERAL casq.count_group(s.state, r.failure_reason, r.queued_at, r.claim_process) AS g
+        CROSS JOIN LATERAL (SELECT CASE WHEN r.deleted_at IS NULL THEN casq.bytes_asked(s.state, r.payload) ELSE 0 END AS asked) AS a
         GROUP BY 1, 2, 3, 4, 5, 6;
     ELSE
-        INSERT INTO casq.registry_changes (kind, state, deleted, reason, since, process, count, bytes)
-        SELECT r.kind, s.state, r.deleted_at IS NOT NULL, g.*, sum(r.sign), sum(r.sign * coalesce(r.size, 0))
+        INSERT INTO casq.registry_changes (kind, state, deleted, reason, since, process, count, bytes, asked)
+        SELECT r.kind, s.state, r.deleted_at IS NOT NULL, g.*, sum(r.sign), sum(r.sign * coalesce(r.size, 0)), sum(r.sign * a.asked)
         FROM (SELECT o.*, -1 AS sign FROM casq_old AS o UNION ALL SELECT n.*, 1 FROM casq_new AS n) AS r
         CROSS JOIN LATERAL casq.base_state(r.version, r.synced_version, r.failed_version, r.deleted_at IS NOT NULL) AS s (state)
         CROSS JOIN LATERAL casq.count_group(s.state, r.failure_reason, r.queued_at, r.claim_process) AS g
+        CROSS JOIN LATERAL (SELECT CASE WHEN r.deleted_at IS NULL THEN casq.bytes_asked(s.state, r.payload) ELSE 0 END AS asked) AS a
         GROUP BY 1, 2, 3, 4, 5, 6
-        HAVING sum(r.sign) <> 0 OR sum(r.sign * coalesce(r.size, 0)) <> 0;
+        HAVING sum(r.sign) <> 0 OR sum(r.sign * coalesce(r.size, 0)) <> 0 OR sum(r.sign * a.asked) <> 0;
     END IF;
     RETURN NULL;
 END $function$;
@@ -3486,8 +3635,13 @@ AS $function$
     SELECT CASE WHEN f.failed * 20 >= f.total THEN 'warning' ELSE 'notice' END, format('%s of %s resources of kind %s have failed', f.failed, f.total, f.kind),
            f.since, 'SELECT * FROM casq.registry_failures'
     FROM (
-        SELECT g.kind, sum(g.count) FILTER (WHERE g.state = 'failed') AS failed, sum(g.count) AS total, min(g.first_at) FILTER (WHERE g.state = 'failed') AS since
-        FROM casq.registry_groups AS g WHERE g.state <> 'removed' GROUP BY g.kind
+        SELECT g.kind, sum(g.count) FILTER (WHERE g.state = 'failed') AS failed, sum(g.count) AS total, min(g.at) FILTER (WHERE g.state = 'failed') AS since
+        FROM (
+            SELECT c.kind, c.state, c.count, c.first_at AS at FROM casq.registry_counts AS c
+            UNION ALL
+            SELECT d.kind, d.state, d.count, CASE WHEN d.count > 0 THEN d.at END FROM casq.registry_changes AS d
+        ) AS g
+        WHERE g.state <> 'removed' GROUP BY g.kind
     ) AS f
     WHERE f.failed > 0
     UNION ALL
@@ -3917,7 +4071,7 @@ AS $function$
     SELECT * FROM casq.replication_lags AS l WHERE l.kind = replication_lag.kind
 $function$;
 
-CREATE OR REPLACE FUNCTION casq.report_follower(name text, tick bigint, nonce uuid)
+CREATE OR REPLACE FUNCTION casq.report_follower(name text, tick bigint, nonce uuid, resources bigint DEFAULT NULL::bigint, bytes numeric DEFAULT NULL::numeric)
  RETURNS boolean
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -3931,10 +4085,10 @@ BEGIN
             USING ERRCODE = 'configuration_limit_exceeded',
                   HINT = 'SELECT * FROM casq.followers; those that do not come back: SELECT casq.forget_follower(''...'').';
     END IF;
-    INSERT INTO casq.followers AS f (name, tick, nonce)
-    VALUES (report_follower.name, report_follower.tick, report_follower.nonce)
+    INSERT INTO casq.followers AS f (name, tick, nonce, resources, bytes)
+    VALUES (report_follower.name, report_follower.tick, report_follower.nonce, report_follower.resources, report_follower.bytes)
     ON CONFLICT ON CONSTRAINT followers_pkey DO UPDATE
-    SET tick = excluded.tick, nonce = excluded.nonce, reported_at = excluded.reported_at;
+    SET tick = excluded.tick, nonce = excluded.nonce, reported_at = excluded.reported_at, resources = excluded.resources, bytes = excluded.bytes;
     RETURN EXISTS (SELECT FROM casq.ticks AS t
                    WHERE t.id = report_follower.tick AND t.nonce = report_follower.nonce);
 END $function$;
@@ -5420,7 +5574,7 @@ REVOKE ALL ON FUNCTION casq.record_change() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.release_builds() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION casq.report_follower(name text, tick bigint, nonce uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION casq.report_follower(name text, tick bigint, nonce uuid, resources bigint, bytes numeric) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.resources(kind text, after text, page_size integer, selected text[], most_bytes bigint, OUT listed boolean, OUT keys text[], OUT payloads text[], OUT scopes text[], OUT last_key text, OUT timeline integer, OUT timeline_id uuid, OUT tick bigint) FROM PUBLIC;
 

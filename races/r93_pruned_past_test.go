@@ -70,7 +70,7 @@ func TestR93PrunedPast(t *testing.T) {
 		if err := home.QueryRow(t.Context(), "SELECT tick, nonce FROM casq.cursors").Scan(&p.Tick, &p.Nonce); err != nil {
 			t.Fatal(err)
 		}
-		if known, err := eventlog.ReportFollower(t.Context(), r.primary, "second", p); err != nil || !known {
+		if known, err := eventlog.ReportFollower(t.Context(), r.primary, "second", p, eventlog.Left{}); err != nil || !known {
 			t.Fatal(known, err)
 		}
 		r.change(t)

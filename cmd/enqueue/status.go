@@ -28,9 +28,13 @@ const mostLag = 10_000
 
 // status is what enqueue status shows; --json prints it as it is.
 type status struct {
-	Health    health            `json:"health"`
-	Resources []resources       `json:"resources"`
-	Failed    []failed          `json:"failed"` // the reasons that most have
+	Health    health      `json:"health"`
+	Resources []resources `json:"resources"`
+	Failed    []failed    `json:"failed"` // the reasons that most have
+	// AtRisk is what would be lost here if the source were lost now, Followers what they
+	// would lose with this site.
+	AtRisk    []atRisk          `json:"at_risk"`
+	Followers []follower        `json:"followers"`
 	Log       logStatus         `json:"log"`
 	Cursors   []*cursor         `json:"cursors"`
 	Processes []process         `json:"processes"`
@@ -54,6 +58,25 @@ type problem struct {
 	What     string     `json:"what"`
 	Since    *time.Time `json:"since"`
 	Command  string     `json:"command"` // to look at it
+}
+
+// atRisk is what is wanted of a kind, and not in place.
+type atRisk struct {
+	Kind      string  `json:"kind"`
+	Resources int64   `json:"resources"`
+	Bytes     float64 `json:"bytes"` // as far as it is known
+}
+
+// follower is a site that follows this log. What it has not applied is nil where this log
+// does not have its tick, and what is not in place there where it has not told.
+type follower struct {
+	Name       string    `json:"name"`
+	ReportedAt time.Time `json:"reported_at"`
+	Events     *int64    `json:"events"`
+	More       *bool     `json:"events_or_more"`
+	EventBytes *float64  `json:"event_bytes"`
+	Resources  *int64    `json:"resources"`
+	Bytes      *float64  `json:"bytes"`
 }
 
 // counterLag says how far the flushed counters are behind the log.
@@ -202,6 +225,13 @@ func (h *home) status(ctx context.Context) (s status, err error) {
 	if err != nil {
 		return s, fmt.Errorf("read what has failed: %w", err)
 	}
+	if s.AtRisk, err = list[atRisk](ctx, reader, "SELECT kind, resources, bytes::float8 FROM casq.at_risk WHERE resources > 0 ORDER BY kind"); err != nil {
+		return s, fmt.Errorf("read what is not in place: %w", err)
+	}
+	if s.Followers, err = list[follower](ctx, h.Pool, `SELECT name, reported_at, events, more, event_bytes::float8, resources, bytes::float8
+		FROM casq.follower_status ORDER BY name LIMIT 100`); err != nil {
+		return s, fmt.Errorf("read who follows this log: %w", err)
+	}
 	s.Processes, err = list[process](ctx, reader, `SELECT id, host, pid, started_at, beat_at, dead_at IS NOT NULL
 		FROM casq.processes ORDER BY started_at, id`)
 	if err != nil {
@@ -239,14 +269,7 @@ func (h *home) status(ctx context.Context) (s status, err error) {
 }
 
 func (h *home) health(ctx context.Context) (s health, err error) {
-	err = pgx.BeginTxFunc(ctx, h.Pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		if err := tx.QueryRow(ctx, "SELECT casq.health_sentence()").Scan(&s.Sentence); err != nil {
-			return err
-		}
-		s.Problems, err = list[problem](ctx, tx, "SELECT severity, what, since, command FROM casq.health() WHERE severity <> 'ok'")
-		return err
-	})
-	if err != nil {
+	if err := h.QueryRow(ctx, "SELECT sentence, problems FROM casq.health_report()").Scan(&s.Sentence, &s.Problems); err != nil {
 		return s, fmt.Errorf("read how this site is: %w", err)
 	}
 	s.OK = s.Sentence == "ok"

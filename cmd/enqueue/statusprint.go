@@ -32,6 +32,7 @@ func (s status) text(now time.Time) string {
 	if len(s.Resources) == 0 {
 		fmt.Fprintln(table, "(none)")
 	}
+	s.printRisks(table, ago)
 	fmt.Fprintf(table, "\nLOG\t%s\n", s.Log.describe(ago))
 	fmt.Fprintln(table, "\nCURSOR\tTICK\tEVENTS BEHIND\tMOVED\tHOLDER")
 	for _, c := range s.Cursors {
@@ -66,6 +67,32 @@ func (s health) write(out io.Writer) {
 		}
 	}
 	fmt.Fprintln(out)
+}
+
+// printRisks adds what would be lost now, here with the source, and elsewhere with this site.
+func (s status) printRisks(out io.Writer, ago func(time.Time) string) {
+	if len(s.AtRisk) > 0 {
+		fmt.Fprintln(out, "\nNOT IN PLACE\tRESOURCES\tBYTES")
+	}
+	for _, r := range s.AtRisk {
+		fmt.Fprintf(out, "%s\t%d\t%s\n", r.Kind, r.Resources, units.BytesSize(r.Bytes))
+	}
+	if len(s.Followers) > 0 {
+		fmt.Fprintln(out, "\nFOLLOWER\tEVENTS TO APPLY\tRESOURCES NOT IN PLACE\tBYTES\tREPORTED")
+	}
+	for _, f := range s.Followers {
+		events, resources, bytes := "not known", "not known", "not known"
+		if f.Events != nil {
+			events = fmt.Sprint(*f.Events)
+			if *f.More {
+				events += " or more"
+			}
+		}
+		if f.Resources != nil && f.Bytes != nil {
+			resources, bytes = fmt.Sprint(*f.Resources), units.BytesSize(*f.Bytes)
+		}
+		fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s ago\n", cli.Name(f.Name), events, resources, bytes, ago(f.ReportedAt))
+	}
 }
 
 // printCounters adds what there is where something is counted.

@@ -98,7 +98,11 @@ func (r *reporter) round(ctx context.Context) error {
 			return fmt.Errorf("name this site: %w", err)
 		}
 	}
-	known, err := eventlog.ReportFollower(ctx, r.primary, r.name, p)
+	var left eventlog.Left
+	if err := r.home.QueryRow(ctx, "SELECT sum(resources)::bigint, least(sum(bytes), 9223372036854775807)::bigint FROM casq.at_risk").Scan(&left.Resources, &left.Bytes); err != nil {
+		return fmt.Errorf("read what is not in place: %w", err)
+	}
+	known, err := eventlog.ReportFollower(ctx, r.primary, r.name, p, left)
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,15 @@ const CountsSQL = `SELECT coalesce(string_agg(to_jsonb(d)::text, E'\n'), '') FRO
 	      GROUP BY 1, 2) AS want
 	FULL JOIN casq.registry_failures AS got USING (kind, reason)
 	WHERE want.count IS DISTINCT FROM got.count
+	UNION ALL
+	SELECT kind, 'at risk', want.count, got.resources, want.bytes, got.bytes, 'epoch', 'epoch'
+	FROM (SELECT k.kind, count(r.kind) AS count,
+	             coalesce(sum(CASE WHEN jsonb_typeof(r.payload -> 'size') = 'number' THEN greatest(0, (r.payload ->> 'size')::numeric) END), 0) AS bytes
+	      FROM casq.kinds AS k
+	      LEFT JOIN casq.registry AS r ON r.kind = k.kind AND r.deleted_at IS NULL AND r.synced_version IS DISTINCT FROM r.version
+	      GROUP BY k.kind) AS want
+	FULL JOIN casq.at_risk AS got USING (kind)
+	WHERE (want.count, want.bytes) IS DISTINCT FROM (got.resources, got.bytes)
 ) AS d`
 
 // wantCounts compares what is kept with what is there, when the test is over.
