@@ -1,11 +1,18 @@
 package worker
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
+	"os"
+	"slices"
 	"testing"
 	"time"
 
 	"casq/internal/testing/await"
+	"casq/internal/testing/long"
+	"casq/internal/testing/testdb"
+	"casq/jobs"
 )
 
 // health is the sentence, as home has it.
@@ -36,4 +43,98 @@ func TestHealthOfASiteThatIsWell(t *testing.T) {
 	b.put(t, "a/b", "text")
 	b.until(t, "a/b", func() bool { return b.inPlace("a/b", "text") })
 	b.untilHealthy(t)
+}
+
+// untilProblem waits until the site has a problem.
+func (b *testBundle) untilProblem(t *testing.T, want string) {
+	t.Helper()
+	await.Nil(t, 20*time.Second, want, func() error {
+		var found []string
+		err := b.pool.QueryRow(t.Context(), "SELECT array_agg(concat_ws(': ', severity, what)) FROM casq.health()").Scan(&found)
+		if err == nil && !slices.Contains(found, want) {
+			err = fmt.Errorf("there is %q", found)
+		}
+		return err
+	})
+}
+
+// Real faults are told, and that they are over.
+func TestHealthTellsFaults(t *testing.T) {
+	long.Test(t)
+	t.Parallel()
+	b := setup(t)
+	b.untilHealthy(t)
+
+	b.exec(t, "INSERT INTO casq.events (kind, resource_id, op) VALUES ('unheard', 'a', 'created')")
+	b.untilProblem(t, "warning: 1 events of kind unheard could not be applied")
+	b.exec(t, "UPDATE casq.event_failures SET replayed_at = now()") // as enqueue replay does
+	b.untilHealthy(t)
+
+	b.exec(t, "INSERT INTO public.artifacts (project_id, path, size, sha256) VALUES (1, 'missing', 1, repeat('0', 64))")
+	b.untilProblem(t, "warning: 1 of 1 resources of kind artifact have failed")
+	b.exec(t, "DELETE FROM public.artifacts")
+	b.untilHealthy(t)
+
+	queue, err := jobs.NewQueue(b.pool, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := queue.Pause(t.Context(), "artifact"); err != nil {
+		t.Fatal(err)
+	}
+	b.put(t, "a", "text")
+	b.untilProblem(t, "warning: queue artifact is paused, and has jobs")
+	if err := queue.Resume(t.Context(), "artifact"); err != nil {
+		t.Fatal(err)
+	}
+	b.until(t, "a", func() bool { return b.inPlace("a", "text") })
+	b.untilHealthy(t)
+
+	stuck, err := b.pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stuck.Release()
+	if _, err := stuck.Exec(t.Context(), "SELECT pg_advisory_lock(hashtextextended('casq.tick', 0))"); err != nil {
+		t.Fatal(err)
+	}
+	b.exec(t, "UPDATE casq.ticks SET taken_at = taken_at - interval '31 s'") // time passes
+	b.untilProblem(t, "critical: no tick is taken here: nothing that is written is seen")
+	if _, err := stuck.Exec(t.Context(), "SELECT pg_advisory_unlock_all()"); err != nil {
+		t.Fatal(err)
+	}
+	b.untilHealthy(t)
+}
+
+// A worker that stops is not taken to run, and one whose folder is another's says so to home.
+func TestAWorkersRow(t *testing.T) {
+	t.Parallel()
+	db := testdb.New(t)
+	b := &testBundle{url: db.URL, pool: db.Pool(t), source: t.TempDir(), target: t.TempDir(), log: &testLog{t: t}}
+	b.exec(t, artifactsTable)
+	b.exec(t, trackArtifacts)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- Run(ctx, Config{
+			HomeURL: db.URL, ArtifactSource: b.source, ArtifactTarget: b.target, Version: "1.2.3",
+			ClaimTTL: 3 * time.Second, Logger: slog.New(slog.NewTextHandler(b.log, nil)),
+		})
+	}()
+	b.untilHealthy(t)
+	await.Row(t, 20*time.Second, b.pool, "SELECT count(*) > 0 FROM casq.workers WHERE version = '1.2.3' AND 'artifact' = ANY (queues) AND roles ? 'sync'")
+	if err := os.Rename(b.target, b.target+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(b.target, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	await.Row(t, 20*time.Second, b.pool, "SELECT count(*) > 0 FROM casq.workers WHERE roles -> 'folders' ->> 'error' LIKE '%.casq/target%'")
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if got := b.health(t); got != "critical: no worker is running (worker run)" {
+		t.Errorf("without a worker it is %q", got)
+	}
 }
