@@ -17,8 +17,9 @@
 // A sample reads no more the more a table has. Counts of the registry are kept by the
 // registry. Jobs, builds and dead letters are counted along an index up to 10,000, beyond
 // which the number says nothing that an operator would do anything else for.
-// A statement may take 5 s, and a round is followed by a pause of 50 times what it took: a
-// database that is slow is asked less, and never with more than a fiftieth of one session.
+// A statement may take 5 s, and a round is followed by a pause of 50 times what it took, a
+// minute at most: a database that is slow is asked less, and one that was away, or had a
+// table locked, is seen again a minute after that.
 //
 // Each worker samples for itself. One that sampled for all would have to be chosen and
 // watched, and what it found kept in a table that others read, which is no cheaper than

@@ -32,6 +32,9 @@ const (
 	// restFactor bounds what monitoring costs a database that is slow: a round is followed
 	// by a pause of so many times what it took.
 	restFactor = 50
+	// mostRest is the longest such pause. What a round took may be what it waited: a lock,
+	// or a server that is away, must not keep what comes after it from being seen.
+	mostRest = time.Minute
 	// queryTimeout is of one statement.
 	queryTimeout = 5 * time.Second
 	// mostCounted is how many rows are counted where no count is kept.
@@ -135,8 +138,13 @@ func (m *Metrics) Sample(ctx context.Context, home *pgxpool.Pool, targets map[st
 	for ctx.Err() == nil {
 		began := time.Now()
 		m.SampleOnce(ctx, home, targets, log)
-		_ = pause.For(ctx, max(sampleEvery, restFactor*time.Since(began)))
+		_ = pause.For(ctx, rest(time.Since(began)))
 	}
+}
+
+// rest is the pause after a round that took so long.
+func rest(took time.Duration) time.Duration {
+	return min(max(sampleEvery, restFactor*took), mostRest)
 }
 
 // SampleOnce is one round of [Metrics.Sample]. A sample that cannot be taken stays as it was.

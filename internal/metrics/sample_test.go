@@ -213,6 +213,23 @@ func TestSeriesAreLimited(t *testing.T) {
 	}
 }
 
+// However long a round took, the next one comes before what is told is taken for too old: a
+// database that was away for a moment is seen again soon.
+func TestSlowRoundIsFollowedByABoundedPause(t *testing.T) {
+	t.Parallel()
+	slowest := time.Duration(len(list())) * queryTimeout
+	for took, want := range map[time.Duration]time.Duration{
+		0: sampleEvery, 200 * time.Millisecond: sampleEvery, time.Second: 50 * time.Second, slowest: mostRest,
+	} {
+		if got := rest(took); got != want {
+			t.Errorf("after a round of %v there is a pause of %v, want %v", took, got, want)
+		}
+	}
+	if longest := rest(slowest) + slowest; longest >= 3*time.Minute {
+		t.Errorf("a sample of a slow database is %v old before the next", longest)
+	}
+}
+
 // When home is away, what was sampled stays, and is told to be old.
 func TestSampleThatFailsKeepsTheLastValues(t *testing.T) {
 	t.Parallel()
