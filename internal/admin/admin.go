@@ -43,8 +43,10 @@ type Config struct {
 	Refresh func(ctx context.Context, kind string) error
 	Logger  *slog.Logger
 
-	Interval time.Duration // between two samples; defaults to 5 s
-	Streams  int           // open pages at once; defaults to 500
+	// Interval is the time between two samples; six times as long while nobody looks.
+	// Defaults to 5 s.
+	Interval time.Duration
+	Streams  int // open pages at once; defaults to 500
 	// WriteTimeout is how long an open page may take to take what it is sent; defaults to
 	// 10 s.
 	WriteTimeout time.Duration

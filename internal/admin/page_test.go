@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/await"
 	"casq/internal/testing/testdb"
 )
 
@@ -148,6 +149,23 @@ func TestStreamsShareASample(t *testing.T) {
 			t.Fatalf("after the end: %q", frame)
 		}
 	}
+}
+
+// While nobody looks samples are rare; who comes to look does not wait for the next one.
+func TestALookWakesTheSampler(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(c *Config) { c.Interval = 24 * time.Hour })
+	b.browse(t)
+	taken := func(n int) func() bool {
+		return func() bool {
+			b.sampler.mu.Lock()
+			defer b.sampler.mu.Unlock()
+			return len(b.sampler.points) == n
+		}
+	}
+	await.True(t, time.Minute, "the first sample is taken", taken(1))
+	b.call(t, http.MethodGet, "/", nil)
+	await.True(t, time.Minute, "another one is taken", taken(2))
 }
 
 // A page that takes nothing of what it is sent is dropped, and has its place no more.

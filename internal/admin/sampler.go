@@ -7,11 +7,16 @@ import (
 	"time"
 
 	"casq/internal/database"
-	"casq/internal/pause"
 )
 
 // keptFor is how far back the plots go.
 const keptFor = time.Hour
+
+// When nobody has looked for so long, a sample is taken more rarely, for the plots.
+const (
+	watchedFor = time.Minute
+	idleFactor = 6
+)
 
 // rateOver is the time over which a rate is measured.
 const rateOver = 5 * time.Minute
@@ -37,10 +42,15 @@ type sampler struct {
 	frame   []byte    // what is shown, rendered
 	news    chan struct{}
 	streams int
+	looked  time.Time // when somebody has looked last
 	ended   bool
+
+	wake chan struct{} // has one when somebody looks, and nobody did before
 }
 
-func newSampler(s *Server) *sampler { return &sampler{server: s, news: make(chan struct{})} }
+func newSampler(s *Server) *sampler {
+	return &sampler{server: s, news: make(chan struct{}), wake: make(chan struct{}, 1)}
+}
 
 // start shows that nothing was read yet.
 func (s *sampler) start(ctx context.Context) {
@@ -54,7 +64,7 @@ func (s *sampler) start(ctx context.Context) {
 func (s *sampler) run(ctx context.Context) {
 	for {
 		s.round(ctx)
-		if pause.For(ctx, s.server.cfg.Interval) != nil {
+		if !s.wait(ctx) {
 			break
 		}
 	}
@@ -62,6 +72,39 @@ func (s *sampler) run(ctx context.Context) {
 	defer s.mu.Unlock()
 	s.ended = true
 	close(s.news)
+}
+
+// wait returns when it is time for the next sample; false: ctx is done.
+func (s *sampler) wait(ctx context.Context) bool {
+	interval := s.server.cfg.Interval
+	s.mu.Lock()
+	if !s.watched() {
+		interval *= idleFactor
+	}
+	s.mu.Unlock()
+	timer := time.NewTimer(interval)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-s.wake:
+	case <-timer.C:
+	}
+	return true
+}
+
+// watched tells whether somebody looks, or has just looked. The caller has mu.
+func (s *sampler) watched() bool { return s.streams > 0 || time.Since(s.looked) < watchedFor }
+
+// look notes that somebody looks. The caller has mu.
+func (s *sampler) look() {
+	if !s.watched() {
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}
+	s.looked = time.Now()
 }
 
 func (s *sampler) round(ctx context.Context) {
@@ -132,11 +175,12 @@ func (s *sampler) show(ctx context.Context) {
 	s.news = make(chan struct{})
 }
 
-// current is the frame that is shown, and what is closed when there is another one; ended
+// current is for who looks: the frame that is shown, and what is closed when there is another one; ended
 // tells that none will come.
 func (s *sampler) current() (frame []byte, news <-chan struct{}, ended bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.look()
 	return s.frame, s.news, s.ended
 }
 
@@ -147,6 +191,7 @@ func (s *sampler) enter(most int) bool {
 	if s.streams >= most || s.ended {
 		return false
 	}
+	s.look()
 	s.streams++
 	return true
 }
