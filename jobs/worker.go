@@ -128,13 +128,16 @@ func (w *Worker) work(ctx context.Context, job *rivertype.JobRow, token registry
 	w.cfg.Hook("work:claimed")
 	ctx, stop := w.cfg.Process.Context(ctx, claim)
 	defer stop()
-	err = w.recovered(ctx, func() error { return w.run(ctx, claim) })
+	began, bytes := time.Now(), int64(0)
+	err = w.recovered(ctx, func() error { return w.run(ctx, claim, &bytes) })
 	switch {
 	case err == nil:
 		w.count(token.Kind, Synced, 1)
+		w.ended(ctx, claim, "synced", began, bytes)
 		return nil
 	case errors.Is(err, registry.ErrSuperseded):
 		w.count(token.Kind, Superseded, 1)
+		w.ended(ctx, claim, "superseded", began, bytes)
 		return nil
 	case errors.Is(err, registry.ErrFenced), errors.Is(err, registry.ErrProcessLost):
 		return w.fenced(ctx, claim, err)
@@ -219,11 +222,26 @@ func (w *Worker) stopping() bool {
 }
 
 func (w *Worker) attrs(c *registry.Claim, err error) []any {
-	return []any{"kind", c.Kind, "resource_id", c.ResourceID, "version", c.Version, "err", err}
+	return append(runAttrs(c), "err", err)
 }
 
-// run copies and publishes under the claim.
-func (w *Worker) run(ctx context.Context, claim *registry.Claim) error {
+// runAttrs tell of a run, and by which event it was asked for: so a resource is followed
+// from the log to its place by one search.
+func runAttrs(c *registry.Claim) []any {
+	return append(tokenAttrs(c.Token), "claim", c.ID, "attempt", c.Attempts, "timeline", c.Timeline, "event", c.EventID, "tick", c.Tick)
+}
+
+// ended tells of a run that did not fail. There may be thousands a second, so that only who
+// follows a resource wants them.
+func (w *Worker) ended(ctx context.Context, c *registry.Claim, outcome string, began time.Time, bytes int64) {
+	if w.cfg.Logger.Enabled(ctx, slog.LevelDebug) {
+		w.cfg.Logger.DebugContext(ctx, "run ended", append(runAttrs(c),
+			"outcome", outcome, "deleted", c.Deleted, "bytes", bytes, "duration", time.Since(began))...)
+	}
+}
+
+// run copies and publishes under the claim, and says how many bytes it has copied.
+func (w *Worker) run(ctx context.Context, claim *registry.Claim, bytes *int64) error {
 	kind := claim.Of
 	if kind.Transfer == eventlog.TransferNone {
 		return w.cfg.Registry.Publish(claim, registry.Result{}, nil)
@@ -259,6 +277,7 @@ func (w *Worker) run(ctx context.Context, claim *registry.Claim) error {
 	if err != nil {
 		return err
 	}
+	*bytes = result.Size
 	w.count(claim.Kind, Bytes, result.Size)
 	if limit := place.MaxSize; limit > 0 && result.Size > limit {
 		return fmt.Errorf("%w: it has %d bytes, and its kind's size limit is %d; resync it when that is raised", transfer.ErrTooLarge, result.Size, limit)

@@ -33,7 +33,7 @@ RETURNING r.claim, r.payload, r.deleted_at IS NOT NULL, r.incarnation,
           -- row of the earlier one may be lost.
           (r.incarnation > 1 OR r.timeline > 1) AND r.synced_incarnation IS DISTINCT FROM r.incarnation,
           r.synced_version IS NULL,
-          r.attempts
+          r.attempts, r.timeline, r.event_id, r.tick
 
 -- name: Ask
 -- Asks the runs that have the resources to put a job in the queue when they give

@@ -141,6 +141,10 @@ type Claim struct {
 	First       bool // no run of any version has put anything in place yet, as far as the row tells
 	Attempts    int  // runs of this version so far, this one included
 
+	// The event of the source that the version was asked for by, and its position.
+	Timeline      int32
+	EventID, Tick int64
+
 	// Of is the kind's definition when the claim was granted. A kind that is moved
 	// later takes the claim away.
 	Of eventlog.Kind

@@ -108,8 +108,8 @@ func (w *worker) session(ctx context.Context) error {
 	return err
 }
 
-// summaryEvery is how often a worker tells what it has done: its runs are not told
-// one by one.
+// summaryEvery is how often a worker tells what it has done: one by one its runs are
+// told at the level of debugging only.
 const summaryEvery = time.Minute
 
 // logStats says what became of the session's runs.
