@@ -14,6 +14,7 @@ import (
 	"casq/internal/queries"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -67,7 +68,8 @@ func list() []sample {
 type samples struct {
 	families map[string]constant
 
-	disks sync.Mutex // held while it is asked how full disks are
+	disks   sync.Mutex      // held while it is asked how full disks are
+	failing map[string]bool // what could not be taken last time; of the one that samples
 
 	mu    sync.Mutex
 	taken map[string]taken
@@ -79,7 +81,7 @@ type taken struct {
 }
 
 func newSamples() *samples {
-	return &samples{families: constants(sampled), taken: make(map[string]taken)}
+	return &samples{families: constants(sampled), taken: make(map[string]taken), failing: make(map[string]bool)}
 }
 
 // Describe implements [prometheus.Collector].
@@ -147,14 +149,24 @@ func rest(took time.Duration) time.Duration {
 	return min(max(sampleEvery, restFactor*took), mostRest)
 }
 
-// SampleOnce is one round of [Metrics.Sample]. A sample that cannot be taken stays as it was.
+// SampleOnce is one round of [Metrics.Sample]. A sample that cannot be taken stays as it was:
+// that is said once, until it can be again. A home that does not answer one is not asked for
+// the others. It is not safe for concurrent use.
 func (m *Metrics) SampleOnce(ctx context.Context, home *pgxpool.Pool, targets map[string]string, log *slog.Logger) {
+	m.takeDisks(targets)
 	for _, s := range list() {
-		if err := m.take(ctx, home, s); err != nil && ctx.Err() == nil {
+		err := m.take(ctx, home, s)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil && !m.samples.failing[s.name] {
 			log.WarnContext(ctx, "cannot take a sample for metrics, its values grow old", "sample", s.name, "err", err)
 		}
+		m.samples.failing[s.name] = err != nil
+		if _, answered := errors.AsType[*pgconn.PgError](err); err != nil && !answered {
+			return
+		}
 	}
-	m.takeDisks(targets)
 }
 
 // takeDisks takes the sample of the targets, and does not wait for it: a file system may

@@ -1,7 +1,9 @@
 package metrics
 
 import (
+	"bytes"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -249,6 +251,36 @@ func TestSampleThatFailsKeepsTheLastValues(t *testing.T) {
 		if !strings.Contains(body, want) {
 			t.Errorf("%s is not told", want)
 		}
+	}
+}
+
+// Whoever reads the log of a worker whose home is away has more to read.
+func TestHomeThatIsAwayIsSaidToBeOnce(t *testing.T) {
+	t.Parallel()
+	db := testdb.New(t)
+	pool := db.Pool(t)
+	var said bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&said, nil))
+	m := New()
+	m.SampleOnce(t.Context(), pool, nil, log)
+	if said.Len() > 0 {
+		t.Errorf("home answers, and said was %s", said.String())
+	}
+	away := testdb.Pool(t, db.URL)
+	away.Close()
+	for range 3 {
+		m.SampleOnce(t.Context(), away, nil, log)
+	}
+	if n := strings.Count(said.String(), "level=WARN"); n != 1 {
+		t.Errorf("said was %d times:\n%s", n, said.String())
+	}
+	if n := strings.Count(scrape(t, m), `outcome="failed"`); n != 1 {
+		t.Errorf("home was asked for %d samples", n)
+	}
+	m.SampleOnce(t.Context(), pool, nil, log)
+	m.SampleOnce(t.Context(), away, nil, log)
+	if n := strings.Count(said.String(), "level=WARN"); n != 2 {
+		t.Errorf("it is away again, and said was %d times", n)
 	}
 }
 
