@@ -29,6 +29,8 @@
 //
 // # When home does not answer
 //
-// What was sampled last is told further, and casq_metrics_sample_age_seconds says how old it
-// is. An alert on that comes before all others, which mean nothing then.
+// What was sampled last is told for three minutes more, and then is absent: alerts take the
+// maximum of all workers, and one worker that is cut off from home must not hold up an alert
+// on what is over. casq_metrics_sample_age_seconds says how old a sample is, also when it is
+// not told any more. An alert on that comes before all others, which say nothing then.
 package metrics

@@ -36,6 +36,8 @@ const (
 	// mostRest is the longest such pause. What a round took may be what it waited: a lock,
 	// or a server that is away, must not keep what comes after it from being seen.
 	mostRest = time.Minute
+	// staleAfter is how old a sample is told at most: two rounds of a database that is slow.
+	staleAfter = 3 * time.Minute
 	// queryTimeout is of one statement.
 	queryTimeout = 5 * time.Second
 	// mostCounted is how many rows are counted where no count is kept.
@@ -91,9 +93,13 @@ func (s *samples) Describe(to chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect implements [prometheus.Collector].
+// Collect implements [prometheus.Collector]. What is too old is left out: of several workers
+// the one that is cut off from home would go on telling a fault that is over.
 func (s *samples) Collect(to chan<- prometheus.Metric) {
 	for _, t := range s.copy() {
+		if time.Since(t.at) >= staleAfter {
+			continue
+		}
 		for _, m := range t.metrics {
 			to <- m
 		}

@@ -227,7 +227,7 @@ func TestSlowRoundIsFollowedByABoundedPause(t *testing.T) {
 			t.Errorf("after a round of %v there is a pause of %v, want %v", took, got, want)
 		}
 	}
-	if longest := rest(slowest) + slowest; longest >= 3*time.Minute {
+	if longest := rest(slowest) + slowest; longest >= staleAfter {
 		t.Errorf("a sample of a slow database is %v old before the next", longest)
 	}
 }
@@ -281,6 +281,30 @@ func TestHomeThatIsAwayIsSaidToBeOnce(t *testing.T) {
 	m.SampleOnce(t.Context(), away, nil, log)
 	if n := strings.Count(said.String(), "level=WARN"); n != 2 {
 		t.Errorf("it is away again, and said was %d times", n)
+	}
+}
+
+// What a worker was told before it was cut off from home says nothing of now: alerts take
+// the maximum of all workers, and it would hold them up.
+func TestSampleThatIsTooOldIsAbsent(t *testing.T) {
+	t.Parallel()
+	m := New()
+	for name, family := range map[string]string{"counters": "casq_counters_shards", "log": "casq_followers"} {
+		if err := m.samples.put(name, []value{{family, nil, 7}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	old := m.samples.taken["counters"]
+	old.at = old.at.Add(-staleAfter)
+	m.samples.taken["counters"] = old
+	body := scrape(t, m)
+	if strings.Contains(body, "\ncasq_counters_shards ") {
+		t.Error("what was sampled three minutes ago is told")
+	}
+	for _, want := range []string{"\ncasq_followers 7\n", `casq_metrics_sample_age_seconds{sample="counters"} 18`} {
+		if !strings.Contains(body, want) {
+			t.Errorf("%q is not told", want)
+		}
 	}
 }
 
