@@ -83,9 +83,19 @@ func leaveNobodyBehind(ctx context.Context, conn *pgx.Conn, version int32) error
 	return nil
 }
 
-// setOldest says which programs work on the schema that this one has made.
-func setOldest(ctx context.Context, conn *pgx.Conn) error {
-	if _, err := conn.Exec(ctx, "UPDATE casq.installation SET oldest_program = $1 WHERE oldest_program <> $1", oldest); err != nil {
+// raiseOldest says which programs work on the schema that this one is about to make.
+func raiseOldest(ctx context.Context, conn *pgx.Conn) error {
+	return setOldest(ctx, conn, "UPDATE casq.installation SET oldest_program = $1 WHERE oldest_program < $1", oldest)
+}
+
+// lowerOldest says that the program whose own schema this is again works on it. It comes
+// after the way down: one that is killed in between is told so when it is run again.
+func lowerOldest(ctx context.Context, conn *pgx.Conn, version int32) error {
+	return setOldest(ctx, conn, "UPDATE casq.installation SET oldest_program = $1 WHERE oldest_program > $1", version)
+}
+
+func setOldest(ctx context.Context, conn *pgx.Conn, sql string, program int32) error {
+	if _, err := conn.Exec(ctx, sql, program); err != nil {
 		return fmt.Errorf("say which programs work on the schema: %w", err)
 	}
 	return nil

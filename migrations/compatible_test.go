@@ -10,6 +10,8 @@ import (
 	"casq/internal/testing/await"
 	"casq/internal/testing/testdb"
 	"casq/migrations"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // A schema that has more than this program knows, and says that the program works on it,
@@ -40,9 +42,7 @@ func TestNewerSchemaThatSaysSoIsUsed(t *testing.T) {
 // older than the newest one.
 func TestUpSaysWhichProgramsWork(t *testing.T) {
 	t.Parallel()
-	var oldest int32
-	must(t, testdb.New(t).Pool(t).QueryRow(t.Context(), "SELECT oldest_program FROM casq.installation").Scan(&oldest))
-	if oldest < 1 || oldest > migrations.Latest() {
+	if oldest := oldestProgram(t, testdb.New(t).Pool(t)); oldest < 1 || oldest > migrations.Latest() {
 		t.Errorf("the oldest program knows migration %d, and the newest is %d", oldest, migrations.Latest())
 	}
 }
@@ -69,6 +69,9 @@ func TestUpIsRefusedWhileOlderWorkersAreAlive(t *testing.T) {
 	}
 }
 
+const waitsForTable = `SELECT EXISTS (SELECT FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
+	WHERE NOT l.granted AND l.locktype = 'relation' AND a.datname = current_database() AND a.application_name = 'casq migrate')`
+
 // A migration that waits for a table does not hold up those who use it: it gives way,
 // and tries again.
 func TestUpGivesWay(t *testing.T) {
@@ -84,13 +87,69 @@ func TestUpGivesWay(t *testing.T) {
 	must(t, err)
 	done := make(chan error, 1)
 	go func() { done <- migrations.Up(t.Context(), db.URL, quiet) }()
-	waits := `SELECT EXISTS (SELECT FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
-		WHERE NOT l.granted AND l.locktype = 'relation' AND a.application_name = 'casq migrate')`
-	await.Row(t, 10*time.Second, pool, waits)
+	await.Row(t, 10*time.Second, pool, waitsForTable)
 	// Behind it: the application waits for no longer than the migration does.
 	_, err = pool.Exec(t.Context(), "BEGIN; SET LOCAL lock_timeout = '10s'; LOCK TABLE casq.tracked IN ROW EXCLUSIVE MODE; COMMIT")
 	must(t, err)
 	must(t, tx.Commit(t.Context()))
 	must(t, <-done)
 	must(t, migrations.Check(t.Context(), pool))
+}
+
+// oldestProgram is what the schema says of itself.
+func oldestProgram(t *testing.T, pool *pgxpool.Pool) (oldest int32) {
+	t.Helper()
+	must(t, pool.QueryRow(t.Context(), "SELECT oldest_program FROM casq.installation").Scan(&oldest))
+	return oldest
+}
+
+// What was gone back to is the schema of a program of before, which works on it. One that
+// was killed before it said so says it when it is run again.
+func TestDownSaysThatOlderProgramsWork(t *testing.T) {
+	t.Parallel()
+	db := testdb.New(t)
+	pool := db.Pool(t)
+	newest := oldestProgram(t, pool)
+	for _, killed := range []bool{false, true} {
+		if killed {
+			_, err := pool.Exec(t.Context(), "UPDATE casq.installation SET oldest_program = $1", newest)
+			must(t, err)
+		}
+		must(t, migrations.Down(t.Context(), db.URL, 6, quiet))
+		if got := oldestProgram(t, pool); got > 6 {
+			t.Errorf("killed before: %t: the schema is at 6, and needs a program that knows %d", killed, got)
+		}
+	}
+	must(t, migrations.Up(t.Context(), db.URL, quiet))
+	if got := oldestProgram(t, pool); got != newest {
+		t.Errorf("up again, the oldest program knows %d, want %d", got, newest)
+	}
+}
+
+// A migration that is killed, or waits for a table, has said before it changed anything
+// which programs will not work.
+func TestUpRefusesOlderProgramsFirst(t *testing.T) {
+	t.Parallel()
+	db := testdb.New(t)
+	pool := db.Pool(t)
+	newest := oldestProgram(t, pool)
+	must(t, migrations.Down(t.Context(), db.URL, 6, quiet))
+	_, err := pool.Exec(t.Context(), "UPDATE casq.installation SET oldest_program = 0")
+	must(t, err)
+	tx, err := pool.Begin(t.Context())
+	must(t, err)
+	t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
+	_, err = tx.Exec(t.Context(), "LOCK TABLE casq.tracked IN ROW EXCLUSIVE MODE")
+	must(t, err)
+	ctx, kill := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- migrations.Up(ctx, db.URL, quiet) }()
+	await.Row(t, 10*time.Second, pool, waitsForTable)
+	kill()
+	if err := <-done; err == nil {
+		t.Error("no error")
+	}
+	if got := oldestProgram(t, pool); got != newest {
+		t.Errorf("in the middle of it the oldest program knows %d, want %d", got, newest)
+	}
 }

@@ -99,10 +99,7 @@ func Up(ctx context.Context, databaseURL string, logger *slog.Logger) error {
 		if err := river(ctx, databaseURL, rivermigrate.DirectionUp, logger); err != nil {
 			return err
 		}
-		if err := apply(ctx, migrator, status.Latest, logger); err != nil {
-			return err
-		}
-		if err := setOldest(ctx, conn); err != nil {
+		if err := advance(ctx, conn, migrator, status, logger); err != nil {
 			return err
 		}
 		// What this version has more to grant, or to keep from everybody.
@@ -111,6 +108,20 @@ func Up(ctx context.Context, databaseURL string, logger *slog.Logger) error {
 		}
 		return nil
 	})
+}
+
+// advance applies what is lacking. Before that it raises what a program has to know: if it
+// is killed in between, programs that may not work on what there is are refused already.
+func advance(ctx context.Context, conn *pgx.Conn, migrator *migrate.Migrator, status Status, logger *slog.Logger) error {
+	if status.Version == 0 { // nowhere to say it yet: the first migration makes the place
+		if err := apply(ctx, migrator, 1, logger); err != nil {
+			return err
+		}
+	}
+	if err := raiseOldest(ctx, conn); err != nil {
+		return err
+	}
+	return apply(ctx, migrator, status.Latest, logger)
 }
 
 // createSchemas leaves both schemas there, and casq's as the own one. It asks before,
@@ -177,7 +188,7 @@ func Down(ctx context.Context, databaseURL string, version int32, logger *slog.L
 			}
 		}
 		if version > 0 {
-			return nil
+			return lowerOldest(ctx, conn, version)
 		}
 		return remove(ctx, conn, databaseURL, logger)
 	})
