@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -137,4 +138,34 @@ func TestAWorkersRow(t *testing.T) {
 	if got := b.health(t); got != "critical: no worker is running (worker run)" {
 		t.Errorf("without a worker it is %q", got)
 	}
+}
+
+// A probe gives up after a second. What it decides is whether this worker is ready, and the
+// sentence of the site must not decide it by being late.
+func TestReadyzDoesNotWaitForHealth(t *testing.T) {
+	t.Parallel()
+	var listening <-chan string
+	b := setup(t, func(cfg *Config) { listening = serving(cfg) })
+	addr := await.Value(t, 30*time.Second, "the address", listening)
+	tx, err := b.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "LOCK TABLE casq.event_failures"); err != nil {
+		t.Fatal(err)
+	}
+	took := time.Duration(0)
+	until(t, "ready", func() bool {
+		began := time.Now()
+		ready := strings.HasPrefix(readyz(t, addr), `{"ready":true`)
+		took = time.Since(began)
+		return ready
+	})
+	if took > time.Second {
+		t.Errorf("while home cannot say how it is, a probe is answered after %v", took)
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "told again", func() bool { return strings.Contains(readyz(t, addr), `"health":"`) })
 }

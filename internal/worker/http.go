@@ -41,6 +41,9 @@ func (w *worker) serveHTTP(ctx context.Context) (stop func(), err error) {
 	})
 	ping := &probe{every: probeEvery, ask: func(ctx context.Context) error { return w.home.Ping(ctx) }}
 	health := w.newHealth()
+	asking, stopAsking := context.WithCancel(ctx)
+	asked := make(chan struct{})
+	go func() { defer close(asked); health.run(asking) }()
 	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, r *http.Request) { w.readyz(rw, r, ping, health) })
 	mux.Handle("GET /metrics", w.metrics.Handler())
 	server := &http.Server{
@@ -61,6 +64,8 @@ func (w *worker) serveHTTP(ctx context.Context) (stop func(), err error) {
 		_ = server.Shutdown(ctx)
 		_ = server.Close()
 		<-done
+		stopAsking()
+		<-asked
 	}, nil
 }
 
@@ -71,13 +76,14 @@ func (w *worker) readyz(rw http.ResponseWriter, r *http.Request, home *probe, he
 		Roles map[string]roleState `json:"roles"`
 		Error string               `json:"error,omitempty"`
 		// Health is that of the site, not of this worker: it decides nothing here.
-		Health string `json:"health,omitempty"`
+		Health    string `json:"health,omitempty"`
+		HealthAge int    `json:"health_age_seconds,omitempty"`
 	}{Ready: reason == "", Roles: state, Error: reason}
 	if body.Ready {
 		if err := home.answer(r.Context()); err != nil {
 			body.Ready, body.Error = false, "home does not answer"
 		} else {
-			body.Health = health.sentence(r.Context())
+			body.Health, body.HealthAge = health.sentence()
 		}
 	}
 	rw.Header().Set("Content-Type", "application/json")
@@ -90,10 +96,7 @@ func (w *worker) readyz(rw http.ResponseWriter, r *http.Request, home *probe, he
 }
 
 // For so long the answer of a [probe] counts.
-const (
-	probeEvery  = time.Second
-	healthEvery = 5 * time.Second
-)
+const probeEvery = time.Second
 
 // probe asks whether something answers, at most so often and once at a time, for
 // any number of requests.
@@ -119,29 +122,4 @@ func (p *probe) answer(ctx context.Context) error {
 	defer cancel()
 	p.err, p.at = p.ask(ctx), time.Now()
 	return p.err
-}
-
-// health is the sentence of casq.health_sentence.
-type health struct {
-	probe
-
-	text string
-}
-
-func (w *worker) newHealth() *health {
-	h := &health{probe: probe{every: healthEvery}}
-	h.ask = func(ctx context.Context) error {
-		return w.home.QueryRow(ctx, "SELECT casq.health_sentence()").Scan(&h.text)
-	}
-	return h
-}
-
-// sentence is "" where home does not tell.
-func (h *health) sentence(ctx context.Context) string {
-	if h.answer(ctx) != nil {
-		return ""
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.text
 }
