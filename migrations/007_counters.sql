@@ -12,7 +12,10 @@ CREATE TABLE casq.counter_kinds (
     kind text COLLATE "C" PRIMARY KEY,
     complete boolean NOT NULL,
     generation integer NOT NULL DEFAULT 1,
-    since timestamptz NOT NULL DEFAULT clock_timestamp()
+    since timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- Since when a comparison has found counters that differ; NULL: none, or all were
+    -- recounted since.
+    differs_since timestamptz
 );
 
 -- A shard of the counters, and how far its counters have come in the log: the

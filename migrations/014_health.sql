@@ -491,6 +491,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
     CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM casq.scans AS s WHERE s.kind = k.kind AND s.all_scopes AND NOT s.compare AND s.finished_at IS NULL) AS asked) AS s
     WHERE NOT k.complete
     UNION ALL
+    SELECT 'critical', format('counters of kind %s differ from their table', k.kind), k.differs_since, format('enqueue refresh --kind %s --all', k.kind)
+    FROM casq.counter_kinds AS k
+    JOIN casq.tracked AS t ON t.kind = k.kind AND t.scope_column IS NOT NULL
+    WHERE k.differs_since IS NOT NULL
+    UNION ALL
     SELECT 'warning', format('recount %s of kind %s %s', s.id, s.kind, CASE WHEN s.started_at IS NULL THEN 'has not begun'
                WHEN s.scanned_at IS NOT NULL THEN 'has counted, and is not swapped in' ELSE format('was begun %s times', s.tries) END),
            coalesce(s.scanned_at, s.started_at, s.requested_at), 'enqueue status'

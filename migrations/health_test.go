@@ -164,6 +164,8 @@ func TestHealth(t *testing.T) {
 			"warning: reconcile @ waits: most of it would be removed, since # (SELECT * FROM casq.reconcile_report WHERE finished_at IS NULL)"},
 
 		{"counters", "UPDATE casq.counter_kinds SET complete = false", "warning: counters of kind file are not exact, since # (enqueue refresh --kind file --all)"},
+		{"counters that differ", "UPDATE casq.counter_kinds SET differs_since = now()",
+			"critical: counters of kind file differ from their table, since # (enqueue refresh --kind file --all)"},
 		{"counters are recounted", "UPDATE casq.counter_kinds SET complete = false; SELECT casq.ask_recount('file')", "ok"},
 		{"a recount that does not begin", "SELECT casq.ask_recount('file'); UPDATE casq.scans SET requested_at = now() - interval '11 minutes'",
 			"warning: recount @ of kind file has not begun, since # (enqueue status)"},

@@ -222,6 +222,7 @@ CREATE TABLE casq.counter_kinds (
     complete boolean NOT NULL,
     generation integer NOT NULL DEFAULT 1,
     since timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    differs_since timestamp with time zone,
     CONSTRAINT counter_kinds_pkey PRIMARY KEY (kind)
 );
 
@@ -3515,6 +3516,11 @@ AS $function$
     JOIN casq.tracked AS t ON t.kind = k.kind AND t.scope_column IS NOT NULL
     CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM casq.scans AS s WHERE s.kind = k.kind AND s.all_scopes AND NOT s.compare AND s.finished_at IS NULL) AS asked) AS s
     WHERE NOT k.complete
+    UNION ALL
+    SELECT 'critical', format('counters of kind %s differ from their table', k.kind), k.differs_since, format('enqueue refresh --kind %s --all', k.kind)
+    FROM casq.counter_kinds AS k
+    JOIN casq.tracked AS t ON t.kind = k.kind AND t.scope_column IS NOT NULL
+    WHERE k.differs_since IS NOT NULL
     UNION ALL
     SELECT 'warning', format('recount %s of kind %s %s', s.id, s.kind, CASE WHEN s.started_at IS NULL THEN 'has not begun'
                WHEN s.scanned_at IS NOT NULL THEN 'has counted, and is not swapped in' ELSE format('was begun %s times', s.tries) END),

@@ -72,7 +72,7 @@ func statements(process uuid.UUID) map[string]func(n int) (sql string, args []an
 		},
 		"resync": func(n int) (string, []any) {
 			_, ids, _, _ := keys(n)
-			return registry.ResyncSQL.Resync, []any{kind, ids, false, false}
+			return registry.ResyncSQL.Resync, []any{kind, ids, false, false, nil, int64(0)}
 		},
 		"resync, lock": func(n int) (string, []any) {
 			return registry.ResyncSQL.Lock, []any{kind, "path/to/resource-0100000", n}

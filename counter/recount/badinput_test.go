@@ -190,4 +190,18 @@ func TestSample(t *testing.T) {
 	if err != nil || differ == 0 || swapped > 0 {
 		t.Errorf("%d differences were found, %d counters were swapped, %v", differ, swapped, err)
 	}
+	// The site says so until all were recounted.
+	differs := func() (is bool) {
+		if err := b.Pool.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM casq.health() WHERE what LIKE '%differ from their table%')").Scan(&is); err != nil {
+			t.Fatal(err)
+		}
+		return is
+	}
+	if !differs() {
+		t.Error("the site does not say that counters differ")
+	}
+	b.recount(t, Request{Kind: "artifact", All: true})
+	if differs() {
+		t.Error("the site says that counters differ which were recounted")
+	}
 }

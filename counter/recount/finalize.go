@@ -22,7 +22,7 @@ import (
 var finalizeText string
 
 // finalizeSQL has the statements of finalize.sql.
-var finalizeSQL = queries.Parse[struct{ Load, Repeat, Size, Sums, Ready, Absent, Swap, Differs, Done string }]("recount/finalize", finalizeText)
+var finalizeSQL = queries.Parse[struct{ Load, Repeat, Size, Sums, Ready, Absent, Swap, Differs, NoteDiffers, Done string }]("recount/finalize", finalizeText)
 
 // ErrNotReady says that the counters have not come as far as the scan has seen:
 // try again soon.
@@ -205,6 +205,9 @@ func (f *finalizing) swapAt(ctx context.Context, tx pgx.Tx, shards []int, at eve
 		return fmt.Errorf("compare shards %v: %w", shards, err)
 	}
 	if differs {
+		if _, err := tx.Exec(ctx, finalizeSQL.NoteDiffers, f.kind); err != nil {
+			return fmt.Errorf("note that counters differ: %w", err)
+		}
 		f.r.log.ErrorContext(ctx, "counters differ from their table", "kind", f.kind, "scan", f.id, "tick", at.Tick)
 		f.r.cfg.Differs(f.kind)
 	}

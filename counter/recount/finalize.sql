@@ -143,6 +143,10 @@ SELECT s.compare AND EXISTS (
 FROM casq.scans AS s
 WHERE s.id = $1
 
+-- name: NoteDiffers
+-- The counters of a kind ($1) differ: casq.health tells so until they are all recounted.
+UPDATE casq.counter_kinds AS k SET differs_since = clock_timestamp() WHERE k.kind = $1 AND k.differs_since IS NULL
+
 -- name: Done
 -- The run $2 of the scan $1 has swapped all its shards in. One of all scopes makes
 -- its kind complete: what it has not found has had no rows. $3 is the job that
@@ -156,7 +160,7 @@ WITH over AS (
     FROM over WHERE r.scan = over.id AND r.scope_id IS NULL AND r.state = 'finalizing'
     RETURNING over.kind, over.generation, over.compare
 ), complete AS (
-    UPDATE casq.counter_kinds AS k SET complete = true
+    UPDATE casq.counter_kinds AS k SET complete = true, differs_since = NULL
     FROM ended AS e
     WHERE k.kind = e.kind AND k.generation = e.generation AND NOT e.compare
 )
