@@ -14,7 +14,6 @@ import (
 	"casq/internal/queries"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -156,8 +155,8 @@ func rest(took time.Duration) time.Duration {
 }
 
 // SampleOnce is one round of [Metrics.Sample]. A sample that cannot be taken stays as it was:
-// that is said once, until it can be again. A home that does not answer one is not asked for
-// the others. It is not safe for concurrent use.
+// that is said once, until it can be again. A home that does not answer at all is not asked
+// for the others. It is not safe for concurrent use.
 func (m *Metrics) SampleOnce(ctx context.Context, home *pgxpool.Pool, targets map[string]string, log *slog.Logger) {
 	m.takeDisks(targets)
 	for _, s := range list() {
@@ -169,10 +168,18 @@ func (m *Metrics) SampleOnce(ctx context.Context, home *pgxpool.Pool, targets ma
 			log.WarnContext(ctx, "cannot take a sample for metrics, its values grow old", "sample", s.name, "err", err)
 		}
 		m.samples.failing[s.name] = err != nil
-		if _, answered := errors.AsType[*pgconn.PgError](err); err != nil && !answered {
+		if err != nil && !answers(ctx, home) {
 			return
 		}
 	}
+}
+
+// answers tells whether home answers: what failed may have waited for a table that is
+// locked, and says nothing of the others.
+func answers(ctx context.Context, home *pgxpool.Pool) bool {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	return home.Ping(ctx) == nil
 }
 
 // takeDisks takes the sample of the targets, and does not wait for it: a file system may

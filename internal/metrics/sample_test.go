@@ -284,6 +284,31 @@ func TestHomeThatIsAwayIsSaidToBeOnce(t *testing.T) {
 	}
 }
 
+// A table that is locked keeps one sample from being taken, and not those after it.
+func TestLockedTableKeepsOnlyItsSampleAway(t *testing.T) {
+	t.Parallel()
+	db := testdb.New(t)
+	pool := db.Pool(t)
+	tx, err := pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "LOCK TABLE casq.reconcile_counts"); err != nil {
+		t.Fatal(err)
+	}
+	m := New()
+	m.SampleOnce(t.Context(), pool, nil, slog.New(slog.DiscardHandler))
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	body := scrape(t, m)
+	for sample, taken := range map[string]bool{"counters": true, "reconcile": false, "postgres": true} {
+		if told := strings.Contains(body, `casq_metrics_sample_age_seconds{sample="`+sample+`"}`); told != taken {
+			t.Errorf("%s was taken: %t", sample, told)
+		}
+	}
+}
+
 // What a worker was told before it was cut off from home says nothing of now: alerts take
 // the maximum of all workers, and it would hold them up.
 func TestSampleThatIsTooOldIsAbsent(t *testing.T) {
