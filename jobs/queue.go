@@ -27,7 +27,7 @@ import (
 var queueText string
 
 // queueSQL has the statements of queue.sql.
-var queueSQL = queries.Parse[struct{ Orphans, OrphanChecks, Abandon, Ahead, Mine, Queues, Resource string }]("jobs/queue", queueText)
+var queueSQL = queries.Parse[struct{ Orphans, OrphanChecks, RequestHasJob, IsOfRequest, Abandon, Ahead, Mine, Queues, Resource string }]("jobs/queue", queueText)
 
 // Schema is where River's tables are.
 const Schema = "river"
@@ -200,7 +200,7 @@ func (q *Queue) handOnRowless(ctx context.Context, tx pgx.Tx, job int64, kind st
 		if err := json.Unmarshal(encoded, &args); err != nil {
 			return fmt.Errorf("read the arguments of job %d: %w", job, err)
 		}
-		return q.handOnRequest(ctx, tx, job, args)
+		return q.handOnRequest(ctx, tx, job, args, encoded)
 	}
 	var args VerifyArgs
 	if err := json.Unmarshal(encoded, &args); err != nil {

@@ -29,6 +29,16 @@ WHERE j.state = 'running'
 LIMIT $1
 FOR UPDATE OF j SKIP LOCKED
 
+-- name: RequestHasJob
+-- Names the job ($2) of a request ($1), whose job has been $3; NULL: it has had none.
+UPDATE casq.audit AS a SET job = j.id, job_args = j.args
+FROM river.river_job AS j
+WHERE a.id = $1 AND j.id = $2 AND a.job IS NOT DISTINCT FROM $3
+
+-- name: IsOfRequest
+-- Whether a request ($1) has this job ($2), with these arguments ($3).
+SELECT EXISTS (SELECT FROM casq.audit AS a WHERE a.id = $1 AND a.job = $2 AND a.job_args = $3::jsonb)
+
 -- name: Abandon
 -- Ends jobs ($1) that nobody works on. Whoever comes late to the end of one finds it
 -- ended: River writes an end only to what is running. In the order of their ids, as

@@ -18,6 +18,13 @@ import (
 // time, per worker: each is as fast as the database lets it.
 const RequestQueue = "casq_requests"
 
+var (
+	// ErrAsked says that a request has a job already, or has none to be handed on.
+	ErrAsked = errors.New("this was asked for already")
+
+	errNotAsked = errors.New("nobody has asked for what it says")
+)
+
 // RequestAction is what a [RequestArgs] asks for.
 type RequestAction string
 
@@ -50,10 +57,11 @@ func (q *Queue) InsertRequest(ctx context.Context, tx pgx.Tx, args RequestArgs) 
 	if err := tx.QueryRow(ctx, "SELECT nextval('casq.registry_version')").Scan(&args.Before); err != nil {
 		return 0, fmt.Errorf("take a version: %w", err)
 	}
-	return q.insertRequest(ctx, tx, args)
+	return q.insertRequest(ctx, tx, args, nil)
 }
 
-func (q *Queue) insertRequest(ctx context.Context, tx pgx.Tx, args RequestArgs) (job int64, err error) {
+// insertRequest queues a request whose job has been before; nil: it has had none.
+func (q *Queue) insertRequest(ctx context.Context, tx pgx.Tx, args RequestArgs, before *int64) (job int64, err error) {
 	if err := q.know(ctx, tx); err != nil {
 		return 0, err
 	}
@@ -61,19 +69,44 @@ func (q *Queue) insertRequest(ctx context.Context, tx pgx.Tx, args RequestArgs) 
 	if err != nil {
 		return 0, fmt.Errorf("insert the job of a request: %w", err)
 	}
-	if _, err := tx.Exec(ctx, "UPDATE casq.audit SET job = $2 WHERE id = $1", args.Request.ID, inserted.Job.ID); err != nil {
+	tag, err := tx.Exec(ctx, queueSQL.RequestHasJob, args.Request.ID, inserted.Job.ID, before)
+	if err != nil {
 		return 0, fmt.Errorf("name the job of the request: %w", err)
+	}
+	if tag.RowsAffected() == 0 {
+		return 0, ErrAsked
 	}
 	return inserted.Job.ID, nil
 }
 
 // handOnRequest queues the rest of a request, whose process is dead, as another job, and
 // writes this one off.
-func (q *Queue) handOnRequest(ctx context.Context, tx pgx.Tx, job int64, args RequestArgs) error {
-	if _, err := q.insertRequest(ctx, tx, args); err != nil {
+func (q *Queue) handOnRequest(ctx context.Context, tx pgx.Tx, job int64, args RequestArgs, encoded []byte) error {
+	err := isOfRequest(ctx, tx, job, args, encoded)
+	if err == nil {
+		_, err = q.insertRequest(ctx, tx, args, &job)
+	}
+	if err != nil && !errors.Is(err, errNotAsked) {
 		return err
 	}
 	return abandon(ctx, tx, []int64{job})
+}
+
+// isOfRequest tells by its error whether a job is that of its request, as it was asked for.
+// An operator's role may insert and change jobs, but not say in casq.audit that a request
+// has one: what stands in a job alone was asked for by nobody who is known.
+func isOfRequest(ctx context.Context, db interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}, job int64, args RequestArgs, encoded []byte,
+) error {
+	var is bool
+	if err := db.QueryRow(ctx, queueSQL.IsOfRequest, args.Request.ID, job, encoded).Scan(&is); err != nil {
+		return fmt.Errorf("look request %s up: %w", args.Request.ID, err)
+	}
+	if !is {
+		return fmt.Errorf("job %d, of request %s: %w", job, args.Request.ID, errNotAsked)
+	}
+	return nil
 }
 
 // CancelJob ends a job that waits, and tells one that runs to end. It is no error when
@@ -95,8 +128,14 @@ type operator struct {
 // has raised has a version that is not before its own; what is verified twice is read
 // twice.
 func (o *operator) Work(ctx context.Context, job *river.Job[RequestArgs]) error {
-	ctx = audit.With(ctx, job.Args.Request)
-	err := o.w.recovered(ctx, func() error { return o.carryOut(ctx, job.Args) })
+	err := isOfRequest(ctx, o.w.cfg.Queue.pool, job.ID, job.Args, job.EncodedArgs)
+	if err == nil {
+		ctx = audit.With(ctx, job.Args.Request)
+		err = o.w.recovered(ctx, func() error { return o.carryOut(ctx, job.Args) })
+	}
+	if errors.Is(err, errNotAsked) {
+		err = river.JobCancel(err)
+	}
 	if ctx.Err() != nil && o.w.stopping() {
 		return river.JobSnooze(0)
 	}

@@ -1,9 +1,10 @@
 package jobs
 
 import (
-	"context"
+	"encoding/json"
 	"errors"
 	"strconv"
+	"strings"
 	"testing"
 
 	"casq/internal/audit"
@@ -32,8 +33,15 @@ func (b *testBundle) ask(t *testing.T, args RequestArgs) (job int64, stored Requ
 	return job, stored
 }
 
-func (b *workBundle) carryOut(ctx context.Context, args RequestArgs) error {
-	return (&operator{w: b.worker}).Work(ctx, &river.Job[RequestArgs]{JobRow: &rivertype.JobRow{ID: 1, Attempt: 1}, Args: args})
+// carryOut works on a job as River hands it out.
+func (b *workBundle) carryOut(t *testing.T, job int64) error {
+	t.Helper()
+	row := &rivertype.JobRow{ID: job, Attempt: 1}
+	var args RequestArgs
+	if err := b.pool.QueryRow(t.Context(), "SELECT args, args FROM river.river_job WHERE id = $1", job).Scan(&row.EncodedArgs, &args); err != nil {
+		t.Fatal(err)
+	}
+	return (&operator{w: b.worker}).Work(t.Context(), &river.Job[RequestArgs]{JobRow: row, Args: args})
 }
 
 // failedRows are three that have failed, two of them for the same reason.
@@ -63,7 +71,7 @@ func TestARequestTakesUpAGroupOfFailuresOnce(t *testing.T) {
 	reason := "full"
 	job, args := b.ask(t, RequestArgs{Action: Resync, OfKind: "resource", FailedOnly: true, Reason: &reason})
 	for range 2 {
-		if err := b.carryOut(t.Context(), args); err != nil {
+		if err := b.carryOut(t, job); err != nil {
 			t.Fatal(err)
 		}
 		// The copies fail again.
@@ -73,8 +81,8 @@ func TestARequestTakesUpAGroupOfFailuresOnce(t *testing.T) {
 		t.Errorf("touched %s", got)
 	}
 	unknown := "unknown"
-	_, args = b.ask(t, RequestArgs{Action: Resync, OfKind: "resource", FailedOnly: true, Reason: &unknown})
-	if err := b.carryOut(t.Context(), args); err != nil {
+	job, _ = b.ask(t, RequestArgs{Action: Resync, OfKind: "resource", FailedOnly: true, Reason: &unknown})
+	if err := b.carryOut(t, job); err != nil {
 		t.Fatal(err)
 	}
 	if got := b.text(t, stillFailed); got != "p q" {
@@ -88,8 +96,8 @@ func TestARequestVerifiesAKind(t *testing.T) {
 	b := setupWork(t, &mover{})
 	b.failedRows(t)
 	b.exec(t, "UPDATE casq.registry SET failed_version = NULL, synced_version = version WHERE resource_id IN ('p', 'r')")
-	_, args := b.ask(t, RequestArgs{Action: Verify, OfKind: "resource"})
-	if err := b.carryOut(t.Context(), args); err != nil {
+	job, args := b.ask(t, RequestArgs{Action: Verify, OfKind: "resource"})
+	if err := b.carryOut(t, job); err != nil {
 		t.Fatal(err)
 	}
 	if got := b.text(t, "SELECT changed ->> 'river_job' FROM casq.audit WHERE id = $1", args.Request.ID); got != "3" {
@@ -117,8 +125,55 @@ func TestARequestOfADeadProcessIsHandedOn(t *testing.T) {
 func TestAnUnknownActionIsCancelled(t *testing.T) {
 	t.Parallel()
 	b := setupWork(t, &mover{})
-	err := b.carryOut(t.Context(), RequestArgs{Action: "dance"})
-	if !errors.Is(err, river.JobCancel(nil)) {
+	job, _ := b.ask(t, RequestArgs{Action: "dance"})
+	err := b.carryOut(t, job)
+	if !errors.Is(err, river.JobCancel(nil)) || !strings.Contains(err.Error(), "dance") {
 		t.Errorf("the error is %v", err)
+	}
+}
+
+// Whoever may write into River's table makes nobody ask for anything: what a job says
+// counts where its request says the same, which only a worker's role can have written.
+func TestAJobThatNobodyAskedForIsNotCarriedOut(t *testing.T) {
+	t.Parallel()
+	b := setupWork(t, &mover{})
+	b.failedRows(t)
+	forge := func(asked string, args RequestArgs) int64 {
+		t.Helper()
+		var job int64
+		err := b.pool.QueryRow(t.Context(), `WITH said AS MATERIALIZED (SELECT set_config('casq.asked', $1, true))
+			INSERT INTO river.river_job (args, kind, max_attempts, queue, state, attempt, attempted_by)
+			SELECT $2, 'casq_request', 25, 'casq_requests', 'running', 1, ARRAY['a dead process'] FROM said RETURNING id`, asked, args).Scan(&job)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return job
+	}
+	theirs := audit.Request{ID: uuid.New(), Actor: "alice", Via: "page", Action: "verify"}
+	said, err := json.Marshal(theirs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	job, args := b.ask(t, RequestArgs{Action: Verify, OfKind: "resource"})
+	b.exec(t, `UPDATE river.river_job SET args = args || '{"action": "resync"}' WHERE id = $1`, job)
+	args.Action = Resync
+	for name, forged := range map[string]int64{
+		"in nobody's name":       forge("", RequestArgs{Request: theirs, Action: Resync, OfKind: "resource", Before: 1 << 40}),
+		"in a session's name":    forge(string(said), RequestArgs{Request: theirs, Action: Resync, OfKind: "resource", Before: 1 << 40}),
+		"in the name of another": forge("", args),
+		"changed":                job,
+	} {
+		if err := b.carryOut(t, forged); !errors.Is(err, river.JobCancel(nil)) {
+			t.Errorf("%s: the error is %v", name, err)
+		}
+	}
+	if _, _, err := b.queue.Orphans(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.text(t, "SELECT string_agg(DISTINCT state::text, ' ') FROM river.river_job WHERE kind = 'casq_request' AND id <> $1", job); got != "cancelled" {
+		t.Errorf("of dead processes they become %s", got)
+	}
+	if got := b.text(t, stillFailed); got != "p q r" {
+		t.Errorf("failed are %q", got)
 	}
 }

@@ -29,8 +29,10 @@ CREATE TABLE casq.audit (
     -- Rows that were changed, by table. Where a table is written too often by others for
     -- rows to be counted, statements are.
     changed jsonb NOT NULL DEFAULT '{}',
-    -- The job that carries it out, of one that takes a while.
+    -- The job that carries it out, of one that takes a while, and what that was to do when
+    -- it was asked for: who may write into River's table can change a job.
     job bigint,
+    job_args jsonb,
     CONSTRAINT audit_is_bounded CHECK (octet_length(actor) <= 800 AND octet_length(via) <= 80
         AND octet_length(origin) <= 800 AND octet_length(action) <= 4000)
 );

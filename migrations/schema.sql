@@ -88,6 +88,7 @@ CREATE TABLE casq.audit (
     touches bigint,
     changed jsonb NOT NULL DEFAULT '{}'::jsonb,
     job bigint,
+    job_args jsonb,
     CONSTRAINT audit_pkey PRIMARY KEY (id),
     CONSTRAINT audit_is_bounded CHECK (((octet_length(actor) <= 800) AND (octet_length(via) <= 80) AND (octet_length(origin) <= 800) AND (octet_length(action) <= 4000)))
 );
