@@ -12,9 +12,10 @@
 -- what it tells has committed, whichever command, page or statement by hand it was; what
 -- was refused or rolled back has none.
 --
--- role is the session's own, and proved by the server. The rest is what the session says:
--- whoever has the role's password can say what he likes. Rows are not changed or deleted
--- by an operator's role.
+-- role is that of the session that changed something first, and proved by the server. The
+-- rest is what the session says: whoever has the role's password can say what he likes. Rows
+-- are not changed or deleted by an operator's role, and none adds to the row of another:
+-- only a worker's, which could change it anyway, and goes on with what another has begun.
 CREATE TABLE casq.audit (
     id uuid PRIMARY KEY,
     asked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -65,7 +66,7 @@ BEGIN
     ON CONFLICT ON CONSTRAINT audit_pkey DO UPDATE
     SET changed_at = clock_timestamp(),
         changed = a.changed || jsonb_build_object(what, coalesce((a.changed ->> what)::bigint, 0) + n)
-    WHERE a.role = session_user;
+    WHERE a.role = session_user OR has_table_privilege(session_user, 'casq.audit', 'UPDATE');
     IF NOT FOUND THEN
         RAISE EXCEPTION 'casq: request % is another role''s', asked ->> 'id' USING ERRCODE = 'insufficient_privilege';
     END IF;

@@ -3930,7 +3930,7 @@ BEGIN
     ON CONFLICT ON CONSTRAINT audit_pkey DO UPDATE
     SET changed_at = clock_timestamp(),
         changed = a.changed || jsonb_build_object(what, coalesce((a.changed ->> what)::bigint, 0) + n)
-    WHERE a.role = session_user;
+    WHERE a.role = session_user OR has_table_privilege(session_user, 'casq.audit', 'UPDATE');
     IF NOT FOUND THEN
         RAISE EXCEPTION 'casq: request % is another role''s', asked ->> 'id' USING ERRCODE = 'insufficient_privilege';
     END IF;

@@ -96,16 +96,52 @@ func TestLongTextsAreCutOff(t *testing.T) {
 	}
 }
 
-// Nobody adds to what another role has asked for.
+const move = "UPDATE casq.kinds SET prefix = $1"
+
+// as returns a pool of a new role that does what a worker or an operator does.
+func as(t *testing.T, db *testdb.DB, what string) *pgxpool.Pool {
+	t.Helper()
+	url := db.RoleURL(t)
+	if _, err := db.Pool(t).Exec(t.Context(), "SELECT casq.grant_to($1::text::regrole, $2)", testdb.RoleName(t, url), what); err != nil {
+		t.Fatal(err)
+	}
+	pool, err := database.Open(t.Context(), url, database.Options{MaxConns: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+// No operator adds to what another role has asked for.
 func TestARequestOfAnotherRoleIsRefused(t *testing.T) {
 	t.Parallel()
-	pool := setup(t)
-	mine := request("mine")
-	exec(audit.With(t.Context(), mine), t, pool, change, "artifact")
-	exec(t.Context(), t, pool, "UPDATE casq.audit SET role = 'somebody else'")
-	_, err := pool.Exec(audit.With(t.Context(), mine), change, "artifact")
+	db := testdb.New(t)
+	exec(t.Context(), t, db.Pool(t), "SELECT casq.define_kind('artifact', 'file')")
+	mine := audit.With(t.Context(), request("mine"))
+	exec(mine, t, as(t, db, "worker"), move, "a")
+	_, err := as(t, db, "operator").Exec(mine, move, "b")
 	if err == nil || !strings.Contains(err.Error(), "is another role's") {
 		t.Errorf("the error is %v", err)
+	}
+}
+
+// What one worker was asked for another one goes on with, also where each has a role of its
+// own. The row keeps the role of the first.
+func TestAWorkerOfAnotherRoleGoesOn(t *testing.T) {
+	t.Parallel()
+	db := testdb.New(t)
+	pool, theirs := db.Pool(t), audit.With(t.Context(), request("theirs"))
+	exec(t.Context(), t, pool, "SELECT casq.define_kind('artifact', 'file')")
+	first := as(t, db, "worker")
+	exec(theirs, t, first, move, "a")
+	exec(theirs, t, as(t, db, "worker"), move, "b")
+	if got, want := recorded(t, pool), `theirs {"kinds": 2}`; got != want {
+		t.Errorf("recorded is %q, want %q", got, want)
+	}
+	var same bool
+	if err := first.QueryRow(t.Context(), "SELECT role = session_user FROM casq.audit").Scan(&same); err != nil || !same {
+		t.Errorf("its role has changed: %v", err)
 	}
 }
 
