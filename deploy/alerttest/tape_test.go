@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/rulefmt"
+	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/storage"
@@ -34,6 +36,42 @@ type point struct {
 }
 
 func (p point) name() string { return p.lset.Get(model.MetricNameLabel) }
+
+// of is the same of another worker.
+func (s scraped) of(instance string) scraped {
+	all := make(scraped)
+	for _, p := range s {
+		lset := labels.NewBuilder(p.lset).Set("instance", instance).Labels()
+		all[lset.String()] = point{lset, p.value}
+	}
+	return all
+}
+
+// and is a scrape of both.
+func (s scraped) and(other scraped) scraped {
+	all := maps.Clone(s)
+	maps.Copy(all, other)
+	return all
+}
+
+// ageOfSamples grows while home does not answer a worker.
+const ageOfSamples = "casq_metrics_sample_age_seconds"
+
+// blind is what is left three minutes after the observer has lost home: what it has sampled
+// is absent, and its age is told. A test of internal/metrics has it so.
+func (s scraped) blind() scraped {
+	left := make(scraped)
+	for key, p := range s {
+		switch {
+		case p.name() == ageOfSamples:
+			p.value += 180
+		case p.lset.Get("instance") == "observer":
+			continue
+		}
+		left[key] = p
+	}
+	return left
+}
 
 // tape is what a Prometheus has of a site: a [storage.Queryable].
 type tape struct {
@@ -65,7 +103,13 @@ func newTape() *tape {
 	return &tape{begin: begin, now: begin, series: make(map[string]*track)}
 }
 
+// add adds a scrape. A series that is not in it is marked as gone, as Prometheus does.
 func (t *tape) add(values scraped, change func(point) float64) {
+	for key, s := range t.series {
+		if _, told := values[key]; !told {
+			s.points = append(s.points, at{t.now.UnixMilli(), math.Float64frombits(value.StaleNaN)})
+		}
+	}
 	for key, p := range values {
 		if t.series[key] == nil {
 			t.series[key] = &track{lset: p.lset}
