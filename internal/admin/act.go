@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"casq/eventlog"
@@ -172,6 +173,7 @@ func (s *Server) stop(ctx context.Context, request string) error {
 // asked is what the page before an action shows.
 type asked struct {
 	page
+	ID         uuid.UUID // under which it is recorded
 	Name, Line string
 	What       action
 	target
@@ -187,7 +189,7 @@ const actTimeout = 10 * time.Second
 
 // question reads what is asked for, and how much it touches.
 func (s *Server) question(ctx context.Context, r *http.Request) (a asked, err error) {
-	a = asked{page: s.about(r, "Act"), Name: r.FormValue("action")}
+	a = asked{page: s.about(r, "Act"), ID: uuid.New(), Name: r.FormValue("action")}
 	var known bool
 	if a.What, known = actions[a.Name]; !known {
 		return a, refusal{http.StatusBadRequest, "There is no such action."}
@@ -207,15 +209,21 @@ func (s *Server) question(ctx context.Context, r *http.Request) (a asked, err er
 // checkTarget refuses what is not there, or too long to be.
 func (s *Server) checkTarget(ctx context.Context, a asked) error {
 	for _, value := range []string{a.Kind, a.Key, a.Reason, a.Queue, a.Request} {
-		if len(value) > mostKey {
+		switch {
+		case len(value) > mostKey:
 			return refusal{http.StatusBadRequest, "That is too long to be a name."}
+		case !isText(value):
+			return refusal{http.StatusBadRequest, "A name is text."}
 		}
 	}
 	switch a.Name {
 	case "pause", "resume":
 		var known bool
-		if err := s.home.QueryRow(ctx, sampleSQL.QueueKnown, a.Queue).Scan(&known); err != nil || !known {
-			return errors.Join(err, refusal{http.StatusNotFound, "There is no such queue."})
+		if err := s.home.QueryRow(ctx, sampleSQL.QueueKnown, a.Queue).Scan(&known); err != nil {
+			return fmt.Errorf("look the queue up: %w", err)
+		}
+		if !known {
+			return refusal{http.StatusNotFound, "There is no such queue."}
 		}
 	case "stop":
 	case "resync-one", "verify-one", "cancel-one":
@@ -260,11 +268,13 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	a.asTold(r)
 	request := newRequest(r, a.Line)
+	request.ID = a.ID
 	if a.Counted {
 		request.Touches = &a.Touches
 	}
-	err = a.What.do(audit.With(ctx, request), s, a.target, request)
+	err = s.once(ctx, request.ID, func() error { return a.What.do(audit.With(ctx, request), s, a.target, request) })
 	switch {
 	case errors.Is(err, registry.ErrNoRow), errors.Is(err, registry.ErrNotInPlace), errors.Is(err, jobs.ErrUnknownQueue):
 		return refusal{http.StatusConflict, err.Error()}
@@ -277,6 +287,34 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request) error {
 		next = "/resource?kind=" + url.QueryEscape(a.Kind) + "&key=" + url.QueryEscape(a.Key)
 	}
 	http.Redirect(w, r, next, http.StatusSeeOther)
+	return nil
+}
+
+// asTold takes what the page before has told from its form: under which id the action is
+// recorded, and what it touches. Whoever calls without that page has neither.
+func (a *asked) asTold(r *http.Request) {
+	if id, err := uuid.Parse(r.PostFormValue("id")); err == nil {
+		a.ID = id
+	}
+	if n, err := strconv.ParseInt(r.PostFormValue("touches"), 10, 64); err == nil && n >= 0 {
+		a.Touches = n
+	}
+}
+
+// once does nothing where an action is recorded already: its form was sent again, by a second
+// click, a reload, or a proxy. Of several at the same time one has its job queued; what has no
+// job may be done twice then, which comes to the same.
+func (s *Server) once(ctx context.Context, id uuid.UUID, do func() error) error {
+	var recorded bool
+	if err := s.home.QueryRow(ctx, sampleSQL.Recorded, id).Scan(&recorded); err != nil {
+		return fmt.Errorf("look the request up: %w", err)
+	}
+	if recorded {
+		return nil
+	}
+	if err := do(); !errors.Is(err, jobs.ErrAsked) {
+		return err
+	}
 	return nil
 }
 

@@ -1,8 +1,12 @@
 package admin
 
 import (
+	"html"
 	"net/http"
+	"net/url"
+	"regexp"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -110,17 +114,19 @@ func TestActionsThatAreRefused(t *testing.T) {
 		status int
 		form   []string
 	}{
-		"no action":        {http.StatusBadRequest, nil},
-		"unknown action":   {http.StatusBadRequest, []string{"action", "drop"}},
-		"no kind":          {http.StatusBadRequest, []string{"action", "resync"}},
-		"no key":           {http.StatusBadRequest, []string{"action", "resync-one", "kind", "artifact"}},
-		"unknown kind":     {http.StatusNotFound, []string{"action", "resync", "kind", "nonsense"}},
-		"unknown resource": {http.StatusConflict, []string{"action", "resync-one", "kind", "artifact", "key", "b"}},
-		"unknown queue":    {http.StatusNotFound, []string{"action", "pause", "queue", "b"}},
-		"all queues":       {http.StatusNotFound, []string{"action", "pause", "queue", "*"}},
-		"no request":       {http.StatusBadRequest, []string{"action", "stop", "request", "b"}},
-		"unknown request":  {http.StatusNotFound, []string{"action", "stop", "request", "00000000-0000-0000-0000-000000000001"}},
-		"a huge reason":    {http.StatusBadRequest, []string{"action", "retry", "kind", "artifact", "reason", strings.Repeat("a", mostKey+1)}},
+		"no action":                {http.StatusBadRequest, nil},
+		"unknown action":           {http.StatusBadRequest, []string{"action", "drop"}},
+		"no kind":                  {http.StatusBadRequest, []string{"action", "resync"}},
+		"no key":                   {http.StatusBadRequest, []string{"action", "resync-one", "kind", "artifact"}},
+		"unknown kind":             {http.StatusNotFound, []string{"action", "resync", "kind", "nonsense"}},
+		"unknown resource":         {http.StatusConflict, []string{"action", "resync-one", "kind", "artifact", "key", "b"}},
+		"unknown queue":            {http.StatusNotFound, []string{"action", "pause", "queue", "b"}},
+		"all queues":               {http.StatusNotFound, []string{"action", "pause", "queue", "*"}},
+		"no request":               {http.StatusBadRequest, []string{"action", "stop", "request", "b"}},
+		"unknown request":          {http.StatusNotFound, []string{"action", "stop", "request", "00000000-0000-0000-0000-000000000001"}},
+		"a queue that is no text":  {http.StatusBadRequest, []string{"action", "pause", "queue", "a\x00b"}},
+		"a reason that is no text": {http.StatusBadRequest, []string{"action", "retry", "kind", "artifact", "reason", "\xff"}},
+		"a huge reason":            {http.StatusBadRequest, []string{"action", "retry", "kind", "artifact", "reason", strings.Repeat("a", mostKey+1)}},
 	} {
 		if got := b.call(t, http.MethodPost, "/act", form(test.form...)); got.status != test.status {
 			t.Errorf("%s: %d, want %d: %s", name, got.status, test.status, got.body)
@@ -164,5 +170,74 @@ func TestARequestIsShownAndStopped(t *testing.T) {
 	b.sampler.round(t.Context())
 	if got := b.call(t, http.MethodGet, "/", nil); strings.Contains(got.body, "action=stop&amp;request="+id) || !strings.Contains(got.body, "cancelled") {
 		t.Errorf("afterwards: %s", got.body)
+	}
+}
+
+// A database that does not answer has not said that there is no such queue.
+func TestAnActionWhileTheDatabaseIsAway(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.home.Close()
+	if got := b.call(t, http.MethodPost, "/act", form("action", "pause", "queue", "artifact")); got.status != http.StatusServiceUnavailable {
+		t.Errorf("it came to %d: %s", got.status, got.body)
+	}
+}
+
+var (
+	formOfAction = regexp.MustCompile(`<form method="post" action="(/act[^"]*)"`)
+	hiddenField  = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)">`)
+)
+
+// submit sends the form of the page before an action, as a browser does: with CRLF for each
+// line end in its fields.
+func (b *testBundle) submit(t *testing.T, before string) answer {
+	t.Helper()
+	action := formOfAction.FindStringSubmatch(before)
+	if action == nil {
+		t.Fatalf("there is no form in %s", before)
+	}
+	fields := url.Values{}
+	for _, field := range hiddenField.FindAllStringSubmatch(before, -1) {
+		fields.Set(field[1], strings.ReplaceAll(html.UnescapeString(field[2]), "\n", "\r\n"))
+	}
+	return b.call(t, http.MethodPost, html.UnescapeString(action[1]), fields)
+}
+
+// What an action is about arrives as it was, also when it has line ends.
+func TestAReasonOfTwoLines(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.rows(t, "artifact", 2, "one\ntwo")
+	before := b.call(t, http.MethodGet, "/act?"+form("action", "retry", "kind", "artifact", "reason", "one\ntwo").Encode(), nil)
+	if got := b.submit(t, before.body); got.status != http.StatusSeeOther {
+		t.Fatalf("it came to %d: %s", got.status, got.body)
+	}
+	if got := b.text(t, "SELECT args ->> 'reason' FROM river.river_job"); got != "one\ntwo" {
+		t.Errorf("it is about %q", got)
+	}
+}
+
+// A form that is sent twice, by a second click or a proxy that tries again, is one request;
+// recorded is what its page has said that it touches.
+func TestAFormThatIsSentTwice(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.rows(t, "artifact", 7, "disk full")
+	before := b.call(t, http.MethodGet, "/act?action=resync&kind=artifact", nil)
+	b.rows(t, "artifact", 2, "disk full")
+	var group sync.WaitGroup
+	for range 3 {
+		group.Go(func() {
+			if got := b.submit(t, before.body); got.status != http.StatusSeeOther {
+				t.Errorf("it came to %d: %s", got.status, got.body)
+			}
+		})
+	}
+	group.Wait()
+	if got, want := b.acted(t), `alice | page | 127.0.0.1 | resync --kind artifact --all | 7 | {"river_job": 1, "river_job statements": 1} | t`; got != want {
+		t.Errorf("recorded is\n%s, want\n%s", got, want)
+	}
+	if got := b.text(t, "SELECT count(*)::text FROM river.river_job"); got != "1" {
+		t.Errorf("%s jobs", got)
 	}
 }

@@ -75,11 +75,14 @@ func checkName(kind, key string) error {
 		return refusal{http.StatusBadRequest, "A resource has a kind and a key."}
 	case len(kind) > 100 || len(key) > mostKey:
 		return refusal{http.StatusBadRequest, fmt.Sprintf("A key has at most %d bytes.", mostKey)}
-	case !utf8.ValidString(kind+key) || strings.ContainsRune(kind+key, 0):
+	case !isText(kind) || !isText(key):
 		return refusal{http.StatusBadRequest, "A kind and a key are text."}
 	}
 	return nil
 }
+
+// isText tells whether Postgres takes something for text.
+func isText(value string) bool { return utf8.ValidString(value) && !strings.ContainsRune(value, 0) }
 
 // find looks a resource up: by its key, or by the index of what is open.
 func (s *Server) find(ctx context.Context, f *found) error {

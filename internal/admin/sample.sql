@@ -158,6 +158,9 @@ SELECT CASE WHEN $3::text IS NULL
 -- name: QueueKnown
 SELECT EXISTS (SELECT FROM river.river_queue WHERE name = $1)
 
+-- name: Recorded
+SELECT EXISTS (SELECT FROM casq.audit WHERE id = $1)
+
 -- name: RequestJob
 -- The job of a request ($1), and what it is.
 SELECT a.job, a.action FROM casq.audit AS a WHERE a.id = $1 AND a.job IS NOT NULL
