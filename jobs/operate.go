@@ -37,12 +37,14 @@ type QueueState struct {
 
 // Queues lists the queues that workers have made known.
 func (q *Queue) Queues(ctx context.Context) ([]QueueState, error) {
-	rows, err := q.pool.Query(ctx, queueSQL.Queues, MostJobs)
-	if err != nil {
-		return nil, fmt.Errorf("list queues: %w", err)
-	}
-	states, err := pgx.CollectRows(rows, pgx.RowToStructByPos[QueueState])
-	if err != nil {
+	var states []QueueState
+	var batch pgx.Batch // is one transaction, and one round trip
+	batch.Queue(queueSQL.ByIndex)
+	batch.Queue(queueSQL.Queues, MostJobs).Query(func(rows pgx.Rows) (err error) {
+		states, err = pgx.CollectRows(rows, pgx.RowToStructByPos[QueueState])
+		return err
+	})
+	if err := q.pool.SendBatch(ctx, &batch).Close(); err != nil {
 		return nil, fmt.Errorf("list queues: %w", err)
 	}
 	return states, nil

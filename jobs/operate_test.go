@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/database"
 	"casq/internal/testing/await"
 	"casq/registry"
 	"casq/transfer"
@@ -225,5 +226,42 @@ func TestQueues(t *testing.T) {
 		if paused := [2]bool{got[0].PausedAt != nil, got[1].PausedAt != nil}; paused != step.want {
 			t.Errorf("paused %v, want %v", paused, step.want)
 		}
+	}
+}
+
+// Of a queue that is empty it is found by the index, however many jobs others have.
+func TestQueuesAreCountedAlongTheIndex(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, "INSERT INTO river.river_queue (name, created_at, updated_at) SELECT 'q' || n, now(), now() FROM generate_series(0, 6) AS n")
+	b.exec(t, `INSERT INTO river.river_job (args, kind, max_attempts, queue, state)
+		SELECT '{}', 'casq_sync', 5, 'q0', 'available' FROM generate_series(1, 5000)`)
+	b.exec(t, "VACUUM ANALYZE river.river_job")
+	pool, err := database.Open(t.Context(), b.pool.Config().ConnString(), database.Options{MaxConns: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	scans := func() (n int64) {
+		t.Helper()
+		if _, err := pool.Exec(t.Context(), "SELECT pg_stat_force_next_flush()"); err != nil {
+			t.Fatal(err)
+		}
+		if err := pool.QueryRow(t.Context(), "SELECT seq_scan FROM pg_stat_user_tables WHERE relid = 'river.river_job'::regclass").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	queue, err := NewQueue(pool, b.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := scans()
+	states, err := queue.Queues(t.Context())
+	if err != nil || len(states) != 7 || states[0].Waiting != 5000 || states[6].Waiting != 0 {
+		t.Errorf("queues are %+v: %v", states, err)
+	}
+	if n := scans() - before; n > 0 {
+		t.Errorf("the table was read %d times as a whole", n)
 	}
 }
