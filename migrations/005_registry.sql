@@ -305,8 +305,8 @@ COMMENT ON COLUMN casq.registry_status.missing_since IS 'since when the source d
 --
 -- A group is the rows of a kind that are in one state, have failed for one reason, were
 -- last asked for within the same ten seconds (since), and are claimed by one process. The
--- last two are kept of what is still to be done only: there are about as many groups as
--- there are ten seconds with something left.
+-- last two are kept of what is still to be done only, and the ten seconds of what has not
+-- failed: there are about as many groups as there are ten seconds with something left.
 CREATE TABLE casq.registry_counts (
     kind text COLLATE "C" NOT NULL,
     state text COLLATE "C" NOT NULL, -- casq.base_state
@@ -340,7 +340,7 @@ CREATE FUNCTION casq.count_group(state text, failure_reason text, queued_at time
 RETURNS TABLE (reason text, since timestamptz, process uuid)
 LANGUAGE sql STABLE AS $$
     SELECT CASE WHEN state = 'failed' THEN failure_reason END,
-           CASE WHEN state NOT IN ('synced', 'removed') THEN date_bin('10 s', queued_at, 'epoch') END,
+           CASE WHEN state IN ('pending', 'removing') THEN date_bin('10 s', queued_at, 'epoch') END,
            CASE WHEN state NOT IN ('synced', 'removed') THEN claim_process END
 $$;
 
@@ -426,7 +426,7 @@ COMMENT ON COLUMN casq.registry_groups.kind IS 'its kind';
 COMMENT ON COLUMN casq.registry_groups.state IS 'synced, removed, failed, pending or removing, whether or not a process works on it';
 COMMENT ON COLUMN casq.registry_groups.deleted IS 'whether it is to be removed, or was';
 COMMENT ON COLUMN casq.registry_groups.reason IS 'of failures: what their errors have in common';
-COMMENT ON COLUMN casq.registry_groups.since IS 'the ten seconds in which they were asked for; NULL of what is done';
+COMMENT ON COLUMN casq.registry_groups.since IS 'the ten seconds in which they were asked for; NULL of what is done, or has failed';
 COMMENT ON COLUMN casq.registry_groups.process IS 'that has claimed them; NULL: no process has';
 COMMENT ON COLUMN casq.registry_groups.count IS 'how many resources';
 COMMENT ON COLUMN casq.registry_groups.bytes IS 'of what is in place of them';
@@ -451,7 +451,7 @@ COMMENT ON COLUMN casq.registry_summary.kind IS 'its kind';
 COMMENT ON COLUMN casq.registry_summary.status IS 'as in casq.registry_status';
 COMMENT ON COLUMN casq.registry_summary.count IS 'how many resources';
 COMMENT ON COLUMN casq.registry_summary.bytes IS 'of what is in place of them';
-COMMENT ON COLUMN casq.registry_summary.oldest IS 'when the one that has waited longest was asked for, to ten seconds; NULL of what waits for nothing';
+COMMENT ON COLUMN casq.registry_summary.oldest IS 'when the one that has waited longest was asked for, to ten seconds; NULL of what is done, or has failed';
 
 -- What has failed, by what the errors have in common: when a resource failed so first and
 -- last, since there have been any. A reason is SELECT ... FROM casq.registry WHERE

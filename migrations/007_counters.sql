@@ -81,25 +81,31 @@ COMMENT ON COLUMN casq.statistics.as_of IS 'when it was flushed';
 -- they do not have: the age of the buffer, zero when there is none. Every shard
 -- moves with every event that has a scope. While none comes, a position is written
 -- every few minutes, and nothing is behind: lag and ticks_behind count from the
--- first tick that shows such an event.
+-- first tick that shows such an event. It is looked for among the next 10,000: beyond them
+-- a log that nobody counts would be read as a whole.
 CREATE VIEW casq.counter_status AS
 SELECT s.shard, s.epoch, s.timeline, s.tick, s.page, s.moved_at,
-       coalesce(newest.id - first.id + 1, 0) AS ticks_behind,
-       coalesce(greatest(clock_timestamp() - first.taken_at, interval '0'), interval '0') AS lag,
-       coalesce(greatest(clock_timestamp() - oldest.occurred_at, interval '0'), interval '0') AS buffer_age
+       coalesce(newest.id - behind.first_tick + 1, 0) AS ticks_behind,
+       coalesce(greatest(clock_timestamp() - behind.taken_at, interval '0'), interval '0') AS lag,
+       coalesce(greatest(clock_timestamp() - behind.occurred_at, interval '0'), interval '0') AS buffer_age
 FROM casq.counter_shards AS s
-LEFT JOIN casq.ticks AS t ON t.id = s.tick
 CROSS JOIN (SELECT id FROM casq.ticks ORDER BY id DESC LIMIT 1) AS newest
-LEFT JOIN LATERAL (
-    SELECT e.xid, e.occurred_at FROM casq.events AS e
-    WHERE e.xid >= pg_snapshot_xmax(t.snapshot) AND e.scope_id IS NOT NULL
-    ORDER BY e.xid, e.id LIMIT 1
-) AS oldest ON true
-LEFT JOIN LATERAL (
-    SELECT n.id, n.taken_at FROM casq.ticks AS n
-    WHERE n.id > s.tick AND pg_visible_in_snapshot(oldest.xid, n.snapshot)
-    ORDER BY n.id LIMIT 1
-) AS first ON true;
+LEFT JOIN (
+    SELECT t.id AS tick, oldest.occurred_at, first.id AS first_tick, first.taken_at
+    FROM (SELECT DISTINCT c.tick FROM casq.counter_shards AS c) AS at -- most stand at the same
+    JOIN casq.ticks AS t ON t.id = at.tick
+    CROSS JOIN LATERAL (
+        SELECT e.xid, e.occurred_at
+        FROM (SELECT n.* FROM casq.events AS n WHERE n.xid >= pg_snapshot_xmax(t.snapshot) ORDER BY n.xid, n.id LIMIT 10000) AS e
+        WHERE e.scope_id IS NOT NULL
+        ORDER BY e.xid, e.id LIMIT 1
+    ) AS oldest
+    LEFT JOIN LATERAL (
+        SELECT n.id, n.taken_at FROM casq.ticks AS n
+        WHERE n.id > t.id AND pg_visible_in_snapshot(oldest.xid, n.snapshot)
+        ORDER BY n.id LIMIT 1
+    ) AS first ON true
+) AS behind ON behind.tick = s.tick;
 
 COMMENT ON VIEW casq.counter_status IS 'How far the flushed counters are behind the log, by shard.';
 COMMENT ON COLUMN casq.counter_status.shard IS 'number of the shard';

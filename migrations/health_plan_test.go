@@ -25,6 +25,38 @@ const large = `
 	INSERT INTO casq.event_failures (cursor, timeline, event_id, tick, kind, resource_id, op, occurred_at, reason, tries, replayed_at)
 	SELECT 'registry', 1, n, 1, 'file', 'a', 'updated', now(), 'x', 1, now() FROM generate_series(1, 20000) AS n`
 
+// uncounted is a log that nobody counts, where most events count under nothing.
+const uncounted = `
+	INSERT INTO casq.counter_shards (shard, system_identifier, timeline, timeline_id, tick, nonce)
+	SELECT n, l.system_identifier, l.timeline, l.id, t.id, t.nonce FROM casq.ticks AS t JOIN casq.timelines AS l USING (timeline), generate_series(0, 15) AS n
+	WHERE t.id = (SELECT max(id) FROM casq.ticks);
+	INSERT INTO casq.events (kind, resource_id, op) SELECT 'file', n::text, 'updated' FROM generate_series(1, 30000) AS n`
+
+// One look is for all shards that stand at the same tick, and has an end.
+func TestHealthReadsNoLogThatNobodyCounts(t *testing.T) {
+	t.Parallel()
+	pool := well(t)
+	run(t, pool, uncounted)
+	for _, sql := range []string{"SELECT * FROM casq.health()", "SELECT * FROM casq.counter_status"} {
+		if n := reads(t, pool, sql)["events"]; n > 11000 {
+			t.Errorf("%s has read %d rows of events", sql, n)
+		}
+	}
+}
+
+// What has failed over the years is kept in as many groups as there are reasons.
+func TestFailuresAreKeptInFewGroups(t *testing.T) {
+	t.Parallel()
+	pool := well(t)
+	run(t, pool, `INSERT INTO casq.registry (kind, resource_id, version, failed_version, failure_reason, timeline, event_id, tick, payload, queued_at)
+		SELECT 'file', n::text, n, n, 'missing', 1, n, 1, '{}', now() - n * interval '11 s' FROM generate_series(1, 1000) AS n`)
+	var groups int
+	must(t, pool.QueryRow(t.Context(), "SELECT count(*) FROM casq.registry_groups").Scan(&groups))
+	if groups != 1 {
+		t.Errorf("1000 failures are kept in %d groups, want 1", groups)
+	}
+}
+
 // readSQL is how many rows this transaction has read of each of them, in whatever function.
 const readSQL = `SELECT relname, seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables
 	WHERE relname IN ('registry', 'events', 'ticks', 'river_job', 'builds', 'event_failures', 'scans', 'refreshes')`

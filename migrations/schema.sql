@@ -925,27 +925,47 @@ CREATE VIEW casq.counter_status AS
     s.tick,
     s.page,
     s.moved_at,
-    COALESCE(((newest.id - first.id) + 1), (0)::bigint) AS ticks_behind,
-    COALESCE(GREATEST((clock_timestamp() - first.taken_at), '00:00:00'::interval), '00:00:00'::interval) AS lag,
-    COALESCE(GREATEST((clock_timestamp() - oldest.occurred_at), '00:00:00'::interval), '00:00:00'::interval) AS buffer_age
-   FROM ((((casq.counter_shards s
-     LEFT JOIN casq.ticks t ON ((t.id = s.tick)))
+    COALESCE(((newest.id - behind.first_tick) + 1), (0)::bigint) AS ticks_behind,
+    COALESCE(GREATEST((clock_timestamp() - behind.taken_at), '00:00:00'::interval), '00:00:00'::interval) AS lag,
+    COALESCE(GREATEST((clock_timestamp() - behind.occurred_at), '00:00:00'::interval), '00:00:00'::interval) AS buffer_age
+   FROM ((casq.counter_shards s
      CROSS JOIN ( SELECT ticks.id
            FROM casq.ticks
           ORDER BY ticks.id DESC
          LIMIT 1) newest)
-     LEFT JOIN LATERAL ( SELECT e.xid,
-            e.occurred_at
-           FROM casq.events e
-          WHERE ((e.xid >= pg_snapshot_xmax(t.snapshot)) AND (e.scope_id IS NOT NULL))
-          ORDER BY e.xid, e.id
-         LIMIT 1) oldest ON (true))
-     LEFT JOIN LATERAL ( SELECT n.id,
-            n.taken_at
-           FROM casq.ticks n
-          WHERE ((n.id > s.tick) AND pg_visible_in_snapshot(oldest.xid, n.snapshot))
-          ORDER BY n.id
-         LIMIT 1) first ON (true));
+     LEFT JOIN ( SELECT t.id AS tick,
+            oldest.occurred_at,
+            first.id AS first_tick,
+            first.taken_at
+           FROM (((( SELECT DISTINCT c.tick
+                   FROM casq.counter_shards c) at
+             JOIN casq.ticks t ON ((t.id = at.tick)))
+             CROSS JOIN LATERAL ( SELECT e.xid,
+                    e.occurred_at
+                   FROM ( SELECT n.xid,
+                            n.id,
+                            n.kind,
+                            n.resource_id,
+                            n.op,
+                            n.bulk,
+                            n.scope_id,
+                            n.size_delta,
+                            n.item_delta,
+                            n.payload,
+                            n.occurred_at
+                           FROM casq.events n
+                          WHERE (n.xid >= pg_snapshot_xmax(t.snapshot))
+                          ORDER BY n.xid, n.id
+                         LIMIT 10000) e
+                  WHERE (e.scope_id IS NOT NULL)
+                  ORDER BY e.xid, e.id
+                 LIMIT 1) oldest)
+             LEFT JOIN LATERAL ( SELECT n.id,
+                    n.taken_at
+                   FROM casq.ticks n
+                  WHERE ((n.id > t.id) AND pg_visible_in_snapshot(oldest.xid, n.snapshot))
+                  ORDER BY n.id
+                 LIMIT 1) first ON (true))) behind ON ((behind.tick = s.tick)));
 COMMENT ON VIEW casq.counter_status IS 'How far the flushed counters are behind the log, by shard.';
 COMMENT ON COLUMN casq.counter_status.shard IS 'number of the shard';
 COMMENT ON COLUMN casq.counter_status.epoch IS 'rises with each change of its counters';
@@ -1327,7 +1347,7 @@ COMMENT ON COLUMN casq.registry_groups.kind IS 'its kind';
 COMMENT ON COLUMN casq.registry_groups.state IS 'synced, removed, failed, pending or removing, whether or not a process works on it';
 COMMENT ON COLUMN casq.registry_groups.deleted IS 'whether it is to be removed, or was';
 COMMENT ON COLUMN casq.registry_groups.reason IS 'of failures: what their errors have in common';
-COMMENT ON COLUMN casq.registry_groups.since IS 'the ten seconds in which they were asked for; NULL of what is done';
+COMMENT ON COLUMN casq.registry_groups.since IS 'the ten seconds in which they were asked for; NULL of what is done, or has failed';
 COMMENT ON COLUMN casq.registry_groups.process IS 'that has claimed them; NULL: no process has';
 COMMENT ON COLUMN casq.registry_groups.count IS 'how many resources';
 COMMENT ON COLUMN casq.registry_groups.bytes IS 'of what is in place of them';
@@ -1380,7 +1400,7 @@ COMMENT ON COLUMN casq.registry_summary.kind IS 'its kind';
 COMMENT ON COLUMN casq.registry_summary.status IS 'as in casq.registry_status';
 COMMENT ON COLUMN casq.registry_summary.count IS 'how many resources';
 COMMENT ON COLUMN casq.registry_summary.bytes IS 'of what is in place of them';
-COMMENT ON COLUMN casq.registry_summary.oldest IS 'when the one that has waited longest was asked for, to ten seconds; NULL of what waits for nothing';
+COMMENT ON COLUMN casq.registry_summary.oldest IS 'when the one that has waited longest was asked for, to ten seconds; NULL of what is done, or has failed';
 
 CREATE VIEW casq.replication_lags AS
  SELECT k.kind,
@@ -2321,7 +2341,7 @@ CREATE OR REPLACE FUNCTION casq.count_group(state text, failure_reason text, que
  STABLE
 AS $function$
     SELECT CASE WHEN state = 'failed' THEN failure_reason END,
-           CASE WHEN state NOT IN ('synced', 'removed') THEN date_bin('10 s', queued_at, 'epoch') END,
+           CASE WHEN state IN ('pending', 'removing') THEN date_bin('10 s', queued_at, 'epoch') END,
            CASE WHEN state NOT IN ('synced', 'removed') THEN claim_process END
 $function$;
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	follow "casq/internal/cursor"
 	"casq/internal/queries"
 	"casq/jobs"
 
@@ -237,11 +238,8 @@ func (h *home) status(ctx context.Context) (s status, err error) {
 	if err != nil {
 		return s, fmt.Errorf("read the processes: %w", err)
 	}
-	s.Cursors, err = listPointers[cursor](ctx, reader, `SELECT name, timeline, tick, nonce, to_tick, page, coalesce(holder, ''),
-		last_beat, coalesce(last_error, ''), moved_at, NULL::bigint, false
-		FROM casq.cursor_status ORDER BY name`)
-	if err != nil {
-		return s, fmt.Errorf("read the cursors: %w", err)
+	if s.Cursors, err = cursorsOf(ctx, reader); err != nil {
+		return s, err
 	}
 	queue, err := jobs.NewQueue(h.Pool, h.log)
 	if err != nil {
@@ -268,6 +266,22 @@ func (h *home) status(ctx context.Context) (s status, err error) {
 	return s, ctx.Err()
 }
 
+// cursorsOf are where the cursors are. How much lies beyond is asked of the log.
+func cursorsOf(ctx context.Context, reader querier) ([]*cursor, error) {
+	states, err := follow.States(ctx, reader)
+	if err != nil {
+		return nil, err
+	}
+	cursors := make([]*cursor, len(states))
+	for i, s := range states {
+		cursors[i] = &cursor{
+			Name: s.Name, Timeline: s.Timeline, Tick: s.Tick, Nonce: s.Nonce, ToTick: s.ToTick, Page: s.Page,
+			Holder: s.Holder, Beat: s.Beat, Error: s.Error, MovedAt: s.Moved,
+		}
+	}
+	return cursors, nil
+}
+
 func (h *home) health(ctx context.Context) (s health, err error) {
 	if err := h.QueryRow(ctx, "SELECT sentence, problems FROM casq.health_report()").Scan(&s.Sentence, &s.Problems); err != nil {
 		return s, fmt.Errorf("read how this site is: %w", err)
@@ -282,14 +296,6 @@ func list[T any](ctx context.Context, reader querier, sql string) ([]T, error) {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[T])
-}
-
-func listPointers[T any](ctx context.Context, reader querier, sql string) ([]*T, error) {
-	rows, err := reader.Query(ctx, sql)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowToAddrOfStructByPos[T])
 }
 
 // logStatus reads the database that the events are in.

@@ -131,7 +131,8 @@ WHERE name = $1 AND epoch = $2
 -- name: States
 -- Where the cursors are, and who holds them: not how many events lie beyond, which would
 -- have to be counted.
-SELECT c.name, CASE WHEN session.pid IS NOT NULL THEN coalesce(c.holder, '') ELSE '' END, c.epoch, c.timeline, c.tick, c.page,
+SELECT c.name, CASE WHEN session.pid IS NOT NULL THEN coalesce(c.holder, '') ELSE '' END, c.epoch, c.timeline, c.tick, c.nonce,
+       c.to_tick, c.page,
        greatest(c.moved_at, c.beat_at, session.state_change), c.moved_at, coalesce(c.last_error, '')
 FROM casq.cursors AS c
 LEFT JOIN LATERAL (

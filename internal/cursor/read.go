@@ -8,6 +8,7 @@ import (
 
 	"casq/eventlog"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -42,13 +43,17 @@ type State struct {
 	Name, Holder string // no holder: its session is over
 	Epoch        int64
 	Timeline     int32
-	Tick, Page   int64
+	Tick         int64
+	Nonce        uuid.UUID // the tick's
+	ToTick, Page int64     // inside a step that is read in pages; else 0
 	Beat, Moved  time.Time
 	Error        string // the last one, of what it has not come past
 }
 
 // States returns where home's cursors are, by name. The events beyond are not counted.
-func States(ctx context.Context, home eventlog.DB) ([]State, error) {
+func States(ctx context.Context, home interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}) ([]State, error) {
 	rows, err := home.Query(ctx, cursorSQL.States)
 	if err != nil {
 		return nil, fmt.Errorf("read the cursors: %w", err)

@@ -13,7 +13,8 @@ const CountsSQL = `SELECT coalesce(string_agg(to_jsonb(d)::text, E'\n'), '') FRO
 	SELECT kind, status, want.count AS want, got.count AS got, want.bytes AS want_bytes, got.bytes AS got_bytes,
 	       want.oldest AS want_oldest, got.oldest AS got_oldest
 	FROM (SELECT s.kind, s.status, count(*) AS count, sum(coalesce(r.size, 0)) AS bytes,
-	             date_bin('10 s', min(s.queued_at) FILTER (WHERE s.status NOT IN ('synced', 'removed')), 'epoch') AS oldest
+	             date_bin('10 s', min(s.queued_at) FILTER (WHERE
+	                 s.synced_version IS DISTINCT FROM s.version AND r.failed_version IS DISTINCT FROM r.version), 'epoch') AS oldest
 	      FROM casq.registry_status AS s JOIN casq.registry AS r USING (kind, resource_id)
 	      GROUP BY s.kind, s.status) AS want
 	FULL JOIN casq.registry_summary AS got USING (kind, status)
