@@ -49,7 +49,7 @@ func TestFailuresAreKeptInFewGroups(t *testing.T) {
 	t.Parallel()
 	pool := well(t)
 	run(t, pool, `INSERT INTO casq.registry (kind, resource_id, version, failed_version, failure_reason, timeline, event_id, tick, payload, queued_at)
-		SELECT 'file', n::text, n, n, 'missing', 1, n, 1, '{}', now() - n * interval '11 s' FROM generate_series(1, 1000) AS n`)
+		SELECT 'file', n::text, n AS version, n AS failed, 'missing', 1, n, 1, '{}', now() - n * interval '11 s' FROM generate_series(1, 1000) AS n`)
 	var groups int
 	must(t, pool.QueryRow(t.Context(), "SELECT count(*) FROM casq.registry_groups").Scan(&groups))
 	if groups != 1 {
