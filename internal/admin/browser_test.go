@@ -36,7 +36,9 @@ func open(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), browserTime)
 	t.Cleanup(cancel)
 	// Root has no sandbox; what is shown is our own.
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()))
+	dir := t.TempDir()
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.UserDataDir(dir),
+		chromedp.Env("TMPDIR="+dir)) // where it leaves files of shared memory
 	ctx, cancelBrowser := chromedp.NewExecAllocator(ctx, options...)
 	t.Cleanup(cancelBrowser)
 	ctx, cancelPage := chromedp.NewContext(ctx)
