@@ -218,18 +218,31 @@ func (s *Server) checkTarget(ctx context.Context, a asked) error {
 	}
 	switch a.Name {
 	case "pause", "resume":
-		var known bool
-		if err := s.home.QueryRow(ctx, sampleSQL.QueueKnown, a.Queue).Scan(&known); err != nil {
-			return fmt.Errorf("look the queue up: %w", err)
-		}
-		if !known {
-			return refusal{http.StatusNotFound, "There is no such queue."}
-		}
+		return s.checkQueue(ctx, a.Queue, refusal{http.StatusNotFound, "There is no such queue."})
 	case "stop":
 	case "resync-one", "verify-one", "cancel-one":
 		return checkName(a.Kind, a.Key)
+	case "resync", "verify", "retry":
+		refused := refusal{http.StatusConflict, "No worker here carries such requests out: it takes one that copies resources."}
+		if err := s.checkKind(ctx, a.Kind); err != nil {
+			return err
+		}
+		return s.checkQueue(ctx, jobs.RequestQueue, refused)
 	default:
 		return s.checkKind(ctx, a.Kind)
+	}
+	return nil
+}
+
+// checkQueue refuses a queue that no worker serves, or has served lately. Of one that is known,
+// and not served any more, casq.health tells.
+func (s *Server) checkQueue(ctx context.Context, queue string, refused refusal) error {
+	var known bool
+	if err := s.home.QueryRow(ctx, sampleSQL.QueueKnown, queue).Scan(&known); err != nil {
+		return fmt.Errorf("look the queue up: %w", err)
+	}
+	if !known {
+		return refused
 	}
 	return nil
 }

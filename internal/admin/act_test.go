@@ -72,14 +72,14 @@ func TestActions(t *testing.T) {
 			[]string{"queue", "artifact"}, func(t *testing.T, b *testBundle) {
 				b.exec(t, "INSERT INTO river.river_queue (name, created_at, updated_at) VALUES ('artifact', now(), now())")
 			}, "Workers take no more jobs",
-			`queue pause artifact | {"river_queue": 1} | f`, "SELECT paused_at IS NOT NULL FROM river.river_queue",
+			`queue pause artifact | {"river_queue": 1} | f`, "SELECT paused_at IS NOT NULL FROM river.river_queue WHERE name = 'artifact'",
 		},
 		"resume": {
 			[]string{"queue", "artifact"}, func(t *testing.T, b *testBundle) {
 				b.exec(t, "INSERT INTO river.river_queue (name, created_at, updated_at) VALUES ('artifact', now(), now())")
 				b.exec(t, "UPDATE river.river_queue SET paused_at = now()")
 			}, "Workers take jobs of it again",
-			`queue resume artifact | {"river_queue": 1} | f`, "SELECT paused_at IS NULL FROM river.river_queue",
+			`queue resume artifact | {"river_queue": 1} | f`, "SELECT paused_at IS NULL FROM river.river_queue WHERE name = 'artifact'",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -170,6 +170,22 @@ func TestARequestIsShownAndStopped(t *testing.T) {
 	b.sampler.round(t.Context())
 	if got := b.call(t, http.MethodGet, "/", nil); strings.Contains(got.body, "action=stop&amp;request="+id) || !strings.Contains(got.body, "cancelled") {
 		t.Errorf("afterwards: %s", got.body)
+	}
+}
+
+// What nobody would carry out is not taken: a worker that copies nothing serves no requests.
+func TestARequestThatNoWorkerServes(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.rows(t, "artifact", 7, "disk full")
+	b.exec(t, "DELETE FROM river.river_queue")
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		if got := b.call(t, method, "/act?action=resync&kind=artifact", nil); got.status != http.StatusConflict {
+			t.Errorf("%s: %d", method, got.status)
+		}
+	}
+	if got := b.acted(t); got != "" {
+		t.Errorf("recorded: %s", got)
 	}
 }
 

@@ -111,7 +111,7 @@ func (b *testBundle) populate(t *testing.T) {
 		(gen_random_uuid(), 'worker-1.example.org', 4711, 'v1.4.0', 16, '{"registry": {"ready": true, "seconds": 9}, "sync": {"ready": true, "seconds": 9}, "ticker": {"ready": false, "seconds": 9, "error": "x"}}', NULL),
 		(gen_random_uuid(), 'worker-2.example.org', 4712, 'v1.3.9', 16, '{}', 'home')`)
 	b.exec(t, `INSERT INTO river.river_queue (name, created_at, updated_at, paused_at) SELECT name, now(), now() - interval '1 s', paused
-		FROM (VALUES ('artifact', NULL), ('repository', now()), ('casq_requests', NULL)) AS q (name, paused)`)
+		FROM (VALUES ('artifact', NULL), ('repository', now())) AS q (name, paused)`)
 	b.exec(t, `INSERT INTO casq.event_failures (cursor, timeline, event_id, tick, kind, resource_id, op, occurred_at, reason, tries)
 		SELECT 'registry', 1, n, 1, 'artifact', 'd' || n, 'created', now(), 'payload lacks sha256', 3 FROM generate_series(1, 4) AS n`)
 	b.exec(t, `INSERT INTO casq.cursors (name, system_identifier, timeline, timeline_id, tick, nonce, epoch, holder)

@@ -59,6 +59,7 @@ func setupOn(t *testing.T, url string, change ...func(*Config)) *testBundle {
 	b.http = httptest.NewServer(b.Server)
 	t.Cleanup(b.http.Close)
 	b.exec(t, "SELECT casq.define_kind('artifact', 'file'), casq.define_kind('repository', 'git')")
+	b.exec(t, "INSERT INTO river.river_queue (name, created_at, updated_at) VALUES ('casq_requests', now(), now())")
 	return b
 }
 

@@ -70,6 +70,9 @@ func TestThePageActs(t *testing.T) {
 		b.put(t, name, name)
 	}
 	b.until(t, "c", func() bool { return b.count(t, "synced_version = version") == 3 })
+	await.True(t, 20*time.Second, "requests are served", func() bool {
+		return b.text(t, "SELECT EXISTS (SELECT FROM river.river_queue WHERE name = 'casq_requests')::text") == "true"
+	})
 	before := b.text(t, "SELECT max(version)::text FROM casq.registry")
 	if status, body := b.page(t, http.MethodPost, "/act", url.Values{"action": {"resync"}, "kind": {"artifact"}}); status != http.StatusSeeOther {
 		t.Fatalf("resync is answered with %d: %s", status, body)
