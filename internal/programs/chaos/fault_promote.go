@@ -12,12 +12,17 @@ import (
 )
 
 // failOver stops the primary in order, promotes the standby, which has
-// everything, and builds a new one.
+// everything, and builds a new one. A primary that stops waits for a standby that
+// streams; one that has just been started again does so seconds later, and would lack
+// what came last.
 func failOver(*rand.Rand, config) injection {
 	return injection{
 		what:  "stop the primary in order, promote the standby, build a new one",
 		needs: []string{resourceSource},
 		run: func(ctx context.Context, c *chaos) error {
+			if err := c.site.standby().WaitReplayed(ctx, c.site.source.Primary); err != nil {
+				return err
+			}
 			since := time.Now()
 			if err := c.site.source.Primary.StopFast(ctx); err != nil {
 				return err
