@@ -10,7 +10,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"casq/internal/testing/await"
 	"casq/internal/testing/transfertest"
 	"casq/transfer"
 	"casq/transfer/folder"
@@ -190,11 +192,12 @@ esac
 	transfertest.WantError(t, <-done, lost)
 	transfertest.Must(t, run.Close())
 	for pid := range strings.FieldsSeq(string(started)) {
-		stat, err := os.ReadFile("/proc/" + pid + "/stat")
-		// The grandchild may be a zombie that init has not reaped yet.
-		if err == nil && !strings.Contains(string(stat), ") Z ") {
-			t.Errorf("process %s lives on: %s", pid, stat)
-		}
+		// A grandchild that is killed takes a moment to end, and may be a zombie that init has
+		// not reaped yet.
+		await.True(t, 10*time.Second, "process "+pid+" has ended", func() bool {
+			stat, err := os.ReadFile("/proc/" + pid + "/stat")
+			return err != nil || strings.Contains(string(stat), ") Z ")
+		})
 	}
 	transfertest.WantNoStaging(t, b.target)
 }
