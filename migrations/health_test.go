@@ -102,6 +102,7 @@ func TestHealth(t *testing.T) {
 			"critical: no worker takes ticks: it is a standby, since # (enqueue status)"},
 		{"one worker of two", second + `roles = roles || '{"sync": {"ready": false, "error": "refused", "seconds": 19}}' WHERE pid = 4712`,
 			"warning: worker 4712 on there is not ready (sync): refused, since # (enqueue status)"},
+		{"a role that begins", second + `roles = roles || '{"sync": {"ready": false, "seconds": 9}}' WHERE pid = 4712`, "ok"},
 		{"all folders", `UPDATE casq.workers SET roles = roles || '{"folders": {"ready": false, "error": "another mark", "seconds": 19}}'`,
 			"critical: worker 4711 on here is not ready (folders): another mark, since # (enqueue status)"},
 		{"folders of one", second + `roles = roles || '{"folders": {"ready": false, "error": "another mark", "seconds": 19}}' WHERE pid = 4712`,
@@ -180,6 +181,27 @@ func TestHealth(t *testing.T) {
 			SELECT casq.add_build(casq.begin_pipeline(7), 'test', '{"steps": [{"name": "script", "script": ["x"]}]}', tags => '{linux,gpu}');
 			UPDATE casq.builds SET pending_at = now() - interval '6 minutes'`,
 			"warning: builds with the tags gpu, linux wait, and no runner that takes them was heard of within 5 minutes, since # (enqueue runner list)"},
+		{"a build that has just come", `SELECT casq.create_runner('r');
+			UPDATE casq.workers SET roles = roles || '{"runner": {"ready": true, "seconds": 60}}';
+			SELECT casq.add_build(casq.begin_pipeline(7), 'test', '{"steps": [{"name": "script", "script": ["x"]}]}')`, "ok"},
+		{"builds of a paused runner", `SELECT casq.create_runner('r', paused => true);
+			INSERT INTO casq.runner_managers (runner_id, system_id, contacted_at) SELECT id, 's', now() FROM casq.runners;
+			UPDATE casq.workers SET roles = roles || '{"runner": {"ready": true, "seconds": 60}}';
+			SELECT casq.add_build(casq.begin_pipeline(7), 'test', '{"steps": [{"name": "script", "script": ["x"]}]}');
+			UPDATE casq.builds SET pending_at = now() - interval '6 minutes'`,
+			"warning: builds without tags wait, and no runner that takes them was heard of within 5 minutes, since # (enqueue runner list)"},
+		{"builds of a silent runner", `SELECT casq.create_runner('r');
+			INSERT INTO casq.runner_managers (runner_id, system_id, contacted_at) SELECT id, 's', now() - interval '6 minutes' FROM casq.runners;
+			UPDATE casq.workers SET roles = roles || '{"runner": {"ready": true, "seconds": 60}}';
+			SELECT casq.add_build(casq.begin_pipeline(7), 'test', '{"steps": [{"name": "script", "script": ["x"]}]}');
+			UPDATE casq.builds SET pending_at = now() - interval '6 minutes'`,
+			"warning: builds without tags wait, and no runner that takes them was heard of within 5 minutes, since # (enqueue runner list)"},
+		{"builds of a tagged runner", `SELECT casq.create_runner('r', tags => '{linux}');
+			INSERT INTO casq.runner_managers (runner_id, system_id, contacted_at) SELECT id, 's', now() FROM casq.runners;
+			UPDATE casq.workers SET roles = roles || '{"runner": {"ready": true, "seconds": 60}}';
+			SELECT casq.add_build(casq.begin_pipeline(7), 'test', '{"steps": [{"name": "script", "script": ["x"]}]}');
+			UPDATE casq.builds SET pending_at = now() - interval '6 minutes'`,
+			"warning: builds without tags wait, and no runner that takes them was heard of within 5 minutes, since # (enqueue runner list)"},
 		{"builds of a busy runner", `SELECT casq.create_runner('r', tags => '{linux,gpu}');
 			INSERT INTO casq.runner_managers (runner_id, system_id, contacted_at) SELECT id, 's', now() FROM casq.runners;
 			UPDATE casq.workers SET roles = roles || '{"runner": {"ready": true, "seconds": 60}}';
@@ -200,6 +222,28 @@ func TestHealth(t *testing.T) {
 				t.Errorf("it says %q, want %q", got, test.want)
 			}
 		})
+	}
+}
+
+// A transaction of another database keeps nothing of this one from being vacuumed.
+func TestOldestTransactionIsThisDatabases(t *testing.T) {
+	t.Parallel()
+	pool := well(t)
+	run(t, pool, "DELETE FROM casq.ticks") // which know of all databases' writers
+	oldest := func() (there bool) {
+		t.Helper()
+		must(t, pool.QueryRow(t.Context(), "SELECT casq.oldest_transaction() IS NOT NULL").Scan(&there))
+		return there
+	}
+	for name, other := range map[string]*pgxpool.Pool{"this database": pool, "another one": testdb.New(t).Pool(t)} {
+		tx, err := other.Begin(t.Context())
+		must(t, err)
+		_, err = tx.Exec(t.Context(), "SELECT 1")
+		must(t, err)
+		if got, want := oldest(), other == pool; got != want {
+			t.Errorf("a transaction of %s is told: %v, want %v", name, got, want)
+		}
+		must(t, tx.Rollback(t.Context()))
 	}
 }
 
