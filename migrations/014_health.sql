@@ -334,8 +334,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
             WHERE EXISTS (SELECT FROM casq.cursors AS c WHERE c.name = 'registry')
         UNION ALL SELECT 'runner', 'hands out builds' WHERE EXISTS (SELECT FROM casq.runners)
     )
-    SELECT 'critical', 'no worker is running', coalesce((SELECT max(w.beat_at) FROM casq.workers AS w),
-               (SELECT t.taken_at FROM casq.ticks AS t ORDER BY t.id DESC LIMIT 1)), 'worker run' -- one that stops takes its row along
+    SELECT 'critical', 'no worker is running', (SELECT max(w.beat_at) FROM casq.workers AS w), 'worker run'
     WHERE NOT EXISTS (SELECT FROM casq.live_workers) AND EXISTS (SELECT FROM expected)
     UNION ALL
     SELECT 'critical', format('no worker %s%s', e.does, ': ' || s.error), s.since, 'enqueue status'

@@ -96,7 +96,6 @@ func TestHealth(t *testing.T) {
 		{"one that comes", fmt.Sprintf(row, "4 minutes"), "ok"},
 
 		{"no worker", "UPDATE casq.workers SET beat_at = now() - interval '31 s'", "critical: no worker is running, since # (worker run)"},
-		{"no worker after a stop in order", "DELETE FROM casq.workers", "critical: no worker is running, since # (worker run)"},
 		{"one that begins", "UPDATE casq.workers SET roles = '{}', waiting = 'home', started_at = now()", "ok"},
 		{"no role", "UPDATE casq.workers SET roles = roles - 'sync'", "critical: no worker copies (enqueue status)"},
 		{"a role that nobody can have", `UPDATE casq.workers SET roles = roles || '{"ticker": {"ready": false, "error": "it is a standby", "seconds": 19}}'`,
