@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"casq/eventlog"
 )
@@ -109,6 +110,31 @@ func TestEventsAreOnlyInserted(t *testing.T) {
 	b.write(t, "a")
 	_, err := b.pool.Exec(t.Context(), "UPDATE casq.events SET payload = '{}'")
 	wantRefused(t, err, "only inserted", "casq.append_event")
+}
+
+// Options are kept where a definition is repeated, and are changed by each site for itself.
+func TestOptionsOfAKind(t *testing.T) {
+	t.Parallel()
+	b := setupLog(t)
+	b.exec(t, "SELECT casq.define_kind('wiki', 'git', missing => 'absent', quiet => '2s', probe => '1 min')")
+	b.exec(t, "SELECT casq.define_kind('wiki', 'git'), casq.define_kind('wiki', 'git', quiet => '2000 ms')")
+	kinds, err := eventlog.Kinds(t.Context(), b.pool)
+	want := eventlog.Kind{Name: "wiki", Transfer: eventlog.TransferGit, Queue: "wiki", Prefix: "wiki", Missing: eventlog.MissingAbsent, Quiet: 2 * time.Second, Probe: time.Minute}
+	if err != nil || kinds["wiki"] != want {
+		t.Errorf("%+v, %v", kinds["wiki"], err)
+	}
+	for options, told := range map[string]string{
+		"'wiki', 'git', probe => '2 min'":    "its probe is '00:01:00', not '00:02:00'",
+		"'bad', 'git', missing => 'gone'":    "missing is failed or absent",
+		"'bad', 'git', quiet => '-1 s'":      "at most 10 minutes",
+		"'bad', 'git', quiet => '11 min'":    "at most 10 minutes",
+		"'bad', 'git', probe => '1 ms'":      "a second to 30 days",
+		"'bad', 'none', probe => '1 min'":    "has no bytes",
+		"'bad', 'none', missing => 'absent'": "has no bytes",
+	} {
+		_, err := b.pool.Exec(t.Context(), "SELECT casq.define_kind("+options+")")
+		wantRefused(t, err, told)
+	}
 }
 
 func TestDefineKind(t *testing.T) {

@@ -306,7 +306,7 @@ func TestReaderLearnsKinds(t *testing.T) {
 	if batch, err = reader.Next(t.Context(), batch.Next); err != nil {
 		t.Fatal(err)
 	}
-	want := eventlog.Kind{Name: "book", Transfer: eventlog.TransferFile, Queue: "books", Prefix: "shelf"}
+	want := eventlog.Kind{Name: "book", Transfer: eventlog.TransferFile, Queue: "books", Prefix: "shelf", Missing: eventlog.MissingFailed}
 	if batch.Kinds["book"] != want {
 		t.Errorf("kind %+v, want %+v", batch.Kinds["book"], want)
 	}

@@ -84,6 +84,25 @@ func TestTrackLogsStatements(t *testing.T) {
 	}
 }
 
+// What says only that something was done to a row is told of, once a statement.
+func TestEveryUpdateIsTold(t *testing.T) {
+	t.Parallel()
+	for _, layout := range []struct{ name, table string }{{"plain", plainTable}, {"partitioned", partitionedTable}} {
+		t.Run(layout.name, func(t *testing.T) {
+			t.Parallel()
+			b := setupTrack(t, layout.table, strings.Replace(trackArtifacts, ")", ", every_update => true)", 1),
+				`INSERT INTO artifacts VALUES ('b', 1, 20, 's'), ('a', 1, 10, 's')`)
+			b.events(t)
+			b.exec(t, `UPDATE artifacts SET hits = 1 WHERE path = 'a'; UPDATE artifacts SET path = path WHERE path = 'a'; UPDATE artifacts SET hits = 1 WHERE false`)
+			b.wantEvents(t, `updated a 1 +0 +0 {"sha": "s", "size": 10}`, `updated a 1 +0 +0 {"sha": "s", "size": 10}`)
+			b.exec(t, `UPDATE artifacts SET size = size + length(path) WHERE path = 'b'; UPDATE artifacts SET project_id = 2 WHERE path = 'b'; UPDATE artifacts SET path = 'c' WHERE path = 'b'`)
+			b.wantEvents(t, `updated b 1 +1 +0 {"sha": "s", "size": 21}`, `updated b 1 -21 -1 {"sha": "s", "size": 21}`, `updated b 2 +21 +1 {"sha": "s", "size": 21}`,
+				`deleted b 2 -21 -1 {}`, `created c 2 +21 +1 {"sha": "s", "size": 21}`)
+			b.wantExact(t)
+		})
+	}
+}
+
 func TestTrackLogsCopy(t *testing.T) {
 	t.Parallel()
 	b := setupTrack(t, plainTable, trackArtifacts)

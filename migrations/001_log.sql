@@ -22,17 +22,28 @@ CREATE TABLE casq.kinds (
         CONSTRAINT kinds_prefix_only_with_bytes CHECK ((prefix IS NULL) = (transfer = 'none')),
     source_prefix text COLLATE "C"
         CONSTRAINT kinds_source_prefix_only_with_bytes CHECK ((source_prefix IS NULL) = (transfer = 'none')),
+    -- Options, that each site may change for itself: enqueue kind set.
+    missing text NOT NULL DEFAULT 'failed'
+        CONSTRAINT kinds_missing_is_known CHECK (missing IN ('failed', 'absent')),
+    quiet interval NOT NULL DEFAULT '0'
+        CONSTRAINT kinds_quiet_is_short CHECK (quiet BETWEEN '0' AND '10 minutes'),
+    probe interval NOT NULL DEFAULT '0'
+        CONSTRAINT kinds_probe_is_a_pace CHECK (probe = '0' OR probe BETWEEN '1 second' AND '30 days'),
+    CONSTRAINT kinds_looks_only_for_bytes CHECK (transfer <> 'none' OR missing = 'failed' AND probe = '0'),
     UNIQUE (transfer, prefix)
 );
 
 COMMENT ON TABLE casq.kinds IS
     'The kinds of resources that are known here. Made by casq.track or casq.define_kind; '
-    'moved and ended by enqueue kind.';
+    'changed, moved and ended by enqueue kind.';
 COMMENT ON COLUMN casq.kinds.kind IS 'its name';
 COMMENT ON COLUMN casq.kinds.transfer IS 'file, git, or none: nothing is copied, only counted';
 COMMENT ON COLUMN casq.kinds.queue IS 'River queue of its jobs';
 COMMENT ON COLUMN casq.kinds.prefix IS 'folder at this site''s target, which has its copies';
 COMMENT ON COLUMN casq.kinds.source_prefix IS 'folder that its keys are relative to where they come from';
+COMMENT ON COLUMN casq.kinds.missing IS 'what a resource is whose bytes the source does not have: failed, or absent, which is no failure';
+COMMENT ON COLUMN casq.kinds.quiet IS 'what changes often is copied when it has not changed for so long; 0: at once';
+COMMENT ON COLUMN casq.kinds.probe IS 'how often what is in place is compared with the source, for changes that no row tells; 0: never';
 
 -- The columns xid and id stay in this order: a row's transaction id is
 -- assigned before its event id is drawn, which is what makes ticks.low_id a
@@ -352,6 +363,16 @@ BEGIN
             USING ERRCODE = 'reserved_name',
                   HINT = 'River has a queue default, and casq''s own begin with casq_. Name another one: queue => ''...''.';
     END IF;
+    IF wanted.missing NOT IN ('failed', 'absent') OR wanted.quiet NOT BETWEEN '0' AND '10 minutes'
+        OR wanted.probe <> '0' AND wanted.probe NOT BETWEEN '1 second' AND '30 days'
+        OR wanted.transfer = 'none' AND (wanted.missing <> 'failed' OR wanted.probe <> '0')
+    THEN
+        RAISE EXCEPTION 'casq: kind %: missing % with quiet % and probe % cannot be', quote_literal(wanted.kind),
+            quote_literal(wanted.missing), quote_literal(wanted.quiet), quote_literal(wanted.probe)
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'missing is failed or absent, quiet at most 10 minutes, probe a second to 30 days, or 0 for never;'
+                      ' a kind of transfer none has no bytes that could be missing or probed.';
+    END IF;
     SELECT * INTO other FROM casq.kinds AS k
     WHERE k.kind <> wanted.kind AND k.queue = wanted.queue AND k.transfer <> wanted.transfer LIMIT 1;
     IF FOUND THEN
@@ -400,14 +421,18 @@ CREATE TRIGGER check_kind BEFORE INSERT OR UPDATE ON casq.kinds
 -- from the application has laid them out, so that keys are relative to the top
 -- there, or to source_prefix.
 --
--- Repeating a definition is harmless, and what it does not say of prefixes is as it
--- was. Changing one is refused: what was copied stays where it is.
+-- Repeating a definition is harmless, and what it does not say of prefixes and options is
+-- as it was. Changing one is refused: what was copied stays where it is, and sites that
+-- have learned the kind would not hear of another option.
 CREATE FUNCTION casq.define_kind(
     kind text,
     transfer text,
     queue text DEFAULT NULL,
     prefix text DEFAULT NULL,
-    source_prefix text DEFAULT NULL
+    source_prefix text DEFAULT NULL,
+    missing text DEFAULT NULL,
+    quiet interval DEFAULT NULL,
+    probe interval DEFAULT NULL
 ) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -418,7 +443,10 @@ BEGIN
     SELECT * INTO present FROM casq.kinds AS k WHERE k.kind = define_kind.kind;
     wanted := ROW(define_kind.kind, define_kind.transfer, coalesce(define_kind.queue, define_kind.kind),
         trim('/' FROM coalesce(define_kind.prefix, present.prefix, define_kind.kind)),
-        trim('/' FROM coalesce(define_kind.source_prefix, present.source_prefix, '')));
+        trim('/' FROM coalesce(define_kind.source_prefix, present.source_prefix, '')),
+        coalesce(define_kind.missing, present.missing, 'failed'),
+        coalesce(define_kind.quiet, present.quiet, '0'),
+        coalesce(define_kind.probe, present.probe, '0'));
     IF wanted.transfer = 'none' THEN
         wanted.prefix := NULL;
         wanted.source_prefix := NULL;
@@ -433,7 +461,8 @@ BEGIN
                 WHERE p.value IS DISTINCT FROM w.value)
             USING ERRCODE = 'duplicate_object',
                   HINT = format('What was copied stays where it is, so a kind stays as it was defined: repeat it so, or use a kind of another name.'
-                      ' Its prefix is changed by enqueue kind move %s, and it is ended by enqueue kind drop %1$s.', wanted.kind);
+                      ' Its prefix is changed by enqueue kind move %s, missing, quiet and probe by enqueue kind set %1$s, at each site,'
+                      ' and it is ended by enqueue kind drop %1$s.', wanted.kind);
     END IF;
 END $$;
 COMMENT ON FUNCTION casq.define_kind IS
@@ -441,9 +470,13 @@ COMMENT ON FUNCTION casq.define_kind IS
     'transfer: file, git, or none (only counted). queue: River queue of its jobs; the kind''s '
     'name if it is not said. prefix: folder at targets, the kind''s name if it is not said; '
     'source_prefix: folder that keys are relative to at the source, the top if it is not '
-    'said. To repeat a definition is harmless. Errors: duplicate_object where it is defined '
-    'otherwise; invalid_parameter_value where a prefix cannot be a folder, or overlaps '
-    'another kind''s.';
+    'said. missing: failed, or absent, with which what the source does not have is no '
+    'failure. quiet: what changes often is copied when it has not changed for so long. '
+    'probe: how often what is in place is compared with the source, for changes that no row '
+    'tells. Other sites learn all of it with the kind, and may change missing, quiet and '
+    'probe for themselves (enqueue kind set). To repeat a definition is harmless. Errors: '
+    'duplicate_object where it is defined otherwise; invalid_parameter_value where a prefix '
+    'cannot be a folder or overlaps another kind''s, or where an option cannot be.';
 
 -- Starts the log anew after a dump was restored into another cluster: ticks
 -- and events hold transaction ids that mean nothing here. It does so in a new
@@ -610,7 +643,7 @@ DROP TABLE casq.event_failures;
 DROP VIEW casq.cursor_status;
 DROP TABLE casq.cursors;
 DROP FUNCTION casq.adopt_log();
-DROP FUNCTION casq.define_kind(text, text, text, text, text);
+DROP FUNCTION casq.define_kind(text, text, text, text, text, text, interval, interval);
 DROP FUNCTION casq.append_event(text, text, text, jsonb, text, bigint, bigint);
 DROP FUNCTION casq.tick(boolean);
 DROP FUNCTION casq.last_event_id();

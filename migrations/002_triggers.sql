@@ -10,6 +10,7 @@ CREATE TABLE casq.tracked (
     scope_column text,
     size_column text,
     payload_columns text[] NOT NULL,
+    every_update boolean NOT NULL DEFAULT false,
     -- Column numbers by name, true while relation still has relation_oid: they
     -- find a column after a rename. A restored dump is followed by name.
     numbers jsonb NOT NULL,
@@ -29,6 +30,7 @@ COMMENT ON COLUMN casq.tracked.key_column IS 'column with the key';
 COMMENT ON COLUMN casq.tracked.scope_column IS 'column that its rows are counted by; NULL: they are not';
 COMMENT ON COLUMN casq.tracked.size_column IS 'column that is added up; NULL: only rows are counted';
 COMMENT ON COLUMN casq.tracked.payload_columns IS 'columns that are sent along';
+COMMENT ON COLUMN casq.tracked.every_update IS 'whether each UPDATE of a row is told of, also one that changes nothing of it';
 COMMENT ON COLUMN casq.tracked.tracked_at IS 'since when';
 
 CREATE FUNCTION casq.refuse_truncate() RETURNS trigger
@@ -392,6 +394,10 @@ DECLARE
     changes text;
 BEGIN
     IF op = 'UPDATE' THEN
+        IF t.every_update THEN
+            -- What was is never the same as what is.
+            names := ', i.sign';
+        END IF;
         FOR n IN 1 .. cardinality(s.images) LOOP
             images := format('%s, %s AS image%s', images, s.images[n], n);
             names := format('%s, i.image%s', names, n);

@@ -214,7 +214,11 @@ CREATE FUNCTION casq.track(
     payload_columns text[] DEFAULT '{}',
     queue text DEFAULT NULL,
     prefix text DEFAULT NULL,
-    source_prefix text DEFAULT NULL
+    source_prefix text DEFAULT NULL,
+    missing text DEFAULT NULL,
+    quiet interval DEFAULT NULL,
+    probe interval DEFAULT NULL,
+    every_update boolean DEFAULT false
 ) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -241,6 +245,7 @@ BEGIN
     wanted.key_column := track.key_column;
     wanted.scope_column := track.scope_column;
     wanted.size_column := track.size_column;
+    wanted.every_update := coalesce(track.every_update, false);
     wanted.payload_columns := coalesce((SELECT array_agg(DISTINCT p ORDER BY p) FROM unnest(track.payload_columns) AS p), '{}');
     wanted.numbers := '{}';
     wanted.name := casq.full_name(track.relation);
@@ -255,7 +260,7 @@ BEGIN
 
     -- The count may take long, so it comes before any lock.
     EXECUTE format('SELECT count(*) FROM %s', track.relation) INTO existing;
-    PERFORM casq.define_kind(track.kind, track.transfer, track.queue, track.prefix, track.source_prefix);
+    PERFORM casq.define_kind(track.kind, track.transfer, track.queue, track.prefix, track.source_prefix, track.missing, track.quiet, track.probe);
     EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', track.relation);
     PERFORM casq.check_relation(track.relation), casq.check_columns(wanted);
 
@@ -266,8 +271,8 @@ BEGIN
         RAISE EXCEPTION 'casq: kind % is that of table %', quote_literal(track.kind), present.relation
             USING ERRCODE = 'duplicate_object',
                   HINT = format('Choose another kind, or SELECT casq.untrack(%L) first.', present.relation);
-    ELSIF (present.kind, present.key_column, present.scope_column, present.size_column, present.payload_columns)
-        IS DISTINCT FROM (wanted.kind, wanted.key_column, wanted.scope_column, wanted.size_column, wanted.payload_columns)
+    ELSIF (present.kind, present.key_column, present.scope_column, present.size_column, present.payload_columns, present.every_update)
+        IS DISTINCT FROM (wanted.kind, wanted.key_column, wanted.scope_column, wanted.size_column, wanted.payload_columns, wanted.every_update)
         AND present.relation IS NOT NULL
     THEN
         RAISE EXCEPTION 'casq: % is tracked otherwise', track.relation
@@ -275,9 +280,9 @@ BEGIN
                   DETAIL = format('Present: %s.', to_jsonb(present) - '{relation,relation_oid,numbers,name,filenode,shape,tracked_at}'::text[]),
                   HINT = format('SELECT casq.untrack(%L) first, in the same transaction.', track.relation);
     ELSIF present.relation IS NULL THEN
-        INSERT INTO casq.tracked (relation, kind, key_column, scope_column, size_column, payload_columns, numbers, relation_oid, name)
+        INSERT INTO casq.tracked (relation, kind, key_column, scope_column, size_column, payload_columns, every_update, numbers, relation_oid, name)
         VALUES (wanted.relation, wanted.kind, wanted.key_column, wanted.scope_column, wanted.size_column,
-                wanted.payload_columns, wanted.numbers, wanted.relation_oid, wanted.name);
+                wanted.payload_columns, wanted.every_update, wanted.numbers, wanted.relation_oid, wanted.name);
         -- First the triggers: members without them are partitions that came.
         PERFORM set_config('casq.aligning', 'on', true);
         PERFORM casq.put_log_function(wanted);
@@ -300,9 +305,11 @@ COMMENT ON FUNCTION casq.track IS
     'Follows each change of a table''s rows as events of a kind, in the application''s own '
     'transactions, and returns how many rows were there before: enqueue backfill appends '
     'events for those. key_column must be unique and NOT NULL; scope_column is what rows are '
-    'counted by, size_column is added up, payload_columns are sent along. transfer, queue, '
-    'prefix and source_prefix: as in casq.define_kind. It waits for transactions that have '
-    'written the table, and new writers wait behind it: set lock_timeout on a busy one. '
+    'counted by, size_column is added up, payload_columns are sent along. With every_update '
+    'each UPDATE of a row is told of, also one that changes none of these. transfer, queue, '
+    'prefix, source_prefix, missing, quiet and probe: as in casq.define_kind. It waits for '
+    'transactions that have written the table, and new writers wait behind it: set '
+    'lock_timeout on a busy one. '
     'Errors name the column, and say what would do; duplicate_object where the table, or the '
     'kind, is tracked otherwise.';
 
@@ -507,7 +514,7 @@ BEGIN
     PERFORM casq.untrack(t.relation) FROM casq.tracked AS t JOIN pg_class AS c ON c.oid = t.relation;
 END $$;
 DROP FUNCTION casq.untrack(regclass, text);
-DROP FUNCTION casq.track(regclass, text, text, text, text, text, text[], text, text, text);
+DROP FUNCTION casq.track(regclass, text, text, text, text, text, text[], text, text, text, text, interval, interval, boolean);
 DROP FUNCTION casq.log_partition(casq.tracked, regclass, text);
 DROP FUNCTION casq.align(text);
 DROP FUNCTION casq.check_columns(casq.tracked);

@@ -424,7 +424,9 @@ DECLARE
     moves boolean := TG_OP = 'UPDATE' AND (NEW.kind, NEW.transfer, NEW.queue) = (OLD.kind, OLD.transfer, OLD.queue);
     r casq.registry;
 BEGIN
-    IF TG_OP = 'UPDATE' AND NEW IS NOT DISTINCT FROM OLD THEN
+    -- Nothing goes by an option in what was copied already.
+    IF TG_OP = 'UPDATE' AND (NEW.kind, NEW.transfer, NEW.queue, NEW.prefix, NEW.source_prefix)
+        IS NOT DISTINCT FROM (OLD.kind, OLD.transfer, OLD.queue, OLD.prefix, OLD.source_prefix) THEN
         RETURN NEW;
     ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'casq: a kind is ended or changed under READ COMMITTED, an old snapshot misses its rows'

@@ -381,21 +381,31 @@ CREATE TABLE casq.kinds (
     queue text NOT NULL,
     prefix text COLLATE "C",
     source_prefix text COLLATE "C",
+    missing text NOT NULL DEFAULT 'failed'::text,
+    quiet interval NOT NULL DEFAULT '00:00:00'::interval,
+    probe interval NOT NULL DEFAULT '00:00:00'::interval,
     CONSTRAINT kinds_pkey PRIMARY KEY (kind),
     CONSTRAINT kinds_transfer_prefix_key UNIQUE (transfer, prefix),
     CONSTRAINT kinds_kind_is_a_name CHECK ((kind ~ '^[a-z][a-z0-9_]{0,39}$'::text)),
+    CONSTRAINT kinds_looks_only_for_bytes CHECK (((transfer <> 'none'::text) OR ((missing = 'failed'::text) AND (probe = '00:00:00'::interval)))),
+    CONSTRAINT kinds_missing_is_known CHECK ((missing = ANY (ARRAY['failed'::text, 'absent'::text]))),
     CONSTRAINT kinds_prefix_only_with_bytes CHECK (((prefix IS NULL) = (transfer = 'none'::text))),
+    CONSTRAINT kinds_probe_is_a_pace CHECK (((probe = '00:00:00'::interval) OR ((probe >= '00:00:01'::interval) AND (probe <= '30 days'::interval)))),
     CONSTRAINT kinds_queue_is_a_name CHECK (((queue ~ '^[a-z0-9]+([_-][a-z0-9]+)*$'::text) AND (length(queue) <= 64))),
     CONSTRAINT kinds_queue_is_its_own CHECK (((queue <> 'default'::text) AND (queue !~~ 'casq\_%'::text))),
+    CONSTRAINT kinds_quiet_is_short CHECK (((quiet >= '00:00:00'::interval) AND (quiet <= '00:10:00'::interval))),
     CONSTRAINT kinds_source_prefix_only_with_bytes CHECK (((source_prefix IS NULL) = (transfer = 'none'::text))),
     CONSTRAINT kinds_transfer_is_known CHECK ((transfer = ANY (ARRAY['file'::text, 'git'::text, 'none'::text])))
 );
-COMMENT ON TABLE casq.kinds IS 'The kinds of resources that are known here. Made by casq.track or casq.define_kind; moved and ended by enqueue kind.';
+COMMENT ON TABLE casq.kinds IS 'The kinds of resources that are known here. Made by casq.track or casq.define_kind; changed, moved and ended by enqueue kind.';
 COMMENT ON COLUMN casq.kinds.kind IS 'its name';
 COMMENT ON COLUMN casq.kinds.transfer IS 'file, git, or none: nothing is copied, only counted';
 COMMENT ON COLUMN casq.kinds.queue IS 'River queue of its jobs';
 COMMENT ON COLUMN casq.kinds.prefix IS 'folder at this site''s target, which has its copies';
 COMMENT ON COLUMN casq.kinds.source_prefix IS 'folder that its keys are relative to where they come from';
+COMMENT ON COLUMN casq.kinds.missing IS 'what a resource is whose bytes the source does not have: failed, or absent, which is no failure';
+COMMENT ON COLUMN casq.kinds.quiet IS 'what changes often is copied when it has not changed for so long; 0: at once';
+COMMENT ON COLUMN casq.kinds.probe IS 'how often what is in place is compared with the source, for changes that no row tells; 0: never';
 
 CREATE TABLE casq.log_delays (
     cursor text COLLATE "C" NOT NULL,
@@ -783,6 +793,7 @@ CREATE TABLE casq.tracked (
     scope_column text,
     size_column text,
     payload_columns text[] NOT NULL,
+    every_update boolean NOT NULL DEFAULT false,
     numbers jsonb NOT NULL,
     relation_oid oid NOT NULL,
     name text NOT NULL,
@@ -800,6 +811,7 @@ COMMENT ON COLUMN casq.tracked.key_column IS 'column with the key';
 COMMENT ON COLUMN casq.tracked.scope_column IS 'column that its rows are counted by; NULL: they are not';
 COMMENT ON COLUMN casq.tracked.size_column IS 'column that is added up; NULL: only rows are counted';
 COMMENT ON COLUMN casq.tracked.payload_columns IS 'columns that are sent along';
+COMMENT ON COLUMN casq.tracked.every_update IS 'whether each UPDATE of a row is told of, also one that changes nothing of it';
 COMMENT ON COLUMN casq.tracked.tracked_at IS 'since when';
 
 CREATE TABLE casq.workers (
@@ -2182,6 +2194,16 @@ BEGIN
             USING ERRCODE = 'reserved_name',
                   HINT = 'River has a queue default, and casq''s own begin with casq_. Name another one: queue => ''...''.';
     END IF;
+    IF wanted.missing NOT IN ('failed', 'absent') OR wanted.quiet NOT BETWEEN '0' AND '10 minutes'
+        OR wanted.probe <> '0' AND wanted.probe NOT BETWEEN '1 second' AND '30 days'
+        OR wanted.transfer = 'none' AND (wanted.missing <> 'failed' OR wanted.probe <> '0')
+    THEN
+        RAISE EXCEPTION 'casq: kind %: missing % with quiet % and probe % cannot be', quote_literal(wanted.kind),
+            quote_literal(wanted.missing), quote_literal(wanted.quiet), quote_literal(wanted.probe)
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'missing is failed or absent, quiet at most 10 minutes, probe a second to 30 days, or 0 for never;'
+                      ' a kind of transfer none has no bytes that could be missing or probed.';
+    END IF;
     SELECT * INTO other FROM casq.kinds AS k
     WHERE k.kind <> wanted.kind AND k.queue = wanted.queue AND k.transfer <> wanted.transfer LIMIT 1;
     IF FOUND THEN
@@ -2375,7 +2397,7 @@ BEGIN
     RETURNING r.id INTO create_runner.id;
 END $function$;
 
-CREATE OR REPLACE FUNCTION casq.define_kind(kind text, transfer text, queue text DEFAULT NULL::text, prefix text DEFAULT NULL::text, source_prefix text DEFAULT NULL::text)
+CREATE OR REPLACE FUNCTION casq.define_kind(kind text, transfer text, queue text DEFAULT NULL::text, prefix text DEFAULT NULL::text, source_prefix text DEFAULT NULL::text, missing text DEFAULT NULL::text, quiet interval DEFAULT NULL::interval, probe interval DEFAULT NULL::interval)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -2388,7 +2410,10 @@ BEGIN
     SELECT * INTO present FROM casq.kinds AS k WHERE k.kind = define_kind.kind;
     wanted := ROW(define_kind.kind, define_kind.transfer, coalesce(define_kind.queue, define_kind.kind),
         trim('/' FROM coalesce(define_kind.prefix, present.prefix, define_kind.kind)),
-        trim('/' FROM coalesce(define_kind.source_prefix, present.source_prefix, '')));
+        trim('/' FROM coalesce(define_kind.source_prefix, present.source_prefix, '')),
+        coalesce(define_kind.missing, present.missing, 'failed'),
+        coalesce(define_kind.quiet, present.quiet, '0'),
+        coalesce(define_kind.probe, present.probe, '0'));
     IF wanted.transfer = 'none' THEN
         wanted.prefix := NULL;
         wanted.source_prefix := NULL;
@@ -2403,7 +2428,8 @@ BEGIN
                 WHERE p.value IS DISTINCT FROM w.value)
             USING ERRCODE = 'duplicate_object',
                   HINT = format('What was copied stays where it is, so a kind stays as it was defined: repeat it so, or use a kind of another name.'
-                      ' Its prefix is changed by enqueue kind move %s, and it is ended by enqueue kind drop %1$s.', wanted.kind);
+                      ' Its prefix is changed by enqueue kind move %s, missing, quiet and probe by enqueue kind set %1$s, at each site,'
+                      ' and it is ended by enqueue kind drop %1$s.', wanted.kind);
     END IF;
 END $function$;
 
@@ -2735,7 +2761,9 @@ DECLARE
     moves boolean := TG_OP = 'UPDATE' AND (NEW.kind, NEW.transfer, NEW.queue) = (OLD.kind, OLD.transfer, OLD.queue);
     r casq.registry;
 BEGIN
-    IF TG_OP = 'UPDATE' AND NEW IS NOT DISTINCT FROM OLD THEN
+    -- Nothing goes by an option in what was copied already.
+    IF TG_OP = 'UPDATE' AND (NEW.kind, NEW.transfer, NEW.queue, NEW.prefix, NEW.source_prefix)
+        IS NOT DISTINCT FROM (OLD.kind, OLD.transfer, OLD.queue, OLD.prefix, OLD.source_prefix) THEN
         RETURN NEW;
     ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'casq: a kind is ended or changed under READ COMMITTED, an old snapshot misses its rows'
@@ -3083,6 +3111,10 @@ DECLARE
     changes text;
 BEGIN
     IF op = 'UPDATE' THEN
+        IF t.every_update THEN
+            -- What was is never the same as what is.
+            names := ', i.sign';
+        END IF;
         FOR n IN 1 .. cardinality(s.images) LOOP
             images := format('%s, %s AS image%s', images, s.images[n], n);
             names := format('%s, i.image%s', names, n);
@@ -4788,7 +4820,7 @@ BEGIN
         casq.group_sql(kind, false)) USING kind;
 END $function$;
 
-CREATE OR REPLACE FUNCTION casq.track(relation regclass, kind text, transfer text, key_column text, scope_column text DEFAULT NULL::text, size_column text DEFAULT NULL::text, payload_columns text[] DEFAULT '{}'::text[], queue text DEFAULT NULL::text, prefix text DEFAULT NULL::text, source_prefix text DEFAULT NULL::text)
+CREATE OR REPLACE FUNCTION casq.track(relation regclass, kind text, transfer text, key_column text, scope_column text DEFAULT NULL::text, size_column text DEFAULT NULL::text, payload_columns text[] DEFAULT '{}'::text[], queue text DEFAULT NULL::text, prefix text DEFAULT NULL::text, source_prefix text DEFAULT NULL::text, missing text DEFAULT NULL::text, quiet interval DEFAULT NULL::interval, probe interval DEFAULT NULL::interval, every_update boolean DEFAULT false)
  RETURNS bigint
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -4817,6 +4849,7 @@ BEGIN
     wanted.key_column := track.key_column;
     wanted.scope_column := track.scope_column;
     wanted.size_column := track.size_column;
+    wanted.every_update := coalesce(track.every_update, false);
     wanted.payload_columns := coalesce((SELECT array_agg(DISTINCT p ORDER BY p) FROM unnest(track.payload_columns) AS p), '{}');
     wanted.numbers := '{}';
     wanted.name := casq.full_name(track.relation);
@@ -4831,7 +4864,7 @@ BEGIN
 
     -- The count may take long, so it comes before any lock.
     EXECUTE format('SELECT count(*) FROM %s', track.relation) INTO existing;
-    PERFORM casq.define_kind(track.kind, track.transfer, track.queue, track.prefix, track.source_prefix);
+    PERFORM casq.define_kind(track.kind, track.transfer, track.queue, track.prefix, track.source_prefix, track.missing, track.quiet, track.probe);
     EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', track.relation);
     PERFORM casq.check_relation(track.relation), casq.check_columns(wanted);
 
@@ -4842,8 +4875,8 @@ BEGIN
         RAISE EXCEPTION 'casq: kind % is that of table %', quote_literal(track.kind), present.relation
             USING ERRCODE = 'duplicate_object',
                   HINT = format('Choose another kind, or SELECT casq.untrack(%L) first.', present.relation);
-    ELSIF (present.kind, present.key_column, present.scope_column, present.size_column, present.payload_columns)
-        IS DISTINCT FROM (wanted.kind, wanted.key_column, wanted.scope_column, wanted.size_column, wanted.payload_columns)
+    ELSIF (present.kind, present.key_column, present.scope_column, present.size_column, present.payload_columns, present.every_update)
+        IS DISTINCT FROM (wanted.kind, wanted.key_column, wanted.scope_column, wanted.size_column, wanted.payload_columns, wanted.every_update)
         AND present.relation IS NOT NULL
     THEN
         RAISE EXCEPTION 'casq: % is tracked otherwise', track.relation
@@ -4851,9 +4884,9 @@ BEGIN
                   DETAIL = format('Present: %s.', to_jsonb(present) - '{relation,relation_oid,numbers,name,filenode,shape,tracked_at}'::text[]),
                   HINT = format('SELECT casq.untrack(%L) first, in the same transaction.', track.relation);
     ELSIF present.relation IS NULL THEN
-        INSERT INTO casq.tracked (relation, kind, key_column, scope_column, size_column, payload_columns, numbers, relation_oid, name)
+        INSERT INTO casq.tracked (relation, kind, key_column, scope_column, size_column, payload_columns, every_update, numbers, relation_oid, name)
         VALUES (wanted.relation, wanted.kind, wanted.key_column, wanted.scope_column, wanted.size_column,
-                wanted.payload_columns, wanted.numbers, wanted.relation_oid, wanted.name);
+                wanted.payload_columns, wanted.every_update, wanted.numbers, wanted.relation_oid, wanted.name);
         -- First the triggers: members without them are partitions that came.
         PERFORM set_config('casq.aligning', 'on', true);
         PERFORM casq.put_log_function(wanted);

@@ -28,8 +28,7 @@ var claimSQL = queries.Parse[struct{ Lock, Claim, Ask, Verdict, Complete, GiveUp
 
 // kindsOfSQL reads kinds ($1) while rows of theirs are locked. A move of a kind locks
 // them, too: it has committed, and is seen, or comes later, and takes the claim away.
-const kindsOfSQL = `SELECT kind, transfer, queue, coalesce(prefix, ''), coalesce(source_prefix, '')
-FROM casq.kinds WHERE kind = ANY ($1::text[])`
+const kindsOfSQL = "SELECT " + eventlog.KindColumns + " FROM casq.kinds WHERE kind = ANY ($1::text[])"
 
 // claimGroup is how many claims share a transaction. 64 costs about a tenth
 // of the rate, more than 256 gain nothing.
@@ -195,7 +194,7 @@ func (f *claimsFound) batch(group []*claiming, process uuid.UUID) *pgx.Batch {
 	})
 	batch.Queue(kindsOfSQL, kinds).Query(func(rows pgx.Rows) error {
 		var k eventlog.Kind
-		_, err := pgx.ForEachRow(rows, []any{&k.Name, &k.Transfer, &k.Queue, &k.Prefix, &k.SourcePrefix}, func() error {
+		_, err := pgx.ForEachRow(rows, k.Fields(), func() error {
 			f.definitions[k.Name] = k
 			return nil
 		})

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"casq/eventlog"
 	"casq/internal/database"
@@ -23,7 +24,7 @@ import (
 var kindText string
 
 // kindSQL has the statements of kind.sql.
-var kindSQL = queries.Parse[struct{ Move string }]("registry/kind", kindText)
+var kindSQL = queries.Parse[struct{ Move, Set string }]("registry/kind", kindText)
 
 // ErrKind says that a kind cannot be moved or dropped; the error's text says why, and
 // what to do.
@@ -93,7 +94,7 @@ func (m *MovedKind) check(ctx context.Context, tx pgx.Tx, kind string) error {
 		return fmt.Errorf("%w: it has no files, and so no place", ErrKind)
 	}
 	m.From = k.Prefix
-	_, err = tx.Exec(ctx, `SELECT casq.check_kind(ROW(k.kind, k.transfer, k.queue, $2::text, k.source_prefix)::casq.kinds)
+	_, err = tx.Exec(ctx, `SELECT casq.check_kind(jsonb_populate_record(k, jsonb_build_object('prefix', $2::text)))
 		FROM casq.kinds AS k WHERE k.kind = $1`, kind, m.To)
 	return refusedKind(err)
 }
@@ -145,6 +146,26 @@ func movePage(ctx context.Context, tx pgx.Tx, kind string, keys []string) (raise
 	})
 	slices.SortFunc(raised, func(a, b Job) int { return compareTokens(a.Token, b.Token) })
 	return raised, err
+}
+
+// KindOptions are what a site may say of a kind for itself. Nil: it stays as it is.
+type KindOptions struct {
+	Missing *string        // [eventlog.MissingFailed] or [eventlog.MissingAbsent]
+	Quiet   *time.Duration // see [eventlog.Kind]
+	Probe   *time.Duration // likewise; 0: never
+}
+
+// SetKind changes options of a kind on this site, and returns the kind as it is then.
+// Workers go by them from their next run, batch or probe on.
+func SetKind(ctx context.Context, pool *pgxpool.Pool, kind string, o KindOptions) (k eventlog.Kind, err error) {
+	err = pool.QueryRow(ctx, kindSQL.Set, kind, o.Missing, o.Quiet, o.Probe).Scan(k.Fields()...)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return k, fmt.Errorf("%w: %w %q", ErrKind, eventlog.ErrUnknownKind, kind)
+	case err != nil:
+		return k, fmt.Errorf("set options of kind %s: %w", kind, refusedKind(err))
+	}
+	return k, nil
 }
 
 // EmptyKind has everything of a kind removed on this site, as a selection of nothing

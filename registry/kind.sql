@@ -32,3 +32,10 @@ SET version = nextval('casq.registry_version'), queued_at = clock_timestamp(),
 FROM page AS p
 WHERE r.kind = $1 AND r.resource_id = p.resource_id
 RETURNING r.resource_id, r.version, r.deleted_at IS NOT NULL, p.prompt
+
+-- name: Set
+-- Options of a kind ($1); those that are NULL stay.
+UPDATE casq.kinds
+SET missing = coalesce($2, missing), quiet = coalesce($3::interval, quiet), probe = coalesce($4::interval, probe)
+WHERE kind = $1
+RETURNING kind, transfer, queue, coalesce(prefix, ''), coalesce(source_prefix, ''), missing, quiet, probe

@@ -250,8 +250,9 @@ func insertKinds(ctx context.Context, tx pgx.Tx, names []string, source map[stri
 		if k.Transfer != eventlog.TransferNone {
 			prefix, sourcePrefix = &k.Prefix, &k.SourcePrefix
 		}
-		_, err := tx.Exec(ctx, `INSERT INTO casq.kinds (kind, transfer, queue, prefix, source_prefix) VALUES ($1, $2, $3, $4, $5)
-			ON CONFLICT (kind) DO NOTHING`, name, k.Transfer, k.Queue, prefix, sourcePrefix)
+		_, err := tx.Exec(ctx, `INSERT INTO casq.kinds (kind, transfer, queue, prefix, source_prefix, missing, quiet, probe)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+			ON CONFLICT (kind) DO NOTHING`, name, k.Transfer, k.Queue, prefix, sourcePrefix, cmp.Or(k.Missing, eventlog.MissingFailed), k.Quiet, k.Probe)
 		if err != nil {
 			return fmt.Errorf("learn kind %q of the source: %w", name, err)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"casq/eventlog"
 	"casq/internal/database"
@@ -208,8 +209,8 @@ func TestKindsThatAreRefused(t *testing.T) {
 // learning is a batch with an event of each kind, of a source that has a few.
 func learning(kinds ...string) eventlog.Batch {
 	batch := eventlog.Batch{Timeline: eventlog.Timeline{Ordinal: 1}, Tick: 1, Kinds: map[string]eventlog.Kind{
-		"artifact": {Name: "artifact", Transfer: eventlog.TransferFile, Queue: "files", Prefix: "a"},
-		"event":    {Name: "event", Transfer: eventlog.TransferNone, Queue: "event"},
+		"artifact": {Name: "artifact", Transfer: eventlog.TransferFile, Queue: "files", Prefix: "a", Missing: eventlog.MissingAbsent, Quiet: 2 * time.Second, Probe: time.Minute},
+		"event":    {Name: "event", Transfer: eventlog.TransferNone, Queue: "event", Missing: eventlog.MissingFailed},
 	}}
 	for i, kind := range kinds {
 		batch.Events = append(batch.Events, eventlog.Event{ID: int64(i + 1), Kind: kind, ResourceID: "k", Op: eventlog.Created, Payload: []byte("{}")})

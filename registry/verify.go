@@ -46,8 +46,7 @@ func (r *Registry) InPlace(ctx context.Context, t Token) (InPlace, error) {
 	var p InPlace
 	var synced bool
 	err := r.cfg.Pool.QueryRow(ctx, verifySQL.State, t.Kind, t.ResourceID, t.Version).
-		Scan(&p.Version, &p.Payload, &p.Checksum, &p.Removed, &synced, &p.VerifiedAt, &p.Now,
-			&p.Of.Name, &p.Of.Transfer, &p.Of.Queue, &p.Of.Prefix, &p.Of.SourcePrefix)
+		Scan(append([]any{&p.Version, &p.Payload, &p.Checksum, &p.Removed, &synced, &p.VerifiedAt, &p.Now}, p.Of.Fields()...)...)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return p, ErrSuperseded

@@ -6,7 +6,7 @@
 SELECT r.version, r.payload, coalesce(r.checksum, ''), r.deleted_at IS NOT NULL,
        r.synced_version IS NOT DISTINCT FROM r.version,
        r.verified_at, clock_timestamp(),
-       k.kind, k.transfer, k.queue, coalesce(k.prefix, ''), coalesce(k.source_prefix, '')
+       k.kind, k.transfer, k.queue, coalesce(k.prefix, ''), coalesce(k.source_prefix, ''), k.missing, k.quiet, k.probe
 FROM casq.registry AS r JOIN casq.kinds AS k USING (kind)
 WHERE r.kind = $1 AND r.resource_id = $2 AND $3::bigint IN (0, r.version)
 

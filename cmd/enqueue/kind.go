@@ -19,15 +19,16 @@ import (
 func kindCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "kind",
-		Short: "List the kinds, and move or drop one",
+		Short: "List the kinds, and change, move or drop one",
 		Long: `Each kind of files or repositories has a folder of its own at the target, named
-like it unless casq.track was told otherwise. A kind is moved and dropped on this
-site only: others go on as they are.`,
+like it unless casq.track was told otherwise. A kind is changed, moved and dropped on
+this site only: others go on as they are.`,
 		Example: `  enqueue kind list
+  enqueue kind set wiki --missing absent --quiet 2s --probe 1m
   enqueue kind move document --prefix archive/documents
   enqueue kind drop document --remove --yes`,
 	}
-	cmd.AddCommand(kindListCommand(), kindMoveCommand(), kindDropCommand())
+	cmd.AddCommand(kindListCommand(), kindSetCommand(), kindMoveCommand(), kindDropCommand())
 	return cmd
 }
 
@@ -39,6 +40,9 @@ func kindListCommand() *cobra.Command {
 
   PREFIX     its folder at the target; / is the top
   SOURCE     the folder at the source that its keys are relative to, likewise
+  MISSING    what a resource is that the source does not have: failed, or absent
+  QUIET      what changes often is copied when it has not changed for so long
+  PROBE      how often what is in place is compared with the source
   TABLE      the one that is tracked here; a site that follows another has no table
   RESOURCES  that this site has, or is to have
   TO DO      those that are still to be copied or removed, or have failed`,
@@ -59,7 +63,10 @@ type listedKind struct {
 	Queue        string  `json:"queue"`
 	Prefix       *string `json:"prefix"` // null: it has no files
 	SourcePrefix *string `json:"source_prefix"`
-	Table        *string `json:"table"` // null: no table is tracked here
+	Missing      string  `json:"missing"`
+	Quiet        float64 `json:"quiet_seconds"` // 0: at once
+	Probe        float64 `json:"probe_seconds"` // 0: never
+	Table        *string `json:"table"`         // null: no table is tracked here
 	Resources    int64   `json:"resources"`
 	ToDo         int64   `json:"to_do"`
 }
@@ -75,13 +82,14 @@ func (h *home) listKinds(ctx context.Context, cmd *cobra.Command) error {
 	}
 	var out strings.Builder
 	table := tabwriter.NewWriter(&out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(table, "KIND\tTRANSFER\tQUEUE\tPREFIX\tSOURCE\tTABLE\tRESOURCES\tTO DO")
+	fmt.Fprintln(table, "KIND\tTRANSFER\tQUEUE\tPREFIX\tSOURCE\tMISSING\tQUIET\tPROBE\tTABLE\tRESOURCES\tTO DO")
 	for _, k := range kinds {
 		tracked := "-"
 		if k.Table != nil {
 			tracked = cli.Name(*k.Table)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\n", k.Kind, k.Transfer, k.Queue, folder(k.Prefix), folder(k.SourcePrefix), tracked, k.Resources, k.ToDo)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\n", k.Kind, k.Transfer, k.Queue, folder(k.Prefix), folder(k.SourcePrefix),
+			k.Missing, pace(k.Quiet), pace(k.Probe), tracked, k.Resources, k.ToDo)
 	}
 	_ = table.Flush()
 	return answer(cmd, struct {

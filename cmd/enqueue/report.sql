@@ -20,7 +20,8 @@ GROUP BY r.state, r.phase, r.waiting
 -- name: Kinds
 -- The kinds of this site, where they are, and what there is of each: rows that are
 -- wanted, and those that something is still to be done about.
-SELECT k.kind, k.transfer, k.queue, k.prefix, k.source_prefix, t.name,
+SELECT k.kind, k.transfer, k.queue, k.prefix, k.source_prefix, k.missing,
+       extract(epoch FROM k.quiet)::float8, extract(epoch FROM k.probe)::float8, t.name,
        (SELECT count(*) FROM casq.registry AS r WHERE r.kind = k.kind AND r.deleted_at IS NULL),
        (SELECT count(*) FROM casq.registry AS r WHERE r.kind = k.kind AND r.synced_version IS DISTINCT FROM r.version)
 FROM casq.kinds AS k
