@@ -32,7 +32,10 @@ type Event struct {
 	// ScopeID is what the deltas are counted under; nil: nothing. The newest event
 	// of a resource names the scope that it is in, so one that moves has two: the
 	// first takes it away from the one, the second brings it to the other.
-	ScopeID    *string
+	ScopeID *string
+	// Moved is the other key of a resource whose key has changed: of a Deleted event the
+	// key that it has now, of a Created one the key that it had. Empty: it has not.
+	Moved      string
 	SizeDelta  int64 // bytes
 	ItemDelta  int64
 	Payload    json.RawMessage // a JSON object; what a worker needs to know
@@ -57,7 +60,7 @@ func Append(ctx context.Context, tx pgx.Tx, e Event) (int64, error) {
 		payload = json.RawMessage("{}")
 	}
 	var id int64
-	err := tx.QueryRow(ctx, logSQL.Append, e.Kind, e.ResourceID, string(e.Op), payload, e.ScopeID, e.SizeDelta, e.ItemDelta).Scan(&id)
+	err := tx.QueryRow(ctx, logSQL.Append, e.Kind, e.ResourceID, string(e.Op), payload, e.ScopeID, e.SizeDelta, e.ItemDelta, e.Moved).Scan(&id)
 	var pgErr *pgconn.PgError
 	if errors.As(err, &pgErr) && pgErr.Code == "42704" {
 		return 0, fmt.Errorf("append event: %w %q: %s", ErrUnknownKind, e.Kind, pgErr.Hint)

@@ -49,17 +49,17 @@ WITH late AS (
     WHERE pg_visible_in_snapshot(late.xid, $2::text::pg_snapshot)
     ORDER BY e.id LIMIT $4
 ), step AS (
-    SELECT id, kind, resource_id, op, bulk, scope_id, size_delta, item_delta, payload, occurred_at
+    SELECT id, kind, resource_id, op, bulk, scope_id, moved, size_delta, item_delta, payload, occurred_at
     FROM (
-        SELECT 0 AS id, '' AS kind, '' AS resource_id, '' AS op, false AS bulk, NULL AS scope_id,
+        SELECT 0 AS id, '' AS kind, '' AS resource_id, '' AS op, false AS bulk, NULL AS scope_id, '' AS moved,
                0 AS size_delta, 0 AS item_delta, NULL AS payload, now() AS occurred_at
         WHERE EXISTS (SELECT FROM casq.ticks WHERE id = $7 AND nonce = $8)
           AND EXISTS (SELECT FROM casq.ticks WHERE id = $9 AND nonce = $10)
         UNION ALL
-        SELECT id, kind, resource_id, op, bulk, scope_id, size_delta, item_delta, payload, occurred_at FROM late
+        SELECT id, kind, resource_id, op, bulk, scope_id, moved, size_delta, item_delta, payload, occurred_at FROM late
         UNION ALL
         (
-            SELECT e.id, e.kind, e.resource_id, e.op, e.bulk, e.scope_id, e.size_delta, e.item_delta, e.payload, e.occurred_at
+            SELECT e.id, e.kind, e.resource_id, e.op, e.bulk, e.scope_id, e.moved, e.size_delta, e.item_delta, e.payload, e.occurred_at
             FROM casq.events AS e
             WHERE e.id > greatest($3::bigint, $5::bigint)
               AND e.id <= least($6::bigint, (SELECT id FROM late ORDER BY id OFFSET $4 - 1 LIMIT 1))
@@ -78,18 +78,18 @@ WITH late AS (
     FROM (
         SELECT *, size * CASE WHEN packed THEN 32 ELSE 1 END AS weight
         FROM (
-            SELECT *, octet_length(resource_id) + coalesce(pg_column_size(payload), 0) AS size,
+            SELECT *, octet_length(resource_id) + octet_length(moved) + coalesce(pg_column_size(payload), 0) AS size,
                    pg_column_compression(payload) IS NOT NULL AS packed
             FROM step
         ) AS step
     ) AS step
 )
-SELECT id, kind, resource_id, op, bulk, scope_id, size_delta, item_delta, payload, occurred_at,
+SELECT id, kind, resource_id, op, bulk, scope_id, moved, size_delta, item_delta, payload, occurred_at,
        stored_end > $11 OR bytes_end > $11
 FROM (
     SELECT *, sum(bytes) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) AS bytes_end
     FROM (
-        SELECT *, CASE WHEN packed THEN octet_length(resource_id) + octet_length(payload::text) ELSE size END AS bytes
+        SELECT *, CASE WHEN packed THEN octet_length(resource_id) + octet_length(moved) + octet_length(payload::text) ELSE size END AS bytes
         FROM stored
         WHERE stored_end - weight <= $11
     ) AS stored
@@ -99,7 +99,7 @@ ORDER BY id
 
 -- name: Append
 SELECT casq.append_event(kind => $1, resource_id => $2, op => $3, payload => $4,
-                         scope_id => $5, size_delta => $6, item_delta => $7)
+                         scope_id => $5, size_delta => $6, item_delta => $7, moved => $8)
 
 -- name: Probe
 -- Reads the source, in one snapshot: does it still show the position

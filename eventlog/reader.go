@@ -149,7 +149,7 @@ func (r *Reader) page(ctx context.Context, p Position, l *probe, size int, bytes
 		return false, err
 	}
 	events, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (e Event, err error) {
-		err = row.Scan(&e.ID, &e.Kind, &e.ResourceID, &e.Op, &e.Bulk, &e.ScopeID, &e.SizeDelta, &e.ItemDelta, &e.Payload, &e.OccurredAt, &full)
+		err = row.Scan(&e.ID, &e.Kind, &e.ResourceID, &e.Op, &e.Bulk, &e.ScopeID, &e.Moved, &e.SizeDelta, &e.ItemDelta, &e.Payload, &e.OccurredAt, &full)
 		return e, err
 	})
 	switch {

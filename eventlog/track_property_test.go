@@ -85,10 +85,13 @@ var transactionGen = rapid.Custom(func(t *rapid.T) string {
 // the deltas add up to what is there, and the newest event of each key is true.
 func TestTrackIsExact(t *testing.T) {
 	t.Parallel()
-	for _, layout := range []struct{ name, table string }{{"plain", plainTable}, {"partitioned", partitionedTable}} {
+	for _, layout := range []struct{ name, table, track string }{
+		{"plain", plainTable, trackArtifacts},
+		{"partitioned, with ids", "CREATE SEQUENCE ids; " + strings.Replace(identifiedPartitions, "id bigint NOT NULL,", "id bigint NOT NULL DEFAULT nextval('ids'),", 1), trackIdentified},
+	} {
 		t.Run(layout.name, func(t *testing.T) {
 			t.Parallel()
-			b := setupTrack(t, layout.table, trackArtifacts, hostile)
+			b := setupTrack(t, layout.table, layout.track, hostile)
 			rapid.Check(t, func(t *rapid.T) {
 				b.do(t, `SET LOCAL test.calm = on; DELETE FROM artifacts; DELETE FROM casq.events`)
 				for _, transaction := range rapid.SliceOfN(transactionGen, 1, 12).Draw(t, "transactions") {

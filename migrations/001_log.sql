@@ -62,6 +62,10 @@ CREATE TABLE casq.events (
     -- What counts by scope has it in indexes, which take 2.7 kB.
     scope_id text COLLATE "C"
         CONSTRAINT events_scope_id_length CHECK (octet_length(scope_id) <= 1024),
+    -- Of a row whose key has changed: the other key of the two. Empty and not NULL: a NULL
+    -- in it would make the header of each event eight bytes longer that has a scope.
+    moved text COLLATE "C" NOT NULL DEFAULT ''
+        CONSTRAINT events_moved_is_a_key CHECK (moved = '' OR op <> 'updated' AND octet_length(moved) <= 1024),
     size_delta bigint NOT NULL DEFAULT 0,
     item_delta bigint NOT NULL DEFAULT 0,
     payload jsonb NOT NULL DEFAULT '{}'
@@ -84,6 +88,8 @@ COMMENT ON COLUMN casq.events.resource_id IS 'key of the resource, 1 to 1024 byt
 COMMENT ON COLUMN casq.events.op IS 'created, updated, deleted';
 COMMENT ON COLUMN casq.events.bulk IS 'whether it comes from a backfill, and yields to others';
 COMMENT ON COLUMN casq.events.scope_id IS 'what it is counted under, up to 1024 bytes; NULL: nothing';
+COMMENT ON COLUMN casq.events.moved IS
+    'of a resource that has got another key: the new key where deleted, the old one where created; else empty';
 COMMENT ON COLUMN casq.events.size_delta IS 'added to the scope''s size';
 COMMENT ON COLUMN casq.events.item_delta IS 'added to the scope''s items';
 COMMENT ON COLUMN casq.events.payload IS 'what the copy needs to know, an object, such as the SHA-256';
@@ -320,7 +326,8 @@ CREATE FUNCTION casq.append_event(
     payload jsonb DEFAULT '{}',
     scope_id text DEFAULT NULL,
     size_delta bigint DEFAULT 0,
-    item_delta bigint DEFAULT 0
+    item_delta bigint DEFAULT 0,
+    moved text DEFAULT ''
 ) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -334,8 +341,8 @@ BEGIN
     END IF;
     -- The transaction id comes before the event id: see casq.ticks.low_id.
     PERFORM pg_current_xact_id();
-    INSERT INTO casq.events (kind, resource_id, op, scope_id, size_delta, item_delta, payload)
-    VALUES (append_event.kind, append_event.resource_id, append_event.op, append_event.scope_id,
+    INSERT INTO casq.events (kind, resource_id, op, scope_id, moved, size_delta, item_delta, payload)
+    VALUES (append_event.kind, append_event.resource_id, append_event.op, append_event.scope_id, coalesce(append_event.moved, ''),
             append_event.size_delta, append_event.item_delta, append_event.payload)
     RETURNING id INTO event_id;
     RETURN event_id;
@@ -344,7 +351,9 @@ COMMENT ON FUNCTION casq.append_event IS
     'Appends an event by hand, for what no tracked table tells, and returns its id. Call it '
     'in the transaction that makes the change, after the change. op: created, updated, '
     'deleted. resource_id: 1 to 1024 bytes. size_delta and item_delta are added to the '
-    'counters of scope_id. Errors: undefined_object for a kind that is not known; '
+    'counters of scope_id. moved, where a resource gets another key: of the deleted event of '
+    'the old key the new one, of the created event of the new key the old one; so the copy is '
+    'moved, too. Errors: undefined_object for a kind that is not known; '
     'check_violation for what an event may not be.';
 
 -- Refuses a kind whose queue is another's, or whose place cannot be one or is that
@@ -644,7 +653,7 @@ DROP VIEW casq.cursor_status;
 DROP TABLE casq.cursors;
 DROP FUNCTION casq.adopt_log();
 DROP FUNCTION casq.define_kind(text, text, text, text, text, text, interval, interval);
-DROP FUNCTION casq.append_event(text, text, text, jsonb, text, bigint, bigint);
+DROP FUNCTION casq.append_event(text, text, text, jsonb, text, bigint, bigint, text);
 DROP FUNCTION casq.tick(boolean);
 DROP FUNCTION casq.last_event_id();
 DROP FUNCTION casq.events_between(pg_snapshot, pg_snapshot);

@@ -7,6 +7,7 @@ CREATE TABLE casq.tracked (
     relation regclass PRIMARY KEY,
     kind text COLLATE "C" NOT NULL UNIQUE REFERENCES casq.kinds,
     key_column text NOT NULL,
+    id_column text,
     scope_column text,
     size_column text,
     payload_columns text[] NOT NULL,
@@ -27,6 +28,7 @@ COMMENT ON TABLE casq.tracked IS 'The tables that are tracked: see casq.track.';
 COMMENT ON COLUMN casq.tracked.relation IS 'the table';
 COMMENT ON COLUMN casq.tracked.kind IS 'what its rows are';
 COMMENT ON COLUMN casq.tracked.key_column IS 'column with the key';
+COMMENT ON COLUMN casq.tracked.id_column IS 'column that stays the same when the key changes, by which a rename is seen; NULL: there is none';
 COMMENT ON COLUMN casq.tracked.scope_column IS 'column that its rows are counted by; NULL: they are not';
 COMMENT ON COLUMN casq.tracked.size_column IS 'column that is added up; NULL: only rows are counted';
 COMMENT ON COLUMN casq.tracked.payload_columns IS 'columns that are sent along';
@@ -241,13 +243,19 @@ BEGIN
     RETURN t;
 END $$;
 
+-- The columns that triggers read.
+CREATE FUNCTION casq.read_columns(t casq.tracked) RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT t.payload_columns || array_remove(ARRAY[t.key_column, t.id_column, t.scope_column, t.size_column], NULL)
+$$;
+
 -- Whatever alters a column that is told of leaves another text here: the rows of
 -- pg_attribute are written anew.
 CREATE FUNCTION casq.shape(t casq.tracked) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT md5(string_agg(format('%s.%s %s', a.attrelid, a.attnum, a.xmin), ' ' ORDER BY a.attrelid, a.attnum))
     FROM casq.members(t.relation) AS m JOIN pg_attribute AS a ON a.attrelid = m
-    WHERE a.attname = ANY (t.payload_columns || ARRAY[t.key_column, t.scope_column, t.size_column])
+    WHERE a.attname = ANY (casq.read_columns(t))
 $$;
 
 -- The index that keeps the key unique; NULL when there is none. Any such index
@@ -278,6 +286,7 @@ CREATE TYPE casq.track_sql AS (
     key text,           -- the key of r, as it is grouped by
     resource_id text,   -- the event's resource_id, from c.key
     present text,       -- whether r is the row of c.key
+    id text,            -- what of r stays the same when its key changes; NULL: nothing
     scope text,         -- the scope of r
     size text,          -- the size of r, maybe NULL
     bytes text,         -- i.size as bigint, 0 for NULL
@@ -318,6 +327,13 @@ BEGIN
         s.key := format('r.%I::%s', a.attname, base::regtype);
         s.resource_id := 'c.key::text';
         s.present := format('r.%I = c.key', a.attname);
+    END IF;
+
+    IF t.id_column IS NOT NULL THEN
+        a := casq.tracked_column(t, t.id_column);
+        base := casq.base_type(a.atttypid);
+        s.id := format(CASE WHEN base IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype) THEN 'r.%I::text COLLATE "C"'
+                       ELSE 'r.%I::%s' END, a.attname, base::regtype);
     END IF;
 
     s.scope := 'NULL::text';
@@ -382,6 +398,10 @@ END $$;
 -- Where a trigger of the user's has moved the row on to another scope already, an
 -- event without deltas says so in the end: the newest event of a resource names the
 -- scope in which it is.
+--
+-- Where the table has an id_column, the events of a row that has got another key name
+-- each other: see casq.moved_rows. A key that has changed its row, as the two of a swap do,
+-- is deleted and created, with the deltas of both in the second.
 CREATE FUNCTION casq.log_statement(
     t casq.tracked, op text, old_rows text DEFAULT 'casq_old', new_rows text DEFAULT 'casq_new'
 ) RETURNS text
@@ -391,40 +411,54 @@ DECLARE
     rows_of text := format('SELECT %s AS key, %s AS scope, %s AS size', s.key, s.scope, s.size);
     images text := '';
     names text := '';
+    changed text;
     changes text;
+    moved text := '''''';
+    swapped text := 'false';
 BEGIN
     IF op = 'UPDATE' THEN
+        IF s.id IS NOT NULL THEN
+            images := format(', %s AS id', s.id);
+            names := ', i.id';
+        END IF;
         IF t.every_update THEN
             -- What was is never the same as what is.
-            names := ', i.sign';
+            names := names || ', i.sign';
         END IF;
         FOR n IN 1 .. cardinality(s.images) LOOP
             images := format('%s, %s AS image%s', images, s.images[n], n);
             names := format('%s, i.image%s', names, n);
         END LOOP;
+        changed := format($sql$
+                    SELECT i.key, i.scope, i.size%3$s, sum(i.sign) AS sign
+                    FROM (%1$s, -1 AS sign%2$s FROM %4$s AS r UNION ALL %1$s, 1 AS sign%2$s FROM %5$s AS r) AS i
+                    GROUP BY i.key, i.scope, i.size%6$s
+                    HAVING sum(i.sign) <> 0$sql$,
+            rows_of, images, CASE WHEN s.id IS NULL THEN '' ELSE ', i.id' END, old_rows, new_rows, names);
         changes := format($sql$
             SELECT i.key, i.scope, i.size, i.items, sum(i.items) OVER (PARTITION BY i.key) AS net,
                    i.items = max(i.items) OVER (PARTITION BY i.key) AS last
             FROM (
                 SELECT i.key, i.scope, sum(i.sign * %1$s)::bigint AS size, sum(i.sign)::bigint AS items
-                FROM (
-                    SELECT i.key, i.scope, i.size, sum(i.sign) AS sign
-                    FROM (%2$s, -1 AS sign%4$s FROM %5$s AS r UNION ALL %2$s, 1 AS sign%4$s FROM %6$s AS r) AS i
-                    GROUP BY i.key, i.scope, i.size%3$s
-                    HAVING sum(i.sign) <> 0
-                ) AS i
+                FROM (%2$s) AS i
                 GROUP BY i.key, i.scope
-            ) AS i$sql$, s.bytes, rows_of, names, images, old_rows, new_rows);
+            ) AS i$sql$, s.bytes, CASE WHEN s.id IS NULL THEN changed ELSE 'SELECT * FROM changed' END);
+        IF s.id IS NOT NULL THEN
+            changes := casq.moved_rows(changed, changes);
+            swapped := 'c.net = 0 AND c.last AND num_nonnulls(c.came, c.gone) > 0';
+            moved := format('coalesce(CASE WHEN c.net < 0 OR c.net = 0 AND p.payload IS NULL THEN c.gone'
+                ' WHEN p.payload IS NOT NULL AND (c.net > 0 OR %s) THEN c.came END::text, '''')', swapped);
+        END IF;
     ELSE
         changes := format('SELECT i.key, i.scope, %1$s * %2$s AS size, %1$s AS items, %1$s AS net, true AS last FROM (%3$s FROM %4$s AS r) AS i',
             CASE op WHEN 'INSERT' THEN 1 ELSE -1 END, s.bytes, rows_of,
             CASE op WHEN 'INSERT' THEN new_rows ELSE old_rows END);
     END IF;
     RETURN format($sql$
-        INSERT INTO casq.events (kind, resource_id, op, scope_id, size_delta, item_delta, payload)
+        INSERT INTO casq.events (kind, resource_id, op, scope_id, moved, size_delta, item_delta, payload)
         SELECT %1$L, %2$s, e.op,
                CASE WHEN octet_length(e.scope) > 1024 THEN casq.refuse_scope(%1$L, e.scope, e.items) ELSE e.scope END,
-               e.size, e.items, e.payload
+               e.moved, e.size, e.items, e.payload
         FROM (%3$s) AS c
         LEFT JOIN LATERAL (
             SELECT %4$s AS payload, %5$s AS scope FROM %6$s AS r WHERE %7$s
@@ -432,17 +466,42 @@ BEGIN
         ) AS p ON true
         CROSS JOIN LATERAL (
             SELECT 1 AS step, c.scope, c.size, c.items,
-                   CASE WHEN p.payload IS NULL OR c.net < 0 THEN 'deleted' WHEN c.net > 0 THEN 'created' ELSE 'updated' END AS op,
-                   CASE WHEN p.payload IS NULL OR c.net < 0 THEN '{}' ELSE p.payload END AS payload
+                   CASE WHEN p.payload IS NULL OR c.net < 0 THEN 'deleted' WHEN c.net > 0 OR %9$s THEN 'created' ELSE 'updated' END AS op,
+                   CASE WHEN p.payload IS NULL OR c.net < 0 THEN '{}' ELSE p.payload END AS payload,
+                   %8$s AS moved%10$s
             UNION ALL
-            SELECT 2, p.scope, 0, 0, 'created', p.payload WHERE c.net < 0 AND p.payload IS NOT NULL
+            SELECT 2, p.scope, 0, 0, 'created', p.payload, '' WHERE c.net < 0 AND p.payload IS NOT NULL
             UNION ALL
-            SELECT 3, p.scope, 0, 0, 'updated', p.payload
+            SELECT 3, p.scope, 0, 0, 'updated', p.payload, ''
             WHERE c.last AND c.net >= 0 AND p.payload IS NOT NULL AND p.scope IS DISTINCT FROM c.scope
         ) AS e
         ORDER BY c.key, e.step, e.items$sql$,
-        t.kind, s.resource_id, changes, s.payload, s.scope, s.root, s.present);
+        t.kind, s.resource_id, changes, s.payload, s.scope, s.root, s.present, moved, swapped,
+        CASE WHEN swapped <> 'false' THEN format($sql$
+            UNION ALL
+            SELECT 0, c.scope, 0, 0, 'deleted', '{}', coalesce(c.gone::text, '') WHERE %s AND p.payload IS NOT NULL$sql$, swapped) END);
 END $$;
+
+-- The changes of an UPDATE of a table with an id_column, each with the key that the row
+-- which is there now came from, and the one that the row which was there has gone to. Rows
+-- are paired by id, after what cancels out was summed up; where an id is of several, as
+-- it may be over the partitions of a table, they are not paired.
+CREATE FUNCTION casq.moved_rows(changed text, changes text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format($sql$
+            WITH changed AS (%1$s
+            ), ended AS (
+                SELECT i.id, i.key, sum(i.sign) AS sign FROM changed AS i GROUP BY i.id, i.key HAVING sum(i.sign) <> 0
+            ), moved AS (
+                SELECT o.key AS old, n.key AS new
+                FROM (SELECT i.id, (array_agg(i.key))[1] AS key FROM ended AS i WHERE i.sign < 0 GROUP BY i.id HAVING count(*) = 1) AS o
+                JOIN (SELECT i.id, (array_agg(i.key))[1] AS key FROM ended AS i WHERE i.sign > 0 GROUP BY i.id HAVING count(*) = 1) AS n ON n.id = o.id
+            )
+            SELECT i.*, came.old AS came, gone.new AS gone
+            FROM (%2$s) AS i
+            LEFT JOIN moved AS came ON came.new = i.key
+            LEFT JOIN moved AS gone ON gone.old = i.key$sql$, changed, changes)
+$$;
 
 -- What a trigger does when its own statements no longer fit the table.
 CREATE FUNCTION casq.log_statement(kind text, op text) RETURNS text
@@ -473,9 +532,8 @@ DECLARE
     owner text := (SELECT rolname FROM pg_roles WHERE oid = casq.owner());
 BEGIN
     SELECT string_agg(DISTINCT format('pg_typeof(r.%I) <> %L::regtype', a.attname, format_type(a.atttypid, NULL)), ' OR ') INTO retyped
-    FROM unnest(t.payload_columns || ARRAY[t.key_column, t.scope_column, t.size_column]) AS called
-    CROSS JOIN LATERAL casq.tracked_column(t, called) AS a
-    WHERE called IS NOT NULL;
+    FROM unnest(casq.read_columns(t)) AS called
+    CROSS JOIN LATERAL casq.tracked_column(t, called) AS a;
     body := format($body$
 DECLARE
     stale boolean;
@@ -593,12 +651,14 @@ DROP FUNCTION casq.trigger_names(text);
 DROP FUNCTION casq.leave_row();
 DROP FUNCTION casq.put_log_function(casq.tracked);
 DROP FUNCTION casq.log_statement(text, text);
+DROP FUNCTION casq.moved_rows(text, text);
 DROP FUNCTION casq.log_statement(casq.tracked, text, text, text);
 DROP FUNCTION casq.track_sql(casq.tracked);
 DROP TYPE casq.track_sql;
 DROP FUNCTION casq.key_index(regclass, smallint);
 DROP FUNCTION casq.tracked_kind(text);
 DROP FUNCTION casq.shape(casq.tracked);
+DROP FUNCTION casq.read_columns(casq.tracked);
 DROP FUNCTION casq.told(anyelement);
 DROP FUNCTION casq.tracked_column(casq.tracked, text);
 DROP FUNCTION casq.full_name(regclass);

@@ -70,32 +70,30 @@ DECLARE
     stable_types oid[] := ARRAY['int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'uuid'::regtype,
                                 'text'::regtype, 'varchar'::regtype, 'bpchar'::regtype];
 BEGIN
-    FOREACH called IN ARRAY t.payload_columns || ARRAY[t.key_column, t.scope_column, t.size_column] LOOP
-        IF called IS NOT NULL THEN
-            a := casq.tracked_column(t, called);
-            IF a.attgenerated = 'v' THEN
-                RAISE EXCEPTION 'casq: column % of % is generated anew whenever it is read, triggers see no value of it',
-                    quote_ident(called), t.relation
-                    USING ERRCODE = 'feature_not_supported',
-                          HINT = 'Have it STORED: GENERATED ALWAYS AS (...) STORED.';
-            ELSIF a.attname <> called THEN
-                RAISE EXCEPTION 'casq: column % of tracked table % is part of what workers are told, it keeps its name', quote_ident(called), t.relation
-                    USING ERRCODE = 'feature_not_supported',
-                          HINT = format('In one transaction: SELECT casq.untrack(%L), rename it, SELECT casq.track(...) with the new name.', t.relation);
-            END IF;
+    FOREACH called IN ARRAY casq.read_columns(t) LOOP
+        a := casq.tracked_column(t, called);
+        IF a.attgenerated = 'v' THEN
+            RAISE EXCEPTION 'casq: column % of % is generated anew whenever it is read, triggers see no value of it',
+                quote_ident(called), t.relation
+                USING ERRCODE = 'feature_not_supported',
+                      HINT = 'Have it STORED: GENERATED ALWAYS AS (...) STORED.';
+        ELSIF a.attname <> called THEN
+            RAISE EXCEPTION 'casq: column % of tracked table % is part of what workers are told, it keeps its name', quote_ident(called), t.relation
+                USING ERRCODE = 'feature_not_supported',
+                      HINT = format('In one transaction: SELECT casq.untrack(%L), rename it, SELECT casq.track(...) with the new name.', t.relation);
         END IF;
     END LOOP;
     IF cardinality(t.payload_columns) > 49 THEN
         RAISE EXCEPTION 'casq: a payload has at most 49 columns, these are %', cardinality(t.payload_columns)
             USING ERRCODE = 'too_many_columns';
     END IF;
-    FOREACH called IN ARRAY ARRAY[t.key_column, t.scope_column] LOOP
-        a := CASE WHEN called IS NOT NULL THEN casq.tracked_column(t, called) END;
-        IF called IS NOT NULL AND casq.base_type(a.atttypid) <> ALL (stable_types) THEN
+    FOREACH called IN ARRAY array_remove(ARRAY[t.key_column, t.id_column, t.scope_column], NULL) LOOP
+        a := casq.tracked_column(t, called);
+        IF casq.base_type(a.atttypid) <> ALL (stable_types) THEN
             RAISE EXCEPTION 'casq: column % of % has type %, whose text is not the same everywhere',
                 quote_ident(called), t.relation, format_type(a.atttypid, a.atttypmod)
                 USING ERRCODE = 'datatype_mismatch',
-                      HINT = 'A key or scope is an integer, a uuid or text; a generated text column will do (GENERATED ALWAYS AS (...) STORED).';
+                      HINT = 'A key, id or scope is an integer, a uuid or text; a generated text column will do (GENERATED ALWAYS AS (...) STORED).';
         END IF;
     END LOOP;
     IF t.size_column IS NOT NULL THEN
@@ -122,6 +120,36 @@ BEGIN
                       THEN 'Over all partitions only the partition key can be unique by itself: partition by the key, or track another table.'
                       ELSE format('ALTER TABLE %s ADD UNIQUE (%I);', t.relation, t.key_column) END;
     END IF;
+    PERFORM casq.check_id_column(t);
+END $$;
+
+-- Raises unless rows are told apart by their id, whatever their key is. Over partitions
+-- only what has the partition key can be kept unique.
+CREATE FUNCTION casq.check_id_column(t casq.tracked) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    a pg_attribute;
+    partitioned boolean := EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = t.relation);
+BEGIN
+    IF t.id_column IS NULL THEN
+        RETURN;
+    END IF;
+    a := casq.tracked_column(t, t.id_column);
+    IF t.id_column = t.key_column THEN
+        RAISE EXCEPTION 'casq: column % of % is the key: the id_column is one that stays the same when the key changes', quote_ident(t.id_column), t.relation
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Leave out id_column where there is none, or keys do not change.';
+    ELSIF NOT a.attnotnull THEN
+        RAISE EXCEPTION 'casq: id column % of % may be NULL', quote_ident(t.id_column), t.relation
+            USING ERRCODE = 'invalid_table_definition',
+                  HINT = format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL;', t.relation, t.id_column);
+    ELSIF casq.key_index(t.relation, a.attnum) IS NULL AND NOT (partitioned AND EXISTS (
+        SELECT FROM pg_index AS i WHERE i.indrelid = t.relation AND i.indisunique AND i.indisvalid AND i.indimmediate
+                                    AND i.indpred IS NULL AND i.indkey[0] = a.attnum))
+    THEN
+        RAISE EXCEPTION 'casq: id column % of % is not kept unique', quote_ident(t.id_column), t.relation
+            USING ERRCODE = 'invalid_table_definition',
+                  HINT = format('ALTER TABLE %s ADD UNIQUE (%I%s);', t.relation, t.id_column, CASE WHEN partitioned THEN ', and the partition key' ELSE '' END);
+    END IF;
 END $$;
 
 -- Makes triggers and function of a tracked table what they should be, with an
@@ -142,7 +170,7 @@ BEGIN
     PERFORM set_config('casq.aligning', 'on', true);
     t.relation_oid := t.relation;
     t.numbers := (SELECT jsonb_object_agg(attname, attnum) FROM pg_attribute
-                  WHERE attrelid = t.relation AND attname = ANY (t.payload_columns || ARRAY[t.key_column, t.scope_column, t.size_column]));
+                  WHERE attrelid = t.relation AND attname = ANY (casq.read_columns(t)));
     -- An event trigger should have refused it, and is not there.
     said := casq.note_rewrite(t, (SELECT c.relfilenode FROM pg_class AS c WHERE c.oid = t.relation), casq.shape(t));
     IF said IS NOT NULL THEN
@@ -218,7 +246,8 @@ CREATE FUNCTION casq.track(
     missing text DEFAULT NULL,
     quiet interval DEFAULT NULL,
     probe interval DEFAULT NULL,
-    every_update boolean DEFAULT false
+    every_update boolean DEFAULT false,
+    id_column text DEFAULT NULL
 ) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -243,6 +272,7 @@ BEGIN
     wanted.relation_oid := track.relation;
     wanted.kind := track.kind;
     wanted.key_column := track.key_column;
+    wanted.id_column := track.id_column;
     wanted.scope_column := track.scope_column;
     wanted.size_column := track.size_column;
     wanted.every_update := coalesce(track.every_update, false);
@@ -271,8 +301,8 @@ BEGIN
         RAISE EXCEPTION 'casq: kind % is that of table %', quote_literal(track.kind), present.relation
             USING ERRCODE = 'duplicate_object',
                   HINT = format('Choose another kind, or SELECT casq.untrack(%L) first.', present.relation);
-    ELSIF (present.kind, present.key_column, present.scope_column, present.size_column, present.payload_columns, present.every_update)
-        IS DISTINCT FROM (wanted.kind, wanted.key_column, wanted.scope_column, wanted.size_column, wanted.payload_columns, wanted.every_update)
+    ELSIF (present.kind, present.key_column, present.id_column, present.scope_column, present.size_column, present.payload_columns, present.every_update)
+        IS DISTINCT FROM (wanted.kind, wanted.key_column, wanted.id_column, wanted.scope_column, wanted.size_column, wanted.payload_columns, wanted.every_update)
         AND present.relation IS NOT NULL
     THEN
         RAISE EXCEPTION 'casq: % is tracked otherwise', track.relation
@@ -280,8 +310,8 @@ BEGIN
                   DETAIL = format('Present: %s.', to_jsonb(present) - '{relation,relation_oid,numbers,name,filenode,shape,tracked_at}'::text[]),
                   HINT = format('SELECT casq.untrack(%L) first, in the same transaction.', track.relation);
     ELSIF present.relation IS NULL THEN
-        INSERT INTO casq.tracked (relation, kind, key_column, scope_column, size_column, payload_columns, every_update, numbers, relation_oid, name)
-        VALUES (wanted.relation, wanted.kind, wanted.key_column, wanted.scope_column, wanted.size_column,
+        INSERT INTO casq.tracked (relation, kind, key_column, id_column, scope_column, size_column, payload_columns, every_update, numbers, relation_oid, name)
+        VALUES (wanted.relation, wanted.kind, wanted.key_column, wanted.id_column, wanted.scope_column, wanted.size_column,
                 wanted.payload_columns, wanted.every_update, wanted.numbers, wanted.relation_oid, wanted.name);
         -- First the triggers: members without them are partitions that came.
         PERFORM set_config('casq.aligning', 'on', true);
@@ -305,11 +335,12 @@ COMMENT ON FUNCTION casq.track IS
     'Follows each change of a table''s rows as events of a kind, in the application''s own '
     'transactions, and returns how many rows were there before: enqueue backfill appends '
     'events for those. key_column must be unique and NOT NULL; scope_column is what rows are '
-    'counted by, size_column is added up, payload_columns are sent along. With every_update '
-    'each UPDATE of a row is told of, also one that changes none of these. transfer, queue, '
-    'prefix, source_prefix, missing, quiet and probe: as in casq.define_kind. It waits for '
-    'transactions that have written the table, and new writers wait behind it: set '
-    'lock_timeout on a busy one. '
+    'counted by, size_column is added up, payload_columns are sent along. id_column, unique '
+    'and NOT NULL, is what stays the same when a key changes: then the copy is moved, too, '
+    'and not made anew. With every_update each UPDATE of a row is told of, also one that '
+    'changes none of these. transfer, queue, prefix, source_prefix, missing, quiet and probe: '
+    'as in casq.define_kind. It waits for transactions that have written the table, and new '
+    'writers wait behind it: set lock_timeout on a busy one. '
     'Errors name the column, and say what would do; duplicate_object where the table, or the '
     'kind, is tracked otherwise.';
 
@@ -514,8 +545,9 @@ BEGIN
     PERFORM casq.untrack(t.relation) FROM casq.tracked AS t JOIN pg_class AS c ON c.oid = t.relation;
 END $$;
 DROP FUNCTION casq.untrack(regclass, text);
-DROP FUNCTION casq.track(regclass, text, text, text, text, text, text[], text, text, text, text, interval, interval, boolean);
+DROP FUNCTION casq.track(regclass, text, text, text, text, text, text[], text, text, text, text, interval, interval, boolean, text);
 DROP FUNCTION casq.log_partition(casq.tracked, regclass, text);
 DROP FUNCTION casq.align(text);
 DROP FUNCTION casq.check_columns(casq.tracked);
+DROP FUNCTION casq.check_id_column(casq.tracked);
 DROP FUNCTION casq.check_relation(regclass);

@@ -65,7 +65,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
            ('application', 'USAGE ON SCHEMA casq'),
            ('application', 'SELECT ON casq.kinds, casq.statistics, casq.counter_status'),
            ('application', 'SELECT (id) ON casq.events'),
-           ('application', 'INSERT (kind, resource_id, op, scope_id, size_delta, item_delta, payload) ON casq.events'),
+           ('application', 'INSERT (kind, resource_id, op, scope_id, moved, size_delta, item_delta, payload) ON casq.events'),
            ('application', 'EXECUTE ON FUNCTION casq.totals, casq.total, casq.scopes_of'),
            ('application', 'SELECT ON casq.server_timelines'),
            ('application', 'EXECUTE ON FUNCTION casq.begin_server_timeline'),

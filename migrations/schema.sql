@@ -18,6 +18,7 @@ CREATE TYPE casq.track_sql AS (
     key text,
     resource_id text,
     present text,
+    id text,
     scope text,
     size text,
     bytes text,
@@ -313,11 +314,13 @@ CREATE TABLE casq.events (
     op text NOT NULL,
     bulk boolean NOT NULL DEFAULT false,
     scope_id text COLLATE "C",
+    moved text COLLATE "C" NOT NULL DEFAULT ''::text,
     size_delta bigint NOT NULL DEFAULT 0,
     item_delta bigint NOT NULL DEFAULT 0,
     payload jsonb NOT NULL DEFAULT '{}'::jsonb,
     occurred_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT events_pkey PRIMARY KEY (xid, id),
+    CONSTRAINT events_moved_is_a_key CHECK (((moved = ''::text) OR ((op <> 'updated'::text) AND (octet_length(moved) <= 1024)))),
     CONSTRAINT events_occurred_at_is_finite CHECK (isfinite(occurred_at)),
     CONSTRAINT events_op_is_known CHECK ((op = ANY (ARRAY['created'::text, 'updated'::text, 'deleted'::text]))),
     CONSTRAINT events_payload_is_an_object CHECK ((jsonb_typeof(payload) = 'object'::text)),
@@ -333,6 +336,7 @@ COMMENT ON COLUMN casq.events.resource_id IS 'key of the resource, 1 to 1024 byt
 COMMENT ON COLUMN casq.events.op IS 'created, updated, deleted';
 COMMENT ON COLUMN casq.events.bulk IS 'whether it comes from a backfill, and yields to others';
 COMMENT ON COLUMN casq.events.scope_id IS 'what it is counted under, up to 1024 bytes; NULL: nothing';
+COMMENT ON COLUMN casq.events.moved IS 'of a resource that has got another key: the new key where deleted, the old one where created; else empty';
 COMMENT ON COLUMN casq.events.size_delta IS 'added to the scope''s size';
 COMMENT ON COLUMN casq.events.item_delta IS 'added to the scope''s items';
 COMMENT ON COLUMN casq.events.payload IS 'what the copy needs to know, an object, such as the SHA-256';
@@ -790,6 +794,7 @@ CREATE TABLE casq.tracked (
     relation regclass NOT NULL,
     kind text COLLATE "C" NOT NULL,
     key_column text NOT NULL,
+    id_column text,
     scope_column text,
     size_column text,
     payload_columns text[] NOT NULL,
@@ -808,6 +813,7 @@ COMMENT ON TABLE casq.tracked IS 'The tables that are tracked: see casq.track.';
 COMMENT ON COLUMN casq.tracked.relation IS 'the table';
 COMMENT ON COLUMN casq.tracked.kind IS 'what its rows are';
 COMMENT ON COLUMN casq.tracked.key_column IS 'column with the key';
+COMMENT ON COLUMN casq.tracked.id_column IS 'column that stays the same when the key changes, by which a rename is seen; NULL: there is none';
 COMMENT ON COLUMN casq.tracked.scope_column IS 'column that its rows are counted by; NULL: they are not';
 COMMENT ON COLUMN casq.tracked.size_column IS 'column that is added up; NULL: only rows are counted';
 COMMENT ON COLUMN casq.tracked.payload_columns IS 'columns that are sent along';
@@ -961,6 +967,7 @@ CREATE VIEW casq.counter_status AS
                             n.op,
                             n.bulk,
                             n.scope_id,
+                            n.moved,
                             n.size_delta,
                             n.item_delta,
                             n.payload,
@@ -1033,6 +1040,7 @@ CREATE VIEW casq.cursor_status AS
                     n.op,
                     n.bulk,
                     n.scope_id,
+                    n.moved,
                     n.size_delta,
                     n.item_delta,
                     n.payload,
@@ -1047,6 +1055,7 @@ CREATE VIEW casq.cursor_status AS
                     l.op,
                     l.bulk,
                     l.scope_id,
+                    l.moved,
                     l.size_delta,
                     l.item_delta,
                     l.payload,
@@ -1059,6 +1068,7 @@ CREATE VIEW casq.cursor_status AS
                             e_1.op,
                             e_1.bulk,
                             e_1.scope_id,
+                            e_1.moved,
                             e_1.size_delta,
                             e_1.item_delta,
                             e_1.payload,
@@ -1713,7 +1723,7 @@ BEGIN
     PERFORM set_config('casq.aligning', 'on', true);
     t.relation_oid := t.relation;
     t.numbers := (SELECT jsonb_object_agg(attname, attnum) FROM pg_attribute
-                  WHERE attrelid = t.relation AND attname = ANY (t.payload_columns || ARRAY[t.key_column, t.scope_column, t.size_column]));
+                  WHERE attrelid = t.relation AND attname = ANY (casq.read_columns(t)));
     -- An event trigger should have refused it, and is not there.
     said := casq.note_rewrite(t, (SELECT c.relfilenode FROM pg_class AS c WHERE c.oid = t.relation), casq.shape(t));
     IF said IS NOT NULL THEN
@@ -1753,7 +1763,7 @@ BEGIN
     PERFORM set_config('casq.aligning', '', true);
 END $function$;
 
-CREATE OR REPLACE FUNCTION casq.append_event(kind text, resource_id text, op text, payload jsonb DEFAULT '{}'::jsonb, scope_id text DEFAULT NULL::text, size_delta bigint DEFAULT 0, item_delta bigint DEFAULT 0)
+CREATE OR REPLACE FUNCTION casq.append_event(kind text, resource_id text, op text, payload jsonb DEFAULT '{}'::jsonb, scope_id text DEFAULT NULL::text, size_delta bigint DEFAULT 0, item_delta bigint DEFAULT 0, moved text DEFAULT ''::text)
  RETURNS bigint
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1769,8 +1779,8 @@ BEGIN
     END IF;
     -- The transaction id comes before the event id: see casq.ticks.low_id.
     PERFORM pg_current_xact_id();
-    INSERT INTO casq.events (kind, resource_id, op, scope_id, size_delta, item_delta, payload)
-    VALUES (append_event.kind, append_event.resource_id, append_event.op, append_event.scope_id,
+    INSERT INTO casq.events (kind, resource_id, op, scope_id, moved, size_delta, item_delta, payload)
+    VALUES (append_event.kind, append_event.resource_id, append_event.op, append_event.scope_id, coalesce(append_event.moved, ''),
             append_event.size_delta, append_event.item_delta, append_event.payload)
     RETURNING id INTO event_id;
     RETURN event_id;
@@ -2091,32 +2101,30 @@ DECLARE
     stable_types oid[] := ARRAY['int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'uuid'::regtype,
                                 'text'::regtype, 'varchar'::regtype, 'bpchar'::regtype];
 BEGIN
-    FOREACH called IN ARRAY t.payload_columns || ARRAY[t.key_column, t.scope_column, t.size_column] LOOP
-        IF called IS NOT NULL THEN
-            a := casq.tracked_column(t, called);
-            IF a.attgenerated = 'v' THEN
-                RAISE EXCEPTION 'casq: column % of % is generated anew whenever it is read, triggers see no value of it',
-                    quote_ident(called), t.relation
-                    USING ERRCODE = 'feature_not_supported',
-                          HINT = 'Have it STORED: GENERATED ALWAYS AS (...) STORED.';
-            ELSIF a.attname <> called THEN
-                RAISE EXCEPTION 'casq: column % of tracked table % is part of what workers are told, it keeps its name', quote_ident(called), t.relation
-                    USING ERRCODE = 'feature_not_supported',
-                          HINT = format('In one transaction: SELECT casq.untrack(%L), rename it, SELECT casq.track(...) with the new name.', t.relation);
-            END IF;
+    FOREACH called IN ARRAY casq.read_columns(t) LOOP
+        a := casq.tracked_column(t, called);
+        IF a.attgenerated = 'v' THEN
+            RAISE EXCEPTION 'casq: column % of % is generated anew whenever it is read, triggers see no value of it',
+                quote_ident(called), t.relation
+                USING ERRCODE = 'feature_not_supported',
+                      HINT = 'Have it STORED: GENERATED ALWAYS AS (...) STORED.';
+        ELSIF a.attname <> called THEN
+            RAISE EXCEPTION 'casq: column % of tracked table % is part of what workers are told, it keeps its name', quote_ident(called), t.relation
+                USING ERRCODE = 'feature_not_supported',
+                      HINT = format('In one transaction: SELECT casq.untrack(%L), rename it, SELECT casq.track(...) with the new name.', t.relation);
         END IF;
     END LOOP;
     IF cardinality(t.payload_columns) > 49 THEN
         RAISE EXCEPTION 'casq: a payload has at most 49 columns, these are %', cardinality(t.payload_columns)
             USING ERRCODE = 'too_many_columns';
     END IF;
-    FOREACH called IN ARRAY ARRAY[t.key_column, t.scope_column] LOOP
-        a := CASE WHEN called IS NOT NULL THEN casq.tracked_column(t, called) END;
-        IF called IS NOT NULL AND casq.base_type(a.atttypid) <> ALL (stable_types) THEN
+    FOREACH called IN ARRAY array_remove(ARRAY[t.key_column, t.id_column, t.scope_column], NULL) LOOP
+        a := casq.tracked_column(t, called);
+        IF casq.base_type(a.atttypid) <> ALL (stable_types) THEN
             RAISE EXCEPTION 'casq: column % of % has type %, whose text is not the same everywhere',
                 quote_ident(called), t.relation, format_type(a.atttypid, a.atttypmod)
                 USING ERRCODE = 'datatype_mismatch',
-                      HINT = 'A key or scope is an integer, a uuid or text; a generated text column will do (GENERATED ALWAYS AS (...) STORED).';
+                      HINT = 'A key, id or scope is an integer, a uuid or text; a generated text column will do (GENERATED ALWAYS AS (...) STORED).';
         END IF;
     END LOOP;
     IF t.size_column IS NOT NULL THEN
@@ -2142,6 +2150,38 @@ BEGIN
                   HINT = CASE WHEN EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = t.relation)
                       THEN 'Over all partitions only the partition key can be unique by itself: partition by the key, or track another table.'
                       ELSE format('ALTER TABLE %s ADD UNIQUE (%I);', t.relation, t.key_column) END;
+    END IF;
+    PERFORM casq.check_id_column(t);
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.check_id_column(t casq.tracked)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    a pg_attribute;
+    partitioned boolean := EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = t.relation);
+BEGIN
+    IF t.id_column IS NULL THEN
+        RETURN;
+    END IF;
+    a := casq.tracked_column(t, t.id_column);
+    IF t.id_column = t.key_column THEN
+        RAISE EXCEPTION 'casq: column % of % is the key: the id_column is one that stays the same when the key changes', quote_ident(t.id_column), t.relation
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Leave out id_column where there is none, or keys do not change.';
+    ELSIF NOT a.attnotnull THEN
+        RAISE EXCEPTION 'casq: id column % of % may be NULL', quote_ident(t.id_column), t.relation
+            USING ERRCODE = 'invalid_table_definition',
+                  HINT = format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL;', t.relation, t.id_column);
+    ELSIF casq.key_index(t.relation, a.attnum) IS NULL AND NOT (partitioned AND EXISTS (
+        SELECT FROM pg_index AS i WHERE i.indrelid = t.relation AND i.indisunique AND i.indisvalid AND i.indimmediate
+                                    AND i.indpred IS NULL AND i.indkey[0] = a.attnum))
+    THEN
+        RAISE EXCEPTION 'casq: id column % of % is not kept unique', quote_ident(t.id_column), t.relation
+            USING ERRCODE = 'invalid_table_definition',
+                  HINT = format('ALTER TABLE %s ADD UNIQUE (%I%s);', t.relation, t.id_column, CASE WHEN partitioned THEN ', and the partition key' ELSE '' END);
     END IF;
 END $function$;
 
@@ -3108,40 +3148,54 @@ DECLARE
     rows_of text := format('SELECT %s AS key, %s AS scope, %s AS size', s.key, s.scope, s.size);
     images text := '';
     names text := '';
+    changed text;
     changes text;
+    moved text := '''''';
+    swapped text := 'false';
 BEGIN
     IF op = 'UPDATE' THEN
+        IF s.id IS NOT NULL THEN
+            images := format(', %s AS id', s.id);
+            names := ', i.id';
+        END IF;
         IF t.every_update THEN
             -- What was is never the same as what is.
-            names := ', i.sign';
+            names := names || ', i.sign';
         END IF;
         FOR n IN 1 .. cardinality(s.images) LOOP
             images := format('%s, %s AS image%s', images, s.images[n], n);
             names := format('%s, i.image%s', names, n);
         END LOOP;
+        changed := format($sql$
+                    SELECT i.key, i.scope, i.size%3$s, sum(i.sign) AS sign
+                    FROM (%1$s, -1 AS sign%2$s FROM %4$s AS r UNION ALL %1$s, 1 AS sign%2$s FROM %5$s AS r) AS i
+                    GROUP BY i.key, i.scope, i.size%6$s
+                    HAVING sum(i.sign) <> 0$sql$,
+            rows_of, images, CASE WHEN s.id IS NULL THEN '' ELSE ', i.id' END, old_rows, new_rows, names);
         changes := format($sql$
             SELECT i.key, i.scope, i.size, i.items, sum(i.items) OVER (PARTITION BY i.key) AS net,
                    i.items = max(i.items) OVER (PARTITION BY i.key) AS last
             FROM (
                 SELECT i.key, i.scope, sum(i.sign * %1$s)::bigint AS size, sum(i.sign)::bigint AS items
-                FROM (
-                    SELECT i.key, i.scope, i.size, sum(i.sign) AS sign
-                    FROM (%2$s, -1 AS sign%4$s FROM %5$s AS r UNION ALL %2$s, 1 AS sign%4$s FROM %6$s AS r) AS i
-                    GROUP BY i.key, i.scope, i.size%3$s
-                    HAVING sum(i.sign) <> 0
-                ) AS i
+                FROM (%2$s) AS i
                 GROUP BY i.key, i.scope
-            ) AS i$sql$, s.bytes, rows_of, names, images, old_rows, new_rows);
+            ) AS i$sql$, s.bytes, CASE WHEN s.id IS NULL THEN changed ELSE 'SELECT * FROM changed' END);
+        IF s.id IS NOT NULL THEN
+            changes := casq.moved_rows(changed, changes);
+            swapped := 'c.net = 0 AND c.last AND num_nonnulls(c.came, c.gone) > 0';
+            moved := format('coalesce(CASE WHEN c.net < 0 OR c.net = 0 AND p.payload IS NULL THEN c.gone'
+                ' WHEN p.payload IS NOT NULL AND (c.net > 0 OR %s) THEN c.came END::text, '''')', swapped);
+        END IF;
     ELSE
         changes := format('SELECT i.key, i.scope, %1$s * %2$s AS size, %1$s AS items, %1$s AS net, true AS last FROM (%3$s FROM %4$s AS r) AS i',
             CASE op WHEN 'INSERT' THEN 1 ELSE -1 END, s.bytes, rows_of,
             CASE op WHEN 'INSERT' THEN new_rows ELSE old_rows END);
     END IF;
     RETURN format($sql$
-        INSERT INTO casq.events (kind, resource_id, op, scope_id, size_delta, item_delta, payload)
+        INSERT INTO casq.events (kind, resource_id, op, scope_id, moved, size_delta, item_delta, payload)
         SELECT %1$L, %2$s, e.op,
                CASE WHEN octet_length(e.scope) > 1024 THEN casq.refuse_scope(%1$L, e.scope, e.items) ELSE e.scope END,
-               e.size, e.items, e.payload
+               e.moved, e.size, e.items, e.payload
         FROM (%3$s) AS c
         LEFT JOIN LATERAL (
             SELECT %4$s AS payload, %5$s AS scope FROM %6$s AS r WHERE %7$s
@@ -3149,16 +3203,20 @@ BEGIN
         ) AS p ON true
         CROSS JOIN LATERAL (
             SELECT 1 AS step, c.scope, c.size, c.items,
-                   CASE WHEN p.payload IS NULL OR c.net < 0 THEN 'deleted' WHEN c.net > 0 THEN 'created' ELSE 'updated' END AS op,
-                   CASE WHEN p.payload IS NULL OR c.net < 0 THEN '{}' ELSE p.payload END AS payload
+                   CASE WHEN p.payload IS NULL OR c.net < 0 THEN 'deleted' WHEN c.net > 0 OR %9$s THEN 'created' ELSE 'updated' END AS op,
+                   CASE WHEN p.payload IS NULL OR c.net < 0 THEN '{}' ELSE p.payload END AS payload,
+                   %8$s AS moved%10$s
             UNION ALL
-            SELECT 2, p.scope, 0, 0, 'created', p.payload WHERE c.net < 0 AND p.payload IS NOT NULL
+            SELECT 2, p.scope, 0, 0, 'created', p.payload, '' WHERE c.net < 0 AND p.payload IS NOT NULL
             UNION ALL
-            SELECT 3, p.scope, 0, 0, 'updated', p.payload
+            SELECT 3, p.scope, 0, 0, 'updated', p.payload, ''
             WHERE c.last AND c.net >= 0 AND p.payload IS NOT NULL AND p.scope IS DISTINCT FROM c.scope
         ) AS e
         ORDER BY c.key, e.step, e.items$sql$,
-        t.kind, s.resource_id, changes, s.payload, s.scope, s.root, s.present);
+        t.kind, s.resource_id, changes, s.payload, s.scope, s.root, s.present, moved, swapped,
+        CASE WHEN swapped <> 'false' THEN format($sql$
+            UNION ALL
+            SELECT 0, c.scope, 0, 0, 'deleted', '{}', coalesce(c.gone::text, '') WHERE %s AND p.payload IS NOT NULL$sql$, swapped) END);
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.members(relation regclass)
@@ -3168,6 +3226,27 @@ CREATE OR REPLACE FUNCTION casq.members(relation regclass)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     SELECT members.relation UNION SELECT relid FROM pg_partition_tree(members.relation)
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.moved_rows(changed text, changes text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT format($sql$
+            WITH changed AS (%1$s
+            ), ended AS (
+                SELECT i.id, i.key, sum(i.sign) AS sign FROM changed AS i GROUP BY i.id, i.key HAVING sum(i.sign) <> 0
+            ), moved AS (
+                SELECT o.key AS old, n.key AS new
+                FROM (SELECT i.id, (array_agg(i.key))[1] AS key FROM ended AS i WHERE i.sign < 0 GROUP BY i.id HAVING count(*) = 1) AS o
+                JOIN (SELECT i.id, (array_agg(i.key))[1] AS key FROM ended AS i WHERE i.sign > 0 GROUP BY i.id HAVING count(*) = 1) AS n ON n.id = o.id
+            )
+            SELECT i.*, came.old AS came, gone.new AS gone
+            FROM (%2$s) AS i
+            LEFT JOIN moved AS came ON came.new = i.key
+            LEFT JOIN moved AS gone ON gone.old = i.key$sql$, changed, changes)
 $function$;
 
 CREATE OR REPLACE FUNCTION casq.needs_are_met(build bigint)
@@ -3493,7 +3572,7 @@ AS $function$
            ('application', 'USAGE ON SCHEMA casq'),
            ('application', 'SELECT ON casq.kinds, casq.statistics, casq.counter_status'),
            ('application', 'SELECT (id) ON casq.events'),
-           ('application', 'INSERT (kind, resource_id, op, scope_id, size_delta, item_delta, payload) ON casq.events'),
+           ('application', 'INSERT (kind, resource_id, op, scope_id, moved, size_delta, item_delta, payload) ON casq.events'),
            ('application', 'EXECUTE ON FUNCTION casq.totals, casq.total, casq.scopes_of'),
            ('application', 'SELECT ON casq.server_timelines'),
            ('application', 'EXECUTE ON FUNCTION casq.begin_server_timeline'),
@@ -3844,9 +3923,8 @@ DECLARE
     owner text := (SELECT rolname FROM pg_roles WHERE oid = casq.owner());
 BEGIN
     SELECT string_agg(DISTINCT format('pg_typeof(r.%I) <> %L::regtype', a.attname, format_type(a.atttypid, NULL)), ' OR ') INTO retyped
-    FROM unnest(t.payload_columns || ARRAY[t.key_column, t.scope_column, t.size_column]) AS called
-    CROSS JOIN LATERAL casq.tracked_column(t, called) AS a
-    WHERE called IS NOT NULL;
+    FROM unnest(casq.read_columns(t)) AS called
+    CROSS JOIN LATERAL casq.tracked_column(t, called) AS a;
     body := format($body$
 DECLARE
     stale boolean;
@@ -3939,6 +4017,15 @@ CREATE OR REPLACE FUNCTION casq.queue_build(build bigint)
 AS $function$
     UPDATE casq.builds AS b SET status = 'pending', held = p.max_running IS NOT NULL
     FROM casq.projects AS p WHERE b.id = build AND p.id = b.project_id AND b.status = 'created'
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.read_columns(t casq.tracked)
+ RETURNS text[]
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT t.payload_columns || array_remove(ARRAY[t.key_column, t.id_column, t.scope_column, t.size_column], NULL)
 $function$;
 
 CREATE OR REPLACE FUNCTION casq.readable()
@@ -4456,7 +4543,7 @@ CREATE OR REPLACE FUNCTION casq.shape(t casq.tracked)
 AS $function$
     SELECT md5(string_agg(format('%s.%s %s', a.attrelid, a.attnum, a.xmin), ' ' ORDER BY a.attrelid, a.attnum))
     FROM casq.members(t.relation) AS m JOIN pg_attribute AS a ON a.attrelid = m
-    WHERE a.attname = ANY (t.payload_columns || ARRAY[t.key_column, t.scope_column, t.size_column])
+    WHERE a.attname = ANY (casq.read_columns(t))
 $function$;
 
 CREATE OR REPLACE FUNCTION casq.signal_builds(subject text, payload jsonb)
@@ -4820,7 +4907,7 @@ BEGIN
         casq.group_sql(kind, false)) USING kind;
 END $function$;
 
-CREATE OR REPLACE FUNCTION casq.track(relation regclass, kind text, transfer text, key_column text, scope_column text DEFAULT NULL::text, size_column text DEFAULT NULL::text, payload_columns text[] DEFAULT '{}'::text[], queue text DEFAULT NULL::text, prefix text DEFAULT NULL::text, source_prefix text DEFAULT NULL::text, missing text DEFAULT NULL::text, quiet interval DEFAULT NULL::interval, probe interval DEFAULT NULL::interval, every_update boolean DEFAULT false)
+CREATE OR REPLACE FUNCTION casq.track(relation regclass, kind text, transfer text, key_column text, scope_column text DEFAULT NULL::text, size_column text DEFAULT NULL::text, payload_columns text[] DEFAULT '{}'::text[], queue text DEFAULT NULL::text, prefix text DEFAULT NULL::text, source_prefix text DEFAULT NULL::text, missing text DEFAULT NULL::text, quiet interval DEFAULT NULL::interval, probe interval DEFAULT NULL::interval, every_update boolean DEFAULT false, id_column text DEFAULT NULL::text)
  RETURNS bigint
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -4847,6 +4934,7 @@ BEGIN
     wanted.relation_oid := track.relation;
     wanted.kind := track.kind;
     wanted.key_column := track.key_column;
+    wanted.id_column := track.id_column;
     wanted.scope_column := track.scope_column;
     wanted.size_column := track.size_column;
     wanted.every_update := coalesce(track.every_update, false);
@@ -4875,8 +4963,8 @@ BEGIN
         RAISE EXCEPTION 'casq: kind % is that of table %', quote_literal(track.kind), present.relation
             USING ERRCODE = 'duplicate_object',
                   HINT = format('Choose another kind, or SELECT casq.untrack(%L) first.', present.relation);
-    ELSIF (present.kind, present.key_column, present.scope_column, present.size_column, present.payload_columns, present.every_update)
-        IS DISTINCT FROM (wanted.kind, wanted.key_column, wanted.scope_column, wanted.size_column, wanted.payload_columns, wanted.every_update)
+    ELSIF (present.kind, present.key_column, present.id_column, present.scope_column, present.size_column, present.payload_columns, present.every_update)
+        IS DISTINCT FROM (wanted.kind, wanted.key_column, wanted.id_column, wanted.scope_column, wanted.size_column, wanted.payload_columns, wanted.every_update)
         AND present.relation IS NOT NULL
     THEN
         RAISE EXCEPTION 'casq: % is tracked otherwise', track.relation
@@ -4884,8 +4972,8 @@ BEGIN
                   DETAIL = format('Present: %s.', to_jsonb(present) - '{relation,relation_oid,numbers,name,filenode,shape,tracked_at}'::text[]),
                   HINT = format('SELECT casq.untrack(%L) first, in the same transaction.', track.relation);
     ELSIF present.relation IS NULL THEN
-        INSERT INTO casq.tracked (relation, kind, key_column, scope_column, size_column, payload_columns, every_update, numbers, relation_oid, name)
-        VALUES (wanted.relation, wanted.kind, wanted.key_column, wanted.scope_column, wanted.size_column,
+        INSERT INTO casq.tracked (relation, kind, key_column, id_column, scope_column, size_column, payload_columns, every_update, numbers, relation_oid, name)
+        VALUES (wanted.relation, wanted.kind, wanted.key_column, wanted.id_column, wanted.scope_column, wanted.size_column,
                 wanted.payload_columns, wanted.every_update, wanted.numbers, wanted.relation_oid, wanted.name);
         -- First the triggers: members without them are partitions that came.
         PERFORM set_config('casq.aligning', 'on', true);
@@ -4943,6 +5031,13 @@ BEGIN
         s.key := format('r.%I::%s', a.attname, base::regtype);
         s.resource_id := 'c.key::text';
         s.present := format('r.%I = c.key', a.attname);
+    END IF;
+
+    IF t.id_column IS NOT NULL THEN
+        a := casq.tracked_column(t, t.id_column);
+        base := casq.base_type(a.atttypid);
+        s.id := format(CASE WHEN base IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype) THEN 'r.%I::text COLLATE "C"'
+                       ELSE 'r.%I::%s' END, a.attname, base::regtype);
     END IF;
 
     s.scope := 'NULL::text';
