@@ -115,6 +115,7 @@ func TestTotalsByBytes(t *testing.T) {
 // The table may be dropped, replaced and changed as before. Totals are those of
 // what is there under its name.
 func TestTotalsFollowTheTable(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := countertest.Namespaces(t)
 	b.Exec(t, "INSERT INTO projects VALUES (1, 7)")

@@ -5,9 +5,11 @@ import (
 	"testing"
 
 	"casq/counter/internal/countertest"
+	"casq/internal/testing/long"
 )
 
 func TestCount(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := countertest.New(t)
 	b.Exec(t, "INSERT INTO artifacts SELECT n, n % 7, n * 10 FROM generate_series(1, 100) AS n")

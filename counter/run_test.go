@@ -10,11 +10,13 @@ import (
 	"casq/counter"
 	"casq/counter/internal/countertest"
 	"casq/internal/pause"
+	"casq/internal/testing/long"
 )
 
 // Two databases that share a Redis count side by side: neither waits for the
 // other's lease, nor takes its deltas.
 func TestTwoHomesShareARedis(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	first := countertest.New(t)
 	second := countertest.New(t)

@@ -10,12 +10,14 @@ import (
 
 	"casq/counter"
 	"casq/counter/internal/countertest"
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 )
 
 // A total is right between any two steps of a flush, and when one comes between
 // its own.
 func TestTotalWhileFlushing(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	var b *countertest.Bundle
 	at := make(map[string]int)
@@ -69,6 +71,7 @@ func TestTotalWhileFlushing(t *testing.T) {
 
 // A parent may have more scopes than a script takes fields.
 func TestTotalOfManyScopes(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := countertest.Namespaces(t)
 	var ids []int
@@ -117,6 +120,7 @@ func TestTotalLeavesNoCursor(t *testing.T) {
 // Without Redis it is what was flushed, as of the shard that is the furthest
 // behind.
 func TestTotalWithoutRedis(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := countertest.Namespaces(t)
 	b.Exec(t, "INSERT INTO projects SELECT n, 1 FROM generate_series(1, 40) AS n")
@@ -163,6 +167,7 @@ func TestTotalWithoutRedis(t *testing.T) {
 
 // What is no parent is told from one without artifacts.
 func TestTotalOfNothing(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := countertest.Namespaces(t)
 	b.Exec(t, "INSERT INTO projects VALUES (1, 7), (2, NULL)")

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5"
@@ -148,6 +149,7 @@ func follow(ctx context.Context, db eventlog.DB, p eventlog.Position, last <-cha
 // read meanwhile deliver each committed event once, those of one resource in
 // order: each change of a resource counts it up, so its events are 1, 2, 3...
 func TestReadersFollowConcurrentWriters(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	cluster := testdb.NewCluster(t, testdb.Standbys(1), testdb.Settings(map[string]string{"max_prepared_transactions": "20"}))
 	b := newLog(t, manyConns(t, cluster.URL()))

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"casq/eventlog"
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 	"casq/migrations"
 
@@ -25,6 +26,7 @@ type asked struct {
 // Each role may do what it is for, and nothing else: whatever runs with the rights of
 // casq's owner, too, is for those that it was granted to.
 func TestGrants(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setupTrack(t, docs, trackDocs, `INSERT INTO docs VALUES (1, 1, 5)`, `CREATE TABLE projects (id int PRIMARY KEY, parent int)`,
 		`INSERT INTO projects VALUES (1, 7)`, `SELECT casq.group_scopes('doc', 'projects', 'id', 'parent')`, `SELECT casq.tick(true)`)

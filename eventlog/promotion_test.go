@@ -65,6 +65,7 @@ func (p *promotion) wantErr(t *testing.T, b *logBundle, at eventlog.Position, wa
 
 // The new primary has all that the reader has read.
 func TestReaderGoesOnAcrossAPromotion(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	p := setupPromotion(t)
 	unfinished := p.begin(t) // dies with the old primary
@@ -113,6 +114,7 @@ func TestReaderGoesOnAcrossAPromotion(t *testing.T) {
 
 // The promoted standby lacks ticks that were read, and issues their ids again.
 func TestReaderNoticesALossyPromotion(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	p := setupPromotion(t)
 	p.write(t, "a1")

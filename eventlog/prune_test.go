@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 
 	"github.com/google/uuid"
@@ -206,6 +207,7 @@ func TestPruneAndReportAsOrdinaryRoles(t *testing.T) {
 // the primary prunes what it reads: it gets the step's pages without a gap, or
 // is told that they are gone, and never part of a page.
 func TestReaderNeverSeesAHalfPrunedStep(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	p := setupPromotion(t)
 	const steps, perStep = 30, 20

@@ -13,6 +13,7 @@ import (
 )
 
 func TestReaderReadsFromTickToTick(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	cluster := testdb.NewCluster(t, testdb.Standbys(1))
 	b := newLog(t, manyConns(t, cluster.URL()))
@@ -70,6 +71,7 @@ func TestReaderReadsFromTickToTick(t *testing.T) {
 // is not among those that the snapshot calls open. A server of its own, for the
 // transactions of others would raise xmax.
 func TestTransactionAboveXmaxIsDelivered(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := newLog(t, manyConns(t, testdb.NewCluster(t).URL()))
 	older, newer := b.begin(t), b.begin(t)

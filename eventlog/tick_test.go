@@ -74,6 +74,7 @@ func TestTickIsTakenWhenThereIsSomethingToShow(t *testing.T) {
 
 // An idle minute has at most ten ticks. The ticker polls every 50 ms.
 func TestIdleMinuteHasFewTicks(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setupLog(t)
 	b.tick(t)
@@ -134,6 +135,7 @@ func sqlState(err error) string {
 }
 
 func TestTickIsRefusedOnAStandby(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	cluster := testdb.NewCluster(t, testdb.Standbys(1))
 	b := newLog(t, testdb.Pool(t, cluster.URL()))

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/servers"
 	"casq/internal/testing/testdb"
 
@@ -254,6 +255,7 @@ func TestTrackedTableIsAlteredBehindASnapshot(t *testing.T) {
 // Rows of the catalogue have the lower half of a transaction's number only. After 2^32
 // of them it means another one.
 func TestTrackedTableIsAlteredInALaterEpoch(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	cluster := testdb.NewCluster(t)
 	if err := cluster.Primary.SetEpoch(t.Context(), 3); errors.Is(err, servers.ErrNotInstalled) {

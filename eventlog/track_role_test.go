@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"testing"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 	"casq/migrations"
 
@@ -69,6 +70,7 @@ func setupOrdinary(t *testing.T) (b *trackBundle, ordinary *pgxpool.Pool, role s
 }
 
 func TestTrackAsOrdinaryRole(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b, ordinary, _ := setupOrdinary(t)
 	ctx := t.Context()
@@ -114,6 +116,7 @@ func TestTrackNeedsToSeeAllRows(t *testing.T) {
 // Without event triggers row security can be forced later. What is hidden by it is
 // then not told of as not being there.
 func TestHiddenRowsAreNotTakenForNone(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	_, ordinary, _ := setupOrdinary(t)
 	err := run(t.Context(), ordinary, docs+`; INSERT INTO docs VALUES (1, 1, 1); `+trackDocs+

@@ -3,12 +3,14 @@ package eventlog_test
 import (
 	"testing"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 )
 
 // Logical replication fires no statement trigger: what it writes would be
 // missed. Publisher and subscriber are two databases of one server.
 func TestTrackRefusesSubscriptions(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	testdb.NeedsSuperuser(t)
 	c := testdb.NewCluster(t, testdb.Settings(map[string]string{"wal_level": "logical"}))

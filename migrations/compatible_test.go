@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"casq/internal/testing/await"
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 	"casq/migrations"
 
@@ -17,6 +18,7 @@ import (
 // A schema that has more than this program knows, and says that the program works on it,
 // is left as it is, and used.
 func TestNewerSchemaThatSaysSoIsUsed(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	db := testdb.New(t)
 	pool := db.Pool(t)
@@ -75,6 +77,7 @@ const waitsForTable = `SELECT EXISTS (SELECT FROM pg_locks AS l JOIN pg_stat_act
 // A migration that waits for a table does not hold up those who use it: it gives way,
 // and tries again.
 func TestUpGivesWay(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	db := testdb.New(t)
 	pool := db.Pool(t)

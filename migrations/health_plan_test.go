@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+
+	"casq/internal/testing/long"
 )
 
 // large makes the tables large that grow: nothing that is waited for may read them whole.
@@ -64,6 +66,7 @@ const readSQL = `SELECT relname, seq_tup_read + coalesce(idx_tup_fetch, 0) FROM 
 // What people and monitors wait for costs the same however much there is, whatever the
 // planner knows of it.
 func TestHealthReadsLittle(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	pool := well(t)
 	run(t, pool, large)

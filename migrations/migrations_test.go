@@ -144,6 +144,7 @@ func TestUpDownUpOfEachVersion(t *testing.T) {
 
 // What is asked about before a way down is what it drops.
 func TestLostIsWhatGoes(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	db := testdb.Empty(t)
 	pool := db.Pool(t)
@@ -168,6 +169,7 @@ func TestLostIsWhatGoes(t *testing.T) {
 
 // What a user has tracked stays, without the triggers.
 func TestDownWithATrackedTable(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	db := testdb.Empty(t)
 	pool := db.Pool(t)
@@ -377,6 +379,7 @@ func TestDownToAVersionThatIsNotThere(t *testing.T) {
 // An ordinary role that owns its database cannot make event triggers. It is
 // told so, goes without, and a superuser may add them later.
 func TestOrdinaryRole(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	db := testdb.Empty(t)
 	super := db.Pool(t)

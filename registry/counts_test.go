@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/registrytest"
 	"casq/internal/testing/testdb"
 	"casq/registry"
@@ -50,6 +51,7 @@ func TestCountsAreMoved(t *testing.T) {
 // Changes are moved by several processes at once, while others change the registry, and
 // every reader finds what is there as of his snapshot.
 func TestCountsAreMovedByMany(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	r := b.Registry(t)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/long"
 	"casq/registry"
 )
 
@@ -31,6 +32,7 @@ func (b *testBundle) count(t *testing.T, status string) (n int) {
 
 // A group has a limited number of publications; the rest keeps its place.
 func TestAGroupPublishesALimitedNumber(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	r := b.Registry(t)
@@ -72,6 +74,7 @@ func TestAGroupPublishesALimitedNumber(t *testing.T) {
 
 // Through the batcher, everybody gets an answer however large the rush is.
 func TestEverybodyIsAnswered(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	r := b.Registry(t)

@@ -9,6 +9,7 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/database"
+	"casq/internal/testing/long"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -192,6 +193,7 @@ func TestKindsAreLearnt(t *testing.T) {
 // A kind of the source that home refuses to have, and one that nobody has
 // defined, are no reason to refuse events of other kinds.
 func TestKindsThatAreRefused(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	b.Exec(t, "SELECT casq.define_kind('document', 'file', prefix => 'a')")

@@ -4,11 +4,13 @@ import (
 	"strings"
 	"testing"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 )
 
 // What a resource waits for is told by what is its own, however many jobs wait.
 func TestWhyIsCheapBehindABacklog(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	b.Create(t, 1, "mine")

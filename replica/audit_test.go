@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/replicatest"
 	"casq/internal/testing/testredis"
 	"casq/replica"
@@ -45,6 +46,7 @@ func audits(t *testing.T, db *replica.DB, before replica.Audits) replica.Audits 
 // TestAudit: what a standby returned is compared with the primary's truth, and a
 // difference counts only when no write explains it.
 func TestAudit(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := replicatest.New(t, 1)
 	object := replica.Object{Namespace: "document", ID: "a"}

@@ -4,11 +4,13 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/replicatest"
 	"casq/replica"
 )
 
 func TestAwait(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := replicatest.New(t, 1)
 	db := b.Open(t, replica.Options{})

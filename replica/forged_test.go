@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/replicatest"
 	"casq/replica"
 
@@ -18,6 +19,7 @@ import (
 // TestAForgedTokenIsNotWaitedFor: a token of a future takes none of the places of those
 // that wait for a standby, and does not stop others from waiting.
 func TestAForgedTokenIsNotWaitedFor(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := replicatest.New(t, 1)
 	db := b.Open(t, replica.Options{Wait: time.Minute})
@@ -83,6 +85,7 @@ func (q *queries) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndDat
 // TestForgedTimelinesCostNoQueryEach: whoever makes up tokens, each of another timeline, has
 // the primary's timelines read ten times a second.
 func TestForgedTimelinesCostNoQueryEach(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := replicatest.New(t, 1)
 	config, err := pgxpool.ParseConfig(b.Cluster.URL())

@@ -19,6 +19,7 @@ import (
 // what is written to the object from now on; standbys serve it all the same, and are
 // not stale.
 func TestAPositionOfAnotherHistory(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := replicatest.New(t, 1)
 	client := testredis.Client(t, testredis.Start(t))
@@ -126,6 +127,7 @@ func TestAMarkOfAnOpenTransaction(t *testing.T) {
 // TestAnUnknownHistoryWhileThePrimaryIsAway: whether a position is of another history
 // cannot be asked. It is asked again at the next read; until then no standby serves.
 func TestAnUnknownHistoryWhileThePrimaryIsAway(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := replicatest.New(t, 1)
 	store := redisstore.New(testredis.Client(t, testredis.Start(t)), redisstore.Options{Timeout: 10 * time.Second})

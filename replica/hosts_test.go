@@ -56,6 +56,7 @@ func TestWrongStandbys(t *testing.T) {
 }
 
 func TestBadOptions(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := replicatest.New(t, 1)
 	for want, options := range map[string]replica.Options{
@@ -187,6 +188,7 @@ func TestMonotonic(t *testing.T) {
 }
 
 func TestInBand(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := replicatest.New(t, 1)
 	db := b.Open(t, replica.Options{InBand: true, Wait: 10 * time.Second})

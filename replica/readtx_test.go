@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/replicatest"
 	"casq/internal/testing/testredis"
 	"casq/replica"
@@ -26,6 +27,7 @@ func (mute) Read(context.Context, []replica.Object) (replica.Known, error) {
 // TestAnOldSnapshotWhileTheStoreIsAway: what the store does not tell is read on the primary,
 // from the snapshot that is there. What the session has written since is not in that.
 func TestAnOldSnapshotWhileTheStoreIsAway(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := replicatest.New(t, 1)
 	store := mute{redisstore.New(testredis.Client(t, testredis.Start(t)), redisstore.Options{})}
@@ -52,6 +54,7 @@ func TestAnOldSnapshotWhileTheStoreIsAway(t *testing.T) {
 // TestAForeignTokenInATransaction: what it stands for cannot be asked, as the primary is
 // away. No snapshot is known to show that, on a standby or on the primary.
 func TestAForeignTokenInATransaction(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := replicatest.New(t, 1)
 	b.Exec(t, "INSERT INTO documents VALUES ('a', 'one')")

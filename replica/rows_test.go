@@ -3,6 +3,7 @@ package replica_test
 import (
 	"testing"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/replicatest"
 	"casq/replica"
 
@@ -12,6 +13,7 @@ import (
 // TestColumnsOfAnEmptyResult are asked for when its connection has long been used by
 // others: pgx keeps them with the connection.
 func TestColumnsOfAnEmptyResult(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := replicatest.New(t, 1)
 	config := b.Primary.Config()

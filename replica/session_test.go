@@ -88,6 +88,7 @@ func TestLateStandbysAreNotRead(t *testing.T) {
 }
 
 func TestTransactionsTellTheirPosition(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := replicatest.New(t, 1)
 	db := b.Open(t, replica.Options{Wait: 10 * time.Second})
@@ -134,6 +135,7 @@ func TestTransactionsTellTheirPosition(t *testing.T) {
 }
 
 func TestWritesThroughTheReadDoor(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := replicatest.New(t, 1)
 	db := b.Open(t, replica.Options{Wait: 10 * time.Second})
@@ -184,6 +186,7 @@ func TestWritesThroughTheReadDoor(t *testing.T) {
 }
 
 func TestErrorsAreTheCallers(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := replicatest.New(t, 1)
 	db := b.Open(t, replica.Options{})
@@ -215,6 +218,7 @@ func TestErrorsAreTheCallers(t *testing.T) {
 }
 
 func TestLostStandby(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := replicatest.New(t, 2)
 	db := b.Open(t, replica.Options{Wait: 10 * time.Second})

@@ -18,6 +18,7 @@ import (
 // TestWhatOthersWrote: a session of another process, which shares nothing with the
 // writer's but the store, reads what was written to the objects that it watches.
 func TestWhatOthersWrote(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := replicatest.New(t, 2)
 	redis := testredis.Client(t, testredis.Start(t))

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/replicatest"
 	"casq/replica"
 
@@ -15,6 +16,7 @@ import (
 // TestAWriteThatWasNotSent: its connection was closed before. Nothing was written, so
 // the session is not unresolved.
 func TestAWriteThatWasNotSent(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := replicatest.New(t, 1)
 	config, err := pgxpool.ParseConfig(b.Cluster.URL())

@@ -41,6 +41,7 @@ func TestARetryOfAnOldSnapshotKeepsTheLimit(t *testing.T) {
 
 // What a runner says is kept, or said to it again, up to a length.
 func TestWhatARunnerSaysIsBounded(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := newBench(t, runner.Options{Hold: time.Second})
 	token := b.runner("linux")

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/runnertest"
 	"casq/runner"
 )
@@ -88,6 +89,7 @@ func TestALockedBuildDoesNotStopTheSweep(t *testing.T) {
 // After a failover to a server whose clock is a day behind, builds were handed out and runners
 // heard of tomorrow. That is now: nobody waits a day to be missed.
 func TestWhatWasInTheFutureIsNow(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := newBench(t, runner.Options{SweepEvery: time.Hour})
 	token := b.runner()
@@ -112,6 +114,7 @@ func TestWhatWasInTheFutureIsNow(t *testing.T) {
 // A call about a build whose row somebody holds is to be made again: it does not keep a
 // connection of the pool until then.
 func TestACallAboutALockedBuild(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := newBench(t, runner.Options{})
 	b.enqueue()

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/long"
 	"casq/runner"
 )
 
@@ -95,6 +96,7 @@ func TestARequestThatWaitsGetsTheBuild(t *testing.T) {
 }
 
 func TestNothingIsToldAfterALook(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := newBench(t, runner.Options{Hold: time.Second})
 	token := b.runner("linux")

@@ -6,11 +6,13 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/long"
 	"casq/runner"
 )
 
 // Two requests that may not have the build would wake each other for it without end.
 func TestRunnersThatMayHaveNoneDoNotAskInTurn(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	waiting := make(chan struct{}, 2)
 	var picked atomic.Int64

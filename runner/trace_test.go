@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/long"
 	"casq/runner"
 )
 
@@ -240,6 +241,7 @@ func TestEmptyTraceIsNotAskedFor(t *testing.T) {
 
 // The log is followed while pieces come, and read again when they were joined.
 func TestTraceIsFollowedAndCompacted(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := newBench(t, runner.Options{})
 	id := b.enqueue()

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"testing"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5"
@@ -12,6 +13,7 @@ import (
 // TestReader: status is read from a standby that has everything home has, and from
 // home when there is none.
 func TestReader(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	cluster := testdb.NewCluster(t, testdb.Standbys(1))
 	h := &home{Pool: testdb.Pool(t, cluster.URL()), log: slog.New(slog.DiscardHandler)}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5"
@@ -24,6 +25,7 @@ var (
 // TestRunbook: each alert has its section, and each command in it does what it says on a
 // site where nothing is wrong.
 func TestRunbook(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	page, rules := read(t, "../../docs/runbook.md"), read(t, "../../deploy/alerts.yml")
 	sections := make(map[string]bool)

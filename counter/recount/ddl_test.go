@@ -306,6 +306,7 @@ func TestLockedTable(t *testing.T) {
 // does, which waits here for longer than that; a scope that is named twice is
 // recounted once.
 func TestTimeoutsOfTheRole(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	d := newDDL(t)
 	name := pgx.Identifier{d.Pool.Config().ConnConfig.Database}.Sanitize()
@@ -332,6 +333,7 @@ func TestTimeoutsOfTheRole(t *testing.T) {
 // not be counted, if they have no counters, as in a table that had rows when it was
 // tracked.
 func TestScopesGetAnotherOrderBetweenParts(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSlow(t)
 	for _, sql := range []string{

@@ -12,6 +12,7 @@ import (
 	"casq/counter/internal/buffer"
 	"casq/counter/internal/feed"
 	"casq/counter/internal/shards"
+	"casq/internal/testing/long"
 
 	"github.com/jackc/pgx/v5"
 	"pgregory.net/rapid"
@@ -48,6 +49,7 @@ type copied struct{ key, dump string }
 const modelScopes = 5
 
 func TestModel(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	m := &model{t: t}
 	if flag.Lookup("rapid.checks").Value.String() == usualChecks {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"casq/counter/internal/countertest"
+	"casq/internal/testing/long"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -32,6 +33,7 @@ func (a asking) Scan(ctx context.Context, tx pgx.Tx, scan int64) (int64, error) 
 
 // What a scan has stored when it gives up is no recount of a scope.
 func TestWhatWasStoredWhenAScanGivesUp(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSlow(t)
 	s.wrong(t)
@@ -100,6 +102,7 @@ func TestRecountEndsEarlyBetweenParts(t *testing.T) {
 
 // A part is halved while the recount is cancelled: of the two, one waits.
 func TestRecountIsCancelledWhileAPartIsHalved(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSlow(t)
 	s.wrong(t)
@@ -139,6 +142,7 @@ func TestRecountIsCancelledWhileAPartIsHalved(t *testing.T) {
 // A comparison in parts compares all counters, those without rows too, and changes
 // nothing: neither their values nor what they are worth.
 func TestCompareInParts(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSlow(t)
 	s.wrong(t)

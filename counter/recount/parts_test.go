@@ -114,6 +114,7 @@ func (s *slow) count(t *testing.T, sql string, args ...any) (n int) {
 // of its own. What comes between them, into scopes that were counted, are being
 // counted or will be, is right in the end; so are counters without rows.
 func TestRecountInParts(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSlow(t)
 	s.wrong(t)
@@ -164,6 +165,7 @@ func TestRecountInParts(t *testing.T) {
 // A list of scopes that takes too long is halved, and a single scope takes what it
 // takes.
 func TestRecountOfAListInParts(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSlow(t)
 	s.wrong(t)
@@ -280,6 +282,7 @@ func TestRestIsLookedForBehindTheSnapshots(t *testing.T) {
 
 // The rest may take too long as well; the recount is over when both halves are.
 func TestRestInHalves(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSlow(t)
 	s.wrong(t)
@@ -359,6 +362,7 @@ func TestRecountWaitsForHalves(t *testing.T) {
 // A part's run dies when it has stored what it found. The next one finds less: what
 // the first one has stored is nothing that it has seen.
 func TestPartIsScannedAgain(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSlow(t)
 	s.wrong(t)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"casq/internal/testing/await"
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 )
 
@@ -198,6 +199,7 @@ func TestAStreamThatDoesNotReadIsDropped(t *testing.T) {
 // While the database cannot be reached the page says so, with what was known; afterwards
 // it is as it was.
 func TestTheDatabaseGoesAndComesBack(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	cluster := testdb.NewCluster(t)
 	b := setupOn(t, cluster.URL())

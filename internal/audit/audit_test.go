@@ -8,6 +8,7 @@ import (
 
 	"casq/internal/audit"
 	"casq/internal/database"
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 
 	"github.com/google/uuid"
@@ -129,6 +130,7 @@ func TestARequestOfAnotherRoleIsRefused(t *testing.T) {
 // What one worker was asked for another one goes on with, also where each has a role of its
 // own. The row keeps the role of the first.
 func TestAWorkerOfAnotherRoleGoesOn(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	db := testdb.New(t)
 	pool, theirs := db.Pool(t), audit.With(t.Context(), request("theirs"))

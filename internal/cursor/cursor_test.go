@@ -12,6 +12,7 @@ import (
 	"casq/eventlog"
 	"casq/internal/testing/await"
 	"casq/internal/testing/logged"
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5"
@@ -165,6 +166,7 @@ func TestCursorWaitsForTheFirstTick(t *testing.T) {
 
 // A source that is behind the position is waited for.
 func TestCursorWaitsForALateSource(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	cluster := testdb.NewCluster(t, testdb.Standbys(1))
 	b := newBundle(t, cluster.URL())

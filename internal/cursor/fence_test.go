@@ -10,6 +10,7 @@ import (
 	"casq/internal/database"
 	"casq/internal/testing/faultproxy"
 	"casq/internal/testing/logged"
+	"casq/internal/testing/long"
 	"casq/internal/testing/testproc"
 )
 
@@ -199,6 +200,7 @@ func frozenChild(args []string) error {
 // holds the log for the idle time-out and no longer. What it does when it is
 // thawed has no effect.
 func TestFrozenInATransaction(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	b.write(t, "a", "b")

@@ -14,6 +14,7 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/testing/await"
+	"casq/internal/testing/long"
 	"casq/internal/testing/testredis"
 )
 
@@ -100,6 +101,7 @@ func TestLogOfALease(t *testing.T) {
 }
 
 func TestLogOfALostLease(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	b.write(t, "a")

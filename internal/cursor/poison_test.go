@@ -14,6 +14,7 @@ import (
 	"casq/internal/database"
 	"casq/internal/testing/faultproxy"
 	"casq/internal/testing/logged"
+	"casq/internal/testing/long"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -147,6 +148,7 @@ func TestEventsThatFailOnlyTogether(t *testing.T) {
 // The answer to the commit that has moved past the event is lost: it is recorded
 // once. Read again, it is open again.
 func TestDeadLetteredOnce(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	b.exec(t, "ALTER TABLE effects ADD CONSTRAINT no_poison CHECK (resource <> 'poison')")
@@ -213,6 +215,7 @@ func TestNoSavepointIsLeftBehind(t *testing.T) {
 
 // A batch of nothing but events that are refused takes a bounded time.
 func TestABatchOfNothingElse(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	const events = 1000
 	b := setup(t)

@@ -62,6 +62,7 @@ func TestSettingsOfTheDatabaseAreNotOurs(t *testing.T) {
 
 // A worker writes whatever the database's default is; a URL may ask for less.
 func TestURLGoesBeforeOurSettings(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	db := testdb.New(t)
 	u, err := url.Parse(db.URL)

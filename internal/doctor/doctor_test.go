@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"casq/internal/doctor"
+	"casq/internal/testing/long"
 	"casq/internal/testing/servers"
 	"casq/internal/testing/testdb"
 	"casq/internal/testing/testredis"
@@ -76,6 +77,7 @@ func has(findings []doctor.Finding, subject, check string, result doctor.Result,
 }
 
 func TestAWorldThatIsAsItShouldBe(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	w := newWorld(t)
 	findings := doctor.Look(t.Context(), w.cfg)
@@ -120,6 +122,7 @@ type fault struct {
 }
 
 func TestFaults(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	for _, f := range slices.Concat(databaseFaults, redisFaults, placeFaults) {
 		t.Run(f.name, func(t *testing.T) {
@@ -304,6 +307,7 @@ var placeFaults = []fault{
 // Of a server whose clock goes wrong it is told by how much, and how sure that is; of a
 // standby whether it is one of home's, and gets anything.
 func TestStandbysAndClocks(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	cluster := testdb.NewCluster(t, testdb.Standbys(1), testdb.OwnIdentity(), testdb.Clock(90*time.Second))
 	w := newWorld(t)

@@ -60,6 +60,7 @@ func TestLeaseIsRenewed(t *testing.T) {
 
 // Nobody renews: it ends.
 func TestLeaseEnds(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	if err := b.client.Set(t.Context(), key(name), "dead", short).Err(); err != nil {
@@ -139,6 +140,7 @@ func TestForgottenLeaseIsTakenAgain(t *testing.T) {
 
 // While Redis is away nothing is known, and nothing is lost.
 func TestRedisIsKilled(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	log := &logged.Messages{}

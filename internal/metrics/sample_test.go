@@ -286,6 +286,7 @@ func TestHomeThatIsAwayIsSaidToBeOnce(t *testing.T) {
 
 // A table that is locked keeps one sample from being taken, and not those after it.
 func TestLockedTableKeepsOnlyItsSampleAway(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	db := testdb.New(t)
 	pool := db.Pool(t)

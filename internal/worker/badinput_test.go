@@ -70,6 +70,7 @@ func TestBadResourcesFailAndTheRestGoesOn(t *testing.T) {
 // What failed because the source was not ready heals by itself when an event
 // says that it is.
 func TestANewEventHealsAFailure(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	b.exec(t, "INSERT INTO artifacts (project_id, path, size, sha256) VALUES (1, 'late', 0, repeat('0', 64))")

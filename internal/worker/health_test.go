@@ -109,6 +109,7 @@ func TestHealthTellsFaults(t *testing.T) {
 
 // A worker that stops is not taken to run, and one whose folder is another's says so to home.
 func TestAWorkersRow(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	db := testdb.New(t)
 	b := &testBundle{url: db.URL, pool: db.Pool(t), source: t.TempDir(), target: t.TempDir(), log: &testLog{t: t}}

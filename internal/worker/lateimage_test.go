@@ -6,12 +6,15 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"casq/internal/testing/long"
 )
 
 // R19 from one end to the other: a trigger of the user's changes the row that
 // was just written, and an event is appended by hand before its UPDATE. What the
 // row says at last is what ends up in place.
 func TestTheNewestImageEndsUpInPlace(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	sum := func(content string) string {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"casq/internal/testing/await"
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 )
 
@@ -68,6 +69,7 @@ func scrape(t *testing.T, addr string) map[string]float64 {
 }
 
 func TestMetricsTellWhatWasDone(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	var listening <-chan string
 	b := setup(t, func(cfg *Config) { listening = serving(cfg) })
@@ -115,6 +117,7 @@ func TestMetricsTellWhatWasDone(t *testing.T) {
 
 // A server that is frozen answers nobody, and a scrape does not ask it.
 func TestMetricsAreToldWhileHomeIsFrozen(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	c := testdb.NewCluster(t)
 	var cfg Config

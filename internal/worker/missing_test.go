@@ -5,11 +5,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"casq/internal/testing/long"
 )
 
 // A repository that is not there is missing like a file: with its own reason,
 // and looked for until it comes.
 func TestAMissingRepository(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	from, to := t.TempDir(), t.TempDir()
 	b := setup(t, func(cfg *Config) { cfg.RepositorySource, cfg.RepositoryTarget = from, to })

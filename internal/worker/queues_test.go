@@ -53,6 +53,7 @@ func (d *deaf) Add(queue string, config river.QueueConfig) error {
 }
 
 func TestAQueueThatIsOnlySaidToBeServedIsServedAnew(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	url, logger := testdb.New(t).URL, slog.New(slog.DiscardHandler)
 	home, err := database.Open(t.Context(), url, database.Options{SearchPath: "public"})

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/transfertest"
 	"casq/jobs"
 	"casq/registry"
@@ -23,6 +24,7 @@ func (b *testBundle) verifyAll(t *testing.T, kind string) {
 }
 
 func TestVerificationRepairsAFile(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	for _, key := range []string{"good", "corrupt", "lost"} {
@@ -57,6 +59,7 @@ func (b *testBundle) version(t *testing.T, key string) (version int64) {
 }
 
 func TestVerificationRepairsARepository(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	source, target := t.TempDir(), t.TempDir()
 	b := setup(t, func(cfg *Config) { cfg.RepositorySource, cfg.RepositoryTarget = source, target })

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"casq/internal/testing/await"
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -163,6 +164,7 @@ func (b *testBundle) inPlace(path, content string) bool {
 }
 
 func TestAFileFollowsItsRow(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	const key = "builds/42/out.zip"
@@ -182,6 +184,7 @@ func TestAFileFollowsItsRow(t *testing.T) {
 // What is in place before its first copy, and is what it should be, is not
 // copied: the source has other bytes. A resync copies it.
 func TestAFileThatIsInPlaceAlreadyIsAdopted(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	const key = "there"

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"casq/internal/testing/expect"
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 	"casq/internal/testing/testredis"
 	"casq/races/refreshkey"
@@ -56,6 +57,7 @@ func increment(artifact, amount int64) refreshkey.Increment {
 }
 
 func TestFlush(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t, refreshkey.Config{})
 	must(t, b.Add(t.Context(), increment(1, 100), increment(2, 50)))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"casq/internal/database"
+	"casq/internal/testing/long"
 	"casq/internal/testing/registrytest"
 	"casq/internal/testing/testproc"
 	"casq/registry"
@@ -142,6 +143,7 @@ func TestReconcilerIsFenced(t *testing.T) {
 
 // Many at once: a run is one process's, and each of them is carried out.
 func TestReconcilersAtOnce(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := halves(t)
 	ids := []int64{b.ask(t, registry.Request{}), b.ask(t, registry.Request{})}

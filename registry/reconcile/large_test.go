@@ -28,6 +28,7 @@ func largeResources(t *testing.T, n int) *refetchBundle {
 // However large the resources are, a page of them is not, and has one at least; and
 // so has what a page is told of.
 func TestPagesOfTheSourceAreBoundedByBytes(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := largeResources(t, 40)
 	for bytes, want := range map[int64]int{1: 1, 15_000: 1, 40_000: 3, 150_000: 10, 1 << 30: 40} {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/testing/long"
 	"casq/internal/testing/registrytest"
 	"casq/registry"
 
@@ -294,6 +295,7 @@ func TestReconcileLeavesALongQueueAlone(t *testing.T) {
 }
 
 func TestReconcileAsksForChecks(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setupRefetch(t)
 	simple(t, b.Pool, `CREATE TABLE files (path text PRIMARY KEY)`,

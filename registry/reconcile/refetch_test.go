@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"casq/eventlog"
+	"casq/internal/testing/long"
 	"casq/internal/testing/registrytest"
 
 	"github.com/google/uuid"
@@ -183,6 +184,7 @@ func TestRefetchRefuses(t *testing.T) {
 
 // A kind of which there never was an event is not known at home.
 func TestRefetchLearnsTheKind(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	source, home := setupRefetch(t), setup(t)
 	home.Exec(t, "DELETE FROM casq.kinds")

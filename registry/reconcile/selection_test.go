@@ -44,6 +44,7 @@ func (b *refetchBundle) wantHere(t *testing.T, want string) {
 }
 
 func TestSelect(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setupRefetch(t)
 	for i := range 12 {

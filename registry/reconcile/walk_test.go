@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/testing/long"
 	"casq/internal/testing/registrytest"
 	"casq/registry"
 )
@@ -265,6 +266,7 @@ func TestWalkIsTakenOver(t *testing.T) {
 }
 
 func TestScheduledWalks(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setupWalk(t)
 	r := b.reconciler(t, b.configure(100), func(c *Config) { c.Every, c.WalkEvery = 20*time.Hour, 50*time.Hour })

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/replicatest"
 	"casq/internal/testing/testdb"
 	"casq/replica"
@@ -165,6 +166,7 @@ func TestTheNextServerIsAsked(t *testing.T) {
 
 // TestAStandbyIsFoundAndKept: what DNS forgets stays in use, and what it replaces goes.
 func TestAStandbyIsFoundAndKept(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	bench := replicatest.New(t, 1)
 	// The servers of tests have no addresses; what DNS says is a part of the string.

@@ -6,11 +6,13 @@ import (
 	"strings"
 	"testing"
 
+	"casq/internal/testing/long"
 	"casq/replica"
 	"casq/replica/httpreplica"
 )
 
 func TestAHeaderCarriesWhatWasWritten(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSite(t)
 	server := s.serve(t, httpreplica.Middleware{Header: "X-Position"}, s)
@@ -40,6 +42,7 @@ func TestAHeaderCarriesWhatWasWritten(t *testing.T) {
 }
 
 func TestACookieCarriesWhatWasWritten(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSite(t)
 	for name, keys := range map[string][][]byte{"plain": nil, "signed": {[]byte("key")}} {
@@ -64,6 +67,7 @@ func TestACookieCarriesWhatWasWritten(t *testing.T) {
 
 // TestKeysAreRotated: a cookie of the old key is good for as long as that is listed.
 func TestKeysAreRotated(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSite(t)
 	cookie := func(keys ...string) httpreplica.Middleware {
@@ -121,6 +125,7 @@ func TestNoTokenFailsARequest(t *testing.T) {
 }
 
 func TestExplainIsSentToThoseAllowed(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSite(t)
 	m := httpreplica.Middleware{

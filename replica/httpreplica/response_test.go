@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/replicatest"
 	"casq/internal/testing/testdb"
 	"casq/replica"
@@ -17,6 +18,7 @@ import (
 // TestTheTokenGoesOutBeforeTheBody, by whatever the handler begins with, and a
 // trailer tells of what came after.
 func TestTheTokenGoesOutBeforeTheBody(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSite(t)
 	for name, begin := range map[string]func(http.ResponseWriter) error{
@@ -58,6 +60,7 @@ func TestTheTokenGoesOutBeforeTheBody(t *testing.T) {
 }
 
 func TestAHijackedConnectionIsTheHandlers(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSite(t)
 	server := s.serve(t, httpreplica.Middleware{Header: "X-Position"}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -78,6 +81,7 @@ func TestAHijackedConnectionIsTheHandlers(t *testing.T) {
 
 // TestAPanicKeepsTheToken for whoever answers in the handler's stead.
 func TestAPanicKeepsTheToken(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSite(t)
 	broken := httpreplica.Middleware{DB: s.db, Header: "X-Position"}.Wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/testredis"
 	"casq/replica"
 	"casq/replica/redisstore"
@@ -16,6 +17,7 @@ import (
 // others, part by part, while the floor goes on moving and positions are merged. What lies
 // above the floor stays, and in the end nothing else is left.
 func TestSweepBesideWrites(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	client := testredis.Client(t, testredis.Start(t))
 	s := redisstore.New(client, redisstore.Options{Timeout: 10 * time.Second})

@@ -28,6 +28,7 @@ func (s *site) exec(t *testing.T, sql string) {
 
 // TestAJobReadsWhatItsTransactionWrote, although the standby does not have it.
 func TestAJobReadsWhatItsTransactionWrote(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSite(t, riverreplica.Sticky{})
 	s.Pause(t)
@@ -44,6 +45,7 @@ func TestAJobReadsWhatItsTransactionWrote(t *testing.T) {
 }
 
 func TestAlwaysIsThePrimary(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSite(t, riverreplica.Always{})
 	s.start(t)
@@ -97,6 +99,7 @@ func TestDelayedComesBackToTheStandby(t *testing.T) {
 // TestAnotherAttemptReadsWhatTheOneBeforeWrote: the position of the first fetch, which
 // stands in the metadata, is not for it.
 func TestAnotherAttemptReadsWhatTheOneBeforeWrote(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSite(t, riverreplica.Delayed{Wait: time.Millisecond, Snooze: time.Millisecond})
 	s.Pause(t)
@@ -130,6 +133,7 @@ func TestAWorkersOwnSnoozeIsAnotherFetch(t *testing.T) {
 // TestARunThatDiedIsNotResumed: its metadata say what they did before it, and its
 // attempt is another.
 func TestARunThatDiedIsNotResumed(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSite(t, nil)
 	before, err := s.db.Present(t.Context())
@@ -152,6 +156,7 @@ func TestARunThatDiedIsNotResumed(t *testing.T) {
 
 // TestTheSessionsTokenTravels with the job, beside what was in its metadata.
 func TestTheSessionsTokenTravels(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSite(t, nil)
 	session := s.db.Session()
@@ -170,6 +175,7 @@ func TestTheSessionsTokenTravels(t *testing.T) {
 }
 
 func TestGarbageInMetadataFailsNoJob(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSite(t, riverreplica.Delayed{})
 	s.start(t)

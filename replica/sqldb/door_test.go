@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"testing"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/replicatest"
 	"casq/replica"
 )
@@ -25,6 +26,7 @@ func wantReason(t *testing.T, session *replica.Session, want replica.Reason) {
 }
 
 func TestASessionReadsWhatItWrote(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSite(t)
 	s.Pause(t)
@@ -51,6 +53,7 @@ func TestASessionReadsWhatItWrote(t *testing.T) {
 
 // TestWritesWithRowsRunOnce comes through Query, as the ORMs have it.
 func TestWritesWithRowsRunOnce(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSite(t)
 	session := s.replicas.Session()
@@ -70,6 +73,7 @@ func TestWritesWithRowsRunOnce(t *testing.T) {
 }
 
 func TestTransactions(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSite(t)
 	s.Pause(t)
@@ -96,6 +100,7 @@ func TestTransactions(t *testing.T) {
 }
 
 func TestReadOnlyTransactionsReadFromStandbys(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSite(t)
 	ctx := replica.NewContext(t.Context(), s.replicas.Session())
@@ -147,6 +152,7 @@ func TestACancelledTransactionGivesItsConnectionBack(t *testing.T) {
 }
 
 func TestPreparedStatements(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSite(t)
 	session := s.replicas.Session()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"testing"
 
+	"casq/internal/testing/long"
 	"casq/replica"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -21,6 +22,7 @@ func (s *site) terminate(t *testing.T) {
 // TestAStatementThatWasNotSentIsRepeated meets connections of the pool that have
 // long been dead.
 func TestAStatementThatWasNotSentIsRepeated(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSite(t)
 	ctx := replica.NewContext(t.Context(), s.replicas.Session())
@@ -41,6 +43,7 @@ func TestAStatementThatWasNotSentIsRepeated(t *testing.T) {
 
 // TestNothingIsRepeatedAfterTheFirstRow ends the server's side in the midst of a result.
 func TestNothingIsRepeatedAfterTheFirstRow(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSite(t)
 	session := s.replicas.Session()
@@ -70,6 +73,7 @@ func TestNothingIsRepeatedAfterTheFirstRow(t *testing.T) {
 
 // TestAnErrorInATransactionIsTheCallers: its statements are not repeated elsewhere.
 func TestAnErrorInATransactionIsTheCallers(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSite(t)
 	ctx := replica.NewContext(t.Context(), s.replicas.Session())
@@ -88,6 +92,7 @@ func TestAnErrorInATransactionIsTheCallers(t *testing.T) {
 }
 
 func TestErrorsArePostgres(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSite(t)
 	ctx := replica.NewContext(t.Context(), s.replicas.Session())

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"casq/internal/testing/long"
 	"casq/replica"
 
 	"github.com/jackc/pgx/v5/stdlib"
@@ -36,6 +37,7 @@ type column struct {
 // TestValuesAreThoseOfPgxStdlib compares every column, and what is told of its type,
 // with pgx' own connector.
 func TestValuesAreThoseOfPgxStdlib(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSite(t)
 	plain := stdlib.OpenDBFromPool(s.Primary)
@@ -84,6 +86,7 @@ func columns(ctx context.Context, t *testing.T, db *sql.DB) (names []string, col
 }
 
 func TestAnEmptyResultHasItsColumns(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := newSite(t)
 	for name, session := range map[string]*replica.Session{"no session": nil, "a session": s.replicas.Session()} {

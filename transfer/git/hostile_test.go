@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"casq/internal/testing/await"
+	"casq/internal/testing/long"
 	"casq/internal/testing/transfertest"
 	"casq/transfer"
 	"casq/transfer/folder"
@@ -149,6 +150,7 @@ func TestTemplateEscapesKeys(t *testing.T) {
 }
 
 func TestOddRepositoryNames(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	for _, key := range []string{

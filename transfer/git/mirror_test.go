@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/transfertest"
 	"casq/transfer"
 	"casq/transfer/folder"
@@ -58,6 +59,7 @@ func inode(t *testing.T, path string) uint64 {
 }
 
 func TestRepositoryIsRepacked(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	dir := b.newSource(t, "r.git")

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/transfertest"
 	"casq/transfer"
 	"casq/transfer/folder"
@@ -63,6 +64,7 @@ func (b *bundle) wantSameHTTP(t *testing.T, key string) {
 }
 
 func TestRepositoryOverHTTP(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setupHTTP(t)
 	for _, key := range []string{"plain", "gr oup/ü#1"} {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/transfertest"
 	"casq/transfer"
 )
@@ -91,6 +92,7 @@ func (b *bundle) wantSame(t *testing.T, key string) {
 }
 
 func TestRepositoryLife(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t)
 	const key = "group/project.git"

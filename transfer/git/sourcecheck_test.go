@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"casq/internal/landlock"
+	"casq/internal/testing/long"
 	"casq/internal/testing/transfertest"
 	"casq/transfer"
 
@@ -241,6 +242,7 @@ func TestGitIsNotConfinedWithoutLandlock(t *testing.T) {
 
 // A git that does nothing is ended, whatever it waits for.
 func TestGitWithoutProgressIsEnded(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	folder := t.TempDir()
 	fifo := filepath.Join(folder, "fifo")

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"casq/counter/internal/countertest"
+	"casq/internal/testing/long"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -12,6 +13,7 @@ import (
 // Without Redis everything goes to Postgres; when it is back, it goes on from
 // there.
 func TestWithoutRedis(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := countertest.New(t)
 	b.Exec(t, "INSERT INTO artifacts SELECT n, n % 4, 10 FROM generate_series(1, 20) AS n")
@@ -34,6 +36,7 @@ func TestWithoutRedis(t *testing.T) {
 // Home fails over between freezing and flushing, and has lost the newest tick with
 // its events; Redis knows both. What was lost is not flushed.
 func TestWhatHomeHasLostIsNotFlushed(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := countertest.New(t)
 	b.Exec(t, "INSERT INTO artifacts VALUES (1, 7, 5)")

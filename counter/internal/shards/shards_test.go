@@ -10,6 +10,7 @@ import (
 	"casq/counter/internal/shards"
 	"casq/counter/internal/tally"
 	"casq/eventlog"
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 
 	"github.com/google/uuid"
@@ -66,6 +67,7 @@ func counted(t *testing.T, home *pgxpool.Pool, scope string) (items int64) {
 // Many processes begin at once, each with a number of shards of its own: the first
 // one's is that of all.
 func TestManyBeginAtOnce(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	home := testdb.New(t).Pool(t)
 	if _, _, err := shards.Namespace(t.Context(), home); !errors.Is(err, shards.ErrNotStarted) {
@@ -120,6 +122,7 @@ func TestApplyComparesWhereShardsStand(t *testing.T) {
 // Home has lost the tick that a batch leads to. No shard is changed, also none of those
 // that came first.
 func TestApplyBeyondTheLog(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	home, from, to := setup(t)
 	to.Nonce = uuid.New()

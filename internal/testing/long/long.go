@@ -1,4 +1,4 @@
-// Package long marks tests that take more than about a second and a half of a machine with
+// Package long marks tests that take more than some 0.8 s of a machine with
 // two cores: CI runs them, and `make check`, which is for the time before each commit, does not.
 package long
 

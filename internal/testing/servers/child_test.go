@@ -157,6 +157,7 @@ func TestNothingIsLeftOfAKilledProcess(t *testing.T) {
 
 // A new process may come before the watchdog of the killed one is done.
 func TestFolderOfAKilledProcessIsTakenUpAtOnce(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	dir := filepath.Join(folder(t), "kept")
 	o := startChild(t, dir)

@@ -17,6 +17,7 @@ import (
 )
 
 func TestKilledPostgresStartsAgainWithItsData(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	for _, tcp := range []bool{false, true} {
 		p := startPostgres(t, PostgresOptions{TCP: tcp})
@@ -98,6 +99,7 @@ func TestFrozenPostgresAnswersNothingUntilThawed(t *testing.T) {
 }
 
 func TestStoppedPostgresLeavesNothing(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	for name, kill := range map[string]bool{"stopped": false, "killed": true} {
 		p := startPostgres(t, PostgresOptions{})
@@ -146,6 +148,7 @@ func segments(t *testing.T) string {
 }
 
 func TestPostgresStaysInItsFolder(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	options := PostgresOptions{Dir: filepath.Join(folder(t), strings.Repeat("long", 30)), TCP: true}
 	p := startPostgres(t, options)
@@ -169,6 +172,7 @@ func TestPostgresStaysInItsFolder(t *testing.T) {
 
 // pg_ctl restart is what somebody does who has changed a setting.
 func TestStopEndsAServerThatWasRestartedByHand(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	p := startPostgres(t, PostgresOptions{Dir: folder(t)})
 	pid := p.process.pid
@@ -237,6 +241,7 @@ func TestSettingsAreQuoted(t *testing.T) {
 }
 
 func TestTakenPortIsReplaced(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -270,6 +275,7 @@ func TestTCPNeedsThePassword(t *testing.T) {
 }
 
 func TestRoleURLIsOfAnOrdinaryRole(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	for _, tcp := range []bool{false, true} {
 		p := startPostgres(t, PostgresOptions{TCP: tcp})
@@ -288,6 +294,7 @@ func TestRoleURLIsOfAnOrdinaryRole(t *testing.T) {
 }
 
 func TestSeveralAtOnceAreApart(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	var wait sync.WaitGroup
 	for i := range 4 {

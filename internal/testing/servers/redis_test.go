@@ -89,6 +89,7 @@ func TestRedisStaysInItsFolder(t *testing.T) {
 }
 
 func TestRedisErrorShowsTheLog(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	_, err := StartRedis(limit(t), RedisOptions{Settings: map[string]string{"maxmemory": "much"}})
 	if err == nil || !strings.Contains(err.Error(), "argument must be a memory value") {

@@ -32,6 +32,7 @@ func pair(t *testing.T, options StandbyOptions) (primary, standby *Postgres) {
 }
 
 func TestPrimaryAndStandbyAreUpSoon(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	began := time.Now()
 	p := startPostgres(t, PostgresOptions{})
@@ -70,6 +71,7 @@ func TestPausedStandbyShowsTheOldState(t *testing.T) {
 }
 
 func TestApplyDelayHoldsCommitsBack(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	p, s := pair(t, StandbyOptions{})
 	must(t, s.SetApplyDelay(limit(t), time.Hour))
@@ -155,6 +157,7 @@ func TestSynchronousCommitWaitsForItsStandby(t *testing.T) {
 // Whether commits wait is decided by a flag that the checkpointer sets when it
 // reads its configuration, and it may be late.
 func TestSetSynchronousWaitsForTheCheckpointer(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	p := startPostgres(t, PostgresOptions{})
 	must(t, p.Exec(t.Context(), "CREATE TABLE t (i int)"))
@@ -222,6 +225,7 @@ func TestStandbyStaysInItsFolder(t *testing.T) {
 // header and pg_last_wal_replay_lsn() before it, for as long as nothing more is
 // written.
 func TestWaitReplayedAtTheStartOfAPage(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	p, s := pair(t, StandbyOptions{})
 	conn := connect(t, p.URL("postgres"))
@@ -270,6 +274,7 @@ func fillPage(t *testing.T, conn *pgx.Conn) (inserted uint64) {
 }
 
 func TestReloadOfAStartSettingIsAnError(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	p := startPostgres(t, PostgresOptions{})
 	must(t, p.Reload(limit(t), map[string]string{"work_mem": "5MB"}))

@@ -68,6 +68,7 @@ func start(t *testing.T, options sites.Options) *sites.Site {
 
 // A standby that cannot be started takes the rest along.
 func TestFailedStartLeavesNoServer(t *testing.T) {
+	long.Test(t)
 	other := start(t, sites.Options{Unmigrated: true})
 	before := folders(t, other)
 	failed, err := sites.Start(t.Context(), sites.Options{

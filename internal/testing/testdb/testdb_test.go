@@ -11,6 +11,7 @@ import (
 )
 
 func TestNewIsMigratedAndPrivate(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	one, two := testdb.New(t), testdb.New(t)
 	if one.URL == two.URL {
