@@ -8,6 +8,7 @@ import (
 	"math"
 	"time"
 
+	"casq/eventlog"
 	"casq/registry"
 	"casq/transfer"
 
@@ -20,6 +21,7 @@ import (
 type ending struct {
 	cause   error
 	missing bool       // at the source
+	absent  bool       // and that is no failure
 	retryAt *time.Time // nil: nobody tries again by himself
 	river   error
 }
@@ -33,6 +35,9 @@ func (w *Worker) ending(ctx context.Context, job *rivertype.JobRow, claim *regis
 	case errors.Is(cause, transfer.ErrBadPlace), errors.Is(cause, transfer.ErrBadPayload), errors.Is(cause, transfer.ErrTooLarge),
 		cancelled(ctx):
 		end.river = river.JobCancel(cause)
+	case errors.Is(cause, transfer.ErrMissing) && mayBeAbsent(claim):
+		wait := backOff(claim.Attempts, maxAbsent, job)
+		end.missing, end.absent, end.retryAt, end.river = true, true, new(w.cfg.Queue.clock.Now().Add(wait)), river.JobSnooze(wait)
 	case errors.Is(cause, transfer.ErrMissing):
 		wait := backOff(claim.Attempts, maxMissing, job)
 		end.missing, end.retryAt, end.river = true, new(w.cfg.Queue.clock.Now().Add(wait)), river.JobSnooze(wait)
@@ -46,17 +51,29 @@ func (w *Worker) ending(ctx context.Context, job *rivertype.JobRow, claim *regis
 	return end
 }
 
+// mayBeAbsent tells whether what the source does not have is no failure: its kind says so, and
+// nothing of it is in place. What is in place, and was therefore at the source once, is
+// missed.
+func mayBeAbsent(claim *registry.Claim) bool {
+	return claim.Of.Missing == eventlog.MissingAbsent && claim.First
+}
+
 func (e ending) write(r *registry.Registry, claim *registry.Claim) (superseded bool, err error) {
-	if e.missing {
+	switch {
+	case e.absent:
+		return r.Absent(claim, e.cause, *e.retryAt)
+	case e.missing:
 		return r.Missing(claim, e.cause, *e.retryAt)
+	default:
+		return r.Fail(claim, e.cause, e.retryAt)
 	}
-	return r.Fail(claim, e.cause, e.retryAt)
 }
 
 // The longest times between two attempts.
 const (
 	maxRetry     = 24 * time.Hour
 	maxMissing   = 15 * time.Minute
+	maxAbsent    = time.Hour
 	maxElsewhere = time.Minute
 )
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/registry"
 	"casq/transfer"
 
 	"github.com/riverqueue/river"
@@ -96,6 +97,54 @@ func TestMissingAtTheSource(t *testing.T) {
 	}
 	if at, retry, status := since(); at != nil || retry != nil || status != "synced" {
 		t.Errorf("it came: missing since %v, next %v, %s", at, retry, status)
+	}
+}
+
+// Where it is no failure, it is looked for, and told as absent; what is in place, and is
+// missed, has failed all the same. It comes with an event, or when it is looked at again.
+func TestAbsentAtTheSource(t *testing.T) {
+	t.Parallel()
+	m := &mover{}
+	b := setupWork(t, m)
+	if _, err := registry.SetKind(t.Context(), b.pool, b.token.Kind, registry.KindOptions{Missing: new(eventlog.MissingAbsent)}); err != nil {
+		t.Fatal(err)
+	}
+	missing := func(context.Context) error { return transfer.ErrMissing }
+	m.copy = missing
+	var told bytes.Buffer
+	b.worker.cfg.Logger = slog.New(slog.NewTextHandler(&told, nil))
+	state := func() (s string) {
+		t.Helper()
+		err := b.pool.QueryRow(t.Context(), `SELECT concat_ws(' ', status, missing_since IS NOT NULL AND retry_at > now(), (SELECT sum(count) FROM casq.registry_failures),
+			(SELECT resources FROM casq.at_risk WHERE kind = s.kind), (SELECT ok FROM casq.problems_of_registry() AS p, LATERAL (SELECT false AS ok) AS o)) FROM casq.registry_status AS s`).Scan(&s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	var why string
+	for attempt := range 30 {
+		snooze, ok := errors.AsType[*rivertype.JobSnoozeError](b.work(t.Context(), 1))
+		if got := state(); !ok || snooze.Duration > maxAbsent*11/10 || got != "absent t 0" {
+			t.Fatalf("attempt %d: %v, %s", attempt, snooze, got)
+		}
+	}
+	if err := b.pool.QueryRow(t.Context(), "SELECT casq.why(kind, resource_id) FROM casq.registry").Scan(&why); err != nil ||
+		!strings.Contains(why, " is absent: ") || !strings.Contains(why, "no failure of its kind; it is looked at again at ") {
+		t.Error(why, err)
+	}
+	if told.Len() > 0 || b.worker.Stats.Of(Absent) != 30 || b.worker.Stats.Of(Failed)+b.worker.Stats.Of(Missing) != 0 {
+		t.Errorf("told: %s; %v", told.String(), b.worker.Stats.Counts())
+	}
+	m.copy = nil
+	if err := b.work(t.Context(), 1); err != nil || state() != "synced f 0" {
+		t.Errorf("it came: %v, %s", err, state())
+	}
+	m.copy = missing
+	b.token = b.event(t, 2, eventlog.Updated)
+	_ = b.work(t.Context(), 1)
+	if got := state(); !strings.HasPrefix(got, "failed t 1 1 f") {
+		t.Errorf("what was in place is missed: %s", got)
 	}
 }
 

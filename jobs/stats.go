@@ -9,7 +9,7 @@ import (
 type Stat int
 
 // What is counted of runs. Each run that is not over before it began ends as one of Synced
-// to Failed.
+// to Failed, or as Absent.
 const (
 	Claimed Stat = iota
 	Synced
@@ -19,6 +19,7 @@ const (
 	Released
 	Failed  // all runs that ended with an error
 	Missing // those of them whose resource the source does not have
+	Absent  // runs whose resource the source does not have, where that is no failure
 	Bytes
 	Verified
 	Mismatched
@@ -26,7 +27,7 @@ const (
 )
 
 var statNames = [stats]string{
-	"claimed", "synced", "superseded", "handed_over", "fenced", "released", "failed", "missing", "bytes", "verified", "mismatched",
+	"claimed", "synced", "superseded", "handed_over", "fenced", "released", "failed", "missing", "absent", "bytes", "verified", "mismatched",
 }
 
 // String returns the name under which it is logged.

@@ -142,7 +142,7 @@ func (w *Worker) work(ctx context.Context, job *rivertype.JobRow, token registry
 	case errors.Is(err, registry.ErrFenced), errors.Is(err, registry.ErrProcessLost):
 		return w.fenced(ctx, claim, err)
 	}
-	return w.giveBack(ctx, job, claim, err)
+	return w.giveBack(ctx, job, claim, err, began)
 }
 
 func (w *Worker) fenced(ctx context.Context, claim *registry.Claim, err error) error {
@@ -157,7 +157,7 @@ func (w *Worker) fenced(ctx context.Context, claim *registry.Claim, err error) e
 // A run whose staging is gone ([transfer.ErrFenced]) may well have its claim
 // still: an older run that was frozen before it began takes the staging of a
 // newer one away when it wakes. Then the newer one has to try again.
-func (w *Worker) giveBack(ctx context.Context, job *rivertype.JobRow, claim *registry.Claim, cause error) error {
+func (w *Worker) giveBack(ctx context.Context, job *rivertype.JobRow, claim *registry.Claim, cause error, began time.Time) error {
 	if w.stopping() && ctx.Err() != nil {
 		if err := w.cfg.Registry.Release(claim); err != nil && !errors.Is(err, registry.ErrFenced) {
 			return fmt.Errorf("give back %s %q: %w", claim.Kind, claim.ResourceID, err)
@@ -173,6 +173,11 @@ func (w *Worker) giveBack(ctx context.Context, job *rivertype.JobRow, claim *reg
 		return nil
 	case errors.Is(err, registry.ErrFenced), errors.Is(err, registry.ErrProcessLost):
 		return w.fenced(ctx, claim, errors.Join(cause, err))
+	}
+	if end.absent && err == nil {
+		w.count(claim.Kind, Absent, 1)
+		w.ended(ctx, claim, "absent", began, 0)
+		return end.river
 	}
 	w.count(claim.Kind, Failed, 1)
 	level := slog.LevelWarn

@@ -93,6 +93,9 @@ CREATE TABLE casq.registry (
     -- failed_version found; of no meaning under another version. It is tried
     -- again, ever more rarely, for as long as it is wanted.
     missing_since timestamptz,
+    -- Whether that is no failure, as the kind said when it was found (casq.kinds.missing);
+    -- of no meaning under another version.
+    absent boolean NOT NULL DEFAULT false,
     -- The newest job of a dead process that was handed on for this row. Of
     -- several that sweep at once, the first queues another job.
     swept_job bigint,
@@ -111,21 +114,21 @@ COMMENT ON TABLE casq.registry IS
 CREATE INDEX registry_tombstones ON casq.registry (deleted_at) WHERE deleted_at IS NOT NULL;
 
 -- The state that a row has by itself, whether or not a process is at work on it.
-CREATE FUNCTION casq.base_state(version bigint, synced_version bigint, failed_version bigint, deleted boolean) RETURNS text
+CREATE FUNCTION casq.base_state(version bigint, synced_version bigint, failed_version bigint, absent boolean, deleted boolean) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE
         WHEN synced_version = version THEN CASE WHEN deleted THEN 'removed' ELSE 'synced' END
-        WHEN failed_version = version THEN 'failed'
+        WHEN failed_version = version THEN CASE WHEN absent THEN 'absent' ELSE 'failed' END
         WHEN deleted THEN 'removing'
         ELSE 'pending'
     END
 $$;
 
 -- The status of a row that has this state, or one like it: a live process that has the
--- claim makes it.
+-- claim makes it. What is absent stays so while it is looked at again.
 CREATE FUNCTION casq.status_of(state text, deleted boolean, claimed boolean) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT CASE WHEN claimed AND state NOT IN ('synced', 'removed')
+    SELECT CASE WHEN claimed AND state NOT IN ('synced', 'removed', 'absent')
                 THEN CASE WHEN deleted THEN 'removing' ELSE 'started' END
                 ELSE state END
 $$;
@@ -133,7 +136,7 @@ $$;
 -- What is missing at the source: WHERE missing_since IS NOT NULL.
 CREATE VIEW casq.registry_status AS
 SELECT r.kind, r.resource_id,
-       casq.status_of(casq.base_state(r.version, r.synced_version, r.failed_version, r.deleted_at IS NOT NULL),
+       casq.status_of(casq.base_state(r.version, r.synced_version, r.failed_version, r.absent, r.deleted_at IS NOT NULL),
                       r.deleted_at IS NOT NULL, p.id IS NOT NULL) AS status,
        r.version, r.synced_version, r.attempts, r.last_error, r.retry_at,
        p.id AS claim_process, r.deleted_at, r.queued_at,
@@ -148,7 +151,7 @@ COMMENT ON VIEW casq.registry_status IS
     'of each status is kept in casq.registry_summary.';
 COMMENT ON COLUMN casq.registry_status.kind IS 'its kind';
 COMMENT ON COLUMN casq.registry_status.resource_id IS 'its key, as the application has it';
-COMMENT ON COLUMN casq.registry_status.status IS 'pending, started, synced, failed, removing, removed';
+COMMENT ON COLUMN casq.registry_status.status IS 'pending, started, synced, absent (the source does not have its bytes, which is no failure of its kind), failed, removing, removed';
 COMMENT ON COLUMN casq.registry_status.version IS 'rises with each change that is asked for; the token that jobs carry';
 COMMENT ON COLUMN casq.registry_status.synced_version IS 'the version that is in place; NULL: nothing was ever';
 COMMENT ON COLUMN casq.registry_status.attempts IS 'failed attempts at this version';
@@ -204,7 +207,7 @@ RETURNS TABLE (reason text, since timestamptz, process uuid)
 LANGUAGE sql STABLE AS $$
     SELECT CASE WHEN state = 'failed' THEN failure_reason END,
            CASE WHEN state IN ('pending', 'removing') THEN date_bin('10 s', queued_at, 'epoch') END,
-           CASE WHEN state NOT IN ('synced', 'removed') THEN claim_process END
+           CASE WHEN state NOT IN ('synced', 'removed', 'absent') THEN claim_process END
 $$;
 
 -- The bytes that were asked for of a resource that is wanted and not in place, as far as its
@@ -222,7 +225,7 @@ BEGIN
         INSERT INTO casq.registry_changes (kind, state, deleted, reason, since, process, count, bytes, asked)
         SELECT r.kind, s.state, r.deleted_at IS NOT NULL, g.*, count(*), sum(coalesce(r.size, 0)), sum(a.asked)
         FROM casq_new AS r
-        CROSS JOIN LATERAL casq.base_state(r.version, r.synced_version, r.failed_version, r.deleted_at IS NOT NULL) AS s (state)
+        CROSS JOIN LATERAL casq.base_state(r.version, r.synced_version, r.failed_version, r.absent, r.deleted_at IS NOT NULL) AS s (state)
         CROSS JOIN LATERAL casq.count_group(s.state, r.failure_reason, r.queued_at, r.claim_process) AS g
         CROSS JOIN LATERAL (SELECT CASE WHEN r.deleted_at IS NULL THEN casq.bytes_asked(s.state, r.payload) ELSE 0 END AS asked) AS a
         GROUP BY 1, 2, 3, 4, 5, 6;
@@ -230,7 +233,7 @@ BEGIN
         INSERT INTO casq.registry_changes (kind, state, deleted, reason, since, process, count, bytes, asked)
         SELECT r.kind, s.state, r.deleted_at IS NOT NULL, g.*, -count(*), -sum(coalesce(r.size, 0)), -sum(a.asked)
         FROM casq_old AS r
-        CROSS JOIN LATERAL casq.base_state(r.version, r.synced_version, r.failed_version, r.deleted_at IS NOT NULL) AS s (state)
+        CROSS JOIN LATERAL casq.base_state(r.version, r.synced_version, r.failed_version, r.absent, r.deleted_at IS NOT NULL) AS s (state)
         CROSS JOIN LATERAL casq.count_group(s.state, r.failure_reason, r.queued_at, r.claim_process) AS g
         CROSS JOIN LATERAL (SELECT CASE WHEN r.deleted_at IS NULL THEN casq.bytes_asked(s.state, r.payload) ELSE 0 END AS asked) AS a
         GROUP BY 1, 2, 3, 4, 5, 6;
@@ -238,7 +241,7 @@ BEGIN
         INSERT INTO casq.registry_changes (kind, state, deleted, reason, since, process, count, bytes, asked)
         SELECT r.kind, s.state, r.deleted_at IS NOT NULL, g.*, sum(r.sign), sum(r.sign * coalesce(r.size, 0)), sum(r.sign * a.asked)
         FROM (SELECT o.*, -1 AS sign FROM casq_old AS o UNION ALL SELECT n.*, 1 FROM casq_new AS n) AS r
-        CROSS JOIN LATERAL casq.base_state(r.version, r.synced_version, r.failed_version, r.deleted_at IS NOT NULL) AS s (state)
+        CROSS JOIN LATERAL casq.base_state(r.version, r.synced_version, r.failed_version, r.absent, r.deleted_at IS NOT NULL) AS s (state)
         CROSS JOIN LATERAL casq.count_group(s.state, r.failure_reason, r.queued_at, r.claim_process) AS g
         CROSS JOIN LATERAL (SELECT CASE WHEN r.deleted_at IS NULL THEN casq.bytes_asked(s.state, r.payload) ELSE 0 END AS asked) AS a
         GROUP BY 1, 2, 3, 4, 5, 6
@@ -286,7 +289,7 @@ COMMENT ON VIEW casq.registry_groups IS
     'The kept counts that casq.registry_summary and casq.registry_failures add up, at most '
     'some hundred rows in quiet times.';
 COMMENT ON COLUMN casq.registry_groups.kind IS 'its kind';
-COMMENT ON COLUMN casq.registry_groups.state IS 'synced, removed, failed, pending or removing, whether or not a process works on it';
+COMMENT ON COLUMN casq.registry_groups.state IS 'synced, removed, absent, failed, pending or removing, whether or not a process works on it';
 COMMENT ON COLUMN casq.registry_groups.deleted IS 'whether it is to be removed, or was';
 COMMENT ON COLUMN casq.registry_groups.reason IS 'of failures: what their errors have in common';
 COMMENT ON COLUMN casq.registry_groups.since IS 'the ten seconds in which they were asked for; NULL of what is done, or has failed';
@@ -544,7 +547,7 @@ DROP TABLE casq.registry;
 DROP FUNCTION casq.forget_counts();
 DROP FUNCTION casq.keep_counts();
 DROP FUNCTION casq.bytes_asked(text, jsonb);
-DROP FUNCTION casq.base_state(bigint, bigint, bigint, boolean);
+DROP FUNCTION casq.base_state(bigint, bigint, bigint, boolean, boolean);
 DROP FUNCTION casq.count_group(text, text, timestamptz, uuid);
 DROP TABLE casq.registry_changes;
 DROP TABLE casq.registry_counts;

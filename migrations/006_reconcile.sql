@@ -280,7 +280,11 @@ BEGIN
     ORDER BY t.id DESC LIMIT 1;
     waits := FOUND AND j.state <> 'running';
 
-    IF r.failed_version = r.version THEN
+    IF s.status = 'absent' THEN
+        answer := answer || coalesce('; the source does not have it, as was seen first at ' || s.missing_since, '; the source did not have it')
+            || ', which is no failure of its kind'
+            || coalesce('; it is looked at again at ' || r.retry_at || ', and with its next event', '');
+    ELSIF r.failed_version = r.version THEN
         answer := answer || format('; %s ended with: %s',
             CASE WHEN r.claim IS NULL THEN format('attempt %s', r.attempts) ELSE 'an attempt before' END,
             coalesce(r.last_error, 'an error that is not known'))

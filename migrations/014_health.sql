@@ -97,7 +97,7 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET j
         FROM job
         JOIN casq.registry AS r ON r.kind = oldest_work.kind AND r.resource_id = (job.args ->> 'resource_id') COLLATE "C"
         WHERE job.args ->> 'kind' = oldest_work.kind
-          AND casq.base_state(r.version, r.synced_version, r.failed_version, r.deleted_at IS NOT NULL) IN ('pending', 'removing')
+          AND casq.base_state(r.version, r.synced_version, r.failed_version, r.absent, r.deleted_at IS NOT NULL) IN ('pending', 'removing')
     )
     SELECT (array_agg(w.resource_id ORDER BY w.queued_at, w.resource_id))[1], min(w.queued_at),
            min(w.queued_at) FILTER (WHERE NOT w.runs), min(w.attempted_at) FILTER (WHERE w.runs)

@@ -592,6 +592,7 @@ CREATE TABLE casq.registry (
     failure_reason text COLLATE "C",
     retry_at timestamp with time zone,
     missing_since timestamp with time zone,
+    absent boolean NOT NULL DEFAULT false,
     swept_job bigint,
     CONSTRAINT registry_pkey PRIMARY KEY (kind, resource_id),
     CONSTRAINT registry_kind_fkey FOREIGN KEY (kind) REFERENCES casq.kinds(kind),
@@ -1366,7 +1367,7 @@ CREATE VIEW casq.registry_groups AS
  HAVING (sum(g.count) <> (0)::numeric);
 COMMENT ON VIEW casq.registry_groups IS 'The kept counts that casq.registry_summary and casq.registry_failures add up, at most some hundred rows in quiet times.';
 COMMENT ON COLUMN casq.registry_groups.kind IS 'its kind';
-COMMENT ON COLUMN casq.registry_groups.state IS 'synced, removed, failed, pending or removing, whether or not a process works on it';
+COMMENT ON COLUMN casq.registry_groups.state IS 'synced, removed, absent, failed, pending or removing, whether or not a process works on it';
 COMMENT ON COLUMN casq.registry_groups.deleted IS 'whether it is to be removed, or was';
 COMMENT ON COLUMN casq.registry_groups.reason IS 'of failures: what their errors have in common';
 COMMENT ON COLUMN casq.registry_groups.since IS 'the ten seconds in which they were asked for; NULL of what is done, or has failed';
@@ -1379,7 +1380,7 @@ COMMENT ON COLUMN casq.registry_groups.last_at IS 'when one last did';
 CREATE VIEW casq.registry_status AS
  SELECT r.kind,
     r.resource_id,
-    casq.status_of(casq.base_state(r.version, r.synced_version, r.failed_version, (r.deleted_at IS NOT NULL)), (r.deleted_at IS NOT NULL), (p.id IS NOT NULL)) AS status,
+    casq.status_of(casq.base_state(r.version, r.synced_version, r.failed_version, r.absent, (r.deleted_at IS NOT NULL)), (r.deleted_at IS NOT NULL), (p.id IS NOT NULL)) AS status,
     r.version,
     r.synced_version,
     r.attempts,
@@ -1397,7 +1398,7 @@ CREATE VIEW casq.registry_status AS
 COMMENT ON VIEW casq.registry_status IS 'A row for each resource: what is wanted of it, and how far that is. Ask for one by kind and resource_id, or for a kind by pages in the order of resource_id; how many there are of each status is kept in casq.registry_summary.';
 COMMENT ON COLUMN casq.registry_status.kind IS 'its kind';
 COMMENT ON COLUMN casq.registry_status.resource_id IS 'its key, as the application has it';
-COMMENT ON COLUMN casq.registry_status.status IS 'pending, started, synced, failed, removing, removed';
+COMMENT ON COLUMN casq.registry_status.status IS 'pending, started, synced, absent (the source does not have its bytes, which is no failure of its kind), failed, removing, removed';
 COMMENT ON COLUMN casq.registry_status.version IS 'rises with each change that is asked for; the token that jobs carry';
 COMMENT ON COLUMN casq.registry_status.synced_version IS 'the version that is in place; NULL: nothing was ever';
 COMMENT ON COLUMN casq.registry_status.attempts IS 'failed attempts at this version';
@@ -1875,14 +1876,14 @@ BEGIN
     RETURN done;
 END $function$;
 
-CREATE OR REPLACE FUNCTION casq.base_state(version bigint, synced_version bigint, failed_version bigint, deleted boolean)
+CREATE OR REPLACE FUNCTION casq.base_state(version bigint, synced_version bigint, failed_version bigint, absent boolean, deleted boolean)
  RETURNS text
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
 AS $function$
     SELECT CASE
         WHEN synced_version = version THEN CASE WHEN deleted THEN 'removed' ELSE 'synced' END
-        WHEN failed_version = version THEN 'failed'
+        WHEN failed_version = version THEN CASE WHEN absent THEN 'absent' ELSE 'failed' END
         WHEN deleted THEN 'removing'
         ELSE 'pending'
     END
@@ -2404,7 +2405,7 @@ CREATE OR REPLACE FUNCTION casq.count_group(state text, failure_reason text, que
 AS $function$
     SELECT CASE WHEN state = 'failed' THEN failure_reason END,
            CASE WHEN state IN ('pending', 'removing') THEN date_bin('10 s', queued_at, 'epoch') END,
-           CASE WHEN state NOT IN ('synced', 'removed') THEN claim_process END
+           CASE WHEN state NOT IN ('synced', 'removed', 'absent') THEN claim_process END
 $function$;
 
 CREATE OR REPLACE FUNCTION casq.count_rows(kind text)
@@ -2975,7 +2976,7 @@ BEGIN
         INSERT INTO casq.registry_changes (kind, state, deleted, reason, since, process, count, bytes, asked)
         SELECT r.kind, s.state, r.deleted_at IS NOT NULL, g.*, count(*), sum(coalesce(r.size, 0)), sum(a.asked)
         FROM casq_new AS r
-        CROSS JOIN LATERAL casq.base_state(r.version, r.synced_version, r.failed_version, r.deleted_at IS NOT NULL) AS s (state)
+        CROSS JOIN LATERAL casq.base_state(r.version, r.synced_version, r.failed_version, r.absent, r.deleted_at IS NOT NULL) AS s (state)
         CROSS JOIN LATERAL casq.count_group(s.state, r.failure_reason, r.queued_at, r.claim_process) AS g
         CROSS JOIN LATERAL (SELECT CASE WHEN r.deleted_at IS NULL THEN casq.bytes_asked(s.state, r.payload) ELSE 0 END AS asked) AS a
         GROUP BY 1, 2, 3, 4, 5, 6;
@@ -2983,7 +2984,7 @@ BEGIN
         INSERT INTO casq.registry_changes (kind, state, deleted, reason, since, process, count, bytes, asked)
         SELECT r.kind, s.state, r.deleted_at IS NOT NULL, g.*, -count(*), -sum(coalesce(r.size, 0)), -sum(a.asked)
         FROM casq_old AS r
-        CROSS JOIN LATERAL casq.base_state(r.version, r.synced_version, r.failed_version, r.deleted_at IS NOT NULL) AS s (state)
+        CROSS JOIN LATERAL casq.base_state(r.version, r.synced_version, r.failed_version, r.absent, r.deleted_at IS NOT NULL) AS s (state)
         CROSS JOIN LATERAL casq.count_group(s.state, r.failure_reason, r.queued_at, r.claim_process) AS g
         CROSS JOIN LATERAL (SELECT CASE WHEN r.deleted_at IS NULL THEN casq.bytes_asked(s.state, r.payload) ELSE 0 END AS asked) AS a
         GROUP BY 1, 2, 3, 4, 5, 6;
@@ -2991,7 +2992,7 @@ BEGIN
         INSERT INTO casq.registry_changes (kind, state, deleted, reason, since, process, count, bytes, asked)
         SELECT r.kind, s.state, r.deleted_at IS NOT NULL, g.*, sum(r.sign), sum(r.sign * coalesce(r.size, 0)), sum(r.sign * a.asked)
         FROM (SELECT o.*, -1 AS sign FROM casq_old AS o UNION ALL SELECT n.*, 1 FROM casq_new AS n) AS r
-        CROSS JOIN LATERAL casq.base_state(r.version, r.synced_version, r.failed_version, r.deleted_at IS NOT NULL) AS s (state)
+        CROSS JOIN LATERAL casq.base_state(r.version, r.synced_version, r.failed_version, r.absent, r.deleted_at IS NOT NULL) AS s (state)
         CROSS JOIN LATERAL casq.count_group(s.state, r.failure_reason, r.queued_at, r.claim_process) AS g
         CROSS JOIN LATERAL (SELECT CASE WHEN r.deleted_at IS NULL THEN casq.bytes_asked(s.state, r.payload) ELSE 0 END AS asked) AS a
         GROUP BY 1, 2, 3, 4, 5, 6
@@ -3412,7 +3413,7 @@ AS $function$
         FROM job
         JOIN casq.registry AS r ON r.kind = oldest_work.kind AND r.resource_id = (job.args ->> 'resource_id') COLLATE "C"
         WHERE job.args ->> 'kind' = oldest_work.kind
-          AND casq.base_state(r.version, r.synced_version, r.failed_version, r.deleted_at IS NOT NULL) IN ('pending', 'removing')
+          AND casq.base_state(r.version, r.synced_version, r.failed_version, r.absent, r.deleted_at IS NOT NULL) IN ('pending', 'removing')
     )
     SELECT (array_agg(w.resource_id ORDER BY w.queued_at, w.resource_id))[1], min(w.queued_at),
            min(w.queued_at) FILTER (WHERE NOT w.runs), min(w.attempted_at) FILTER (WHERE w.runs)
@@ -4632,7 +4633,7 @@ CREATE OR REPLACE FUNCTION casq.status_of(state text, deleted boolean, claimed b
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
 AS $function$
-    SELECT CASE WHEN claimed AND state NOT IN ('synced', 'removed')
+    SELECT CASE WHEN claimed AND state NOT IN ('synced', 'removed', 'absent')
                 THEN CASE WHEN deleted THEN 'removing' ELSE 'started' END
                 ELSE state END
 $function$;
@@ -5364,7 +5365,11 @@ BEGIN
     ORDER BY t.id DESC LIMIT 1;
     waits := FOUND AND j.state <> 'running';
 
-    IF r.failed_version = r.version THEN
+    IF s.status = 'absent' THEN
+        answer := answer || coalesce('; the source does not have it, as was seen first at ' || s.missing_since, '; the source did not have it')
+            || ', which is no failure of its kind'
+            || coalesce('; it is looked at again at ' || r.retry_at || ', and with its next event', '');
+    ELSIF r.failed_version = r.version THEN
         answer := answer || format('; %s ended with: %s',
             CASE WHEN r.claim IS NULL THEN format('attempt %s', r.attempts) ELSE 'an attempt before' END,
             coalesce(r.last_error, 'an error that is not known'))

@@ -12,7 +12,7 @@ FOR NO KEY UPDATE OF r
 -- queued when the run that has it ends. With $4, the claim of a dead process is
 -- given back here, since the sweep would hand the resource on.
 UPDATE casq.registry
-SET failed_version = version, last_error = $3, failure_reason = $3, retry_at = NULL, missing_since = NULL, asked = false,
+SET failed_version = version, last_error = $3, failure_reason = $3, retry_at = NULL, missing_since = NULL, absent = false, asked = false,
     claim = CASE WHEN $4 THEN NULL ELSE claim END,
     claim_process = CASE WHEN $4 THEN NULL ELSE claim_process END,
     claim_job = CASE WHEN $4 THEN NULL ELSE claim_job END,

@@ -106,11 +106,12 @@ SET claim = NULL, claim_process = NULL, claim_job = NULL, last_claim = r.claim,
     missing_since = CASE WHEN r.version <> w.version OR w.released THEN r.missing_since
                          WHEN w.missing THEN coalesce(CASE WHEN r.failed_version = w.version THEN r.missing_since END,
                                                       clock_timestamp()) END,
+    absent = CASE WHEN r.version <> w.version OR w.released THEN r.absent ELSE w.absent END,
     -- A run that was interrupted by its own worker's stop is no attempt.
     attempts = CASE WHEN r.version = w.version AND w.released THEN greatest(r.attempts - 1, 0) ELSE r.attempts END
 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::uuid[], $5::boolean[], $6::text[], $7::bigint[],
-            $8::text[], $9::timestamptz[], $10::boolean[], $11::boolean[], $12::boolean[], $13::boolean[], $14::text[])
-     AS w (kind, resource_id, version, claim, published, checksum, size, error, retry_at, released, asked, missing, partial, reason)
+            $8::text[], $9::timestamptz[], $10::boolean[], $11::boolean[], $12::boolean[], $13::boolean[], $14::text[], $15::boolean[])
+     AS w (kind, resource_id, version, claim, published, checksum, size, error, retry_at, released, asked, missing, partial, reason, absent)
 WHERE r.kind = w.kind AND r.resource_id = w.resource_id AND r.claim = w.claim
 RETURNING r.kind, r.resource_id, r.version, r.deleted_at IS NOT NULL,
           (w.asked OR w.released) AND r.synced_version IS DISTINCT FROM r.version
@@ -126,7 +127,8 @@ SET claim = NULL, claim_process = NULL, claim_job = NULL, last_claim = r.claim, 
     last_error = CASE WHEN r.version = $3 THEN $5 ELSE r.last_error END,
     failure_reason = CASE WHEN r.version = $3 THEN $7 ELSE r.failure_reason END,
     retry_at = CASE WHEN r.version = $3 THEN $6 ELSE r.retry_at END,
-    missing_since = CASE WHEN r.version = $3 THEN NULL ELSE r.missing_since END
+    missing_since = CASE WHEN r.version = $3 THEN NULL ELSE r.missing_since END,
+    absent = r.absent AND r.version <> $3
 WHERE r.kind = $1 AND r.resource_id = $2 AND r.claim = $4
 
 -- name: Request

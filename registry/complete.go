@@ -62,6 +62,11 @@ func (r *Registry) Missing(c *Claim, cause error, retryAt time.Time) (superseded
 	return r.fail(&completion{claim: c, cause: text, retryAt: &retryAt, missing: true})
 }
 
+// Absent is [Registry.Missing] for a kind of which that is no failure.
+func (r *Registry) Absent(c *Claim, cause error, retryAt time.Time) (superseded bool, err error) {
+	return r.fail(&completion{claim: c, cause: database.Text(cause.Error(), mostReason), retryAt: &retryAt, missing: true, absent: true})
+}
+
 func (r *Registry) fail(s *completion) (superseded bool, err error) {
 	s.outcome = failed
 	err = r.complete(s)
@@ -99,6 +104,7 @@ type completion struct {
 	cause   string
 	retryAt *time.Time
 	missing bool // at the source
+	absent  bool // and that is no failure
 
 	err    error // for the caller
 	unsure bool  // it may have been written by a transaction whose answer was lost

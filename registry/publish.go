@@ -141,11 +141,12 @@ func completeColumns(runs []completed) []any {
 	kinds, keys, versions, claims := make([]string, n), make([]string, n), make([]int64, n), make([]uuid.UUID, n)
 	done, checksums, sizes := make([]bool, n), make([]*string, n), make([]*int64, n)
 	causes, reasons, retries := make([]*string, n), make([]*string, n), make([]*time.Time, n)
-	freed, asked, missing, partial := make([]bool, n), make([]bool, n), make([]bool, n), make([]bool, n)
+	freed, asked, partial := make([]bool, n), make([]bool, n), make([]bool, n)
+	missing, absent := make([]bool, n), make([]bool, n)
 	for i, s := range runs {
 		kinds[i], keys[i], versions[i], claims[i] = s.claim.Kind, s.claim.ResourceID, s.claim.Version, s.claim.ID
 		done[i], freed[i], asked[i], retries[i] = s.published, s.outcome == released, s.asked, s.retryAt
-		missing[i], partial[i] = s.missing, s.result.Partial
+		missing[i], absent[i], partial[i] = s.missing, s.absent, s.result.Partial
 		if s.published && !s.claim.Deleted {
 			checksums[i], sizes[i] = &s.result.Checksum, &s.result.Size
 		}
@@ -155,8 +156,9 @@ func completeColumns(runs []completed) []any {
 		}
 		if s.outcome == failed && s.cancelled {
 			text := ErrCancelled.Error()
-			causes[i], reasons[i], retries[i], missing[i] = &text, &text, nil, false
+			causes[i], reasons[i], retries[i] = &text, &text, nil
+			missing[i], absent[i] = false, false
 		}
 	}
-	return []any{kinds, keys, versions, claims, done, checksums, sizes, causes, retries, freed, asked, missing, partial, reasons}
+	return []any{kinds, keys, versions, claims, done, checksums, sizes, causes, retries, freed, asked, missing, partial, reasons, absent}
 }

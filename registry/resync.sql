@@ -48,7 +48,7 @@ WITH page AS MATERIALIZED (
         WHERE j.kind IN ('casq_sync', 'casq_remove') AND (j.args ->> 'version')::bigint = r.version
     ) AS j ON r.synced_version IS DISTINCT FROM r.version
     WHERE (r.deleted_at IS NULL OR r.synced_version IS DISTINCT FROM r.version)
-      AND (NOT $3 OR r.failed_version = r.version AND r.synced_version IS DISTINCT FROM r.version)
+      AND (NOT $3 OR r.failed_version = r.version AND NOT r.absent AND r.synced_version IS DISTINCT FROM r.version)
       AND ($5::text IS NULL OR coalesce(r.failure_reason, 'unknown') = $5)
       AND ($6::bigint = 0 OR r.version < $6)
 ), raised AS (
@@ -84,4 +84,4 @@ SELECT count(*)
 FROM casq.registry AS r
 WHERE r.kind = $1
   AND (r.deleted_at IS NULL OR r.synced_version IS DISTINCT FROM r.version)
-  AND (NOT $2 OR r.failed_version = r.version AND r.synced_version IS DISTINCT FROM r.version)
+  AND (NOT $2 OR r.failed_version = r.version AND NOT r.absent AND r.synced_version IS DISTINCT FROM r.version)

@@ -51,6 +51,7 @@ SET claim = NULL, claim_process = NULL, claim_job = NULL, last_claim = coalesce(
                       ELSE r.last_error END,
     failure_reason = CASE WHEN r.attempts >= $3 AND NOT old.missing
                           THEN 'the worker died in each attempt' ELSE r.failure_reason END,
+    absent = r.absent AND (r.attempts < $3 OR old.missing),
     retry_at = NULL,
     queued_at = clock_timestamp()
 FROM old

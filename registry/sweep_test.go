@@ -235,6 +235,30 @@ func TestSweepOfWhatIsMissing(t *testing.T) {
 	}
 }
 
+// A version whose runs keep dying has failed, whatever an earlier version was.
+func TestSweepOfWhatWasAbsent(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	sweeper := b.Process(t, func(c *registry.ProcessConfig) { c.MaxAttempts = 3 })
+	r := b.Registry(t)
+	if _, err := r.Absent(claim(t, r, b.Create(t, 1, "x")), errors.New("e"), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.Row(t, "x"); got.Status != "absent" {
+		t.Errorf("got %+v", got)
+	}
+	token := b.Create(t, 2, "x")
+	for range 3 {
+		victim := b.Registry(t)
+		claim(t, victim, token)
+		b.Kill(t, victim.Process())
+		sweep(t, sweeper)
+	}
+	if got := b.Row(t, "x"); got.Status != "failed" {
+		t.Errorf("got %+v", got)
+	}
+}
+
 // A version that kills its workers is not handed on for ever.
 func TestSweepAtTheLimit(t *testing.T) {
 	t.Parallel()

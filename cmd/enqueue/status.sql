@@ -67,13 +67,14 @@ FROM (
 -- name: Waited
 -- Takes the resources that need no more waiting out of the list, and says which of
 -- them have failed. A resource is done when the version that was asked for is in
--- place, or a newer one; when its newest one has failed; or when it is gone.
+-- place, or a newer one; when its newest one has failed, or is absent at the source,
+-- which is no failure; or when it is gone.
 DELETE FROM pg_temp.asked AS a
 WHERE NOT EXISTS (
     SELECT FROM casq.registry_status AS s
     WHERE s.kind = a.kind AND s.resource_id = a.resource_id
       AND (s.synced_version IS NULL OR s.synced_version < a.version)
-      AND s.status <> 'failed'
+      AND s.status NOT IN ('failed', 'absent')
 )
 RETURNING a.resource_id, (
     SELECT row_to_json(f)

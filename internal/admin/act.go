@@ -42,7 +42,7 @@ var actions = map[string]action{
 	"resync": {
 		"Copy all of a kind again", "Each resource gets a new version, and a job that copies or removes it again. It comes after all that events ask for.",
 		func(t target) string { return "resync --kind " + quoted(t.Kind) + " --all" },
-		ofKind("synced", "pending", "started", "removing", "failed"),
+		ofKind("synced", "absent", "pending", "started", "removing", "failed"),
 		func(ctx context.Context, s *Server, t target, r audit.Request) error {
 			return s.insertRequest(ctx, jobs.RequestArgs{Request: r, Action: jobs.Resync, OfKind: t.Kind})
 		},

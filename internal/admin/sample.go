@@ -82,6 +82,7 @@ type late struct {
 type kind struct {
 	Kind, Transfer       string
 	Synced, Open, Failed int64
+	Absent               int64
 	Bytes                int64
 	Oldest               *time.Time
 	Counted              bool // has counters

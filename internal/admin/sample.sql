@@ -19,6 +19,7 @@ SELECT k.kind, k.transfer,
        coalesce(sum(s.count) FILTER (WHERE s.status = 'synced'), 0)::bigint,
        coalesce(sum(s.count) FILTER (WHERE s.status IN ('pending', 'started', 'removing')), 0)::bigint,
        coalesce(sum(s.count) FILTER (WHERE s.status = 'failed'), 0)::bigint,
+       coalesce(sum(s.count) FILTER (WHERE s.status = 'absent'), 0)::bigint,
        coalesce(sum(s.bytes), 0)::bigint, min(s.oldest) FILTER (WHERE s.status <> 'failed'),
        EXISTS (SELECT FROM casq.tracked AS t WHERE t.kind = k.kind AND t.scope_column IS NOT NULL)
 FROM casq.kinds AS k

@@ -23,7 +23,7 @@ const CountsSQL = `SELECT coalesce(string_agg(to_jsonb(d)::text, E'\n'), '') FRO
 	SELECT kind, reason, want.count, got.count, 0, 0, 'epoch', 'epoch'
 	FROM (SELECT r.kind, coalesce(r.failure_reason, 'unknown') AS reason, count(*) AS count
 	      FROM casq.registry AS r
-	      WHERE r.failed_version = r.version AND r.synced_version IS DISTINCT FROM r.version
+	      WHERE r.failed_version = r.version AND NOT r.absent AND r.synced_version IS DISTINCT FROM r.version
 	      GROUP BY 1, 2) AS want
 	FULL JOIN casq.registry_failures AS got USING (kind, reason)
 	WHERE want.count IS DISTINCT FROM got.count
@@ -33,6 +33,7 @@ const CountsSQL = `SELECT coalesce(string_agg(to_jsonb(d)::text, E'\n'), '') FRO
 	             coalesce(sum(CASE WHEN jsonb_typeof(r.payload -> 'size') = 'number' THEN greatest(0, (r.payload ->> 'size')::numeric) END), 0) AS bytes
 	      FROM casq.kinds AS k
 	      LEFT JOIN casq.registry AS r ON r.kind = k.kind AND r.deleted_at IS NULL AND r.synced_version IS DISTINCT FROM r.version
+	           AND (r.failed_version = r.version AND r.absent) IS NOT TRUE
 	      GROUP BY k.kind) AS want
 	FULL JOIN casq.at_risk AS got USING (kind)
 	WHERE (want.count, want.bytes) IS DISTINCT FROM (got.resources, got.bytes)
