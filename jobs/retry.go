@@ -41,8 +41,8 @@ func (w *Worker) ending(ctx context.Context, job *rivertype.JobRow, claim *regis
 	case errors.Is(cause, transfer.ErrMissing):
 		wait := backOff(claim.Attempts, maxMissing, job)
 		end.missing, end.retryAt, end.river = true, new(w.cfg.Queue.clock.Now().Add(wait)), river.JobSnooze(wait)
-	case errors.Is(cause, transfer.ErrElsewhere):
-		// All runs meet it, until somebody has mounted what is missing.
+	case errors.Is(cause, transfer.ErrElsewhere), errors.Is(cause, transfer.ErrAway):
+		// All runs meet it, until somebody has mounted what is missing, or the source is back.
 		wait := backOff(claim.Attempts, maxElsewhere, job)
 		end.retryAt, end.river = new(w.cfg.Queue.clock.Now().Add(wait)), river.JobSnooze(wait)
 	case job.Attempt < job.MaxAttempts:

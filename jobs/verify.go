@@ -108,7 +108,7 @@ func (v *verifier) Work(ctx context.Context, job *river.Job[VerifyArgs]) error {
 		return river.JobSnooze(0)
 	}
 	v.w.cfg.Logger.WarnContext(ctx, "cannot verify", append(tokenAttrs(job.Args.token()), "err", err)...)
-	if errors.Is(err, transfer.ErrElsewhere) {
+	if errors.Is(err, transfer.ErrElsewhere) || errors.Is(err, transfer.ErrAway) {
 		return river.JobSnooze(maxElsewhere)
 	}
 	err = forRiver(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"time"
 )
 
 // Source is where files come from. A caller who opens a target with it leaves it to
@@ -11,7 +12,8 @@ import (
 type Source interface {
 	// Open opens the file at a path below the source.
 	Open(ctx context.Context, path string) (Object, error)
-	// Check returns [ErrElsewhere] when what was the source is not there any more.
+	// Check returns [ErrElsewhere] when what was the source is not there any more, and
+	// [ErrAway] when it does not answer.
 	Check() error
 	Close() error
 }
@@ -30,4 +32,12 @@ type Sparse interface {
 	Object
 	// Holes is the file that has them.
 	Holes() *os.File
+}
+
+// Described is an [Object] of which more is known than its bytes.
+type Described interface {
+	Object
+	// Described returns its permission bits, as narrow as the folders that it is in make
+	// them, and when it was written last.
+	Described() (mode uint32, written time.Time)
 }

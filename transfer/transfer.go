@@ -95,6 +95,10 @@ var (
 	// the name by which it is read. It goes away when the right folder is back, or by another
 	// try.
 	ErrElsewhere = errors.New("another folder has the name")
+	// ErrAway says that a source on another machine does not answer, says that it is not
+	// all there, or does not know us: of no resource is anything known by that. It goes
+	// away by another try, when somebody has seen to the source.
+	ErrAway = errors.New("the source is away")
 )
 
 // Points at which a TestHook is called. Kinds may have others.

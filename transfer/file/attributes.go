@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"casq/transfer"
 
@@ -22,7 +23,22 @@ func attributesFor(in transfer.Object) attributes {
 	if file, ok := in.(interface{ attributes() attributes }); ok {
 		return file.attributes()
 	}
+	if file, ok := in.(transfer.Described); ok {
+		mode, written := file.Described()
+		return attributesFrom(mode, written)
+	}
 	return plainAttributes
+}
+
+// attributesFrom are those of a file of another machine, whose users and groups have no
+// meaning here: members of our group may do what both the group and others might there.
+func attributesFrom(mode uint32, written time.Time) attributes {
+	mode = mode&0o707 | (mode & (mode << 3) & 0o070)
+	a := attributes{mode: mode, uid: -1, gid: -1}
+	if !written.IsZero() {
+		a.written = new(unix.NsecToTimespec(written.UnixNano()))
+	}
+	return a
 }
 
 // plainAttributes are those of what comes from where no attributes are known.

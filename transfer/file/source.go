@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path"
+	"time"
 
 	"casq/transfer"
 	"casq/transfer/folder"
@@ -104,6 +105,16 @@ func (o *object) readFolders() error {
 func (o *object) Size() int64 { return o.before.Size }
 
 func (o *object) attributes() attributes { return o.has }
+
+// Described implements [transfer.Described].
+func (o *object) Described() (mode uint32, written time.Time) {
+	return o.has.mode, time.Unix(o.before.Mtim.Unix())
+}
+
+// ETag is another one for each state of each file that [object.Unchanged] can tell apart.
+func (o *object) ETag() string {
+	return fmt.Sprintf(`"%x-%x-%x-%x"`, o.before.Ino, o.before.Size, o.before.Mtim.Nano(), o.before.Ctim.Nano())
+}
 
 // Holes implements [transfer.Sparse].
 func (o *object) Holes() *os.File { return o.File }

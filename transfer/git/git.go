@@ -68,6 +68,7 @@ type git struct {
 	path     string
 	protocol string // allowed ones, for GIT_ALLOW_PROTOCOL
 	extra    []string
+	caFile   string        // who may sign the certificates of sources
 	config   *os.File      // a memfd: nothing to clean up after a crash
 	login    *os.File      // likewise; nil: there is none
 	stall    time.Duration // without progress, after which git is ended
@@ -88,8 +89,12 @@ func openGit(ctx context.Context, cfg Config, login *login) (*git, error) {
 	if found, err = filepath.Abs(found); err != nil {
 		return nil, err
 	}
+	caFile, err := readable(cfg.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("read who may sign the certificates of sources: %w", err)
+	}
 	g := &git{
-		path: found, protocol: strings.Join(cfg.AllowedProtocols, ":"), extra: cfg.Environment, stall: gitStall,
+		path: found, protocol: strings.Join(cfg.AllowedProtocols, ":"), extra: cfg.Environment, caFile: caFile, stall: gitStall,
 		small: smallOutput, large: make(chan struct{}, largeAtOnce),
 	}
 	err = g.remember(login)
@@ -102,6 +107,22 @@ func openGit(ctx context.Context, cfg Config, login *login) (*git, error) {
 	}
 	g.confine(ctx, cfg.Logger, landlock.Supported())
 	return g, nil
+}
+
+// readable returns the whole path of a file that can be read: git says of one that cannot
+// little that helps. "" is none.
+func readable(name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	if err := file.Close(); err != nil {
+		return "", err
+	}
+	return filepath.Abs(name)
 }
 
 // remember puts what git processes read into memory.
@@ -241,6 +262,9 @@ func (g *git) environment(call gitCall) []string {
 		"GIT_SSH_COMMAND=ssh -o BatchMode=yes -o ServerAliveInterval=30 -o ServerAliveCountMax=10",
 	}
 	env = append(env, g.extra...)
+	if g.caFile != "" {
+		env = append(env, "GIT_SSL_CAINFO="+g.caFile)
+	}
 	return append(env,
 		"GIT_DIR="+gitDir,
 		"GIT_ALLOW_PROTOCOL="+g.protocol,

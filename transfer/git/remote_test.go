@@ -2,8 +2,10 @@ package git
 
 import (
 	"bufio"
+	"encoding/pem"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
@@ -25,7 +27,20 @@ import (
 // below /private/.
 func setupHTTP(t *testing.T) *bundle {
 	t.Helper()
-	root := t.TempDir()
+	handler, root := httpSources(t)
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	b := setup(t, func(c *Config) {
+		c.SourceURL, c.AllowedProtocols = server.URL+"/git/{key}.git", []string{"http"}
+	})
+	b.source = root
+	return b
+}
+
+// httpSources serves the repositories of a folder.
+func httpSources(t *testing.T) (handler http.Handler, root string) {
+	t.Helper()
+	root = t.TempDir()
 	backend := &cgi.Handler{
 		Path: filepath.Join(transfertest.Git(t, root, "--exec-path"), "git-http-backend"),
 		Root: "/git", Stderr: io.Discard,
@@ -46,13 +61,37 @@ func setupHTTP(t *testing.T) *bundle {
 	mux.HandleFunc("/git/elsewhere/", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "file:///etc", http.StatusFound)
 	})
-	server := httptest.NewServer(mux)
+	return mux, root
+}
+
+// A server whose certificate is signed by an authority of one's own is trusted where that
+// is named, and nowhere else.
+func TestRepositoryOverHTTPS(t *testing.T) {
+	t.Parallel()
+	handler, root := httpSources(t)
+	server := httptest.NewUnstartedServer(handler)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
 	t.Cleanup(server.Close)
-	b := setup(t, func(c *Config) {
-		c.SourceURL, c.AllowedProtocols = server.URL+"/git/{key}.git", []string{"http"}
-	})
-	b.source = root
-	return b
+	authority := filepath.Join(t.TempDir(), "ca 1.pem")
+	transfertest.Must(t, os.WriteFile(authority, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600))
+	for _, trusted := range []bool{true, false} {
+		b := setup(t, func(c *Config) {
+			c.SourceURL = server.URL + "/git/{key}.git"
+			if trusted {
+				c.CAFile = authority
+			}
+		})
+		b.source = root
+		b.newSource(t, fmt.Sprintf("%t.git", trusted))
+		_, err := b.sync(t, b.place(fmt.Sprint(trusted)))
+		if !trusted {
+			transfertest.WantVerdict(t, err, transfertest.ErrAny, "certificate")
+			continue
+		}
+		transfertest.Must(t, err)
+		b.wantSameHTTP(t, "true")
+	}
 }
 
 func (b *bundle) wantSameHTTP(t *testing.T, key string) {

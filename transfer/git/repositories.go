@@ -35,6 +35,9 @@ type Config struct {
 	// GIT_SSH_COMMAND, https_proxy, HOME for a .netrc. Defaults to none: nothing is
 	// inherited from this process.
 	Environment []string
+	// CAFile has the certificates of those who may sign the one of an https source, in PEM.
+	// Defaults to whom this machine trusts.
+	CAFile string
 	// Logger gets what is worth knowing and no error. Defaults to discarding.
 	Logger *slog.Logger
 

@@ -98,6 +98,18 @@ var forbidden = map[string]map[string]string{
 		"casq/transfer/bucket/...": noKind,
 		"casq/transfer/file/...":   noKind,
 	},
+	"casq/transfer/web/...": {
+		"casq/transfer/bucket/...": noKind,
+		"casq/transfer/file/...":   noKind,
+		"casq/transfer/folder/...": noKind,
+		"casq/transfer/git/...":    noKind,
+		"casq/transfer/serve/...":  "who asks does not know who answers",
+	},
+	"casq/transfer/serve/...": {
+		"casq/transfer/bucket/...": noKind,
+		"casq/transfer/file/...":   noKind,
+		"casq/transfer/git/...":    noKind,
+	},
 	"casq/counter/...": {
 		"casq/registry/...":               noCopies,
 		"casq/jobs/...":                   noCopies,
