@@ -7,6 +7,7 @@ import (
 	"casq/cmd/internal/cli"
 	"casq/internal/admin"
 	"casq/internal/notify"
+	"casq/internal/token"
 	"casq/internal/worker"
 	"casq/runner"
 )
@@ -28,6 +29,10 @@ func readConfig(env *cli.Env) (config, error) {
 	env.Needs("REPOSITORY_TARGET_DIR", "REPOSITORY_SOURCE_URL", "a git URL with {key} in it, or the folder to copy from")
 	env.PathNeeds("RUNNER_TLS_CERT", "RUNNER_TLS_KEY", "the file of its private key")
 	env.PathNeeds("RUNNER_TLS_KEY", "RUNNER_TLS_CERT", "the file of the certificate, and those that it was signed with")
+	env.Needs("SERVE_ADDR", "SERVE_DIR", "the folder of files that other sites may fetch")
+	env.Needs("SERVE_ADDR", "SERVE_TOKEN", "who may fetch them, as name:secret")
+	env.PathNeeds("SERVE_TLS_CERT", "SERVE_TLS_KEY", "the file of its private key")
+	env.PathNeeds("SERVE_TLS_KEY", "SERVE_TLS_CERT", "the file of the certificate, and those that it was signed with")
 	watchdog := time.Duration(env.Int("WATCHDOG_USEC", 1, math.MaxInt)) * time.Microsecond
 	concurrency, kindConcurrency := env.KindInts("QUEUE_WORKERS", 1, 10_000)
 	cfg := config{
@@ -38,6 +43,8 @@ func readConfig(env *cli.Env) (config, error) {
 			ReportURL:          env.Database("SOURCE_REPORT_URL"),
 			RedisURL:           env.Redis("REDIS_URL"),
 			ArtifactSource:     env.String("ARTIFACT_SOURCE_URL"),
+			ArtifactToken:      env.String("ARTIFACT_SOURCE_TOKEN"),
+			SourceCA:           env.Path("SOURCE_CA_FILE"),
 			ArtifactTarget:     env.String("ARTIFACT_TARGET_URL"),
 			RepositorySource:   env.String("REPOSITORY_SOURCE_URL"),
 			RepositoryTarget:   env.String("REPOSITORY_TARGET_DIR"),
@@ -62,6 +69,12 @@ func readConfig(env *cli.Env) (config, error) {
 			Watchdog:           watchdog,
 			AdminAddr:          env.Address("ADMIN_ADDR"),
 			AdminDoor:          readDoor(env),
+
+			ServeAddr:        env.Address("SERVE_ADDR"),
+			ServeDir:         env.String("SERVE_DIR"),
+			ServeTokens:      cli.Parsed(env, "SERVE_TOKEN", token.Parse),
+			ServeCertificate: env.Path("SERVE_TLS_CERT"),
+			ServeKey:         env.Path("SERVE_TLS_KEY"),
 
 			RunnerAddr:        env.Address("RUNNER_ADDR"),
 			RunnerCertificate: env.Path("RUNNER_TLS_CERT"),
@@ -89,7 +102,7 @@ func readDoor(env *cli.Env) admin.Door {
 	env.Needs("ADMIN_USER_HEADER", "ADMIN_TRUSTED_PROXIES", "the addresses of the proxies that set it")
 	env.Needs("ADMIN_TRUSTED_PROXIES", "ADMIN_USER_HEADER", "the header in which they say who asks, such as X-Forwarded-User")
 	return admin.Door{
-		Tokens:     cli.Parsed(env, "ADMIN_TOKEN", admin.ParseTokens),
+		Tokens:     cli.Parsed(env, "ADMIN_TOKEN", token.Parse),
 		UserHeader: env.String("ADMIN_USER_HEADER"),
 		Proxies:    cli.Parsed(env, "ADMIN_TRUSTED_PROXIES", admin.ParseProxies),
 	}

@@ -28,6 +28,7 @@ var subjects = map[string]string{
 	doctor.Files:        "ARTIFACT_SOURCE_URL, ARTIFACT_TARGET_URL",
 	doctor.Repositories: "REPOSITORY_SOURCE_URL, REPOSITORY_TARGET_DIR",
 	doctor.Runners:      "RUNNER_ADDR",
+	doctor.Serve:        "SERVE_ADDR",
 }
 
 func doctorCommand() *cobra.Command {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -67,12 +68,23 @@ func followPage(t *testing.T, name string) (seen map[string]int) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build enqueue: %v\n%s", err, out)
 	}
-	p := pageReader{reader: r, pauses: strings.Contains(string(text), "queue pause"), seen: make(map[string]int)}
+	p := pageReader{reader: r, pauses: strings.Contains(string(text), "queue pause"), seen: make(map[string]int), serveAddr: freeAddr(t)}
 	steps := step.FindAllStringSubmatch(string(text), -1)
 	for i, found := range steps {
 		p.step(found[0], found[1], found[2], i+1 < len(steps) && steps[i+1][1] == "text")
 	}
 	return p.seen
+}
+
+// freeAddr is an address that nobody has: both sites of a page name it.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
 
 // pageReader is a reader of a page with headings, workers that are stopped, and blocks that tell
@@ -83,6 +95,7 @@ type pageReader struct {
 	seen       map[string]int
 	previous   [2]string // the block before: what does it, with what input
 	stopWorker func()
+	serveAddr  string // a free one
 }
 
 // step does what a block says. One that prints the next is not done here: it changes nothing, and
@@ -91,6 +104,7 @@ func (p *pageReader) step(all, language, text string, printsNext bool) {
 	p.t.Helper()
 	p.seen[language]++
 	text = strings.ReplaceAll(text, "127.0.0.1:8091", "127.0.0.1:0") // a port that is free
+	text = strings.ReplaceAll(text, "127.0.0.1:8093", p.serveAddr)
 	switch {
 	case strings.HasPrefix(all, "\n##"):
 		p.t.Log(strings.TrimSpace(all))

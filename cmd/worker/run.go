@@ -23,6 +23,7 @@ func runCommand() *cobra.Command {
   registry   a target is set (ARTIFACT_TARGET_URL, REPOSITORY_TARGET_DIR)
   sync       likewise
   runner     CI runners have an address to ask for builds at (RUNNER_ADDR)
+  serve      other sites have an address to fetch files at (SERVE_ADDR)
 
 Databases that cannot be reached are waited for. After SIGTERM it stops within
 10 s, hands on its jobs and claims, and exits with 0.`,

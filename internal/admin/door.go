@@ -3,7 +3,6 @@ package admin
 import (
 	"crypto/hmac"
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -14,7 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
+
+	"casq/internal/token"
 )
 
 // Door says who may see the pages, and who may act.
@@ -24,38 +24,9 @@ import (
 // trusted proxy with the user's name in the header is let in under that name; the header is
 // of no meaning from anywhere else, and a proxy that does not set it is a stranger.
 type Door struct {
-	Tokens     []Token
+	Tokens     []token.Token
 	UserHeader string         // such as X-Forwarded-User
 	Proxies    []netip.Prefix // that set it, and let nobody else set it
-}
-
-// Token is the secret of a person, or of a program.
-type Token struct{ Name, Secret string }
-
-// LeastSecret is how many characters a secret has at least: it is not worth guessing then.
-const LeastSecret = 16
-
-// mostUserName is how long a name from a proxy may be.
-const mostUserName = 200
-
-// ParseTokens reads name:secret, one in a line, or with commas between them. A secret alone
-// has the name "token".
-func ParseTokens(text string) ([]Token, error) {
-	var tokens []Token
-	for _, part := range strings.FieldsFunc(text, func(r rune) bool { return r == ',' || unicode.IsSpace(r) }) {
-		name, secret, named := strings.Cut(part, ":")
-		if !named {
-			name, secret = "token", part
-		}
-		if name == "" || len(name) > mostUserName || len(secret) < LeastSecret {
-			return nil, fmt.Errorf("a token is name:secret, and its secret has %d characters or more", LeastSecret)
-		}
-		if slices.ContainsFunc(tokens, func(t Token) bool { return t.Name == name }) {
-			return nil, fmt.Errorf("two tokens are named %q", name)
-		}
-		tokens = append(tokens, Token{name, secret})
-	}
-	return tokens, nil
 }
 
 // ParseProxies reads addresses and networks, such as 10.0.0.5 or 10.1.0.0/16, with commas
@@ -88,8 +59,8 @@ func (d *Door) who(r *http.Request, now time.Time) string {
 	if user := d.proxied(r); user != "" {
 		return user
 	}
-	if secret, found := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); found {
-		return d.named(secret)
+	if secret, found := token.Bearer(r); found {
+		return token.Named(d.Tokens, secret)
 	}
 	if cookie, err := r.Cookie(cookieName); err == nil {
 		return d.signedIn(cookie.Value, now)
@@ -101,7 +72,7 @@ func (d *Door) who(r *http.Request, now time.Time) string {
 // them came through it.
 func (d *Door) proxied(r *http.Request) string {
 	names := r.Header.Values(d.UserHeader)
-	if d.UserHeader == "" || len(names) != 1 || len(names[0]) > mostUserName || !d.trusts(r.RemoteAddr) {
+	if d.UserHeader == "" || len(names) != 1 || len(names[0]) > token.MostName || !d.trusts(r.RemoteAddr) {
 		return ""
 	}
 	return strings.TrimSpace(names[0])
@@ -118,17 +89,6 @@ func (d *Door) trusts(remote string) bool {
 	}
 	address = address.Unmap().WithZone("")
 	return slices.ContainsFunc(d.Proxies, func(p netip.Prefix) bool { return p.Contains(address) })
-}
-
-// named is whose secret it is. All are compared, each in constant time.
-func (d *Door) named(secret string) (name string) {
-	given := sha256.Sum256([]byte(secret))
-	for _, t := range d.Tokens {
-		if want := sha256.Sum256([]byte(t.Secret)); subtle.ConstantTimeCompare(given[:], want[:]) == 1 {
-			name = t.Name
-		}
-	}
-	return name
 }
 
 const (
@@ -169,7 +129,7 @@ func (d *Door) signedIn(cookie string, now time.Time) string {
 
 // signIn answers a form with a secret.
 func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
-	name := s.cfg.Door.named(r.PostFormValue("token"))
+	name := token.Named(s.cfg.Door.Tokens, r.PostFormValue("token"))
 	if name == "" {
 		return s.render(w, http.StatusForbidden, "signin", signin{Next: localPath(r.PostFormValue("next")), Failed: true})
 	}

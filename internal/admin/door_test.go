@@ -8,24 +8,9 @@ import (
 	"strings"
 	"testing"
 	"time"
-)
 
-func TestParseTokens(t *testing.T) {
-	t.Parallel()
-	tokens, err := ParseTokens("alice:0123456789abcdef, bob:fedcba9876543210\n  0123456789abcde:\t")
-	if err == nil {
-		t.Errorf("a secret of none: %v", tokens)
-	}
-	tokens, err = ParseTokens(" alice:0123456789abcdef,\nfedcba9876543210")
-	if err != nil || len(tokens) != 2 || tokens[0] != (Token{"alice", "0123456789abcdef"}) || tokens[1] != (Token{"token", "fedcba9876543210"}) {
-		t.Errorf("got %v, %v", tokens, err)
-	}
-	for _, bad := range []string{"short", ":0123456789abcdef", "a:0123456789abcdef,a:0123456789abcdef"} {
-		if _, err := ParseTokens(bad); err == nil || strings.Contains(err.Error(), "0123456789abcdef") {
-			t.Errorf("%q: %v", bad, err)
-		}
-	}
-}
+	"casq/internal/token"
+)
 
 func TestParseProxies(t *testing.T) {
 	t.Parallel()
@@ -43,11 +28,11 @@ func TestParseProxies(t *testing.T) {
 func TestWho(t *testing.T) {
 	t.Parallel()
 	door := Door{
-		Tokens: []Token{{"alice", secret}, {"bob", "bob's own secret!"}}, UserHeader: "X-Forwarded-User",
+		Tokens: []token.Token{{Name: "alice", Secret: secret}, {Name: "bob", Secret: "bob's own secret!"}}, UserHeader: "X-Forwarded-User",
 		Proxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 	}
 	now := time.Now()
-	other := Door{Tokens: []Token{{"alice", "another secret of hers"}}}
+	other := Door{Tokens: []token.Token{{Name: "alice", Secret: "another secret of hers"}}}
 	for name, test := range map[string]struct {
 		remote, want string
 		headers      http.Header

@@ -13,6 +13,7 @@ import (
 
 	"casq/internal/database"
 	"casq/internal/testing/testdb"
+	"casq/internal/token"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -43,7 +44,7 @@ func setupOn(t *testing.T, url string, change ...func(*Config)) *testBundle {
 	t.Cleanup(pool.Close)
 	b := &testBundle{pool: pool}
 	cfg := Config{
-		HomeURL: url, Door: Door{Tokens: []Token{{"alice", secret}}}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		HomeURL: url, Door: Door{Tokens: []token.Token{{Name: "alice", Secret: secret}}}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		Refresh: func(_ context.Context, kind string) error {
 			b.refreshed = append(b.refreshed, kind)
 			return nil

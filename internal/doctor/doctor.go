@@ -70,6 +70,7 @@ func Look(ctx context.Context, cfg worker.Config) []Finding {
 	d.redis(ctx)
 	d.folders(ctx, home)
 	d.runners()
+	d.serve()
 	return d.findings
 }
 

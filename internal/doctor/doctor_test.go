@@ -3,6 +3,8 @@ package doctor_test
 import (
 	"context"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -86,7 +88,7 @@ func TestAWorldThatIsAsItShouldBe(t *testing.T) {
 		if (f.Result == doctor.Error || f.Result == doctor.Warning) && f.Check != "health" {
 			t.Errorf("%+v", f)
 		}
-		if f.Result == doctor.NotChecked && f.Subject != doctor.Source && f.Subject != doctor.Report && f.Subject != doctor.Runners {
+		if f.Result == doctor.NotChecked && f.Subject != doctor.Source && f.Subject != doctor.Report && f.Subject != doctor.Runners && f.Subject != doctor.Serve {
 			t.Errorf("not checked: %+v", f)
 		}
 	}
@@ -124,7 +126,7 @@ type fault struct {
 func TestFaults(t *testing.T) {
 	long.Test(t)
 	t.Parallel()
-	for _, f := range slices.Concat(databaseFaults, redisFaults, placeFaults) {
+	for _, f := range slices.Concat(databaseFaults, redisFaults, placeFaults, servedFaults) {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
@@ -302,6 +304,29 @@ var placeFaults = []fault{
 	{"no certificate", func(_ *testing.T, w *world) {
 		w.cfg.RunnerAddr, w.cfg.RunnerCertificate, w.cfg.RunnerKey = ":0", "/none", "/none"
 	}, doctor.Runners, "certificate", doctor.Error, "no such file"},
+}
+
+var servedFaults = []fault{
+	{"a source over HTTPS that is away", func(t *testing.T, w *world) {
+		w.cfg.ArtifactSource, w.cfg.ArtifactToken = "https://"+unused(t)+"/files", "a-secret-of-the-site"
+	}, doctor.Files, "source and target", doctor.Error, "the source is away"},
+	{"a source that knows another token", func(t *testing.T, w *world) {
+		server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusUnauthorized) }))
+		t.Cleanup(server.Close)
+		w.cfg.ArtifactSource, w.cfg.ArtifactToken = server.URL, "a-secret-of-the-site"
+	}, doctor.Files, "source and target", doctor.Error, "it does not know our token"},
+	{"a source in clear text", func(_ *testing.T, w *world) {
+		w.cfg.ArtifactSource = "http://files.example.org/"
+	}, doctor.Files, "source and target", doctor.Error, "use https://"},
+	{"an authority that is not there", func(_ *testing.T, w *world) {
+		w.cfg.SourceCA = "/none.pem"
+	}, doctor.Repositories, "source and target", doctor.Error, "/none.pem"},
+	{"other sites without TLS", func(t *testing.T, w *world) {
+		w.cfg.ServeAddr, w.cfg.ServeDir = ":0", t.TempDir()
+	}, doctor.Serve, "certificate", doctor.Warning, "clear text"},
+	{"a folder for other sites that is gone", func(_ *testing.T, w *world) {
+		w.cfg.ServeAddr, w.cfg.ServeDir = ":0", "/none"
+	}, doctor.Serve, "folder", doctor.Error, "/none"},
 }
 
 // Of a server whose clock goes wrong it is told by how much, and how sure that is; of a

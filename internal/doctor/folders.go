@@ -60,6 +60,11 @@ func (d *doctor) openPlace(ctx context.Context, p place) (worker.Endpoints, erro
 		d.add(p.subject, "source and target", Error, "make or mount the folder, or correct the URL, and see what is said above of it", "%s", err)
 		return nil, err
 	}
+	if err := e.Check(); err != nil {
+		d.add(p.subject, "source and target", Error, "start the server at the source, or correct the URL, the token or the certificate's authority", "%s", err)
+		_ = e.Close()
+		return nil, err
+	}
 	what := "both are there"
 	if p.subject == Repositories {
 		what += ", and git is new enough"

@@ -21,22 +21,7 @@ func (d *doctor) runners() {
 	}
 	d.skip(Runners, "a worker may have it", "address")
 	d.skip(Runners, "only a worker opens what keeps them", "artifacts")
-	if d.cfg.RunnerCertificate == "" {
-		d.add(Runners, "certificate", Warning, "set a certificate and its key, or put a proxy with TLS in front", "none: tokens pass in clear text")
-		return
-	}
-	const mend = "put both files there, in PEM, as the certificate's issuer gives them"
-	leaf, err := endOf(d.cfg.RunnerCertificate, d.cfg.RunnerKey)
-	switch left := time.Until(leaf); {
-	case err != nil:
-		d.add(Runners, "certificate", Error, mend, "%s", err)
-	case left <= 0:
-		d.add(Runners, "certificate", Error, "renew it; it is read again by itself", "it ended at %s", leaf.UTC().Format(time.RFC3339))
-	case left < renewBefore:
-		d.add(Runners, "certificate", Warning, "renew it; it is read again by itself", "it ends at %s", leaf.UTC().Format(time.RFC3339))
-	default:
-		d.ok(Runners, "certificate", "it is good until %s", leaf.UTC().Format(time.RFC3339))
-	}
+	d.certificate(Runners, d.cfg.RunnerCertificate, d.cfg.RunnerKey)
 }
 
 // endOf returns when a certificate ends.

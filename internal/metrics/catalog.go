@@ -33,6 +33,8 @@ var counted = []Family{
 	{"casq_counters_drift_total", counter, "Comparisons that found counters to differ from their table.", []string{"kind"}},
 	{"casq_build_picks_total", counter, "Looks into the build queue on the primary, by outcome.", []string{"outcome"}},
 	{"casq_build_pickup_seconds", histogram, "From when a build could be picked until it was handed to a runner.", nil},
+	{"casq_served_requests_total", counter, "Requests of other sites for files, by outcome.", []string{"outcome"}},
+	{"casq_served_bytes_total", counter, "Bytes of files that were sent to other sites.", nil},
 	{"casq_metrics_queries_total", counter, "Queries that were made for metrics, by sample and outcome.", []string{"sample", "outcome"}},
 	{"casq_metrics_query_seconds_total", counter, "Time spent in queries for metrics.", []string{"sample"}},
 }

@@ -14,6 +14,7 @@ import (
 	"casq/internal/admin"
 	"casq/internal/testing/await"
 	"casq/internal/testing/long"
+	"casq/internal/token"
 )
 
 const adminSecret = "alice's own secret"
@@ -64,7 +65,7 @@ func TestThePageActs(t *testing.T) {
 	t.Parallel()
 	long.Test(t)
 	b := setup(t, func(c *Config) {
-		c.AdminAddr, c.AdminDoor = "127.0.0.1:0", admin.Door{Tokens: []admin.Token{{Name: "alice", Secret: adminSecret}}}
+		c.AdminAddr, c.AdminDoor = "127.0.0.1:0", admin.Door{Tokens: []token.Token{{Name: "alice", Secret: adminSecret}}}
 	})
 	for _, name := range []string{"a", "b", "c"} {
 		b.put(t, name, name)
@@ -101,7 +102,7 @@ func TestThePageIsThereBeforeTheDatabase(t *testing.T) {
 	go func() {
 		done <- Run(ctx, Config{
 			HomeURL: "postgres://nobody@127.0.0.1:1/nowhere", AdminAddr: "127.0.0.1:0", Logger: slog.New(slog.NewTextHandler(log, nil)),
-			AdminDoor: admin.Door{Tokens: []admin.Token{{Name: "alice", Secret: adminSecret}}},
+			AdminDoor: admin.Door{Tokens: []token.Token{{Name: "alice", Secret: adminSecret}}},
 		})
 	}()
 	b := &testBundle{log: log}

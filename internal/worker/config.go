@@ -8,6 +8,7 @@ import (
 
 	"casq/internal/admin"
 	"casq/internal/notify"
+	"casq/internal/token"
 	"casq/runner"
 )
 
@@ -22,10 +23,14 @@ type Config struct {
 	// ReplicaURLs are standbys of home: recounts scan them by preference.
 	ReplicaURLs []string
 
-	ArtifactSource   string // folder or bucket URL
+	ArtifactSource   string // folder, bucket URL, or https://
+	ArtifactToken    string // by which an https:// source knows us
 	ArtifactTarget   string // folder or bucket URL; empty: this worker copies no files
 	RepositorySource string // git URL template or folder
 	RepositoryTarget string // folder; empty: this worker copies no repositories
+	// SourceCA is the file of the certificates of who may sign those of https:// sources, of
+	// files and of repositories; empty: whom this machine trusts.
+	SourceCA string
 	// GitEnvironment is all that git is given of the environment, as NAME=value.
 	GitEnvironment []string
 
@@ -76,6 +81,11 @@ type Config struct {
 	// Runner says how builds are handed out. Standbys, Artifacts, Logger and Hook follow
 	// from the rest.
 	Runner runner.Options
+
+	// ServeAddr is where other sites fetch the files of the folder ServeDir, each with one of
+	// ServeTokens; empty: nowhere. With ServeCertificate and ServeKey, which are files, over TLS.
+	ServeAddr, ServeDir, ServeCertificate, ServeKey string
+	ServeTokens                                     []token.Token
 
 	// AdminAddr is where the page for operators is; empty: nowhere. AdminDoor says who
 	// may see it, and who may act.
@@ -133,6 +143,12 @@ func (c Config) validate() error {
 	}
 	if (c.RunnerCertificate == "") != (c.RunnerKey == "") {
 		errs = append(errs, errors.New("of a certificate and its key for runners there is only one"))
+	}
+	if (c.ServeCertificate == "") != (c.ServeKey == "") {
+		errs = append(errs, errors.New("of a certificate and its key for other sites there is only one"))
+	}
+	if c.ServeAddr != "" && (c.ServeDir == "" || len(c.ServeTokens) == 0) {
+		errs = append(errs, errors.New("files are served to other sites without a folder, or without a token"))
 	}
 	return errors.Join(errs...)
 }

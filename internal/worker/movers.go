@@ -12,6 +12,7 @@ import (
 	"casq/transfer/file"
 	"casq/transfer/folder"
 	"casq/transfer/git"
+	"casq/transfer/web"
 )
 
 // movers are the transfers that this worker has a target for.
@@ -64,6 +65,9 @@ func (w *worker) missingTarget() error {
 }
 
 func (w *worker) openFileSource(ctx context.Context) (transfer.Source, error) {
+	if web.Is(w.cfg.ArtifactSource) {
+		return web.OpenSource(web.Config{URL: w.cfg.ArtifactSource, Token: w.cfg.ArtifactToken, CAFile: w.cfg.SourceCA})
+	}
 	if !folder.Is(w.cfg.ArtifactSource) {
 		return bucket.OpenSource(ctx, w.cfg.ArtifactSource)
 	}
@@ -75,6 +79,7 @@ func (w *worker) openRepositories(ctx context.Context) (*git.Repositories, error
 		SourceURL:   w.cfg.RepositorySource,
 		TargetDir:   w.cfg.RepositoryTarget,
 		Environment: w.cfg.GitEnvironment,
+		CAFile:      w.cfg.SourceCA,
 		Logger:      w.log,
 		TestHook:    w.cfg.Hook,
 	})
@@ -83,6 +88,7 @@ func (w *worker) openRepositories(ctx context.Context) (*git.Repositories, error
 // Endpoints are a source and its target, for who looks at them and moves nothing.
 type Endpoints interface {
 	folder.Folders
+	checker
 	Mark(ctx context.Context) (transfer.Mark, error)
 	Close() error
 }

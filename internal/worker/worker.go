@@ -9,6 +9,8 @@
 //	sync      copies, and       a target is set
 //	          reconciles
 //	runner    hands out builds  it has an address for runners
+//	serve     sends files to    it has an address for them
+//	          other sites
 //
 // Each of them also deletes, now and then, what is kept for long enough.
 //
@@ -46,7 +48,7 @@ import (
 var workerText string
 
 // workerSQL has the statements of worker.sql.
-var workerSQL = queries.Parse[struct{ MayTick, MayCount, MayReindex, Neglected, Follower, Beat, Sight string }]("worker", workerText)
+var workerSQL = queries.Parse[struct{ MayTick, MayCount, MayReindex, Neglected, Follower, Beat, Sight, HasResource string }]("worker", workerText)
 
 // worker is one call of Run.
 type worker struct {
@@ -68,9 +70,11 @@ type worker struct {
 	sight    sight
 	served   atomic.Pointer[[]string] // queues; nil: none
 	runners  *runners                 // nil: it has no address for them
-	beating  sync.WaitGroup
-	telling  sync.WaitGroup
-	pulse    pulse
+	// fileServer is nil where no address for other sites is set.
+	fileServer *fileServer
+	beating    sync.WaitGroup
+	telling    sync.WaitGroup
+	pulse      pulse
 	// hanging is how many runs were left behind by sessions that have ended.
 	hanging int
 }
@@ -105,6 +109,10 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer w.runners.close(ctx)
+	if err := w.listenFiles(ctx); err != nil {
+		return err
+	}
+	defer w.fileServer.close(ctx)
 	w.telling.Go(func() { w.tellManager(ctx) })
 	if err := w.open(ctx); err != nil {
 		if ctx.Err() != nil {
@@ -225,6 +233,9 @@ func (w *worker) work(ctx context.Context) error {
 	if w.runners != nil {
 		group.Go(func() { w.coordinate(ctx) })
 	}
+	if w.fileServer != nil {
+		group.Go(func() { w.serveFiles(ctx) })
+	}
 	if w.cfg.copies() {
 		group.Go(func() { w.follow(ctx) })
 		group.Go(func() { w.watchLog(ctx) })
@@ -253,6 +264,9 @@ func (w *worker) expect(ctx context.Context) {
 	}
 	if w.runners != nil {
 		w.roles.set("runner", true, "")
+	}
+	if w.fileServer != nil {
+		w.roles.set(serveRole, false, "not started yet")
 	}
 	if w.cfg.copies() {
 		w.roles.set("registry", true, "")

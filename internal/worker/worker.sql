@@ -51,3 +51,7 @@ SELECT t.nonce, t.timeline, t.id, pg_is_in_recovery(), pg_wal_lsn_diff(pg_last_w
        pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0')::bigint
 FROM (VALUES (1)) AS one
 LEFT JOIN LATERAL (SELECT * FROM casq.ticks AS n ORDER BY n.id DESC LIMIT 1) AS t ON true
+
+-- name: HasResource
+-- May key $2 be one of kind $1? A kind without a table may have any.
+SELECT NOT r.listed OR r.keys IS NOT NULL FROM casq.resources_of($1, ARRAY[$2::text], NULL) AS r
