@@ -153,10 +153,6 @@ func TestDefineKind(t *testing.T) {
 	}{
 		{[3]any{"picture", "file", "other"}, "defined otherwise: its prefix is 'img/big', not 'other'"},
 		{[3]any{"picture", "git", "img/big"}, "defined otherwise: its transfer is 'file', not 'git'"},
-		{[3]any{"all", "file", ""}, "overlap"},
-		{[3]any{"img", "file", "img"}, "overlap"},
-		{[3]any{"deeper", "file", "img/big/red"}, "overlap"},
-		{[3]any{"other", "git", "sub"}, "overlap"},
 		{[3]any{"twin", "file", "img//big"}, "relative path"},
 		{[3]any{"twin", "file", "img/./big"}, "relative path"},
 		{[3]any{"twin", "file", "img/x/../big"}, "relative path"},

@@ -68,8 +68,6 @@ func TestTrackRefuses(t *testing.T) {
 		{"old snapshot", plain, `SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; ` + call(""), []string{"READ COMMITTED"}},
 		{"queue of another transfer", plain, `SELECT casq.define_kind('other', 'git', queue => 'resource');
 			SELECT casq.track('t', kind => 'resource', transfer => 'file', key_column => 'k')`, []string{"queue 'resource'", "'other' with transfer git", "name another queue"}},
-		{"place of another kind", plain, `SELECT casq.define_kind('other', 'file', NULL, 'a');
-			SELECT casq.track('t', kind => 'resource', transfer => 'file', key_column => 'k', prefix => 'a/b')`, []string{"share a place", "'other'"}},
 		{"kind of another table", plain + `; CREATE TABLE u (k text PRIMARY KEY);
 			SELECT casq.track('u', kind => 'resource', transfer => 'none', key_column => 'k')`, call(""), []string{"kind 'resource' is that of table public.u", "untrack('public.u')"}},
 		{"tracked otherwise", plain + "; " + call(""), call(`, payload_columns => ARRAY['n']`), []string{"tracked otherwise", "untrack('public.t')"}},

@@ -114,6 +114,7 @@ func (w *Worker) timeout(kind string) time.Duration {
 func (w *Worker) work(ctx context.Context, job *rivertype.JobRow, token registry.Token) error {
 	w.cfg.Hook("work:fetched")
 	claim, err := w.cfg.Registry.Claim(ctx, token, job.ID)
+	var taken *registry.TakenError
 	switch {
 	case errors.Is(err, registry.ErrSuperseded):
 		w.count(token.Kind, Superseded, 1)
@@ -121,6 +122,8 @@ func (w *Worker) work(ctx context.Context, job *rivertype.JobRow, token registry
 	case errors.Is(err, registry.ErrHandedOver):
 		w.count(token.Kind, HandedOver, 1)
 		return nil
+	case errors.As(err, &taken):
+		return w.taken(ctx, token, taken)
 	case err != nil:
 		return err
 	}
@@ -143,6 +146,18 @@ func (w *Worker) work(ctx context.Context, job *rivertype.JobRow, token registry
 		return w.fenced(ctx, claim, err)
 	}
 	return w.giveBack(ctx, job, claim, err, began)
+}
+
+// taken ends a run that did not begin, since another kind's resource has the place. It is
+// told once, and tried for as long as it is wanted: the other may be removed.
+func (w *Worker) taken(ctx context.Context, token registry.Token, cause *registry.TakenError) error {
+	w.count(token.Kind, Failed, 1)
+	level := slog.LevelDebug
+	if cause.First {
+		level = slog.LevelWarn
+	}
+	w.cfg.Logger.Log(ctx, level, "run did not begin", append(tokenAttrs(token), "err", cause)...)
+	return river.JobSnooze(cause.RetryIn)
 }
 
 func (w *Worker) fenced(ctx context.Context, claim *registry.Claim, err error) error {

@@ -2,9 +2,10 @@
 --
 -- Lock: none on existing objects. Deploy: at any time.
 
--- A kind of resource. A site keeps the files of a kind below prefix, so no two
--- kinds of one transfer may share a place: see casq.check_kind. source_prefix is the
--- folder that its keys are relative to where they come from; those may be shared.
+-- A kind of resource. A site keeps the files of a kind below prefix. Kinds of one
+-- transfer may share a tree, as repositories and their wikis do; of two resources that
+-- would share a place one is refused: see casq.place_holders. source_prefix is the folder that
+-- its keys are relative to where they come from.
 --
 -- Each site goes by its own rows: it learns a kind from its source once, and may
 -- keep it elsewhere later (enqueue kind move).
@@ -29,8 +30,7 @@ CREATE TABLE casq.kinds (
         CONSTRAINT kinds_quiet_is_short CHECK (quiet BETWEEN '0' AND '10 minutes'),
     probe interval NOT NULL DEFAULT '0'
         CONSTRAINT kinds_probe_is_a_pace CHECK (probe = '0' OR probe BETWEEN '1 second' AND '30 days'),
-    CONSTRAINT kinds_looks_only_for_bytes CHECK (transfer <> 'none' OR missing = 'failed' AND probe = '0'),
-    UNIQUE (transfer, prefix)
+    CONSTRAINT kinds_looks_only_for_bytes CHECK (transfer <> 'none' OR missing = 'failed' AND probe = '0')
 );
 
 COMMENT ON TABLE casq.kinds IS
@@ -356,10 +356,39 @@ COMMENT ON FUNCTION casq.append_event IS
     'moved, too. Errors: undefined_object for a kind that is not known; '
     'check_violation for what an event may not be.';
 
--- Refuses a kind whose queue is another's, or whose place cannot be one or is that
--- of another kind. A trigger calls it, so that it holds however a kind is written, also
--- where a site learns it from its source. Of two that are written at once the second
--- sees the first.
+CREATE FUNCTION casq.prefixes_overlap(a text, b text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT '' IN (a, b) OR starts_with(a || '/', b || '/') OR starts_with(b || '/', a || '/')
+$$;
+
+CREATE VIEW casq.neighbours AS
+SELECT k.kind, o.kind AS neighbour
+FROM casq.kinds AS k
+JOIN casq.kinds AS o ON o.transfer = k.transfer AND o.kind <> k.kind AND casq.prefixes_overlap(k.prefix, o.prefix);
+
+COMMENT ON VIEW casq.neighbours IS
+    'Which kinds share a tree at this site''s target, since their prefixes overlap.';
+COMMENT ON COLUMN casq.neighbours.kind IS 'a kind';
+COMMENT ON COLUMN casq.neighbours.neighbour IS 'another one, of the same transfer';
+
+-- The keys of a kind as those of the kinds that it shares a tree with, as far as they lie
+-- in their folders.
+CREATE FUNCTION casq.neighbour_keys(kind text, keys text[]) RETURNS TABLE (kind text, key text, theirs text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT o.kind, w.key, substr(place.path, length(folder.path) + 1)
+    FROM casq.neighbours AS n
+    JOIN casq.kinds AS k ON k.kind = n.kind
+    JOIN casq.kinds AS o ON o.kind = n.neighbour
+    CROSS JOIN unnest(neighbour_keys.keys) AS w (key)
+    CROSS JOIN LATERAL (SELECT CASE WHEN k.prefix = '' THEN w.key ELSE k.prefix || '/' || w.key END) AS place (path)
+    CROSS JOIN LATERAL (SELECT CASE WHEN o.prefix = '' THEN '' ELSE o.prefix || '/' END) AS folder (path)
+    WHERE n.kind = neighbour_keys.kind AND starts_with(place.path, folder.path)
+$$;
+
+-- Refuses a kind whose queue is another's, or whose place cannot be one. A trigger
+-- calls it, so that it holds however a kind is written, also where a site learns it from
+-- its source. Of two that are written at once the second sees the first. That two kinds
+-- share a tree is said, and allowed: whether their keys collide only the keys tell.
 CREATE FUNCTION casq.check_kind(wanted casq.kinds) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -399,19 +428,15 @@ BEGIN
                       HINT = 'Give a relative path such as images/large, without . or .. or //; .casq is kept for staging.';
         END IF;
     END LOOP;
-    SELECT * INTO other FROM casq.kinds AS k
-    WHERE k.kind <> wanted.kind AND k.transfer = wanted.transfer
-      AND (k.prefix = '' OR wanted.prefix = ''
-           OR starts_with(k.prefix || '/', wanted.prefix || '/')
-           OR starts_with(wanted.prefix || '/', k.prefix || '/'))
-    LIMIT 1;
-    IF FOUND THEN
-        RAISE EXCEPTION 'casq: kind % would share a place with kind %: prefixes % and % overlap',
+    FOR other IN SELECT * FROM casq.kinds AS k
+        WHERE k.kind <> wanted.kind AND k.transfer = wanted.transfer
+          AND casq.prefixes_overlap(k.prefix, wanted.prefix)
+        ORDER BY k.kind
+    LOOP
+        RAISE NOTICE 'casq: kind % shares a tree with kind %: their prefixes are % and %',
             quote_literal(wanted.kind), quote_literal(other.kind), quote_literal(wanted.prefix), quote_literal(other.prefix)
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT = format('Give each kind of one transfer a prefix of its own: prefix => ''...''%s.',
-                      CASE WHEN other.prefix = '' THEN format(', once kind %s has one, too: enqueue kind move %1$s --prefix %1$s', other.kind) END);
-    END IF;
+            USING HINT = 'Of two resources that would share a place, or lie one within the other, the one that comes second fails, and says so.';
+    END LOOP;
 END $$;
 
 CREATE FUNCTION casq.check_kind() RETURNS trigger
@@ -426,9 +451,8 @@ CREATE TRIGGER check_kind BEFORE INSERT OR UPDATE ON casq.kinds
 
 -- Makes a kind known. Its files live below prefix at each site that copies them, in
 -- a folder of its own, named like the kind, unless told otherwise: with '' it has the
--- whole place, and no other kind of its transfer can be beside it. Where they come
--- from the application has laid them out, so that keys are relative to the top
--- there, or to source_prefix.
+-- top. Where they come from the application has laid them out, so that keys are
+-- relative to the top there, or to source_prefix.
 --
 -- Repeating a definition is harmless, and what it does not say of prefixes and options is
 -- as it was. Changing one is refused: what was copied stays where it is, and sites that
@@ -485,7 +509,8 @@ COMMENT ON FUNCTION casq.define_kind IS
     'tells. Other sites learn all of it with the kind, and may change missing, quiet and '
     'probe for themselves (enqueue kind set). To repeat a definition is harmless. Errors: '
     'duplicate_object where it is defined otherwise; invalid_parameter_value where a prefix '
-    'cannot be a folder or overlaps another kind''s, or where an option cannot be.';
+    'cannot be a folder, or where an option cannot be. Kinds whose prefixes overlap share a '
+    'tree (a notice says so): of two resources that would share a place, the second one fails.';
 
 -- Starts the log anew after a dump was restored into another cluster: ticks
 -- and events hold transaction ids that mean nothing here. It does so in a new
@@ -664,6 +689,9 @@ DROP TABLE casq.installation;
 DROP TABLE casq.events;
 DROP FUNCTION casq.draw_event_id();
 DROP FUNCTION casq.refuse_event_update();
+DROP FUNCTION casq.neighbour_keys(text, text[]);
+DROP VIEW casq.neighbours;
 DROP FUNCTION casq.check_kind(casq.kinds);
+DROP FUNCTION casq.prefixes_overlap(text, text);
 DROP TABLE casq.kinds;
 DROP FUNCTION casq.check_kind();

@@ -389,7 +389,6 @@ CREATE TABLE casq.kinds (
     quiet interval NOT NULL DEFAULT '00:00:00'::interval,
     probe interval NOT NULL DEFAULT '00:00:00'::interval,
     CONSTRAINT kinds_pkey PRIMARY KEY (kind),
-    CONSTRAINT kinds_transfer_prefix_key UNIQUE (transfer, prefix),
     CONSTRAINT kinds_kind_is_a_name CHECK ((kind ~ '^[a-z][a-z0-9_]{0,39}$'::text)),
     CONSTRAINT kinds_looks_only_for_bytes CHECK (((transfer <> 'none'::text) OR ((missing = 'failed'::text) AND (probe = '00:00:00'::interval)))),
     CONSTRAINT kinds_missing_is_known CHECK ((missing = ANY (ARRAY['failed'::text, 'absent'::text]))),
@@ -1181,6 +1180,15 @@ COMMENT ON COLUMN casq.live_workers.source_tick IS 'the newest tick that it has 
 COMMENT ON COLUMN casq.live_workers.source_moved IS 'since a newer tick was seen for the first time, as of beat_at';
 COMMENT ON COLUMN casq.live_workers.source_answered IS 'since the source last answered, as of beat_at';
 COMMENT ON COLUMN casq.live_workers.source_behind IS 'how far the host that it reads is behind its primary; NULL: not known';
+
+CREATE VIEW casq.neighbours AS
+ SELECT k.kind,
+    o.kind AS neighbour
+   FROM (casq.kinds k
+     JOIN casq.kinds o ON (((o.transfer = k.transfer) AND (o.kind <> k.kind) AND casq.prefixes_overlap(k.prefix, o.prefix))));
+COMMENT ON VIEW casq.neighbours IS 'Which kinds share a tree at this site''s target, since their prefixes overlap.';
+COMMENT ON COLUMN casq.neighbours.kind IS 'a kind';
+COMMENT ON COLUMN casq.neighbours.neighbour IS 'another one, of the same transfer';
 
 CREATE VIEW casq.reconcile_report AS
  SELECT r.id AS run,
@@ -2262,19 +2270,15 @@ BEGIN
                       HINT = 'Give a relative path such as images/large, without . or .. or //; .casq is kept for staging.';
         END IF;
     END LOOP;
-    SELECT * INTO other FROM casq.kinds AS k
-    WHERE k.kind <> wanted.kind AND k.transfer = wanted.transfer
-      AND (k.prefix = '' OR wanted.prefix = ''
-           OR starts_with(k.prefix || '/', wanted.prefix || '/')
-           OR starts_with(wanted.prefix || '/', k.prefix || '/'))
-    LIMIT 1;
-    IF FOUND THEN
-        RAISE EXCEPTION 'casq: kind % would share a place with kind %: prefixes % and % overlap',
+    FOR other IN SELECT * FROM casq.kinds AS k
+        WHERE k.kind <> wanted.kind AND k.transfer = wanted.transfer
+          AND casq.prefixes_overlap(k.prefix, wanted.prefix)
+        ORDER BY k.kind
+    LOOP
+        RAISE NOTICE 'casq: kind % shares a tree with kind %: their prefixes are % and %',
             quote_literal(wanted.kind), quote_literal(other.kind), quote_literal(wanted.prefix), quote_literal(other.prefix)
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT = format('Give each kind of one transfer a prefix of its own: prefix => ''...''%s.',
-                      CASE WHEN other.prefix = '' THEN format(', once kind %s has one, too: enqueue kind move %1$s --prefix %1$s', other.kind) END);
-    END IF;
+            USING HINT = 'Of two resources that would share a place, or lie one within the other, the one that comes second fails, and says so.';
+    END LOOP;
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.check_relation(relation regclass)
@@ -3275,6 +3279,22 @@ AS $function$
         OR EXISTS (SELECT FROM casq.cursors AS c JOIN casq.ticks AS t ON t.id = c.tick AND t.nonce = c.nonce)
 $function$;
 
+CREATE OR REPLACE FUNCTION casq.neighbour_keys(kind text, keys text[])
+ RETURNS TABLE(kind text, key text, theirs text)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT o.kind, w.key, substr(place.path, length(folder.path) + 1)
+    FROM casq.neighbours AS n
+    JOIN casq.kinds AS k ON k.kind = n.kind
+    JOIN casq.kinds AS o ON o.kind = n.neighbour
+    CROSS JOIN unnest(neighbour_keys.keys) AS w (key)
+    CROSS JOIN LATERAL (SELECT CASE WHEN k.prefix = '' THEN w.key ELSE k.prefix || '/' || w.key END) AS place (path)
+    CROSS JOIN LATERAL (SELECT CASE WHEN o.prefix = '' THEN '' ELSE o.prefix || '/' END) AS folder (path)
+    WHERE n.kind = neighbour_keys.kind AND starts_with(place.path, folder.path)
+$function$;
+
 CREATE OR REPLACE FUNCTION casq.new_runner_token()
  RETURNS text
  LANGUAGE sql
@@ -3545,6 +3565,61 @@ CREATE OR REPLACE FUNCTION casq.owner()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     SELECT nspowner FROM pg_namespace WHERE nspname = 'casq'
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.place_holders(kind text, resource_id text)
+ RETURNS TABLE(kind text, resource_id text, claim uuid, size bigint)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+ SET jit TO 'off'
+AS $function$
+    WITH neighbour AS (
+        SELECT o.kind, CASE WHEN o.prefix = '' THEN '' ELSE o.prefix || '/' END AS root,
+               CASE WHEN k.prefix = '' THEN '' ELSE k.prefix || '/' END || place_holders.resource_id AS path
+        FROM casq.kinds AS k
+        JOIN casq.kinds AS o ON o.transfer = k.transfer AND o.kind <> k.kind
+        WHERE k.kind = place_holders.kind AND k.prefix IS NOT NULL
+    )
+    SELECT n.kind, r.resource_id, r.claim, r.size
+    FROM neighbour AS n
+    CROSS JOIN LATERAL string_to_array(n.path, '/') AS parts
+    CROSS JOIN LATERAL generate_series(1, cardinality(parts)) AS depth
+    CROSS JOIN LATERAL array_to_string(parts[:depth], '/') AS around
+    JOIN casq.registry AS r ON r.kind = n.kind AND r.resource_id = substr(around, length(n.root) + 1)
+    WHERE starts_with(around, n.root) AND (r.claim IS NOT NULL OR r.size IS NOT NULL)
+    UNION ALL
+    SELECT n.kind, within.*
+    FROM neighbour AS n
+    CROSS JOIN LATERAL (
+        SELECT r.resource_id, r.claim, r.size FROM casq.registry AS r
+        WHERE r.kind = n.kind AND starts_with(n.path || '/', n.root)
+          AND r.resource_id > substr(n.path || '/', length(n.root) + 1)
+          AND r.resource_id < substr(n.path || '0', length(n.root) + 1)
+          AND (r.claim IS NOT NULL OR r.size IS NOT NULL)
+        ORDER BY r.resource_id LIMIT 1
+    ) AS within
+    UNION ALL
+    SELECT n.kind, within.*
+    FROM neighbour AS n
+    CROSS JOIN LATERAL (
+        SELECT r.resource_id, r.claim, r.size FROM casq.registry AS r
+        -- All of the other kind is within it.
+        WHERE r.kind = n.kind AND starts_with(n.root, n.path || '/')
+          AND (r.claim IS NOT NULL OR r.size IS NOT NULL)
+        ORDER BY r.resource_id LIMIT 1
+    ) AS within
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.prefixes_overlap(a text, b text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+    SELECT '' IN (a, b) OR starts_with(a || '/', b || '/') OR starts_with(b || '/', a || '/')
 $function$;
 
 CREATE OR REPLACE FUNCTION casq.privileges()

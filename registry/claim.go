@@ -24,11 +24,14 @@ import (
 var claimText string
 
 // claimSQL has the statements of claim.sql.
-var claimSQL = queries.Parse[struct{ Lock, Claim, Ask, Verdict, Complete, GiveUp, Request string }]("registry/claim", claimText)
+var claimSQL = queries.Parse[struct{ Lock, Claim, Share, Refuse, Ask, Verdict, Complete, GiveUp, Request string }]("registry/claim", claimText)
 
 // kindsOfSQL reads kinds ($1) while rows of theirs are locked. A move of a kind locks
 // them, too: it has committed, and is seen, or comes later, and takes the claim away.
 const kindsOfSQL = "SELECT " + eventlog.KindColumns + " FROM casq.kinds WHERE kind = ANY ($1::text[])"
+
+// mostTaken is the longest time until a resource is tried again whose place is another kind's.
+const mostTaken = 15 * time.Minute
 
 // claimGroup is how many claims share a transaction. 64 costs about a tenth
 // of the rate, more than 256 gain nothing.
@@ -54,7 +57,8 @@ func (c *claiming) answer(claim *Claim, err error) {
 
 // Claim starts a run of the token's version on behalf of job. It returns
 // [ErrSuperseded] or [ErrHandedOver] when there is nothing to do for this run,
-// and [ErrProcessLost] when this process was taken for dead.
+// [TakenError] when the place is another kind's, and [ErrProcessLost] when this process was
+// taken for dead.
 //
 // It waits for the answer even when ctx ends: a claim that was granted without its
 // run knowing would be held for as long as this process lives. For the same
@@ -140,8 +144,8 @@ func stopped(group []*claiming) bool {
 }
 
 // tryClaims is one pipelined transaction: lock in key order, claim what is
-// free, ask the runs that hold the rest, read where their kinds are, and read whether
-// this process still counts.
+// free, give back what has a place that is another kind's, ask the runs that hold the
+// rest, read where their kinds are, and read whether this process still counts.
 func (r *Registry) tryClaims(group []*claiming) error {
 	ctx, cancel := context.WithTimeout(r.process.Done(), statementTimeout)
 	defer cancel()
@@ -166,6 +170,7 @@ func (r *Registry) tryClaims(group []*claiming) error {
 // claimsFound is what the transaction of a group of claims has come to.
 type claimsFound struct {
 	granted     map[uuid.UUID]*Claim
+	refused     map[uuid.UUID]error // of those, since another kind's resource has the place
 	asked       map[uuid.UUID]bool
 	definitions map[string]eventlog.Kind
 	alive       bool // the process counts as alive
@@ -174,6 +179,7 @@ type claimsFound struct {
 // batch has the statements, whose answers it keeps.
 func (f *claimsFound) batch(group []*claiming, process uuid.UUID) *pgx.Batch {
 	f.granted, f.asked, f.definitions = make(map[uuid.UUID]*Claim, len(group)), make(map[uuid.UUID]bool), make(map[string]eventlog.Kind)
+	f.refused = make(map[uuid.UUID]error)
 	kinds, ids, versions, claims, jobs := claimColumns(group)
 	batch := &pgx.Batch{}
 	batch.Queue(claimSQL.Lock, kinds, ids)
@@ -187,6 +193,8 @@ func (f *claimsFound) batch(group []*claiming, process uuid.UUID) *pgx.Batch {
 		}
 		return rows.Err()
 	})
+	batch.Queue(claimSQL.Share, kinds)
+	batch.Queue(claimSQL.Refuse, kinds, ids, claims, mostTaken.Seconds()).Query(f.takenBack)
 	batch.Queue(claimSQL.Ask, kinds, ids, versions, claims, ErrCancelled.Error()).Query(func(rows pgx.Rows) error {
 		var id uuid.UUID
 		_, err := pgx.ForEachRow(rows, []any{&id}, func() error { f.asked[id] = true; return nil })
@@ -205,10 +213,29 @@ func (f *claimsFound) batch(group []*claiming, process uuid.UUID) *pgx.Batch {
 	return batch
 }
 
+// takenBack reads the claims that were given back: of copies, which are tried again,
+// and of removals, which are done.
+func (f *claimsFound) takenBack(rows pgx.Rows) error {
+	var id uuid.UUID
+	var removal bool
+	var why string
+	var seconds float64
+	_, err := pgx.ForEachRow(rows, []any{&id, &removal, &why, &seconds}, func() error {
+		f.refused[id] = ErrSuperseded
+		if !removal {
+			f.refused[id] = &TakenError{Why: why, RetryIn: time.Duration(seconds * float64(time.Second)), First: seconds == 1}
+		}
+		return nil
+	})
+	return err
+}
+
 // of is the answer to one of the group.
 func (f *claimsFound) of(c *claiming) (*Claim, error) {
 	claim := f.granted[c.id]
 	switch {
+	case f.refused[c.id] != nil:
+		return nil, f.refused[c.id]
 	case claim != nil:
 		claim.Token, claim.Of = c.token, f.definitions[c.token.Kind]
 		return claim, nil

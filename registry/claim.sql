@@ -35,6 +35,48 @@ RETURNING r.claim, r.payload, r.deleted_at IS NOT NULL, r.incarnation,
           r.synced_version IS NULL,
           r.attempts, r.timeline, r.event_id, r.tick
 
+-- name: Share
+-- Has those who claim in a tree that kinds share ($1 kinds of this group) come one after
+-- the other, and after all other claims: whoever has found no neighbour of his kind may
+-- hold what one that has come meanwhile asks for.
+SELECT CASE WHEN EXISTS (SELECT FROM casq.neighbours AS n WHERE n.kind = ANY ($1::text[]))
+            THEN pg_advisory_xact_lock(hashtextextended('casq.places', 0))
+            ELSE pg_advisory_xact_lock_shared(hashtextextended('casq.places', 0)) END
+
+-- name: Refuse
+-- Takes claims ($1 to $3: kind, key, claim; the group's) back whose place a resource of
+-- another kind has, before anything is done there: by an earlier claim, by what is in
+-- place, or, in one group, by the order of both. The version has failed, and is tried again
+-- ever more rarely ($4 seconds at most) for as long as it is wanted; it is no attempt that may
+-- have killed a worker, so that few are counted. A removal is done: nothing of its own is
+-- there. A row that has something in place has the place. Returns the claim, whether it
+-- was a removal, why, and in how many seconds it is tried again.
+WITH shared AS MATERIALIZED (
+    SELECT DISTINCT n.kind FROM casq.neighbours AS n WHERE n.kind = ANY ($1::text[])
+), taken AS (
+    SELECT DISTINCT ON (r.kind, r.resource_id) r.kind, r.resource_id, r.claim, r.deleted_at IS NULL AS wanted, h.kind AS holder,
+           format('its place is that of %s %s, and kinds %s and %s share a tree', h.kind, to_json(h.resource_id), r.kind, h.kind) AS why,
+           least(r.attempts ^ 4, $4::double precision) AS seconds
+    FROM unnest($1::text[], $2::text[]) AS w (kind, resource_id)
+    JOIN shared USING (kind)
+    JOIN casq.registry AS r ON r.kind = w.kind AND r.resource_id = w.resource_id AND r.claim = ANY ($3::uuid[]) AND r.size IS NULL
+    CROSS JOIN LATERAL casq.place_holders(r.kind, r.resource_id) AS h
+    WHERE h.size IS NOT NULL OR h.claim <> ALL ($3::uuid[]) OR (h.kind, h.resource_id) < (r.kind, r.resource_id)
+    ORDER BY r.kind, r.resource_id, h.kind, h.resource_id
+)
+UPDATE casq.registry AS r
+SET claim = NULL, claim_process = NULL, claim_job = NULL, asked = false, missing_since = NULL,
+    attempts = least(r.attempts, 6),
+    synced_version = CASE WHEN t.wanted THEN r.synced_version ELSE r.version END,
+    synced_incarnation = CASE WHEN t.wanted THEN r.synced_incarnation ELSE r.incarnation END,
+    failed_version = CASE WHEN t.wanted THEN r.version ELSE r.failed_version END,
+    last_error = CASE WHEN t.wanted THEN t.why END,
+    failure_reason = CASE WHEN t.wanted THEN format('its place is that of kind %s', t.holder) ELSE r.failure_reason END,
+    retry_at = CASE WHEN t.wanted THEN clock_timestamp() + make_interval(secs => t.seconds) END
+FROM taken AS t
+WHERE r.kind = t.kind AND r.resource_id = t.resource_id
+RETURNING t.claim, NOT t.wanted, t.why, t.seconds
+
 -- name: Ask
 -- Asks the runs that have the resources to put a job in the queue when they give
 -- their claims back. The rows are locked: either this is seen by that run, or

@@ -24,7 +24,7 @@ import (
 var kindText string
 
 // kindSQL has the statements of kind.sql.
-var kindSQL = queries.Parse[struct{ Move, Set string }]("registry/kind", kindText)
+var kindSQL = queries.Parse[struct{ Move, Set, Collides string }]("registry/kind", kindText)
 
 // ErrKind says that a kind cannot be moved or dropped; the error's text says why, and
 // what to do.
@@ -51,7 +51,8 @@ type MovedKind struct {
 //
 // It is one transaction, however many resources there are: until it commits nothing
 // has happened, and from then on no row says synced of what is not at the new place.
-// Batches of the log wait for it, and runs of the kind.
+// Batches of the log wait for it, and runs of the kind. Into a tree of another kind it
+// may be moved where no resource of both would share a place: each is looked up.
 func MoveKind(ctx context.Context, pool *pgxpool.Pool, jobs Jobs, kind, prefix string, opts MoveOptions) (moved MovedKind, err error) {
 	moved.To = strings.Trim(prefix, "/")
 	err = pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
@@ -67,6 +68,9 @@ func MoveKind(ctx context.Context, pool *pgxpool.Pool, jobs Jobs, kind, prefix s
 		}
 		if _, err := tx.Exec(ctx, "UPDATE casq.kinds SET prefix = $2 WHERE kind = $1", kind, moved.To); err != nil {
 			return refusedKind(err)
+		}
+		if err := checkPlaces(ctx, tx, kind); err != nil {
+			return err
 		}
 		if opts.DryRun {
 			return errDryRun
@@ -97,6 +101,24 @@ func (m *MovedKind) check(ctx context.Context, tx pgx.Tx, kind string) error {
 	_, err = tx.Exec(ctx, `SELECT casq.check_kind(jsonb_populate_record(k, jsonb_build_object('prefix', $2::text)))
 		FROM casq.kinds AS k WHERE k.kind = $1`, kind, m.To)
 	return refusedKind(err)
+}
+
+// checkPlaces refuses a kind of which a resource would have the place of another kind's,
+// where they share a tree: its copy would fail.
+func checkPlaces(ctx context.Context, tx pgx.Tx, kind string) error {
+	rows, err := tx.Query(ctx, kindSQL.Collides, kind)
+	if err != nil {
+		return fmt.Errorf("compare places: %w", err)
+	}
+	defer rows.Close()
+	if !rows.Next() {
+		return rows.Err()
+	}
+	var key, holder, held string
+	if err := rows.Scan(&key, &holder, &held); err != nil {
+		return fmt.Errorf("compare places: %w", err)
+	}
+	return fmt.Errorf("%w: %s %q would have the place of %s %q", ErrKind, kind, key, holder, held)
 }
 
 // rows raises all rows of the kind, page by page in key order.

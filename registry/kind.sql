@@ -39,3 +39,12 @@ UPDATE casq.kinds
 SET missing = coalesce($2, missing), quiet = coalesce($3::interval, quiet), probe = coalesce($4::interval, probe)
 WHERE kind = $1
 RETURNING kind, transfer, queue, coalesce(prefix, ''), coalesce(source_prefix, ''), missing, quiet, probe
+
+-- name: Collides
+-- A resource of a kind ($1) whose place another kind's resource has, and that one; no row
+-- where there is none, or the kind shares its tree with no other.
+SELECT r.resource_id, h.kind, h.resource_id
+FROM casq.registry AS r
+CROSS JOIN LATERAL casq.place_holders(r.kind, r.resource_id) AS h
+WHERE r.kind = $1 AND r.deleted_at IS NULL AND EXISTS (SELECT FROM casq.neighbours AS n WHERE n.kind = $1)
+LIMIT 1

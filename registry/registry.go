@@ -38,6 +38,17 @@ var (
 	ErrProcessLost = process.ErrLost
 )
 
+// TakenError says that a resource of another kind has the place of a resource: kinds that
+// share a tree have keys that collide. Nothing was written but the failure, and when
+// it is tried again.
+type TakenError struct {
+	Why     string // both kinds, and the other's key
+	RetryIn time.Duration
+	First   bool // it was not refused before, in this version
+}
+
+func (e *TakenError) Error() string { return e.Why }
+
 // Token names a version of a resource. It is what a job carries.
 type Token struct {
 	Kind       string

@@ -196,7 +196,7 @@ func TestKindsThatAreRefused(t *testing.T) {
 	long.Test(t)
 	t.Parallel()
 	b := setup(t)
-	b.Exec(t, "SELECT casq.define_kind('document', 'file', prefix => 'a')")
+	b.Exec(t, "SELECT casq.define_kind('document', 'git', queue => 'files')")
 	b.ApplyBatch(t, learning("event"))
 	for kind, want := range map[string]error{"artifact": nil, "nobodys": eventlog.ErrUnknownKind} {
 		err := pgx.BeginFunc(t.Context(), b.Pool, func(tx pgx.Tx) error {

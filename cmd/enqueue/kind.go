@@ -123,7 +123,8 @@ copies.
 
 To have the old place emptied by casq instead, first: enqueue select --kind KIND
 --none --wait, and after the move --all, or what was selected. With --prefix '' the
-kind has the top of the target, and no other kind of its transfer can be beside it.
+kind has the top of the target. Kinds may share a tree, as repositories and their
+wikis do: the move is refused where resources of two would share a place.
 
 The move is one transaction: of a million files it takes a minute, in which the log
 waits. Repeated it does nothing.`,

@@ -18,7 +18,7 @@ import (
 var walkText string
 
 // walkSQL has the statements of walk.sql.
-var walkSQL = queries.Parse[struct{ Placed, Synced, Unwanted, Orphans string }]("registry/reconcile/walk", walkText)
+var walkSQL = queries.Parse[struct{ Placed, Neighbours, Synced, Unwanted, Orphans string }]("registry/reconcile/walk", walkText)
 
 // Placed is a resource that is in place at a target.
 type Placed struct {
@@ -200,8 +200,15 @@ func (w *walkOf) ask(ctx context.Context, u *unwanted, suspects rowSet) error {
 	if _, err := w.passed(ctx, u.shown); err != nil {
 		return err
 	}
+	theirs, unsure, err := w.ofNeighbours(ctx, suspects.keys)
+	if err != nil {
+		return err
+	}
 	slices.Sort(u.shown.keys)
 	for i, key := range suspects.keys {
+		if theirs[key] {
+			continue
+		}
 		if _, missing := slices.BinarySearch(u.shown.keys, key); u.shown.listed && !missing {
 			continue // its row comes by the log, or by the phase of resources
 		}
@@ -210,7 +217,7 @@ func (w *walkOf) ask(ctx context.Context, u *unwanted, suspects rowSet) error {
 			u.orphans = append(u.orphans, key)
 		}
 		// What cannot be asked for is removed only where a row says so.
-		if !orphan || w.removeOrphans && u.shown.listed {
+		if !orphan || w.removeOrphans && u.shown.listed && !unsure[key] {
 			u.remove.add(key, suspects.versions[i])
 		}
 	}

@@ -3,6 +3,7 @@
 -- they were put there since something was lost), by key; only where something
 -- is. Rows that were written, verified or asked to be verified since $4 are left
 -- out of the checks.
+-- Where kinds share a tree, what has the place of another kind's row is of that kind.
 -- Nothing is locked: Unwanted decides again.
 SELECT w.key, coalesce(r.version, 0),
        CASE WHEN r.kind IS NULL THEN 'orphan'
@@ -12,9 +13,16 @@ FROM unnest($2::text[], $3::boolean[]) AS w (key, since)
 LEFT JOIN LATERAL (
     SELECT * FROM casq.registry AS r WHERE r.kind = $1 AND r.resource_id = w.key LIMIT 1
 ) AS r ON true
-WHERE r.kind IS NULL
-   OR r.synced_version = r.version AND (r.deleted_at IS NOT NULL OR w.since AND coalesce(greatest(r.verified_at, r.check_asked_at), '-infinity') < $4)
+WHERE (r.kind IS NULL OR r.deleted_at IS NOT NULL AND r.synced_version = r.version) AND NOT EXISTS (
+          SELECT FROM casq.neighbour_keys($1, ARRAY[w.key]) AS n
+          JOIN casq.registry AS o ON o.kind = n.kind AND o.resource_id = n.theirs
+          WHERE o.deleted_at IS NULL OR o.synced_version IS DISTINCT FROM o.version)
+   OR r.deleted_at IS NULL AND r.synced_version = r.version AND w.since AND coalesce(greatest(r.verified_at, r.check_asked_at), '-infinity') < $4
 ORDER BY w.key COLLATE "C"
+
+-- name: Neighbours
+-- The keys ($2) of a kind ($1) as those of the kinds that it shares a tree with.
+SELECT n.kind, array_agg(n.key), array_agg(n.theirs) FROM casq.neighbour_keys($1, $2::text[]) AS n GROUP BY n.kind
 
 -- name: Synced
 -- A page of the rows of a kind ($1) beyond a key ($2) and not beyond another ($3;
