@@ -23,6 +23,14 @@
 // there never takes one: it uses the primary's ticks, which are rows and are
 // replicated after everything that they show.
 //
+// # How soon
+//
+// A ticker polls each 50 ms, and within 10 ms when it sees that ids of events were drawn,
+// which is one read of a sequence. So a lone event waits for some 5 ms, and where much is
+// written a tick has the events of 50 ms. Each tick is announced once ([Listen]), for
+// followers that are connected to the primary: the announcement may be lost, and they
+// poll, too. A standby announces nothing; whoever follows there polls each 20 ms.
+//
 // # Positions
 //
 //	             no events                      no events left in the step
@@ -93,7 +101,7 @@
 //   - Waiting for pg_snapshot_xmin: stalls behind any open writer of the whole
 //     cluster, in another database too, and (xid, id) order swaps the events
 //     of one resource.
-//   - LISTEN/NOTIFY per event: its commit lock is global.
+//   - LISTEN/NOTIFY per event: its commit lock is global. Once per tick it is not felt.
 //   - Logical decoding: a slot holds back WAL for a follower that is away, and
 //     standbys decode only from Postgres 16 on.
 //   - Comparing snapshots to see whether something happened: the tick's own

@@ -314,6 +314,8 @@ BEGIN
     END IF;
     INSERT INTO casq.ticks (id, timeline, snapshot, low_id, high_id, lsn)
     VALUES (last.id + 1, newest.timeline, present, last.high_id, high, present_lsn);
+    -- Once for all events of the step: whoever follows here need not wait for its next poll.
+    PERFORM pg_notify('casq_tick', '');
     RETURN last.id + 1;
 END $$;
 

@@ -53,6 +53,8 @@ type Config struct {
 	// [eventlog.DefaultPageBytes]. Both are less while batches time out.
 	PageBytes int64
 	Interval  time.Duration // between two polls for a new tick; defaults to 50 ms
+	// Listens: the log is Home's own, where ticks are announced. They are polled for all the same.
+	Listens bool
 	// Wait is the longest pause between two tries to become the active
 	// cursor; each is a random part of it. A cursor that was denied waits 0.8 s
 	// at most, one that has failed at least half of Wait. Defaults to 2 s.

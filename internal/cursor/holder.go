@@ -12,7 +12,6 @@ import (
 	"casq/eventlog"
 	"casq/internal/database"
 	"casq/internal/lease"
-	"casq/internal/pause"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -46,6 +45,10 @@ func (h *holder) follow(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var group sync.WaitGroup
 	group.Go(func() { h.attend(ctx, cancel) })
+	ticked := make(chan struct{}, 1)
+	if h.cfg.Listens {
+		group.Go(func() { eventlog.Listen(ctx, h.cfg.Home, h.log, func() { announce(ticked) }) })
+	}
 	defer group.Wait()
 	defer cancel(nil)
 	for ctx.Err() == nil {
@@ -56,10 +59,29 @@ func (h *holder) follow(ctx context.Context) error {
 			return h.explain(outer, ctx, err)
 		}
 		if !more {
-			_ = pause.For(ctx, h.cfg.Interval)
+			h.await(ctx, ticked)
 		}
 	}
 	return context.Cause(ctx)
+}
+
+// announce has the holder that waits, or is about to, read on.
+func announce(ticked chan<- struct{}) {
+	select {
+	case ticked <- struct{}{}:
+	default: // it will
+	}
+}
+
+// await returns when a tick was announced, or may have been taken.
+func (h *holder) await(ctx context.Context, ticked <-chan struct{}) {
+	poll := time.NewTimer(h.cfg.Interval)
+	defer poll.Stop()
+	select {
+	case <-ctx.Done():
+	case <-ticked:
+	case <-poll.C:
+	}
 }
 
 // explain tells a holder that was replaced from one that met an error: the one

@@ -177,3 +177,17 @@ func TestLogOfAFailure(t *testing.T) {
 		})
 	}
 }
+
+// TestAnnouncedTicksAreRead: with an hour between two polls.
+func TestAnnouncedTicksAreRead(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	cfg := b.config(t)
+	cfg.Interval, cfg.Listens = time.Hour, true
+	run(t, cfg)
+	for i, resource := range []string{"a", "b"} {
+		b.write(t, resource)
+		b.tick(t)
+		b.untilEffects(t, []string{"a", "b"}[:i+1]...)
+	}
+}

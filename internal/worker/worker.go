@@ -31,6 +31,7 @@ import (
 
 	"casq/counter"
 	"casq/counter/recount"
+	"casq/eventlog"
 	"casq/internal/cursor"
 	"casq/internal/database"
 	"casq/internal/metrics"
@@ -297,6 +298,8 @@ func (w *worker) follow(ctx context.Context) {
 		Name:     registry.Cursor,
 		Source:   w.source,
 		Home:     w.home,
+		Listens:  w.cfg.SourceURL == w.cfg.HomeURL,
+		Interval: w.followInterval(),
 		Consumer: &registry.Transposer{Jobs: w.queue},
 		Logger:   w.log,
 		PageSize: w.cfg.PageSize,
@@ -317,6 +320,15 @@ func (w *worker) follow(ctx context.Context) {
 		}
 		w.roles.set("registry", true, "")
 	}
+}
+
+// followInterval is how often the log is polled: where ticks are announced seldom enough not
+// to cost anything, elsewhere so often that it does not matter that they are not.
+func (w *worker) followInterval() time.Duration {
+	if w.cfg.SourceURL == w.cfg.HomeURL {
+		return eventlog.DefaultTickInterval
+	}
+	return eventlog.DefaultTickInterval * 2 / 5
 }
 
 // every calls f, which does what, now and then at each interval until ctx is done.

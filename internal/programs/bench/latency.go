@@ -45,7 +45,7 @@ func latency(ctx context.Context) (_ []result, err error) {
 	group.Go(func() { (&eventlog.Ticker{Pool: s.DB, Logger: s.log}).Run(roles) })
 	group.Go(func() {
 		_ = cursor.New(cursor.Config{
-			Name: "registry", Source: s.DB, Home: s.DB, Logger: s.log, Wait: 100 * time.Millisecond,
+			Name: "registry", Source: s.DB, Home: s.DB, Logger: s.log, Wait: 100 * time.Millisecond, Listens: true,
 			Consumer: &registry.Transposer{Jobs: s.queue},
 		}).Run(roles)
 	})
@@ -74,7 +74,7 @@ func latency(ctx context.Context) (_ []result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	note := fmt.Sprintf("commit of an event to start of its job, idle, looks every %s; reference: insert to start of a bare job; %d of each in turns", eventlog.DefaultTickInterval, latencyCount)
+	note := fmt.Sprintf("commit of an event to start of its job, idle; reference: insert to start of a bare job; %d of each in turns", latencyCount)
 	return []result{
 		{Bench: "latency/p50", Ours: percentile(ours, 50), Reference: percentile(reference, 50), Unit: "ms", Note: note},
 		{Bench: "latency/p99", Ours: percentile(ours, 99), Reference: percentile(reference, 99), Unit: "ms", Note: note},
