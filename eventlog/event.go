@@ -70,3 +70,23 @@ func Append(ctx context.Context, tx pgx.Tx, e Event) (int64, error) {
 	}
 	return id, nil
 }
+
+// ErrNoRow is returned by [Touch] for a key that no row has.
+var ErrNoRow = errors.New("no row has the key")
+
+// Touch appends to tx an updated event of a resource whose bytes may have changed
+// although its row, in a tracked table, has not, and returns its id. Call it after the
+// change. It waits for whoever has locked the row. Errors: [ErrUnknownKind],
+// [ErrNotTracked], [ErrNoRow].
+func Touch(ctx context.Context, tx pgx.Tx, kind, key string) (id int64, err error) {
+	err = tx.QueryRow(ctx, logSQL.Touch, kind, key).Scan(&id)
+	if err == nil {
+		return id, nil
+	}
+	refused, ok := errors.AsType[*pgconn.PgError](err)
+	reasons := map[string]error{"42704": ErrUnknownKind, "55000": ErrNotTracked, "P0002": ErrNoRow}
+	if !ok || reasons[refused.Code] == nil || !strings.HasPrefix(refused.Message, "casq: ") {
+		return 0, fmt.Errorf("touch %s %q: %w", kind, key, err)
+	}
+	return 0, fmt.Errorf("touch %s %q: %w: %s (%s)", kind, key, reasons[refused.Code], strings.TrimPrefix(refused.Message, "casq: "), refused.Hint)
+}

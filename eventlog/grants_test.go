@@ -55,6 +55,7 @@ func TestGrants(t *testing.T) {
 		{`SELECT casq.report_follower('second', 1, gen_random_uuid())`, []string{"worker", "follower", "operator"}},
 		{`SELECT casq.forget_follower('second')`, []string{"worker", "operator"}},
 		{`SELECT casq.append_event('doc', 'by hand', 'created')`, []string{"application"}},
+		{`SELECT casq.touch('doc', '1')`, []string{"worker", "application", "operator"}},
 		{`INSERT INTO casq.events (xid, kind, resource_id, op) VALUES ('1099511627776', 'doc', 'x', 'created')`, nil},
 		{`INSERT INTO casq.events (id, kind, resource_id, op) OVERRIDING SYSTEM VALUE VALUES (1099511627776, 'doc', 'x', 'created')`, nil},
 		{`SELECT FROM casq.statistics`, []string{"worker", "application", "operator", "reader"}},

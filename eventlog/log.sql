@@ -101,6 +101,9 @@ ORDER BY id
 SELECT casq.append_event(kind => $1, resource_id => $2, op => $3, payload => $4,
                          scope_id => $5, size_delta => $6, item_delta => $7, moved => $8)
 
+-- name: Touch
+SELECT casq.touch($1, $2)
+
 -- name: Probe
 -- Reads the source, in one snapshot: does it still show the position
 -- (timeline $1, tick $2, and to_tick $3 unless 0), and where does the step lead?

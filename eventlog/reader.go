@@ -16,7 +16,7 @@ import (
 var logText string
 
 // logSQL has the statements of log.sql.
-var logSQL = queries.Parse[struct{ Start, Page, Append, Probe, Rewind string }]("eventlog/log", logText)
+var logSQL = queries.Parse[struct{ Start, Page, Append, Touch, Probe, Rewind string }]("eventlog/log", logText)
 
 // DB is what reading needs of a pool, a connection or a transaction.
 type DB interface {

@@ -3,6 +3,7 @@ package jobs
 import (
 	"cmp"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -260,6 +261,13 @@ func (w *Worker) ended(ctx context.Context, c *registry.Claim, outcome string, b
 	}
 }
 
+// isNamed tells whether what is in place should be the very file that the payload names, as
+// after a touch: it is read, and copied only where it is not.
+func isNamed(c *registry.Claim) bool {
+	want, err := transfer.Expect(c.Payload)
+	return err == nil && want.SHA256 != nil && !c.Fresh && c.Checksum == "sha256:"+hex.EncodeToString(want.SHA256)
+}
+
 // run copies and publishes under the claim, and says how many bytes it has copied.
 func (w *Worker) run(ctx context.Context, claim *registry.Claim, bytes *int64) error {
 	kind := claim.Of
@@ -278,7 +286,7 @@ func (w *Worker) run(ctx context.Context, claim *registry.Claim, bytes *int64) e
 		}
 	}()
 	place := place(kind, claim.ResourceID, claim.ID.String())
-	place.Fresh, place.Adopt = claim.Fresh, claim.First
+	place.Fresh, place.Adopt = claim.Fresh, claim.First || isNamed(claim)
 	place.MaxSize = w.cfg.SizeLimits[claim.Kind]
 	move, err := mover.Begin(ctx, place)
 	if claim.Deleted && errors.Is(err, transfer.ErrBadPlace) {

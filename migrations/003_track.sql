@@ -326,6 +326,13 @@ BEGIN
     IF existing = 0 AND appeared THEN
         EXECUTE format('SELECT count(*) FROM %s', track.relation) INTO existing;
     END IF;
+    IF NOT wanted.every_update AND wanted.size_column IS NULL AND cardinality(wanted.payload_columns) = (
+        SELECT nullif(count(*), 0) FROM unnest(wanted.payload_columns) AS called CROSS JOIN LATERAL casq.tracked_column(wanted, called) AS a
+        WHERE casq.base_type(a.atttypid) IN ('date'::regtype, 'time'::regtype, 'timetz'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype))
+    THEN
+        RAISE WARNING 'casq: all that tells of a change of kind % is a time: two changes of a row within its resolution are one', quote_literal(wanted.kind)
+            USING HINT = 'With every_update => true each UPDATE is told of; casq.touch(kind, key) tells of a change without one.';
+    END IF;
     IF existing > 0 AND present.relation IS NULL THEN
         RAISE NOTICE 'casq: % rows of % are there already, run: enqueue backfill --kind %', existing, track.relation, track.kind;
     END IF;

@@ -73,6 +73,63 @@ BEGIN
     busy := ARRAY(SELECT k FROM unnest(keys) AS k WHERE k <> ALL (done));
 END $$;
 
+-- Appends an updated event with what a row tells now, for a resource whose bytes may have
+-- changed without it, and returns the event's id.
+--
+-- The row is locked FOR SHARE, as in casq.backfill_rows: what another transaction has
+-- told of it already, or that it is gone, is not followed by what was before. A snapshot
+-- that is older than the row fails (serialization_failure).
+CREATE FUNCTION casq.touch(kind text, key text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = off
+SET timezone = 'UTC' SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET bytea_output = 'hex'
+SET extra_float_digits = 1 SET lc_monetary = 'C' SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    t casq.tracked;
+    s casq.track_sql;
+    event_id bigint;
+BEGIN
+    PERFORM FROM casq.kinds AS k WHERE k.kind = touch.kind;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'casq: unknown kind %', coalesce(quote_literal(touch.kind), 'NULL')
+            USING ERRCODE = 'undefined_object',
+                  HINT = format('Known kinds: %s.', coalesce((SELECT string_agg(k.kind, ', ' ORDER BY k.kind) FROM casq.kinds AS k), 'none'));
+    END IF;
+    SELECT * INTO t FROM casq.tracked AS k WHERE k.kind = touch.kind;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'casq: kind % has no tracked table here, no row tells what its event has to say', quote_literal(touch.kind)
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'Touch it in the database that has the table; without one, append an event by hand: casq.append_event.';
+    END IF;
+    s := casq.track_sql(t);
+    EXECUTE format($sql$
+        WITH present AS MATERIALIZED (
+            SELECT %1$s AS key, %2$s AS scope, %3$s AS payload
+            FROM (SELECT $1::text AS key) AS w
+            CROSS JOIN LATERAL (SELECT %4$s AS key) AS c
+            JOIN %5$s AS r ON %6$s
+            FOR SHARE OF r
+        ), logged AS (
+            INSERT INTO casq.events (kind, resource_id, op, scope_id, payload)
+            SELECT %7$L, %8$s, 'updated', c.scope, c.payload FROM present AS c
+            RETURNING id
+        )
+        SELECT id FROM logged$sql$,
+        s.key, s.scope, s.payload, (casq.key_sql(t, s)).typed, s.root, (casq.key_sql(t, s)).present, t.kind, s.resource_id)
+    INTO event_id USING touch.key;
+    IF event_id IS NULL THEN
+        RAISE EXCEPTION 'casq: % has no row with the key %', t.relation, coalesce(quote_literal(left(touch.key, 1024)), 'NULL')
+            USING ERRCODE = 'no_data_found', HINT = 'Touch it after its row is there; keys are compared byte by byte.';
+    END IF;
+    RETURN event_id;
+END $$;
+COMMENT ON FUNCTION casq.touch IS
+    'Tells that the bytes of a resource may have changed although its row has not, and '
+    'returns the id of the event, which has what the row tells now. Call it after the '
+    'change. A file whose payload has the SHA-256 of what is in place is compared, and not '
+    'copied again; a repository is fetched. It waits for whoever has the row locked. Errors: '
+    'undefined_object for a kind that is not known; object_not_in_prerequisite_state for one '
+    'without a table here; no_data_found where no row has the key.';
+
 -- How many rows a kind's table has.
 CREATE FUNCTION casq.count_rows(kind text) RETURNS bigint
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = off AS $$
@@ -314,5 +371,6 @@ DROP FUNCTION casq.resources(text, text, integer, text[], bigint);
 DROP FUNCTION casq.scope_condition(casq.tracked, casq.track_sql, text[], text);
 DROP FUNCTION casq.key_sql(casq.tracked, casq.track_sql);
 DROP FUNCTION casq.count_rows(text);
+DROP FUNCTION casq.touch(text, text);
 DROP FUNCTION casq.backfill_page(text, text, integer);
 DROP FUNCTION casq.backfill_rows(text, text[], boolean);

@@ -66,7 +66,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
            ('application', 'SELECT ON casq.kinds, casq.statistics, casq.counter_status'),
            ('application', 'SELECT (id) ON casq.events'),
            ('application', 'INSERT (kind, resource_id, op, scope_id, moved, size_delta, item_delta, payload) ON casq.events'),
-           ('application', 'EXECUTE ON FUNCTION casq.totals, casq.total, casq.scopes_of'),
+           ('application', 'EXECUTE ON FUNCTION casq.touch, casq.totals, casq.total, casq.scopes_of'),
            ('application', 'SELECT ON casq.server_timelines'),
            ('application', 'EXECUTE ON FUNCTION casq.begin_server_timeline'),
            ('application', 'SELECT ON casq.projects, casq.pipelines, casq.builds, casq.build_needs, casq.tag_sets, casq.build_queue, casq.stuck_pipelines,'

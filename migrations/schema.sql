@@ -3649,7 +3649,7 @@ AS $function$
            ('application', 'SELECT ON casq.kinds, casq.statistics, casq.counter_status'),
            ('application', 'SELECT (id) ON casq.events'),
            ('application', 'INSERT (kind, resource_id, op, scope_id, moved, size_delta, item_delta, payload) ON casq.events'),
-           ('application', 'EXECUTE ON FUNCTION casq.totals, casq.total, casq.scopes_of'),
+           ('application', 'EXECUTE ON FUNCTION casq.touch, casq.totals, casq.total, casq.scopes_of'),
            ('application', 'SELECT ON casq.server_timelines'),
            ('application', 'EXECUTE ON FUNCTION casq.begin_server_timeline'),
            ('application', 'SELECT ON casq.projects, casq.pipelines, casq.builds, casq.build_needs, casq.tag_sets, casq.build_queue, casq.stuck_pipelines,'
@@ -4985,6 +4985,61 @@ BEGIN
         casq.group_sql(kind, false)) USING kind;
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.touch(kind text, key text)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET row_security TO 'off'
+ SET "TimeZone" TO 'UTC'
+ SET "DateStyle" TO 'ISO'
+ SET "IntervalStyle" TO 'postgres'
+ SET bytea_output TO 'hex'
+ SET extra_float_digits TO '1'
+ SET lc_monetary TO 'C'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+DECLARE
+    t casq.tracked;
+    s casq.track_sql;
+    event_id bigint;
+BEGIN
+    PERFORM FROM casq.kinds AS k WHERE k.kind = touch.kind;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'casq: unknown kind %', coalesce(quote_literal(touch.kind), 'NULL')
+            USING ERRCODE = 'undefined_object',
+                  HINT = format('Known kinds: %s.', coalesce((SELECT string_agg(k.kind, ', ' ORDER BY k.kind) FROM casq.kinds AS k), 'none'));
+    END IF;
+    SELECT * INTO t FROM casq.tracked AS k WHERE k.kind = touch.kind;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'casq: kind % has no tracked table here, no row tells what its event has to say', quote_literal(touch.kind)
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'Touch it in the database that has the table; without one, append an event by hand: casq.append_event.';
+    END IF;
+    s := casq.track_sql(t);
+    EXECUTE format($sql$
+        WITH present AS MATERIALIZED (
+            SELECT %1$s AS key, %2$s AS scope, %3$s AS payload
+            FROM (SELECT $1::text AS key) AS w
+            CROSS JOIN LATERAL (SELECT %4$s AS key) AS c
+            JOIN %5$s AS r ON %6$s
+            FOR SHARE OF r
+        ), logged AS (
+            INSERT INTO casq.events (kind, resource_id, op, scope_id, payload)
+            SELECT %7$L, %8$s, 'updated', c.scope, c.payload FROM present AS c
+            RETURNING id
+        )
+        SELECT id FROM logged$sql$,
+        s.key, s.scope, s.payload, (casq.key_sql(t, s)).typed, s.root, (casq.key_sql(t, s)).present, t.kind, s.resource_id)
+    INTO event_id USING touch.key;
+    IF event_id IS NULL THEN
+        RAISE EXCEPTION 'casq: % has no row with the key %', t.relation, coalesce(quote_literal(left(touch.key, 1024)), 'NULL')
+            USING ERRCODE = 'no_data_found', HINT = 'Touch it after its row is there; keys are compared byte by byte.';
+    END IF;
+    RETURN event_id;
+END $function$;
+
 CREATE OR REPLACE FUNCTION casq.track(relation regclass, kind text, transfer text, key_column text, scope_column text DEFAULT NULL::text, size_column text DEFAULT NULL::text, payload_columns text[] DEFAULT '{}'::text[], queue text DEFAULT NULL::text, prefix text DEFAULT NULL::text, source_prefix text DEFAULT NULL::text, missing text DEFAULT NULL::text, quiet interval DEFAULT NULL::interval, probe interval DEFAULT NULL::interval, every_update boolean DEFAULT false, id_column text DEFAULT NULL::text)
  RETURNS bigint
  LANGUAGE plpgsql
@@ -5065,6 +5120,13 @@ BEGIN
     EXECUTE format('SELECT EXISTS (SELECT FROM %s)', track.relation) INTO appeared;
     IF existing = 0 AND appeared THEN
         EXECUTE format('SELECT count(*) FROM %s', track.relation) INTO existing;
+    END IF;
+    IF NOT wanted.every_update AND wanted.size_column IS NULL AND cardinality(wanted.payload_columns) = (
+        SELECT nullif(count(*), 0) FROM unnest(wanted.payload_columns) AS called CROSS JOIN LATERAL casq.tracked_column(wanted, called) AS a
+        WHERE casq.base_type(a.atttypid) IN ('date'::regtype, 'time'::regtype, 'timetz'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype))
+    THEN
+        RAISE WARNING 'casq: all that tells of a change of kind % is a time: two changes of a row within its resolution are one', quote_literal(wanted.kind)
+            USING HINT = 'With every_update => true each UPDATE is told of; casq.touch(kind, key) tells of a change without one.';
     END IF;
     IF existing > 0 AND present.relation IS NULL THEN
         RAISE NOTICE 'casq: % rows of % are there already, run: enqueue backfill --kind %', existing, track.relation, track.kind;
@@ -5840,6 +5902,8 @@ REVOKE ALL ON FUNCTION casq.sum_by_scope(kind text, scopes text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION casq.total(INOUT kind text, parent text, OUT parent_id text, OUT size numeric, OUT items bigint, OUT scopes bigint, OUT exact boolean, OUT as_of_tick bigint, OUT as_of timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.totals(INOUT kind text, OUT parent_id text, OUT size numeric, OUT items bigint, OUT scopes bigint, OUT exact boolean, OUT as_of_tick bigint, OUT as_of timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.touch(kind text, key text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.watch_tables() FROM PUBLIC;
 

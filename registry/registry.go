@@ -148,9 +148,10 @@ type Claim struct {
 	Payload     []byte // a JSON object, as of the token's version
 	Deleted     bool   // remove it
 	Incarnation int64
-	Fresh       bool // nothing of what is in place may be used: it is of an earlier incarnation of the key, or damaged
-	First       bool // no run of any version has put anything in place yet, as far as the row tells
-	Attempts    int  // runs of this version so far, this one included
+	Fresh       bool   // nothing of what is in place may be used: it is of an earlier incarnation of the key, or damaged
+	Checksum    string // of what is in place, as the run that put it there has said; "": not known
+	First       bool   // no run of any version has put anything in place yet, as far as the row tells
+	Attempts    int    // runs of this version so far, this one included
 
 	// The event of the source that the version was asked for by, and its position.
 	Timeline      int32

@@ -19,9 +19,9 @@ type Place struct {
 	// that was deleted, or is damaged. A file is always copied anew; a repository is
 	// cloned and exchanged.
 	Fresh bool
-	// Adopt says that no run has said yet what is in place. When that is the very
-	// file that the payload names by its SHA-256, it is not copied again. For
-	// folders as targets; other places are copied to all the same.
+	// Adopt says that no run has said yet what is in place, or that it should be what
+	// is asked for. When that is the very file that the payload names by its SHA-256, it
+	// is not copied again. For folders as targets; other places are copied to all the same.
 	Adopt bool
 	// MaxSize is how many bytes a file may have; 0 is no limit.
 	MaxSize int64

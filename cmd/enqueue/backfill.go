@@ -123,3 +123,46 @@ func (h *home) rowsOf(ctx context.Context, kind string) (n int64, err error) {
 	}
 	return n, nil
 }
+
+func touchCommand() *cobra.Command {
+	var kind, key string
+	cmd := &cobra.Command{
+		Use:   "touch --kind KIND --key KEY",
+		Short: "Tell that the bytes of a resource may have changed",
+		Long: `Touch appends an event for a resource whose bytes may have changed although its row
+has not. Run it at the database that has the table. Each site that follows fetches the
+repository, or copies the file; a file whose payload has the SHA-256 of what is in place
+is only compared. It is SELECT casq.touch(KIND, KEY).`,
+		Example: "  enqueue touch --kind repository --key group/project.git",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if kind == "" || key == "" {
+				return cli.Usage(cmd, "--kind and --key are required: the resource")
+			}
+			return withHome(cmd, func(ctx context.Context, h *home) error { return h.touch(ctx, cmd, kind, key) })
+		},
+	}
+	cmd.Flags().StringVar(&kind, "kind", "", "the kind of the tracked table")
+	cmd.Flags().StringVar(&key, "key", "", "the resource")
+	addJSON(cmd)
+	return cmd
+}
+
+// touched is the answer to enqueue touch.
+type touched struct {
+	Kind       string `json:"kind"`
+	ResourceID string `json:"resource_id"`
+	Event      int64  `json:"event"`
+}
+
+func (h *home) touch(ctx context.Context, cmd *cobra.Command, kind, key string) error {
+	t := touched{Kind: kind, ResourceID: key}
+	err := pgx.BeginFunc(ctx, h.Pool, func(tx pgx.Tx) (err error) {
+		t.Event, err = eventlog.Touch(ctx, tx, kind, key)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return answer(cmd, t, fmt.Sprintf("touched %s %s by event %d", kind, cli.Name(key), t.Event))
+}

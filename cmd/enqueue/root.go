@@ -29,7 +29,7 @@ registry and its jobs. docs/configuration.md has the list of variables.`,
 		Version: cli.VersionText(version),
 	}
 	cmd.AddCommand(resyncCommand(), verifyCommand(), reconcileCommand(), selectCommand(), replayCommand(), cancelCommand(),
-		kindCommand(), queueCommand(), cursorCommand(), backfillCommand(), statusCommand(), whyCommand(), refreshCommand(), counterCommand(),
+		kindCommand(), queueCommand(), cursorCommand(), backfillCommand(), touchCommand(), statusCommand(), whyCommand(), refreshCommand(), counterCommand(),
 		buildCommand(), buildsCommand(), traceCommand(), runnerCommand(), auditCommand(), execCommand())
 	complete(cmd)
 	return cmd

@@ -200,6 +200,10 @@ func TestAFileThatIsInPlaceAlreadyIsAdopted(t *testing.T) {
 	if !b.inPlace(key, "bytes") {
 		t.Error("it is not in place any more")
 	}
-	b.exec(t, "UPDATE artifacts SET project_id = 2, id = DEFAULT WHERE path = $1", key)
+	b.exec(t, "SELECT casq.touch('artifact', $1)", key)
+	b.until(t, key, func() bool {
+		return b.count(t, "event_id = (SELECT max(id) FROM casq.events) AND synced_version = version") == 1
+	})
+	b.exec(t, "UPDATE artifacts SET sha256 = encode(sha256('other'), 'hex') WHERE path = $1", key)
 	b.until(t, key, func() bool { return b.count(t, "last_error LIKE 'changed at the source%'") == 1 })
 }
