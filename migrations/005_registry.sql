@@ -509,51 +509,80 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET j
     ) AS within
 $$;
 
--- Ends a kind on this site: it is not known any more, and another may have its place. It
--- is refused while a table is tracked as the kind, while events of it are still to be
--- read, and while it has resources here (enqueue kind drop --remove removes them). With
--- keep their rows are forgotten instead: what is in place stays, and is of no row; a run
--- that is under way finds no row, and writes nothing. Returns how many were forgotten.
---
--- Its counters stay in casq.statistics, where they say that they are not exact: the end of
--- the tracking saw to that. Sums of it may still wait in a buffer, and would bring back
--- what was deleted here. A table that is tracked as the kind again is recounted.
---
--- A million rows take some seconds, in which the log waits.
-CREATE FUNCTION casq.drop_kind(kind text, keep boolean DEFAULT false) RETURNS bigint
+-- Refuses to end a kind on this site while a table is tracked as it, and while events of it
+-- are still to be read here. What batches and pages have written before is seen, and later
+-- ones see what is done here.
+CREATE FUNCTION casq.check_drop(kind text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     relation text;
     unread bigint;
-    forgotten bigint := 0;
 BEGIN
-    -- As for a change of a selection: what batches and pages have written is seen, and
-    -- later ones see that the kind is gone.
     PERFORM pg_advisory_xact_lock(hashtextextended('casq.selections', 0));
-    IF NOT EXISTS (SELECT FROM casq.kinds AS k WHERE k.kind = drop_kind.kind) THEN
-        RAISE EXCEPTION 'casq: unknown kind %', coalesce(quote_literal(drop_kind.kind), 'NULL')
+    IF NOT EXISTS (SELECT FROM casq.kinds AS k WHERE k.kind = check_drop.kind) THEN
+        RAISE EXCEPTION 'casq: unknown kind %', coalesce(quote_literal(check_drop.kind), 'NULL')
             USING ERRCODE = 'undefined_object',
                   HINT = format('Known kinds: %s.', coalesce((SELECT string_agg(k.kind, ', ' ORDER BY k.kind) FROM casq.kinds AS k), 'none'));
     END IF;
-    SELECT t.name INTO relation FROM casq.tracked AS t WHERE t.kind = drop_kind.kind;
+    SELECT t.name INTO relation FROM casq.tracked AS t WHERE t.kind = check_drop.kind;
     IF FOUND THEN
-        RAISE EXCEPTION 'casq: kind % is that of table %', quote_literal(drop_kind.kind), relation
+        RAISE EXCEPTION 'casq: kind % is that of table %', quote_literal(check_drop.kind), relation
             USING ERRCODE = 'dependent_objects_still_exist',
-                  HINT = format('SELECT casq.untrack(kind => %L) first.', drop_kind.kind);
+                  HINT = format('SELECT casq.untrack(kind => %L) first.', check_drop.kind);
     END IF;
     SELECT count(*) INTO unread
     FROM casq.cursors AS c
     JOIN casq.ticks AS at ON at.id = c.tick AND at.nonce = c.nonce
     LEFT JOIN casq.ticks AS target ON target.id = c.to_tick AND target.nonce = c.to_nonce
-    JOIN casq.events AS e ON e.kind = drop_kind.kind
+    JOIN casq.events AS e ON e.kind = check_drop.kind
         AND (e.xid >= pg_snapshot_xmax(at.snapshot) OR e.xid = ANY (ARRAY(SELECT pg_snapshot_xip(at.snapshot))))
         AND (target.id IS NULL OR e.id > c.page OR NOT pg_visible_in_snapshot(e.xid, target.snapshot))
     WHERE c.name = 'registry';
     IF unread > 0 THEN
-        RAISE EXCEPTION 'casq: % events of kind % are still to be read', unread, quote_literal(drop_kind.kind)
+        RAISE EXCEPTION 'casq: % events of kind % are still to be read', unread, quote_literal(check_drop.kind)
             USING ERRCODE = 'object_in_use',
                   HINT = 'A worker reads them; SELECT * FROM casq.cursor_status tells how far it is.';
     END IF;
+END $$;
+
+-- Forgets at most so many resources of a kind that is to be dropped, and what is queued for
+-- them: what is in place stays, and is of no row; a run that is under way finds no row, and
+-- writes nothing. Returns how many; repeated until it is 0, a kind of any size is
+-- forgotten in short transactions. It is refused like the end itself.
+CREATE FUNCTION casq.forget_resources(kind text, most integer) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    keys text[];
+BEGIN
+    PERFORM casq.check_drop(forget_resources.kind);
+    SELECT array_agg(page.resource_id) INTO keys FROM (
+        SELECT r.resource_id FROM casq.registry AS r WHERE r.kind = forget_resources.kind
+        ORDER BY r.resource_id LIMIT most FOR UPDATE) AS page;
+    DELETE FROM casq.registry AS r WHERE r.kind = forget_resources.kind AND r.resource_id = ANY (keys);
+    DELETE FROM river.river_job AS j
+    WHERE j.finalized_at IS NULL AND (j.args ->> 'resource_id') COLLATE "C" = ANY (keys) AND j.args ->> 'kind' = forget_resources.kind
+      AND j.state <> 'running' AND j.kind IN ('casq_sync', 'casq_remove', 'casq_verify');
+    RETURN coalesce(cardinality(keys), 0);
+END $$;
+COMMENT ON FUNCTION casq.forget_resources IS
+    'Forgets at most so many resources of a kind that is to be dropped, and returns how many: '
+    'what is in place stays, and belongs to no resource. enqueue kind drop --keep repeats it '
+    'until nothing is left. Errors: as of casq.drop_kind.';
+
+-- Ends a kind on this site: it is not known any more, and another may have its place. It
+-- is refused while a table is tracked as the kind, while events of it are still to be
+-- read, and while it has resources here (enqueue kind drop --remove removes
+-- them). With keep their rows are forgotten instead, all in this transaction. Its counters
+-- and recounts go with it, and its queue, unless another kind has the same. That it was
+-- counted once is kept: a table that is tracked as the kind again is recounted. Returns
+-- how many resources were forgotten.
+CREATE FUNCTION casq.drop_kind(kind text, keep boolean DEFAULT false) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    forgotten bigint := 0;
+    its_queue text;
+BEGIN
+    PERFORM casq.check_drop(drop_kind.kind);
     IF keep THEN
         PERFORM FROM casq.registry AS r WHERE r.kind = drop_kind.kind ORDER BY r.resource_id FOR UPDATE;
         DELETE FROM casq.registry AS r WHERE r.kind = drop_kind.kind;
@@ -563,15 +592,21 @@ BEGIN
     DELETE FROM river.river_job AS j
     WHERE j.finalized_at IS NULL AND j.state <> 'running' AND j.args ->> 'kind' = drop_kind.kind
       AND j.kind IN ('casq_sync', 'casq_remove', 'casq_verify');
-    DELETE FROM casq.kinds AS k WHERE k.kind = drop_kind.kind;
+    DELETE FROM casq.kinds AS k WHERE k.kind = drop_kind.kind RETURNING k.queue INTO its_queue;
+    DELETE FROM river.river_queue AS q WHERE q.name = its_queue AND NOT EXISTS (SELECT FROM casq.kinds AS k WHERE k.queue = its_queue);
+    -- In the order of a flush: shards before counters. What it still brings of the kind
+    -- later it leaves out.
+    PERFORM FROM casq.counter_shards AS s ORDER BY s.shard FOR UPDATE;
+    DELETE FROM casq.counters AS c WHERE c.kind = drop_kind.kind;
+    DELETE FROM casq.scans AS s WHERE s.kind = drop_kind.kind;
     RETURN forgotten;
 END $$;
 COMMENT ON FUNCTION casq.drop_kind IS
-    'Ends a kind on this site, and returns how many resources were forgotten. With keep, what '
-    'is in place stays and belongs to no resource; without, it is refused while there are '
-    'resources (enqueue kind drop --remove removes them before). Errors: '
-    'dependent_objects_still_exist while a table is tracked as it, or there are resources; '
-    'object_in_use while events of it are unread; undefined_object.';
+    'Ends a kind on this site, with its counters and its queue, and returns how many resources '
+    'were forgotten. With keep, what is in place stays and belongs to no resource; without, it '
+    'is refused while there are resources (enqueue kind drop --remove removes them before). '
+    'Errors: dependent_objects_still_exist while a table is tracked as it, or there are '
+    'resources; object_in_use while events of it are unread; undefined_object.';
 
 ---- create above / drop below ----
 
@@ -580,6 +615,8 @@ COMMENT ON FUNCTION casq.drop_kind IS
 DROP FUNCTION casq.replace_target(text);
 DROP TABLE casq.targets;
 DROP FUNCTION casq.drop_kind(text, boolean);
+DROP FUNCTION casq.forget_resources(text, integer);
+DROP FUNCTION casq.check_drop(text);
 DROP FUNCTION casq.place_holders(text, text);
 DROP TRIGGER guard_kind ON casq.kinds;
 DROP FUNCTION casq.guard_kind();

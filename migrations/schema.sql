@@ -2163,6 +2163,42 @@ BEGIN
     PERFORM casq.check_id_column(t);
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.check_drop(kind text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    relation text;
+    unread bigint;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('casq.selections', 0));
+    IF NOT EXISTS (SELECT FROM casq.kinds AS k WHERE k.kind = check_drop.kind) THEN
+        RAISE EXCEPTION 'casq: unknown kind %', coalesce(quote_literal(check_drop.kind), 'NULL')
+            USING ERRCODE = 'undefined_object',
+                  HINT = format('Known kinds: %s.', coalesce((SELECT string_agg(k.kind, ', ' ORDER BY k.kind) FROM casq.kinds AS k), 'none'));
+    END IF;
+    SELECT t.name INTO relation FROM casq.tracked AS t WHERE t.kind = check_drop.kind;
+    IF FOUND THEN
+        RAISE EXCEPTION 'casq: kind % is that of table %', quote_literal(check_drop.kind), relation
+            USING ERRCODE = 'dependent_objects_still_exist',
+                  HINT = format('SELECT casq.untrack(kind => %L) first.', check_drop.kind);
+    END IF;
+    SELECT count(*) INTO unread
+    FROM casq.cursors AS c
+    JOIN casq.ticks AS at ON at.id = c.tick AND at.nonce = c.nonce
+    LEFT JOIN casq.ticks AS target ON target.id = c.to_tick AND target.nonce = c.to_nonce
+    JOIN casq.events AS e ON e.kind = check_drop.kind
+        AND (e.xid >= pg_snapshot_xmax(at.snapshot) OR e.xid = ANY (ARRAY(SELECT pg_snapshot_xip(at.snapshot))))
+        AND (target.id IS NULL OR e.id > c.page OR NOT pg_visible_in_snapshot(e.xid, target.snapshot))
+    WHERE c.name = 'registry';
+    IF unread > 0 THEN
+        RAISE EXCEPTION 'casq: % events of kind % are still to be read', unread, quote_literal(check_drop.kind)
+            USING ERRCODE = 'object_in_use',
+                  HINT = 'A worker reads them; SELECT * FROM casq.cursor_status tells how far it is.';
+    END IF;
+END $function$;
+
 CREATE OR REPLACE FUNCTION casq.check_id_column(t casq.tracked)
  RETURNS void
  LANGUAGE plpgsql
@@ -2495,37 +2531,10 @@ CREATE OR REPLACE FUNCTION casq.drop_kind(kind text, keep boolean DEFAULT false)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
-    relation text;
-    unread bigint;
     forgotten bigint := 0;
+    its_queue text;
 BEGIN
-    -- As for a change of a selection: what batches and pages have written is seen, and
-    -- later ones see that the kind is gone.
-    PERFORM pg_advisory_xact_lock(hashtextextended('casq.selections', 0));
-    IF NOT EXISTS (SELECT FROM casq.kinds AS k WHERE k.kind = drop_kind.kind) THEN
-        RAISE EXCEPTION 'casq: unknown kind %', coalesce(quote_literal(drop_kind.kind), 'NULL')
-            USING ERRCODE = 'undefined_object',
-                  HINT = format('Known kinds: %s.', coalesce((SELECT string_agg(k.kind, ', ' ORDER BY k.kind) FROM casq.kinds AS k), 'none'));
-    END IF;
-    SELECT t.name INTO relation FROM casq.tracked AS t WHERE t.kind = drop_kind.kind;
-    IF FOUND THEN
-        RAISE EXCEPTION 'casq: kind % is that of table %', quote_literal(drop_kind.kind), relation
-            USING ERRCODE = 'dependent_objects_still_exist',
-                  HINT = format('SELECT casq.untrack(kind => %L) first.', drop_kind.kind);
-    END IF;
-    SELECT count(*) INTO unread
-    FROM casq.cursors AS c
-    JOIN casq.ticks AS at ON at.id = c.tick AND at.nonce = c.nonce
-    LEFT JOIN casq.ticks AS target ON target.id = c.to_tick AND target.nonce = c.to_nonce
-    JOIN casq.events AS e ON e.kind = drop_kind.kind
-        AND (e.xid >= pg_snapshot_xmax(at.snapshot) OR e.xid = ANY (ARRAY(SELECT pg_snapshot_xip(at.snapshot))))
-        AND (target.id IS NULL OR e.id > c.page OR NOT pg_visible_in_snapshot(e.xid, target.snapshot))
-    WHERE c.name = 'registry';
-    IF unread > 0 THEN
-        RAISE EXCEPTION 'casq: % events of kind % are still to be read', unread, quote_literal(drop_kind.kind)
-            USING ERRCODE = 'object_in_use',
-                  HINT = 'A worker reads them; SELECT * FROM casq.cursor_status tells how far it is.';
-    END IF;
+    PERFORM casq.check_drop(drop_kind.kind);
     IF keep THEN
         PERFORM FROM casq.registry AS r WHERE r.kind = drop_kind.kind ORDER BY r.resource_id FOR UPDATE;
         DELETE FROM casq.registry AS r WHERE r.kind = drop_kind.kind;
@@ -2535,7 +2544,13 @@ BEGIN
     DELETE FROM river.river_job AS j
     WHERE j.finalized_at IS NULL AND j.state <> 'running' AND j.args ->> 'kind' = drop_kind.kind
       AND j.kind IN ('casq_sync', 'casq_remove', 'casq_verify');
-    DELETE FROM casq.kinds AS k WHERE k.kind = drop_kind.kind;
+    DELETE FROM casq.kinds AS k WHERE k.kind = drop_kind.kind RETURNING k.queue INTO its_queue;
+    DELETE FROM river.river_queue AS q WHERE q.name = its_queue AND NOT EXISTS (SELECT FROM casq.kinds AS k WHERE k.queue = its_queue);
+    -- In the order of a flush: shards before counters. What it still brings of the kind
+    -- later it leaves out.
+    PERFORM FROM casq.counter_shards AS s ORDER BY s.shard FOR UPDATE;
+    DELETE FROM casq.counters AS c WHERE c.kind = drop_kind.kind;
+    DELETE FROM casq.scans AS s WHERE s.kind = drop_kind.kind;
     RETURN forgotten;
 END $function$;
 
@@ -2653,6 +2668,25 @@ AS $function$
 BEGIN
     DELETE FROM casq.followers AS f WHERE f.name = forget_follower.name;
     RETURN FOUND;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.forget_resources(kind text, most integer)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    keys text[];
+BEGIN
+    PERFORM casq.check_drop(forget_resources.kind);
+    SELECT array_agg(page.resource_id) INTO keys FROM (
+        SELECT r.resource_id FROM casq.registry AS r WHERE r.kind = forget_resources.kind
+        ORDER BY r.resource_id LIMIT most FOR UPDATE) AS page;
+    DELETE FROM casq.registry AS r WHERE r.kind = forget_resources.kind AND r.resource_id = ANY (keys);
+    DELETE FROM river.river_job AS j
+    WHERE j.finalized_at IS NULL AND (j.args ->> 'resource_id') COLLATE "C" = ANY (keys) AND j.args ->> 'kind' = forget_resources.kind
+      AND j.state <> 'running' AND j.kind IN ('casq_sync', 'casq_remove', 'casq_verify');
+    RETURN coalesce(cardinality(keys), 0);
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.full_name(relation regclass)

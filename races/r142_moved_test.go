@@ -93,7 +93,7 @@ func TestR142Moved(t *testing.T) {
 			s.exec(t, "SELECT casq.untrack(kind => 'artifact')")
 			dropped := make(chan error, 1)
 			go func() {
-				_, err := registry.DropKind(t.Context(), s.pool, fileKind, true, false)
+				_, err := registry.DropKind(t.Context(), s.pool, fileKind, true, false, nil)
 				dropped <- err
 			}()
 			if at != "begin:made" && at != "copy:staged" {

@@ -205,21 +205,40 @@ func EmptyKind(ctx context.Context, pool *pgxpool.Pool, kind string) (run int64,
 	return run, nil
 }
 
+// dropPage is how many resources one transaction forgets.
+const dropPage = 5000
+
 // DropKind ends a kind on this site: see casq.drop_kind. keep says that what is in
 // place is forgotten, and stays; otherwise there must be nothing. It returns how many
-// rows were forgotten. Errors: [ErrKind].
-func DropKind(ctx context.Context, pool *pgxpool.Pool, kind string, keep, dryRun bool) (forgotten int64, err error) {
+// rows were forgotten. They are forgotten in pages: broken off, it goes on where it is
+// repeated. progress is called after each page, and may be nil. Errors: [ErrKind].
+func DropKind(ctx context.Context, pool *pgxpool.Pool, kind string, keep, dryRun bool, progress func(forgotten int64)) (forgotten int64, err error) {
+	for keep && !dryRun {
+		var n int64
+		if err := pool.QueryRow(ctx, "SELECT casq.forget_resources($1, $2)", kind, dropPage).Scan(&n); err != nil {
+			return forgotten, fmt.Errorf("drop kind %s: %w", kind, refusedKind(err))
+		}
+		forgotten += n
+		if progress != nil {
+			progress(forgotten)
+		}
+		if n < dropPage {
+			break
+		}
+	}
 	err = pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
-		if err := tx.QueryRow(ctx, "SELECT casq.drop_kind($1, $2)", kind, keep).Scan(&forgotten); err != nil {
+		var rest int64
+		if err := tx.QueryRow(ctx, "SELECT casq.drop_kind($1, $2)", kind, keep).Scan(&rest); err != nil {
 			return refusedKind(err)
 		}
+		forgotten += rest
 		if dryRun {
 			return errDryRun
 		}
 		return nil
 	})
 	if err != nil && !errors.Is(err, errDryRun) {
-		return 0, fmt.Errorf("drop kind %s: %w", kind, err)
+		return forgotten, fmt.Errorf("drop kind %s: %w", kind, err)
 	}
 	return forgotten, nil
 }

@@ -202,18 +202,24 @@ func TestDropKind(t *testing.T) {
 		VALUES ('registry', 1, 1, 1, 'doc', 'a', 'updated', now(), 'too large', 4)`)
 	b.Exec(t, `INSERT INTO river.river_job (kind, queue, args, max_attempts) VALUES
 		('casq_sync', 'doc', '{"kind": "doc", "resource_id": "a", "version": 1}', 25), ('casq_sync', 'doc', '{"kind": "other", "resource_id": "a", "version": 1}', 25)`)
+	b.Exec(t, `INSERT INTO casq.counter_shards (shard, system_identifier, timeline, timeline_id, tick, nonce) VALUES (0, 1, 1, gen_random_uuid(), 1, gen_random_uuid())`)
+	b.Exec(t, `INSERT INTO casq.counters (kind, scope_id, shard) VALUES ('doc', '1', 0), ('other', '1', 0)`)
+	b.Exec(t, `INSERT INTO casq.scans (kind, all_scopes, compare, floor_timeline, floor_tick) VALUES ('doc', true, false, 1, 1), ('other', true, false, 1, 1)`)
+	b.Exec(t, `INSERT INTO casq.refreshes (scan, kind) SELECT id, kind FROM casq.scans`)
+	b.Exec(t, `INSERT INTO river.river_queue (name, updated_at) VALUES ('doc', now()), ('other', now())`)
 	for _, dry := range []bool{true, false} {
-		n, err := registry.DropKind(t.Context(), b.Pool, "doc", true, dry)
+		n, err := registry.DropKind(t.Context(), b.Pool, "doc", true, dry, nil)
 		if err != nil || n != 4 {
 			t.Errorf("dropped %d, %v", n, err)
 		}
 		left := b.Text(t, `SELECT concat_ws(' ', (SELECT count(*) FROM casq.kinds), (SELECT count(*) FROM casq.registry), (SELECT count(*) FROM casq.selections),
-			(SELECT count(*) FROM casq.event_failures), (SELECT count(*) FROM river.river_job))`)
-		if want := map[bool]string{true: "2 4 1 1 2", false: "1 0 0 0 1"}[dry]; left != want {
+			(SELECT count(*) FROM casq.event_failures), (SELECT count(*) FROM river.river_job),
+			(SELECT count(*) FROM casq.statistics), (SELECT count(*) FROM casq.refresh_status), (SELECT count(*) FROM river.river_queue))`)
+		if want := map[bool]string{true: "2 4 1 1 2 2 2 2", false: "1 0 0 0 1 1 1 1"}[dry]; left != want {
 			t.Errorf("left are %s, want %s", left, want)
 		}
 	}
-	if _, err := registry.DropKind(t.Context(), b.Pool, "doc", true, false); !errors.Is(err, registry.ErrKind) {
+	if _, err := registry.DropKind(t.Context(), b.Pool, "doc", true, false, nil); !errors.Is(err, registry.ErrKind) {
 		t.Errorf("a second time: %v", err)
 	}
 	late := eventlog.Batch{Timeline: eventlog.Timeline{Ordinal: 1}, Tick: 2, Events: []eventlog.Event{
@@ -222,5 +228,31 @@ func TestDropKind(t *testing.T) {
 	err := pgx.BeginFunc(t.Context(), b.Pool, func(tx pgx.Tx) error { return b.Transposer.Apply(t.Context(), tx, late) })
 	if !errors.Is(err, eventlog.ErrUnknownKind) {
 		t.Errorf("an event that comes late: %v", err)
+	}
+}
+
+// A kind of many resources is forgotten page by page: broken off after each, repeated it
+// goes on.
+func TestDropKindInPages(t *testing.T) {
+	t.Parallel()
+	b := setupKind(t)
+	b.Exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload) SELECT 'doc', 'k' || n, 1, n, 1, '{}' FROM generate_series(1, 11000) AS n`)
+	b.Exec(t, `INSERT INTO river.river_job (kind, queue, args, max_attempts) SELECT 'casq_sync', 'doc', jsonb_build_object('kind', 'doc', 'resource_id', 'k' || n, 'version', 1), 25
+		FROM generate_series(1, 11000) AS n`)
+	for _, want := range []int64{5000, 5000} {
+		ctx, kill := context.WithCancel(t.Context())
+		n, err := registry.DropKind(ctx, b.Pool, "doc", true, false, func(int64) { kill() })
+		if err == nil || n != want {
+			t.Errorf("broken off: forgot %d, %v", n, err)
+		}
+	}
+	if got := b.Text(t, "SELECT concat_ws(' ', (SELECT count(*) FROM casq.registry), (SELECT count(*) FROM river.river_job), (SELECT count(*) FROM casq.kinds WHERE kind = 'doc'))"); got != "1004 1004 1" {
+		t.Errorf("left are %s", got)
+	}
+	if n, err := registry.DropKind(t.Context(), b.Pool, "doc", true, false, nil); err != nil || n != 1004 {
+		t.Errorf("repeated: forgot %d, %v", n, err)
+	}
+	if got := b.Text(t, "SELECT concat_ws(' ', (SELECT count(*) FROM casq.registry), (SELECT count(*) FROM river.river_job), (SELECT count(*) FROM casq.kinds WHERE kind = 'doc'))"); got != "0 0 0" {
+		t.Errorf("left are %s", got)
 	}
 }

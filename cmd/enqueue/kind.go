@@ -283,7 +283,10 @@ func (h *home) dropKind(ctx context.Context, cmd *cobra.Command, d dropping) err
 		}
 		result.Removed = live
 	}
-	if result.Forgotten, err = registry.DropKind(ctx, h.Pool, d.kind, d.keep, d.dryRun); err != nil {
+	progress := cli.NewProgress(cmd.ErrOrStderr(), "forget "+d.kind, live)
+	result.Forgotten, err = registry.DropKind(ctx, h.Pool, d.kind, d.keep, d.dryRun, progress.Set)
+	progress.Close()
+	if err != nil {
 		return err
 	}
 	done := "dropped"

@@ -17,19 +17,19 @@ import (
 func TestDropKindRefused(t *testing.T) {
 	t.Parallel()
 	b := setupRefetch(t)
-	if _, err := registry.DropKind(t.Context(), b.Pool, kind, true, false); !errors.Is(err, registry.ErrKind) || !strings.Contains(err.Error(), "casq.untrack(kind => 'resource') first") {
+	if _, err := registry.DropKind(t.Context(), b.Pool, kind, true, false, nil); !errors.Is(err, registry.ErrKind) || !strings.Contains(err.Error(), "casq.untrack(kind => 'resource') first") {
 		t.Errorf("tracked: %v", err)
 	}
 	b.tick(t)
 	b.follow(t)
 	b.put(t, "x", 1)
 	b.Exec(t, "SELECT casq.untrack(kind => $1)", kind)
-	if _, err := registry.DropKind(t.Context(), b.Pool, kind, true, false); !errors.Is(err, registry.ErrKind) || !strings.Contains(err.Error(), "1 events of kind 'resource' are still to be read") {
+	if _, err := registry.DropKind(t.Context(), b.Pool, kind, true, false, nil); !errors.Is(err, registry.ErrKind) || !strings.Contains(err.Error(), "1 events of kind 'resource' are still to be read") {
 		t.Errorf("behind: %v", err)
 	}
 	b.tick(t)
 	b.follow(t)
-	if _, err := registry.DropKind(t.Context(), b.Pool, kind, true, false); err != nil {
+	if _, err := registry.DropKind(t.Context(), b.Pool, kind, true, false, nil); err != nil {
 		t.Errorf("read: %v", err)
 	}
 }
@@ -46,7 +46,7 @@ func TestDropKindUnderAPage(t *testing.T) {
 	drop := func() {
 		dropped.Do(func() {
 			b.Exec(t, "SELECT casq.untrack(kind => $1)", kind)
-			if _, err := registry.DropKind(t.Context(), b.Pool, kind, true, false); err != nil {
+			if _, err := registry.DropKind(t.Context(), b.Pool, kind, true, false, nil); err != nil {
 				t.Error(err)
 			}
 		})
@@ -85,7 +85,7 @@ func TestDropKindAndDefineItAgainUnderAPage(t *testing.T) {
 				b.tick(t)
 				b.follow(t)
 				b.Exec(t, "SELECT casq.untrack(kind => $1)", kind)
-				if _, err := registry.DropKind(t.Context(), b.Pool, kind, true, false); err != nil {
+				if _, err := registry.DropKind(t.Context(), b.Pool, kind, true, false, nil); err != nil {
 					t.Error(err)
 				}
 				simple(t, b.Pool, trackResources)

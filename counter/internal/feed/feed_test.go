@@ -84,3 +84,25 @@ func TestFlushOfWhatIsFrozenAlone(t *testing.T) {
 		t.Errorf("flushed %v, want %v", got, want)
 	}
 }
+
+// What a buffer still has of a kind that has ended brings none of its counters back; that
+// of one which is tracked again is recounted.
+func TestFlushOfAKindThatHasEnded(t *testing.T) {
+	t.Parallel()
+	b := countertest.New(t)
+	b.Exec(t, "INSERT INTO artifacts VALUES (1, 7, 5)")
+	b.Feed(t)
+	b.FlushAll(t)
+	b.Exec(t, "INSERT INTO artifacts VALUES (2, 8, 5)")
+	b.Feed(t)
+	b.Exec(t, "SELECT casq.untrack(kind => 'artifact')")
+	b.Exec(t, "SELECT casq.drop_kind('artifact')")
+	b.FlushAll(t)
+	if got := b.Flushed(t); len(got) > 0 {
+		t.Errorf("flushed %v of a kind that nobody knows", got)
+	}
+	b.Track(t)
+	if got := b.Texts(t, "SELECT kind, complete::text FROM casq.counter_kinds"); got["artifact"] != "false" {
+		t.Errorf("tracked again it is complete: %v", got)
+	}
+}

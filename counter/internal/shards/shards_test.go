@@ -95,6 +95,9 @@ func TestManyBeginAtOnce(t *testing.T) {
 func TestApplyComparesWhereShardsStand(t *testing.T) {
 	t.Parallel()
 	home, from, to := setup(t)
+	if _, err := home.Exec(t.Context(), "SELECT casq.define_kind('a', 'none')"); err != nil {
+		t.Fatal(err)
+	}
 	apply := func(shard ...int) []int {
 		t.Helper()
 		elsewhere, err := shards.Apply(t.Context(), home, shard, from, to, map[int]tally.Sums{
