@@ -28,9 +28,9 @@ type Options struct {
 	// Standbys of the database. A request that finds no build there is not a question to
 	// the primary. They may be as late as they like.
 	Standbys []*pgxpool.Pool
-	// ReadPrimary has every look go to the primary, for an operator in trouble.
+	// ReadPrimary has every poll go to the primary, for an operator in trouble.
 	ReadPrimary bool
-	// NoShortcut has every request look, also one whose runner says that it has heard the
+	// NoShortcut has every request poll, also one whose runner says that it has heard the
 	// newest. For an operator in trouble.
 	NoShortcut bool
 

@@ -34,7 +34,7 @@ type news struct {
 	newest update
 	// count is how often there was news.
 	count int64
-	// nothing has, by class, the tick before a look that found nothing, until there is news
+	// nothing has, by class, the tick before a poll that found nothing, until there is news
 	// of a lane that the class takes.
 	nothing map[string]seen
 }
@@ -54,7 +54,7 @@ func (n *news) read() (newest update, count int64) {
 	return n.newest, n.count
 }
 
-// noted returns the tick before a look that has found nothing for the class since.
+// noted returns the tick before a poll that has found nothing for the class since.
 func (n *news) noted(c class) (update, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -62,7 +62,7 @@ func (n *news) noted(c class) (update, bool) {
 	return s.update, there
 }
 
-// note keeps that a look after read has found nothing, unless there was news meanwhile.
+// note keeps that a poll after read has found nothing, unless there was news meanwhile.
 func (n *news) note(c class, at update, count int64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -152,7 +152,7 @@ func (f *follower) poll(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// begin starts at the newest tick. What came before is not known: everybody looks.
+// begin starts at the newest tick. What came before is not known: everybody polls.
 func (f *follower) begin(ctx context.Context) error {
 	rewind, err := f.reader.StartOver(ctx, nil)
 	if err != nil {

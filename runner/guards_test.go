@@ -16,7 +16,7 @@ import (
 
 var anyone = class{untagged: true}
 
-// A look that found nothing says nothing of what came while it looked.
+// A poll that found nothing says nothing of what came while it polled.
 func TestALookDuringNewsIsNotNoted(t *testing.T) {
 	t.Parallel()
 	for name, meanwhile := range map[string]func(n *news, at update){

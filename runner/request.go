@@ -14,7 +14,7 @@ import (
 )
 
 // lastUpdate is the header that a runner keeps of any answer, and sends with its next
-// request. So only a 204 has a new one, and only after a look that found nothing.
+// request. So only a 204 has a new one, and only after a poll that found nothing.
 const lastUpdate = "X-GitLab-Last-Update"
 
 // mostLastUpdate is more than an update has.
@@ -180,13 +180,13 @@ type found struct {
 
 // stay looks for a build, and waits for one.
 //
-// It enters the room before it looks. What comes later wakes it, and what came before is
-// there for the look.
+// It enters the room before it polls. What comes later wakes it, and what came before is
+// there for the poll.
 func (v *visit) stay() (*found, error) {
 	v.options.Hook("known")
 	waiter := v.room.enter(v.request.runner.id, v.request.runner.class, v.options.MostWaiting, v.options.MostOfRunner)
 	if waiter == nil {
-		return v.look()
+		return v.poll()
 	}
 	defer func() {
 		if unused, woken := waiter.leave(); woken {
@@ -198,7 +198,7 @@ func (v *visit) stay() (*found, error) {
 	if i, err := v.identify(v.ctx, v.token); err != nil || i.class.key() != waiter.class.key() {
 		return nil, err // it asks anew
 	}
-	if f, err := v.look(); f != nil || err != nil {
+	if f, err := v.poll(); f != nil || err != nil {
 		return f, err
 	}
 	v.options.Hook("waiting")
@@ -225,8 +225,8 @@ func (v *visit) stay() (*found, error) {
 	}
 }
 
-// look asks for a build when the request comes.
-func (v *visit) look() (*found, error) {
+// poll asks for a build when the request comes.
+func (v *visit) poll() (*found, error) {
 	select {
 	case <-v.stopping:
 		return nil, nil
@@ -256,7 +256,7 @@ func (v *visit) look() (*found, error) {
 	return f, err
 }
 
-// tell lets the runner be told the tick that was newest before a look which found
+// tell lets the runner be told the tick that was newest before a poll which found
 // nothing.
 func (v *visit) tell(newest update, count int64) {
 	if newest == (update{}) {

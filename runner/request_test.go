@@ -63,12 +63,12 @@ func TestPicksAndPickUpsAreTold(t *testing.T) {
 	if a := <-answers; a.Status != http.StatusCreated {
 		t.Fatalf("got %d %v", a.Status, a.Body)
 	}
-	counts := make(map[string]int) // it may look more often than once in vain
+	counts := make(map[string]int) // it may poll more often than once in vain
 	for counts["taken"] == 0 {
 		counts[<-picked]++
 	}
 	if counts["none"] == 0 {
-		t.Errorf("the look that found nothing is not among %v", counts)
+		t.Errorf("the poll that found nothing is not among %v", counts)
 	}
 	if waited := <-handed; waited <= 0 || waited > time.Minute {
 		t.Errorf("it is told to have waited for %v", waited)

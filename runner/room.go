@@ -52,7 +52,7 @@ type lane struct {
 	project int64
 }
 
-// hint is why a waiter is woken. The zero hint is no lane's: look whether there is
+// hint is why a waiter is woken. The zero hint is no lane's: see whether there is
 // anything.
 type hint struct {
 	lane lane
@@ -225,22 +225,22 @@ func (r *room) tryAll() {
 	}
 }
 
-// wakeRunner has all waiters of a runner look, and wakeAll all that wait.
+// wakeRunner has all waiters of a runner poll, and wakeAll all that wait.
 func (r *room) wakeRunner(runner int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.lookOf(runner)
+	r.rouseOf(runner)
 }
 
 func (r *room) wakeAll() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for runner := range r.runners {
-		r.lookOf(runner)
+		r.rouseOf(runner)
 	}
 }
 
-func (r *room) lookOf(runner int64) {
+func (r *room) rouseOf(runner int64) {
 	for w := range r.runners[runner] {
 		if w.awake {
 			w.again = true

@@ -19,7 +19,7 @@ type overdue struct {
 }
 
 // sweep ends attempts that are overdue, again and again. Each is ended by a statement of
-// its own which looks whether that is still so: any number of processes may do it.
+// its own which asks whether that is still so: any number of processes may do it.
 func (c *Coordinator) sweep(ctx context.Context) {
 	pause.Every(ctx, c.options.SweepEvery, func() { c.round(ctx, "end what is overdue", c.sweepOnce) })
 }

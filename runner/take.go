@@ -56,7 +56,7 @@ type request struct {
 }
 
 // A pick looks for a build that nobody has locked among the first 16 of the queue. Once all
-// were, pickOfMore looks among 256. The number is written into the statement: of a parameter
+// were, pickOfMore reads 256. The number is written into the statement: of a parameter
 // a planner does not know how small it is.
 var pickOfMore = strings.ReplaceAll(pickSQL.Pick, "LIMIT 16", "LIMIT 256")
 

@@ -49,7 +49,7 @@ func TestR67DeepQueue(t *testing.T) {
 	})
 	t.Run("ours", func(t *testing.T) {
 		if pages := pagesOfALook(t, pool, []string{"linux"}, nil); pages > 30 {
-			t.Errorf("a look read %d pages", pages)
+			t.Errorf("a poll read %d pages", pages)
 		}
 		c := runnertest.New(t, pool, runner.Options{})
 		if a := c.Request(runnertest.Runner(t, pool, "linux"), ""); a.Build() != build {
@@ -58,7 +58,7 @@ func TestR67DeepQueue(t *testing.T) {
 	})
 	t.Run("ours/of some projects", func(t *testing.T) {
 		if pages := pagesOfALook(t, pool, []string{"mine"}, []int64{7, 9}); pages > 30 {
-			t.Errorf("a look read %d pages", pages)
+			t.Errorf("a poll read %d pages", pages)
 		}
 		c := runnertest.New(t, pool, runner.Options{})
 		token := runnertest.Runner(t, pool, "mine")
@@ -75,9 +75,9 @@ func pagesOfALook(t *testing.T, pool *pgxpool.Pool, tags []string, projects []in
 	conn, err := pool.Acquire(t.Context())
 	must(t, err)
 	defer conn.Release()
-	look := statement(t, "../../runner/pick.sql", "Waits")
-	testdb.Buffers(t, conn, look, tags, true, projects, 0, uuid.Nil)
-	return testdb.Buffers(t, conn, look, tags, true, projects, 0, uuid.Nil)
+	poll := statement(t, "../../runner/pick.sql", "Waits")
+	testdb.Buffers(t, conn, poll, tags, true, projects, 0, uuid.Nil)
+	return testdb.Buffers(t, conn, poll, tags, true, projects, 0, uuid.Nil)
 }
 
 // statement returns one of the product's own.

@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// TestR73RolledBackPick: a pick holds the build's row, the look of another runner passes
+// TestR73RolledBackPick: a pick holds the build's row, the poll of another runner passes
 // it over and finds nothing, the pick rolls back. The other gets the build in the request
 // that it has open.
 func TestR73RolledBackPick(t *testing.T) {
@@ -38,7 +38,7 @@ func TestR73RolledBackPick(t *testing.T) {
 		t.Parallel()
 		pool := database(t)
 		in := make(entered, 1)
-		picked := stopAt("picked", 2) // the first look, with few and with many heads
+		picked := stopAt("picked", 2) // the first poll, with few and with many heads
 		c := runnertest.New(t, pool, runner.Options{Recheck: time.Hour, Hook: func(name string) { in.hook(name); picked.hook(name) }})
 		runnertest.Ticks(t, pool)
 		build := runnertest.Enqueue(t, pool)
