@@ -20,6 +20,10 @@ type Mark struct {
 // MarkName is the mark's name in the staging folder, where no key leads to.
 const MarkName = "target"
 
+// RetiredName is that of the record, likewise, which says why a folder or bucket is no target
+// any more.
+const RetiredName = "retired"
+
 // ParseMark reads the text of a mark.
 func ParseMark(text []byte, at string) (mark Mark, err error) {
 	if err := json.Unmarshal(text, &mark); err != nil || mark.ID == "" {

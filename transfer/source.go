@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"time"
@@ -17,6 +18,18 @@ type Source interface {
 	Check() error
 	Close() error
 }
+
+// Away is a source that is not there, for who goes on without it: Why is told of each file.
+type Away struct{ Why error }
+
+// Open implements [Source].
+func (a Away) Open(context.Context, string) (Object, error) { return nil, a.Check() }
+
+// Check implements [Source].
+func (a Away) Check() error { return fmt.Errorf("%w: %w", ErrAway, a.Why) }
+
+// Close implements [Source].
+func (a Away) Close() error { return nil }
 
 // Object is one file of a source, being read.
 type Object interface {

@@ -18,6 +18,7 @@ var pages = []struct {
 }{
 	{"quick-start", 7, 8, 4},
 	{"two-sites", 12, 7, 6},
+	{"promotion", 18, 3, 4},
 	{"counters", 5, 8, 5},
 	{"gitlab-runner", 7, 3, 3},
 }
@@ -91,11 +92,11 @@ func freeAddr(t *testing.T) string {
 // what the one before them prints.
 type pageReader struct {
 	reader
-	pauses     bool // queues, which are there a moment after the worker that serves them
-	seen       map[string]int
-	previous   [2]string // the block before: what does it, with what input
-	stopWorker func()
-	serveAddr  string // a free one
+	pauses    bool // queues, which are there a moment after the worker that serves them
+	seen      map[string]int
+	previous  [2]string // the block before: what does it, with what input
+	workers   []func()  // stop those that run, the newest last
+	serveAddr string    // a free one
 }
 
 // step does what a block says. One that prints the next is not done here: it changes nothing, and
@@ -109,7 +110,9 @@ func (p *pageReader) step(all, language, text string, printsNext bool) {
 	case strings.HasPrefix(all, "\n##"):
 		p.t.Log(strings.TrimSpace(all))
 	case language == "":
-		p.stopWorker()
+		last := len(p.workers) - 1
+		p.workers[last]()
+		p.workers = p.workers[:last]
 		p.seen["stopped"]++
 	case text == "make build\n", strings.HasPrefix(text, "gitlab-runner "):
 		// This test's own program is used instead, and no runner.
@@ -118,7 +121,7 @@ func (p *pageReader) step(all, language, text string, printsNext bool) {
 	case strings.Contains("\n"+text, "\nbin/worker dev"):
 		p.start(text)
 	case strings.Contains("\n"+text, "\nbin/worker run"):
-		p.stopWorker = p.start(text)
+		p.workers = append(p.workers, p.start(text))
 		p.until("counts", func() bool {
 			return !p.pauses || strings.Contains(p.shell(". .casq-dev/env\nbin/enqueue queue list", ""), "casq_flush")
 		})

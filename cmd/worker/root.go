@@ -20,6 +20,6 @@ It is configured by the environment; docs/configuration.md has the list.`,
   worker run --migrate        # both`,
 		Version: cli.VersionText(version),
 	}
-	cmd.AddCommand(runCommand(), devCommand(), doctorCommand(), migrateCommand())
+	cmd.AddCommand(runCommand(), devCommand(), doctorCommand(), migrateCommand(), promoteCommand())
 	return cmd
 }

@@ -31,6 +31,9 @@ type Config struct {
 	// SourceCA is the file of the certificates of who may sign those of https:// sources, of
 	// files and of repositories; empty: whom this machine trusts.
 	SourceCA string
+	// WithoutSources says that a folder of a source which is not there is not waited for:
+	// what is to be copied from it fails, and everything else goes on.
+	WithoutSources bool
 	// GitEnvironment is all that git is given of the environment, as NAME=value.
 	GitEnvironment []string
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"casq/eventlog"
 	"casq/jobs"
@@ -71,18 +72,36 @@ func (w *worker) openFileSource(ctx context.Context) (transfer.Source, error) {
 	if !folder.Is(w.cfg.ArtifactSource) {
 		return bucket.OpenSource(ctx, w.cfg.ArtifactSource)
 	}
-	return file.OpenSource(w.cfg.ArtifactSource, w.log)
+	source, err := file.OpenSource(w.cfg.ArtifactSource, w.log)
+	if err != nil && w.mayBeAway(err) {
+		return transfer.Away{Why: err}, nil
+	}
+	return source, err
 }
 
+// mayBeAway tells whether a worker goes on without a source that cannot be opened.
+func (w *worker) mayBeAway(err error) bool {
+	return w.cfg.WithoutSources && errors.Is(err, fs.ErrNotExist)
+}
+
+// nowhere is a source of repositories that is not there: no name is below invalid.
+const nowhere = "https://source.invalid/{key}"
+
 func (w *worker) openRepositories(ctx context.Context) (*git.Repositories, error) {
-	return git.Open(ctx, git.Config{
+	cfg := git.Config{
 		SourceURL:   w.cfg.RepositorySource,
 		TargetDir:   w.cfg.RepositoryTarget,
 		Environment: w.cfg.GitEnvironment,
 		CAFile:      w.cfg.SourceCA,
 		Logger:      w.log,
 		TestHook:    w.cfg.Hook,
-	})
+	}
+	repositories, err := git.Open(ctx, cfg)
+	if err != nil && w.mayBeAway(err) {
+		cfg.SourceURL = nowhere
+		repositories, err = git.Open(ctx, cfg)
+	}
+	return repositories, err
 }
 
 // Endpoints are a source and its target, for who looks at them and moves nothing.

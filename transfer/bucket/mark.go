@@ -46,3 +46,28 @@ func (b *bucket) writeMark(ctx context.Context, mark transfer.Mark) error {
 	}
 	return nil
 }
+
+// Retire gives the bucket up as a target: a record tells why, and the mark goes. A write that
+// the server was told before may still come.
+func (f *Files) Retire(ctx context.Context, record []byte) error {
+	const folder = transfer.StagingRoot + "/"
+	if err := f.bucket.WriteAll(ctx, folder+transfer.RetiredName, record, &blob.WriterOptions{ContentType: "application/json"}); err != nil {
+		return fmt.Errorf("give the bucket up as a target: %w", transfer.RedactError(err))
+	}
+	return f.bucket.remove(ctx, folder+transfer.MarkName)
+}
+
+// Retired is the record of a target that was given up; nil: it was not.
+func (f *Files) Retired(ctx context.Context) ([]byte, error) {
+	if mark, err := f.bucket.readMark(ctx); err != nil || mark.ID != "" {
+		return nil, err
+	}
+	record, err := f.bucket.ReadAll(ctx, transfer.StagingRoot+"/"+transfer.RetiredName)
+	if gcerrors.Code(err) == gcerrors.NotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read why it is no target any more: %w", transfer.RedactError(err))
+	}
+	return record, nil
+}

@@ -26,3 +26,9 @@ func (f *Files) Mark(context.Context) (transfer.Mark, error) { return f.target.R
 func (f *Files) Keep(_ context.Context, mark transfer.Mark, create bool) error {
 	return f.target.Keep(mark, create)
 }
+
+// Retire gives the target up, with a record that tells why: see [folder.Root.Retire].
+func (f *Files) Retire(_ context.Context, record []byte) error { return f.target.Retire(record) }
+
+// Retired is the record of a target that was given up; nil: it was not.
+func (f *Files) Retired(context.Context) ([]byte, error) { return f.target.Retired() }

@@ -28,3 +28,9 @@ func (r *Repositories) Mark(context.Context) (transfer.Mark, error) { return r.t
 func (r *Repositories) Keep(_ context.Context, mark transfer.Mark, create bool) error {
 	return r.target.Keep(mark, create)
 }
+
+// Retire gives the target up, with a record that tells why: see [folder.Root.Retire].
+func (r *Repositories) Retire(_ context.Context, record []byte) error { return r.target.Retire(record) }
+
+// Retired is the record of a target that was given up; nil: it was not.
+func (r *Repositories) Retired(context.Context) ([]byte, error) { return r.target.Retired() }

@@ -56,6 +56,9 @@ func report(root *cobra.Command, err error) int {
 	if migrations.Unfit(err) {
 		return exitUnfit
 	}
+	if coded, ok := errors.AsType[*codedError](err); ok {
+		return coded.code
+	}
 	var usage *usageError
 	if !errors.As(err, &usage) {
 		return exitError
@@ -67,6 +70,18 @@ func report(root *cobra.Command, err error) int {
 	fmt.Fprintf(out, "Run %s --help for what it takes.\n", path)
 	return exitUsage
 }
+
+// codedError is one that has an exit code of its own.
+type codedError struct {
+	error
+	code int
+}
+
+// Unwrap gives the cause.
+func (e *codedError) Unwrap() error { return e.error }
+
+// WithCode returns an error that makes the program exit with a code of its own.
+func WithCode(err error, code int) error { return &codedError{err, code} }
 
 // usageError is the caller's mistake on the command line of cmd.
 type usageError struct {
