@@ -35,6 +35,7 @@ var benches = []struct {
 	name string
 	run  func(context.Context) ([]result, error)
 }{
+	{"append", appending},
 	{"transpose", transpose},
 	{"sync", syncJobs},
 	{"copy", copyFiles},
