@@ -45,7 +45,7 @@ func TestTrackRefuses(t *testing.T) {
 			[]string{"column ts", "timestamp with time zone", "not the same everywhere", "generated text column"}},
 		{"scope whose text changes", plain, call(`, scope_column => 'f'`), []string{"column f", "not the same everywhere"}},
 		{"key may be null", `CREATE TABLE t (k text UNIQUE)`, call(""), []string{"key column k", "may be NULL", "SET NOT NULL"}},
-		{"key not unique", `CREATE TABLE t (k text NOT NULL)`, call(""), []string{"not kept unique", "ADD UNIQUE (k)"}},
+		{"key not unique", `CREATE TABLE t (k text NOT NULL)`, call(""), []string{"not kept unique", "Only where", "ADD UNIQUE (k)", "would break it", "casq.track_view"}},
 		{"key unique with another", `CREATE TABLE t (k text, n int, PRIMARY KEY (k, n))`, call(""), []string{"not kept unique", "no other column"}},
 		{"key partly unique", `CREATE TABLE t (k text NOT NULL, n int); CREATE UNIQUE INDEX ON t (k) WHERE n > 0`, call(""), []string{"not kept unique", "no condition"}},
 		{"key unique by expression", `CREATE TABLE t (k text NOT NULL); CREATE UNIQUE INDEX ON t (lower(k))`, call(""), []string{"not kept unique"}},

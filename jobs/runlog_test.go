@@ -19,7 +19,7 @@ func TestEachRunHasALine(t *testing.T) {
 		copy func(context.Context) error
 		want []string
 	}{
-		"synced": {nil, []string{`level=DEBUG msg="run ended"`, "outcome=synced", "deleted=false", "bytes=3", "duration="}},
+		"synced": {nil, []string{`level=DEBUG msg="run ended"`, "outcome=synced", "deleted=false", "bytes=2", "duration="}},
 		"failed": {func(context.Context) error { return refused }, []string{`level=WARN msg="run failed"`, "err=refused"}},
 	} {
 		t.Run(outcome, func(t *testing.T) {

@@ -305,8 +305,8 @@ func (w *Worker) run(ctx context.Context, claim *registry.Claim, bytes *int64) e
 	if err != nil {
 		return err
 	}
-	*bytes = result.Size
-	w.count(claim.Kind, Bytes, result.Size)
+	*bytes = result.Size - result.Held
+	w.count(claim.Kind, Bytes, *bytes)
 	if limit := place.MaxSize; limit > 0 && result.Size > limit {
 		return fmt.Errorf("%w: it has %d bytes, and its kind's size limit is %d; resync it when that is raised", transfer.ErrTooLarge, result.Size, limit)
 	}

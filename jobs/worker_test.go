@@ -36,7 +36,7 @@ func (m *mover) Verify(ctx context.Context, _ transfer.Place, _ json.RawMessage,
 }
 
 func (m *mover) Copy(ctx context.Context, _ json.RawMessage) (transfer.Result, error) {
-	return transfer.Result{Checksum: cmp.Or(m.sum, "sum"), Size: 3}, step(ctx, m.copy)
+	return transfer.Result{Checksum: cmp.Or(m.sum, "sum"), Size: 3, Held: 1}, step(ctx, m.copy)
 }
 func (m *mover) Publish(ctx context.Context) error { return step(ctx, m.publish) }
 func (m *mover) Remove(ctx context.Context) error  { return step(ctx, m.remove) }

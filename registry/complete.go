@@ -22,6 +22,7 @@ const (
 type Result struct {
 	Checksum string
 	Size     int64 // bytes
+	Held     int64 // of them, that were in place already; not kept
 	// Partial says that the run brought only what differed: nothing else of what is in
 	// place was compared.
 	Partial bool

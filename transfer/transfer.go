@@ -34,6 +34,8 @@ type Result struct {
 	Checksum string
 	// Size is in bytes: the file's, or that of the repository's object files.
 	Size int64
+	// Held is how many of them were in place already, and not copied.
+	Held int64
 	// Partial says that the copy brought only what differed, and read nothing
 	// else of what is in place: that may have been damaged long ago.
 	Partial bool

@@ -112,6 +112,9 @@ func (h *home) refresh(ctx context.Context, cmd *cobra.Command, r refresh) error
 	}
 	result := recounted{Kind: r.kind, IDs: ids, Check: r.check}
 	text := fmt.Sprintf("asked for a recount of kind %s, as %s", r.kind, numbers(ids))
+	if r.check {
+		text = fmt.Sprintf("asked for a comparison of kind %s, as %s", r.kind, numbers(ids))
+	}
 	if !r.wait {
 		return answer(cmd, result, text)
 	}
@@ -176,8 +179,12 @@ func (h *home) drift(ctx context.Context, scan int64, only bool) ([]drifting, er
 
 func (s recountState) text(check bool) string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "%s recounted in %.1f s: %d rows, on %s, as of tick %d",
-		plural(s.Done, "counter", "counters"), s.Took, s.Rows, cli.Name(s.Host), s.Tick)
+	done := "recounted"
+	if check {
+		done = "compared with the table, and left as they were,"
+	}
+	fmt.Fprintf(&text, "%s %s in %.1f s: %d rows, on %s, as of tick %d",
+		plural(s.Done, "counter", "counters"), done, s.Took, s.Rows, cli.Name(s.Host), s.Tick)
 	for _, v := range s.Values {
 		fmt.Fprintf(&text, "\n  %s: %s bytes in %d", cli.Name(v.Scope), v.NewSize, v.NewItems)
 	}

@@ -141,6 +141,9 @@ type logStatus struct {
 	// Stale says that nobody seems to take ticks: what happens is not seen.
 	Stale bool   `json:"stale"`
 	Error string `json:"error,omitempty"`
+	// Elsewhere says that a cursor of this site has read another log than the one that was
+	// asked, which has no tick.
+	Elsewhere bool `json:"elsewhere"`
 }
 
 type cursor struct {
@@ -310,6 +313,7 @@ func (h *home) logStatus(ctx context.Context, s *status) error {
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("read the newest tick: %w", err)
 	}
+	s.Log.Elsewhere = s.Log.Tick == nil && len(s.Cursors) > 0
 	s.Log.Stale = s.Log.Age > eventlog.StaleAfter.Seconds()
 	for _, c := range s.Cursors {
 		if err := c.measure(ctx, source); err != nil {

@@ -165,6 +165,8 @@ func (l logStatus) describe(ago func(time.Time) string) string {
 	switch {
 	case l.Error != "":
 		return "not known: " + cli.Line(l.Error)
+	case l.Elsewhere:
+		return "another site's, which cursors here follow: set SOURCE_DATABASE_URL as for the worker to see it"
 	case l.Tick == nil:
 		return "no tick yet; when the log is another site's, set SOURCE_DATABASE_URL"
 	case l.Stale:

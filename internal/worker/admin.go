@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -41,7 +40,7 @@ func (w *worker) serveAdmin(ctx context.Context) (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", w.cfg.AdminAddr)
+	listener, err := listenAt(ctx, w.log, w.cfg.AdminAddr, portWait)
 	if err != nil {
 		page.Close()
 		return nil, fmt.Errorf("listen for the page: %w", err)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -30,7 +29,7 @@ func (w *worker) serveHTTP(ctx context.Context) (stop func(), err error) {
 	if w.cfg.HTTPAddr == "" {
 		return func() {}, nil
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", w.cfg.HTTPAddr)
+	listener, err := listenAt(ctx, w.log, w.cfg.HTTPAddr, portWait)
 	if err != nil {
 		return nil, fmt.Errorf("listen for /livez, /readyz and /metrics: %w", err)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -56,7 +55,7 @@ func (w *worker) listenRunners(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", w.cfg.RunnerAddr)
+	listener, err := listenAt(ctx, w.log, w.cfg.RunnerAddr, portWait)
 	if err != nil {
 		return fmt.Errorf("listen for runners: %w", err)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"time"
 
@@ -51,7 +50,7 @@ func (w *worker) listenFiles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", w.cfg.ServeAddr)
+	listener, err := listenAt(ctx, w.log, w.cfg.ServeAddr, portWait)
 	if err != nil {
 		return fmt.Errorf("listen for other sites: %w", err)
 	}

@@ -43,7 +43,7 @@ func (r *fileRun) adopt(ctx context.Context, want transfer.Expectation, wanted a
 	if err := in.Sync(); err != nil {
 		return result, false, fmt.Errorf("sync what is in place: %w", err)
 	}
-	return transfer.Result{Checksum: "sha256:" + hex.EncodeToString(sum), Size: in.Size()}, true, nil
+	return transfer.Result{Checksum: "sha256:" + hex.EncodeToString(sum), Size: in.Size(), Held: in.Size()}, true, nil
 }
 
 // placedFile is what is in place and staged.

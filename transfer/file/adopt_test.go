@@ -83,7 +83,7 @@ func TestAdopt(t *testing.T) {
 				return
 			}
 			transfertest.Must(t, err)
-			if want := fmt.Sprintf("sha256:%x", sha256.Sum256([]byte("bytes"))); result.Checksum != want || result.Size != 5 {
+			if want := fmt.Sprintf("sha256:%x", sha256.Sum256([]byte("bytes"))); result.Checksum != want || result.Size != 5 || result.Held != 5 {
 				t.Errorf("got %+v", result)
 			}
 			for range 2 {

@@ -41,6 +41,22 @@ func TestRepositoryManyRefs(t *testing.T) {
 	}
 }
 
+// A copy tells how much of a mirror was there before, so that nobody counts a whole
+// repository for a push.
+func TestRepositoryTellsWhatWasHeld(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	dir := b.newSource(t, "r.git")
+	first := b.mustSync(t, "r.git")
+	if first.Held != 0 || first.Size == 0 {
+		t.Errorf("a clone held %d of %d bytes", first.Held, first.Size)
+	}
+	updateRefs(t, dir, "create refs/heads/same refs/heads/main\n")
+	if second := b.mustSync(t, "r.git"); second.Size-second.Held != 0 || second.Size != first.Size {
+		t.Errorf("a ref without objects: %d bytes, of which %d were held", second.Size, second.Held)
+	}
+}
+
 func updateRefs(t *testing.T, dir, script string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "git", "update-ref", "--stdin")

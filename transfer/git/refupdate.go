@@ -24,6 +24,10 @@ func (r *repositoryRun) update(ctx context.Context, remote *remote) (transfer.Re
 	if err := r.tidy(ctx); err != nil {
 		return transfer.Result{}, err
 	}
+	held, err := treeSize(ctx, r.place.dir, "objects")
+	if err != nil {
+		return transfer.Result{}, err
+	}
 	if err := follower.follow(ctx); err != nil {
 		return transfer.Result{}, err
 	}
@@ -51,7 +55,7 @@ func (r *repositoryRun) update(ctx context.Context, remote *remote) (transfer.Re
 			return transfer.Result{}, err
 		}
 	}
-	return transfer.Result{Checksum: follower.want.checksum(follower.head), Size: size, Partial: true}, nil
+	return transfer.Result{Checksum: follower.want.checksum(follower.head), Size: size, Held: min(held, size), Partial: true}, nil
 }
 
 // publishInPlace is one ref transaction, and one rename if HEAD differs. The
