@@ -2158,7 +2158,9 @@ BEGIN
                   DETAIL = 'It needs a valid unique index of its own: no other column, no condition, not deferrable.',
                   HINT = CASE WHEN EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = t.relation)
                       THEN 'Over all partitions only the partition key can be unique by itself: partition by the key, or track another table.'
-                      ELSE format('ALTER TABLE %s ADD UNIQUE (%I);', t.relation, t.key_column) END;
+                      ELSE format('Only where the application never has two rows with the same: ALTER TABLE %s ADD UNIQUE (%I);'
+                          ' otherwise that would break it, as where a name is unique for its owner: track a view, whose key is made of'
+                          ' several columns (casq.track_view).', t.relation, t.key_column) END;
     END IF;
     PERFORM casq.check_id_column(t);
 END $function$;
