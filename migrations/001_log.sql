@@ -128,6 +128,25 @@ CREATE TRIGGER events_draw_their_id BEFORE INSERT ON casq.events
     FOR EACH ROW WHEN (NOT has_sequence_privilege('casq.events_id_seq'::regclass, 'UPDATE'))
     EXECUTE FUNCTION casq.draw_event_id();
 
+-- What has changed in the tables that tracked views are made of, noted by a trigger on
+-- each of them: see casq.track_view. One consumer reads it, by the ticks by which events
+-- are read, and it is removed when that is past it. Ids come from the events'
+-- sequence, so that what ticks say of those holds for these.
+CREATE TABLE casq.source_changes (
+    xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    id bigint NOT NULL DEFAULT nextval('casq.events_id_seq'),
+    source integer NOT NULL, -- casq.sources.id
+    -- An array of what the views' queries name of the rows, old and new; NULL: any row may have changed.
+    rows jsonb,
+    noted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (xid, id)
+);
+CREATE INDEX source_changes_id ON casq.source_changes (id);
+
+COMMENT ON TABLE casq.source_changes IS
+    'What has changed in the sources of tracked views, and is not read yet by the consumer '
+    'that evaluates the views.';
+
 -- What tells this installation from any other, also where a server was set up as
 -- a copy of another one and has its system identifier. And which programs work on this
 -- schema: those that know the migration oldest_program, or newer ones.
@@ -189,7 +208,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = o
     ORDER BY t.id DESC LIMIT 1
 $$;
 
--- Is there an event that newer shows and older does not? Two index look-ups
+-- Is there an event, or a change of a source, that newer shows and older does not? Four index look-ups
 -- per open transaction: the rows of a transaction that is still open are never
 -- visited, so a writer with a million rows costs nothing here.
 --
@@ -201,7 +220,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
     SELECT EXISTS (
         SELECT FROM pg_snapshot_xip(older) AS late (xid)
-        CROSS JOIN LATERAL (SELECT FROM casq.events AS e WHERE e.xid = late.xid LIMIT 1) AS event
+        CROSS JOIN LATERAL (
+            (SELECT FROM casq.events AS e WHERE e.xid = late.xid LIMIT 1)
+            UNION ALL
+            (SELECT FROM casq.source_changes AS e WHERE e.xid = late.xid LIMIT 1)
+        ) AS event
         WHERE pg_visible_in_snapshot(late.xid, newer)
     ) OR EXISTS (
         WITH open AS (
@@ -219,7 +242,9 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
                             pg_snapshot_xmax(newer)) AS high
         ) AS span
         CROSS JOIN LATERAL (
-            SELECT FROM casq.events AS e WHERE e.xid >= edge.low AND e.xid < span.high LIMIT 1
+            (SELECT FROM casq.events AS e WHERE e.xid >= edge.low AND e.xid < span.high LIMIT 1)
+            UNION ALL
+            (SELECT FROM casq.source_changes AS e WHERE e.xid >= edge.low AND e.xid < span.high LIMIT 1)
         ) AS event
     )
 $$;
@@ -523,6 +548,7 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('casq.tick', 0));
     DELETE FROM casq.ticks;
     DELETE FROM casq.events;
+    PERFORM casq.compare_views(anew => true);
     INSERT INTO casq.timelines (timeline, system_identifier, server_timeline, began_tick, began_lsn)
     SELECT coalesce((SELECT max(l.timeline) FROM casq.timelines AS l), 0) + 1, c.system_identifier,
            ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer,
@@ -532,7 +558,7 @@ END $$;
 COMMENT ON FUNCTION casq.adopt_log IS
     'Starts the log anew after a dump was restored into another cluster, where transaction '
     'ids of the old one mean nothing. Events that were not read are lost: backfill each kind '
-    'afterwards. Followers compare everything.';
+    'afterwards. Followers compare everything. Tracked views are compared with their images.';
 
 -- Where a consumer of the log stands. A batch moves the position in the
 -- transaction that has its effects, and only from the position and under the
@@ -575,71 +601,6 @@ COMMENT ON TABLE casq.cursors IS
     'How far consumers of the log have come: read casq.cursor_status. A row that no process '
     'moves any more holds the log back, and is to be deleted by hand.';
 
--- Where the cursors stand.
---
--- holder: NULL when the session of the last one is over. last_beat: its last
--- sign of life; one that has nothing to do reads its epoch every two
--- seconds. lag_events and lag_seconds: what home's log has and the cursor has
--- not applied, and the age of the oldest of it. The log of another site cannot
--- be counted here: lag_events is NULL, and lag_seconds tells how long ago all
--- that the log had was applied. It grows when the log has shown no new tick for 30 s,
--- and when no process reads it; a holder that was killed while nothing happened may
--- have written it five minutes before. A backlog of a million events takes some
--- 0.3 s to count.
-CREATE VIEW casq.cursor_status AS
-SELECT c.name,
-       CASE WHEN session.pid IS NOT NULL THEN c.holder END AS holder,
-       c.epoch,
-       c.tick,
-       c.page,
-       CASE WHEN at.id IS NOT NULL THEN behind.events END AS lag_events,
-       CASE WHEN at.id IS NULL THEN
-                greatest(0, extract(epoch FROM clock_timestamp() - coalesce(c.caught_up_to, session.state_change,
-                    CASE WHEN session.pid IS NULL THEN greatest(c.moved_at, c.beat_at) END, clock_timestamp())))::double precision
-            WHEN behind.events = 0 THEN 0
-            ELSE greatest(0, extract(epoch FROM clock_timestamp() - behind.oldest))::double precision
-       END AS lag_seconds,
-       greatest(c.moved_at, c.beat_at, session.state_change) AS last_beat,
-       c.last_error,
-       c.timeline, c.nonce, c.to_tick, c.moved_at
-FROM casq.cursors AS c
--- Of a session of another role only the pid is told.
-LEFT JOIN LATERAL (
-    SELECT a.pid, a.state_change
-    FROM pg_stat_get_activity(coalesce(c.backend_pid, 0)) AS a
-    WHERE a.backend_start = c.backend_start OR a.backend_start IS NULL
-) AS session ON true
-LEFT JOIN casq.ticks AS at ON at.id = c.tick AND at.nonce = c.nonce
-LEFT JOIN casq.ticks AS target ON target.id = c.to_tick AND target.nonce = c.to_nonce
-LEFT JOIN LATERAL (
-    SELECT count(*) AS events, min(e.occurred_at) AS oldest
-    -- Each part by the key: with OR between them all events that are kept were read.
-    FROM (
-        SELECT n.* FROM casq.events AS n WHERE n.xid >= pg_snapshot_xmax(at.snapshot)
-        UNION ALL
-        SELECT l.* FROM pg_snapshot_xip(at.snapshot) AS late (xid) CROSS JOIN LATERAL (SELECT * FROM casq.events AS e WHERE e.xid = late.xid OFFSET 0) AS l
-    ) AS e
-    -- Within a step that is read in pages.
-    WHERE target.id IS NULL OR e.id > c.page OR NOT pg_visible_in_snapshot(e.xid, target.snapshot)
-) AS behind ON at.id IS NOT NULL;
-
-COMMENT ON VIEW casq.cursor_status IS
-    'How far this database''s cursors have come in the log, a row for each. Of a backlog of a '
-    'million events it takes some 0.3 s.';
-COMMENT ON COLUMN casq.cursor_status.name IS 'registry (what is copied follows this one), or another consumer of the log';
-COMMENT ON COLUMN casq.cursor_status.holder IS 'the process that moves it, host and pid; NULL when its session is over';
-COMMENT ON COLUMN casq.cursor_status.epoch IS 'rises with each change of the holder: what an earlier one still writes is refused';
-COMMENT ON COLUMN casq.cursor_status.tick IS 'the newest tick of the log that is applied';
-COMMENT ON COLUMN casq.cursor_status.page IS 'within a step that is read in pages: the last event that is applied; else 0';
-COMMENT ON COLUMN casq.cursor_status.lag_events IS 'events that are not applied yet; NULL where the log is another database''s, and cannot be counted here';
-COMMENT ON COLUMN casq.cursor_status.lag_seconds IS 'age of the oldest of them; of another database''s log: how long ago all that it had was applied';
-COMMENT ON COLUMN casq.cursor_status.last_beat IS 'last sign of life of the holder';
-COMMENT ON COLUMN casq.cursor_status.last_error IS 'what has kept it from going on; NULL since it goes on';
-COMMENT ON COLUMN casq.cursor_status.timeline IS 'timeline of the log: another one begins with each failover of its database, and when a dump of it is restored';
-COMMENT ON COLUMN casq.cursor_status.nonce IS 'of the tick: two logs that were one do not share it';
-COMMENT ON COLUMN casq.cursor_status.to_tick IS 'end of the step that is read in pages; else 0';
-COMMENT ON COLUMN casq.cursor_status.moved_at IS 'when it last moved';
-
 -- An event whose data a consumer refuses for good is dead-lettered here, in the
 -- transaction that moves the cursor past it. One row per consumer and event;
 -- to replay it is to re-fetch the resource from the source as it is then.
@@ -676,7 +637,6 @@ COMMENT ON COLUMN casq.event_failures.replayed_at IS 'when an operator''s replay
 -- Lock: all of it. Deploy: with nothing running that writes tracked tables, or
 -- reads the log. What the log holds is lost.
 DROP TABLE casq.event_failures;
-DROP VIEW casq.cursor_status;
 DROP TABLE casq.cursors;
 DROP FUNCTION casq.adopt_log();
 DROP FUNCTION casq.define_kind(text, text, text, text, text, text, interval, interval);
@@ -688,6 +648,7 @@ DROP FUNCTION casq.newest_tick();
 DROP TABLE casq.ticks;
 DROP TABLE casq.timelines;
 DROP TABLE casq.installation;
+DROP TABLE casq.source_changes;
 DROP TABLE casq.events;
 DROP FUNCTION casq.draw_event_id();
 DROP FUNCTION casq.refuse_event_update();

@@ -5,6 +5,90 @@
 -- Deploy: at any time; by a superuser, or a superuser runs
 -- SELECT casq.install_event_trigger() once afterwards: partitioned tables need it.
 
+-- A view, and its image: a table of casq with a row for each id of the view, which is
+-- tracked as any other table. 017_images.sql has it follow the view.
+CREATE TABLE casq.views (
+    kind text COLLATE "C" PRIMARY KEY REFERENCES casq.kinds,
+    view regclass NOT NULL UNIQUE,
+    -- What it was called: a view that is dropped and made again is another one of that name.
+    name text NOT NULL,
+    image regclass NOT NULL,
+    id_column text NOT NULL,
+    key_column text NOT NULL,
+    scope_column text,
+    size_column text,
+    payload_columns text[] NOT NULL,
+    sources jsonb NOT NULL,
+    -- What its rows were made by when they were last evaluated.
+    definition text,
+    -- The comparison of the image with the view, in the order of ids: asked for, begun,
+    -- how far it has come, and when one has last come to the end.
+    compare_asked_at timestamptz DEFAULT clock_timestamp(),
+    -- A source's trigger was made anew: what transactions of before, below compare_from, have noted
+    -- may be less than is needed now.
+    renewed boolean NOT NULL DEFAULT false,
+    compare_from xid8,
+    compare_began_at timestamptz,
+    compared_to text,
+    compared_at timestamptz,
+    filled_at timestamptz,
+    -- What keeps it from being evaluated, since when, and when it was last tried.
+    error text,
+    failed_at timestamptz,
+    tried_at timestamptz,
+    tracked_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- A table that tracked views are made of.
+CREATE TABLE casq.sources (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    relation regclass NOT NULL UNIQUE,
+    name text NOT NULL,
+    -- Why not all changes of it are noted, or only that there was one; and since when.
+    problem text,
+    problem_at timestamptz
+);
+
+-- What of a source a view needs.
+CREATE TABLE casq.view_sources (
+    kind text COLLATE "C" NOT NULL REFERENCES casq.views ON DELETE CASCADE,
+    source integer NOT NULL REFERENCES casq.sources,
+    -- The view of the ids that changed rows lead to, and the one of the changed rows.
+    ids regclass NOT NULL,
+    changed regclass NOT NULL,
+    PRIMARY KEY (kind, source)
+);
+
+-- Ids of a view that are to be evaluated again. reason: why the last time has failed; NULL:
+-- there was none. key: what another id has, and this one wants.
+CREATE TABLE casq.view_ids (
+    kind text COLLATE "C" NOT NULL REFERENCES casq.views ON DELETE CASCADE,
+    id text COLLATE "C" NOT NULL,
+    key text COLLATE "C",
+    reason text,
+    tries integer NOT NULL DEFAULT 0,
+    failed_at timestamptz,
+    due_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (kind, id)
+);
+CREATE INDEX view_ids_due ON casq.view_ids (kind, due_at);
+CREATE INDEX view_ids_key ON casq.view_ids (kind, key) WHERE key IS NOT NULL;
+
+COMMENT ON TABLE casq.views IS 'The views that are tracked: read casq.view_status.';
+COMMENT ON TABLE casq.sources IS 'The tables that tracked views are made of, whose changes are noted.';
+COMMENT ON TABLE casq.view_sources IS 'Which tables a tracked view is made of, and what of their rows it needs.';
+COMMENT ON TABLE casq.view_ids IS
+    'Ids of tracked views that are evaluated again: with a reason those whose row cannot be '
+    'followed as it is, such as a second one with the same key. They are tried again by '
+    'themselves.';
+COMMENT ON COLUMN casq.view_ids.kind IS 'as in casq.views';
+COMMENT ON COLUMN casq.view_ids.id IS 'value of the id column';
+COMMENT ON COLUMN casq.view_ids.key IS 'the key that it wants, and another id has';
+COMMENT ON COLUMN casq.view_ids.reason IS 'why its row is not followed; NULL: it waits for its turn';
+COMMENT ON COLUMN casq.view_ids.tries IS 'how often it has failed';
+COMMENT ON COLUMN casq.view_ids.failed_at IS 'when it first did';
+COMMENT ON COLUMN casq.view_ids.due_at IS 'when it is tried again, at the latest';
+
 -- Raises unless relation is a table whose changes triggers can follow.
 CREATE FUNCTION casq.check_relation(relation regclass) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -25,6 +109,7 @@ BEGIN
                   HINT = 'Only a table of this database has the triggers that tracking needs: track the table behind it.';
     ELSIF c.relnamespace::regnamespace::text IN ('pg_catalog', 'information_schema', 'pg_toast', 'casq')
         AND relation IS DISTINCT FROM to_regclass('casq.artifacts') -- what builds leave is like what others have
+        AND NOT EXISTS (SELECT FROM casq.views AS v WHERE v.image = relation)
     THEN
         RAISE EXCEPTION 'casq: % belongs to the system, it cannot be tracked', relation
             USING ERRCODE = 'wrong_object_type';
@@ -359,12 +444,16 @@ CREATE FUNCTION casq.untrack(relation regclass DEFAULT NULL, kind text DEFAULT N
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     gone casq.tracked;
+    view_kind text;
 BEGIN
     IF (untrack.relation IS NULL) = (untrack.kind IS NULL) THEN
         RAISE EXCEPTION 'casq: untrack needs either a table or a kind' USING ERRCODE = 'invalid_parameter_value';
-    ELSIF untrack.relation IS NULL THEN
-        SELECT t.relation INTO untrack.relation FROM casq.tracked AS t WHERE t.kind = untrack.kind;
     END IF;
+    SELECT v.kind, v.image INTO view_kind, untrack.relation FROM casq.views AS v
+    WHERE v.kind = untrack.kind OR untrack.relation IN (v.view, v.image)
+    UNION ALL
+    SELECT NULL, coalesce(untrack.relation, (SELECT t.relation FROM casq.tracked AS t WHERE t.kind = untrack.kind))
+    LIMIT 1;
     IF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = untrack.relation) THEN
         EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', untrack.relation);
     END IF;
@@ -379,9 +468,12 @@ BEGIN
         SELECT DISTINCT tgrelid FROM pg_trigger WHERE tgname = ANY (casq.trigger_names(gone.kind))
     ) AS g;
     EXECUTE format('DROP FUNCTION IF EXISTS casq.%I()', 'log_' || gone.kind);
+    IF view_kind IS NOT NULL THEN
+        PERFORM casq.leave_view(view_kind);
+    END IF;
 END $$;
 COMMENT ON FUNCTION casq.untrack IS
-    'Ends tracking, of a table or of a kind. What was copied, the kind and its events stay: '
+    'Ends tracking, of a table, a view or a kind. What was copied, the kind and its events stay: '
     'enqueue kind drop ends the kind. Errors: undefined_object where it is not tracked.';
 
 -- Tracked tables of whose names others are now, as after CREATE TABLE new, and
@@ -408,6 +500,7 @@ SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS
 DECLARE
     touched oid[];
     kind text;
+    source integer;
     said text;
 BEGIN
     -- What align itself does brings us here again.
@@ -428,6 +521,11 @@ BEGIN
         ORDER BY t.kind
     LOOP
         PERFORM casq.align(kind);
+    END LOOP;
+    FOR source IN SELECT s.id FROM casq.sources AS s JOIN pg_class AS c ON c.oid = s.relation
+        WHERE s.relation = ANY (touched) OR c.relnamespace = ANY (touched) ORDER BY s.id
+    LOOP
+        PERFORM casq.align_source(source);
     END LOOP;
     FOR said IN SELECT r.said FROM casq.replaced() AS r WHERE r.by::oid = ANY (touched) LOOP
         RAISE WARNING '%', said;
@@ -464,6 +562,18 @@ BEGIN
                 USING ERRCODE = 'dependent_objects_still_exist',
                       HINT = format('SELECT casq.untrack(%L) gives up tracking.', lost.relation);
         END IF;
+    END LOOP;
+    FOR lost IN
+        SELECT d.object_identity AS name, v.kind FROM pg_event_trigger_dropped_objects() AS d
+        JOIN casq.views AS v ON d.object_type = 'view' AND (d.objid = v.view OR d.objid IN (SELECT p.ids FROM casq.view_sources AS p WHERE p.kind = v.kind))
+        UNION ALL
+        SELECT s.name, p.kind FROM pg_event_trigger_dropped_objects() AS d
+        JOIN casq.sources AS s ON d.object_type = 'trigger' AND d.address_names[3] LIKE 'casq\_note\_%'
+            AND s.name = format('%I.%I', d.address_names[1], d.address_names[2])
+        JOIN casq.view_sources AS p ON p.source = s.id
+    LOOP
+        RAISE EXCEPTION 'casq: view of kind % is tracked, and is made of %', lost.kind, lost.name
+            USING ERRCODE = 'dependent_objects_still_exist', HINT = format('SELECT casq.untrack(kind => %L) first.', lost.kind);
     END LOOP;
     PERFORM casq.check_columns(t) FROM casq.tracked AS t
     WHERE EXISTS (
@@ -560,3 +670,7 @@ DROP FUNCTION casq.align(text);
 DROP FUNCTION casq.check_columns(casq.tracked);
 DROP FUNCTION casq.check_id_column(casq.tracked);
 DROP FUNCTION casq.check_relation(regclass);
+DROP TABLE casq.view_ids;
+DROP TABLE casq.view_sources;
+DROP TABLE casq.sources;
+DROP TABLE casq.views;

@@ -61,6 +61,9 @@ DECLARE
     done text[];
 BEGIN
     PERFORM casq.check_trusted(t.relation);
+    IF after IS NULL AND EXISTS (SELECT FROM casq.views AS v WHERE v.kind = t.kind) THEN
+        PERFORM casq.compare_view(t.kind);
+    END IF;
     -- The keys come first, without locks: a row that is moved while it is
     -- waited for would take the end of the page with it.
     EXECUTE format('SELECT coalesce(array_agg(k.key::text ORDER BY k.key), ''{}'')'
@@ -196,7 +199,7 @@ END $$;
 -- The page of a kind's resources beyond a key (NULL: the first page), in the order
 -- of the key's own type, with the newest tick of the same snapshot. The payloads
 -- are those that events have. last_key is where to go on; NULL: the end. listed
--- is false for a kind that has no tracked table here.
+-- is false for a kind that has no tracked table here, or that of a view which is not filled yet.
 --
 -- A site that wants only what is in some scopes (selected; NULL: all of it) is not
 -- shown the rest, as if it was not there; last_key is that of all rows of the page.
@@ -224,7 +227,7 @@ DECLARE
 BEGIN
     SELECT n.timeline, n.timeline_id, n.tick INTO timeline, timeline_id, tick FROM casq.newest_tick() AS n;
     SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = resources.kind;
-    listed := FOUND OR selected IS NOT DISTINCT FROM '{}';
+    listed := FOUND AND casq.is_filled(kind) OR selected IS NOT DISTINCT FROM '{}';
     IF NOT listed OR selected = '{}' THEN
         RETURN;
     END IF;
@@ -266,7 +269,7 @@ BEGIN
     SELECT n.timeline, n.timeline_id, n.tick INTO timeline, timeline_id, tick FROM casq.newest_tick() AS n;
     answered := coalesce(cardinality(asked), 0);
     SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = resources_of.kind;
-    listed := FOUND OR selected IS NOT DISTINCT FROM '{}';
+    listed := FOUND AND casq.is_filled(kind) OR selected IS NOT DISTINCT FROM '{}';
     IF NOT listed OR selected = '{}' THEN
         RETURN;
     END IF;
@@ -310,7 +313,7 @@ BEGIN
         RETURN;
     END IF;
     SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = resources_missing.kind;
-    listed := FOUND;
+    listed := FOUND AND casq.is_filled(kind);
     IF NOT listed THEN
         RETURN;
     END IF;

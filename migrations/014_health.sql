@@ -124,7 +124,10 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
                     SELECT e.occurred_at FROM casq.events AS e
                     WHERE e.xid = late.xid AND (target.id IS NULL OR e.id > c.page OR NOT pg_visible_in_snapshot(e.xid, target.snapshot))
                     ORDER BY e.id LIMIT 1) AS e)
-            ) AS e)
+            ) AS e WHERE c.name <> 'views'
+            UNION ALL
+            SELECT min(n.noted_at) FROM casq.source_changes AS n WHERE c.name = 'views' AND NOT pg_visible_in_snapshot(n.xid, here.snapshot)
+            ORDER BY 1 LIMIT 1)
         ELSE coalesce(c.caught_up_to, session.state_change,
                       CASE WHEN session.pid IS NULL THEN greatest(c.moved_at, c.beat_at) END)
         END), 0)::double precision
@@ -333,6 +336,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         UNION ALL SELECT x.role, x.does FROM (VALUES ('registry', 'follows the log'), ('sync', 'copies')) AS x (role, does)
             WHERE EXISTS (SELECT FROM casq.cursors AS c WHERE c.name = 'registry')
         UNION ALL SELECT 'runner', 'hands out builds' WHERE EXISTS (SELECT FROM casq.runners)
+        UNION ALL SELECT 'views', 'evaluates tracked views' WHERE EXISTS (SELECT FROM casq.views)
     )
     SELECT 'critical', 'no worker is running', (SELECT max(w.beat_at) FROM casq.workers AS w), 'worker run'
     WHERE NOT EXISTS (SELECT FROM casq.live_workers) AND EXISTS (SELECT FROM expected)
@@ -589,6 +593,23 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     FROM pg_stat_replication AS r WHERE r.replay_lag > interval '1 minute'
 $$;
 
+-- Tracked views that are not followed, and rows of them that are not.
+CREATE FUNCTION casq.problems_of_views() RETURNS SETOF casq.problem
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT 'critical', format('view %s of kind %s is not followed: %s', v.name, v.kind, v.error), v.failed_at, 'SELECT * FROM casq.view_status'
+    FROM casq.views AS v WHERE v.error IS NOT NULL
+    UNION ALL
+    SELECT 'critical', s.problem, s.problem_at, 'SELECT * FROM casq.view_status' FROM casq.sources AS s WHERE s.problem IS NOT NULL
+    UNION ALL
+    SELECT 'warning', format('%s rows of view %s are not followed, such as that of id %s: %s', i.n, v.name, i.id, i.reason), i.since,
+           'SELECT * FROM casq.view_ids WHERE reason IS NOT NULL'
+    FROM casq.views AS v
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS n, min(p.failed_at) AS since, min(p.id) AS id, (array_agg(p.reason ORDER BY p.id))[1] AS reason
+        FROM (SELECT * FROM casq.view_ids AS w WHERE w.kind = v.kind AND w.reason IS NOT NULL LIMIT 10000) AS p
+    ) AS i WHERE i.n > 0
+$$;
+
 -- How this site is: one row that is ok, or one for each problem, the most severe first. Nothing
 -- is scanned that grows. The words are the same while the problem is. It is asked of a
 -- primary.
@@ -598,7 +619,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         SELECT * FROM casq.problems_of_workers() UNION ALL SELECT * FROM casq.problems_of_log()
         UNION ALL SELECT * FROM casq.problems_of_followers() UNION ALL SELECT * FROM casq.problems_of_queues()
         UNION ALL SELECT * FROM casq.problems_of_registry() UNION ALL SELECT * FROM casq.problems_of_counters()
-        UNION ALL SELECT * FROM casq.problems_of_builds() UNION ALL SELECT * FROM casq.problems_of_server()
+        UNION ALL SELECT * FROM casq.problems_of_views() UNION ALL SELECT * FROM casq.problems_of_builds() UNION ALL SELECT * FROM casq.problems_of_server()
     )
     (SELECT p.severity = 'notice', p.severity, p.what, date_trunc('second', p.since), p.command
      FROM problem AS p
@@ -640,6 +661,7 @@ COMMENT ON FUNCTION casq.health_sentence IS
 DROP FUNCTION casq.health_sentence();
 DROP FUNCTION casq.health_report();
 DROP FUNCTION casq.health();
+DROP FUNCTION casq.problems_of_views();
 DROP FUNCTION casq.problems_of_server();
 DROP FUNCTION casq.oldest_transaction();
 DROP FUNCTION casq.problems_of_builds();

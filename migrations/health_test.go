@@ -88,6 +88,12 @@ func generic(sentence string) string {
 // Each problem is told by its severity, in words, with the command to look at it. What
 // time does is done by moving it; that real faults lead to such rows is tested with the
 // workers.
+const trackedView = `CREATE TABLE shown_rows (id bigint PRIMARY KEY);
+	CREATE VIEW shown AS SELECT id, id::text AS key FROM shown_rows;
+	SELECT casq.track_view('shown', kind => 'shown', transfer => 'none', id_column => 'id', key_column => 'key', sources => '{"shown_rows": "SELECT id FROM changed"}');
+	UPDATE casq.workers SET roles = roles || '{"views": {"ready": true, "seconds": 19}}';
+	`
+
 func TestHealth(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ name, sql, want string }{
@@ -133,6 +139,15 @@ func TestHealth(t *testing.T) {
 		{"many dead letters", `INSERT INTO casq.event_failures (cursor, timeline, event_id, tick, kind, resource_id, op, occurred_at, reason, tries)
 			SELECT 'registry', 1, n, 1, 'file', 'a', 'updated', now(), 'too large', 4 FROM generate_series(1, 10001) AS n`,
 			"warning: at least 10000 events of kind file could not be applied, since # (enqueue replay --all)"},
+
+		{"a view that is broken", trackedView + `UPDATE casq.views SET error = 'division by zero', failed_at = now()`,
+			"critical: view public.shown of kind shown is not followed: division by zero, since # (SELECT * FROM casq.view_status)"},
+		{"a row of a view", trackedView + `INSERT INTO casq.view_ids (kind, id, reason, failed_at) VALUES ('shown', '7', 'no key', now())`,
+			"warning: 1 rows of view public.shown are not followed, such as that of id 7: no key, since # (SELECT * FROM casq.view_ids WHERE reason IS NOT NULL)"},
+		{"a row that waits", trackedView + `INSERT INTO casq.view_ids (kind, id) VALUES ('shown', '7')`, "ok"},
+		{"a view's source", trackedView + `UPDATE casq.sources SET problem = 'its triggers are gone', problem_at = now()`,
+			"critical: its triggers are gone, since # (SELECT * FROM casq.view_status)"},
+		{"a view, and nobody evaluates", trackedView + `UPDATE casq.workers SET roles = roles - 'views'`, "critical: no worker evaluates tracked views (enqueue status)"},
 
 		{"a site that is gone", "INSERT INTO casq.followers (name, tick, nonce, reported_at) VALUES ('second', 1, gen_random_uuid(), now() - interval '11 minutes')",
 			"warning: site second does not report any more, since # (SELECT casq.forget_follower('second'))"},

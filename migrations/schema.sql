@@ -742,6 +742,27 @@ CREATE TABLE casq.server_timelines (
     CONSTRAINT server_timelines_timeline_check CHECK ((timeline > 0))
 );
 
+CREATE TABLE casq.source_changes (
+    xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    id bigint NOT NULL DEFAULT nextval('casq.events_id_seq'::regclass),
+    source integer NOT NULL,
+    rows jsonb,
+    noted_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT source_changes_pkey PRIMARY KEY (xid, id)
+);
+COMMENT ON TABLE casq.source_changes IS 'What has changed in the sources of tracked views, and is not read yet by the consumer that evaluates the views.';
+
+CREATE TABLE casq.sources (
+    id integer NOT NULL GENERATED ALWAYS AS IDENTITY,
+    relation regclass NOT NULL,
+    name text NOT NULL,
+    problem text,
+    problem_at timestamp with time zone,
+    CONSTRAINT sources_pkey PRIMARY KEY (id),
+    CONSTRAINT sources_relation_key UNIQUE (relation)
+);
+COMMENT ON TABLE casq.sources IS 'The tables that tracked views are made of, whose changes are noted.';
+
 CREATE TABLE casq.tag_sets (
     id integer NOT NULL GENERATED ALWAYS AS IDENTITY,
     tags text[] COLLATE "C" NOT NULL,
@@ -820,6 +841,66 @@ COMMENT ON COLUMN casq.tracked.payload_columns IS 'columns that are sent along';
 COMMENT ON COLUMN casq.tracked.every_update IS 'whether each UPDATE of a row is told of, also one that changes nothing of it';
 COMMENT ON COLUMN casq.tracked.tracked_at IS 'since when';
 
+CREATE TABLE casq.view_ids (
+    kind text COLLATE "C" NOT NULL,
+    id text COLLATE "C" NOT NULL,
+    key text COLLATE "C",
+    reason text,
+    tries integer NOT NULL DEFAULT 0,
+    failed_at timestamp with time zone,
+    due_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT view_ids_pkey PRIMARY KEY (kind, id),
+    CONSTRAINT view_ids_kind_fkey FOREIGN KEY (kind) REFERENCES casq.views(kind) ON DELETE CASCADE
+);
+COMMENT ON TABLE casq.view_ids IS 'Ids of tracked views that are evaluated again: with a reason those whose row cannot be followed as it is, such as a second one with the same key. They are tried again by themselves.';
+COMMENT ON COLUMN casq.view_ids.kind IS 'as in casq.views';
+COMMENT ON COLUMN casq.view_ids.id IS 'value of the id column';
+COMMENT ON COLUMN casq.view_ids.key IS 'the key that it wants, and another id has';
+COMMENT ON COLUMN casq.view_ids.reason IS 'why its row is not followed; NULL: it waits for its turn';
+COMMENT ON COLUMN casq.view_ids.tries IS 'how often it has failed';
+COMMENT ON COLUMN casq.view_ids.failed_at IS 'when it first did';
+COMMENT ON COLUMN casq.view_ids.due_at IS 'when it is tried again, at the latest';
+
+CREATE TABLE casq.view_sources (
+    kind text COLLATE "C" NOT NULL,
+    source integer NOT NULL,
+    ids regclass NOT NULL,
+    changed regclass NOT NULL,
+    CONSTRAINT view_sources_pkey PRIMARY KEY (kind, source),
+    CONSTRAINT view_sources_kind_fkey FOREIGN KEY (kind) REFERENCES casq.views(kind) ON DELETE CASCADE,
+    CONSTRAINT view_sources_source_fkey FOREIGN KEY (source) REFERENCES casq.sources(id)
+);
+COMMENT ON TABLE casq.view_sources IS 'Which tables a tracked view is made of, and what of their rows it needs.';
+
+CREATE TABLE casq.views (
+    kind text COLLATE "C" NOT NULL,
+    view regclass NOT NULL,
+    name text NOT NULL,
+    image regclass NOT NULL,
+    id_column text NOT NULL,
+    key_column text NOT NULL,
+    scope_column text,
+    size_column text,
+    payload_columns text[] NOT NULL,
+    sources jsonb NOT NULL,
+    definition text,
+    compare_asked_at timestamp with time zone DEFAULT clock_timestamp(),
+    renewed boolean NOT NULL DEFAULT false,
+    compare_from xid8,
+    compare_began_at timestamp with time zone,
+    compared_to text,
+    compared_at timestamp with time zone,
+    filled_at timestamp with time zone,
+    error text,
+    failed_at timestamp with time zone,
+    tried_at timestamp with time zone,
+    tracked_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT views_pkey PRIMARY KEY (kind),
+    CONSTRAINT views_view_key UNIQUE (view),
+    CONSTRAINT views_kind_fkey FOREIGN KEY (kind) REFERENCES casq.kinds(kind)
+);
+COMMENT ON TABLE casq.views IS 'The views that are tracked: read casq.view_status.';
+
 CREATE TABLE casq.workers (
     id uuid NOT NULL,
     host text NOT NULL,
@@ -887,7 +968,13 @@ CREATE INDEX scans_open ON casq.scans USING btree (id) WHERE (finished_at IS NUL
 
 CREATE INDEX scans_parts ON casq.scans USING btree (part_of) WHERE (part_of IS NOT NULL);
 
+CREATE INDEX source_changes_id ON casq.source_changes USING btree (id);
+
 CREATE INDEX tag_sets_tags ON casq.tag_sets USING gin (tags);
+
+CREATE INDEX view_ids_due ON casq.view_ids USING btree (kind, due_at);
+
+CREATE INDEX view_ids_key ON casq.view_ids USING btree (kind, key) WHERE (key IS NOT NULL);
 
 ---- Views
 
@@ -1035,30 +1122,12 @@ CREATE VIEW casq.cursor_status AS
             min(e.occurred_at) AS oldest
            FROM ( SELECT n.xid,
                     n.id,
-                    n.kind,
-                    n.resource_id,
-                    n.op,
-                    n.bulk,
-                    n.scope_id,
-                    n.moved,
-                    n.size_delta,
-                    n.item_delta,
-                    n.payload,
                     n.occurred_at
                    FROM casq.events n
-                  WHERE (n.xid >= pg_snapshot_xmax(at.snapshot))
+                  WHERE ((n.xid >= pg_snapshot_xmax(at.snapshot)) AND (c.name <> 'views'::text))
                 UNION ALL
                  SELECT l.xid,
                     l.id,
-                    l.kind,
-                    l.resource_id,
-                    l.op,
-                    l.bulk,
-                    l.scope_id,
-                    l.moved,
-                    l.size_delta,
-                    l.item_delta,
-                    l.payload,
                     l.occurred_at
                    FROM (pg_snapshot_xip(at.snapshot) late(xid)
                      CROSS JOIN LATERAL ( SELECT e_1.xid,
@@ -1074,8 +1143,14 @@ CREATE VIEW casq.cursor_status AS
                             e_1.payload,
                             e_1.occurred_at
                            FROM casq.events e_1
-                          WHERE (e_1.xid = late.xid)
-                         OFFSET 0) l)) e
+                          WHERE ((e_1.xid = late.xid) AND (c.name <> 'views'::text))
+                         OFFSET 0) l)
+                UNION ALL
+                 SELECT n.xid,
+                    n.id,
+                    n.noted_at
+                   FROM casq.source_changes n
+                  WHERE ((c.name = 'views'::text) AND (NOT pg_visible_in_snapshot(n.xid, at.snapshot)))) e
           WHERE ((target.id IS NULL) OR (e.id > c.page) OR (NOT pg_visible_in_snapshot(e.xid, target.snapshot)))) behind ON ((at.id IS NOT NULL)));
 COMMENT ON VIEW casq.cursor_status IS 'How far this database''s cursors have come in the log, a row for each. Of a backlog of a million events it takes some 0.3 s.';
 COMMENT ON COLUMN casq.cursor_status.name IS 'registry (what is copied follows this one), or another consumer of the log';
@@ -1083,7 +1158,7 @@ COMMENT ON COLUMN casq.cursor_status.holder IS 'the process that moves it, host 
 COMMENT ON COLUMN casq.cursor_status.epoch IS 'rises with each change of the holder: what an earlier one still writes is refused';
 COMMENT ON COLUMN casq.cursor_status.tick IS 'the newest tick of the log that is applied';
 COMMENT ON COLUMN casq.cursor_status.page IS 'within a step that is read in pages: the last event that is applied; else 0';
-COMMENT ON COLUMN casq.cursor_status.lag_events IS 'events that are not applied yet; NULL where the log is another database''s, and cannot be counted here';
+COMMENT ON COLUMN casq.cursor_status.lag_events IS 'events that are not applied yet, for views changes of sources; NULL where the log is another database''s, and cannot be counted here';
 COMMENT ON COLUMN casq.cursor_status.lag_seconds IS 'age of the oldest of them; of another database''s log: how long ago all that it had was applied';
 COMMENT ON COLUMN casq.cursor_status.last_beat IS 'last sign of life of the holder';
 COMMENT ON COLUMN casq.cursor_status.last_error IS 'what has kept it from going on; NULL since it goes on';
@@ -1587,6 +1662,39 @@ COMMENT ON COLUMN casq.stuck_pipelines.pipeline_id IS 'the pipeline';
 COMMENT ON COLUMN casq.stuck_pipelines.project_id IS 'its project';
 COMMENT ON COLUMN casq.stuck_pipelines.build IS 'the first build that waits';
 
+CREATE VIEW casq.view_status AS
+ SELECT v.kind,
+    v.name AS view,
+    ( SELECT array_agg(s.name ORDER BY s.name) AS array_agg
+           FROM (casq.view_sources p
+             JOIN casq.sources s ON ((s.id = p.source)))
+          WHERE (p.kind = v.kind)) AS sources,
+    v.filled_at,
+    v.compared_at,
+    COALESCE(v.compare_began_at, v.compare_asked_at) AS comparing_since,
+    v.compared_to,
+    i.waiting,
+    i.failed,
+    v.error,
+    v.failed_at
+   FROM (casq.views v
+     CROSS JOIN LATERAL ( SELECT count(*) FILTER (WHERE (w.reason IS NULL)) AS waiting,
+            count(*) FILTER (WHERE (w.reason IS NOT NULL)) AS failed
+           FROM casq.view_ids w
+          WHERE (w.kind = v.kind)) i);
+COMMENT ON VIEW casq.view_status IS 'The views that are tracked, what they are made of, and how far their images are.';
+COMMENT ON COLUMN casq.view_status.kind IS 'what its rows are';
+COMMENT ON COLUMN casq.view_status.view IS 'the view';
+COMMENT ON COLUMN casq.view_status.sources IS 'the tables that it is made of';
+COMMENT ON COLUMN casq.view_status.filled_at IS 'since when all its rows are followed; NULL: it is filled for the first time, and followers remove nothing';
+COMMENT ON COLUMN casq.view_status.compared_at IS 'when all of it was last compared with its image';
+COMMENT ON COLUMN casq.view_status.comparing_since IS 'since when a comparison is under way, or asked for; NULL: none is';
+COMMENT ON COLUMN casq.view_status.compared_to IS 'the id that it has come to';
+COMMENT ON COLUMN casq.view_status.waiting IS 'ids that wait to be evaluated';
+COMMENT ON COLUMN casq.view_status.failed IS 'ids whose row cannot be followed: see casq.view_ids';
+COMMENT ON COLUMN casq.view_status.error IS 'what keeps all of it from being evaluated; NULL: nothing';
+COMMENT ON COLUMN casq.view_status.failed_at IS 'since when';
+
 ---- Functions
 
 CREATE OR REPLACE FUNCTION casq.add_build(pipeline bigint, name text, job jsonb, tags text[] DEFAULT '{}'::text[], needs bigint[] DEFAULT '{}'::bigint[], stage text DEFAULT 'test'::text, priority integer DEFAULT 0, timeout integer DEFAULT 3600, allow_failure boolean DEFAULT false)
@@ -1706,6 +1814,7 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('casq.tick', 0));
     DELETE FROM casq.ticks;
     DELETE FROM casq.events;
+    PERFORM casq.compare_views(anew => true);
     INSERT INTO casq.timelines (timeline, system_identifier, server_timeline, began_tick, began_lsn)
     SELECT coalesce((SELECT max(l.timeline) FROM casq.timelines AS l), 0) + 1, c.system_identifier,
            ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer,
@@ -1772,6 +1881,33 @@ BEGIN
     PERFORM set_config('casq.aligning', '', true);
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.align_source(source integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    s casq.sources;
+    op text;
+    aligning text := current_setting('casq.aligning', true);
+    own oid;
+BEGIN
+    SELECT * INTO s FROM casq.sources AS x WHERE x.id = align_source.source;
+    PERFORM casq.check_source(s.relation);
+    UPDATE casq.sources AS x SET name = casq.full_name(s.relation) WHERE x.id = s.id AND x.name <> casq.full_name(s.relation);
+    PERFORM casq.put_note_function(s);
+    PERFORM set_config('casq.aligning', 'on', true);
+    own := format('casq.note_%s()', s.id)::regprocedure;
+    FOREACH op IN ARRAY ARRAY['insert', 'update', 'delete', 'truncate'] LOOP
+        CONTINUE WHEN EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = s.relation AND g.tgname = 'casq_note_' || op AND g.tgfoid = own AND g.tgenabled = 'A');
+        EXECUTE format('CREATE OR REPLACE TRIGGER casq_note_%1$s AFTER %1$s ON %2$s %3$s FOR EACH STATEMENT EXECUTE FUNCTION casq.note_%4$s()', op, s.relation,
+            CASE op WHEN 'insert' THEN 'REFERENCING NEW TABLE AS casq_new' WHEN 'update' THEN 'REFERENCING OLD TABLE AS casq_old NEW TABLE AS casq_new'
+                    WHEN 'delete' THEN 'REFERENCING OLD TABLE AS casq_old' ELSE '' END, s.id);
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER casq_note_%s', s.relation, op);
+    END LOOP;
+    PERFORM set_config('casq.aligning', coalesce(aligning, ''), true);
+END $function$;
+
 CREATE OR REPLACE FUNCTION casq.append_event(kind text, resource_id text, op text, payload jsonb DEFAULT '{}'::jsonb, scope_id text DEFAULT NULL::text, size_delta bigint DEFAULT 0, item_delta bigint DEFAULT 0, moved text DEFAULT ''::text)
  RETURNS bigint
  LANGUAGE plpgsql
@@ -1793,6 +1929,49 @@ BEGIN
             append_event.size_delta, append_event.item_delta, append_event.payload)
     RETURNING id INTO event_id;
     RETURN event_id;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.apply_source_changes(sources integer[], notes jsonb[], most integer DEFAULT 2000)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET row_security TO 'off'
+ SET jit TO 'off'
+ SET "TimeZone" TO 'UTC'
+ SET "DateStyle" TO 'ISO'
+ SET "IntervalStyle" TO 'postgres'
+ SET bytea_output TO 'hex'
+ SET extra_float_digits TO '1'
+ SET lc_monetary TO 'C'
+AS $function$
+DECLARE
+    v casq.views;
+    ids text[];
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'casq: views are evaluated under READ COMMITTED, an old snapshot shows old rows' USING ERRCODE = 'invalid_transaction_state';
+    END IF;
+    FOR v IN SELECT * FROM casq.views AS x
+        WHERE x.kind IN (SELECT p.kind FROM casq.view_sources AS p WHERE p.source = ANY (apply_source_changes.sources)) ORDER BY x.kind FOR UPDATE
+    LOOP
+        CONTINUE WHEN v.error IS NOT NULL; -- all of it is compared, once it can be
+        BEGIN
+            v := casq.open_view(v);
+            ids := casq.find_ids(v, apply_source_changes.sources, apply_source_changes.notes);
+            IF ids IS NULL THEN
+                UPDATE casq.views AS x SET compare_asked_at = clock_timestamp() WHERE x.kind = v.kind;
+            ELSIF ids <> '{}' THEN
+                PERFORM casq.put_off_ids(v.kind, ids[most + 1:]);
+                PERFORM casq.refresh_ids(v, ids[:most]);
+            END IF;
+        EXCEPTION WHEN OTHERS THEN
+            IF casq.passes(SQLSTATE) THEN
+                RAISE;
+            END IF;
+            PERFORM casq.fail_view(v.kind, SQLERRM);
+        END;
+    END LOOP;
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.ask_recount(kind text)
@@ -1828,6 +2007,9 @@ DECLARE
     done text[];
 BEGIN
     PERFORM casq.check_trusted(t.relation);
+    IF after IS NULL AND EXISTS (SELECT FROM casq.views AS v WHERE v.kind = t.kind) THEN
+        PERFORM casq.compare_view(t.kind);
+    END IF;
     -- The keys come first, without locks: a row that is moved while it is
     -- waited for would take the end of the page with it.
     EXECUTE format('SELECT coalesce(array_agg(k.key::text ORDER BY k.key), ''{}'')'
@@ -1925,6 +2107,24 @@ BEGIN
     END IF;
     INSERT INTO casq.artifact_leftovers AS l (key, build_id, attempt)
     VALUES (begin_artifact.key, begin_artifact.build, begin_artifact.attempt);
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.begin_comparison(v casq.views, compare_after interval)
+ RETURNS casq.views
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF v.renewed THEN
+        -- It was made anew before this transaction began to write.
+        UPDATE casq.views AS x SET renewed = false, compare_from = pg_current_xact_id() WHERE x.kind = v.kind RETURNING * INTO v;
+    END IF;
+    IF v.compare_began_at IS NULL AND (v.compare_asked_at IS NOT NULL OR v.compared_at < clock_timestamp() - compare_after)
+        AND (v.compare_from IS NULL OR pg_snapshot_xmin(pg_current_snapshot()) >= v.compare_from) THEN
+        UPDATE casq.views AS x SET compare_asked_at = NULL, compare_from = NULL, compare_began_at = clock_timestamp(), compared_to = NULL
+        WHERE x.kind = v.kind RETURNING * INTO v;
+    END IF;
+    RETURN v;
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.begin_counting()
@@ -2051,6 +2251,35 @@ BEGIN
         UPDATE casq.builds AS w SET status = 'canceled', held = false, message = 'canceled' WHERE w.id = build RETURNING * INTO b;
     END IF;
     RETURN b.status;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.change_image(v casq.views, asked text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    ids text[] := '{}';
+    rows text[] := '{}';
+    more text[] := asked;
+    steps integer := 0;
+    judged record;
+BEGIN
+    WHILE more IS NOT NULL AND steps < 8 LOOP
+        ids := ids || more;
+        rows := rows || casq.evaluate_view(v, more);
+        more := casq.entangled_ids(v, ids, rows);
+        steps := steps + 1;
+    END LOOP;
+    IF more IS NOT NULL THEN
+        EXECUTE format('DELETE FROM %s AS casq_h WHERE casq_h.%I = ANY ($1::%s[])', v.image, v.id_column, casq.image_type(v, v.id_column)) USING more;
+        PERFORM casq.put_off_ids(v.kind, more);
+    END IF;
+    SELECT * INTO judged FROM casq.judge_rows(v, rows);
+    PERFORM casq.write_image(v, ids, judged.good);
+    DELETE FROM casq.view_ids AS p WHERE p.kind = v.kind AND p.id = ANY (ids)
+        AND p.id NOT IN (SELECT b.value ->> 'id' FROM jsonb_array_elements(judged.bad) AS b);
+    PERFORM casq.fail_id(v.kind, b.value ->> 'id', b.value ->> 'key', b.value ->> 'reason') FROM jsonb_array_elements(judged.bad) AS b;
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.check_build()
@@ -2232,6 +2461,29 @@ BEGIN
     END IF;
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.check_ids(v casq.views, ids regclass, source text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    type oid := (SELECT casq.base_type(a.atttypid) FROM pg_attribute AS a WHERE a.attrelid = ids AND a.attname = 'id');
+    wanted text := casq.image_type(v, v.id_column);
+    unsteady text := casq.unsteady(ids);
+BEGIN
+    IF (CASE WHEN wanted IN ('smallint', 'integer', 'bigint') THEN type NOT IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+            WHEN wanted = 'text' THEN type NOT IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype)
+            ELSE type <> wanted::regtype END) THEN
+        RAISE EXCEPTION 'casq: the query of source % returns %, and ids of view % are %', source, type::regtype, v.view, wanted
+            USING ERRCODE = 'datatype_mismatch', HINT = format('Have the query cast it: ::%s.', wanted);
+    ELSIF EXISTS (SELECT FROM casq.views_within(ids) AS w WHERE w.view = v.view) OR unsteady LIKE 'CURRENT%' THEN
+        RAISE EXCEPTION 'casq: the query of source % may not read view % itself, nor go by the time', source, v.view USING ERRCODE = 'feature_not_supported';
+    END IF;
+    PERFORM casq.check_trusted(ids);
+    PERFORM set_config('casq.changed', '[]', true);
+    EXECUTE format('SELECT id FROM %s LIMIT 1', ids);
+END $function$;
+
 CREATE OR REPLACE FUNCTION casq.check_job(job jsonb)
  RETURNS void
  LANGUAGE plpgsql
@@ -2342,6 +2594,7 @@ BEGIN
                   HINT = 'Only a table of this database has the triggers that tracking needs: track the table behind it.';
     ELSIF c.relnamespace::regnamespace::text IN ('pg_catalog', 'information_schema', 'pg_toast', 'casq')
         AND relation IS DISTINCT FROM to_regclass('casq.artifacts') -- what builds leave is like what others have
+        AND NOT EXISTS (SELECT FROM casq.views AS v WHERE v.image = relation)
     THEN
         RAISE EXCEPTION 'casq: % belongs to the system, it cannot be tracked', relation
             USING ERRCODE = 'wrong_object_type';
@@ -2414,6 +2667,21 @@ BEGIN
     END LOOP;
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.check_source(relation regclass)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    PERFORM casq.check_relation(relation);
+    IF EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = relation) THEN
+        RAISE EXCEPTION 'casq: % is partitioned, and what is written to a partition by its own name is not noted', relation
+            USING ERRCODE = 'wrong_object_type',
+                  HINT = 'The sources of a tracked view are ordinary tables; a partitioned one can be tracked by itself.';
+    END IF;
+END $function$;
+
 CREATE OR REPLACE FUNCTION casq.check_trusted(relation regclass)
  RETURNS void
  LANGUAGE plpgsql
@@ -2440,6 +2708,105 @@ BEGIN
     END IF;
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.check_view(v casq.views)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    c pg_class;
+    called text;
+    a pg_attribute;
+    unsteady text;
+    simple oid[] := ARRAY['int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'uuid'::regtype, 'text'::regtype, 'varchar'::regtype, 'bpchar'::regtype];
+BEGIN
+    SELECT * INTO c FROM pg_class AS x WHERE x.oid = v.view;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'casq: view % of kind % is gone', v.name, v.kind
+            USING ERRCODE = 'undefined_table', HINT = format('Make it again, or give it up: SELECT casq.untrack(kind => %L).', v.kind);
+    ELSIF c.relkind <> 'v' THEN
+        RAISE EXCEPTION 'casq: % is not a view', v.view
+            USING ERRCODE = 'wrong_object_type', HINT = 'A table is tracked by casq.track; of a materialized view nobody knows when its rows change.';
+    END IF;
+    FOREACH called IN ARRAY v.payload_columns || ARRAY[v.id_column, v.key_column, v.scope_column, v.size_column] LOOP
+        CONTINUE WHEN called IS NULL;
+        SELECT * INTO a FROM pg_attribute AS x WHERE x.attrelid = v.view AND x.attname = called AND x.attnum > 0;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'casq: view % has no column %, which kind % needs', v.view, quote_ident(called), v.kind
+                USING ERRCODE = 'undefined_column', HINT = 'CREATE OR REPLACE VIEW can add it.';
+        ELSIF called IN (v.id_column, v.key_column, v.scope_column) AND casq.base_type(a.atttypid) <> ALL (simple) THEN
+            RAISE EXCEPTION 'casq: column % of view % has type %, whose text is not the same everywhere', quote_ident(called), v.view, format_type(a.atttypid, a.atttypmod)
+                USING ERRCODE = 'datatype_mismatch', HINT = 'An id, a key or a scope is an integer, a uuid or text: have the view cast it.';
+        END IF;
+    END LOOP;
+    unsteady := casq.unsteady(v.view);
+    IF unsteady IS NOT NULL THEN
+        RAISE EXCEPTION 'casq: view % calls %, by which its rows change though no row of its sources does', v.view, unsteady
+            USING ERRCODE = 'feature_not_supported', HINT = 'A tracked view goes by the rows of its sources alone.';
+    END IF;
+    PERFORM casq.check_trusted(v.view);
+    IF NOT has_table_privilege(casq.owner(), v.view, 'SELECT') THEN
+        RAISE EXCEPTION 'casq: the owner of the schema casq, %, may not read view %', casq.owner()::regrole, v.view
+            USING ERRCODE = 'insufficient_privilege', HINT = format('GRANT SELECT ON %s TO %s;', v.view, casq.owner()::regrole);
+    END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.columns_named(by regclass, relation regclass, functions boolean DEFAULT false)
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    WITH named AS (
+        SELECT d.refobjsubid AS number, v.definition, w.oid AS rule
+        FROM casq.views_within(columns_named.by) AS v
+        JOIN pg_rewrite AS w ON w.ev_class = v.view
+        JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
+            AND d.refclassid = 'pg_class'::regclass AND d.refobjid = columns_named.relation
+    )
+    SELECT CASE WHEN NOT EXISTS (SELECT FROM named)
+                  OR EXISTS (SELECT FROM named AS n WHERE n.number < 0)
+                  OR EXISTS (SELECT FROM casq.views_within(columns_named.by) AS v WHERE v.definition ~ ':varattno 0 ')
+                  OR functions AND EXISTS (
+                      SELECT FROM casq.views_within(columns_named.by) AS v
+                      JOIN pg_rewrite AS w ON w.ev_class = v.view
+                      JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_proc'::regclass)
+                THEN NULL
+                ELSE ARRAY(SELECT DISTINCT a.attname::text FROM named AS n
+                           JOIN pg_attribute AS a ON a.attrelid = columns_named.relation AND a.attnum = n.number AND n.number > 0 ORDER BY 1)
+           END
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.compare_view(kind text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    UPDATE casq.views AS v SET compare_asked_at = clock_timestamp() WHERE v.kind = compare_view.kind;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'casq: kind % is that of no tracked view', coalesce(quote_literal(compare_view.kind), 'NULL') USING ERRCODE = 'undefined_object',
+            HINT = format('Tracked views: %s.', coalesce((SELECT string_agg(v.kind, ', ' ORDER BY v.kind) FROM casq.views AS v), 'none'));
+    END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.compare_views(anew boolean DEFAULT false)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    UPDATE casq.views SET compare_asked_at = clock_timestamp();
+    IF anew THEN
+        DELETE FROM casq.source_changes;
+        DELETE FROM casq.cursors WHERE name = 'views';
+        UPDATE casq.views SET compare_from = NULL;
+    END IF;
+END $function$;
+
 CREATE OR REPLACE FUNCTION casq.count_group(state text, failure_reason text, queued_at timestamp with time zone, claim_process uuid)
  RETURNS TABLE(reason text, since timestamp with time zone, process uuid)
  LANGUAGE sql
@@ -2463,6 +2830,29 @@ DECLARE
 BEGIN
     PERFORM casq.check_trusted(t.relation);
     EXECUTE format('SELECT count(*) FROM %s', t.relation) INTO n;
+    RETURN n;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.count_view(v casq.views)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET row_security TO 'off'
+AS $function$
+DECLARE
+    twice text;
+    n bigint;
+    keys bigint;
+BEGIN
+    EXECUTE format('SELECT v.%1$I::text FROM %2$s AS v GROUP BY v.%1$I HAVING count(*) > 1 LIMIT 1', v.id_column, v.view) INTO twice;
+    IF twice IS NOT NULL THEN
+        RAISE EXCEPTION 'casq: view % has % % more than once', v.view, quote_ident(v.id_column), twice
+            USING ERRCODE = 'unique_violation', HINT = 'An id names one row of the view: is a join one too many?';
+    END IF;
+    EXECUTE format('SELECT count(*), count(DISTINCT v.%I) FROM %s AS v', v.key_column, v.view) INTO n, keys;
+    IF keys < n THEN
+        RAISE WARNING 'casq: % rows of view % have a key that another one has, too, or none: they are not followed, see casq.view_ids', n - keys, v.view;
+    END IF;
     RETURN n;
 END $function$;
 
@@ -2516,6 +2906,56 @@ BEGIN
     END IF;
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.do_view(kind text, compare_after interval, most integer DEFAULT 2000)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET row_security TO 'off'
+ SET jit TO 'off'
+ SET "TimeZone" TO 'UTC'
+ SET "DateStyle" TO 'ISO'
+ SET "IntervalStyle" TO 'postgres'
+ SET bytea_output TO 'hex'
+ SET extra_float_digits TO '1'
+ SET lc_monetary TO 'C'
+AS $function$
+DECLARE
+    v casq.views;
+    ids text[];
+BEGIN
+    SELECT * INTO v FROM casq.views AS x WHERE x.kind = do_view.kind FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND OR current_setting('transaction_isolation') <> 'read committed' THEN
+        RETURN false;
+    END IF;
+    BEGIN
+        v := casq.open_view(v);
+        ids := ARRAY(SELECT p.id FROM casq.view_ids AS p WHERE p.kind = v.kind AND p.due_at <= clock_timestamp() ORDER BY p.due_at LIMIT most);
+        IF ids = '{}' THEN
+            v := casq.begin_comparison(v, compare_after);
+            IF v.compare_began_at IS NULL THEN
+                RETURN false;
+            END IF;
+            ids := casq.page_of_ids(v, most);
+            UPDATE casq.views AS x SET compared_to = ids[cardinality(ids)] WHERE x.kind = v.kind;
+        END IF;
+        IF ids = '{}' THEN
+            UPDATE casq.views AS x SET compare_began_at = NULL, compared_to = NULL, compared_at = clock_timestamp(),
+                filled_at = coalesce(x.filled_at, clock_timestamp()) WHERE x.kind = v.kind;
+        ELSE
+            PERFORM casq.refresh_ids(v, ids);
+        END IF;
+        UPDATE casq.views AS x SET error = NULL, failed_at = NULL WHERE x.kind = v.kind AND x.error IS NOT NULL;
+        RETURN true;
+    EXCEPTION WHEN OTHERS THEN
+        IF casq.passes(SQLSTATE) THEN
+            RAISE;
+        END IF;
+        PERFORM casq.fail_view(v.kind, SQLERRM);
+        RETURN false;
+    END;
+END $function$;
+
 CREATE OR REPLACE FUNCTION casq.draw_event_id()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -2525,6 +2965,24 @@ AS $function$
 BEGIN
     NEW.id := nextval('casq.events_id_seq');
     RETURN NEW;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.drop_ids(kind text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    p casq.view_sources;
+    relation regclass;
+BEGIN
+    FOR p IN DELETE FROM casq.view_sources AS x WHERE x.kind = drop_ids.kind RETURNING * LOOP
+        FOREACH relation IN ARRAY ARRAY[p.ids, p.changed] LOOP
+            IF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation) THEN
+                EXECUTE format('DROP VIEW %s', relation);
+            END IF;
+        END LOOP;
+    END LOOP;
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.drop_kind(kind text, keep boolean DEFAULT false)
@@ -2571,6 +3029,40 @@ BEGIN
     END LOOP;
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.due_views(compare_after interval)
+ RETURNS SETOF text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT v.kind FROM casq.views AS v
+    WHERE (v.error IS NULL OR v.tried_at < clock_timestamp() - interval '5 s')
+      AND (v.compare_asked_at IS NOT NULL OR v.compare_began_at IS NOT NULL OR v.compared_at < clock_timestamp() - compare_after
+           OR EXISTS (SELECT FROM casq.view_ids AS p WHERE p.kind = v.kind AND p.due_at <= clock_timestamp()))
+    ORDER BY v.kind
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.entangled_ids(v casq.views, ids text[], rows text[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    more text[];
+BEGIN
+    EXECUTE format($sql$
+        SELECT array_agg(DISTINCT o.id) FROM (
+            SELECT casq_h.%2$I::text AS id FROM unnest($2::%1$s[]) AS casq_w JOIN %1$s AS casq_h ON casq_h.%3$I = casq_w.%3$I
+            UNION ALL
+            SELECT p.id FROM %1$s AS casq_h
+            JOIN casq.view_ids AS p ON p.kind = $3 AND p.key = casq_h.%3$I::text
+            WHERE casq_h.%2$I = ANY ($1::%4$s[])
+              AND NOT EXISTS (SELECT FROM unnest($2::%1$s[]) AS casq_w WHERE casq_w.%2$I = casq_h.%2$I AND casq_w.%3$I = casq_h.%3$I)
+        ) AS o WHERE o.id <> ALL ($1)$sql$, v.image, v.id_column, v.key_column, casq.image_type(v, v.id_column))
+    INTO more USING ids, rows, v.kind;
+    RETURN more;
+END $function$;
+
 CREATE OR REPLACE FUNCTION casq.equal_is_same(scope_column pg_attribute, scope_id text)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -2589,6 +3081,22 @@ BEGIN
     RETURN same;
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.evaluate_view(v casq.views, ids text[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    fields text;
+    rows text[];
+BEGIN
+    SELECT string_agg(format('v.%I::%s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ' ORDER BY a.attnum) INTO fields
+    FROM pg_attribute AS a WHERE a.attrelid = v.image AND a.attnum > 0 AND NOT a.attisdropped;
+    EXECUTE format('SELECT array_agg(ROW(%s)::%s::text) FROM %s AS v WHERE v.%I = ANY ($1::%s[])',
+        fields, v.image, v.view, v.id_column, casq.image_type(v, v.id_column)) INTO rows USING ids;
+    RETURN coalesce(rows, '{}');
+END $function$;
+
 CREATE OR REPLACE FUNCTION casq.events_between(older pg_snapshot, newer pg_snapshot)
  RETURNS boolean
  LANGUAGE sql
@@ -2600,7 +3108,11 @@ CREATE OR REPLACE FUNCTION casq.events_between(older pg_snapshot, newer pg_snaps
 AS $function$
     SELECT EXISTS (
         SELECT FROM pg_snapshot_xip(older) AS late (xid)
-        CROSS JOIN LATERAL (SELECT FROM casq.events AS e WHERE e.xid = late.xid LIMIT 1) AS event
+        CROSS JOIN LATERAL (
+            (SELECT FROM casq.events AS e WHERE e.xid = late.xid LIMIT 1)
+            UNION ALL
+            (SELECT FROM casq.source_changes AS e WHERE e.xid = late.xid LIMIT 1)
+        ) AS event
         WHERE pg_visible_in_snapshot(late.xid, newer)
     ) OR EXISTS (
         WITH open AS (
@@ -2618,7 +3130,9 @@ AS $function$
                             pg_snapshot_xmax(newer)) AS high
         ) AS span
         CROSS JOIN LATERAL (
-            SELECT FROM casq.events AS e WHERE e.xid >= edge.low AND e.xid < span.high LIMIT 1
+            (SELECT FROM casq.events AS e WHERE e.xid >= edge.low AND e.xid < span.high LIMIT 1)
+            UNION ALL
+            (SELECT FROM casq.source_changes AS e WHERE e.xid >= edge.low AND e.xid < span.high LIMIT 1)
         ) AS event
     )
 $function$;
@@ -2649,6 +3163,62 @@ AS $function$
     ) AS b
     WHERE mine.id = events_beyond.tick AND mine.nonce = events_beyond.nonce
 $function$;
+
+CREATE OR REPLACE FUNCTION casq.fail_id(kind text, id text, key text, reason text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    INSERT INTO casq.view_ids AS p (kind, id, key, reason, tries, failed_at, due_at)
+    VALUES (fail_id.kind, fail_id.id, fail_id.key, fail_id.reason, 1, clock_timestamp(), clock_timestamp() + interval '10 s')
+    ON CONFLICT ON CONSTRAINT view_ids_pkey DO UPDATE
+    SET key = excluded.key, reason = excluded.reason, tries = p.tries + 1, failed_at = coalesce(p.failed_at, excluded.failed_at),
+        due_at = clock_timestamp() + interval '10 s' * 2 ^ least(p.tries, 6)
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.fail_view(kind text, reason text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    UPDATE casq.views AS v SET error = fail_view.reason, failed_at = coalesce(v.failed_at, clock_timestamp()), tried_at = clock_timestamp(),
+        compare_asked_at = clock_timestamp(), compare_began_at = NULL, compared_to = NULL
+    WHERE v.kind = fail_view.kind
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.find_ids(v casq.views, sources integer[], notes jsonb[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    p record;
+    found_ids text[];
+    ids text[] := '{}';
+BEGIN
+    FOR p IN
+        SELECT w.ids, bool_or(n.rows IS NULL) AS any_row, jsonb_agg(r.value) FILTER (WHERE r.value IS NOT NULL) AS changed
+        FROM casq.view_sources AS w
+        JOIN unnest(find_ids.sources, find_ids.notes) AS n (source, rows) ON n.source = w.source
+        LEFT JOIN LATERAL jsonb_array_elements(n.rows) AS r ON true
+        WHERE w.kind = v.kind GROUP BY w.ids ORDER BY w.ids
+    LOOP
+        IF p.any_row THEN
+            RETURN NULL;
+        END IF;
+        PERFORM set_config('casq.changed', p.changed::text, true);
+        BEGIN
+            EXECUTE format('SELECT array_agg(DISTINCT i.id) FROM (SELECT f.id::text FROM %s AS f WHERE f.id IS NOT NULL LIMIT 100001) AS i', p.ids) INTO found_ids;
+        EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+            RETURN NULL;
+        END;
+        ids := ids || found_ids;
+        IF cardinality(found_ids) > 100000 OR cardinality(ids) > 100000 THEN
+            RETURN NULL;
+        END IF;
+    END LOOP;
+    RETURN ARRAY(SELECT DISTINCT i FROM unnest(ids) AS i);
+END $function$;
 
 CREATE OR REPLACE FUNCTION casq.forget_counts()
  RETURNS trigger
@@ -2926,7 +3496,7 @@ AS $function$
         SELECT * FROM casq.problems_of_workers() UNION ALL SELECT * FROM casq.problems_of_log()
         UNION ALL SELECT * FROM casq.problems_of_followers() UNION ALL SELECT * FROM casq.problems_of_queues()
         UNION ALL SELECT * FROM casq.problems_of_registry() UNION ALL SELECT * FROM casq.problems_of_counters()
-        UNION ALL SELECT * FROM casq.problems_of_builds() UNION ALL SELECT * FROM casq.problems_of_server()
+        UNION ALL SELECT * FROM casq.problems_of_views() UNION ALL SELECT * FROM casq.problems_of_builds() UNION ALL SELECT * FROM casq.problems_of_server()
     )
     (SELECT p.severity = 'notice', p.severity, p.what, date_trunc('second', p.since), p.command
      FROM problem AS p
@@ -2961,6 +3531,18 @@ AS $function$
     SELECT r.sentence FROM casq.health_report() AS r
 $function$;
 
+CREATE OR REPLACE FUNCTION casq.image_type(v casq.views, called text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT CASE WHEN called IN (v.id_column, v.key_column, v.scope_column) AND b.type IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype) THEN 'text'
+                WHEN called = v.size_column THEN 'bigint' ELSE format_type(b.type, -1) END
+    FROM pg_attribute AS a CROSS JOIN LATERAL (SELECT casq.base_type(a.atttypid)) AS b (type)
+    WHERE a.attrelid = v.view AND a.attname = called AND a.attnum > 0
+$function$;
+
 CREATE OR REPLACE FUNCTION casq.install_event_trigger()
  RETURNS void
  LANGUAGE plpgsql
@@ -2982,6 +3564,15 @@ BEGIN
     ALTER EVENT TRIGGER casq_rewrite ENABLE ALWAYS;
     PERFORM casq.align(t.kind) FROM casq.tracked AS t ORDER BY t.kind;
 END $function$;
+
+CREATE OR REPLACE FUNCTION casq.is_filled(kind text)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT NOT EXISTS (SELECT FROM casq.views AS v WHERE v.kind = is_filled.kind AND v.filled_at IS NULL)
+$function$;
 
 CREATE OR REPLACE FUNCTION casq.is_superseded(xmax xid)
  RETURNS boolean
@@ -3005,6 +3596,33 @@ CREATE OR REPLACE FUNCTION casq.is_trusted(role oid)
 AS $function$
     SELECT pg_has_role(is_trusted.role, casq.owner(), 'USAGE')
 $function$;
+
+CREATE OR REPLACE FUNCTION casq.judge_rows(v casq.views, rows text[], OUT good text[], OUT bad jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    EXECUTE format($sql$
+        SELECT coalesce(array_agg(j.row) FILTER (WHERE j.stays), '{}'),
+               coalesce(jsonb_agg(jsonb_build_object('id', j.id, 'key', CASE WHEN j.fits THEN j.key END, 'reason', CASE
+                   WHEN NOT j.fits THEN format('its key has %%s bytes, and 1 to 1024 is what a key may have', coalesce(octet_length(j.key)::text, 'no'))
+                   WHEN j.same > 1 THEN 'the view has more than one row with this id'
+                   ELSE format('its key is %%L, which another row of the view has, too', j.key) END))
+                   FILTER (WHERE j.nth = 1 AND (NOT j.stays OR j.same > 1)), '[]')
+        FROM (
+            SELECT k.*, k.fits AND k.nth = 1 AND row_number() OVER (PARTITION BY k.fits AND k.nth = 1, k.key ORDER BY k.has DESC, k.typed) = 1 AS stays
+            FROM (
+                SELECT ROW(casq_w.*)::%1$s::text AS row, casq_w.%2$I AS typed, casq_w.%2$I::text AS id, casq_w.%3$I::text COLLATE "C" AS key,
+                       coalesce(octet_length(casq_w.%3$I::text) BETWEEN 1 AND 1024, false) AS fits,
+                       row_number() OVER same AS nth, count(*) OVER (PARTITION BY casq_w.%2$I) AS same,
+                       coalesce(casq_h.%3$I = casq_w.%3$I, false) AS has
+                FROM unnest($1::%1$s[]) AS casq_w LEFT JOIN %1$s AS casq_h ON casq_h.%2$I = casq_w.%2$I
+                WINDOW same AS (PARTITION BY casq_w.%2$I ORDER BY casq_w.%3$I)
+            ) AS k
+        ) AS j$sql$, v.image, v.id_column, v.key_column)
+    INTO good, bad USING rows;
+END $function$;
 
 CREATE OR REPLACE FUNCTION casq.keep_counts()
  RETURNS trigger
@@ -3049,7 +3667,9 @@ CREATE OR REPLACE FUNCTION casq.key_index(relation regclass, number smallint)
 AS $function$
     SELECT i FROM pg_index AS i
     JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = number
-    WHERE i.indrelid = relation AND i.indisunique AND i.indisvalid AND i.indimmediate
+    WHERE i.indrelid = relation AND i.indisunique AND i.indisvalid
+      -- An image of a view has its keys change places; nobody else writes it.
+      AND (i.indimmediate OR EXISTS (SELECT FROM pg_class AS c WHERE c.oid = i.indrelid AND c.relnamespace = 'casq'::regnamespace))
       AND i.indpred IS NULL AND i.indnkeyatts = 1 AND i.indkey[0] = number
     ORDER BY i.indcollation[0] = a.attcollation DESC, i.indexrelid
     LIMIT 1
@@ -3113,6 +3733,50 @@ BEGIN
     RETURN NEW;
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.leave_source(source integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    s casq.sources;
+    name text;
+BEGIN
+    SELECT * INTO s FROM casq.sources AS x WHERE x.id = leave_source.source;
+    IF EXISTS (SELECT FROM casq.view_sources AS p WHERE p.source = s.id) THEN
+        PERFORM casq.put_note_function(s);
+        RETURN;
+    END IF;
+    DELETE FROM casq.sources AS x WHERE x.id = s.id;
+    FOR name IN SELECT g.tgname FROM pg_trigger AS g WHERE g.tgrelid = s.relation AND g.tgname LIKE 'casq\_note\_%' LOOP
+        EXECUTE format('DROP TRIGGER %I ON %s', name, s.relation);
+    END LOOP;
+    EXECUTE format('DROP FUNCTION IF EXISTS casq.note_%s()', s.id);
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.leave_view(kind text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    v casq.views;
+    used integer[];
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('casq.views', 0));
+    SELECT * INTO v FROM casq.views AS x WHERE x.kind = leave_view.kind FOR UPDATE;
+    used := ARRAY(SELECT p.source FROM casq.view_sources AS p WHERE p.kind = v.kind);
+    PERFORM casq.drop_ids(v.kind);
+    DELETE FROM casq.views AS x WHERE x.kind = v.kind;
+    PERFORM casq.leave_source(s) FROM unnest(used) AS s ORDER BY s;
+    IF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = v.image) THEN
+        EXECUTE format('DROP TABLE %s', v.image);
+    END IF;
+    IF NOT EXISTS (SELECT FROM casq.views) THEN
+        PERFORM casq.compare_views(anew => true);
+    END IF;
+END $function$;
+
 CREATE OR REPLACE FUNCTION casq.log_age(c casq.cursors)
  RETURNS double precision
  LANGUAGE sql
@@ -3135,7 +3799,10 @@ AS $function$
                     SELECT e.occurred_at FROM casq.events AS e
                     WHERE e.xid = late.xid AND (target.id IS NULL OR e.id > c.page OR NOT pg_visible_in_snapshot(e.xid, target.snapshot))
                     ORDER BY e.id LIMIT 1) AS e)
-            ) AS e)
+            ) AS e WHERE c.name <> 'views'
+            UNION ALL
+            SELECT min(n.noted_at) FROM casq.source_changes AS n WHERE c.name = 'views' AND NOT pg_visible_in_snapshot(n.xid, here.snapshot)
+            ORDER BY 1 LIMIT 1)
         ELSE coalesce(c.caught_up_to, session.state_change,
                       CASE WHEN session.pid IS NULL THEN greatest(c.moved_at, c.beat_at) END)
         END), 0)::double precision
@@ -3368,6 +4035,67 @@ BEGIN
         ' it is recounted and compared here, other sites need enqueue reconcile --kind %s', t.relation, t.kind, t.kind);
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.note_statement(s casq.sources, op text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    c record;
+    a pg_attribute;
+    noted text[] := '{}';
+    others text[] := '{}';
+    names text[] := '{}';
+    grouped text[] := '{}';
+    large text[] := '{false}';
+    rows_of text;
+BEGIN
+    SELECT * INTO c FROM casq.source_columns(s);
+    FOR a IN SELECT t.* FROM pg_attribute AS t WHERE t.attrelid = s.relation AND t.attname = ANY (c.told_by) AND t.attnum > 0 ORDER BY t.attnum LOOP
+        IF a.attname = ANY (c.noted) THEN
+            noted := noted || format('%s AS %I', casq.noted(a), a.attname);
+            names := names || quote_ident(a.attname);
+            IF casq.noted(a) LIKE '%COLLATE "C"' THEN
+                large := large || format('coalesce(octet_length(casq_d.%I) > 8192, false)', a.attname);
+            END IF;
+        ELSE
+            others := others || format('%s AS %I', casq.noted(a), a.attname);
+        END IF;
+        grouped := grouped || quote_ident(a.attname);
+    END LOOP;
+    IF op = 'UPDATE' AND NOT c.any_column THEN
+        rows_of := format('SELECT %1$s FROM (SELECT -1 AS casq_sign, %2$s FROM casq_old AS r UNION ALL SELECT 1, %2$s FROM casq_new AS r) AS i'
+            ' GROUP BY %3$s HAVING sum(casq_sign) <> 0',
+            array_to_string(names, ', '), array_to_string(noted || others, ', '), array_to_string(grouped, ', '));
+    ELSE
+        rows_of := format(CASE op WHEN 'INSERT' THEN 'SELECT %1$s FROM casq_new AS r' WHEN 'DELETE' THEN 'SELECT %1$s FROM casq_old AS r'
+            ELSE 'SELECT %1$s FROM casq_old AS r UNION ALL SELECT %1$s FROM casq_new AS r' END, array_to_string(noted, ', '));
+    END IF;
+    RETURN format($sql$
+        INSERT INTO casq.source_changes (source, rows)
+        SELECT %1$s, CASE WHEN NOT bool_or(n.casq_large) THEN jsonb_agg(n.casq_row) END
+        FROM (
+            SELECT casq_d AS casq_row, %2$s AS casq_large, (row_number() OVER () - 1) / 200 AS casq_note
+            FROM (SELECT DISTINCT * FROM (%3$s) AS i) AS casq_d
+        ) AS n
+        GROUP BY n.casq_note$sql$, s.id, array_to_string(large, ' OR '), rows_of);
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.noted(a pg_attribute)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT CASE
+        WHEN b.type IN ('bool'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'uuid'::regtype,
+                        'date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype) THEN format('r.%I::%s', noted.a.attname, b.type)
+        WHEN b.type IN ('text'::regtype, 'varchar'::regtype) THEN format('r.%I::text COLLATE "C"', noted.a.attname)
+        ELSE format('CASE WHEN num_nonnulls(r.%1$I) > 0 THEN format(''%%s'', r.%1$I) END COLLATE "C"', noted.a.attname) END
+    FROM (SELECT casq.base_type(noted.a.atttypid)::regtype AS type) AS b
+$function$;
+
 CREATE OR REPLACE FUNCTION casq.oldest_needed_tick(retention interval)
  RETURNS bigint
  LANGUAGE sql
@@ -3488,6 +4216,7 @@ AS $function$
 DECLARE
     touched oid[];
     kind text;
+    source integer;
     said text;
 BEGIN
     -- What align itself does brings us here again.
@@ -3508,6 +4237,11 @@ BEGIN
         ORDER BY t.kind
     LOOP
         PERFORM casq.align(kind);
+    END LOOP;
+    FOR source IN SELECT s.id FROM casq.sources AS s JOIN pg_class AS c ON c.oid = s.relation
+        WHERE s.relation = ANY (touched) OR c.relnamespace = ANY (touched) ORDER BY s.id
+    LOOP
+        PERFORM casq.align_source(source);
     END LOOP;
     FOR said IN SELECT r.said FROM casq.replaced() AS r WHERE r.by::oid = ANY (touched) LOOP
         RAISE WARNING '%', said;
@@ -3546,6 +4280,18 @@ BEGIN
                 USING ERRCODE = 'dependent_objects_still_exist',
                       HINT = format('SELECT casq.untrack(%L) gives up tracking.', lost.relation);
         END IF;
+    END LOOP;
+    FOR lost IN
+        SELECT d.object_identity AS name, v.kind FROM pg_event_trigger_dropped_objects() AS d
+        JOIN casq.views AS v ON d.object_type = 'view' AND (d.objid = v.view OR d.objid IN (SELECT p.ids FROM casq.view_sources AS p WHERE p.kind = v.kind))
+        UNION ALL
+        SELECT s.name, p.kind FROM pg_event_trigger_dropped_objects() AS d
+        JOIN casq.sources AS s ON d.object_type = 'trigger' AND d.address_names[3] LIKE 'casq\_note\_%'
+            AND s.name = format('%I.%I', d.address_names[1], d.address_names[2])
+        JOIN casq.view_sources AS p ON p.source = s.id
+    LOOP
+        RAISE EXCEPTION 'casq: view of kind % is tracked, and is made of %', lost.kind, lost.name
+            USING ERRCODE = 'dependent_objects_still_exist', HINT = format('SELECT casq.untrack(kind => %L) first.', lost.kind);
     END LOOP;
     PERFORM casq.check_columns(t) FROM casq.tracked AS t
     WHERE EXISTS (
@@ -3594,6 +4340,31 @@ BEGIN
     RETURN NULL;
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.open_view(v casq.views)
+ RETURNS casq.views
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    now_definition text;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = v.view) AND to_regclass(v.name) IS NOT NULL THEN
+        v.view := to_regclass(v.name);
+        v.definition := NULL; -- it may be the same, and it was not there
+    END IF;
+    now_definition := casq.view_definition(v.view);
+    IF now_definition IS NULL OR v.definition IS DISTINCT FROM now_definition THEN
+        PERFORM casq.check_view(v);
+        PERFORM casq.renew_source(s) FROM casq.sources AS s JOIN casq.view_sources AS p ON p.source = s.id WHERE p.kind = v.kind;
+        UPDATE casq.views AS x SET view = v.view, name = casq.full_name(v.view), definition = now_definition,
+            compare_asked_at = CASE WHEN x.definition IS NULL THEN x.compare_asked_at ELSE clock_timestamp() END
+        WHERE x.kind = v.kind RETURNING * INTO v;
+    END IF;
+    PERFORM casq.check_trusted(v.view);
+    PERFORM casq.check_trusted(p.ids) FROM casq.view_sources AS p WHERE p.kind = v.kind;
+    RETURN v;
+END $function$;
+
 CREATE OR REPLACE FUNCTION casq.owner()
  RETURNS oid
  LANGUAGE sql
@@ -3601,6 +4372,36 @@ CREATE OR REPLACE FUNCTION casq.owner()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     SELECT nspowner FROM pg_namespace WHERE nspname = 'casq'
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.page_of_ids(v casq.views, most integer)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    type text := casq.image_type(v, v.id_column);
+    ids text[];
+BEGIN
+    EXECUTE format($sql$
+        SELECT array_agg(u.id::text ORDER BY u.id) FROM (
+            SELECT id FROM (
+                (SELECT v.%3$I::%4$s%5$s AS id FROM %1$s AS v WHERE $1 IS NULL AND v.%3$I IS NOT NULL OR v.%3$I::%4$s%5$s > $1::%4$s ORDER BY 1 LIMIT $2)
+                UNION
+                (SELECT h.%3$I FROM %2$s AS h WHERE $1 IS NULL OR h.%3$I > $1::%4$s ORDER BY 1 LIMIT $2)
+            ) AS b ORDER BY id LIMIT $2
+        ) AS u$sql$, v.view, v.image, v.id_column, type, CASE WHEN type = 'text' THEN ' COLLATE "C"' ELSE '' END)
+    INTO ids USING v.compared_to, most;
+    RETURN coalesce(ids, '{}');
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.passes(state text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT left(state, 2) IN ('08', '25', '40', '53', '57', '58', 'XX') OR state = '55P03'
 $function$;
 
 CREATE OR REPLACE FUNCTION casq.place_holders(kind text, resource_id text)
@@ -3921,6 +4722,26 @@ AS $function$
     FROM pg_stat_replication AS r WHERE r.replay_lag > interval '1 minute'
 $function$;
 
+CREATE OR REPLACE FUNCTION casq.problems_of_views()
+ RETURNS SETOF casq.problem
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT 'critical', format('view %s of kind %s is not followed: %s', v.name, v.kind, v.error), v.failed_at, 'SELECT * FROM casq.view_status'
+    FROM casq.views AS v WHERE v.error IS NOT NULL
+    UNION ALL
+    SELECT 'critical', s.problem, s.problem_at, 'SELECT * FROM casq.view_status' FROM casq.sources AS s WHERE s.problem IS NOT NULL
+    UNION ALL
+    SELECT 'warning', format('%s rows of view %s are not followed, such as that of id %s: %s', i.n, v.name, i.id, i.reason), i.since,
+           'SELECT * FROM casq.view_ids WHERE reason IS NOT NULL'
+    FROM casq.views AS v
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS n, min(p.failed_at) AS since, min(p.id) AS id, (array_agg(p.reason ORDER BY p.id))[1] AS reason
+        FROM (SELECT * FROM casq.view_ids AS w WHERE w.kind = v.kind AND w.reason IS NOT NULL LIMIT 10000) AS p
+    ) AS i WHERE i.n > 0
+$function$;
+
 CREATE OR REPLACE FUNCTION casq.problems_of_workers()
  RETURNS SETOF casq.problem
  LANGUAGE sql
@@ -3937,6 +4758,7 @@ AS $function$
         UNION ALL SELECT x.role, x.does FROM (VALUES ('registry', 'follows the log'), ('sync', 'copies')) AS x (role, does)
             WHERE EXISTS (SELECT FROM casq.cursors AS c WHERE c.name = 'registry')
         UNION ALL SELECT 'runner', 'hands out builds' WHERE EXISTS (SELECT FROM casq.runners)
+        UNION ALL SELECT 'views', 'evaluates tracked views' WHERE EXISTS (SELECT FROM casq.views)
     )
     SELECT 'critical', 'no worker is running', (SELECT max(w.beat_at) FROM casq.workers AS w), 'worker run'
     WHERE NOT EXISTS (SELECT FROM casq.live_workers) AND EXISTS (SELECT FROM expected)
@@ -3995,6 +4817,29 @@ BEGIN
     GET DIAGNOSTICS pruned = ROW_COUNT;
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.prune_source_changes(batch integer DEFAULT 10000)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+DECLARE
+    n bigint;
+BEGIN
+    DELETE FROM casq.source_changes AS d USING (
+        SELECT e.xid, e.id FROM casq.cursors AS c
+        JOIN casq.ticks AS t ON t.id = c.tick AND t.nonce = c.nonce
+        CROSS JOIN LATERAL (SELECT * FROM casq.source_changes AS e WHERE e.id <= t.high_id AND pg_visible_in_snapshot(e.xid, t.snapshot) ORDER BY e.id LIMIT batch) AS e
+        WHERE c.name = 'views'
+    ) AS past
+    WHERE d.xid = past.xid AND d.id = past.id;
+    GET DIAGNOSTICS n = ROW_COUNT;
+    RETURN n;
+END $function$;
+
 CREATE OR REPLACE FUNCTION casq.prune_ticks(retention interval, batch integer DEFAULT 5000)
  RETURNS bigint
  LANGUAGE plpgsql
@@ -4021,6 +4866,71 @@ BEGIN
     DELETE FROM casq.ticks AS t WHERE t.id < keep;
     GET DIAGNOSTICS pruned = ROW_COUNT;
     RETURN pruned;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.put_ids(v casq.views, source casq.sources, query text, names_in text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    p casq.view_sources;
+    own text := format('%s_%s', v.kind, source.id);
+    other regclass;
+    kept text := current_setting('search_path');
+BEGIN
+    EXECUTE format('CREATE VIEW casq.changed AS SELECT * FROM jsonb_to_recordset(NULLIF(current_setting(''casq.changed'', true), '''')::jsonb) AS r (%s)', (
+        SELECT string_agg(format('%I %s%s', a.attname, format_type(b.type, -1), CASE WHEN a.attcollation NOT IN (0, t.typcollation) THEN ' COLLATE ' || a.attcollation::regcollation END), ', ' ORDER BY a.attnum)
+        FROM pg_attribute AS a CROSS JOIN LATERAL (SELECT casq.base_type(a.atttypid)) AS b (type) JOIN pg_type AS t ON t.oid = b.type
+        WHERE a.attrelid = source.relation AND a.attnum > 0 AND NOT a.attisdropped));
+    BEGIN
+        PERFORM set_config('search_path', concat_ws(', ', NULLIF(names_in, ''), 'casq'), true);
+        EXECUTE format(E'CREATE VIEW casq.%I (id) AS %s\n', 'ids_' || own, rtrim(query, E' \n\t;'));
+        PERFORM set_config('search_path', kept, true);
+    EXCEPTION WHEN syntax_error_or_access_rule_violation OR feature_not_supported OR invalid_parameter_value THEN
+        RAISE EXCEPTION 'casq: the query of source %: %', source.name, SQLERRM
+            USING ERRCODE = SQLSTATE, DETAIL = query, HINT = 'It is SELECT <id of the view> FROM changed, where changed has the columns of the source.';
+    END;
+    EXECUTE format('ALTER VIEW casq.changed RENAME TO %I', 'changed_' || own);
+    EXECUTE format('ALTER VIEW casq.%I OWNER TO %s', 'changed_' || own, casq.owner()::regrole);
+    EXECUTE format('ALTER VIEW casq.%I OWNER TO %s', 'ids_' || own, casq.owner()::regrole);
+    p := ROW(v.kind, source.id, format('casq.%I', 'ids_' || own)::regclass, format('casq.%I', 'changed_' || own)::regclass);
+    SELECT c.oid INTO other FROM pg_rewrite AS w
+    JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
+    JOIN pg_class AS c ON c.oid = d.refobjid AND c.relnamespace = 'casq'::regnamespace
+    WHERE w.ev_class = p.ids AND c.oid NOT IN (p.ids, p.changed) LIMIT 1;
+    IF other IS NOT NULL THEN
+        RAISE EXCEPTION 'casq: the query of source % reads %, which is casq''s own', source.name, other
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Is the table that is meant in the search_path? Or name its schema.';
+    ELSIF (SELECT count(*) FROM pg_attribute AS a WHERE a.attrelid = p.ids AND a.attnum > 0) <> 1
+        OR NOT EXISTS (SELECT FROM pg_depend AS d JOIN pg_rewrite AS w ON w.oid = d.objid AND w.ev_class = p.ids
+                       WHERE d.classid = 'pg_rewrite'::regclass AND d.refobjid = p.changed)
+        OR casq.columns_named(p.ids, p.changed) = '{}'
+    THEN
+        RAISE EXCEPTION 'casq: the query of source % does not lead from changed rows to ids', source.name
+            USING ERRCODE = 'invalid_parameter_value', DETAIL = query, HINT = 'It has one column, and names columns of changed: SELECT id FROM changed.';
+    END IF;
+    PERFORM casq.check_ids(v, p.ids, source.name);
+    INSERT INTO casq.view_sources SELECT p.*;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.put_image(v casq.views)
+ RETURNS regclass
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    called text[] := ARRAY(SELECT n FROM unnest(ARRAY[v.id_column, v.key_column, v.scope_column, v.size_column] || v.payload_columns)
+                           WITH ORDINALITY AS c (n, nth) WHERE n IS NOT NULL GROUP BY n ORDER BY min(nth));
+BEGIN
+    EXECUTE format('CREATE TABLE casq.%I (%s, PRIMARY KEY (%I))', 'image_' || v.kind, (
+        SELECT string_agg(format('%I %s%s%s', c, casq.image_type(v, c), CASE WHEN casq.image_type(v, c) = 'text' THEN ' COLLATE "C"' END,
+                                 CASE WHEN c = v.key_column THEN ' NOT NULL' END), ', ' ORDER BY nth) FROM unnest(called) WITH ORDINALITY AS u (c, nth)), v.id_column);
+    IF v.key_column <> v.id_column THEN
+        EXECUTE format('ALTER TABLE casq.%I ADD UNIQUE (%I) DEFERRABLE', 'image_' || v.kind, v.key_column);
+    END IF;
+    EXECUTE format('ALTER TABLE casq.%I OWNER TO %s', 'image_' || v.kind, casq.owner()::regrole);
+    RETURN format('casq.%I', 'image_' || v.kind)::regclass;
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.put_log_function(t casq.tracked)
@@ -4091,6 +5001,112 @@ END $body$, s.root, retyped, t.kind, casq.log_statement(t, 'INSERT'),
     IF current_user <> owner THEN
         EXECUTE format('ALTER FUNCTION casq.%I() OWNER TO %I', 'log_' || t.kind, owner);
     END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.put_note_function(s casq.sources)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    c record;
+    retyped text;
+    body text;
+    owner text := (SELECT rolname FROM pg_roles WHERE oid = casq.owner());
+BEGIN
+    SELECT * INTO c FROM casq.source_columns(s);
+    SELECT string_agg(format('pg_typeof(r.%I) <> %L::regtype', a.attname, format_type(a.atttypid, NULL)), ' OR ' ORDER BY a.attnum) INTO retyped
+    FROM pg_attribute AS a WHERE a.attrelid = s.relation AND a.attname = ANY (c.told_by) AND a.attnum > 0;
+    body := format(CASE WHEN c.missing IS NOT NULL THEN $body$
+BEGIN
+    INSERT INTO casq.source_changes (source) VALUES (%1$s);
+    RETURN NULL;
+END $body$ ELSE $body$
+DECLARE
+    stale boolean := TG_OP = 'TRUNCATE';
+BEGIN
+    IF NOT stale THEN
+        BEGIN
+            IF TG_OP = 'INSERT' THEN
+                SELECT %2$s INTO stale FROM casq_new AS r LIMIT 1;
+            ELSE
+                SELECT %2$s INTO stale FROM casq_old AS r LIMIT 1;
+            END IF;
+            IF NOT FOUND THEN
+                RETURN NULL;
+            END IF;
+        EXCEPTION WHEN invalid_schema_name OR undefined_table OR undefined_column OR undefined_object THEN
+            stale := true;
+        END;
+    END IF;
+    IF stale THEN
+        INSERT INTO casq.source_changes (source) VALUES (%1$s);
+    ELSIF TG_OP = 'INSERT' THEN %3$s;
+    ELSIF TG_OP = 'UPDATE' THEN %4$s;
+    ELSE %5$s;
+    END IF;
+    RETURN NULL;
+END $body$ END, s.id, retyped, casq.note_statement(s, 'INSERT'), casq.note_statement(s, 'UPDATE'), casq.note_statement(s, 'DELETE'));
+    IF EXISTS (SELECT FROM pg_proc WHERE proname = 'note_' || s.id AND prosrc = body AND pronamespace = 'casq'::regnamespace) THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('CREATE OR REPLACE FUNCTION casq.note_%s() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER'
+        ' SET search_path = pg_catalog, pg_temp SET row_security = off SET jit = off'
+        ' SET timezone = ''UTC'' SET datestyle = ''ISO'' SET intervalstyle = ''postgres'' SET bytea_output = ''hex'''
+        ' SET extra_float_digits = 1 SET lc_monetary = ''C'' AS %L', s.id, body);
+    EXECUTE format('REVOKE ALL ON FUNCTION casq.note_%s() FROM PUBLIC', s.id);
+    IF current_user <> owner THEN
+        EXECUTE format('ALTER FUNCTION casq.note_%s() OWNER TO %I', s.id, owner);
+    END IF;
+    RETURN true;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.put_off_ids(kind text, ids text[])
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    INSERT INTO casq.view_ids AS p (kind, id) SELECT DISTINCT put_off_ids.kind, i.id FROM unnest(ids) AS i (id)
+    ON CONFLICT ON CONSTRAINT view_ids_pkey DO UPDATE SET due_at = clock_timestamp()
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.put_sources(v casq.views, names_in text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    s casq.sources;
+    called text;
+    query text;
+    named regclass;
+    found_sources regclass[] := '{}';
+    kept text := current_setting('search_path');
+BEGIN
+    FOR called, query IN SELECT * FROM jsonb_each_text(v.sources) ORDER BY key LOOP
+        PERFORM set_config('search_path', names_in, true);
+        named := to_regclass(called);
+        IF named IS NULL THEN -- "user" is a name that needs its quotes
+            named := to_regclass(quote_ident(called));
+        END IF;
+        PERFORM set_config('search_path', kept, true);
+        IF named IS NULL THEN
+            RAISE EXCEPTION 'casq: there is no table %, of which view % should be made', quote_literal(called), v.view
+                USING ERRCODE = 'undefined_table', HINT = 'Is it in the search_path? Or name its schema.';
+        ELSIF named = ANY (found_sources) THEN
+            RAISE EXCEPTION 'casq: % is named twice', named USING ERRCODE = 'duplicate_object';
+        END IF;
+        found_sources := found_sources || named;
+        PERFORM casq.check_source(named);
+        INSERT INTO casq.sources AS x (relation, name) VALUES (named, casq.full_name(named))
+        ON CONFLICT ON CONSTRAINT sources_relation_key DO NOTHING;
+        SELECT * INTO s FROM casq.sources AS x WHERE x.relation = named;
+        PERFORM casq.put_ids(v, s, query, names_in);
+    END LOOP;
+    FOR s IN SELECT x.* FROM casq.sources AS x JOIN casq.view_sources AS p ON p.source = x.id WHERE p.kind = v.kind ORDER BY x.relation LOOP
+        EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', s.relation);
+        PERFORM casq.align_source(s.id);
+    END LOOP;
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.put_triggers(kind text, relation regclass)
@@ -4186,6 +5202,26 @@ BEGIN
         RAISE EXCEPTION 'casq: request % is another role''s', asked ->> 'id' USING ERRCODE = 'insufficient_privilege';
     END IF;
     RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.refresh_ids(v casq.views, ids text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    half integer := cardinality(ids) / 2;
+BEGIN
+    BEGIN
+        PERFORM casq.change_image(v, ids);
+        RETURN;
+    EXCEPTION WHEN data_exception OR integrity_constraint_violation OR program_limit_exceeded THEN
+        IF cardinality(ids) = 1 THEN
+            PERFORM casq.fail_id(v.kind, ids[1], NULL, SQLERRM);
+            RETURN;
+        END IF;
+    END;
+    PERFORM casq.refresh_ids(v, ids[:half]), casq.refresh_ids(v, ids[half + 1:]);
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.refuse_event_update()
@@ -4287,6 +5323,18 @@ BEGIN
     END LOOP;
     PERFORM set_config('casq.releasing', '', true);
     RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.renew_source(s casq.sources)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF casq.put_note_function(s) THEN
+        UPDATE casq.views AS v SET compare_asked_at = clock_timestamp(), renewed = true
+        FROM casq.view_sources AS p WHERE p.source = s.id AND v.kind = p.kind;
+    END IF;
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.replace_target(transfer text)
@@ -4394,7 +5442,7 @@ DECLARE
 BEGIN
     SELECT n.timeline, n.timeline_id, n.tick INTO timeline, timeline_id, tick FROM casq.newest_tick() AS n;
     SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = resources.kind;
-    listed := FOUND OR selected IS NOT DISTINCT FROM '{}';
+    listed := FOUND AND casq.is_filled(kind) OR selected IS NOT DISTINCT FROM '{}';
     IF NOT listed OR selected = '{}' THEN
         RETURN;
     END IF;
@@ -4437,7 +5485,7 @@ BEGIN
         RETURN;
     END IF;
     SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = resources_missing.kind;
-    listed := FOUND;
+    listed := FOUND AND casq.is_filled(kind);
     IF NOT listed THEN
         RETURN;
     END IF;
@@ -4477,7 +5525,7 @@ BEGIN
     SELECT n.timeline, n.timeline_id, n.tick INTO timeline, timeline_id, tick FROM casq.newest_tick() AS n;
     answered := coalesce(cardinality(asked), 0);
     SELECT * INTO t FROM casq.tracked AS x WHERE x.kind = resources_of.kind;
-    listed := FOUND OR selected IS NOT DISTINCT FROM '{}';
+    listed := FOUND AND casq.is_filled(kind) OR selected IS NOT DISTINCT FROM '{}';
     IF NOT listed OR selected = '{}' THEN
         RETURN;
     END IF;
@@ -4737,6 +5785,65 @@ BEGIN
                   HINT = 'At most 50 tags, each of 1 to 255 bytes, without commas, control characters, or blanks at its ends.';
     END IF;
     RETURN ARRAY(SELECT DISTINCT tag COLLATE "C" FROM unnest(tags) AS t (tag) ORDER BY 1);
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.source_columns(s casq.sources, OUT noted text[], OUT told_by text[], OUT any_column boolean, OUT missing text)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    v record;
+    names text[];
+BEGIN
+    noted := '{}';
+    told_by := '{}';
+    any_column := false;
+    FOR v IN SELECT w.view, p.ids, p.changed FROM casq.view_sources AS p JOIN casq.views AS w USING (kind) WHERE p.source = s.id ORDER BY p.kind LOOP
+        names := coalesce(casq.columns_named(v.ids, v.changed),
+                          ARRAY(SELECT a.attname::text FROM pg_attribute AS a WHERE a.attrelid = v.changed AND a.attnum > 0));
+        noted := noted || names;
+        missing := coalesce(missing, (
+            SELECT c.attname FROM pg_attribute AS c
+            LEFT JOIN pg_attribute AS a ON a.attrelid = s.relation AND a.attname = c.attname AND a.attnum > 0 AND NOT a.attisdropped
+            WHERE c.attrelid = v.changed AND c.attname = ANY (names) AND casq.base_type(a.atttypid) IS DISTINCT FROM c.atttypid
+            ORDER BY c.attname LIMIT 1));
+        names := casq.columns_named(v.view, s.relation, functions => true);
+        any_column := any_column OR names IS NULL;
+        told_by := told_by || names;
+    END LOOP;
+    noted := ARRAY(SELECT DISTINCT c FROM unnest(noted) AS c ORDER BY c);
+    told_by := ARRAY(SELECT DISTINCT c FROM unnest(noted || told_by) AS c ORDER BY c);
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.source_problem(s casq.sources)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    c record;
+    kinds text := (SELECT string_agg(p.kind, ', ' ORDER BY p.kind) FROM casq.view_sources AS p WHERE p.source = s.id);
+    again text := format('SELECT casq.track_view(...) again for %s', kinds);
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_class AS t WHERE t.oid = s.relation) THEN
+        RETURN format('table %s, of which tracked views are made, is gone; SELECT casq.untrack(kind => ...) for %s', s.name, kinds);
+    ELSIF to_regclass(s.name) <> s.relation THEN
+        RETURN format('%s is another table now than the one that tracked views are made of, %s; SELECT casq.untrack(kind => ...) for %s, then track', s.name, s.relation, kinds);
+    ELSIF (SELECT count(*) FROM pg_trigger AS g JOIN pg_proc AS f ON f.oid = g.tgfoid AND f.proname = 'note_' || s.id
+           WHERE g.tgrelid = s.relation AND g.tgname LIKE 'casq\_note\_%' AND g.tgenabled = 'A') < 4 THEN
+        RETURN format('triggers of %s that note its changes are disabled, or gone; %s', s.name, again);
+    END IF;
+    PERFORM casq.check_source(s.relation);
+    SELECT * INTO c FROM casq.source_columns(s);
+    IF c.missing IS NOT NULL THEN
+        RETURN format('column %s of %s is not what the queries of its views were made for, each change has all compared; untrack, and track, %s', quote_ident(c.missing), s.name, kinds);
+    END IF;
+    RETURN NULL;
+EXCEPTION WHEN OTHERS THEN
+    RETURN SQLERRM;
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.status_of(state text, deleted boolean, claimed boolean)
@@ -5265,6 +6372,70 @@ BEGIN
     RETURN s;
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.track_view(view regclass, kind text, transfer text, id_column text, key_column text, sources jsonb, scope_column text DEFAULT NULL::text, size_column text DEFAULT NULL::text, payload_columns text[] DEFAULT '{}'::text[], queue text DEFAULT NULL::text, prefix text DEFAULT NULL::text, source_prefix text DEFAULT NULL::text, missing text DEFAULT NULL::text, quiet interval DEFAULT NULL::interval, probe interval DEFAULT NULL::interval, names_in text DEFAULT current_setting('search_path'::text))
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    wanted casq.views;
+    present casq.views;
+    existing bigint;
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'casq: track_view needs READ COMMITTED, an old snapshot misses rows' USING ERRCODE = 'invalid_transaction_state';
+    ELSIF track_view.kind IS NULL OR track_view.kind !~ '^[a-z][a-z0-9_]{0,39}$' THEN
+        RAISE EXCEPTION 'casq: % is no name for a kind', coalesce(quote_literal(track_view.kind), 'NULL')
+            USING ERRCODE = 'invalid_name', HINT = 'A kind has 1 to 40 lower case letters, digits and _, a letter first.';
+    ELSIF track_view.id_column IS NULL OR track_view.key_column IS NULL THEN
+        RAISE EXCEPTION 'casq: track_view needs an id_column and a key_column' USING ERRCODE = 'invalid_parameter_value';
+    ELSIF track_view.sources IS NULL OR jsonb_typeof(track_view.sources) <> 'object' OR track_view.sources = '{}' THEN
+        RAISE EXCEPTION 'casq: track_view needs the sources of the view' USING ERRCODE = 'invalid_parameter_value',
+            HINT = 'By name the tables that it is made of, each with a query: {"repository": "SELECT id FROM changed"}.';
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended('casq.views', 0));
+    wanted.kind := track_view.kind;
+    wanted.view := track_view.view;
+    wanted.name := casq.full_name(track_view.view);
+    wanted.id_column := track_view.id_column;
+    wanted.key_column := track_view.key_column;
+    wanted.scope_column := track_view.scope_column;
+    wanted.size_column := track_view.size_column;
+    wanted.payload_columns := coalesce((SELECT array_agg(DISTINCT p ORDER BY p) FROM unnest(track_view.payload_columns) AS p), '{}');
+    wanted.sources := track_view.sources;
+    PERFORM casq.check_view(wanted);
+    SELECT * INTO present FROM casq.views AS x WHERE x.kind = wanted.kind OR x.view = wanted.view ORDER BY x.kind = wanted.kind DESC LIMIT 1;
+    IF present.kind IS NULL THEN
+        existing := casq.count_view(wanted);
+        PERFORM casq.define_kind(track_view.kind, track_view.transfer, track_view.queue, track_view.prefix, track_view.source_prefix,
+            track_view.missing, track_view.quiet, track_view.probe);
+        wanted.image := casq.put_image(wanted);
+        INSERT INTO casq.views (kind, view, name, image, id_column, key_column, scope_column, size_column, payload_columns, sources)
+        VALUES (wanted.kind, wanted.view, wanted.name, wanted.image, wanted.id_column, wanted.key_column, wanted.scope_column,
+                wanted.size_column, wanted.payload_columns, wanted.sources);
+        PERFORM casq.track(wanted.image, wanted.kind, track_view.transfer, wanted.key_column, wanted.scope_column, wanted.size_column,
+            wanted.payload_columns, track_view.queue, track_view.prefix, track_view.source_prefix,
+            track_view.missing, track_view.quiet, track_view.probe, id_column => NULLIF(wanted.id_column, wanted.key_column));
+        PERFORM casq.put_sources(wanted, track_view.names_in);
+        RAISE NOTICE 'casq: % rows of view % are taken up by a worker: SELECT * FROM casq.view_status', existing, wanted.view;
+    ELSIF (present.kind, present.view, present.id_column, present.key_column, present.scope_column, present.size_column, present.payload_columns, present.sources)
+        IS DISTINCT FROM (wanted.kind, wanted.view, wanted.id_column, wanted.key_column, wanted.scope_column, wanted.size_column, wanted.payload_columns, wanted.sources)
+    THEN
+        RAISE EXCEPTION 'casq: kind %, or view %, is tracked otherwise', quote_literal(wanted.kind), wanted.view
+            USING ERRCODE = 'duplicate_object',
+                  DETAIL = format('Present: %s.', to_jsonb(present) - '{definition,image,compare_asked_at,renewed,compare_from,compare_began_at,compared_to,compared_at,filled_at,error,failed_at,tried_at,tracked_at}'::text[]),
+                  HINT = format('SELECT casq.untrack(kind => %L) first, in the same transaction.', present.kind);
+    ELSE
+        existing := casq.count_view(wanted);
+        PERFORM casq.define_kind(track_view.kind, track_view.transfer, track_view.queue, track_view.prefix, track_view.source_prefix,
+            track_view.missing, track_view.quiet, track_view.probe);
+        PERFORM casq.drop_ids(present.kind);
+        PERFORM casq.put_sources(present, track_view.names_in);
+        PERFORM casq.compare_view(present.kind);
+    END IF;
+    RETURN existing;
+END $function$;
+
 CREATE OR REPLACE FUNCTION casq.tracked_column(t casq.tracked, called text)
  RETURNS pg_attribute
  LANGUAGE plpgsql
@@ -5334,6 +6505,24 @@ BEGIN
     END IF;
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.unsteady(relation regclass)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT coalesce(
+        (SELECT p.oid::regprocedure::text
+         FROM casq.views_within(unsteady.relation) AS v
+         CROSS JOIN LATERAL regexp_matches(v.definition, ':(funcid|aggfnoid|winfnoid|opno) (\d+)', 'g') AS m
+         LEFT JOIN pg_operator AS o ON m[1] = 'opno' AND o.oid = m[2]::oid
+         JOIN pg_proc AS p ON p.oid = CASE WHEN m[1] = 'opno' THEN o.oprcode::oid ELSE m[2]::oid END
+         WHERE p.provolatile = 'v' OR p.oid IN ('now()'::regprocedure, 'transaction_timestamp()'::regprocedure, 'statement_timestamp()'::regprocedure)
+         ORDER BY 1 LIMIT 1),
+        (SELECT 'CURRENT_TIMESTAMP, CURRENT_USER or the like' FROM casq.views_within(unsteady.relation) AS v
+         WHERE v.definition LIKE '%{SQLVALUEFUNCTION %' LIMIT 1))
+$function$;
+
 CREATE OR REPLACE FUNCTION casq.untrack(relation regclass DEFAULT NULL::regclass, kind text DEFAULT NULL::text)
  RETURNS void
  LANGUAGE plpgsql
@@ -5341,12 +6530,16 @@ CREATE OR REPLACE FUNCTION casq.untrack(relation regclass DEFAULT NULL::regclass
 AS $function$
 DECLARE
     gone casq.tracked;
+    view_kind text;
 BEGIN
     IF (untrack.relation IS NULL) = (untrack.kind IS NULL) THEN
         RAISE EXCEPTION 'casq: untrack needs either a table or a kind' USING ERRCODE = 'invalid_parameter_value';
-    ELSIF untrack.relation IS NULL THEN
-        SELECT t.relation INTO untrack.relation FROM casq.tracked AS t WHERE t.kind = untrack.kind;
     END IF;
+    SELECT v.kind, v.image INTO view_kind, untrack.relation FROM casq.views AS v
+    WHERE v.kind = untrack.kind OR untrack.relation IN (v.view, v.image)
+    UNION ALL
+    SELECT NULL, coalesce(untrack.relation, (SELECT t.relation FROM casq.tracked AS t WHERE t.kind = untrack.kind))
+    LIMIT 1;
     IF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = untrack.relation) THEN
         EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', untrack.relation);
     END IF;
@@ -5361,6 +6554,9 @@ BEGIN
         SELECT DISTINCT tgrelid FROM pg_trigger WHERE tgname = ANY (casq.trigger_names(gone.kind))
     ) AS g;
     EXECUTE format('DROP FUNCTION IF EXISTS casq.%I()', 'log_' || gone.kind);
+    IF view_kind IS NOT NULL THEN
+        PERFORM casq.leave_view(view_kind);
+    END IF;
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.untrusted(relation regclass, OUT what text, OUT is_relation boolean, OUT owner regrole)
@@ -5435,6 +6631,57 @@ BEGIN
         kept := kept || casq.values_of(type, ARRAY[single]);
     END LOOP;
     RETURN kept;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.view_definition(view regclass)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT md5(string_agg(v.view::regclass || ' ' || pg_get_viewdef(v.view), E'\n' ORDER BY v.view)) FROM casq.views_within(view_definition.view) AS v
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.views_within(relation regclass)
+ RETURNS TABLE(view oid, definition text)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    WITH RECURSIVE read (oid) AS (
+        SELECT views_within.relation::oid
+        UNION
+        SELECT d.refobjid FROM read AS r
+        JOIN pg_rewrite AS w ON w.ev_class = r.oid
+        JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
+        JOIN pg_class AS c ON c.oid = d.refobjid AND c.relkind = 'v'
+    )
+    SELECT r.oid, w.ev_action::text FROM read AS r JOIN pg_rewrite AS w ON w.ev_class = r.oid
+    JOIN pg_class AS c ON c.oid = r.oid AND c.relkind = 'v'
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.watch_sources()
+ RETURNS SETOF text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    s casq.sources;
+    said text;
+BEGIN
+    FOR s IN SELECT * FROM casq.sources AS x ORDER BY x.id FOR UPDATE SKIP LOCKED LOOP
+        said := casq.source_problem(s);
+        IF said IS NULL THEN
+            PERFORM casq.renew_source(s);
+        ELSE
+            RETURN NEXT said;
+        END IF;
+        IF said IS DISTINCT FROM s.problem THEN
+            UPDATE casq.sources AS x SET problem = said, problem_at = CASE WHEN said IS NOT NULL THEN coalesce(x.problem_at, clock_timestamp()) END WHERE x.id = s.id;
+            UPDATE casq.views AS v SET compare_asked_at = clock_timestamp() FROM casq.view_sources AS p WHERE p.source = s.id AND v.kind = p.kind;
+        END IF;
+    END LOOP;
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.watch_tables()
@@ -5730,6 +6977,27 @@ AS $function$
         WHERE s.kind = why_selection.kind AND s.scopes IS NOT NULL), '')
 $function$;
 
+CREATE OR REPLACE FUNCTION casq.write_image(v casq.views, ids text[], good text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    columns text;
+BEGIN
+    EXECUTE format('DELETE FROM %1$s AS casq_h WHERE casq_h.%2$I = ANY ($1::%3$s[])'
+        ' AND NOT EXISTS (SELECT FROM unnest($2::%1$s[]) AS casq_w WHERE casq_w.%2$I = casq_h.%2$I)',
+        v.image, v.id_column, casq.image_type(v, v.id_column)) USING ids, good;
+    SELECT string_agg(format('%1$I = casq_w.%1$I', a.attname), ', ') INTO columns
+    FROM pg_attribute AS a WHERE a.attrelid = v.image AND a.attnum > 0 AND NOT a.attisdropped AND a.attname <> v.id_column;
+    IF columns IS NOT NULL THEN
+        EXECUTE format('UPDATE %1$s AS casq_h SET %3$s FROM unnest($1::%1$s[]) AS casq_w'
+            ' WHERE casq_h.%2$I = casq_w.%2$I AND ROW(casq_h.*)::text IS DISTINCT FROM ROW(casq_w.*)::text', v.image, v.id_column, columns) USING good;
+    END IF;
+    EXECUTE format('INSERT INTO %1$s SELECT casq_w.* FROM unnest($1::%1$s[]) AS casq_w'
+        ' WHERE NOT EXISTS (SELECT FROM %1$s AS casq_h WHERE casq_h.%2$I = casq_w.%2$I)', v.image, v.id_column) USING good;
+END $function$;
+
 ---- Triggers
 
 CREATE TRIGGER leave AFTER DELETE ON casq.artifacts FOR EACH ROW EXECUTE FUNCTION casq.leave_artifact();
@@ -5865,6 +7133,8 @@ REVOKE ALL ON FUNCTION casq.admit_builds() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.admit_builds(project bigint) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION casq.apply_source_changes(sources integer[], notes jsonb[], most integer) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION casq.backfill_page(kind text, after text, page_size integer, OUT n bigint, OUT last_key text, OUT busy text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.backfill_rows(kind text, keys text[], wait boolean) FROM PUBLIC;
@@ -5883,7 +7153,13 @@ REVOKE ALL ON FUNCTION casq.check_build() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.check_scopes(kind text, scopes text[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION casq.compare_view(kind text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.compare_views(anew boolean) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION casq.count_rows(kind text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.do_view(kind text, compare_after interval, most integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.draw_event_id() FROM PUBLIC;
 
@@ -5902,6 +7178,8 @@ REVOKE ALL ON FUNCTION casq.on_rewrite() FROM PUBLIC;
 REVOKE ALL ON FUNCTION casq.on_timeline() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.prune_events(after bigint, batch integer, OUT pruned bigint, OUT last_id bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.prune_source_changes(batch integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.prune_ticks(retention interval, batch integer) FROM PUBLIC;
 
@@ -5940,6 +7218,8 @@ REVOKE ALL ON FUNCTION casq.total(INOUT kind text, parent text, OUT parent_id te
 REVOKE ALL ON FUNCTION casq.totals(INOUT kind text, OUT parent_id text, OUT size numeric, OUT items bigint, OUT scopes bigint, OUT exact boolean, OUT as_of_tick bigint, OUT as_of timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.touch(kind text, key text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.watch_sources() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.watch_tables() FROM PUBLIC;
 
