@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"strings"
 
 	"casq/internal/queries"
 
@@ -17,6 +18,13 @@ var logText string
 
 // logSQL has the statements of log.sql.
 var logSQL = queries.Parse[struct{ Start, Page, Append, Touch, Probe, Rewind string }]("eventlog/log", logText)
+
+// sourcePage is logSQL.Page over what has changed in the sources of tracked views: of
+// an event it has the source as resource, and what was noted of its rows as payload.
+var sourcePage = strings.ReplaceAll(logSQL.Page, "casq.events", `(
+	SELECT xid, id, 'source' AS kind, source::text AS resource_id, 'updated' AS op, false AS bulk, NULL::text AS scope_id, '' AS moved,
+	       0 AS size_delta, 0 AS item_delta, rows AS payload, noted_at AS occurred_at
+	FROM casq.source_changes)`)
 
 // DB is what reading needs of a pool, a connection or a transaction.
 type DB interface {
@@ -48,12 +56,23 @@ type Reader struct {
 	db       DB
 	pageSize int
 	kind     *string
+	pageSQL  string
 }
 
 // NewReader returns a reader of the log in db, which may be a standby. A
 // pageSize of 0 means [DefaultPageSize].
 func NewReader(db DB, pageSize int) *Reader {
-	return &Reader{db: db, pageSize: cmp.Or(pageSize, DefaultPageSize)}
+	return &Reader{db: db, pageSize: cmp.Or(pageSize, DefaultPageSize), pageSQL: logSQL.Page}
+}
+
+// NewSourceReader returns a reader of what has changed in the sources of tracked views
+// (casq.track_view), instead of events. Positions are those of any reader. Of an event only
+// ResourceID, which is the source's number, Payload and OccurredAt say anything. Payload is
+// an array of what was noted of the rows, old and new; nil: any row may have changed.
+func NewSourceReader(db DB, pageSize int) *Reader {
+	r := NewReader(db, pageSize)
+	r.pageSQL = sourcePage
+	return r
 }
 
 // NewReaderOf returns a reader that returns events of one kind only. Positions are
@@ -136,7 +155,7 @@ func (r *Reader) NextWithin(ctx context.Context, p Position, size int, bytes int
 func (r *Reader) page(ctx context.Context, p Position, l *probe, size int, bytes int64, into *Batch) (full bool, err error) {
 	var batch pgx.Batch
 	batch.Queue(planSettings)
-	batch.Queue(logSQL.Page, *l.snapshot, *l.targetSnapshot, p.Page, size, *l.lowID, *l.targetHighID,
+	batch.Queue(r.pageSQL, *l.snapshot, *l.targetSnapshot, p.Page, size, *l.lowID, *l.targetHighID,
 		p.Tick, p.Nonce, *l.targetTick, *l.targetNonce, bytes, r.kind)
 	batch.Queue(kindsSQL)
 	results := r.db.SendBatch(ctx, &batch)

@@ -42,6 +42,9 @@ type Config struct {
 	Home     *pgxpool.Pool // where effects and position are written
 	Consumer Consumer
 	Logger   *slog.Logger
+	// Changes has it read what has changed in the sources of tracked views, instead of
+	// events: see [eventlog.NewSourceReader].
+	Changes bool
 	// Redis has the lease that tells which cursor is active. Nil, or while it
 	// does not answer: the active one's row in casq.cursors tells.
 	Redis redis.UniversalClient
@@ -113,10 +116,14 @@ func New(cfg Config) *Cursor {
 	if cfg.Applied == nil {
 		cfg.Applied = func(eventlog.Batch) {}
 	}
+	newReader := eventlog.NewReader
+	if cfg.Changes {
+		newReader = eventlog.NewSourceReader
+	}
 	c := &Cursor{
 		cfg:     cfg,
-		reader:  eventlog.NewReader(cfg.Source, cfg.PageSize),
-		probe:   eventlog.NewReader(cfg.Source, 1),
+		reader:  newReader(cfg.Source, cfg.PageSize),
+		probe:   newReader(cfg.Source, 1),
 		leaser:  lease.New(lease.Config{Client: cfg.Redis, TTL: cfg.Lease}),
 		stale:   eventlog.StaleAfter,
 		portion: portion.New(portion.Size{Rows: cfg.PageSize, Bytes: cfg.PageBytes}),

@@ -5,6 +5,8 @@
 //	                            runners, and is not in recovery
 //	counters  counts, and       home has a tracked table with a scope column, and is
 //	          recounts          not in recovery
+//	views     evaluates         home has a tracked view, and is not in recovery
+//	          tracked views
 //	registry  follows the log   a target is set
 //	sync      copies, and       a target is set
 //	          reconciles
@@ -37,6 +39,7 @@ import (
 	"casq/internal/metrics"
 	"casq/internal/pause"
 	"casq/internal/queries"
+	"casq/internal/view"
 	"casq/jobs"
 	"casq/migrations"
 	"casq/registry"
@@ -49,7 +52,7 @@ import (
 var workerText string
 
 // workerSQL has the statements of worker.sql.
-var workerSQL = queries.Parse[struct{ MayTick, MayCount, MayReindex, Neglected, Follower, Beat, Sight, HasResource string }]("worker", workerText)
+var workerSQL = queries.Parse[struct{ MayTick, MayCount, MayView, MayReindex, Neglected, Follower, Beat, Sight, HasResource string }]("worker", workerText)
 
 // worker is one call of Run.
 type worker struct {
@@ -228,6 +231,7 @@ func (w *worker) work(ctx context.Context) error {
 	group.Go(func() { w.retain(ctx) })
 	group.Go(func() { w.sample(ctx) })
 	group.Go(func() { w.count(ctx) })
+	group.Go(func() { w.views(ctx) })
 	group.Go(func() {
 		every(ctx, clockEvery, "read the clock", func() error { return w.queue.ReadClock(ctx) }, w.log)
 	})
@@ -262,6 +266,9 @@ func (w *worker) expect(ctx context.Context) {
 	}
 	if may, err := w.mayCount(ctx); err == nil && may {
 		w.roles.set("counters", true, "")
+	}
+	if may, err := w.mayView(ctx); err == nil && may {
+		w.roles.set(view.Cursor, true, "")
 	}
 	if w.runners != nil {
 		w.roles.set("runner", true, "")

@@ -6,6 +6,10 @@ SELECT NOT pg_is_in_recovery() AND ($1 OR EXISTS (SELECT FROM casq.tracked))
 -- Is there something to count in home?
 SELECT NOT pg_is_in_recovery() AND EXISTS (SELECT FROM casq.tracked WHERE scope_column IS NOT NULL)
 
+-- name: MayView
+-- Is a view of home's tracked?
+SELECT NOT pg_is_in_recovery() AND EXISTS (SELECT FROM casq.views)
+
 -- name: MayReindex
 -- May this role rebuild the indexes of River's jobs? An owner may, and since Postgres
 -- 17 whoever has MAINTAIN.

@@ -10,6 +10,7 @@ const (
 	outermost   = "programs are the outermost layer: nobody knows them"
 	noReader    = "the log does not know who reads it"
 	noConsume   = "a cursor is given its consumer"
+	noImage     = "an image is a table like any other: what is made of its events is for those who follow them"
 	noBytes     = "versions are kept without knowing how bytes are moved"
 	noThin      = "jobs are thin and call the packages below them, not the other way round"
 	noCompare   = "a comparison asks the registry for new versions, and nobody asks it"
@@ -51,6 +52,13 @@ var forbidden = map[string]map[string]string{
 		"casq/jobs/...":                   noConsume,
 		"casq/transfer/...":               noConsume,
 		"github.com/riverqueue/river/...": noConsume,
+	},
+	"casq/internal/view/...": {
+		"casq/counter/...":                noImage,
+		"casq/jobs/...":                   noImage,
+		"casq/registry/...":               noImage,
+		"casq/transfer/...":               noImage,
+		"github.com/riverqueue/river/...": noImage,
 	},
 	"casq/registry/...": {
 		"casq/jobs/...":                               noThin,

@@ -1,0 +1,9 @@
+package view
+
+import (
+	"testing"
+
+	"casq/internal/testing/testdb"
+)
+
+func TestMain(m *testing.M) { testdb.Main(m) }
