@@ -62,6 +62,7 @@ var benches = []struct {
 	{"waiting", waiting},
 	{"trace", traces},
 	{"artifact", uploads},
+	{"view", views},
 }
 
 func main() {
