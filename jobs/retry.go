@@ -55,7 +55,7 @@ func (w *Worker) ending(ctx context.Context, job *rivertype.JobRow, claim *regis
 // nothing of it is in place. What is in place, and was therefore at the source once, is
 // missed.
 func mayBeAbsent(claim *registry.Claim) bool {
-	return claim.Of.Missing == eventlog.MissingAbsent && claim.First
+	return claim.Of.Missing == eventlog.MissingAbsent && claim.Nothing
 }
 
 func (e ending) write(r *registry.Registry, claim *registry.Claim) (superseded bool, err error) {

@@ -146,6 +146,15 @@ func TestAbsentAtTheSource(t *testing.T) {
 	if got := state(); !strings.HasPrefix(got, "failed t 1 1 f") {
 		t.Errorf("what was in place is missed: %s", got)
 	}
+	b.token = b.event(t, 3, eventlog.Deleted)
+	if err := b.work(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	b.token = b.event(t, 4, eventlog.Created)
+	_ = b.work(t.Context(), 1)
+	if got := state(); !strings.HasPrefix(got, "absent t") {
+		t.Errorf("what came again with nothing, after what was in place is removed: %s", got)
+	}
 }
 
 // Another panic than that of a run, on its way to River.

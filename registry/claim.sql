@@ -32,7 +32,7 @@ RETURNING r.claim, r.payload, r.deleted_at IS NOT NULL, r.incarnation,
           -- before it said so. Where the source has failed over, and home with it, the
           -- row of the earlier one may be lost.
           (r.incarnation > 1 OR r.timeline > 1) AND r.synced_incarnation IS DISTINCT FROM r.incarnation,
-          r.synced_version IS NULL, coalesce(r.checksum, ''),
+          r.synced_version IS NULL, r.size IS NULL, coalesce(r.checksum, ''),
           r.attempts, r.timeline, r.event_id, r.tick
 
 -- name: Share

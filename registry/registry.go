@@ -151,6 +151,7 @@ type Claim struct {
 	Fresh       bool   // nothing of what is in place may be used: it is of an earlier incarnation of the key, or damaged
 	Checksum    string // of what is in place, as the run that put it there has said; "": not known
 	First       bool   // no run of any version has put anything in place yet, as far as the row tells
+	Nothing     bool   // nothing is in place, as far as the row tells: it is the first, or what was there was removed
 	Attempts    int    // runs of this version so far, this one included
 
 	// The event of the source that the version was asked for by, and its position.
