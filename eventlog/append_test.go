@@ -126,8 +126,8 @@ func TestOptionsOfAKind(t *testing.T) {
 	for options, told := range map[string]string{
 		"'wiki', 'git', probe => '2 min'":    "its probe is '00:01:00', not '00:02:00'",
 		"'bad', 'git', missing => 'gone'":    "missing is failed or absent",
-		"'bad', 'git', quiet => '-1 s'":      "at most 10 minutes",
-		"'bad', 'git', quiet => '11 min'":    "at most 10 minutes",
+		"'bad', 'git', quiet => '-1 s'":      "at most a minute",
+		"'bad', 'git', quiet => '11 min'":    "at most a minute",
 		"'bad', 'git', probe => '1 ms'":      "a second to 30 days",
 		"'bad', 'none', probe => '1 min'":    "has no bytes",
 		"'bad', 'none', missing => 'absent'": "has no bytes",

@@ -97,6 +97,26 @@ func (q *Queue) Insert(ctx context.Context, tx pgx.Tx, jobs []registry.Job, bulk
 	if err != nil {
 		return err
 	}
+	later := &quieted{}
+	if bulk { // of the log
+		jobs, later = takeQuiet(jobs, kinds)
+		if len(later.jobs) > 0 {
+			if err := later.rewrite(ctx, tx); err != nil {
+				return err
+			}
+		}
+		jobs = append(jobs, later.jobs...)
+	}
+	if err := q.insert(ctx, tx, jobs, kinds, bulk); err != nil {
+		return err
+	}
+	return later.delay(ctx, tx)
+}
+
+func (q *Queue) insert(ctx context.Context, tx pgx.Tx, jobs []registry.Job, kinds map[string]eventlog.Kind, bulk bool) (err error) {
+	if len(jobs) == 0 {
+		return nil
+	}
 	params := make([]river.InsertManyParams, len(jobs))
 	for i, j := range jobs {
 		kind, known := kinds[j.Kind]

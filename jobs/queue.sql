@@ -61,10 +61,12 @@ WHERE j.id = mine.id
 WITH ahead AS (
     SELECT j.id,
            CASE j.state WHEN 'available' THEN now()
-                ELSE now() + (j.scheduled_at - j.attempted_at) END AS scheduled_at
+                ELSE now() + coalesce(j.scheduled_at - j.attempted_at, '0') END AS scheduled_at
     FROM river.river_job AS j
     WHERE j.state = 'available' AND j.scheduled_at > now() + interval '10 s'
        OR j.state IN ('retryable', 'scheduled') AND j.attempted_at > now() + interval '1 s'
+       -- What waits for its resource to be quiet waits a minute at most.
+       OR j.state = 'scheduled' AND j.metadata ? 'quiet_since' AND j.scheduled_at > now() + interval '70 s'
     LIMIT $1
     FOR UPDATE SKIP LOCKED
 )

@@ -27,7 +27,7 @@ CREATE TABLE casq.kinds (
     missing text NOT NULL DEFAULT 'failed'
         CONSTRAINT kinds_missing_is_known CHECK (missing IN ('failed', 'absent')),
     quiet interval NOT NULL DEFAULT '0'
-        CONSTRAINT kinds_quiet_is_short CHECK (quiet BETWEEN '0' AND '10 minutes'),
+        CONSTRAINT kinds_quiet_is_short CHECK (quiet BETWEEN '0' AND '1 minute'),
     probe interval NOT NULL DEFAULT '0'
         CONSTRAINT kinds_probe_is_a_pace CHECK (probe = '0' OR probe BETWEEN '1 second' AND '30 days'),
     CONSTRAINT kinds_looks_only_for_bytes CHECK (transfer <> 'none' OR missing = 'failed' AND probe = '0')
@@ -428,14 +428,14 @@ BEGIN
             USING ERRCODE = 'reserved_name',
                   HINT = 'River has a queue default, and casq''s own begin with casq_. Name another one: queue => ''...''.';
     END IF;
-    IF wanted.missing NOT IN ('failed', 'absent') OR wanted.quiet NOT BETWEEN '0' AND '10 minutes'
+    IF wanted.missing NOT IN ('failed', 'absent') OR wanted.quiet NOT BETWEEN '0' AND '1 minute'
         OR wanted.probe <> '0' AND wanted.probe NOT BETWEEN '1 second' AND '30 days'
         OR wanted.transfer = 'none' AND (wanted.missing <> 'failed' OR wanted.probe <> '0')
     THEN
         RAISE EXCEPTION 'casq: kind %: missing % with quiet % and probe % cannot be', quote_literal(wanted.kind),
             quote_literal(wanted.missing), quote_literal(wanted.quiet), quote_literal(wanted.probe)
             USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'missing is failed or absent, quiet at most 10 minutes, probe a second to 30 days, or 0 for never;'
+                  HINT = 'missing is failed or absent, quiet at most a minute, probe a second to 30 days, or 0 for never;'
                       ' a kind of transfer none has no bytes that could be missing or probed.';
     END IF;
     SELECT * INTO other FROM casq.kinds AS k

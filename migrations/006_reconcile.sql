@@ -271,7 +271,7 @@ BEGIN
         WHERE t.finalized_at IS NULL
           AND (t.args ->> 'resource_id') COLLATE "C" = r.resource_id AND t.args ->> 'kind' = r.kind
     )
-    SELECT t.id, t.state, t.queue, t.priority, t.scheduled_at INTO j
+    SELECT t.id, t.state, t.queue, t.priority, t.scheduled_at, t.metadata ? 'quiet_since' AS quiet INTO j
     FROM its AS t
     WHERE (t.args ->> 'version')::bigint = r.version
       AND t.kind IN ('casq_sync', 'casq_remove')
@@ -302,7 +302,9 @@ BEGIN
         IF EXISTS (SELECT FROM river.river_queue AS q WHERE q.name = j.queue AND q.paused_at IS NOT NULL) THEN
             answer := answer || ', which is paused';
         END IF;
-        IF j.state = 'available' THEN
+        IF j.state IN ('available', 'scheduled') AND j.quiet AND j.scheduled_at > clock_timestamp() THEN
+            answer := answer || format('; it begins at %s unless more changes come before', j.scheduled_at);
+        ELSIF j.state = 'available' THEN
             answer := answer || casq.why_in_front(j.queue, j.priority, j.scheduled_at, j.id);
         END IF;
     ELSIF r.claim IS NULL AND (s.status <> 'failed' OR r.retry_at IS NOT NULL) THEN

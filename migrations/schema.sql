@@ -396,7 +396,7 @@ CREATE TABLE casq.kinds (
     CONSTRAINT kinds_probe_is_a_pace CHECK (((probe = '00:00:00'::interval) OR ((probe >= '00:00:01'::interval) AND (probe <= '30 days'::interval)))),
     CONSTRAINT kinds_queue_is_a_name CHECK (((queue ~ '^[a-z0-9]+([_-][a-z0-9]+)*$'::text) AND (length(queue) <= 64))),
     CONSTRAINT kinds_queue_is_its_own CHECK (((queue <> 'default'::text) AND (queue !~~ 'casq\_%'::text))),
-    CONSTRAINT kinds_quiet_is_short CHECK (((quiet >= '00:00:00'::interval) AND (quiet <= '00:10:00'::interval))),
+    CONSTRAINT kinds_quiet_is_short CHECK (((quiet >= '00:00:00'::interval) AND (quiet <= '00:01:00'::interval))),
     CONSTRAINT kinds_source_prefix_only_with_bytes CHECK (((source_prefix IS NULL) = (transfer = 'none'::text))),
     CONSTRAINT kinds_transfer_is_known CHECK ((transfer = ANY (ARRAY['file'::text, 'git'::text, 'none'::text])))
 );
@@ -2533,14 +2533,14 @@ BEGIN
             USING ERRCODE = 'reserved_name',
                   HINT = 'River has a queue default, and casq''s own begin with casq_. Name another one: queue => ''...''.';
     END IF;
-    IF wanted.missing NOT IN ('failed', 'absent') OR wanted.quiet NOT BETWEEN '0' AND '10 minutes'
+    IF wanted.missing NOT IN ('failed', 'absent') OR wanted.quiet NOT BETWEEN '0' AND '1 minute'
         OR wanted.probe <> '0' AND wanted.probe NOT BETWEEN '1 second' AND '30 days'
         OR wanted.transfer = 'none' AND (wanted.missing <> 'failed' OR wanted.probe <> '0')
     THEN
         RAISE EXCEPTION 'casq: kind %: missing % with quiet % and probe % cannot be', quote_literal(wanted.kind),
             quote_literal(wanted.missing), quote_literal(wanted.quiet), quote_literal(wanted.probe)
             USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'missing is failed or absent, quiet at most 10 minutes, probe a second to 30 days, or 0 for never;'
+                  HINT = 'missing is failed or absent, quiet at most a minute, probe a second to 30 days, or 0 for never;'
                       ' a kind of transfer none has no bytes that could be missing or probed.';
     END IF;
     SELECT * INTO other FROM casq.kinds AS k
@@ -6778,7 +6778,7 @@ BEGIN
         WHERE t.finalized_at IS NULL
           AND (t.args ->> 'resource_id') COLLATE "C" = r.resource_id AND t.args ->> 'kind' = r.kind
     )
-    SELECT t.id, t.state, t.queue, t.priority, t.scheduled_at INTO j
+    SELECT t.id, t.state, t.queue, t.priority, t.scheduled_at, t.metadata ? 'quiet_since' AS quiet INTO j
     FROM its AS t
     WHERE (t.args ->> 'version')::bigint = r.version
       AND t.kind IN ('casq_sync', 'casq_remove')
@@ -6809,7 +6809,9 @@ BEGIN
         IF EXISTS (SELECT FROM river.river_queue AS q WHERE q.name = j.queue AND q.paused_at IS NOT NULL) THEN
             answer := answer || ', which is paused';
         END IF;
-        IF j.state = 'available' THEN
+        IF j.state IN ('available', 'scheduled') AND j.quiet AND j.scheduled_at > clock_timestamp() THEN
+            answer := answer || format('; it begins at %s unless more changes come before', j.scheduled_at);
+        ELSIF j.state = 'available' THEN
             answer := answer || casq.why_in_front(j.queue, j.priority, j.scheduled_at, j.id);
         END IF;
     ELSIF r.claim IS NULL AND (s.status <> 'failed' OR r.retry_at IS NOT NULL) THEN
