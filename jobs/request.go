@@ -25,6 +25,10 @@ var (
 	errNotAsked = errors.New("nobody has asked for what it says")
 )
 
+// unknownAction is how long a request is left that this program does not know. A newer one
+// may take it then, or an operator cancels it.
+const unknownAction = time.Minute
+
 // RequestAction is what a [RequestArgs] asks for.
 type RequestAction string
 
@@ -152,7 +156,8 @@ func (o *operator) carryOut(ctx context.Context, args RequestArgs) (err error) {
 	case Verify:
 		_, err = registry.VerifyKind(ctx, queue.pool, queue, args.OfKind, registry.VerifyOptions{})
 	default:
-		err = river.JobCancel(fmt.Errorf("unknown action %q: a newer program may know it", args.Action))
+		o.w.cfg.Logger.WarnContext(ctx, "unknown action of a request, left to a newer program", "action", args.Action)
+		err = river.JobSnooze(unknownAction)
 	}
 	return err
 }

@@ -338,7 +338,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         UNION ALL SELECT 'runner', 'hands out builds' WHERE EXISTS (SELECT FROM casq.runners)
         UNION ALL SELECT 'views', 'evaluates tracked views' WHERE EXISTS (SELECT FROM casq.views)
     )
-    SELECT 'critical', 'no worker is running', (SELECT max(w.beat_at) FROM casq.workers AS w), 'worker run'
+    -- One that stops in order takes its row along: no tick was taken since.
+    SELECT 'critical', 'no worker is running', coalesce((SELECT max(w.beat_at) FROM casq.workers AS w),
+               (SELECT t.taken_at FROM casq.ticks AS t ORDER BY t.id DESC LIMIT 1)), 'worker run'
     WHERE NOT EXISTS (SELECT FROM casq.live_workers) AND EXISTS (SELECT FROM expected)
     UNION ALL
     SELECT 'critical', format('no worker %s%s', e.does, ': ' || s.error), s.since, 'enqueue status'
@@ -531,12 +533,13 @@ SET enable_seqscan = off SET jit = off AS $$
             head.pending_at, 'enqueue runner list'
      FROM lane JOIN casq.tag_sets AS s ON s.id = lane.tag_set
      CROSS JOIN LATERAL (
-        SELECT b.pending_at FROM casq.builds AS b WHERE b.tag_set = lane.tag_set AND b.in_queue
+        SELECT b.pending_at, b.project_id FROM casq.builds AS b WHERE b.tag_set = lane.tag_set AND b.in_queue
         ORDER BY b.priority DESC, b.turn, b.id LIMIT 1
      ) AS head
      WHERE head.pending_at < clock_timestamp() - interval '5 minutes' AND NOT EXISTS (
         SELECT FROM casq.runners AS r JOIN casq.runner_managers AS m ON m.runner_id = r.id
         WHERE NOT r.paused AND m.contacted_at > clock_timestamp() - interval '5 minutes'
+          AND (r.projects IS NULL OR head.project_id = ANY (r.projects))
           AND CASE WHEN s.tags = '{}' THEN r.run_untagged ELSE s.tags <@ r.tags END)
      LIMIT 20)
     UNION ALL

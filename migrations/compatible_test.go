@@ -99,6 +99,32 @@ func TestUpGivesWay(t *testing.T) {
 	must(t, migrations.Check(t.Context(), pool))
 }
 
+// A migration that is the victim of a deadlock was rolled back, and is begun again.
+func TestUpAfterADeadlock(t *testing.T) {
+	long.Test(t)
+	t.Parallel()
+	db := testdb.New(t)
+	pool := db.Pool(t)
+	must(t, migrations.Down(t.Context(), db.URL, 6, quiet))
+	tx, err := pool.Begin(t.Context())
+	must(t, err)
+	t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
+	// Whoever waits first is the victim: it looks first.
+	_, err = tx.Exec(t.Context(), "SET LOCAL deadlock_timeout = '20s'")
+	must(t, err)
+	_, err = tx.Exec(t.Context(), "LOCK TABLE casq.tracked IN ROW EXCLUSIVE MODE")
+	must(t, err)
+	done := make(chan error, 1)
+	go func() { done <- migrations.Up(t.Context(), db.URL, quiet) }()
+	await.Row(t, 10*time.Second, pool, waitsForTable)
+	// A name that the migration has taken: it is waited for.
+	_, err = tx.Exec(t.Context(), "CREATE TABLE casq.counter_kinds ()")
+	must(t, err)
+	must(t, tx.Rollback(t.Context()))
+	must(t, <-done)
+	must(t, migrations.Check(t.Context(), pool))
+}
+
 // oldestProgram is what the schema says of itself.
 func oldestProgram(t *testing.T, pool *pgxpool.Pool) (oldest int32) {
 	t.Helper()

@@ -102,6 +102,7 @@ func TestHealth(t *testing.T) {
 		{"one that comes", fmt.Sprintf(row, "4 minutes"), "ok"},
 
 		{"no worker", "UPDATE casq.workers SET beat_at = now() - interval '31 s'", "critical: no worker is running, since # (worker run)"},
+		{"no worker after a stop in order", "DELETE FROM casq.workers", "critical: no worker is running, since # (worker run)"},
 		{"one that begins", "UPDATE casq.workers SET roles = '{}', waiting = 'home', started_at = now()", "ok"},
 		{"no role", "UPDATE casq.workers SET roles = roles - 'sync'", "critical: no worker copies (enqueue status)"},
 		{"a role that nobody can have", `UPDATE casq.workers SET roles = roles || '{"ticker": {"ready": false, "error": "it is a standby", "seconds": 19}}'`,
@@ -211,6 +212,17 @@ func TestHealth(t *testing.T) {
 			SELECT casq.add_build(casq.begin_pipeline(7), 'test', '{"steps": [{"name": "script", "script": ["x"]}]}');
 			UPDATE casq.builds SET pending_at = now() - interval '6 minutes'`,
 			"warning: builds without tags wait, and no runner that takes them was heard of within 5 minutes, since # (enqueue runner list)"},
+		{"builds of a project's runner", `SELECT casq.create_runner('r', projects => '{8}');
+			INSERT INTO casq.runner_managers (runner_id, system_id, contacted_at) SELECT id, 's', now() FROM casq.runners;
+			UPDATE casq.workers SET roles = roles || '{"runner": {"ready": true, "seconds": 60}}';
+			SELECT casq.add_build(casq.begin_pipeline(7), 'test', '{"steps": [{"name": "script", "script": ["x"]}]}');
+			UPDATE casq.builds SET pending_at = now() - interval '6 minutes'`,
+			"warning: builds without tags wait, and no runner that takes them was heard of within 5 minutes, since # (enqueue runner list)"},
+		{"builds of its own project", `SELECT casq.create_runner('r', projects => '{7}');
+			INSERT INTO casq.runner_managers (runner_id, system_id, contacted_at) SELECT id, 's', now() FROM casq.runners;
+			UPDATE casq.workers SET roles = roles || '{"runner": {"ready": true, "seconds": 60}}';
+			SELECT casq.add_build(casq.begin_pipeline(7), 'test', '{"steps": [{"name": "script", "script": ["x"]}]}');
+			UPDATE casq.builds SET pending_at = now() - interval '6 minutes'`, "ok"},
 		{"builds of a tagged runner", `SELECT casq.create_runner('r', tags => '{linux}');
 			INSERT INTO casq.runner_managers (runner_id, system_id, contacted_at) SELECT id, 's', now() FROM casq.runners;
 			UPDATE casq.workers SET roles = roles || '{"runner": {"ready": true, "seconds": 60}}';

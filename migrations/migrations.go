@@ -49,6 +49,7 @@ const (
 	lockWait         = 2 * time.Second
 	lockPause        = time.Second
 	lockNotAvailable = "55P03"
+	deadlockDetected = "40P01"
 )
 
 var options = database.Options{Application: "casq migrate"}
@@ -96,6 +97,11 @@ func Up(ctx context.Context, databaseURL string, logger *slog.Logger) error {
 		if err != nil {
 			return err
 		}
+		if status.Version > 0 { // before anything changes, River's tables, too
+			if err := raiseOldest(ctx, conn); err != nil {
+				return err
+			}
+		}
 		if err := river(ctx, databaseURL, rivermigrate.DirectionUp, logger); err != nil {
 			return err
 		}
@@ -110,16 +116,16 @@ func Up(ctx context.Context, databaseURL string, logger *slog.Logger) error {
 	})
 }
 
-// advance applies what is lacking. Before that it raises what a program has to know: if it
+// advance applies what is lacking. Before that what a program has to know is raised: if it
 // is killed in between, programs that may not work on what there is are refused already.
 func advance(ctx context.Context, conn *pgx.Conn, migrator *migrate.Migrator, status Status, logger *slog.Logger) error {
 	if status.Version == 0 { // nowhere to say it yet: the first migration makes the place
 		if err := apply(ctx, migrator, 1, logger); err != nil {
 			return err
 		}
-	}
-	if err := raiseOldest(ctx, conn); err != nil {
-		return err
+		if err := raiseOldest(ctx, conn); err != nil {
+			return err
+		}
 	}
 	return apply(ctx, migrator, status.Latest, logger)
 }
@@ -278,7 +284,7 @@ func apply(ctx context.Context, migrator *migrate.Migrator, version int32, logge
 		if err == nil {
 			return nil
 		}
-		if database.Code(err) != lockNotAvailable || ctx.Err() != nil {
+		if code := database.Code(err); code != lockNotAvailable && code != deadlockDetected || ctx.Err() != nil {
 			return fmt.Errorf("migrate to version %d: %w", version, err)
 		}
 		// The migration was rolled back, and is begun again.

@@ -136,7 +136,7 @@ func TestAWorkersRow(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	if got := b.health(t); got != "critical: no worker is running (worker run)" {
+	if got := b.health(t); !strings.HasPrefix(got, "critical: no worker is running, since ") || !strings.HasSuffix(got, " (worker run)") {
 		t.Errorf("without a worker it is %q", got)
 	}
 }
