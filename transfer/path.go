@@ -115,6 +115,22 @@ func Clip(s string) string {
 	return s
 }
 
+// AsideName is what a copy is called that was put aside: of a place's path, and of the
+// incarnation of the key that it was.
+func AsideName(path string, incarnation int64) string {
+	return fmt.Sprintf("%s-%d", StagingName(path), incarnation)
+}
+
+// BaseOf is where a resource is, under the key that it had, in a place's prefix.
+func (p Place) BaseOf(key string, incarnation int64) (*Base, error) {
+	if why := BadPath(key); why != "" {
+		return nil, fmt.Errorf("%w: key %q %s", ErrBadPlace, Clip(key), why)
+	}
+	p.Key = key
+	path, err := p.below(p.Prefix)
+	return &Base{Path: path, Incarnation: incarnation}, err
+}
+
 // StagingName is the folder below .casq that the claims on path share. A hash,
 // because the path itself would bring its folders and its length along.
 func StagingName(path string) string {

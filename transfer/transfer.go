@@ -23,8 +23,21 @@ type Place struct {
 	// is asked for. When that is the very file that the payload names by its SHA-256, it
 	// is not copied again. For folders as targets; other places are copied to all the same.
 	Adopt bool
+	// Base is where a copy of this very resource is, under the key that it had before; nil:
+	// nowhere. What is the same there is not fetched. For folders; other places are
+	// copied to all the same.
+	Base *Base
+	// Aside is the incarnation of what is in place, where that is to become another
+	// resource's copy: it is put aside before anything takes its place. 0: it is not.
+	Aside int64
 	// MaxSize is how many bytes a file may have; 0 is no limit.
 	MaxSize int64
+}
+
+// Base is a copy in a target: in its place, or put aside.
+type Base struct {
+	Path        string // of the place, relative to the target
+	Incarnation int64
 }
 
 // Result is what has been copied to staging and will be published.

@@ -15,16 +15,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// adopt stages what is in place already, when that is a file of the sum that the
-// event names, as a run would have put it there, with the attributes that the source
-// has. It is staged as another name of the same file: the rename that publishes it then
-// changes nothing, and still fails when the staging is gone. What differs in any way,
-// or cannot be linked, is no error: it is copied.
+// adopt stages what is there already, when that is a file of the sum that the event names,
+// as a run would have put it there, with the attributes that the source has: in place,
+// where no run has said what that is, or under the key that the resource had before. It is
+// staged as another name of the same file. Where it is in place, the rename that publishes
+// it then changes nothing, and still fails when the staging is gone. What differs in any
+// way, or cannot be linked, is no error: it is copied.
 func (r *fileRun) adopt(ctx context.Context, want transfer.Expectation, wanted attributes) (result transfer.Result, adopted bool, err error) {
-	if !r.mayAdopt || want.SHA256 == nil {
+	if want.SHA256 == nil {
 		return result, false, nil
 	}
-	in := r.linkPlace(wanted)
+	if r.mayAdopt {
+		if result, adopted, err = r.adoptFile(ctx, want, r.linkPlace(wanted)); adopted || err != nil {
+			return result, adopted, err
+		}
+	}
+	if r.base != nil {
+		return r.adoptFile(ctx, want, r.linkBase(wanted))
+	}
+	return result, false, nil
+}
+
+// adoptFile reads what is staged; nil is nothing.
+func (r *fileRun) adoptFile(ctx context.Context, want transfer.Expectation, in *placedFile) (result transfer.Result, adopted bool, err error) {
 	if in == nil {
 		return result, false, nil
 	}
@@ -69,16 +82,43 @@ func (r *fileRun) linkPlace(wanted attributes) *placedFile {
 	}
 	defer parent.Close()
 	base := path.Base(r.path)
-	if st, err := folder.StatAt(int(parent.Fd()), base); err != nil || !wanted.fit(st) {
+	if st, err := folder.StatAt(int(parent.Fd()), base); err != nil || !wanted.fit(st) || st.Nlink != 1 {
 		return nil
 	}
-	if folder.RemoveTree(context.Background(), r.stage.Dir(), stagedFile) != nil {
+	if r.link(parent, base) != nil {
 		return nil
 	}
-	err = folder.Retry(func() error {
-		return unix.Linkat(int(parent.Fd()), base, int(r.stage.Dir().Fd()), stagedFile, 0)
-	})
+	return r.openLinked(wanted)
+}
+
+// linkBase names the copy that is in place under the key that the resource had in the
+// staging as well. It may have the names of what was put aside, and of another run.
+func (r *fileRun) linkBase(wanted attributes) *placedFile {
+	if r.stage.OpenBase(r.base, r.link) != nil {
+		return nil
+	}
+	return r.openLinked(wanted)
+}
+
+func (r *fileRun) link(parent *os.File, name string) error {
+	if err := folder.RemoveTree(context.Background(), r.stage.Dir(), stagedFile); err != nil {
+		return err
+	}
+	return linkFile(parent, name, r.stage.Dir(), stagedFile)
+}
+
+// linkFile gives a file another name.
+func linkFile(parent *os.File, name string, into *os.File, as string) error {
+	err := folder.Retry(func() error { return unix.Linkat(int(parent.Fd()), name, int(into.Fd()), as, 0) })
 	if err != nil {
+		return &os.LinkError{Op: "link", Old: parent.Name() + "/" + name, New: into.Name() + "/" + as, Err: err}
+	}
+	return nil
+}
+
+// openLinked opens what is staged; nil if it is not as a run of ours would have made it.
+func (r *fileRun) openLinked(wanted attributes) *placedFile {
+	if st, err := folder.StatAt(int(r.stage.Dir().Fd()), stagedFile); err != nil || !wanted.fit(st) {
 		return nil
 	}
 	file, err := folder.OpenFile(r.stage.Dir(), stagedFile)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
@@ -17,18 +16,6 @@ import (
 // named is a payload that names the content.
 func named(content string) json.RawMessage {
 	return fmt.Appendf(nil, `{"sha256": "%x"}`, sha256.Sum256([]byte(content)))
-}
-
-// inodeOf is the inode of a file in place, and the number of its names.
-func inodeOf(t *testing.T, path string) (ino uint64, names uint64) {
-	t.Helper()
-	info, err := os.Stat(path)
-	transfertest.Must(t, err)
-	st, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		t.Fatalf("%T", info.Sys())
-	}
-	return st.Ino, st.Nlink
 }
 
 // What is in place is taken for what it is only when it is exactly what a run
@@ -70,7 +57,7 @@ func TestAdopt(t *testing.T) {
 			for _, folder := range []string{b.source, b.target} {
 				transfertest.Must(t, os.Chtimes(filepath.Join(folder, "a", "b"), time.Unix(1e9, 0), time.Unix(1e9, 7)))
 			}
-			before, _ := inodeOf(t, path)
+			before, _ := transfertest.Inode(t, path)
 			if test.prepare != nil {
 				test.prepare(t, path)
 			}
@@ -90,7 +77,7 @@ func TestAdopt(t *testing.T) {
 				transfertest.Must(t, run.Publish(t.Context()))
 			}
 			transfertest.Must(t, run.Close())
-			if after, names := inodeOf(t, path); after != before || names != 1 {
+			if after, names := transfertest.Inode(t, path); after != before || names != 1 {
 				t.Errorf("it is another file, or has %d names", names)
 			}
 		})

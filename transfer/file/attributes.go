@@ -125,5 +125,5 @@ func (a attributes) fit(st unix.Stat_t) bool {
 	if a.uid >= 0 {
 		own = int(st.Uid) == a.uid || own && os.Geteuid() != 0
 	}
-	return own && st.Mode == unix.S_IFREG|a.modeFor(st.Gid) && st.Nlink == 1 && (a.written == nil || st.Mtim == *a.written)
+	return own && st.Mode == unix.S_IFREG|a.modeFor(st.Gid) && (a.written == nil || st.Mtim == *a.written)
 }

@@ -79,7 +79,13 @@ func (f *Files) begin(ctx context.Context, path, from string, place transfer.Pla
 	if err != nil {
 		return nil, err
 	}
-	return &fileRun{files: f, path: path, from: from, stage: stage, mayAdopt: place.Adopt, limit: transfer.Limit(place.MaxSize)}, nil
+	r := &fileRun{files: f, path: path, from: from, stage: stage, mayAdopt: place.Adopt, base: place.Base, limit: transfer.Limit(place.MaxSize)}
+	if place.Aside != 0 {
+		if err := stage.SetAside(ctx, place.Aside, r.isFile, linkFile); err != nil {
+			return nil, errors.Join(err, r.Close())
+		}
+	}
+	return r, nil
 }
 
 // Sweep removes what a claim whose process is dead has left: its staging, and
@@ -94,6 +100,14 @@ func (f *Files) Sweep(ctx context.Context, place transfer.Place) error {
 		return fmt.Errorf("sweep file %q: %w", path, err)
 	}
 	return f.target.Prune(path)
+}
+
+// ListAside returns the names of what was put aside.
+func (f *Files) ListAside(ctx context.Context) ([]string, error) { return f.target.ListAside(ctx) }
+
+// DropAside deletes what was put aside.
+func (f *Files) DropAside(ctx context.Context, name string) error {
+	return f.target.DropAside(ctx, name)
 }
 
 // Check returns nil, or why source or target are not what they were: see

@@ -24,6 +24,7 @@ type fileRun struct {
 	from      string // relative to the source
 	stage     *folder.Stage
 	mayAdopt  bool
+	base      *transfer.Base
 	limit     transfer.Limit
 	staged    bool
 	published bool

@@ -48,14 +48,34 @@ func WriteFile(dir *os.File, name, content string) error {
 	if err := RemoveTree(context.Background(), dir, name); err != nil {
 		return err
 	}
+	file, err := createFile(dir, name)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString(content)
+	return errors.Join(err, file.Sync(), file.Close())
+}
+
+func createFile(dir *os.File, name string) (*os.File, error) {
 	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	fd, err := RetryOpen(func() (int, error) {
 		return unix.Openat(int(dir.Fd()), name, flags, 0o644)
 	})
 	if err != nil {
-		return &os.PathError{Op: "create", Path: dir.Name() + "/" + name, Err: err}
+		return nil, &os.PathError{Op: "create", Path: dir.Name() + "/" + name, Err: err}
 	}
-	file := os.NewFile(uintptr(fd), dir.Name()+"/"+name)
-	_, err = file.WriteString(content)
-	return errors.Join(err, file.Sync(), file.Close())
+	return os.NewFile(uintptr(fd), dir.Name()+"/"+name), nil
+}
+
+// CopyFile writes what is left to read of a file to a new one right below dir.
+func CopyFile(from io.Reader, dir *os.File, name string) error {
+	if err := RemoveTree(context.Background(), dir, name); err != nil {
+		return err
+	}
+	file, err := createFile(dir, name)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(file, from)
+	return errors.Join(err, file.Close())
 }

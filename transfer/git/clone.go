@@ -25,6 +25,11 @@ func (r *repositoryRun) clone(ctx context.Context, remote *remote) (transfer.Res
 	if err != nil {
 		return transfer.Result{}, remote.missing(err)
 	}
+	return r.follow(ctx, remote)
+}
+
+// follow makes what is staged a mirror of the source as it is now.
+func (r *repositoryRun) follow(ctx context.Context, remote *remote) (transfer.Result, error) {
 	dir, err := folder.OpenChild(r.stage.Dir(), stagedRepository)
 	if err != nil {
 		return transfer.Result{}, err

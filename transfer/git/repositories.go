@@ -120,6 +120,16 @@ func (r *Repositories) SourceFolder() *folder.Root { return r.source.folder }
 // TargetFolder is the target's.
 func (r *Repositories) TargetFolder() *folder.Root { return r.target }
 
+// ListAside returns the names of what was put aside.
+func (r *Repositories) ListAside(ctx context.Context) ([]string, error) {
+	return r.target.ListAside(ctx)
+}
+
+// DropAside deletes what was put aside.
+func (r *Repositories) DropAside(ctx context.Context, name string) error {
+	return r.target.DropAside(ctx, name)
+}
+
 // Check returns nil, or why source or target are not what they were: see
 // [transfer.ErrElsewhere]. It is quick.
 func (r *Repositories) Check() error {
@@ -159,6 +169,12 @@ func (r *Repositories) Begin(ctx context.Context, place transfer.Place) (transfe
 	r.hook(transfer.PointMade)
 	session, end := r.git.session()
 	run := &repositoryRun{git: session, end: end, repositories: r, path: path, from: from, stage: stage, log: r.config.Logger.With("path", path)}
+	run.base = place.Base
+	if place.Aside != 0 {
+		if err := run.setAside(ctx, place.Aside); err != nil {
+			return nil, fmt.Errorf("begin repository %q: %w", path, errors.Join(err, run.Close()))
+		}
+	}
 	if place.Fresh {
 		return run, nil
 	}

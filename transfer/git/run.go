@@ -31,6 +31,8 @@ type repositoryRun struct {
 	end          func() // of the session that git is
 	// place is the mirror that is updated in place; nil: a clone is staged.
 	place *mirror
+	// base is where a copy of the repository is, under the key that it had; nil: nowhere.
+	base *transfer.Base
 	// unsafe is why the mirror in place must not be touched by git.
 	unsafe error
 
@@ -86,6 +88,13 @@ func (r *repositoryRun) copyFrom(ctx context.Context, remote *remote) (transfer.
 			return result, err
 		}
 		r.giveUpPlace(err)
+	}
+	if r.base != nil {
+		result, err := r.cloneBase(ctx, remote)
+		if err == nil || ctx.Err() != nil || (!broken(err) && !damaged(err)) {
+			return result, err
+		}
+		r.log.Warn("the mirror under the key before can not be used, it is cloned anew", "err", err)
 	}
 	return r.clone(ctx, remote)
 }

@@ -2,6 +2,8 @@ package transfertest
 
 import (
 	"errors"
+	"os"
+	"syscall"
 	"testing"
 
 	"casq/internal/testing/expect"
@@ -22,3 +24,15 @@ func WantError(t *testing.T, err, target error) {
 
 // NewClaim is another one each time.
 func NewClaim() string { return uuid.NewString() }
+
+// Inode is the inode of a file, and the number of its names.
+func Inode(t *testing.T, path string) (ino, names uint64) {
+	t.Helper()
+	info, err := os.Stat(path)
+	Must(t, err)
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		t.Fatalf("%T", info.Sys())
+	}
+	return st.Ino, st.Nlink
+}
