@@ -286,7 +286,11 @@ func (w *Worker) run(ctx context.Context, claim *registry.Claim, bytes *int64) e
 		}
 	}()
 	place := place(kind, claim.ResourceID, claim.ID.String())
-	place.Fresh, place.Adopt = claim.Fresh, claim.First || isNamed(claim)
+	place.Fresh, place.Adopt, place.Aside = claim.Fresh, claim.First || isNamed(claim), claim.Aside
+	if claim.Base.Key != "" && !claim.Deleted {
+		// A key that is no path has no copy.
+		place.Base, _ = place.BaseOf(claim.Base.Key, claim.Base.Incarnation)
+	}
 	place.MaxSize = w.cfg.SizeLimits[claim.Kind]
 	move, err := mover.Begin(ctx, place)
 	if claim.Deleted && errors.Is(err, transfer.ErrBadPlace) {

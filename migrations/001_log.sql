@@ -378,9 +378,9 @@ COMMENT ON FUNCTION casq.append_event IS
     'Appends an event by hand, for what no tracked table tells, and returns its id. Call it '
     'in the transaction that makes the change, after the change. op: created, updated, '
     'deleted. resource_id: 1 to 1024 bytes. size_delta and item_delta are added to the '
-    'counters of scope_id. moved, where a resource gets another key: of the deleted event of '
-    'the old key the new one, of the created event of the new key the old one; so the copy is '
-    'moved, too. Errors: undefined_object for a kind that is not known; '
+    'counters of scope_id. moved, where a resource gets another key: first the deleted event '
+    'of the old key with the new one, then the created event of the new key with the old one; '
+    'so the copy is moved, too. Errors: undefined_object for a kind that is not known; '
     'check_violation for what an event may not be.';
 
 CREATE FUNCTION casq.prefixes_overlap(a text, b text) RETURNS boolean

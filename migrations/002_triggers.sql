@@ -477,11 +477,13 @@ BEGIN
             SELECT 3, p.scope, 0, 0, 'updated', p.payload, ''
             WHERE c.last AND c.net >= 0 AND p.payload IS NOT NULL AND p.scope IS DISTINCT FROM c.scope
         ) AS e
-        ORDER BY c.key, e.step, e.items$sql$,
+        ORDER BY %11$sc.key, e.step, e.items$sql$,
         t.kind, s.resource_id, changes, s.payload, s.scope, s.root, s.present, moved, swapped,
-        CASE WHEN swapped <> 'false' THEN format($sql$
+        CASE WHEN s.id IS NOT NULL AND op = 'UPDATE' THEN format($sql$
             UNION ALL
-            SELECT 0, c.scope, 0, 0, 'deleted', '{}', coalesce(c.gone::text, '') WHERE %s AND p.payload IS NOT NULL$sql$, swapped) END);
+            SELECT 0, c.scope, 0, 0, 'deleted', '{}', coalesce(c.gone::text, '') WHERE %s AND p.payload IS NOT NULL$sql$, swapped) END,
+        -- What a copy may be made of is told first, whichever key is the smaller one.
+        CASE WHEN s.id IS NOT NULL AND op = 'UPDATE' THEN 'e.moved = '''' OR e.op = ''created'', ' END);
 END $$;
 
 -- The changes of an UPDATE of a table with an id_column, each with the key that the row

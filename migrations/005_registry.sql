@@ -71,6 +71,9 @@ CREATE TABLE casq.registry (
     checksum text,
     size bigint,
     verified_at timestamptz,
+    -- What was in place, and wanted, when an event has last deleted the resource; NULL:
+    -- nothing. See casq.moves.
+    left_incarnation bigint,
     -- When a reconcile has last asked for what is in place to be compared; of no
     -- meaning unless it is later than verified_at.
     check_asked_at timestamptz,

@@ -252,7 +252,9 @@ BEGIN
             || casq.why_reconcile(r.kind, r.timeline, r.tick);
     END IF;
     answer := answer || CASE WHEN r.synced_version IS NULL THEN '; nothing is in place'
-                             ELSE format('; in place is version %s', r.synced_version) END;
+                             ELSE format('; in place is version %s', r.synced_version) END
+        || coalesce((SELECT format('; it comes from %s, whose copy is used', quote_literal(m.base_id)) FROM casq.moves AS m
+            WHERE m.kind = r.kind AND m.resource_id = r.resource_id AND m.incarnation = r.incarnation LIMIT 1), '');
     IF r.claim IS NOT NULL THEN
         SELECT * INTO p FROM casq.processes AS t WHERE t.id = r.claim_process;
         answer := answer || CASE
@@ -307,6 +309,10 @@ BEGIN
         ELSIF j.state = 'available' THEN
             answer := answer || casq.why_in_front(j.queue, j.priority, j.scheduled_at, j.id);
         END IF;
+    ELSIF casq.kept_for(r) IS NOT NULL THEN
+        answer := answer || format('; it stays until its resource is in place under its new key, %s, which is %s',
+            quote_literal(casq.kept_for(r)), coalesce((SELECT t.status FROM casq.registry_status AS t
+                WHERE t.kind = r.kind AND t.resource_id = casq.kept_for(r)), 'still to come with the log'));
     ELSIF r.claim IS NULL AND (s.status <> 'failed' OR r.retry_at IS NOT NULL) THEN
         answer := answer || '; it has no job (a reconcile, or enqueue resync, queues one)';
     END IF;

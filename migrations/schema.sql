@@ -417,6 +417,28 @@ CREATE TABLE casq.log_delays (
     CONSTRAINT log_delays_pkey PRIMARY KEY (cursor, since)
 );
 
+CREATE TABLE casq.moves (
+    kind text COLLATE "C" NOT NULL,
+    resource_id text COLLATE "C" NOT NULL,
+    base_id text COLLATE "C" NOT NULL,
+    base_incarnation bigint NOT NULL,
+    via text COLLATE "C" NOT NULL,
+    incarnation bigint,
+    timeline integer NOT NULL,
+    tick bigint NOT NULL,
+    CONSTRAINT moves_pkey PRIMARY KEY (kind, resource_id, base_id, base_incarnation),
+    CONSTRAINT moves_kind_fkey FOREIGN KEY (kind) REFERENCES casq.kinds(kind) ON DELETE CASCADE
+);
+COMMENT ON TABLE casq.moves IS 'Resources that have got another key, and whose copy is still to be moved: until then what is in place under the old key stays. Not to be changed by hand.';
+COMMENT ON COLUMN casq.moves.kind IS 'its kind';
+COMMENT ON COLUMN casq.moves.resource_id IS 'key that it has now';
+COMMENT ON COLUMN casq.moves.base_id IS 'key under which its copy is in place';
+COMMENT ON COLUMN casq.moves.base_incarnation IS 'of the resources that have had that key, the one that it is';
+COMMENT ON COLUMN casq.moves.via IS 'key that it had just before: another than base_id where it has moved several times';
+COMMENT ON COLUMN casq.moves.incarnation IS 'likewise of the new key; NULL: the event of that has not come';
+COMMENT ON COLUMN casq.moves.timeline IS 'timeline of the log that told of it';
+COMMENT ON COLUMN casq.moves.tick IS 'the tick that told of it';
+
 CREATE TABLE casq.pipelines (
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
     project_id bigint NOT NULL,
@@ -579,6 +601,7 @@ CREATE TABLE casq.registry (
     checksum text,
     size bigint,
     verified_at timestamp with time zone,
+    left_incarnation bigint,
     check_asked_at timestamp with time zone,
     claim uuid,
     claim_process uuid,
@@ -953,6 +976,8 @@ CREATE INDEX counters_shard ON casq.counters USING btree (kind, shard);
 CREATE INDEX event_failures_open ON casq.event_failures USING btree (kind, resource_id) WHERE (replayed_at IS NULL);
 
 CREATE INDEX events_id ON casq.events USING btree (id);
+
+CREATE INDEX moves_base ON casq.moves USING btree (kind, base_id);
 
 CREATE INDEX pipelines_project ON casq.pipelines USING btree (project_id, id);
 
@@ -3659,6 +3684,18 @@ BEGIN
     RETURN NULL;
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.kept_for(r casq.registry)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT m.resource_id FROM casq.moves AS m
+    WHERE m.kind = r.kind AND m.base_id = r.resource_id AND m.base_incarnation = r.synced_incarnation
+      AND r.deleted_at IS NOT NULL AND r.synced_version IS DISTINCT FROM r.version
+    ORDER BY m.resource_id LIMIT 1
+$function$;
+
 CREATE OR REPLACE FUNCTION casq.key_index(relation regclass, number smallint)
  RETURNS pg_index
  LANGUAGE sql
@@ -3920,11 +3957,13 @@ BEGIN
             SELECT 3, p.scope, 0, 0, 'updated', p.payload, ''
             WHERE c.last AND c.net >= 0 AND p.payload IS NOT NULL AND p.scope IS DISTINCT FROM c.scope
         ) AS e
-        ORDER BY c.key, e.step, e.items$sql$,
+        ORDER BY %11$sc.key, e.step, e.items$sql$,
         t.kind, s.resource_id, changes, s.payload, s.scope, s.root, s.present, moved, swapped,
-        CASE WHEN swapped <> 'false' THEN format($sql$
+        CASE WHEN s.id IS NOT NULL AND op = 'UPDATE' THEN format($sql$
             UNION ALL
-            SELECT 0, c.scope, 0, 0, 'deleted', '{}', coalesce(c.gone::text, '') WHERE %s AND p.payload IS NOT NULL$sql$, swapped) END);
+            SELECT 0, c.scope, 0, 0, 'deleted', '{}', coalesce(c.gone::text, '') WHERE %s AND p.payload IS NOT NULL$sql$, swapped) END,
+        -- What a copy may be made of is told first, whichever key is the smaller one.
+        CASE WHEN s.id IS NOT NULL AND op = 'UPDATE' THEN 'e.moved = '''' OR e.op = ''created'', ' END);
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.members(relation regclass)
@@ -3934,6 +3973,23 @@ CREATE OR REPLACE FUNCTION casq.members(relation regclass)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     SELECT members.relation UNION SELECT relid FROM pg_partition_tree(members.relation)
+$function$;
+
+CREATE OR REPLACE FUNCTION casq.move_is_over(m casq.moves)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT CASE WHEN r.live THEN r.placed
+                ELSE NOT EXISTS (SELECT FROM casq.cursors AS c WHERE c.name = 'registry' AND (c.timeline, c.tick) < (m.timeline, m.tick))
+                     AND NOT EXISTS (SELECT FROM casq.event_failures AS f
+                                     WHERE f.kind = m.kind AND f.resource_id = m.resource_id AND f.replayed_at IS NULL AND f.cursor = 'registry') END
+    FROM (SELECT) AS one
+    LEFT JOIN LATERAL (
+        SELECT true AS live, t.synced_incarnation IS NOT DISTINCT FROM t.incarnation AND t.checksum IS NOT NULL AS placed FROM casq.registry AS t
+        WHERE t.kind = m.kind AND t.resource_id = m.resource_id AND t.deleted_at IS NULL
+    ) AS r ON true
 $function$;
 
 CREATE OR REPLACE FUNCTION casq.moved_rows(changed text, changes text)
@@ -4471,7 +4527,7 @@ AS $function$
            ('worker', 'EXECUTE ON ALL FUNCTIONS IN SCHEMA casq, river'),
            ('worker', 'INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA river'),
            ('worker', 'INSERT, UPDATE, DELETE ON casq.kinds, casq.targets, casq.workers, casq.log_delays,'
-               ' casq.registry, casq.registry_counts, casq.registry_changes, casq.registry_floors, casq.cursors, casq.event_failures, casq.processes,'
+               ' casq.registry, casq.moves, casq.registry_counts, casq.registry_changes, casq.registry_floors, casq.cursors, casq.event_failures, casq.processes,'
                ' casq.reconcile_runs, casq.reconcile_counts, casq.reconcile_orphans,'
                ' casq.counter_kinds, casq.counter_shards, casq.counters, casq.scans, casq.refreshes,'
                ' casq.projects, casq.tag_sets, casq.runners, casq.runner_managers, casq.pipelines, casq.builds, casq.build_needs, casq.build_signs,'
@@ -4495,7 +4551,7 @@ AS $function$
            ('operator', 'USAGE ON SCHEMA casq, river'),
            ('operator', 'SELECT ON ALL TABLES IN SCHEMA casq, river'),
            ('operator', 'USAGE, SELECT ON ALL SEQUENCES IN SCHEMA casq, river'),
-           ('operator', 'INSERT, UPDATE, DELETE ON casq.kinds, casq.registry, casq.registry_counts, casq.registry_changes, casq.registry_floors, casq.cursors, casq.event_failures, casq.processes,'
+           ('operator', 'INSERT, UPDATE, DELETE ON casq.kinds, casq.registry, casq.moves, casq.registry_counts, casq.registry_changes, casq.registry_floors, casq.cursors, casq.event_failures, casq.processes,'
                ' casq.reconcile_runs, casq.reconcile_counts, casq.reconcile_orphans, casq.selections,'
                ' casq.counter_shards, casq.counters, casq.scans, casq.refreshes,'
                ' casq.projects, casq.tag_sets, casq.runners, casq.runner_managers, casq.pipelines, casq.builds, casq.build_needs, casq.build_signs,'
@@ -6762,7 +6818,9 @@ BEGIN
             || casq.why_reconcile(r.kind, r.timeline, r.tick);
     END IF;
     answer := answer || CASE WHEN r.synced_version IS NULL THEN '; nothing is in place'
-                             ELSE format('; in place is version %s', r.synced_version) END;
+                             ELSE format('; in place is version %s', r.synced_version) END
+        || coalesce((SELECT format('; it comes from %s, whose copy is used', quote_literal(m.base_id)) FROM casq.moves AS m
+            WHERE m.kind = r.kind AND m.resource_id = r.resource_id AND m.incarnation = r.incarnation LIMIT 1), '');
     IF r.claim IS NOT NULL THEN
         SELECT * INTO p FROM casq.processes AS t WHERE t.id = r.claim_process;
         answer := answer || CASE
@@ -6817,6 +6875,10 @@ BEGIN
         ELSIF j.state = 'available' THEN
             answer := answer || casq.why_in_front(j.queue, j.priority, j.scheduled_at, j.id);
         END IF;
+    ELSIF casq.kept_for(r) IS NOT NULL THEN
+        answer := answer || format('; it stays until its resource is in place under its new key, %s, which is %s',
+            quote_literal(casq.kept_for(r)), coalesce((SELECT t.status FROM casq.registry_status AS t
+                WHERE t.kind = r.kind AND t.resource_id = casq.kept_for(r)), 'still to come with the log'));
     ELSIF r.claim IS NULL AND (s.status <> 'failed' OR r.retry_at IS NOT NULL) THEN
         answer := answer || '; it has no job (a reconcile, or enqueue resync, queues one)';
     END IF;

@@ -186,7 +186,8 @@ func (f *claimsFound) batch(group []*claiming, process uuid.UUID) *pgx.Batch {
 	batch.Queue(claimSQL.Claim, kinds, ids, versions, claims, jobs, process, ErrCancelled.Error()).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			c := &Claim{}
-			if err := rows.Scan(&c.ID, &c.Payload, &c.Deleted, &c.Incarnation, &c.Fresh, &c.First, &c.Nothing, &c.Checksum, &c.Attempts, &c.Timeline, &c.EventID, &c.Tick); err != nil {
+			if err := rows.Scan(&c.ID, &c.Payload, &c.Deleted, &c.Incarnation, &c.Fresh, &c.First, &c.Nothing, &c.Checksum, &c.Attempts, &c.Timeline, &c.EventID, &c.Tick,
+				&c.Moved, &c.Base.Key, &c.Base.Incarnation, &c.Aside); err != nil {
 				return err
 			}
 			f.granted[c.ID] = c

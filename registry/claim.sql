@@ -10,7 +10,8 @@ CROSS JOIN LATERAL (
 
 -- name: Claim
 -- Claims rows that are locked already ($1 to $5: kind, key, token, claim, job;
--- $6 the process; $7 what Cancel of cancel.sql writes). A row that has this very claim
+-- $6 the process; $7 what Cancel of cancel.sql writes). What a move keeps (casq.moves) is
+-- not removed: its end queues another job. A row that has this very claim
 -- is one whose answer was lost: the claim stands, and is not counted again. A version
 -- that an operator has cancelled is not begun by a job that was on its way.
 UPDATE casq.registry AS r
@@ -19,9 +20,20 @@ SET claim = w.claim, claim_process = $6, claim_job = w.job,
     attempts = r.attempts + CASE WHEN r.claim = w.claim THEN 0 ELSE 1 END
 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::uuid[], $5::bigint[])
      AS w (kind, resource_id, version, claim, job)
+LEFT JOIN LATERAL (
+    SELECT m.base_id, m.base_incarnation, m.incarnation FROM casq.moves AS m
+    WHERE m.kind = w.kind AND m.resource_id = w.resource_id
+    ORDER BY m.incarnation DESC NULLS LAST LIMIT 1
+) AS moved ON true
+LEFT JOIN LATERAL (
+    SELECT array_agg(m.base_incarnation) AS incarnations,
+           array_agg(m.base_incarnation) FILTER (WHERE m.resource_id <> w.resource_id) AS of_others
+    FROM casq.moves AS m WHERE m.kind = w.kind AND m.base_id = w.resource_id
+) AS kept ON true
 WHERE r.kind = w.kind AND r.resource_id = w.resource_id
   AND r.version = w.version
   AND r.synced_version IS DISTINCT FROM r.version
+  AND (r.deleted_at IS NOT NULL AND r.synced_incarnation = ANY (kept.incarnations)) IS NOT TRUE
   AND (r.failed_version = r.version AND r.retry_at IS NULL AND r.last_error = $7) IS NOT TRUE
   AND EXISTS (SELECT FROM casq.processes AS p WHERE p.id = $6 AND p.dead_at IS NULL)
   AND (r.claim IS NULL OR r.claim = w.claim
@@ -33,7 +45,12 @@ RETURNING r.claim, r.payload, r.deleted_at IS NOT NULL, r.incarnation,
           -- row of the earlier one may be lost.
           (r.incarnation > 1 OR r.timeline > 1) AND r.synced_incarnation IS DISTINCT FROM r.incarnation,
           r.synced_version IS NULL, r.size IS NULL, coalesce(r.checksum, ''),
-          r.attempts, r.timeline, r.event_id, r.tick
+          r.attempts, r.timeline, r.event_id, r.tick,
+          moved.base_id IS NOT NULL,
+          CASE WHEN moved.incarnation = r.incarnation THEN moved.base_id ELSE '' END,
+          CASE WHEN moved.incarnation = r.incarnation THEN moved.base_incarnation ELSE 0 END,
+          -- What is in place is of a resource that lives elsewhere by now.
+          CASE WHEN r.synced_incarnation <> r.incarnation AND r.synced_incarnation = ANY (kept.of_others) THEN r.synced_incarnation ELSE 0 END
 
 -- name: Share
 -- Has those who claim in a tree that kinds share ($1 kinds of this group) come one after

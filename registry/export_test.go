@@ -77,3 +77,6 @@ func (r *Registry) CompleteAll(group []*Completion) { r.completeAll(group) }
 func CompleteArgs(claim *Claim) []any {
 	return completeColumns([]completed{{completion: &completion{claim: claim, outcome: published}, published: true}})
 }
+
+// SweepMoves is what a process does every five seconds.
+func (p *Process) SweepMoves(ctx context.Context) error { return p.sweepMoves(ctx) }

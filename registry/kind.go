@@ -66,6 +66,10 @@ func MoveKind(ctx context.Context, pool *pgxpool.Pool, jobs Jobs, kind, prefix s
 		if err := moved.rows(ctx, tx, jobs, kind, opts); err != nil {
 			return err
 		}
+		// What is in place stays where it was, and nothing is made of it.
+		if _, err := tx.Exec(ctx, "DELETE FROM casq.moves WHERE kind = $1", kind); err != nil {
+			return fmt.Errorf("end moves: %w", err)
+		}
 		if _, err := tx.Exec(ctx, "UPDATE casq.kinds SET prefix = $2 WHERE kind = $1", kind, moved.To); err != nil {
 			return refusedKind(err)
 		}

@@ -25,6 +25,8 @@ type ProcessConfig struct {
 	// MaxAttempts is how often a version is claimed before a run that died
 	// with it is not repeated. Defaults to 25, River's own limit.
 	MaxAttempts int
+	// SweepAside deletes what was put aside and no move keeps any more. May be nil.
+	SweepAside func(ctx context.Context) error
 	// Swept is called for a resource that a dead process had in hand and that no
 	// job will work on again, with the claim that it had last, so that the
 	// staging can be removed. May be nil.
@@ -78,6 +80,10 @@ func (p *Process) Run(ctx context.Context) {
 	var group sync.WaitGroup
 	group.Go(func() { p.Process.Run(ctx) })
 	group.Go(func() { p.Every(ctx, min(p.cfg.ClaimTTL/3, watchInterval), "claims", p.watchClaims) })
+	group.Go(func() { p.Every(ctx, movesInterval, "moves", p.sweepMoves) })
+	if p.cfg.SweepAside != nil {
+		group.Go(func() { p.Every(ctx, asideInterval, "what was put aside", p.cfg.SweepAside) })
+	}
 	group.Go(func() { p.Every(ctx, countsInterval, "counts", p.moveCounts) })
 	group.Wait()
 }

@@ -127,11 +127,16 @@ func (r *Registry) write(ctx context.Context, tx pgx.Tx, runs []completed) error
 	if err != nil {
 		return fmt.Errorf("write results: %w", err)
 	}
+	removals, err := endMovesOf(ctx, tx, runs)
+	if err != nil {
+		return err
+	}
+	jobs = append(jobs, removals...)
 	if len(jobs) == 0 {
 		return nil
 	}
 	if err := r.cfg.Jobs.Insert(ctx, tx, jobs, false); err != nil {
-		return fmt.Errorf("queue jobs for runs that were handed over: %w", err)
+		return fmt.Errorf("queue jobs for runs that were handed over, or removals that have waited: %w", err)
 	}
 	return nil
 }

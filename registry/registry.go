@@ -18,7 +18,8 @@ import (
 
 var (
 	// ErrSuperseded says that the token is not the row's version any more, or
-	// that the version is in place already: there is nothing to do.
+	// that the version is in place already, or that what it removes is kept for a move,
+	// whose end queues another job: there is nothing to do.
 	ErrSuperseded = errors.New("superseded")
 
 	// ErrHandedOver says that another run holds the resource's claim. That run has
@@ -153,6 +154,15 @@ type Claim struct {
 	First       bool   // no run of any version has put anything in place yet, as far as the row tells
 	Nothing     bool   // nothing is in place, as far as the row tells: it is the first, or what was there was removed
 	Attempts    int    // runs of this version so far, this one included
+
+	// Moved says that a move to the resource is under way. Base is what the copy is made
+	// of, where its event has told: a copy of this very resource, under the key that it had.
+	Moved bool
+	Base  Base
+	// Aside is the incarnation of what is in place, where that is of a resource that
+	// lives under another key by now and has no copy there: it is put aside before anything
+	// takes its place. 0: it is not.
+	Aside int64
 
 	// The event of the source that the version was asked for by, and its position.
 	Timeline      int32

@@ -16,7 +16,7 @@ import (
 var rewindText string
 
 // rewindSQL has the statements of rewind.sql.
-var rewindSQL = queries.Parse[struct{ Purged, Rows, Requests string }]("registry/rewind", rewindText)
+var rewindSQL = queries.Parse[struct{ Purged, Rows, Moves, Requests string }]("registry/rewind", rewindText)
 
 // Rewound asks for the registry to be compared with the source, in the
 // transaction that moves the cursor back or, past events that were not read, to
@@ -81,6 +81,9 @@ func forget(ctx context.Context, tx pgx.Tx, now eventlog.Position) error {
 	}
 	if _, err := tx.Exec(ctx, rewindSQL.Rows, now.Timeline.Ordinal); err != nil {
 		return fmt.Errorf("forget the timelines of rows: %w", err)
+	}
+	if _, err := tx.Exec(ctx, rewindSQL.Moves, now.Timeline.Ordinal); err != nil {
+		return fmt.Errorf("forget the timelines of moves: %w", err)
 	}
 	if _, err := tx.Exec(ctx, rewindSQL.Requests, now.Timeline.Ordinal, now.Tick); err != nil {
 		return fmt.Errorf("forget the timelines of requests: %w", err)

@@ -11,6 +11,10 @@ FROM (SELECT kind, resource_id FROM casq.registry WHERE timeline >= $1
       ORDER BY kind, resource_id FOR NO KEY UPDATE) AS l
 WHERE r.kind = l.kind AND r.resource_id = l.resource_id
 
+-- name: Moves
+-- The steps of moves that are of timeline $1 and above will not be read to their ends.
+UPDATE casq.moves SET timeline = 0, tick = 0 WHERE timeline >= $1
+
 -- name: Requests
 -- A request of another timeline waits for a tick that no host shows: it waits for one of
 -- the present timeline (timeline $1, tick $2) instead.

@@ -62,6 +62,11 @@ func (t *Transposer) Apply(ctx context.Context, tx pgx.Tx, batch eventlog.Batch)
 	if err := yield(ctx, tx, jobs, intents); err != nil {
 		return err
 	}
+	woken, err := moved(ctx, tx, batch, intents, jobs)
+	if err != nil {
+		return err
+	}
+	jobs = append(jobs, woken...)
 	if err := t.Jobs.Insert(ctx, tx, jobs, true); err != nil {
 		return fmt.Errorf("queue %d jobs: %w", len(jobs), err)
 	}

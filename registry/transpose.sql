@@ -29,6 +29,8 @@ SET version = nextval('casq.registry_version'),
     -- the create of a resource that a page of the source has shown before.)
     incarnation = r.incarnation + excluded.incarnation - 1
                   + CASE WHEN excluded.synced_incarnation = 0 AND excluded.timeline > r.timeline AND r.deleted_at IS NULL THEN 1 ELSE 0 END,
+    left_incarnation = CASE WHEN excluded.incarnation = 1 THEN r.left_incarnation
+                            WHEN r.deleted_at IS NULL AND r.synced_incarnation = r.incarnation AND r.checksum IS NOT NULL THEN r.incarnation END,
     -- A delete says nothing about the resource; what a cleaner may need stays.
     payload = CASE WHEN (excluded.timeline, excluded.event_id) > (r.timeline, r.event_id) AND excluded.deleted_at IS NULL
                    THEN excluded.payload ELSE r.payload END,

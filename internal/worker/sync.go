@@ -50,7 +50,7 @@ func (w *worker) sessionRole() string {
 func (w *worker) session(ctx context.Context) error {
 	process := registry.NewProcess(registry.ProcessConfig{
 		Pool: w.home, Queue: w.queue, Logger: w.log, ClaimTTL: w.cfg.ClaimTTL,
-		Swept: w.sweepStaging,
+		Swept: w.sweepStaging, SweepAside: func(ctx context.Context) error { return w.movers.byTransfer.SweepAside(ctx, w.home) },
 	})
 	work := jobs.New(jobs.Config{
 		Registry: registry.New(registry.Config{

@@ -13,6 +13,8 @@ FROM (
                        AND greatest(r.queued_at, r.retry_at) < $6::timestamptz
                        -- Failed for good: an operator has to ask.
                        AND (r.failed_version IS DISTINCT FROM r.version OR r.retry_at IS NOT NULL OR r.absent)
+                       -- Its move will ask.
+                       AND (r.deleted_at IS NULL OR casq.kept_for(r) IS NULL)
                        AND NOT EXISTS (SELECT FROM casq.processes AS p WHERE p.id = r.claim_process AND p.dead_at IS NULL)
                   THEN 4 ELSE 0 END
            + CASE WHEN r.synced_version = r.version AND r.deleted_at IS NULL AND coalesce(r.verified_at, '-infinity') < $7::timestamptz

@@ -51,7 +51,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
            ('worker', 'EXECUTE ON ALL FUNCTIONS IN SCHEMA casq, river'),
            ('worker', 'INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA river'),
            ('worker', 'INSERT, UPDATE, DELETE ON casq.kinds, casq.targets, casq.workers, casq.log_delays,'
-               ' casq.registry, casq.registry_counts, casq.registry_changes, casq.registry_floors, casq.cursors, casq.event_failures, casq.processes,'
+               ' casq.registry, casq.moves, casq.registry_counts, casq.registry_changes, casq.registry_floors, casq.cursors, casq.event_failures, casq.processes,'
                ' casq.reconcile_runs, casq.reconcile_counts, casq.reconcile_orphans,'
                ' casq.counter_kinds, casq.counter_shards, casq.counters, casq.scans, casq.refreshes,'
                ' casq.projects, casq.tag_sets, casq.runners, casq.runner_managers, casq.pipelines, casq.builds, casq.build_needs, casq.build_signs,'
@@ -75,7 +75,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
            ('operator', 'USAGE ON SCHEMA casq, river'),
            ('operator', 'SELECT ON ALL TABLES IN SCHEMA casq, river'),
            ('operator', 'USAGE, SELECT ON ALL SEQUENCES IN SCHEMA casq, river'),
-           ('operator', 'INSERT, UPDATE, DELETE ON casq.kinds, casq.registry, casq.registry_counts, casq.registry_changes, casq.registry_floors, casq.cursors, casq.event_failures, casq.processes,'
+           ('operator', 'INSERT, UPDATE, DELETE ON casq.kinds, casq.registry, casq.moves, casq.registry_counts, casq.registry_changes, casq.registry_floors, casq.cursors, casq.event_failures, casq.processes,'
                ' casq.reconcile_runs, casq.reconcile_counts, casq.reconcile_orphans, casq.selections,'
                ' casq.counter_shards, casq.counters, casq.scans, casq.refreshes,'
                ' casq.projects, casq.tag_sets, casq.runners, casq.runner_managers, casq.pipelines, casq.builds, casq.build_needs, casq.build_signs,'
