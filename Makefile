@@ -23,7 +23,7 @@ test check matrix: export TMPDIR = $(shell scripts/tmpdir.sh)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help deps test-deps build demo test check matrix races failover validate bench chaos fmt fmt-check vet lint vuln clean
+.PHONY: help deps test-deps build demo test check matrix races failover promote validate bench chaos fmt fmt-check vet lint vuln clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
@@ -67,6 +67,9 @@ matrix: deps ## [WORLD=name] log, registry and counters among strangers: other s
 
 races: deps ## [RACE=R01 or S1] play the races: the naive twins and ours, as a table
 	@$(GO) run ./races/table -race "$(RACE)"
+
+promote: deps ## [DURATION=8s] lose a site under load, promote the second one, and come back
+	@$(GO) run ./internal/programs/promote $(if $(DURATION),-duration "$(DURATION)")
 
 failover: deps ## [LEASE=20s] stop, kill and freeze workers, and print who takes over when
 	@$(GO) run ./internal/programs/failover $(if $(LEASE),-lease "$(LEASE)")

@@ -21,7 +21,8 @@ type Place struct {
 	Fresh bool
 	// Adopt says that no run has said yet what is in place, or that it should be what
 	// is asked for. When that is the very file that the payload names by its SHA-256, it
-	// is not copied again. For folders as targets; other places are copied to all the same.
+	// is not copied again; a repository that no run of ours has made gives its clone what
+	// it has. For folders as targets; other places are copied to all the same.
 	Adopt bool
 	// Base is where a copy of this very resource is, under the key that it had before; nil:
 	// nowhere. What is the same there is not fetched. For folders; other places are

@@ -37,6 +37,7 @@ const (
 	Damaged      = "damaged"       // its bytes are not those that were copied
 	Absent       = "absent"        // the source did not have it, which its kind allows
 	Removing     = "removing"      // it is deleted, and still in place
+	Deleted      = "deleted"       // its deletion is in the log, beyond what this site has read
 )
 
 // lossOf are the causes by which something is lost.
@@ -59,13 +60,19 @@ type Kind struct {
 // Lost are the resources of which the newest state would be lost, each once.
 func (k Kind) Lost() []string {
 	var keys []string
+	deleted := make(map[string]bool)
 	for _, f := range k.Found {
 		if lossOf[f.Cause] {
 			keys = append(keys, f.Keys...)
 		}
+		if f.Cause == Deleted {
+			for _, key := range f.Keys {
+				deleted[key] = true
+			}
+		}
 	}
 	slices.Sort(keys)
-	return slices.Compact(keys)
+	return slices.DeleteFunc(slices.Compact(keys), func(key string) bool { return deleted[key] })
 }
 
 // Report is how a site stands.
@@ -103,39 +110,44 @@ func (r *Report) add(kind string, f Found) {
 
 // beyond reads the source's log beyond home's position. It is read before home's rows are: what
 // is not beyond the position is in the rows, since both move together.
-func beyond(ctx context.Context, home, source *pgxpool.Pool, report *Report) (mayTick bool, err error) {
+func beyond(ctx context.Context, home, source *pgxpool.Pool, report *Report) error {
 	at, started, err := cursor.Position(ctx, home, registry.Cursor)
 	if err != nil {
-		return false, err
+		return err
 	}
 	var known bool
-	if err := source.QueryRow(ctx, promoteSQL.Source, at.Tick, at.Nonce).Scan(&report.Standby, &known, &mayTick); err != nil {
-		return false, fmt.Errorf("read the source: %w", err)
+	if err := source.QueryRow(ctx, promoteSQL.Source, at.Tick, at.Nonce).Scan(&report.Standby, &known); err != nil {
+		return fmt.Errorf("read the source: %w", err)
 	}
 	report.OtherLog = started && !known
 	rows, err := source.Query(ctx, promoteSQL.Beyond, at.Tick, at.Nonce, at.ToTick, at.ToNonce, at.Page, mostNamed)
 	if err != nil {
-		return false, fmt.Errorf("read the log: %w", err)
+		return fmt.Errorf("read the log: %w", err)
 	}
 	var kind string
+	var deleted bool
 	var events int64
-	f := Found{Cause: NotApplied}
-	_, err = pgx.ForEachRow(rows, []any{&kind, &events, &f.Count, &f.Keys}, func() error {
+	var f Found
+	_, err = pgx.ForEachRow(rows, []any{&kind, &deleted, &events, &f.Count, &f.Keys}, func() error {
 		report.Events += events
+		f.Cause = NotApplied
+		if deleted {
+			f.Cause = Deleted
+		}
 		report.add(kind, f)
 		f.Keys = nil
 		return nil
 	})
 	if err != nil {
-		return false, fmt.Errorf("read the log: %w", err)
+		return fmt.Errorf("read the log: %w", err)
 	}
-	return mayTick, nil
+	return nil
 }
 
 // look finds out how the site stands.
 func look(ctx context.Context, home, source *pgxpool.Pool) (report Report, err error) {
 	report.Kinds, report.Partial = []Kind{}, []string{}
-	if _, err := beyond(ctx, home, source, &report); err != nil {
+	if err := beyond(ctx, home, source, &report); err != nil {
 		return report, err
 	}
 	if err := rowsOf(ctx, home, &report); err != nil {

@@ -23,6 +23,7 @@ func TestMain(m *testing.M) { testdb.Main(m) }
 // that nobody works for but a promotion.
 type bundle struct {
 	cfg                 worker.Config
+	db                  *testdb.DB // the source's
 	source, home        *pgxpool.Pool
 	files, repositories string // of the first site
 }
@@ -41,10 +42,10 @@ func setup(t *testing.T) *bundle {
 func setupFrom(t *testing.T, source *testdb.DB) *bundle {
 	t.Helper()
 	home := testdb.New(t)
-	b := &bundle{source: source.Pool(t), home: home.Pool(t), files: t.TempDir(), repositories: t.TempDir()}
+	b := &bundle{db: source, source: source.Pool(t), home: home.Pool(t), files: t.TempDir(), repositories: t.TempDir()}
 	b.exec(t, b.source, tables)
 	b.cfg = worker.Config{
-		HomeURL: roleURL(t, home), SourceURL: roleURL(t, source),
+		HomeURL: roleURL(t, home, "worker"), SourceURL: roleURL(t, source, "worker"),
 		ArtifactSource: b.files, ArtifactTarget: t.TempDir(), RepositorySource: b.repositories, RepositoryTarget: t.TempDir(),
 		GitEnvironment: []string{"PATH=/usr/local/bin:/usr/bin:/bin"},
 		ClaimTTL:       3 * time.Second, CursorWait: 100 * time.Millisecond,
@@ -53,11 +54,11 @@ func setupFrom(t *testing.T, source *testdb.DB) *bundle {
 	return b
 }
 
-// roleURL is the database for a role that may what workers may.
-func roleURL(t *testing.T, db *testdb.DB) string {
+// roleURL is the database for a role that is granted this and nothing else.
+func roleURL(t *testing.T, db *testdb.DB, what string) string {
 	t.Helper()
 	url := db.RoleURL(t)
-	if _, err := db.Pool(t).Exec(t.Context(), "SELECT casq.grant_to($1::text::regrole, 'worker')", testdb.RoleName(t, url)); err != nil {
+	if _, err := db.Pool(t).Exec(t.Context(), "SELECT casq.grant_to($1::text::regrole, $2)", testdb.RoleName(t, url), what); err != nil {
 		t.Fatal(err)
 	}
 	return url

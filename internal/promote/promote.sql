@@ -1,25 +1,28 @@
 -- name: Source
--- What the source is: a standby? Does it have home's tick ($1, $2)? May this role take
--- ticks there?
-SELECT pg_is_in_recovery(), EXISTS (SELECT FROM casq.ticks AS t WHERE t.id = $1 AND t.nonce = $2),
-       has_function_privilege('casq.tick(boolean)', 'EXECUTE')
+-- What the source is: a standby? Does it have home's tick ($1, $2)?
+SELECT pg_is_in_recovery(), EXISTS (SELECT FROM casq.ticks AS t WHERE t.id = $1 AND t.nonce = $2)
 
 -- name: Beyond
 -- The events of the source's log beyond home's position (tick $1 with nonce $2; within a
--- step to tick $3 with nonce $4, of which home has what is up to $5), by kind, with the first
--- $6 of the resources that they are of. Without the tick these are all events that are kept.
-SELECT e.kind, count(*), count(DISTINCT e.resource_id), (array_agg(DISTINCT e.resource_id COLLATE "C"))[1:$6::integer]
-FROM (VALUES (1)) AS one
-LEFT JOIN casq.ticks AS at ON at.id = $1 AND at.nonce = $2
-LEFT JOIN casq.ticks AS target ON target.id = $3 AND target.nonce = $4
-CROSS JOIN LATERAL (
-    SELECT n.* FROM casq.events AS n WHERE n.xid >= coalesce(pg_snapshot_xmax(at.snapshot), '0')
-    UNION ALL
-    SELECT l.* FROM pg_snapshot_xip(at.snapshot) AS late (xid) CROSS JOIN LATERAL (SELECT * FROM casq.events AS e WHERE e.xid = late.xid OFFSET 0) AS l
-) AS e
-JOIN casq.kinds AS k ON k.kind = e.kind
-WHERE target.id IS NULL OR e.id > $5 OR NOT pg_visible_in_snapshot(e.xid, target.snapshot)
-GROUP BY e.kind
+-- step to tick $3 with nonce $4, of which home has what is up to $5), by kind and by whether
+-- the newest event of a resource deletes it, with the first $6 of the resources. Without the
+-- tick these are all events that are kept.
+SELECT r.kind, r.deleted, sum(r.events)::bigint, count(*), (array_agg(r.resource_id ORDER BY r.resource_id))[1:$6::integer]
+FROM (
+    SELECT e.kind, e.resource_id COLLATE "C" AS resource_id, count(*) AS events, (array_agg(e.op ORDER BY e.id DESC))[1] = 'deleted' AS deleted
+    FROM (VALUES (1)) AS one
+    LEFT JOIN casq.ticks AS at ON at.id = $1 AND at.nonce = $2
+    LEFT JOIN casq.ticks AS target ON target.id = $3 AND target.nonce = $4
+    CROSS JOIN LATERAL (
+        SELECT n.* FROM casq.events AS n WHERE n.xid >= coalesce(pg_snapshot_xmax(at.snapshot), '0')
+        UNION ALL
+        SELECT l.* FROM pg_snapshot_xip(at.snapshot) AS late (xid) CROSS JOIN LATERAL (SELECT * FROM casq.events AS e WHERE e.xid = late.xid OFFSET 0) AS l
+    ) AS e
+    JOIN casq.kinds AS k ON k.kind = e.kind
+    WHERE target.id IS NULL OR e.id > $5 OR NOT pg_visible_in_snapshot(e.xid, target.snapshot)
+    GROUP BY e.kind, e.resource_id
+) AS r
+GROUP BY r.kind, r.deleted
 
 -- name: Open
 -- Resources that have work to do and did not fail at it, and comparisons with the source that

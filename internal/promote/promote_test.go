@@ -71,6 +71,38 @@ func (b *bundle) staysAsItIs(t *testing.T, key string) {
 	transfertest.WantAbsent(t, b.cfg.ArtifactTarget, "upload/late.txt")
 }
 
+// What is deleted is not lost, whatever else is known of it; and a site that may take no ticks
+// at its source says what it cannot read yet.
+func TestEventsThatAreNotApplied(t *testing.T) {
+	long.Test(t)
+	t.Parallel()
+	b := setup(t)
+	b.row(t, "stays", "1", false)
+	b.row(t, "fails, and is deleted", "2", true)
+	_, err := b.run(t, Options{})
+	transfertest.WantError(t, err, ErrLoss)
+	b.exec(t, b.source, "DELETE FROM uploads WHERE path LIKE 'fails%'")
+	b.row(t, "stays", "another", false)
+	b.row(t, "comes and goes", "3", false)
+	b.exec(t, b.source, "DELETE FROM uploads WHERE path LIKE 'comes%'")
+	result, err := b.run(t, Options{DryRun: true})
+	transfertest.WantError(t, err, ErrLoss)
+	wants(t, result.Report, map[string][]string{"upload": {"stays"}})
+	if result.Report.Events != 4 {
+		t.Errorf("%d events are not applied", result.Report.Events)
+	}
+
+	with := *b
+	with.cfg.SourceURL = roleURL(t, b.db, "follower")
+	result, err = with.run(t, Options{Wait: 2 * time.Second})
+	transfertest.WantError(t, err, ErrLoss)
+	wants(t, result.Report, map[string][]string{"upload": {"stays"}})
+	b.exec(t, b.source, "SELECT casq.tick(true)")
+	result, err = with.run(t, Options{})
+	transfertest.Must(t, err)
+	wants(t, result.Report, nil)
+}
+
 // What would be lost is named, and nothing is changed until that is accepted; then it is told
 // the same.
 func TestWhatWouldBeLost(t *testing.T) {

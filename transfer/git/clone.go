@@ -15,17 +15,13 @@ import (
 
 // clone makes a mirror in the own staging.
 func (r *repositoryRun) clone(ctx context.Context, remote *remote) (transfer.Result, error) {
-	if err := folder.RemoveTree(ctx, r.stage.Dir(), stagedRepository); err != nil {
-		return transfer.Result{}, err
-	}
-	// What is cloned is synced as a whole afterwards, folders included.
-	args := []string{"-c", "core.fsync=none", "clone", "--quiet", "--mirror", "--template="}
-	args = append(append(args, remote.options()...), "--", remote.url, stagedRepository)
-	_, err := r.git.run(ctx, gitCall{args: args, dir: r.stage.Dir(), source: remote})
+	borrowed, err := r.cloneBytes(ctx, remote)
 	if err != nil {
 		return transfer.Result{}, remote.missing(err)
 	}
-	return r.follow(ctx, remote)
+	result, err := r.follow(ctx, remote)
+	result.Partial = borrowed
+	return result, err
 }
 
 // follow makes what is staged a mirror of the source as it is now.
@@ -45,6 +41,47 @@ func (r *repositoryRun) follow(ctx context.Context, remote *remote) (transfer.Re
 	}
 	size, err := treeSize(ctx, dir, "objects")
 	return transfer.Result{Checksum: follower.want.checksum(follower.head), Size: size}, err
+}
+
+// cloneBytes clones, and says whether what was in place has given objects. It is an error of
+// nobody that it cannot: it is another's repository, and may be anything.
+func (r *repositoryRun) cloneBytes(ctx context.Context, remote *remote) (borrowed bool, err error) {
+	if r.lender != nil {
+		err := r.cloneWith(ctx, remote, r.lender, "--reference", fmt.Sprintf("/proc/self/fd/%d", lenderFD), "--dissociate")
+		if err == nil || ctx.Err() != nil {
+			return err == nil, err
+		}
+		r.log.Info("what is in place cannot be used for the clone", "err", err)
+	}
+	return false, r.cloneWith(ctx, remote, nil)
+}
+
+func (r *repositoryRun) cloneWith(ctx context.Context, remote *remote, lender *os.File, options ...string) error {
+	if err := folder.RemoveTree(ctx, r.stage.Dir(), stagedRepository); err != nil {
+		return err
+	}
+	// What is cloned is synced as a whole afterwards, folders included.
+	args := []string{"-c", "core.fsync=none", "clone", "--quiet", "--mirror", "--template="}
+	args = append(append(args, options...), remote.options()...)
+	args = append(args, "--", remote.url, stagedRepository)
+	_, err := r.git.run(ctx, gitCall{args: args, dir: r.stage.Dir(), source: remote, lender: lender})
+	return err
+}
+
+// lend opens a repository that is in place and no mirror of ours, if nothing in it leads git
+// elsewhere: a clone takes from it what it has already. Its own settings and hooks are left.
+func lend(ctx context.Context, dir *os.File) (*os.File, error) {
+	for _, part := range sourceParts {
+		if err := inspectPart(ctx, dir, part.name, part.kind, part.needed); err != nil {
+			return nil, err
+		}
+	}
+	for _, elsewhere := range []string{folder.GuardName, "commondir", "objects/info/alternates"} {
+		if kind, err := folder.KindOf(int(dir.Fd()), elsewhere); err != nil || kind != folder.KindAbsent {
+			return nil, errors.Join(err, fmt.Errorf("%w: %s/%s leads elsewhere, or is a mirror's", transfer.ErrUnsafe, dir.Name(), elsewhere))
+		}
+	}
+	return folder.OpenChild(dir, ".")
 }
 
 // finishClone compares the clone with the source, ref by ref, brings what came

@@ -91,8 +91,10 @@ func (g *git) onThread(call gitCall, f func() error) error {
 		return onOwnThread(f)
 	}
 	folders := slices.Concat(g.confined.folders, call.source.folders())
-	if call.dir != nil {
-		folders = append(folders, call.dir)
+	for _, dir := range []*os.File{call.dir, call.lender} {
+		if dir != nil {
+			folders = append(folders, dir)
+		}
 	}
 	return landlock.Run(folders, g.confined.files, f)
 }

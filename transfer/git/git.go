@@ -61,6 +61,8 @@ const (
 	sourceFD = 4
 	guardFD  = 5
 	loginFD  = 6
+	// lenderFD is what a clone may borrow objects from.
+	lenderFD = 7
 )
 
 // git runs git.
@@ -188,6 +190,7 @@ type gitCall struct {
 	// in the folders above and take its configuration.
 	gitDir string
 	source *remote  // whose folder, if it is local, is file descriptor sourceFD
+	lender *os.File // a repository that a clone may borrow objects from
 	guard  *os.File // the mirror's guard, locked for as long as the process lives
 	stdin  string
 	// strict makes a warning an error: a listing that warns leaves refs out.
@@ -243,9 +246,7 @@ func (g *git) command(ctx context.Context, call gitCall, out, errs io.Writer) *e
 	cmd.ExtraFiles = []*os.File{configFD - 3: g.config, guardFD - 3: call.guard}
 	if call.source != nil {
 		cmd.ExtraFiles[sourceFD-3] = call.source.folder
-		if g.login != nil {
-			cmd.ExtraFiles = append(cmd.ExtraFiles, g.login)
-		}
+		cmd.ExtraFiles = append(cmd.ExtraFiles, g.login, call.lender)
 	}
 	return cmd
 }

@@ -169,7 +169,7 @@ func (r *Repositories) Begin(ctx context.Context, place transfer.Place) (transfe
 	r.hook(transfer.PointMade)
 	session, end := r.git.session()
 	run := &repositoryRun{git: session, end: end, repositories: r, path: path, from: from, stage: stage, log: r.config.Logger.With("path", path)}
-	run.base = place.Base
+	run.base, run.mayBorrow = place.Base, place.Adopt
 	if place.Aside != 0 {
 		if err := run.setAside(ctx, place.Aside); err != nil {
 			return nil, fmt.Errorf("begin repository %q: %w", path, errors.Join(err, run.Close()))
@@ -204,6 +204,11 @@ func (r *repositoryRun) openPlace(ctx context.Context) error {
 	}
 	switch {
 	case broken(err), errors.Is(err, unix.ENOENT):
+		if r.mayBorrow {
+			if lender, err := lend(ctx, dir); err == nil {
+				r.lender = lender
+			}
+		}
 		r.giveUpPlace(err)
 		return nil
 	case errors.Is(err, transfer.ErrUnsafe):

@@ -33,6 +33,10 @@ type repositoryRun struct {
 	place *mirror
 	// base is where a copy of the repository is, under the key that it had; nil: nowhere.
 	base *transfer.Base
+	// mayBorrow says that no run of ours has put there what is in place, see [transfer.Place];
+	// lender is that repository, if a clone can take objects from it.
+	mayBorrow bool
+	lender    *os.File
 	// unsafe is why the mirror in place must not be touched by git.
 	unsafe error
 
@@ -192,6 +196,10 @@ func (r *repositoryRun) Close() error {
 		}
 		errs = append(errs, r.place.dir.Close())
 		r.place = nil
+	}
+	if r.lender != nil {
+		errs = append(errs, r.lender.Close())
+		r.lender = nil
 	}
 	errs = append(errs, r.stage.Drop(ctx, r.removed || !r.published))
 	if err := errors.Join(errs...); err != nil {
