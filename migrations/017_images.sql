@@ -185,7 +185,9 @@ COMMENT ON FUNCTION casq.track_view IS
     '"user": "SELECT r.id FROM changed AS u JOIN repository AS r ON r.owner_id = u.id"}. '
     'The application''s transactions only note the changed rows; a worker evaluates the view '
     'for the ids that they lead to. id_column and key_column are unique; the others are as in '
-    'casq.track. The names in queries are found as the session''s search_path finds them. '
+    'casq.track. The names in queries are found as the session''s search_path finds them. It '
+    'waits for transactions that have written the sources, and new writers wait behind it: set '
+    'lock_timeout on busy ones. '
     'Errors name what is in the way, and say what would do; duplicate_object where the view, or the '
     'kind, is tracked otherwise.';
 

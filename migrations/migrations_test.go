@@ -177,6 +177,7 @@ func TestDownWithATrackedTable(t *testing.T) {
 		"CREATE TABLE resources (name text PRIMARY KEY)",
 		"CREATE TABLE parts (name text PRIMARY KEY) PARTITION BY LIST (name)",
 		"CREATE TABLE part_a PARTITION OF parts FOR VALUES IN ('a')",
+		"CREATE VIEW shown AS SELECT name FROM resources",
 	} {
 		_, err := pool.Exec(t.Context(), sql)
 		must(t, err)
@@ -189,6 +190,8 @@ func TestDownWithATrackedTable(t *testing.T) {
 		"INSERT INTO resources VALUES ('one')",
 		"INSERT INTO part_a VALUES ('a')",
 		"SELECT casq.begin_artifact('builds/1/1/archive/a', 1, 1)", // tracks one of casq's own
+		`SELECT casq.track_view('shown', kind => 'shown', transfer => 'none', id_column => 'name', key_column => 'name',
+			sources => '{"resources": "SELECT name FROM changed"}')`,
 	} {
 		_, err := pool.Exec(t.Context(), sql)
 		must(t, err)

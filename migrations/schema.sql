@@ -4295,7 +4295,8 @@ BEGIN
         PERFORM casq.align(kind);
     END LOOP;
     FOR source IN SELECT s.id FROM casq.sources AS s JOIN pg_class AS c ON c.oid = s.relation
-        WHERE s.relation = ANY (touched) OR c.relnamespace = ANY (touched) ORDER BY s.id
+        WHERE s.relation = ANY (touched) OR c.relnamespace = ANY (touched)
+           OR EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = s.relation AND i.inhparent = ANY (touched)) ORDER BY s.id
     LOOP
         PERFORM casq.align_source(source);
     END LOOP;

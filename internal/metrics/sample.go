@@ -23,7 +23,7 @@ var sampleText string
 
 // sampleSQL has the statements of sample.sql.
 var sampleSQL = queries.Parse[struct {
-	ByIndex, Registry, Queue, Log, Cursors, Lag, Health, Counters, Reconcile, Dead, Processes, Builds, Postgres string
+	ByIndex, Registry, Queue, Log, Cursors, Lag, Health, Counters, Reconcile, Dead, Views, Processes, Builds, Postgres string
 }]("metrics/sample", sampleText)
 
 const (
@@ -58,7 +58,7 @@ func list() []sample {
 	return []sample{
 		{"registry", sampleSQL.Registry, nil}, {"queue", sampleSQL.Queue, limit}, {"log", sampleSQL.Log, nil},
 		{"cursors", sampleSQL.Cursors, nil}, {"lag", sampleSQL.Lag, nil}, {"health", sampleSQL.Health, nil}, {"counters", sampleSQL.Counters, limit}, {"reconcile", sampleSQL.Reconcile, nil},
-		{"dead_letters", sampleSQL.Dead, limit}, {"processes", sampleSQL.Processes, nil}, {"builds", sampleSQL.Builds, limit},
+		{"dead_letters", sampleSQL.Dead, limit}, {"views", sampleSQL.Views, limit}, {"processes", sampleSQL.Processes, nil}, {"builds", sampleSQL.Builds, limit},
 		{"postgres", sampleSQL.Postgres, nil},
 	}
 }

@@ -185,6 +185,17 @@ UNION ALL
 SELECT 'casq_dead_letters', ARRAY['other'], count(*)::float8
 FROM open AS o WHERE NOT EXISTS (SELECT FROM casq.kinds AS k WHERE k.kind = o.kind)
 
+-- name: Views
+-- Rows of tracked views that are not followed, and those that wait: at most $1 are counted.
+WITH open AS MATERIALIZED (
+    SELECT i.kind, i.reason IS NOT NULL AS failed FROM casq.view_ids AS i LIMIT $1
+)
+SELECT 'casq_view_followed', ARRAY[v.kind], (v.error IS NULL AND v.filled_at IS NOT NULL)::integer::float8 FROM casq.views AS v
+UNION ALL
+SELECT 'casq_view_rows_failed', ARRAY[v.kind], (SELECT count(*) FROM open AS o WHERE o.kind = v.kind AND o.failed)::float8 FROM casq.views AS v
+UNION ALL
+SELECT 'casq_view_rows_waiting', ARRAY[v.kind], (SELECT count(*) FROM open AS o WHERE o.kind = v.kind AND NOT o.failed)::float8 FROM casq.views AS v
+
 -- name: Processes
 SELECT 'casq_workers', ARRAY[]::text[], count(*)::float8 FROM casq.live_workers
 UNION ALL

@@ -9,8 +9,10 @@ import (
 )
 
 // track returns casq.track_view over repos, with other words for some of it.
-func track(replace ...string) string {
-	return strings.NewReplacer(replace...).Replace(trackRepos)
+func track(replace ...string) string { return replaced(trackRepos, replace...) }
+
+func replaced(text string, replace ...string) string {
+	return strings.NewReplacer(replace...).Replace(text)
 }
 
 // What cannot be followed is refused, in words, and changes nothing.
