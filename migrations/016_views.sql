@@ -301,6 +301,35 @@ BEGIN
     END IF;
 END $$;
 
+-- Locks several tables of the application, which may be in the middle of a transaction that
+-- wants them in another order: what is locked is given back before anybody's deadlock_timeout,
+-- at which it would be the application that fails, and tried again, for as long as the
+-- session's lock_timeout allows.
+CREATE FUNCTION casq.lock_sources(relations regclass[], mode text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    r regclass;
+    began timestamptz := clock_timestamp();
+    kept text := current_setting('lock_timeout');
+    budget integer := 500 / greatest(cardinality(relations), 1);
+BEGIN
+    LOOP
+        BEGIN
+            PERFORM set_config('lock_timeout', budget::text, true);
+            FOREACH r IN ARRAY relations LOOP
+                EXECUTE format('LOCK TABLE %s IN %s MODE', r, mode);
+            END LOOP;
+            PERFORM set_config('lock_timeout', kept, true);
+            RETURN;
+        EXCEPTION WHEN lock_not_available THEN
+            IF kept <> '0' AND clock_timestamp() - began > kept::interval THEN
+                RAISE;
+            END IF;
+        END;
+        PERFORM pg_sleep(0.1);
+    END LOOP;
+END $$;
+
 -- Makes function and triggers of a source what they should be. The caller has locked it
 -- where there are none yet, or where a view is to see more than before.
 CREATE FUNCTION casq.align_source(source integer) RETURNS void
@@ -460,6 +489,7 @@ DROP FUNCTION casq.watch_sources();
 DROP FUNCTION casq.source_problem(casq.sources);
 DROP FUNCTION casq.leave_source(integer);
 DROP FUNCTION casq.align_source(integer);
+DROP FUNCTION casq.lock_sources(regclass[], text);
 DROP FUNCTION casq.check_source(regclass);
 DROP FUNCTION casq.renew_source(casq.sources);
 DROP FUNCTION casq.put_note_function(casq.sources);

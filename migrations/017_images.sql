@@ -243,10 +243,8 @@ BEGIN
         SELECT * INTO s FROM casq.sources AS x WHERE x.relation = named;
         PERFORM casq.put_ids(v, s, query, names_in);
     END LOOP;
-    FOR s IN SELECT x.* FROM casq.sources AS x JOIN casq.view_sources AS p ON p.source = x.id WHERE p.kind = v.kind ORDER BY x.relation LOOP
-        EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', s.relation);
-        PERFORM casq.align_source(s.id);
-    END LOOP;
+    PERFORM casq.lock_sources(found_sources, 'SHARE ROW EXCLUSIVE');
+    PERFORM casq.align_source(p.source) FROM casq.view_sources AS p WHERE p.kind = v.kind;
 END $$;
 
 CREATE FUNCTION casq.drop_ids(kind text) RETURNS void
@@ -274,6 +272,8 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('casq.views', 0));
     SELECT * INTO v FROM casq.views AS x WHERE x.kind = leave_view.kind FOR UPDATE;
     used := ARRAY(SELECT p.source FROM casq.view_sources AS p WHERE p.kind = v.kind);
+    PERFORM casq.lock_sources(ARRAY(SELECT s.relation FROM casq.sources AS s JOIN pg_class AS c ON c.oid = s.relation WHERE s.id = ANY (used)
+                                      AND NOT EXISTS (SELECT FROM casq.view_sources AS p WHERE p.source = s.id AND p.kind <> v.kind) ORDER BY s.name), 'ACCESS EXCLUSIVE');
     PERFORM casq.drop_ids(v.kind);
     DELETE FROM casq.views AS x WHERE x.kind = v.kind;
     PERFORM casq.leave_source(s) FROM unnest(used) AS s ORDER BY s;

@@ -3803,6 +3803,8 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('casq.views', 0));
     SELECT * INTO v FROM casq.views AS x WHERE x.kind = leave_view.kind FOR UPDATE;
     used := ARRAY(SELECT p.source FROM casq.view_sources AS p WHERE p.kind = v.kind);
+    PERFORM casq.lock_sources(ARRAY(SELECT s.relation FROM casq.sources AS s JOIN pg_class AS c ON c.oid = s.relation WHERE s.id = ANY (used)
+                                      AND NOT EXISTS (SELECT FROM casq.view_sources AS p WHERE p.source = s.id AND p.kind <> v.kind)), 'ACCESS EXCLUSIVE');
     PERFORM casq.drop_ids(v.kind);
     DELETE FROM casq.views AS x WHERE x.kind = v.kind;
     PERFORM casq.leave_source(s) FROM unnest(used) AS s ORDER BY s;
@@ -3812,6 +3814,34 @@ BEGIN
     IF NOT EXISTS (SELECT FROM casq.views) THEN
         PERFORM casq.compare_views(anew => true);
     END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.lock_sources(relations regclass[], mode text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    r regclass;
+    began timestamptz := clock_timestamp();
+    kept text := current_setting('lock_timeout');
+    budget integer := 500 / greatest(cardinality(relations), 1);
+BEGIN
+    LOOP
+        BEGIN
+            PERFORM set_config('lock_timeout', budget::text, true);
+            FOREACH r IN ARRAY relations LOOP
+                EXECUTE format('LOCK TABLE %s IN %s MODE', r, mode);
+            END LOOP;
+            PERFORM set_config('lock_timeout', kept, true);
+            RETURN;
+        EXCEPTION WHEN lock_not_available THEN
+            IF kept <> '0' AND clock_timestamp() - began > kept::interval THEN
+                RAISE;
+            END IF;
+        END;
+        PERFORM pg_sleep(0.1);
+    END LOOP;
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.log_age(c casq.cursors)
@@ -5163,10 +5193,8 @@ BEGIN
         SELECT * INTO s FROM casq.sources AS x WHERE x.relation = named;
         PERFORM casq.put_ids(v, s, query, names_in);
     END LOOP;
-    FOR s IN SELECT x.* FROM casq.sources AS x JOIN casq.view_sources AS p ON p.source = x.id WHERE p.kind = v.kind ORDER BY x.relation LOOP
-        EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', s.relation);
-        PERFORM casq.align_source(s.id);
-    END LOOP;
+    PERFORM casq.lock_sources(found_sources, 'SHARE ROW EXCLUSIVE');
+    PERFORM casq.align_source(p.source) FROM casq.view_sources AS p WHERE p.kind = v.kind;
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.put_triggers(kind text, relation regclass)

@@ -113,6 +113,50 @@ func TestApplicationDoesNotWait(t *testing.T) {
 	b.wantSame(t)
 }
 
+// To track a view waits for transactions that have written its sources, whichever they want
+// next, and has none of them fail; so does to give it up.
+func TestTrackingDoesNotDeadlock(t *testing.T) {
+	t.Parallel()
+	b := setup(t, forge, people)
+	for _, step := range [][2]string{{"track", trackRepos}, {"untrack", `SELECT casq.untrack(kind => 'repository')`}} {
+		name, sql := step[0], step[1]
+		tx, err := b.pool.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = tx.Rollback(t.Context()) }()
+		if err := run(t.Context(), tx, `UPDATE repository SET stars = 1`); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() { done <- run(context.WithoutCancel(t.Context()), b.pool, sql) }()
+		await.Row(t, 30*time.Second, b.pool, `SELECT EXISTS (SELECT FROM pg_locks AS l JOIN pg_locks AS h USING (pid) WHERE l.relation = 'repository'::regclass
+			AND NOT l.granted AND h.granted AND h.relation IN ('"user"'::regclass, 'release'::regclass) AND h.mode IN ('ShareRowExclusiveLock', 'AccessExclusiveLock'))`)
+		if err := run(t.Context(), tx, `UPDATE "user" SET name = name || 'x'; UPDATE release SET size = 1; COMMIT`); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if err := <-done; err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		b.follow(t)
+		if name == "track" {
+			b.wantSame(t)
+		}
+	}
+	// It gives up when it is told to.
+	tx, err := b.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(t.Context()) }()
+	if err := run(t.Context(), tx, `UPDATE repository SET stars = 1`); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(t.Context(), b.pool, `SET lock_timeout = '10ms'; `+trackRepos); err == nil || !strings.Contains(err.Error(), "lock timeout") {
+		t.Errorf("got %v, want it to give up", err)
+	}
+}
+
 // The application's role needs nothing of casq, and a worker's role owns nothing; what it
 // follows is pruned, and no other cursor is said to be behind for it.
 func TestRun(t *testing.T) {
