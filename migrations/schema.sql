@@ -3804,7 +3804,7 @@ BEGIN
     SELECT * INTO v FROM casq.views AS x WHERE x.kind = leave_view.kind FOR UPDATE;
     used := ARRAY(SELECT p.source FROM casq.view_sources AS p WHERE p.kind = v.kind);
     PERFORM casq.lock_sources(ARRAY(SELECT s.relation FROM casq.sources AS s JOIN pg_class AS c ON c.oid = s.relation WHERE s.id = ANY (used)
-                                      AND NOT EXISTS (SELECT FROM casq.view_sources AS p WHERE p.source = s.id AND p.kind <> v.kind)), 'ACCESS EXCLUSIVE');
+                                      AND NOT EXISTS (SELECT FROM casq.view_sources AS p WHERE p.source = s.id AND p.kind <> v.kind) ORDER BY s.name), 'ACCESS EXCLUSIVE');
     PERFORM casq.drop_ids(v.kind);
     DELETE FROM casq.views AS x WHERE x.kind = v.kind;
     PERFORM casq.leave_source(s) FROM unnest(used) AS s ORDER BY s;

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the suites of the log, the cursors, the registry, the counters and the reads
+# Runs the suites of the log, the cursors, tracked views, the registry, the counters and the reads
 # from standbys in the worlds of strangers, one after the other:
 #
 #   settings    each connection has other settings than the one before, and is told
@@ -20,7 +20,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-suites='./eventlog ./internal/cursor ./registry/... ./counter/... ./replica'
+suites='./eventlog ./internal/cursor ./internal/view ./registry/... ./counter/... ./replica'
 one='TimeZone=Asia/Kathmandu;DateStyle=SQL, DMY;IntervalStyle=sql_standard;bytea_output=escape;extra_float_digits=-2'
 two='TimeZone=America/St_Johns;DateStyle=German;IntervalStyle=postgres_verbose;bytea_output=hex;extra_float_digits=0'
 

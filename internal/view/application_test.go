@@ -11,6 +11,7 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/testing/await"
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 
 	"github.com/jackc/pgx/v5"
@@ -19,11 +20,13 @@ import (
 // Whatever an application's session is like, and whatever it writes, its statements go on,
 // and the image becomes the view.
 func TestApplication(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	for name, statements := range map[string][]string{
 		"no search_path":   {`SET search_path = ''`, `UPDATE public.repository SET name = 'z' WHERE id = 1`},
 		"another one":      {`CREATE SCHEMA s; CREATE TABLE s.repository (id text); CREATE TABLE s.release (id text); SET search_path = s, public`, `UPDATE public.repository SET name = 'z' WHERE id = 1; INSERT INTO public.release VALUES (1, 1, 1)`},
-		"settings":         {`SET TimeZone = 'Asia/Kolkata'; SET DateStyle = 'SQL, DMY'; SET bytea_output = 'escape'; SET extra_float_digits = -5; SET session_replication_role = 'origin'`, `UPDATE repository SET name = 'z' WHERE id = 1`},
+		"settings":         {`SET TimeZone = 'Asia/Kolkata'; SET DateStyle = 'SQL, DMY'; SET bytea_output = 'escape'; SET extra_float_digits = -5`, `UPDATE repository SET name = 'z' WHERE id = 1`},
+		"as a subscriber":  {`SET session_replication_role = 'replica'`, `UPDATE repository SET name = 'z' WHERE id = 1`},
 		"repeatable read":  {`BEGIN ISOLATION LEVEL REPEATABLE READ; UPDATE repository SET name = 'z' WHERE id = 1; UPDATE "user" SET name = 'rob' WHERE id = 2; COMMIT`},
 		"serializable":     {`BEGIN ISOLATION LEVEL SERIALIZABLE; UPDATE repository SET name = 'z' WHERE id = 1; UPDATE "user" SET name = 'rob' WHERE id = 2; COMMIT`},
 		"savepoints":       {`BEGIN; SAVEPOINT a; UPDATE repository SET name = 'z' WHERE id = 1; ROLLBACK TO a; UPDATE repository SET name = 'w' WHERE id = 1; COMMIT`},
@@ -38,7 +41,7 @@ func TestApplication(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if strings.Contains(statements[0], "EVENT TRIGGER") {
+			if strings.Contains(statements[0], "EVENT TRIGGER") || strings.Contains(statements[0], "replication_role") {
 				testdb.NeedsSuperuser(t)
 			}
 			b := tracked(t)
@@ -116,6 +119,7 @@ func TestApplicationDoesNotWait(t *testing.T) {
 // To track a view waits for transactions that have written its sources, whichever they want
 // next, and has none of them fail; so does to give it up.
 func TestTrackingDoesNotDeadlock(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t, forge, people)
 	for _, step := range [][2]string{{"track", trackRepos}, {"untrack", `SELECT casq.untrack(kind => 'repository')`}} {
@@ -160,6 +164,7 @@ func TestTrackingDoesNotDeadlock(t *testing.T) {
 // The application's role needs nothing of casq, and a worker's role owns nothing; what it
 // follows is pruned, and no other cursor is said to be behind for it.
 func TestRun(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t, forge, people, trackRepos)
 	applicationURL, workerURL := b.db.RoleURL(t), b.db.RoleURL(t)

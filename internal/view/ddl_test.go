@@ -3,6 +3,7 @@ package view
 import (
 	"testing"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 )
 
@@ -32,6 +33,7 @@ func TestDDL(t *testing.T) {
 
 // Without event triggers it is found, told, and made good for; what is mended is told no more.
 func TestDDLIsFound(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	testdb.NeedsSuperuser(t)
 	for name, test := range map[string]struct{ sql, told, mend string }{
@@ -74,6 +76,7 @@ func TestDDLIsFound(t *testing.T) {
 // What belongs to another role may not run with the rights of casq's owner: not when it is
 // tracked, nor when it is given away.
 func TestTrust(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	testdb.NeedsSuperuser(t)
 	b := tracked(t)

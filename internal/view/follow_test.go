@@ -75,6 +75,7 @@ func TestNotes(t *testing.T) {
 
 // Rows come, change and go by any of the sources; keys move on, in circles and in rows.
 func TestImageFollowsTheView(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := tracked(t)
 	for _, step := range []struct {
@@ -110,6 +111,7 @@ func TestImageFollowsTheView(t *testing.T) {
 // A chain of keys that is longer than a batch may follow, each id taking the key of the next
 // one, ends as the view, and so does a circle.
 func TestChainOfKeys(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t, forge, `INSERT INTO "user" VALUES (1, 'ann'); INSERT INTO repository SELECT n, 1, n::text FROM generate_series(1, 300) AS n`, trackRepos)
 	b.follow(t)
@@ -129,6 +131,7 @@ func TestChainOfKeys(t *testing.T) {
 
 // The view has a key twice: the second id is told of, and comes right when it can.
 func TestKeyTwice(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := tracked(t)
 	b.exec(t, `UPDATE repository SET name = 'x' WHERE id = 2`)

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 )
 
@@ -17,6 +18,7 @@ func replaced(text string, replace ...string) string {
 
 // What cannot be followed is refused, in words, and changes nothing.
 func TestRefused(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t, forge, people, `
 		CREATE MATERIALIZED VIEW kept AS SELECT * FROM repos;
@@ -73,6 +75,7 @@ func TestRefused(t *testing.T) {
 
 // To track a view again changes nothing; otherwise it is refused, until it is not any more.
 func TestTrackedAgain(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := tracked(t)
 	b.exec(t, trackRepos)
@@ -104,6 +107,7 @@ func TestTrackedAgain(t *testing.T) {
 // While a view is filled for the first time, what its image lacks is not gone: nothing is
 // listed of it. That ends in the middle, and goes on.
 func TestFirstFill(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := setup(t, forge, `INSERT INTO "user" VALUES (1, 'ann'); INSERT INTO repository SELECT n, 1, n::text FROM generate_series(1, 25) AS n`, trackRepos)
 	listed := func(want string) {
@@ -132,6 +136,7 @@ func TestFirstFill(t *testing.T) {
 // What nobody has noted is found by comparing: a trigger was disabled, the view replaced,
 // rows of the image damaged, the log adopted. Nothing is written where nothing differs.
 func TestCompared(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	for name, test := range map[string]struct{ missed, then string }{
 		"trigger disabled": {`SET casq.aligning = 'on'; ALTER TABLE repository DISABLE TRIGGER ALL; UPDATE repository SET name = 'z' WHERE id = 1`, ``},
@@ -168,6 +173,8 @@ func TestCompared(t *testing.T) {
 
 // A view that cannot be evaluated is told of, holds up nothing else, and comes right.
 func TestBrokenView(t *testing.T) {
+	long.Test(t)
+	testdb.NeedsSuperuser(t)
 	t.Parallel()
 	b := tracked(t)
 	b.exec(t, `CREATE TABLE other (id bigint PRIMARY KEY, per int NOT NULL);
