@@ -302,6 +302,22 @@ COMMENT ON COLUMN casq.registry_groups.bytes IS 'of what is in place of them';
 COMMENT ON COLUMN casq.registry_groups.first_at IS 'when a resource first came into the group';
 COMMENT ON COLUMN casq.registry_groups.last_at IS 'when one last did';
 
+-- Copies that stay until their resources are in place under other keys (casq.moves): these
+-- removals are not late.
+CREATE FUNCTION casq.kept_copies() RETURNS TABLE (kind text, since timestamptz, process uuid)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+BEGIN
+    RETURN QUERY SELECT r.kind, g.since, g.process
+    FROM (SELECT DISTINCT m.kind, m.base_id, m.base_incarnation FROM casq.moves AS m) AS m
+    CROSS JOIN LATERAL (
+        SELECT * FROM casq.registry AS r
+        WHERE r.kind = m.kind AND r.resource_id = m.base_id AND r.synced_incarnation = m.base_incarnation LIMIT 1
+    ) AS r
+    CROSS JOIN LATERAL casq.count_group('removing', NULL, r.queued_at, r.claim_process) AS g
+    WHERE r.deleted_at IS NOT NULL AND r.synced_version IS DISTINCT FROM r.version AND r.failed_version IS DISTINCT FROM r.version;
+END $$;
+
 -- How many resources of a kind have which status, and the bytes that are in place of
 -- them. oldest: since when, to ten seconds, the one waits that has waited longest; NULL
 -- for what waits for nothing.
@@ -628,6 +644,7 @@ DROP TABLE casq.selections;
 DROP TABLE casq.registry_floors;
 DROP VIEW casq.registry_failures;
 DROP VIEW casq.registry_summary;
+DROP FUNCTION casq.kept_copies();
 DROP VIEW casq.registry_groups;
 DROP VIEW casq.registry_status;
 DROP FUNCTION casq.status_of(text, boolean, boolean);

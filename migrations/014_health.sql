@@ -204,7 +204,15 @@ LEFT JOIN (
 LEFT JOIN (
     SELECT g.kind, sum(g.count)::bigint AS resources, min(g.since) AS since, min(g.since) FILTER (WHERE p.id IS NULL) AS waits_since,
            min(g.since) - min(g.since - coalesce(d.delay, interval '0')) AS delay
-    FROM casq.registry_groups AS g
+    FROM (
+        SELECT g.kind, g.state, g.since, g.process, sum(g.count) AS count
+        FROM (
+            SELECT g.kind, g.state, g.since, g.process, g.count FROM casq.registry_groups AS g
+            UNION ALL
+            SELECT w.kind, 'removing', w.since, w.process, -1 FROM casq.kept_copies() AS w
+        ) AS g
+        GROUP BY g.kind, g.state, g.since, g.process HAVING sum(g.count) > 0
+    ) AS g
     LEFT JOIN casq.processes AS p ON p.id = g.process AND p.dead_at IS NULL
     LEFT JOIN casq.log_delays AS d ON d.cursor = 'registry' AND d.since = g.since
     WHERE g.state IN ('pending', 'removing')

@@ -1582,7 +1582,26 @@ CREATE VIEW casq.replication_lags AS
             min(g_1.since) AS since,
             min(g_1.since) FILTER (WHERE (p.id IS NULL)) AS waits_since,
             (min(g_1.since) - min((g_1.since - COALESCE(d.delay, '00:00:00'::interval)))) AS delay
-           FROM ((casq.registry_groups g_1
+           FROM ((( SELECT g_2.kind,
+                    g_2.state,
+                    g_2.since,
+                    g_2.process,
+                    sum(g_2.count) AS count
+                   FROM ( SELECT g_3.kind,
+                            g_3.state,
+                            g_3.since,
+                            g_3.process,
+                            g_3.count
+                           FROM casq.registry_groups g_3
+                        UNION ALL
+                         SELECT w.kind,
+                            'removing'::text,
+                            w.since,
+                            w.process,
+                            '-1'::integer
+                           FROM casq.kept_copies() w(kind, since, process)) g_2
+                  GROUP BY g_2.kind, g_2.state, g_2.since, g_2.process
+                 HAVING (sum(g_2.count) > (0)::numeric)) g_1
              LEFT JOIN casq.processes p ON (((p.id = g_1.process) AND (p.dead_at IS NULL))))
              LEFT JOIN casq.log_delays d ON (((d.cursor = 'registry'::text) AND (d.since = g_1.since))))
           WHERE (g_1.state = ANY (ARRAY['pending'::text, 'removing'::text]))
@@ -3682,6 +3701,26 @@ BEGIN
         HAVING sum(r.sign) <> 0 OR sum(r.sign * coalesce(r.size, 0)) <> 0 OR sum(r.sign * a.asked) <> 0;
     END IF;
     RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION casq.kept_copies()
+ RETURNS TABLE(kind text, since timestamp with time zone, process uuid)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+BEGIN
+    RETURN QUERY SELECT r.kind, g.since, g.process
+    FROM (SELECT DISTINCT m.kind, m.base_id, m.base_incarnation FROM casq.moves AS m) AS m
+    CROSS JOIN LATERAL (
+        SELECT * FROM casq.registry AS r
+        WHERE r.kind = m.kind AND r.resource_id = m.base_id AND r.synced_incarnation = m.base_incarnation LIMIT 1
+    ) AS r
+    CROSS JOIN LATERAL casq.count_group('removing', NULL, r.queued_at, r.claim_process) AS g
+    WHERE r.deleted_at IS NOT NULL AND r.synced_version IS DISTINCT FROM r.version AND r.failed_version IS DISTINCT FROM r.version;
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.kept_for(r casq.registry)
