@@ -19,6 +19,10 @@ import (
 // whether ids of events were drawn, which costs 0.05 ms, and polls at once then.
 const DefaultTickInterval = 50 * time.Millisecond
 
+// StandbyInterval is how often a follower on a standby, where ticks are not announced, polls
+// for them.
+const StandbyInterval = 20 * time.Millisecond
+
 // Tick takes a tick when there is something to show, and returns its id; 0
 // when there was nothing to do or another session is at it. With force it
 // takes one in any case, except in the latter. db is the primary.

@@ -335,7 +335,7 @@ func (w *worker) followInterval() time.Duration {
 	if w.cfg.SourceURL == w.cfg.HomeURL {
 		return eventlog.DefaultTickInterval
 	}
-	return eventlog.DefaultTickInterval * 2 / 5
+	return eventlog.StandbyInterval
 }
 
 // every calls f, which does what, now and then at each interval until ctx is done.

@@ -15,9 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"casq/internal/database"
 	"casq/internal/testing/runnerclient"
-	"casq/internal/testing/servers"
 	"casq/runner"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -71,16 +69,16 @@ func pickUpLate(ctx context.Context, late bool) (_ []float64, err error) {
 
 // lateStandby starts a standby that is late, and stops Redis.
 func (s *site) lateStandby(ctx context.Context) (*pgxpool.Pool, error) {
-	standby, err := s.Primary.Standby(ctx, servers.StandbyOptions{})
+	pool, err := s.addStandby(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s.Standbys = append(s.Standbys, standby)
-	err = errors.Join(standby.WaitReplayed(ctx, s.Primary), standby.SetApplyDelay(ctx, lateBy), s.Site.Redis.Stop(ctx))
-	if err != nil {
+	standby := s.Standbys[len(s.Standbys)-1]
+	if err := errors.Join(standby.SetApplyDelay(ctx, lateBy), s.Site.Redis.Stop(ctx)); err != nil {
+		pool.Close()
 		return nil, err
 	}
-	return database.Open(ctx, standby.URL("postgres"), database.Options{})
+	return pool, nil
 }
 
 // process is one of a runner on this site.

@@ -12,20 +12,27 @@ import (
 	"casq/jobs"
 	"casq/registry"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 )
 
 const latencyCount = 200
 
 // latency: milliseconds from the commit of an event to the start of its job on
-// an idle system, against a bare River insert to start; and what an idle minute
-// writes.
+// an idle system, by a follower of the primary and by one of a standby, against a bare
+// River insert to start; and what an idle minute writes.
 func latency(ctx context.Context) (_ []result, err error) {
 	s, err := newSite(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
+	standby, err := s.addStandby(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer standby.Close()
 	starts := &starts{at: make(map[string]chan time.Time)}
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &startWorker{starts: starts})
@@ -38,48 +45,71 @@ func latency(ctx context.Context) (_ []result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, client.Stop(context.WithoutCancel(ctx))) }()
-	roles, halt := context.WithCancel(ctx)
+	ticks, halt := context.WithCancel(ctx)
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer halt()
-	group.Go(func() { (&eventlog.Ticker{Pool: s.DB, Logger: s.log}).Run(roles) })
-	group.Go(func() {
-		_ = cursor.New(cursor.Config{
-			Name: "registry", Source: s.DB, Home: s.DB, Logger: s.log, Wait: 100 * time.Millisecond, Listens: true,
-			Consumer: &registry.Transposer{Jobs: s.queue},
-		}).Run(roles)
-	})
-	var ours, reference []float64
+	group.Go(func() { (&eventlog.Ticker{Pool: s.DB, Logger: s.log}).Run(ticks) })
+	var results []result
+	for _, follower := range []struct {
+		name    string
+		source  *pgxpool.Pool
+		listens bool
+		every   time.Duration
+	}{{"latency", s.DB, true, 0}, {"latency/standby", standby, false, eventlog.StandbyInterval}} {
+		ours, reference, err := s.latencies(ctx, client, starts, follower.name, cursor.Config{
+			Name: "registry", Source: follower.source, Home: s.DB, Logger: s.log, Wait: 100 * time.Millisecond,
+			Listens: follower.listens, Interval: follower.every, Consumer: &registry.Transposer{Jobs: s.queue},
+		})
+		if err != nil {
+			return nil, err
+		}
+		note := fmt.Sprintf("commit of an event to start of its job, idle; reference: insert to start of a bare job; %d of each in turns", latencyCount)
+		for _, p := range []int{50, 99} {
+			results = append(results, result{
+				Bench: fmt.Sprintf("%s/p%d", follower.name, p), Ours: percentile(ours, p), Reference: percentile(reference, p), Unit: "ms", Note: note,
+			})
+		}
+	}
+	idle, err := s.idleWAL(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return append(results, result{
+		Bench: "latency/idle-wal", Ours: idle, Unit: "bytes", Note: "WAL written in a minute without events: ticks and River's own upkeep; no reference",
+	}), nil
+}
+
+// latencies follows the log while it measures.
+func (s *site) latencies(ctx context.Context, client *river.Client[pgx.Tx], starts *starts, name string, cfg cursor.Config) (ours, reference []float64, err error) {
+	follow, halt := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer halt()
+	group.Go(func() { _ = cursor.New(cfg).Run(follow) })
 	for i := range latencyCount {
-		key := fmt.Sprintf("resources/%d", i)
+		key := fmt.Sprintf("%s/%d", name, i)
 		took, err := starts.measure(ctx, key, func() error {
 			_, err := s.DB.Exec(ctx, "SELECT casq.append_event('resource', $1, 'created')", key)
 			return err
 		})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		ours = append(ours, took)
+		if i > 0 { // the cursor has begun
+			ours = append(ours, took)
+		}
 		key = "bare/" + key
 		took, err = starts.measure(ctx, key, func() error {
 			_, err := client.Insert(ctx, bareArgs{jobs.SyncArgs{ResourceKind: "resource", ResourceID: key}}, &river.InsertOpts{Queue: "resource"})
 			return err
 		})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		reference = append(reference, took)
 	}
-	idle, err := s.idleWAL(ctx)
-	if err != nil {
-		return nil, err
-	}
-	note := fmt.Sprintf("commit of an event to start of its job, idle; reference: insert to start of a bare job; %d of each in turns", latencyCount)
-	return []result{
-		{Bench: "latency/p50", Ours: percentile(ours, 50), Reference: percentile(reference, 50), Unit: "ms", Note: note},
-		{Bench: "latency/p99", Ours: percentile(ours, 99), Reference: percentile(reference, 99), Unit: "ms", Note: note},
-		{Bench: "latency/idle-wal", Ours: idle, Unit: "bytes", Note: "WAL written in a minute without events: ticks and River's own upkeep; no reference"},
-	}, nil
+	return ours, reference, nil
 }
 
 // idleWAL returns the bytes of WAL that an idle minute writes.

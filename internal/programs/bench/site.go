@@ -16,6 +16,7 @@ import (
 	"casq/jobs"
 	"casq/registry"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -73,6 +74,19 @@ func (s *site) close() (err error) {
 		err = s.redis.Close()
 	}
 	return errors.Join(err, s.Stop())
+}
+
+// addStandby starts a standby that has all that the primary has.
+func (s *site) addStandby(ctx context.Context) (*pgxpool.Pool, error) {
+	standby, err := s.Primary.Standby(ctx, servers.StandbyOptions{})
+	if err != nil {
+		return nil, err
+	}
+	s.Standbys = append(s.Standbys, standby)
+	if err := standby.WaitReplayed(ctx, s.Primary); err != nil {
+		return nil, err
+	}
+	return database.Open(ctx, standby.URL("postgres"), database.Options{})
 }
 
 // empty begins a round: no rows, no jobs, no leftovers to be vacuumed or
