@@ -43,7 +43,7 @@ type workerSpec struct {
 	At     string
 	Signal syscall.Signal
 
-	HomeURL                            string
+	HomeURL, SourceURL                 string // SourceURL "" is home
 	ArtifactSource, ArtifactTarget     string
 	RepositorySource, RepositoryTarget string
 	ClaimTTL, PublishTimeout           time.Duration
@@ -91,7 +91,7 @@ func (s *workerSpec) hold() error {
 
 func (s workerSpec) config(logger *slog.Logger) worker.Config {
 	return worker.Config{
-		HomeURL:        s.HomeURL,
+		HomeURL: s.HomeURL, SourceURL: s.SourceURL,
 		ArtifactSource: s.ArtifactSource, ArtifactTarget: s.ArtifactTarget,
 		RepositorySource: s.RepositorySource, RepositoryTarget: s.RepositoryTarget,
 		ClaimTTL: s.ClaimTTL, CursorWait: 100 * time.Millisecond, Concurrency: 8,

@@ -87,13 +87,15 @@ func printPromotion(out io.Writer, cfg config, opts promote.Options, result prom
 		}
 		return nil
 	}
+	if opts.DryRun {
+		fmt.Fprintln(out, "this site was promoted before, and this was found then; worker promote does what may be left to do")
+		return nil
+	}
 	fmt.Fprintf(out, "promoted: %d repositories are working ones\n", result.Repositories)
 	for _, u := range result.Unreleased {
 		fmt.Fprintf(out, "  not one: %s\n", cli.Line(u))
 	}
-	if !opts.DryRun {
-		printNext(out, cfg, result)
-	}
+	printNext(out, cfg, result)
 	return nil
 }
 

@@ -18,6 +18,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// tellEvery is how often it is told what goes on.
+const tellEvery = 10 * time.Second
+
 // applyEvery is how often it is asked whether all is applied.
 const applyEvery = 200 * time.Millisecond
 
@@ -106,7 +109,7 @@ func (p *promotion) settle(ctx context.Context) error {
 		if left == (leftover{}) || time.Now().After(deadline) {
 			return nil
 		}
-		if time.Since(told) > 10*time.Second {
+		if time.Since(told) > tellEvery {
 			told = time.Now()
 			p.log.InfoContext(ctx, "not all is applied yet", "events", left.events, "resources", left.resources, "comparisons", left.comparisons)
 		}

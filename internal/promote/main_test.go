@@ -36,16 +36,19 @@ const tables = `
 
 func setup(t *testing.T) *bundle {
 	t.Helper()
-	return setupFrom(t, testdb.New(t))
+	db := testdb.New(t)
+	b := setupFrom(t, db.Pool(t))
+	b.db, b.cfg.SourceURL = db, roleURL(t, db, "worker")
+	return b
 }
 
-func setupFrom(t *testing.T, source *testdb.DB) *bundle {
+func setupFrom(t *testing.T, source *pgxpool.Pool) *bundle {
 	t.Helper()
 	home := testdb.New(t)
-	b := &bundle{db: source, source: source.Pool(t), home: home.Pool(t), files: t.TempDir(), repositories: t.TempDir()}
+	b := &bundle{source: source, home: home.Pool(t), files: t.TempDir(), repositories: t.TempDir()}
 	b.exec(t, b.source, tables)
 	b.cfg = worker.Config{
-		HomeURL: roleURL(t, home, "worker"), SourceURL: roleURL(t, source, "worker"),
+		HomeURL:        roleURL(t, home, "worker"),
 		ArtifactSource: b.files, ArtifactTarget: t.TempDir(), RepositorySource: b.repositories, RepositoryTarget: t.TempDir(),
 		GitEnvironment: []string{"PATH=/usr/local/bin:/usr/bin:/bin"},
 		ClaimTTL:       3 * time.Second, CursorWait: 100 * time.Millisecond,

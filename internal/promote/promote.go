@@ -86,15 +86,10 @@ func Run(ctx context.Context, cfg worker.Config, opts Options) (result Result, e
 		return result, err
 	}
 	defer unlock()
-	record, err := p.targets.retired(ctx)
-	if err != nil {
+	if result.Promoted, err = p.before(ctx, &result.Report); err != nil {
 		return result, err
 	}
-	if record != nil {
-		if err := json.Unmarshal(record, &result.Report); err != nil {
-			return result, fmt.Errorf("read what an earlier promotion has found: %w", err)
-		}
-		result.Promoted = true
+	if result.Promoted {
 		if opts.DryRun {
 			err = p.layout(ctx, &result)
 			return result, err
@@ -192,20 +187,52 @@ func (p *promotion) prepare(ctx context.Context, result *Result) (err error) {
 	if err := p.alone(ctx); err != nil {
 		return err
 	}
-	record, err := json.Marshal(result.Report)
-	if err != nil {
-		return err
-	}
 	p.point("promote:before-retire")
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if err := p.targets.retire(ctx, record); err != nil {
+	if err := p.retire(ctx, result.Report); err != nil {
 		return err
 	}
 	result.Promoted = true
 	p.point("promote:retired")
 	return nil
+}
+
+// record is what a target that was given up has.
+type record struct {
+	// Home is the database of the site that was promoted: a folder may be another one's
+	// target later, and be given up again.
+	Home   string `json:"home"`
+	Report Report `json:"report"`
+}
+
+// before tells whether this site was promoted before, and what was found then.
+func (p *promotion) before(ctx context.Context, report *Report) (bool, error) {
+	text, err := p.targets.retired(ctx)
+	if text == nil || err != nil {
+		return false, err
+	}
+	var r record
+	if err := json.Unmarshal(text, &r); err != nil {
+		return false, fmt.Errorf("read what an earlier promotion has found: %w", err)
+	}
+	home, err := database.Identity(ctx, p.home)
+	*report = r.Report
+	return r.Home == home, err
+}
+
+// retire gives all targets up.
+func (p *promotion) retire(ctx context.Context, report Report) error {
+	home, err := database.Identity(ctx, p.home)
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(record{home, report})
+	if err != nil {
+		return err
+	}
+	return p.targets.retire(ctx, text)
 }
 
 // inspect looks, reads what is to be read, and has what is damaged copied again, once.

@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/database"
 	"casq/internal/testing/long"
+	"casq/internal/testing/testdb"
 	"casq/internal/testing/transfertest"
 	"casq/internal/worker"
 )
@@ -221,6 +223,45 @@ func TestWhoMayNotBePromoted(t *testing.T) {
 		t.Errorf("the targets are not marked any more: %v, %v", files, repositories)
 	}
 	b.exec(t, b.home, "DELETE FROM casq.workers")
+	_, err = b.run(t, Options{})
+	transfertest.Must(t, err)
+}
+
+// A folder that was a promoted site's once is another site's target later: what was found then
+// is not taken for what is now.
+func TestATargetOfAnotherSiteBefore(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.row(t, "a", "a", false)
+	for _, dir := range []string{b.cfg.ArtifactTarget, b.cfg.RepositoryTarget} {
+		transfertest.Write(t, dir, ".casq/retired", `{"home": "another", "report": {"kinds": []}}`)
+	}
+	result, err := b.run(t, Options{DryRun: true, Verify: VerifyNone})
+	transfertest.WantError(t, err, ErrLoss)
+	wants(t, result.Report, map[string][]string{"upload": {"a"}})
+}
+
+// While the application's database is a standby there is an end of its log only for now: the
+// site may be looked at, and copies, and is not promoted.
+func TestASourceThatIsAStandby(t *testing.T) {
+	long.Test(t)
+	t.Parallel()
+	cluster := testdb.NewCluster(t, testdb.Standbys(1))
+	pool, err := database.Open(t.Context(), cluster.URL(), database.Options{SearchPath: "public"})
+	transfertest.Must(t, err)
+	t.Cleanup(pool.Close)
+	b := setupFrom(t, pool)
+	b.cfg.SourceURL = cluster.StandbyURL(0)
+	b.row(t, "a", "a", false)
+	b.exec(t, b.source, "SELECT casq.tick(true)")
+	transfertest.Must(t, cluster.Standbys[0].WaitReplayed(t.Context(), cluster.Primary))
+	result, err := b.run(t, Options{})
+	transfertest.WantError(t, err, ErrStandby)
+	wants(t, result.Report, nil)
+	if files, repositories := b.marked(t); !result.Report.Standby || !files || !repositories {
+		t.Errorf("something was done: %v, %v; %+v", files, repositories, result)
+	}
+	transfertest.Must(t, cluster.Standbys[0].Promote(t.Context()))
 	_, err = b.run(t, Options{})
 	transfertest.Must(t, err)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"casq/eventlog"
 	"casq/internal/worker"
@@ -115,11 +116,7 @@ func (p *promotion) finish(ctx context.Context, result *Result) error {
 		return nil
 	}
 	// All of them: a crash may have come between two.
-	record, err := json.Marshal(result.Report)
-	if err != nil {
-		return err
-	}
-	if err := p.targets.retire(ctx, record); err != nil {
+	if err := p.retire(ctx, result.Report); err != nil {
 		return err
 	}
 	if err := p.targets.fence(ctx); err != nil {
@@ -199,6 +196,7 @@ func (p *promotion) verify(ctx context.Context) (damaged map[string][]string, ve
 }
 
 func (p *promotion) verifyKind(ctx context.Context, to target, kind eventlog.Kind, damaged map[string][]string) (verified int64, err error) {
+	told := time.Now()
 	var within any
 	if p.opts.Verify == VerifyChanged {
 		within = p.opts.Since
@@ -213,6 +211,10 @@ func (p *promotion) verifyKind(ctx context.Context, to target, kind eventlog.Kin
 			return verified, fmt.Errorf("list what is in place of kind %s: %w", kind.Name, err)
 		}
 		for _, r := range page {
+			if time.Since(told) > tellEvery {
+				told = time.Now()
+				p.log.InfoContext(ctx, "reading what is in place", "kind", kind.Name, "read", verified, "resource_id", r.Key)
+			}
 			mismatch := r.verify(ctx, to, kind)
 			switch {
 			case errors.Is(mismatch, transfer.ErrMismatch):

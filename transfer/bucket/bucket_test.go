@@ -403,3 +403,21 @@ func TestABucketThatIsAwayIsNoMismatch(t *testing.T) {
 	b.server.Put("x", "Content")
 	transfertest.WantError(t, b.Verify(t.Context(), transfer.Place{Key: "x"}, nil, result.Checksum), transfer.ErrMismatch)
 }
+
+// A bucket that was given up has no mark any more, and says why.
+func TestABucketThatIsGivenUp(t *testing.T) {
+	t.Parallel()
+	b := setup(t, "")
+	transfertest.Must(t, b.Keep(t.Context(), transfertest.NewMark(), true))
+	if record, err := b.Retired(t.Context()); err != nil || record != nil {
+		t.Errorf("it was not given up, and has %q, %v", record, err)
+	}
+	for range 2 { // it may be done again
+		transfertest.Must(t, b.Retire(t.Context(), []byte("why")))
+	}
+	record, err := b.Retired(t.Context())
+	mark, markErr := b.Mark(t.Context())
+	if err != nil || markErr != nil || string(record) != "why" || mark.ID != "" {
+		t.Errorf("the record is %q, the mark %v: %v, %v", record, mark, err, markErr)
+	}
+}
