@@ -97,8 +97,8 @@ func setupR143(t *testing.T) (*hand, *registry.Claim) {
 	}
 	h := s.byHand(t)
 	s.put(t, "a file")
-	token := h.follow(t)
-	return h, h.claim(t, token)
+	claim := h.claim(t, h.follow(t))
+	return h, claim
 }
 
 // secondR143 has a worker find the second kind's row under the same key.
