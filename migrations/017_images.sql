@@ -547,8 +547,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     ORDER BY v.kind
 $$;
 
+-- The next ids that are to be evaluated: those that wait for their turn, or have failed.
+CREATE FUNCTION casq.due_ids(kind text, failed boolean, most integer) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT ARRAY(SELECT p.id FROM casq.view_ids AS p
+                 WHERE p.kind = due_ids.kind AND p.due_at <= clock_timestamp() AND (p.reason IS NOT NULL) = failed ORDER BY p.due_at LIMIT most)
+$$;
+
 -- Does a page of what is due of a view: ids that wait, then a page of the comparison of the
--- image with the view, in the order of ids. Any number of sessions may call it, at any time.
+-- image with the view, in the order of ids, then ids that have failed. Any number of sessions may call it, at any time.
 -- Returns whether there may be more to do at once.
 CREATE FUNCTION casq.do_view(kind text, compare_after interval, most integer DEFAULT 2000) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = off SET jit = off
@@ -564,14 +571,18 @@ BEGIN
     END IF;
     BEGIN
         v := casq.open_view(v);
-        ids := ARRAY(SELECT p.id FROM casq.view_ids AS p WHERE p.kind = v.kind AND p.due_at <= clock_timestamp() ORDER BY p.due_at LIMIT most);
+        ids := casq.due_ids(v.kind, false, most);
         IF ids = '{}' THEN
             v := casq.begin_comparison(v, compare_after);
-            IF v.compare_began_at IS NULL THEN
-                RETURN false;
+            IF v.compare_began_at IS NOT NULL THEN
+                ids := casq.page_of_ids(v, most);
+                UPDATE casq.views AS x SET compared_to = ids[cardinality(ids)] WHERE x.kind = v.kind;
+            ELSE
+                ids := casq.due_ids(v.kind, true, most);
+                IF ids = '{}' THEN
+                    RETURN false;
+                END IF;
             END IF;
-            ids := casq.page_of_ids(v, most);
-            UPDATE casq.views AS x SET compared_to = ids[cardinality(ids)] WHERE x.kind = v.kind;
         END IF;
         IF ids = '{}' THEN
             UPDATE casq.views AS x SET compare_began_at = NULL, compared_to = NULL, compared_at = clock_timestamp(),
@@ -635,6 +646,7 @@ END $$;
 DROP FUNCTION casq.page_of_ids(casq.views, integer);
 DROP FUNCTION casq.begin_comparison(casq.views, interval);
 DROP FUNCTION casq.do_view(text, interval, integer);
+DROP FUNCTION casq.due_ids(text, boolean, integer);
 DROP FUNCTION casq.due_views(interval);
 DROP FUNCTION casq.apply_source_changes(integer[], jsonb[], integer);
 DROP FUNCTION casq.find_ids(casq.views, integer[], jsonb[]);

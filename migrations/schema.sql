@@ -2974,14 +2974,18 @@ BEGIN
     END IF;
     BEGIN
         v := casq.open_view(v);
-        ids := ARRAY(SELECT p.id FROM casq.view_ids AS p WHERE p.kind = v.kind AND p.due_at <= clock_timestamp() ORDER BY p.due_at LIMIT most);
+        ids := casq.due_ids(v.kind, false, most);
         IF ids = '{}' THEN
             v := casq.begin_comparison(v, compare_after);
-            IF v.compare_began_at IS NULL THEN
-                RETURN false;
+            IF v.compare_began_at IS NOT NULL THEN
+                ids := casq.page_of_ids(v, most);
+                UPDATE casq.views AS x SET compared_to = ids[cardinality(ids)] WHERE x.kind = v.kind;
+            ELSE
+                ids := casq.due_ids(v.kind, true, most);
+                IF ids = '{}' THEN
+                    RETURN false;
+                END IF;
             END IF;
-            ids := casq.page_of_ids(v, most);
-            UPDATE casq.views AS x SET compared_to = ids[cardinality(ids)] WHERE x.kind = v.kind;
         END IF;
         IF ids = '{}' THEN
             UPDATE casq.views AS x SET compare_began_at = NULL, compared_to = NULL, compared_at = clock_timestamp(),
@@ -3072,6 +3076,16 @@ BEGIN
         EXECUTE format('DROP TRIGGER %I ON %s', name, relation);
     END LOOP;
 END $function$;
+
+CREATE OR REPLACE FUNCTION casq.due_ids(kind text, failed boolean, most integer)
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT ARRAY(SELECT p.id FROM casq.view_ids AS p
+                 WHERE p.kind = due_ids.kind AND p.due_at <= clock_timestamp() AND (p.reason IS NOT NULL) = failed ORDER BY p.due_at LIMIT most)
+$function$;
 
 CREATE OR REPLACE FUNCTION casq.due_views(compare_after interval)
  RETURNS SETOF text

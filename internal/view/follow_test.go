@@ -187,3 +187,38 @@ func TestAnyChanges(t *testing.T) {
 		b.wantSame(rt)
 	})
 }
+
+// A tick is taken for what was noted, and none while nothing is; what was noted is nobody
+// else's backlog.
+func TestTickForNotes(t *testing.T) {
+	t.Parallel()
+	b := tracked(t)
+	b.exec(t, `SELECT casq.tick(true)`)
+	b.exec(t, `INSERT INTO casq.cursors (name, system_identifier, timeline, timeline_id, tick, nonce)
+		SELECT n, l.system_identifier, l.timeline, l.id, k.id, k.nonce FROM casq.timelines AS l, (SELECT * FROM casq.ticks ORDER BY id DESC LIMIT 1) AS k, unnest('{views,other}'::text[]) AS n`)
+	const tick = "SELECT (casq.tick() IS NOT NULL)::text"
+	b.want(t, tick, "false")
+	b.exec(t, `UPDATE repository SET stars = 3`)
+	b.want(t, tick, "false")
+	b.exec(t, `UPDATE repository SET name = 'z' WHERE id = 1`)
+	b.want(t, tick, "true")
+	b.want(t, tick, "false")
+	b.want(t, "SELECT format('%s %s %s', name, lag_events, casq.log_age(c) > 0) FROM casq.cursor_status JOIN casq.cursors AS c USING (name) ORDER BY name", "other 0 f", "views 1 t")
+	b.follow(t)
+	b.want(t, "SELECT format('%s %s', name, lag_events) FROM casq.cursor_status ORDER BY name", "other 2", "views 1") // events; its position is this test's own
+}
+
+// One row of a source leads to more ids than are evaluated at once: they come by and by, and
+// followers of other views do not wait for it.
+func TestManyIDs(t *testing.T) {
+	long.Test(t)
+	t.Parallel()
+	b := setup(t, forge, `INSERT INTO "user" VALUES (1, 'ann'); INSERT INTO repository SELECT n, 1, n::text FROM generate_series(1, 5000) AS n`, trackRepos)
+	b.follow(t)
+	b.exec(t, `UPDATE "user" SET name = 'anna'`)
+	b.want(t, "SELECT count(*)::text FROM casq.source_changes", "1")
+	b.apply(t)
+	b.want(t, "SELECT waiting::text FROM casq.view_status", "3000")
+	b.follow(t)
+	b.wantSame(t)
+}

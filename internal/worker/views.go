@@ -26,7 +26,10 @@ func (w *worker) views(ctx context.Context) {
 }
 
 func (w *worker) mayView(ctx context.Context) (may bool, err error) {
-	err = w.home.QueryRow(ctx, workerSQL.MayView).Scan(&may)
+	var left bool
+	if err = w.home.QueryRow(ctx, workerSQL.MayView).Scan(&may, &left); err == nil && left {
+		_, err = w.home.Exec(ctx, workerSQL.LeaveViews)
+	}
 	return may, err
 }
 
