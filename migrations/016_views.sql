@@ -452,6 +452,21 @@ BEGIN
     END IF;
 END $$;
 
+-- Is there a view to follow here? A process that did, and had begun anew just when the last one
+-- was given up, has left a cursor that would hold the log back.
+CREATE FUNCTION casq.follows_views() RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF pg_is_in_recovery() THEN
+        RETURN false;
+    ELSIF EXISTS (SELECT FROM casq.views) THEN
+        RETURN true;
+    ELSIF EXISTS (SELECT FROM casq.cursors AS c WHERE c.name = 'views') THEN
+        DELETE FROM casq.cursors AS c WHERE c.name = 'views';
+    END IF;
+    RETURN false;
+END $$;
+
 -- Does a kind's table have all that is to be followed? Not so the image of a view that is
 -- filled for the first time: what it lacks is not gone.
 CREATE FUNCTION casq.is_filled(kind text) RETURNS boolean
@@ -483,6 +498,7 @@ END $$;
 -- Lock: none. Deploy: once no view is tracked, as 017_images.sql has left it.
 DROP FUNCTION casq.prune_source_changes(integer);
 DROP FUNCTION casq.is_filled(text);
+DROP FUNCTION casq.follows_views();
 DROP FUNCTION casq.compare_views(boolean);
 DROP FUNCTION casq.compare_view(text);
 DROP FUNCTION casq.watch_sources();

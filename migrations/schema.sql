@@ -3278,6 +3278,23 @@ BEGIN
     RETURN ARRAY(SELECT DISTINCT i FROM unnest(ids) AS i);
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.follows_views()
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF pg_is_in_recovery() THEN
+        RETURN false;
+    ELSIF EXISTS (SELECT FROM casq.views) THEN
+        RETURN true;
+    ELSIF EXISTS (SELECT FROM casq.cursors AS c WHERE c.name = 'views') THEN
+        DELETE FROM casq.cursors AS c WHERE c.name = 'views';
+    END IF;
+    RETURN false;
+END $function$;
+
 CREATE OR REPLACE FUNCTION casq.forget_counts()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -7315,6 +7332,8 @@ REVOKE ALL ON FUNCTION casq.count_rows(kind text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION casq.do_view(kind text, compare_after interval, most integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.draw_event_id() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.follows_views() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.forget_follower(name text) FROM PUBLIC;
 

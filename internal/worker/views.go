@@ -26,10 +26,7 @@ func (w *worker) views(ctx context.Context) {
 }
 
 func (w *worker) mayView(ctx context.Context) (may bool, err error) {
-	var left bool
-	if err = w.home.QueryRow(ctx, workerSQL.MayView).Scan(&may, &left); err == nil && left {
-		_, err = w.home.Exec(ctx, workerSQL.LeaveViews)
-	}
+	err = w.home.QueryRow(ctx, workerSQL.MayView).Scan(&may)
 	return may, err
 }
 

@@ -52,7 +52,7 @@ import (
 var workerText string
 
 // workerSQL has the statements of worker.sql.
-var workerSQL = queries.Parse[struct{ MayTick, MayCount, MayView, LeaveViews, MayReindex, Neglected, Follower, Beat, Sight, HasResource string }]("worker", workerText)
+var workerSQL = queries.Parse[struct{ MayTick, MayCount, MayView, MayReindex, Neglected, Follower, Beat, Sight, HasResource string }]("worker", workerText)
 
 // worker is one call of Run.
 type worker struct {

@@ -7,13 +7,8 @@ SELECT NOT pg_is_in_recovery() AND ($1 OR EXISTS (SELECT FROM casq.tracked))
 SELECT NOT pg_is_in_recovery() AND EXISTS (SELECT FROM casq.tracked WHERE scope_column IS NOT NULL)
 
 -- name: MayView
--- Is a view of home's tracked? Else, is there a cursor left, which would hold the log back?
-SELECT t.home AND t.any, t.home AND NOT t.any AND EXISTS (SELECT FROM casq.cursors WHERE name = 'views')
-FROM (SELECT NOT pg_is_in_recovery() AS home, EXISTS (SELECT FROM casq.views) AS any) AS t
-
--- name: LeaveViews
--- A process that followed views may have begun anew just when the last one was given up.
-DELETE FROM casq.cursors WHERE name = 'views' AND NOT EXISTS (SELECT FROM casq.views)
+-- Is a view of home's tracked?
+SELECT casq.follows_views()
 
 -- name: MayReindex
 -- May this role rebuild the indexes of River's jobs? An owner may, and since Postgres
