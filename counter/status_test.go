@@ -37,7 +37,7 @@ func TestStatusWhileNothingHappens(t *testing.T) {
 		b.Tick(t)
 	}
 	want("while nothing happens", 0)
-	b.Exec(t, "INSERT INTO artifacts VALUES (2, NULL, 10)")
+	b.Exec(t, "SELECT casq.append_event('artifact', '2', 'updated')")
 	b.Tick(t)
 	want("after an event that counts under nothing", 0)
 	b.Exec(t, "INSERT INTO artifacts VALUES (3, 1, 10)")

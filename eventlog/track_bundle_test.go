@@ -127,7 +127,7 @@ func (b *trackBundle) compare(t testFailer) string {
 			SELECT coalesce(l.scope, r.scope) AS scope, l.size AS log_size, r.size AS table_size, l.items AS log_items, r.items AS table_items
 			FROM (SELECT coalesce(scope_id, '-') AS scope, sum(size_delta) AS size, sum(item_delta) AS items
 				FROM casq.events GROUP BY 1) AS l
-			FULL JOIN (SELECT coalesce(project_id::text, '-') AS scope, sum(coalesce(size, 0)) AS size, count(*) AS items
+			FULL JOIN (SELECT coalesce(project_id::text, '') AS scope, sum(coalesce(size, 0)) AS size, count(*) AS items
 				FROM artifacts GROUP BY 1) AS r ON l.scope = r.scope
 		), newest AS (
 			SELECT DISTINCT ON (resource_id) resource_id, op, payload FROM casq.events ORDER BY resource_id, id DESC

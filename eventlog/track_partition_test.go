@@ -30,7 +30,7 @@ func TestTrackFollowsPartitions(t *testing.T) {
 			INSERT INTO s.new VALUES ('a', 1, 1, 's')`, []string{`created a 1 +1 +1 {"sha": "s", "size": 1}`}},
 		{"new below a partition", `ALTER TABLE artifacts_high DETACH PARTITION artifacts_rest`,
 			`CREATE TABLE artifacts_y PARTITION OF artifacts_high FOR VALUES IN ('y'); INSERT INTO artifacts_y (path) VALUES ('y')`,
-			[]string{`created y - +0 +1 {"sha": null, "size": null}`}},
+			[]string{`created y  +0 +1 {"sha": null, "size": null}`}},
 		{"attached", `ALTER TABLE artifacts DETACH PARTITION artifacts_low; INSERT INTO artifacts_low VALUES ('b', 1, 2, 's'), ('a', 1, 1, 's')`,
 			`ALTER TABLE artifacts ATTACH PARTITION artifacts_low FOR VALUES FROM (MINVALUE) TO ('m'); DELETE FROM artifacts_low WHERE path = 'a'`,
 			[]string{`created a 1 +1 +1 {"sha": "s", "size": 1}`, `created b 1 +2 +1 {"sha": "s", "size": 2}`, `deleted a 1 -1 -1 {}`}},

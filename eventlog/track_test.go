@@ -19,7 +19,7 @@ var dmlCases = []struct {
 		`created c 1 +7 +1 {"sha": "y", "size": 7}`, `created d 2 +5 +1 {"sha": "x", "size": 5}`}},
 	{"insert nothing", `INSERT INTO artifacts SELECT 'x' WHERE false`, nil},
 	{"null scope and size", `INSERT INTO artifacts (path) VALUES ('c')`, []string{
-		`created c - +0 +1 {"sha": null, "size": null}`}},
+		`created c  +0 +1 {"sha": null, "size": null}`}},
 	{"update of the size", `UPDATE artifacts SET size = size + 1`, []string{
 		`updated a 1 +1 +0 {"sha": "s", "size": 11}`, `updated b 1 +1 +0 {"sha": "s", "size": 21}`}},
 	{"update to no size", `UPDATE artifacts SET size = NULL WHERE path = 'a'`, []string{
@@ -32,7 +32,7 @@ var dmlCases = []struct {
 	{"move", `UPDATE artifacts SET project_id = 2, size = 11 WHERE path = 'a'`, []string{
 		`updated a 1 -10 -1 {"sha": "s", "size": 11}`, `updated a 2 +11 +1 {"sha": "s", "size": 11}`}},
 	{"move to no scope", `UPDATE artifacts SET project_id = NULL WHERE path = 'a'`, []string{
-		`updated a 1 -10 -1 {"sha": "s", "size": 10}`, `updated a - +10 +1 {"sha": "s", "size": 10}`}},
+		`updated a 1 -10 -1 {"sha": "s", "size": 10}`, `updated a  +10 +1 {"sha": "s", "size": 10}`}},
 	{"change of the key", `UPDATE artifacts SET path = 'z' WHERE path = 'a'`, []string{
 		`deleted a 1 -10 -1 {}`, `created z 1 +10 +1 {"sha": "s", "size": 10}`}},
 	{"shift of the keys", `UPDATE artifacts SET path = chr(ascii(path) + 1) WHERE path = 'b';

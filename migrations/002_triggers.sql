@@ -29,7 +29,7 @@ COMMENT ON COLUMN casq.tracked.relation IS 'the table';
 COMMENT ON COLUMN casq.tracked.kind IS 'what its rows are';
 COMMENT ON COLUMN casq.tracked.key_column IS 'column with the key';
 COMMENT ON COLUMN casq.tracked.id_column IS 'column that stays the same when the key changes, by which a rename is seen; NULL: there is none';
-COMMENT ON COLUMN casq.tracked.scope_column IS 'column that its rows are counted by; NULL: they are not';
+COMMENT ON COLUMN casq.tracked.scope_column IS 'column that its rows are counted by, those in which it is NULL under the empty text; NULL: they are not counted';
 COMMENT ON COLUMN casq.tracked.size_column IS 'column that is added up; NULL: only rows are counted';
 COMMENT ON COLUMN casq.tracked.payload_columns IS 'columns that are sent along';
 COMMENT ON COLUMN casq.tracked.every_update IS 'whether each UPDATE of a row is told of, also one that changes nothing of it';
@@ -341,7 +341,8 @@ BEGIN
     s.scope := 'NULL::text';
     IF t.scope_column IS NOT NULL THEN
         a := casq.tracked_column(t, t.scope_column);
-        s.scope := format('r.%I::text COLLATE "C"', a.attname);
+        -- Rows without one have a scope of their own.
+        s.scope := format('coalesce(r.%I::text COLLATE "C", '''')', a.attname);
     END IF;
 
     s.size := 'NULL::bigint';

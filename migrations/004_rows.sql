@@ -328,8 +328,8 @@ BEGIN
 END $$;
 
 -- Raises unless the kind's resources can be told apart by these scopes, each
--- written as the scope column's type writes it: '07' would never be met. A scope
--- that no resource is in will do. NULL and '{}' need a table, too: what left by a
+-- written as the scope column's type writes it: '07' would never be met; '' is the scope of
+-- rows without one. A scope that no resource is in will do. NULL and '{}' need a table, too: what left by a
 -- selection has to be found again for another one.
 CREATE FUNCTION casq.check_scopes(kind text, scopes text[]) RETURNS void
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -350,6 +350,7 @@ BEGIN
                   HINT = 'Track the table again with scope_column => ''...'', or select all or none of the kind.';
     END IF;
     FOREACH wanted IN ARRAY coalesce(scopes, '{}') LOOP
+        CONTINUE WHEN wanted = '';
         a := casq.tracked_column(t, t.scope_column);
         BEGIN
             EXECUTE format('SELECT ($1::%s)::text', format_type(casq.base_type(a.atttypid), -1)) INTO canonical USING wanted;

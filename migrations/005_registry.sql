@@ -59,7 +59,7 @@ CREATE TABLE casq.registry (
     deleted_at timestamptz,
     incarnation bigint NOT NULL DEFAULT 1,
     payload jsonb NOT NULL,
-    -- As of the newest event, or page of the source. NULL: the resource is in no scope.
+    -- As of the newest event, or page of the source. NULL: the kind has none; '': the resource has none.
     -- Nothing is decided by it; it is there to be read.
     scope_id text COLLATE "C",
     queued_at timestamptz NOT NULL DEFAULT clock_timestamp(),

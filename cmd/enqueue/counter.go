@@ -90,14 +90,14 @@ to a parent, by the table that casq.group_scopes has named.`,
 			if k.Kind == "" {
 				return cli.Usage(cmd, "--kind is required: the kind of the resources")
 			}
-			if (k.ScopeID == "") == (parent == "") {
+			if cmd.Flags().Changed("scope") == cmd.Flags().Changed("parent") {
 				return cli.Usage(cmd, "want one of --scope and --parent: which counter, or whose total")
 			}
 			return withHome(cmd, func(ctx context.Context, h *home) error {
 				if err := h.checkKind(ctx, k.Kind); err != nil {
 					return err
 				}
-				if parent != "" {
+				if cmd.Flags().Changed("parent") {
 					return h.counterTotal(ctx, cmd, k.Kind, parent)
 				}
 				return h.counterGet(ctx, cmd, k)
@@ -105,7 +105,7 @@ to a parent, by the table that casq.group_scopes has named.`,
 		},
 	}
 	cmd.Flags().StringVar(&k.Kind, "kind", "", "the kind of the resources")
-	cmd.Flags().StringVar(&k.ScopeID, "scope", "", "what they are counted under")
+	cmd.Flags().StringVar(&k.ScopeID, "scope", "", "what they are counted under; '' for the rows without a scope")
 	cmd.Flags().StringVar(&parent, "parent", "", "what the scopes belong to")
 	addJSON(cmd)
 	return cmd

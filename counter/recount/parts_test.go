@@ -169,7 +169,7 @@ func TestRecountOfAListInParts(t *testing.T) {
 	t.Parallel()
 	s := newSlow(t)
 	s.wrong(t)
-	s.recount(t, Request{Kind: "artifact", Scopes: []string{"0", "1", "2", "3", "4", "5", "98", "99", "x"}})
+	s.recount(t, Request{Kind: "artifact", Scopes: []string{"", "0", "1", "2", "3", "4", "5", "98", "99", "x"}})
 	if n := s.count(t, "SELECT count(*) FROM casq.scans WHERE finished_at IS NOT NULL AND scanned_at IS NOT NULL"); n != 2 {
 		t.Errorf("%d scans, want two", n)
 	}
@@ -520,6 +520,8 @@ func TestSumBeyond(t *testing.T) {
 	b.Exec(t, "CREATE COLLATION ignores_case (PROVIDER = icu, LOCALE = 'und-u-ks-level2', DETERMINISTIC = false)")
 	for _, c := range []struct{ column, value string }{
 		{"bigint", "n % 17 - 5"},
+		{"bigint", "CASE WHEN n % 3 > 0 THEN n % 7 - 3 END"},
+		{"bigint", "NULL::bigint"},
 		{"text", "chr(65 + n % 10) || chr(100 - n % 7)"},
 		{"text", "CASE WHEN n % 3 > 0 THEN repeat('x', n % 4) END"},
 		{"text COLLATE ignores_case", "CASE WHEN n % 2 = 0 THEN chr(65 + n % 11) ELSE chr(97 + n % 11) END"},
@@ -531,7 +533,15 @@ func TestSumBeyond(t *testing.T) {
 		b.Exec(t, "CREATE TABLE resources_2 PARTITION OF resources FOR VALUES FROM (50) TO (1000)")
 		b.Exec(t, "INSERT INTO resources SELECT n, "+c.value+", n FROM generate_series(1, 100) AS n")
 		b.Exec(t, "SELECT casq.track('resources', kind => 'resource', transfer => 'none', key_column => 'id', scope_column => 'scope', size_column => 'size')")
-		want := b.Texts(t, "SELECT scope_id, size || ' in ' || items FROM casq.sum_by_scope('resource', NULL)")
+		want := b.Texts(t, `SELECT coalesce(scope::text COLLATE "C", '') COLLATE "C", sum(size) || ' in ' || count(*) FROM resources GROUP BY 1`)
+		if got := b.Texts(t, "SELECT scope_id, size || ' in ' || items FROM casq.sum_by_scope('resource', NULL)"); !maps.Equal(got, want) {
+			t.Errorf("%s as %s: %v, want %v", c.column, c.value, got, want)
+		}
+		for scope, sum := range want {
+			if got := b.Texts(t, "SELECT scope_id, size || ' in ' || items FROM casq.sum_by_scope('resource', ARRAY['"+scope+"'])"); got[scope] != sum {
+				t.Errorf("%s as %s: scope %q is %v, want %s", c.column, c.value, scope, got, sum)
+			}
+		}
 		for _, slice := range []int{1, 3, 1000} {
 			got := make(map[string]string)
 			var after *string

@@ -258,6 +258,19 @@ func TestASelectionRaisesTheFloor(t *testing.T) {
 	}
 }
 
+// Rows without a scope have one of their own, which is selected like any other.
+func TestSelectRowsWithoutAScope(t *testing.T) {
+	t.Parallel()
+	b := setupRefetch(t)
+	b.Exec(t, "INSERT INTO resources VALUES ('in', 7), ('without', NULL)")
+	for scopes, want := range map[string]string{"{}": "", "{\"\"}": "without", "{7}": "in", "{7,\"\"}": "in without"} {
+		b.Exec(t, "SELECT casq.check_scopes($1, $2::text[])", kind, scopes)
+		if got := b.Text(t, "SELECT coalesce(array_to_string(r.keys, ' '), '') FROM casq.resources($1, NULL, 10, $2::text[]) AS r", kind, scopes); got != want {
+			t.Errorf("selected %s: %q, want %q", scopes, got, want)
+		}
+	}
+}
+
 func TestSelectRefuses(t *testing.T) {
 	t.Parallel()
 	b := setupRefetch(t)

@@ -33,7 +33,7 @@ func (b *Bundle) Joined(t testing.TB) map[string]Pair {
 	all := b.Sums(t, `SELECT p.namespace_id::text, coalesce(sum(a.size), 0)::bigint, count(a.id)
 		FROM projects AS p LEFT JOIN artifacts AS a ON a.project = p.id WHERE p.namespace_id IS NOT NULL GROUP BY 1`)
 	maps.Copy(all, b.Sums(t, `SELECT 'none', sum(a.size)::bigint, count(*) FROM artifacts AS a LEFT JOIN projects AS p ON p.id = a.project
-		WHERE p.namespace_id IS NULL AND a.project IS NOT NULL HAVING count(*) > 0`))
+		WHERE p.namespace_id IS NULL HAVING count(*) > 0`))
 	return all
 }
 

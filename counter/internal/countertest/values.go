@@ -14,7 +14,7 @@ type Pair [2]int64
 // Real is what the table says.
 func (b *Bundle) Real(t testing.TB) map[string]Pair {
 	t.Helper()
-	return b.Sums(t, "SELECT project::text, coalesce(sum(size), 0)::bigint, count(*) FROM artifacts WHERE project IS NOT NULL GROUP BY 1")
+	return b.Sums(t, "SELECT coalesce(project::text, ''), coalesce(sum(size), 0)::bigint, count(*) FROM artifacts GROUP BY 1")
 }
 
 // Flushed is what the counters in Postgres say, without those that are zero.
