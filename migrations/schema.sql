@@ -858,7 +858,7 @@ COMMENT ON COLUMN casq.tracked.relation IS 'the table';
 COMMENT ON COLUMN casq.tracked.kind IS 'what its rows are';
 COMMENT ON COLUMN casq.tracked.key_column IS 'column with the key';
 COMMENT ON COLUMN casq.tracked.id_column IS 'column that stays the same when the key changes, by which a rename is seen; NULL: there is none';
-COMMENT ON COLUMN casq.tracked.scope_column IS 'column that its rows are counted by; NULL: they are not';
+COMMENT ON COLUMN casq.tracked.scope_column IS 'column that its rows are counted by, those in which it is NULL under the empty text; NULL: they are not counted';
 COMMENT ON COLUMN casq.tracked.size_column IS 'column that is added up; NULL: only rows are counted';
 COMMENT ON COLUMN casq.tracked.payload_columns IS 'columns that are sent along';
 COMMENT ON COLUMN casq.tracked.every_update IS 'whether each UPDATE of a row is told of, also one that changes nothing of it';
@@ -1683,7 +1683,7 @@ CREATE VIEW casq.statistics AS
      LEFT JOIN casq.counter_kinds k USING (kind));
 COMMENT ON VIEW casq.statistics IS 'The counters by kind and scope, as of the last flush: at most FLUSH_INTERVAL old while a worker runs. For the newest value, what is not flushed included: enqueue counter get.';
 COMMENT ON COLUMN casq.statistics.kind IS 'its kind';
-COMMENT ON COLUMN casq.statistics.scope_id IS 'project, or whatever else the scope column has';
+COMMENT ON COLUMN casq.statistics.scope_id IS 'project, or whatever else the scope column has; the empty text: of the rows in which it is NULL';
 COMMENT ON COLUMN casq.statistics.size IS 'sum of the sizes, in the unit of the size column, bytes as a rule';
 COMMENT ON COLUMN casq.statistics.items IS 'how many resources';
 COMMENT ON COLUMN casq.statistics.exact IS 'whether it is the sum of all; false until a recount has ended';
@@ -2697,6 +2697,7 @@ BEGIN
                   HINT = 'Track the table again with scope_column => ''...'', or select all or none of the kind.';
     END IF;
     FOREACH wanted IN ARRAY coalesce(scopes, '{}') LOOP
+        CONTINUE WHEN wanted = '';
         a := casq.tracked_column(t, t.scope_column);
         BEGIN
             EXECUTE format('SELECT ($1::%s)::text', format_type(casq.base_type(a.atttypid), -1)) INTO canonical USING wanted;
@@ -3532,6 +3533,12 @@ DECLARE
     found_row boolean;
 BEGIN
     PERFORM casq.check_trusted(t.relation);
+    IF scope_id = '' THEN
+        EXECUTE format('SELECT EXISTS (SELECT FROM %1$s AS r WHERE r.%2$I IS NULL)', t.relation, scope_column.attname) INTO found_row;
+        IF found_row THEN
+            RETURN true;
+        END IF;
+    END IF;
     -- Only as the column itself writes it: 07 is no scope where 7 is one.
     EXECUTE format('SELECT EXISTS (SELECT FROM %1$s AS r WHERE r.%2$I = $1::%3$s AND r.%2$I::text COLLATE "C" = $1)', t.relation, scope_column.attname,
         format_type(casq.base_type(scope_column.atttypid), -1))
@@ -6032,9 +6039,11 @@ DECLARE
     first text := col || ' IS NOT NULL';
     wanted text;
     upto text;
+    without text := '';
 BEGIN
     PERFORM casq.check_trusted(t.relation);
-    IF after_scope IS NOT NULL THEN
+    -- The empty text is beyond rows without a scope, and no value of most types.
+    IF after_scope IS NOT NULL AND (after_scope <> '' OR scope_column.attcollation <> 0) THEN
         first := format('%s > $1::%s', col, type);
     END IF;
     EXECUTE format(
@@ -6050,15 +6059,18 @@ BEGIN
         wanted := format('%s AND %s <= $2::%s', first, col, type);
     END IF;
     IF scope_column.attcollation <> 0 THEN
-        scope := scope || '::text COLLATE "C"';
+        scope := format('coalesce(%s::text COLLATE "C", '''')', scope);
         ordered := format('min(%s)', col);
     END IF;
     IF t.size_column IS NOT NULL THEN
         size := format('coalesce(sum(r.%I), 0)::numeric', (casq.tracked_column(t, t.size_column)).attname);
     END IF;
+    IF after_scope IS NULL THEN
+        without := format(' OR %s IS NULL', col);
+    END IF;
     RETURN QUERY EXECUTE format(
-        'SELECT %1$s::text, %2$s, count(*) FROM %3$s AS r WHERE %4$s GROUP BY %1$s ORDER BY %5$s',
-        scope, size, t.relation, wanted, ordered)
+        'SELECT coalesce((%1$s)::text, ''''), %2$s, count(*) FROM %3$s AS r WHERE %4$s%6$s GROUP BY %1$s ORDER BY %5$s NULLS FIRST',
+        scope, size, t.relation, wanted, ordered, without)
     USING after_scope, upto;
 END $function$;
 
@@ -6077,6 +6089,7 @@ DECLARE
     wanted text := '';
     together text;
     type text;
+    without boolean := '' = ANY (scopes); -- rows that have no scope
 BEGIN
     PERFORM casq.check_trusted(t.relation);
     IF t.scope_column IS NULL THEN
@@ -6088,7 +6101,7 @@ BEGIN
     scope := format('r.%I', scope_column.attname);
     IF scope_column.attcollation <> 0 THEN
         -- Scopes are told apart by bytes, whatever the collation says.
-        scope := scope || '::text COLLATE "C"';
+        scope := format('coalesce(%s::text COLLATE "C", '''')', scope);
     END IF;
     together := 'GROUP BY ' || scope;
     IF t.size_column IS NOT NULL THEN
@@ -6097,14 +6110,14 @@ BEGIN
     IF scopes IS NOT NULL THEN
         type := format_type(casq.base_type(scope_column.atttypid), -1);
         scopes := casq.values_of(type, scopes);
-        wanted := format('WHERE r.%I = ANY ($1::%s[])', scope_column.attname, type);
+        wanted := format('WHERE r.%I = ANY ($1::%s[])', scope_column.attname, type) || CASE WHEN without THEN format(' OR r.%I IS NULL', scope_column.attname) ELSE '' END;
     END IF;
-    IF cardinality(scopes) = 1 AND casq.equal_is_same(scope_column, scopes[1]) THEN
+    IF cardinality(scopes) = 1 AND NOT without AND casq.equal_is_same(scope_column, scopes[1]) THEN
         scope := '$1[1]';
         together := 'HAVING count(*) > 0';
     END IF;
     RETURN QUERY EXECUTE format(
-        'SELECT g.scope::text, g.size, g.items FROM (SELECT %1$s AS scope, %2$s AS size, count(*) AS items FROM %3$s AS r %4$s %5$s OFFSET 0) AS g WHERE num_nonnulls(g.scope) > 0',
+        'SELECT coalesce(g.scope::text, ''''), g.size, g.items FROM (SELECT %1$s AS scope, %2$s AS size, count(*) AS items FROM %3$s AS r %4$s %5$s OFFSET 0) AS g',
         scope, size, t.relation, wanted, together) USING scopes;
 END $function$;
 
@@ -6488,7 +6501,8 @@ BEGIN
     s.scope := 'NULL::text';
     IF t.scope_column IS NOT NULL THEN
         a := casq.tracked_column(t, t.scope_column);
-        s.scope := format('r.%I::text COLLATE "C"', a.attname);
+        -- Rows without one have a scope of their own.
+        s.scope := format('coalesce(r.%I::text COLLATE "C", '''')', a.attname);
     END IF;
 
     s.size := 'NULL::bigint';
