@@ -30,9 +30,22 @@ func (r *repositoryRun) cloneBase(ctx context.Context, remote *remote) (transfer
 	if err != nil {
 		return transfer.Result{}, fmt.Errorf("%w: %w", errBroken, r.lost(err))
 	}
-	result, err := r.follow(ctx, remote)
+	result, err := r.follow(ctx, remote, finishBase)
 	result.Partial = true
 	return result, err
+}
+
+// finishBase brings what differs. The mirror is one of ours already, and as old as its base:
+// what no ref reaches is not kept for longer than there.
+func finishBase(ctx context.Context, f *follower) error {
+	before, err := f.mirror.head()
+	if err != nil {
+		return err
+	}
+	if err := f.follow(ctx); err != nil {
+		return err
+	}
+	return f.bring(ctx, before)
 }
 
 // setAside puts the mirror in place aside. What is none of ours is no copy of anything.
@@ -108,13 +121,16 @@ func linkMirror(from, to *os.File) (again bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	for _, object := range objects {
+	for _, object := range append(slices.Clone(objects), packedName) {
 		if err := mkdirAll(to, ".", path.Dir(object)); err != nil {
 			return false, err
 		}
 		err := folder.Retry(func() error { return unix.Linkat(int(from.Fd()), object, int(to.Fd()), object, 0) })
-		if errors.Is(err, unix.ENOENT) {
+		if errors.Is(err, unix.ENOENT) && object != packedName {
 			return true, nil
+		}
+		if errors.Is(err, unix.ENOENT) {
+			continue
 		}
 		if err != nil && !errors.Is(err, unix.EEXIST) {
 			return false, &os.LinkError{Op: "link", Old: from.Name() + "/" + object, New: to.Name() + "/" + object, Err: err}

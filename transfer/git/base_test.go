@@ -64,6 +64,11 @@ func TestAMovedRepositoryIsMadeOfItsMirror(t *testing.T) {
 	if !result.Partial {
 		t.Error("it says that everything was compared")
 	}
+	// What no ref reaches came along, and is not kept for longer.
+	ofBase, _ := transfertest.Inode(t, filepath.Join(b.target, oldKey, packedName))
+	if of, _ := transfertest.Inode(t, filepath.Join(b.target, newKey, packedName)); of != ofBase {
+		t.Error("it does not know when its base was last repacked")
+	}
 	if after := transfertest.State(t, filepath.Join(b.target, oldKey)); after != before {
 		t.Errorf("its base is %s, and was %s", after, before)
 	}

@@ -19,13 +19,13 @@ func (r *repositoryRun) clone(ctx context.Context, remote *remote) (transfer.Res
 	if err != nil {
 		return transfer.Result{}, remote.missing(err)
 	}
-	result, err := r.follow(ctx, remote)
+	result, err := r.follow(ctx, remote, r.finishClone)
 	result.Partial = borrowed
 	return result, err
 }
 
 // follow makes what is staged a mirror of the source as it is now.
-func (r *repositoryRun) follow(ctx context.Context, remote *remote) (transfer.Result, error) {
+func (r *repositoryRun) follow(ctx context.Context, remote *remote, finish func(context.Context, *follower) error) (transfer.Result, error) {
 	dir, err := folder.OpenChild(r.stage.Dir(), stagedRepository)
 	if err != nil {
 		return transfer.Result{}, err
@@ -33,7 +33,7 @@ func (r *repositoryRun) follow(ctx context.Context, remote *remote) (transfer.Re
 	defer dir.Close()
 	clone := &mirror{git: r.git, dir: dir}
 	follower := &follower{mirror: clone, remote: remote, claim: r.stage.Claim(), hook: r.repositories.hook}
-	if err := r.finishClone(ctx, follower); err != nil {
+	if err := finish(ctx, follower); err != nil {
 		return transfer.Result{}, err
 	}
 	if err := syncTree(ctx, dir); err != nil {
@@ -104,6 +104,11 @@ func (r *repositoryRun) finishClone(ctx context.Context, f *follower) error {
 	for name, oid := range foreign {
 		f.scratch[oursRefs+name] = oid
 	}
+	return f.bring(ctx, before)
+}
+
+// bring makes the refs and HEAD, which was before, of a mirror in staging what they are to be.
+func (f *follower) bring(ctx context.Context, before head) error {
 	changes := diff(f.have, f.want)
 	if changes.size()+len(f.scratch) > 0 {
 		_, err := f.mirror.run(ctx, gitCall{

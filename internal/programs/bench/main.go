@@ -63,6 +63,7 @@ var benches = []struct {
 	{"trace", traces},
 	{"artifact", uploads},
 	{"view", views},
+	{"move", moves},
 }
 
 func main() {
