@@ -222,3 +222,23 @@ func TestManyIDs(t *testing.T) {
 	b.follow(t)
 	b.wantSame(t)
 }
+
+// While nothing happens nothing is written, however often it is looked at.
+func TestIdle(t *testing.T) {
+	t.Parallel()
+	b := tracked(t)
+	look := func() {
+		t.Helper()
+		if err := b.keeper.watch(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.keeper.round(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look()
+	const rows = "SELECT format('%s %s', xmin, xmax) FROM casq.sources UNION ALL SELECT format('%s %s', xmin, xmax) FROM casq.views"
+	before := b.lines(t, rows)
+	look()
+	b.want(t, rows, before...)
+}
