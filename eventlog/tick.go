@@ -99,16 +99,16 @@ const (
 )
 
 // sees returns true for a while after ids were drawn.
-func (d *drawn) sees(ctx context.Context, db DB) (bool, error) {
+func (d *drawn) sees(ctx context.Context, db DB) bool {
 	var newest int64
 	if err := db.QueryRow(ctx, "SELECT last_value FROM casq.events_id_seq").Scan(&newest); err != nil {
-		return false, fmt.Errorf("see whether ids of events were drawn: %w", err)
+		return false // the next poll tells what is wrong
 	}
 	now := time.Now()
 	if newest != d.newest {
 		d.newest, d.eager = newest, now.Add(eagerFor)
 	}
-	return now.Before(d.eager), nil
+	return now.Before(d.eager)
 }
 
 // Run polls until ctx is done. Errors are logged and tried again each second:
@@ -118,15 +118,12 @@ func (t *Ticker) Run(ctx context.Context) {
 	var polled time.Time
 	pause.Every(ctx, min(interval, drawnEvery), func() {
 		pace := t.pace()
-		due, err := t.due(ctx, pace, time.Since(polled), interval)
-		if !due && err == nil {
+		if !t.due(ctx, pace, time.Since(polled), interval) {
 			return
 		}
-		if err == nil {
-			t.credit = min(mostCredit, t.credit+float64(time.Since(polled))/float64(interval))
-			polled = time.Now()
-			err = t.poll(ctx, pace)
-		}
+		t.credit = min(mostCredit, t.credit+float64(time.Since(polled))/float64(interval))
+		polled = time.Now()
+		err := t.poll(ctx, pace)
 		if t.Told != nil && ctx.Err() == nil {
 			t.Told(err)
 		}
@@ -138,14 +135,14 @@ func (t *Ticker) Run(ctx context.Context) {
 }
 
 // due tells whether to poll, so long after the last poll.
-func (t *Ticker) due(ctx context.Context, pace Pace, since, interval time.Duration) (bool, error) {
+func (t *Ticker) due(ctx context.Context, pace Pace, since, interval time.Duration) bool {
 	switch {
 	case pace != Often:
-		return since >= seldom, nil
+		return since >= seldom
 	case since >= interval:
-		return true, nil
+		return true
 	case t.credit < 1:
-		return false, nil
+		return false
 	}
 	return t.drawn.sees(ctx, t.Pool)
 }

@@ -129,7 +129,8 @@ COMMENT ON FUNCTION casq.touch IS
     'Tells that the bytes of a resource may have changed although its row has not, and '
     'returns the id of the event, which has what the row tells now. Call it after the '
     'change. A file whose payload has the SHA-256 of what is in place is compared, and not '
-    'copied again; a repository is fetched. It waits for whoever has the row locked. Errors: '
+    'copied again; a repository is fetched. It waits for whoever has the row locked, and, until '
+    'the transaction ends, a tracked view waits for it: keep it short. Errors: '
     'undefined_object for a kind that is not known; object_not_in_prerequisite_state for one '
     'without a table here; no_data_found where no row has the key.';
 

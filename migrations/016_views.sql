@@ -52,7 +52,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
          CROSS JOIN LATERAL regexp_matches(v.definition, ':(funcid|aggfnoid|winfnoid|opno) (\d+)', 'g') AS m
          LEFT JOIN pg_operator AS o ON m[1] = 'opno' AND o.oid = m[2]::oid
          JOIN pg_proc AS p ON p.oid = CASE WHEN m[1] = 'opno' THEN o.oprcode::oid ELSE m[2]::oid END
-         WHERE p.provolatile = 'v' OR p.oid IN ('now()'::regprocedure, 'transaction_timestamp()'::regprocedure, 'statement_timestamp()'::regprocedure)
+         WHERE p.provolatile = 'v' OR p.oid IN ('now()'::regprocedure, 'transaction_timestamp()'::regprocedure, 'statement_timestamp()'::regprocedure,
+                                                 'age(timestamp)'::regprocedure, 'age(timestamptz)'::regprocedure)
          ORDER BY 1 LIMIT 1),
         (SELECT 'CURRENT_TIMESTAMP, CURRENT_USER or the like' FROM casq.views_within(unsteady.relation) AS v
          WHERE v.definition LIKE '%{SQLVALUEFUNCTION %' LIMIT 1))
@@ -172,8 +173,8 @@ BEGIN
 END $$;
 
 -- The statement that notes what there was and is of a source's rows. What is alike is noted
--- once. A note has at most 200 rows of small values: with a large one it says only
--- that any row may have changed.
+-- once. A note has at most 200 rows of small values: with a large one, of which there is a
+-- hash here, it says only that any row may have changed.
 --
 -- An UPDATE is told by the values of old and new rows, summed up, for transition tables have
 -- no pairing: what a view cannot tell apart by the columns that it names is the same to it.
@@ -182,8 +183,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     c record;
     a pg_attribute;
-    noted text[] := '{}';
-    others text[] := '{}';
+    values_of text[] := '{}';
     names text[] := '{}';
     grouped text[] := '{}';
     large text[] := '{false}';
@@ -192,32 +192,37 @@ BEGIN
     SELECT * INTO c FROM casq.source_columns(s);
     FOR a IN SELECT t.* FROM pg_attribute AS t WHERE t.attrelid = s.relation AND t.attname = ANY (c.told_by) AND t.attnum > 0 ORDER BY t.attnum LOOP
         IF a.attname = ANY (c.noted) THEN
-            noted := noted || format('%s AS %I', casq.noted(a), a.attname);
             names := names || quote_ident(a.attname);
-            IF casq.noted(a) LIKE '%COLLATE "C"' THEN
-                large := large || format('coalesce(octet_length(casq_d.%I) > 8192, false)', a.attname);
+        END IF;
+        IF casq.noted(a) LIKE '%COLLATE "C"' THEN
+            values_of := values_of || format('CASE WHEN octet_length(%1$s) > 8192 THEN md5(%1$s) ELSE %1$s END AS %2$I', casq.noted(a), a.attname);
+            IF a.attname = ANY (c.noted) THEN
+                large := large || format('coalesce(octet_length(%s) > 8192, false)', casq.noted(a));
             END IF;
         ELSE
-            others := others || format('%s AS %I', casq.noted(a), a.attname);
+            values_of := values_of || format('%s AS %I', casq.noted(a), a.attname);
         END IF;
         grouped := grouped || quote_ident(a.attname);
     END LOOP;
+    rows_of := format('SELECT %s AS casq_large, %s', array_to_string(large, ' OR '), array_to_string(values_of, ', '));
     IF op = 'UPDATE' AND NOT c.any_column THEN
-        rows_of := format('SELECT %1$s FROM (SELECT -1 AS casq_sign, %2$s FROM casq_old AS r UNION ALL SELECT 1, %2$s FROM casq_new AS r) AS i'
-            ' GROUP BY %3$s HAVING sum(casq_sign) <> 0',
-            array_to_string(names, ', '), array_to_string(noted || others, ', '), array_to_string(grouped, ', '));
+        rows_of := format('SELECT %1$s, casq_large FROM (%2$s, -1 AS casq_sign FROM casq_old AS r UNION ALL %2$s, 1 FROM casq_new AS r) AS i'
+            ' GROUP BY casq_large, %3$s HAVING sum(casq_sign) <> 0',
+            array_to_string(names, ', '), rows_of, array_to_string(grouped, ', '));
     ELSE
-        rows_of := format(CASE op WHEN 'INSERT' THEN 'SELECT %1$s FROM casq_new AS r' WHEN 'DELETE' THEN 'SELECT %1$s FROM casq_old AS r'
-            ELSE 'SELECT %1$s FROM casq_old AS r UNION ALL SELECT %1$s FROM casq_new AS r' END, array_to_string(noted, ', '));
+        rows_of := format(CASE op WHEN 'INSERT' THEN 'SELECT %1$s, casq_large FROM (%2$s FROM casq_new AS r) AS i'
+                                  WHEN 'DELETE' THEN 'SELECT %1$s, casq_large FROM (%2$s FROM casq_old AS r) AS i'
+                                  ELSE 'SELECT %1$s, casq_large FROM (%2$s FROM casq_old AS r UNION ALL %2$s FROM casq_new AS r) AS i' END,
+            array_to_string(names, ', '), rows_of);
     END IF;
     RETURN format($sql$
         INSERT INTO casq.source_changes (source, rows)
         SELECT %1$s, CASE WHEN NOT bool_or(n.casq_large) THEN jsonb_agg(n.casq_row) END
         FROM (
-            SELECT casq_d AS casq_row, %2$s AS casq_large, (row_number() OVER () - 1) / 200 AS casq_note
-            FROM (SELECT DISTINCT * FROM (%3$s) AS i) AS casq_d
+            SELECT to_jsonb(casq_d) - 'casq_large' AS casq_row, casq_d.casq_large, (row_number() OVER () - 1) / 200 AS casq_note
+            FROM (SELECT DISTINCT * FROM (%2$s) AS i) AS casq_d
         ) AS n
-        GROUP BY n.casq_note$sql$, s.id, array_to_string(large, ' OR '), rows_of);
+        GROUP BY n.casq_note$sql$, s.id, rows_of);
 END $$;
 
 -- (Re)creates casq.note_<id>(), the trigger's function of a source; false: it is what it
@@ -234,29 +239,31 @@ BEGIN
     SELECT * INTO c FROM casq.source_columns(s);
     SELECT string_agg(format('pg_typeof(r.%I) <> %L::regtype', a.attname, format_type(a.atttypid, NULL)), ' OR ' ORDER BY a.attnum) INTO retyped
     FROM pg_attribute AS a WHERE a.attrelid = s.relation AND a.attname = ANY (c.told_by) AND a.attnum > 0;
+    -- A column may be called as a variable of plpgsql is: found, tg_op, new.
     body := format(CASE WHEN c.missing IS NOT NULL THEN $body$
 BEGIN
     INSERT INTO casq.source_changes (source) VALUES (%1$s);
     RETURN NULL;
 END $body$ ELSE $body$
+#variable_conflict use_column
 DECLARE
-    stale boolean := TG_OP = 'TRUNCATE';
+    casq_stale boolean := TG_OP = 'TRUNCATE';
 BEGIN
-    IF NOT stale THEN
+    IF NOT casq_stale THEN
         BEGIN
             IF TG_OP = 'INSERT' THEN
-                SELECT %2$s INTO stale FROM casq_new AS r LIMIT 1;
+                SELECT %2$s INTO casq_stale FROM casq_new AS r LIMIT 1;
             ELSE
-                SELECT %2$s INTO stale FROM casq_old AS r LIMIT 1;
+                SELECT %2$s INTO casq_stale FROM casq_old AS r LIMIT 1;
             END IF;
             IF NOT FOUND THEN
                 RETURN NULL;
             END IF;
         EXCEPTION WHEN invalid_schema_name OR undefined_table OR undefined_column OR undefined_object THEN
-            stale := true;
+            casq_stale := true;
         END;
     END IF;
-    IF stale THEN
+    IF casq_stale THEN
         INSERT INTO casq.source_changes (source) VALUES (%1$s);
     ELSIF TG_OP = 'INSERT' THEN %3$s;
     ELSIF TG_OP = 'UPDATE' THEN %4$s;
@@ -304,7 +311,8 @@ END $$;
 -- Locks several tables of the application, which may be in the middle of a transaction that
 -- wants them in another order: what is locked is given back before anybody's deadlock_timeout,
 -- at which it would be the application that fails, and tried again, for as long as the
--- session's lock_timeout allows.
+-- session's lock_timeout allows. What the transaction has locked before cannot be given back:
+-- then it fails at once, and not the application.
 CREATE FUNCTION casq.lock_sources(relations regclass[], mode text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -325,10 +333,22 @@ BEGIN
             IF kept <> '0' AND clock_timestamp() - began > kept::interval THEN
                 RAISE;
             END IF;
+            SELECT l.relation INTO r FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation
+            WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')
+              AND c.relkind IN ('r', 'p') AND c.relnamespace NOT IN ('pg_catalog'::regnamespace, 'casq'::regnamespace, 'river'::regnamespace) LIMIT 1;
+            IF FOUND THEN
+                RAISE EXCEPTION 'casq: % are in use, and this transaction has locked % before, which others may wait for', relations, r
+                    USING ERRCODE = 'lock_not_available',
+                          HINT = format('Try the whole transaction again, and lock all that it needs at its beginning: SELECT casq.lock_sources(%L, %L).', relations || r, mode);
+            END IF;
         END;
         PERFORM pg_sleep(0.1);
     END LOOP;
 END $$;
+COMMENT ON FUNCTION casq.lock_sources IS
+    'Locks tables, for a transaction that tracks several views: call it first, with all of their '
+    'sources and the mode SHARE ROW EXCLUSIVE. It waits without being in the way of the '
+    'application''s transactions, for as long as lock_timeout allows. Errors: lock_not_available.';
 
 -- Makes function and triggers of a source what they should be. The caller has locked it
 -- where there are none yet, or where a view is to see more than before.
@@ -402,8 +422,8 @@ EXCEPTION WHEN OTHERS THEN
 END $$;
 
 -- Looks at the sources, as no event trigger may have been there to refuse what was done to
--- them, and at what their views name now. Where something is wrong, or was, all is
--- compared. Returns what it found, in words.
+-- them, and at what their views name now. Where something is wrong, or was, or the view is
+-- another one, all is compared. Returns what it found, in words.
 CREATE FUNCTION casq.watch_sources() RETURNS SETOF text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -423,6 +443,10 @@ BEGIN
             UPDATE casq.views AS v SET compare_asked_at = clock_timestamp() FROM casq.view_sources AS p WHERE p.source = s.id AND v.kind = p.kind;
         END IF;
     END LOOP;
+    UPDATE casq.views AS v SET compare_asked_at = clock_timestamp() WHERE v.kind IN (
+        SELECT x.kind FROM casq.views AS x
+        WHERE x.compare_asked_at IS NULL AND x.error IS NULL AND x.definition IS DISTINCT FROM casq.view_definition(x.view)
+        FOR UPDATE SKIP LOCKED);
 END $$;
 
 -- Has a tracked view compared with its image, page by page, by a worker. Errors:

@@ -160,6 +160,7 @@ BEGIN
             track_view.missing, track_view.quiet, track_view.probe, id_column => NULLIF(wanted.id_column, wanted.key_column));
         PERFORM casq.put_sources(wanted, track_view.names_in);
         RAISE NOTICE 'casq: % rows of view % are taken up by a worker: SELECT * FROM casq.view_status', existing, wanted.view;
+        PERFORM casq.warn_of_unnamed(wanted);
     ELSIF (present.kind, present.view, present.id_column, present.key_column, present.scope_column, present.size_column, present.payload_columns, present.sources)
         IS DISTINCT FROM (wanted.kind, wanted.view, wanted.id_column, wanted.key_column, wanted.scope_column, wanted.size_column, wanted.payload_columns, wanted.sources)
     THEN
@@ -190,6 +191,23 @@ COMMENT ON FUNCTION casq.track_view IS
     'lock_timeout on busy ones. '
     'Errors name what is in the way, and say what would do; duplicate_object where the view, or the '
     'kind, is tracked otherwise.';
+
+-- Warns of tables that a view reads, and no source is.
+CREATE FUNCTION casq.warn_of_unnamed(v casq.views) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    unnamed text;
+BEGIN
+    SELECT string_agg(DISTINCT c.oid::regclass::text, ', ') INTO unnamed
+    FROM casq.views_within(v.view) AS w
+    JOIN pg_rewrite AS r ON r.ev_class = w.view
+    JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass
+    JOIN pg_class AS c ON c.oid = d.refobjid AND c.relkind IN ('r', 'p', 'f', 'm')
+    WHERE c.oid NOT IN (SELECT s.relation FROM casq.view_sources AS p JOIN casq.sources AS s ON s.id = p.source WHERE p.kind = v.kind);
+    IF unnamed IS NOT NULL THEN
+        RAISE WARNING 'casq: view % reads %, of which sources has nothing: what changes there alone is not followed', v.view, unnamed;
+    END IF;
+END $$;
 
 -- How many rows a view has; it raises where two have one id. Two with one key are told of.
 CREATE FUNCTION casq.count_view(v casq.views) RETURNS bigint
@@ -377,7 +395,7 @@ DECLARE
     steps integer := 0;
     judged record;
 BEGIN
-    WHILE more IS NOT NULL AND steps < 8 LOOP
+    WHILE more IS NOT NULL AND steps < 32 LOOP
         ids := ids || more;
         rows := rows || casq.evaluate_view(v, more);
         more := casq.entangled_ids(v, ids, rows);
@@ -420,7 +438,7 @@ BEGIN
     BEGIN
         PERFORM casq.change_image(v, ids);
         RETURN;
-    EXCEPTION WHEN data_exception OR integrity_constraint_violation OR program_limit_exceeded THEN
+    EXCEPTION WHEN data_exception OR integrity_constraint_violation OR program_limit_exceeded OR feature_not_supported OR raise_exception THEN
         IF cardinality(ids) = 1 THEN
             PERFORM casq.fail_id(v.kind, ids[1], NULL, SQLERRM);
             RETURN;
@@ -564,13 +582,19 @@ SET extra_float_digits = 1 SET lc_monetary = 'C' AS $$
 DECLARE
     v casq.views;
     ids text[];
+    renewed boolean;
 BEGIN
     SELECT * INTO v FROM casq.views AS x WHERE x.kind = do_view.kind FOR UPDATE SKIP LOCKED;
     IF NOT FOUND OR current_setting('transaction_isolation') <> 'read committed' THEN
         RETURN false;
     END IF;
+    renewed := v.renewed;
     BEGIN
         v := casq.open_view(v);
+        IF v.renewed AND NOT renewed THEN
+            -- Until this is committed the application notes by the functions of before.
+            RETURN true;
+        END IF;
         ids := casq.due_ids(v.kind, false, most);
         IF ids = '{}' THEN
             v := casq.begin_comparison(v, compare_after);
@@ -665,6 +689,7 @@ DROP FUNCTION casq.leave_view(text);
 DROP FUNCTION casq.drop_ids(text);
 DROP FUNCTION casq.put_sources(casq.views, text);
 DROP FUNCTION casq.count_view(casq.views);
+DROP FUNCTION casq.warn_of_unnamed(casq.views);
 DROP FUNCTION casq.track_view(regclass, text, text, text, text, jsonb, text, text, text[], text, text, text, text, interval, interval, text);
 DROP FUNCTION casq.check_ids(casq.views, regclass, text);
 DROP FUNCTION casq.put_ids(casq.views, casq.sources, text, text);

@@ -2309,7 +2309,7 @@ DECLARE
     steps integer := 0;
     judged record;
 BEGIN
-    WHILE more IS NOT NULL AND steps < 8 LOOP
+    WHILE more IS NOT NULL AND steps < 32 LOOP
         ids := ids || more;
         rows := rows || casq.evaluate_view(v, more);
         more := casq.entangled_ids(v, ids, rows);
@@ -2968,13 +2968,19 @@ AS $function$
 DECLARE
     v casq.views;
     ids text[];
+    renewed boolean;
 BEGIN
     SELECT * INTO v FROM casq.views AS x WHERE x.kind = do_view.kind FOR UPDATE SKIP LOCKED;
     IF NOT FOUND OR current_setting('transaction_isolation') <> 'read committed' THEN
         RETURN false;
     END IF;
+    renewed := v.renewed;
     BEGIN
         v := casq.open_view(v);
+        IF v.renewed AND NOT renewed THEN
+            -- Until this is committed the application notes by the functions of before.
+            RETURN true;
+        END IF;
         ids := casq.due_ids(v.kind, false, most);
         IF ids = '{}' THEN
             v := casq.begin_comparison(v, compare_after);
@@ -3916,6 +3922,14 @@ BEGIN
             IF kept <> '0' AND clock_timestamp() - began > kept::interval THEN
                 RAISE;
             END IF;
+            SELECT l.relation INTO r FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation
+            WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')
+              AND c.relkind IN ('r', 'p') AND c.relnamespace NOT IN ('pg_catalog'::regnamespace, 'casq'::regnamespace, 'river'::regnamespace) LIMIT 1;
+            IF FOUND THEN
+                RAISE EXCEPTION 'casq: % are in use, and this transaction has locked % before, which others may wait for', relations, r
+                    USING ERRCODE = 'lock_not_available',
+                          HINT = format('Try the whole transaction again, and lock all that it needs at its beginning: SELECT casq.lock_sources(%L, %L).', relations || r, mode);
+            END IF;
         END;
         PERFORM pg_sleep(0.1);
     END LOOP;
@@ -4207,8 +4221,7 @@ AS $function$
 DECLARE
     c record;
     a pg_attribute;
-    noted text[] := '{}';
-    others text[] := '{}';
+    values_of text[] := '{}';
     names text[] := '{}';
     grouped text[] := '{}';
     large text[] := '{false}';
@@ -4217,32 +4230,37 @@ BEGIN
     SELECT * INTO c FROM casq.source_columns(s);
     FOR a IN SELECT t.* FROM pg_attribute AS t WHERE t.attrelid = s.relation AND t.attname = ANY (c.told_by) AND t.attnum > 0 ORDER BY t.attnum LOOP
         IF a.attname = ANY (c.noted) THEN
-            noted := noted || format('%s AS %I', casq.noted(a), a.attname);
             names := names || quote_ident(a.attname);
-            IF casq.noted(a) LIKE '%COLLATE "C"' THEN
-                large := large || format('coalesce(octet_length(casq_d.%I) > 8192, false)', a.attname);
+        END IF;
+        IF casq.noted(a) LIKE '%COLLATE "C"' THEN
+            values_of := values_of || format('CASE WHEN octet_length(%1$s) > 8192 THEN md5(%1$s) ELSE %1$s END AS %2$I', casq.noted(a), a.attname);
+            IF a.attname = ANY (c.noted) THEN
+                large := large || format('coalesce(octet_length(%s) > 8192, false)', casq.noted(a));
             END IF;
         ELSE
-            others := others || format('%s AS %I', casq.noted(a), a.attname);
+            values_of := values_of || format('%s AS %I', casq.noted(a), a.attname);
         END IF;
         grouped := grouped || quote_ident(a.attname);
     END LOOP;
+    rows_of := format('SELECT %s AS casq_large, %s', array_to_string(large, ' OR '), array_to_string(values_of, ', '));
     IF op = 'UPDATE' AND NOT c.any_column THEN
-        rows_of := format('SELECT %1$s FROM (SELECT -1 AS casq_sign, %2$s FROM casq_old AS r UNION ALL SELECT 1, %2$s FROM casq_new AS r) AS i'
-            ' GROUP BY %3$s HAVING sum(casq_sign) <> 0',
-            array_to_string(names, ', '), array_to_string(noted || others, ', '), array_to_string(grouped, ', '));
+        rows_of := format('SELECT %1$s, casq_large FROM (%2$s, -1 AS casq_sign FROM casq_old AS r UNION ALL %2$s, 1 FROM casq_new AS r) AS i'
+            ' GROUP BY casq_large, %3$s HAVING sum(casq_sign) <> 0',
+            array_to_string(names, ', '), rows_of, array_to_string(grouped, ', '));
     ELSE
-        rows_of := format(CASE op WHEN 'INSERT' THEN 'SELECT %1$s FROM casq_new AS r' WHEN 'DELETE' THEN 'SELECT %1$s FROM casq_old AS r'
-            ELSE 'SELECT %1$s FROM casq_old AS r UNION ALL SELECT %1$s FROM casq_new AS r' END, array_to_string(noted, ', '));
+        rows_of := format(CASE op WHEN 'INSERT' THEN 'SELECT %1$s, casq_large FROM (%2$s FROM casq_new AS r) AS i'
+                                  WHEN 'DELETE' THEN 'SELECT %1$s, casq_large FROM (%2$s FROM casq_old AS r) AS i'
+                                  ELSE 'SELECT %1$s, casq_large FROM (%2$s FROM casq_old AS r UNION ALL %2$s FROM casq_new AS r) AS i' END,
+            array_to_string(names, ', '), rows_of);
     END IF;
     RETURN format($sql$
         INSERT INTO casq.source_changes (source, rows)
         SELECT %1$s, CASE WHEN NOT bool_or(n.casq_large) THEN jsonb_agg(n.casq_row) END
         FROM (
-            SELECT casq_d AS casq_row, %2$s AS casq_large, (row_number() OVER () - 1) / 200 AS casq_note
-            FROM (SELECT DISTINCT * FROM (%3$s) AS i) AS casq_d
+            SELECT to_jsonb(casq_d) - 'casq_large' AS casq_row, casq_d.casq_large, (row_number() OVER () - 1) / 200 AS casq_note
+            FROM (SELECT DISTINCT * FROM (%2$s) AS i) AS casq_d
         ) AS n
-        GROUP BY n.casq_note$sql$, s.id, array_to_string(large, ' OR '), rows_of);
+        GROUP BY n.casq_note$sql$, s.id, rows_of);
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.noted(a pg_attribute)
@@ -5184,29 +5202,31 @@ BEGIN
     SELECT * INTO c FROM casq.source_columns(s);
     SELECT string_agg(format('pg_typeof(r.%I) <> %L::regtype', a.attname, format_type(a.atttypid, NULL)), ' OR ' ORDER BY a.attnum) INTO retyped
     FROM pg_attribute AS a WHERE a.attrelid = s.relation AND a.attname = ANY (c.told_by) AND a.attnum > 0;
+    -- A column may be called as a variable of plpgsql is: found, tg_op, new.
     body := format(CASE WHEN c.missing IS NOT NULL THEN $body$
 BEGIN
     INSERT INTO casq.source_changes (source) VALUES (%1$s);
     RETURN NULL;
 END $body$ ELSE $body$
+#variable_conflict use_column
 DECLARE
-    stale boolean := TG_OP = 'TRUNCATE';
+    casq_stale boolean := TG_OP = 'TRUNCATE';
 BEGIN
-    IF NOT stale THEN
+    IF NOT casq_stale THEN
         BEGIN
             IF TG_OP = 'INSERT' THEN
-                SELECT %2$s INTO stale FROM casq_new AS r LIMIT 1;
+                SELECT %2$s INTO casq_stale FROM casq_new AS r LIMIT 1;
             ELSE
-                SELECT %2$s INTO stale FROM casq_old AS r LIMIT 1;
+                SELECT %2$s INTO casq_stale FROM casq_old AS r LIMIT 1;
             END IF;
             IF NOT FOUND THEN
                 RETURN NULL;
             END IF;
         EXCEPTION WHEN invalid_schema_name OR undefined_table OR undefined_column OR undefined_object THEN
-            stale := true;
+            casq_stale := true;
         END;
     END IF;
-    IF stale THEN
+    IF casq_stale THEN
         INSERT INTO casq.source_changes (source) VALUES (%1$s);
     ELSIF TG_OP = 'INSERT' THEN %3$s;
     ELSIF TG_OP = 'UPDATE' THEN %4$s;
@@ -5380,7 +5400,7 @@ BEGIN
     BEGIN
         PERFORM casq.change_image(v, ids);
         RETURN;
-    EXCEPTION WHEN data_exception OR integrity_constraint_violation OR program_limit_exceeded THEN
+    EXCEPTION WHEN data_exception OR integrity_constraint_violation OR program_limit_exceeded OR feature_not_supported OR raise_exception THEN
         IF cardinality(ids) = 1 THEN
             PERFORM casq.fail_id(v.kind, ids[1], NULL, SQLERRM);
             RETURN;
@@ -6594,6 +6614,7 @@ BEGIN
             track_view.missing, track_view.quiet, track_view.probe, id_column => NULLIF(wanted.id_column, wanted.key_column));
         PERFORM casq.put_sources(wanted, track_view.names_in);
         RAISE NOTICE 'casq: % rows of view % are taken up by a worker: SELECT * FROM casq.view_status', existing, wanted.view;
+        PERFORM casq.warn_of_unnamed(wanted);
     ELSIF (present.kind, present.view, present.id_column, present.key_column, present.scope_column, present.size_column, present.payload_columns, present.sources)
         IS DISTINCT FROM (wanted.kind, wanted.view, wanted.id_column, wanted.key_column, wanted.scope_column, wanted.size_column, wanted.payload_columns, wanted.sources)
     THEN
@@ -6693,7 +6714,8 @@ AS $function$
          CROSS JOIN LATERAL regexp_matches(v.definition, ':(funcid|aggfnoid|winfnoid|opno) (\d+)', 'g') AS m
          LEFT JOIN pg_operator AS o ON m[1] = 'opno' AND o.oid = m[2]::oid
          JOIN pg_proc AS p ON p.oid = CASE WHEN m[1] = 'opno' THEN o.oprcode::oid ELSE m[2]::oid END
-         WHERE p.provolatile = 'v' OR p.oid IN ('now()'::regprocedure, 'transaction_timestamp()'::regprocedure, 'statement_timestamp()'::regprocedure)
+         WHERE p.provolatile = 'v' OR p.oid IN ('now()'::regprocedure, 'transaction_timestamp()'::regprocedure, 'statement_timestamp()'::regprocedure,
+                                                 'age(timestamp)'::regprocedure, 'age(timestamptz)'::regprocedure)
          ORDER BY 1 LIMIT 1),
         (SELECT 'CURRENT_TIMESTAMP, CURRENT_USER or the like' FROM casq.views_within(unsteady.relation) AS v
          WHERE v.definition LIKE '%{SQLVALUEFUNCTION %' LIMIT 1))
@@ -6836,6 +6858,25 @@ AS $function$
     JOIN pg_class AS c ON c.oid = r.oid AND c.relkind = 'v'
 $function$;
 
+CREATE OR REPLACE FUNCTION casq.warn_of_unnamed(v casq.views)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    unnamed text;
+BEGIN
+    SELECT string_agg(DISTINCT c.oid::regclass::text, ', ') INTO unnamed
+    FROM casq.views_within(v.view) AS w
+    JOIN pg_rewrite AS r ON r.ev_class = w.view
+    JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass
+    JOIN pg_class AS c ON c.oid = d.refobjid AND c.relkind IN ('r', 'p', 'f', 'm')
+    WHERE c.oid NOT IN (SELECT s.relation FROM casq.view_sources AS p JOIN casq.sources AS s ON s.id = p.source WHERE p.kind = v.kind);
+    IF unnamed IS NOT NULL THEN
+        RAISE WARNING 'casq: view % reads %, of which sources has nothing: what changes there alone is not followed', v.view, unnamed;
+    END IF;
+END $function$;
+
 CREATE OR REPLACE FUNCTION casq.watch_sources()
  RETURNS SETOF text
  LANGUAGE plpgsql
@@ -6859,6 +6900,10 @@ BEGIN
             UPDATE casq.views AS v SET compare_asked_at = clock_timestamp() FROM casq.view_sources AS p WHERE p.source = s.id AND v.kind = p.kind;
         END IF;
     END LOOP;
+    UPDATE casq.views AS v SET compare_asked_at = clock_timestamp() WHERE v.kind IN (
+        SELECT x.kind FROM casq.views AS x
+        WHERE x.compare_asked_at IS NULL AND x.error IS NULL AND x.definition IS DISTINCT FROM casq.view_definition(x.view)
+        FOR UPDATE SKIP LOCKED);
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.watch_tables()

@@ -20,11 +20,14 @@
 -- Not followed: logs and artifacts of Actions, archives (made again), hooks (written again by
 -- `gitea admin regenerate hooks`), app.ini, and the database itself, which has its own standby.
 
-CREATE SCHEMA second_site;
+CREATE SCHEMA IF NOT EXISTS second_site;
+
+-- All at once, before anything else: so the application need not wait for one while it has another.
+SELECT casq.lock_sources('{"user",repository,attachment,lfs_meta_object,package_blob,package_file,package_version,package}', 'SHARE ROW EXCLUSIVE');
 
 -- Repositories, and their wikis beside them in one tree.
 
-CREATE VIEW second_site.repositories AS
+CREATE OR REPLACE VIEW second_site.repositories AS
 SELECT r.id, u.lower_name || '/' || r.lower_name || '.git' AS path, r.git_size AS size, r.updated_unix
 FROM repository AS r JOIN "user" AS u ON u.id = r.owner_id;
 
@@ -34,7 +37,7 @@ SELECT casq.track_view('second_site.repositories', kind => 'repository', transfe
     sources => '{"repository": "SELECT id FROM changed",
                  "user": "SELECT r.id FROM changed AS u JOIN repository AS r ON r.owner_id = u.id"}');
 
-CREATE VIEW second_site.wikis AS
+CREATE OR REPLACE VIEW second_site.wikis AS
 SELECT r.id, u.lower_name || '/' || r.lower_name || '.wiki.git' AS path
 FROM repository AS r JOIN "user" AS u ON u.id = r.owner_id;
 
@@ -45,7 +48,7 @@ SELECT casq.track_view('second_site.wikis', kind => 'wiki', transfer => 'git',
 
 -- Attachments of issues, comments and releases.
 
-CREATE VIEW second_site.attachments AS
+CREATE OR REPLACE VIEW second_site.attachments AS
 SELECT a.id, left(a.uuid::text, 1) || '/' || substr(a.uuid::text, 2, 1) || '/' || a.uuid AS path, a.repo_id, a.size
 FROM attachment AS a;
 
@@ -56,7 +59,7 @@ SELECT casq.track_view('second_site.attachments', kind => 'attachment', transfer
 
 -- LFS objects: one file, however many repositories have it. Each of those is counted.
 
-CREATE VIEW second_site.lfs_objects AS
+CREATE OR REPLACE VIEW second_site.lfs_objects AS
 SELECT oid, left(oid, 2) || '/' || substr(oid, 3, 2) || '/' || substr(oid, 5) AS path, max(size) AS size, oid AS sha256
 FROM lfs_meta_object GROUP BY oid;
 
@@ -70,7 +73,7 @@ SELECT casq.track('lfs_meta_object', kind => 'lfs_use', transfer => 'none',
 
 -- Packages: one file for each content, counted for the owner of each package that has it.
 
-CREATE VIEW second_site.packages AS
+CREATE OR REPLACE VIEW second_site.packages AS
 SELECT b.id, left(b.hash_sha256, 2) || '/' || substr(b.hash_sha256, 3, 2) || '/' || b.hash_sha256 AS path,
        b.size, b.hash_sha256::text AS sha256
 FROM package_blob AS b;
@@ -80,7 +83,7 @@ SELECT casq.track_view('second_site.packages', kind => 'package', transfer => 'f
     prefix => 'packages', source_prefix => 'packages',
     sources => '{"package_blob": "SELECT id FROM changed"}');
 
-CREATE VIEW second_site.package_uses AS
+CREATE OR REPLACE VIEW second_site.package_uses AS
 SELECT f.id, p.owner_id, b.size
 FROM package_file AS f
 JOIN package_blob AS b ON b.id = f.blob_id
@@ -96,14 +99,14 @@ SELECT casq.track_view('second_site.package_uses', kind => 'package_use', transf
 
 -- Avatars: their names are made of what they show.
 
-CREATE VIEW second_site.avatars AS
+CREATE OR REPLACE VIEW second_site.avatars AS
 SELECT avatar AS id, avatar AS path FROM "user" WHERE avatar <> '' GROUP BY avatar;
 
 SELECT casq.track_view('second_site.avatars', kind => 'avatar', transfer => 'file',
     id_column => 'id', key_column => 'path', prefix => 'avatars', source_prefix => 'avatars', missing => 'absent',
     sources => '{"user": "SELECT avatar FROM changed"}');
 
-CREATE VIEW second_site.repository_avatars AS
+CREATE OR REPLACE VIEW second_site.repository_avatars AS
 SELECT avatar AS id, avatar AS path FROM repository WHERE avatar <> '' GROUP BY avatar;
 
 SELECT casq.track_view('second_site.repository_avatars', kind => 'repository_avatar', transfer => 'file',

@@ -3,7 +3,7 @@
 -- documentation describes.
 --
 -- By the role that owns Gogs' tables, in Gogs' database, where that role has run `worker migrate
--- up`:
+-- up`; it may be applied again:
 --
 --     psql "$DATABASE_URL" -v ON_ERROR_STOP=1 --single-transaction -f gogs.sql
 --
@@ -22,11 +22,14 @@
 -- Not followed: hooks (written again by `gogs admin resync-hooks`), app.ini, and the database
 -- itself, which has its own standby.
 
-CREATE SCHEMA second_site;
+CREATE SCHEMA IF NOT EXISTS second_site;
+
+-- All at once, before anything else: so the application need not wait for one while it has another.
+SELECT casq.lock_sources('{"user",repository,issue,release,attachment,lfs_object}', 'SHARE ROW EXCLUSIVE');
 
 -- Repositories, and their wikis beside them in one tree.
 
-CREATE VIEW second_site.repositories AS
+CREATE OR REPLACE VIEW second_site.repositories AS
 SELECT r.id, u.lower_name || '/' || r.lower_name || '.git' AS path, r.size, r.updated_unix
 FROM repository AS r JOIN "user" AS u ON u.id = r.owner_id;
 
@@ -36,7 +39,7 @@ SELECT casq.track_view('second_site.repositories', kind => 'repository', transfe
     sources => '{"repository": "SELECT id FROM changed",
                  "user": "SELECT r.id FROM changed AS u JOIN repository AS r ON r.owner_id = u.id"}');
 
-CREATE VIEW second_site.wikis AS
+CREATE OR REPLACE VIEW second_site.wikis AS
 SELECT r.id, u.lower_name || '/' || r.lower_name || '.wiki.git' AS path
 FROM repository AS r JOIN "user" AS u ON u.id = r.owner_id;
 
@@ -47,7 +50,7 @@ SELECT casq.track_view('second_site.wikis', kind => 'wiki', transfer => 'git',
 
 -- Attachments belong to the repository of their issue or release, once they have one.
 
-CREATE VIEW second_site.attachments AS
+CREATE OR REPLACE VIEW second_site.attachments AS
 SELECT a.id, left(a.uuid, 1) || '/' || substr(a.uuid, 2, 1) || '/' || a.uuid AS path,
        coalesce(i.repo_id, r.repo_id) AS repo_id
 FROM attachment AS a
@@ -64,7 +67,7 @@ SELECT casq.track_view('second_site.attachments', kind => 'attachment', transfer
 
 -- LFS objects: one file, however many repositories have it. Each of those is counted.
 
-CREATE VIEW second_site.lfs_objects AS
+CREATE OR REPLACE VIEW second_site.lfs_objects AS
 SELECT oid, left(oid, 1) || '/' || substr(oid, 2, 1) || '/' || oid AS path, max(size) AS size, oid AS sha256
 FROM lfs_object GROUP BY oid;
 
@@ -73,7 +76,7 @@ SELECT casq.track_view('second_site.lfs_objects', kind => 'lfs_object', transfer
     prefix => 'lfs-objects', source_prefix => 'lfs-objects',
     sources => '{"lfs_object": "SELECT oid FROM changed"}');
 
-CREATE VIEW second_site.lfs_uses AS
+CREATE OR REPLACE VIEW second_site.lfs_uses AS
 SELECT repo_id || '/' || oid AS id, repo_id, size FROM lfs_object;
 
 SELECT casq.track_view('second_site.lfs_uses', kind => 'lfs_use', transfer => 'none',
@@ -82,7 +85,7 @@ SELECT casq.track_view('second_site.lfs_uses', kind => 'lfs_use', transfer => 'n
 
 -- Avatars are named by the user's or the repository's id.
 
-CREATE VIEW second_site.avatars AS
+CREATE OR REPLACE VIEW second_site.avatars AS
 SELECT u.id, u.id::text AS path, u.updated_unix FROM "user" AS u WHERE u.use_custom_avatar;
 
 SELECT casq.track_view('second_site.avatars', kind => 'avatar', transfer => 'file',
@@ -90,7 +93,7 @@ SELECT casq.track_view('second_site.avatars', kind => 'avatar', transfer => 'fil
     prefix => 'avatars', source_prefix => 'avatars', missing => 'absent', probe => '10 min',
     sources => '{"user": "SELECT id FROM changed"}');
 
-CREATE VIEW second_site.repository_avatars AS
+CREATE OR REPLACE VIEW second_site.repository_avatars AS
 SELECT r.id, r.id::text AS path, r.updated_unix FROM repository AS r WHERE r.use_custom_avatar;
 
 SELECT casq.track_view('second_site.repository_avatars', kind => 'repository_avatar', transfer => 'file',

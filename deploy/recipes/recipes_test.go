@@ -167,7 +167,7 @@ func setup(t *testing.T, name string) *pgxpool.Pool {
 		t.Fatal(err)
 	}
 	pool := testdb.Pool(t, url)
-	for _, file := range []string{"testdata/" + name + ".sql", name + ".sql"} {
+	for _, file := range []string{"testdata/" + name + ".sql", name + ".sql", name + ".sql"} { // twice, as after an upgrade
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

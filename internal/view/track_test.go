@@ -25,6 +25,7 @@ func TestRefused(t *testing.T) {
 		CREATE VIEW twice AS SELECT r.* FROM repos AS r, "user";
 		CREATE VIEW floating AS SELECT repo_id, path, owner_id, bare, size FROM repos WHERE random() < 2;
 		CREATE VIEW timely AS SELECT * FROM repos WHERE now() > '2000-01-01';
+		CREATE VIEW aging AS SELECT r.* FROM repos AS r JOIN "user" AS u ON u.id = r.owner_id WHERE age(u.seen) IS NOT NULL;
 		CREATE VIEW current AS SELECT * FROM repos WHERE CURRENT_DATE > '2000-01-01';
 		CREATE VIEW dated AS SELECT repo_id, now_at AS path, owner_id, bare, size FROM repos, (VALUES ('2000-01-01'::date)) AS v (now_at);
 		CREATE FUNCTION any_of(bigint) RETURNS bigint LANGUAGE sql VOLATILE AS 'SELECT $1';
@@ -44,6 +45,7 @@ func TestRefused(t *testing.T) {
 		"a volatile function":   {track("'repos'", "'floating'"), []string{"calls random()"}},
 		"one of the user's own": {track("'repos'", "'calling'"), []string{"calls public.any_of(bigint)"}},
 		"the time":              {track("'repos'", "'timely'"), []string{"calls now()"}},
+		"an age":                {track("'repos'", "'aging'"), []string{"calls age(timestamp with time zone)"}},
 		"the day":               {track("'repos'", "'current'"), []string{"CURRENT_TIMESTAMP"}},
 		"no such column":        {track("key_column => 'path'", "key_column => 'way'"), []string{"has no column way"}},
 		"a key that is a date":  {track("'repos'", "'dated'"), []string{"column path of view public.dated has type date", "cast"}},

@@ -14,6 +14,7 @@ import (
 	"cmp"
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -141,9 +142,10 @@ func (k *keeper) every(ctx context.Context, interval time.Duration, what string,
 }
 
 // round does pages of all that is due, by turns, until nothing is left that can be done now.
-func (k *keeper) round(ctx context.Context) error {
+// A view whose page fails does not keep the others waiting.
+func (k *keeper) round(ctx context.Context) (failed error) {
 	for more := true; more; {
-		more = false
+		more, failed = false, nil
 		rows, err := k.Home.Query(ctx, viewSQL.Due, k.CompareEvery)
 		if err != nil {
 			return fmt.Errorf("find what is due of tracked views: %w", err)
@@ -155,13 +157,13 @@ func (k *keeper) round(ctx context.Context) error {
 		for _, kind := range kinds {
 			var did bool
 			if err := k.Home.QueryRow(ctx, viewSQL.Do, kind, k.CompareEvery).Scan(&did); err != nil {
-				return fmt.Errorf("evaluate a page of the view of kind %s: %w", kind, err)
+				failed = errors.Join(failed, fmt.Errorf("evaluate a page of the view of kind %s: %w", kind, err))
 			}
 			more = more || did
 			k.Hook("view:page")
 		}
 	}
-	return nil
+	return failed
 }
 
 // watch finds what was done to sources, logs each finding once, and deletes what was read.
