@@ -22,12 +22,14 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"casq/internal/database"
 	"casq/jobs"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/time/rate"
 )
 
 //go:embed static/style.css static/live.js templates/page.html templates/live.html
@@ -69,6 +71,7 @@ type Server struct {
 	sampler  *sampler
 	pages    *template.Template
 	handler  http.Handler
+	wrong    *rate.Limiter // wrong secrets, of all who try
 }
 
 // standby is one of home's, under its address.
@@ -85,7 +88,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	cfg.Interval = cmp.Or(cfg.Interval, 5*time.Second)
 	cfg.Streams = cmp.Or(cfg.Streams, 500)
 	cfg.WriteTimeout = cmp.Or(cfg.WriteTimeout, 10*time.Second)
-	s := &Server{cfg: cfg}
+	s := &Server{cfg: cfg, wrong: rate.NewLimiter(1, wrongAtOnce)}
 	var err error
 	if s.home, err = database.Open(ctx, cfg.HomeURL, database.Options{Application: "casq admin", MaxConns: poolConns}); err != nil {
 		return nil, fmt.Errorf("open home for the pages: %w", err)
@@ -225,7 +228,14 @@ func (s *Server) acting(h handler) http.Handler { return s.guarded(h, true) }
 
 func (s *Server) guarded(h handler, known bool) http.Handler {
 	return s.page(func(w http.ResponseWriter, r *http.Request) error {
+		tries := strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if tries && s.wrong.Tokens() < 1 {
+			return errTooMany
+		}
 		name := s.cfg.Door.who(r, time.Now())
+		if name == "" && tries && s.cfg.Door.closed() {
+			s.wrongSecret(r)
+		}
 		if name != "" || !known {
 			return h(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, name)))
 		}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"casq/internal/token"
+	"casq/internal/visible"
 )
 
 // Door says who may see the pages, and who may act.
@@ -129,13 +130,31 @@ func (d *Door) signedIn(cookie string, now time.Time) string {
 
 // signIn answers a form with a secret.
 func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
+	if s.wrong.Tokens() < 1 {
+		return errTooMany
+	}
 	name := token.Named(s.cfg.Door.Tokens, r.PostFormValue("token"))
 	if name == "" {
+		s.wrongSecret(r)
 		return s.render(w, http.StatusForbidden, "signin", signin{Next: localPath(r.PostFormValue("next")), Failed: true})
 	}
 	setCookie(w, r, s.cfg.Door.cookie(name, time.Now()), cookieTime)
 	http.Redirect(w, r, localPath(r.PostFormValue("next")), http.StatusSeeOther) //nolint:gosec // a path of these pages
 	return nil
+}
+
+// wrongAtOnce is how many wrong secrets are answered at once; after them one a second is.
+const wrongAtOnce = 10
+
+// errTooMany answers whoever brings a secret while too many were wrong. It is not
+// compared: otherwise a hundred requests at once would be as many tries. Who has signed in
+// is not concerned.
+var errTooMany = refusal{http.StatusTooManyRequests, "Too many wrong secrets; try again in some seconds."}
+
+// wrongSecret counts a wrong secret, and says where it came from.
+func (s *Server) wrongSecret(r *http.Request) {
+	s.wrong.Allow()
+	s.cfg.Logger.WarnContext(r.Context(), "wrong secret at the page", "remote", r.RemoteAddr, "forwarded_for", visible.Text(r.Header.Get("X-Forwarded-For"), ""))
 }
 
 // setCookie sets the cookie, or ends it. Over HTTP, as on the machine itself, it cannot be

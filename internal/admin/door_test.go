@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/testing/logged"
 	"casq/internal/token"
 )
 
@@ -94,6 +96,40 @@ func TestTheDoorIsShut(t *testing.T) {
 	value, _, _ := strings.Cut(cookie, ";")
 	if got := b.call(t, http.MethodGet, "/", nil, nobody, header("Cookie", value)); got.status != http.StatusOK || !strings.Contains(got.body, "alice") {
 		t.Errorf("signed in: %d", got.status)
+	}
+}
+
+// Whoever tries secrets is told of in the log, and gets no more than one answer a second,
+// whichever way he brings them; who is signed in goes on.
+func TestWrongSecretsAreSlowedAndTold(t *testing.T) {
+	t.Parallel()
+	said := &logged.Messages{}
+	b := setup(t, func(c *Config) { c.Logger = slog.New(said) })
+	cookie, _, _ := strings.Cut(b.call(t, http.MethodPost, "/signin", form("token", secret), nobody).header.Get("Set-Cookie"), ";")
+	b.wrong.SetLimit(0) // no time passes
+	for n := range wrongAtOnce {
+		try := func() answer { return b.call(t, http.MethodPost, "/signin", form("token", "no secret at all"), nobody) }
+		want := http.StatusForbidden
+		if n%2 == 0 {
+			try, want = func() answer {
+				return b.call(t, http.MethodGet, "/", nil, header("Authorization", "Bearer no secret at all"))
+			}, http.StatusUnauthorized
+		}
+		if got := try(); got.status != want {
+			t.Errorf("try %d: %d, want %d", n, got.status, want)
+		}
+	}
+	if got := said.Count("wrong secret"); got != wrongAtOnce {
+		t.Errorf("%d tries are in the log, want %d", got, wrongAtOnce)
+	}
+	if got := b.call(t, http.MethodPost, "/signin", form("token", secret), nobody); got.status != http.StatusTooManyRequests {
+		t.Errorf("the right one among them: %d", got.status)
+	}
+	if got := b.call(t, http.MethodGet, "/", nil); got.status != http.StatusTooManyRequests {
+		t.Errorf("the right one in a header: %d", got.status)
+	}
+	if got := b.call(t, http.MethodGet, "/", nil, nobody, header("Cookie", cookie)); got.status != http.StatusOK {
+		t.Errorf("who is signed in: %d", got.status)
 	}
 }
 
