@@ -499,6 +499,37 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT NOT EXISTS (SELECT FROM casq.views AS v WHERE v.kind = is_filled.kind AND v.filled_at IS NULL)
 $$;
 
+-- What the images of tracked views lack, and why, for whoever would go on without this
+-- database: nothing of it is in the log yet. It reads what is not pruned of the changes.
+CREATE FUNCTION casq.views_behind() RETURNS TABLE (kind text, changes bigint, why text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT b.kind, b.changes, concat_ws('; ', b.error, b.unfilled, b.compared, b.noted, b.failed)
+    FROM (
+        SELECT v.kind, n.changes, 'cannot be evaluated: ' || v.error AS error,
+               CASE WHEN v.filled_at IS NULL THEN 'is not filled yet' END AS unfilled,
+               CASE WHEN v.filled_at IS NOT NULL AND (v.compare_asked_at IS NOT NULL OR v.compare_began_at IS NOT NULL)
+                    THEN 'is being compared, as something may have been missed' END AS compared,
+               CASE WHEN n.changes > 0 THEN format('%s changes of its sources, or ids, are not evaluated', n.changes) END AS noted,
+               CASE WHEN i.failed > 0 THEN format('%s rows cannot be followed (casq.view_ids)', i.failed) END AS failed
+        FROM casq.views AS v
+        CROSS JOIN LATERAL (
+            SELECT count(*) FILTER (WHERE w.reason IS NULL) AS waiting, count(*) FILTER (WHERE w.reason IS NOT NULL) AS failed
+            FROM casq.view_ids AS w WHERE w.kind = v.kind
+        ) AS i
+        CROSS JOIN LATERAL (
+            SELECT count(*) + i.waiting AS changes FROM casq.view_sources AS p JOIN casq.source_changes AS e ON e.source = p.source
+            WHERE p.kind = v.kind AND NOT EXISTS (
+                SELECT FROM casq.cursors AS c JOIN casq.ticks AS t ON t.id = c.tick AND t.nonce = c.nonce
+                WHERE c.name = 'views' AND pg_visible_in_snapshot(e.xid, t.snapshot))
+        ) AS n
+    ) AS b
+    WHERE b.changes > 0 OR num_nonnulls(b.error, b.unfilled, b.compared, b.failed) > 0
+    ORDER BY b.kind
+$$;
+COMMENT ON FUNCTION casq.views_behind IS
+    'What the tracked views of this database lack, and why: a row for each that lacks anything. '
+    'It is not in the log yet, and no follower has it.';
+
 -- Deletes changes of sources that the consumer of views is past, at most batch of them, and
 -- returns how many they were.
 CREATE FUNCTION casq.prune_source_changes(batch integer DEFAULT 10000) RETURNS bigint
@@ -522,6 +553,7 @@ END $$;
 
 -- Lock: none. Deploy: once no view is tracked, as 017_images.sql has left it.
 DROP FUNCTION casq.prune_source_changes(integer);
+DROP FUNCTION casq.views_behind();
 DROP FUNCTION casq.is_filled(text);
 DROP FUNCTION casq.follows_views();
 DROP FUNCTION casq.compare_views(boolean);

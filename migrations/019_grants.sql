@@ -61,7 +61,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
            ('follower', 'USAGE ON SCHEMA casq'),
            ('follower', 'SELECT ON casq.events, casq.ticks, casq.timelines, casq.kinds, casq.migration_version'),
            ('follower', 'SELECT (oldest_program) ON casq.installation'),
-           ('follower', 'EXECUTE ON FUNCTION casq.resources, casq.resources_of, casq.resources_missing, casq.check_scopes, casq.report_follower'),
+           ('follower', 'EXECUTE ON FUNCTION casq.resources, casq.resources_of, casq.resources_missing, casq.check_scopes, casq.report_follower, casq.views_behind'),
            ('application', 'USAGE ON SCHEMA casq'),
            ('application', 'SELECT ON casq.kinds, casq.statistics, casq.counter_status'),
            ('application', 'SELECT (id) ON casq.events'),

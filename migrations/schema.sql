@@ -4663,7 +4663,7 @@ AS $function$
            ('follower', 'USAGE ON SCHEMA casq'),
            ('follower', 'SELECT ON casq.events, casq.ticks, casq.timelines, casq.kinds, casq.migration_version'),
            ('follower', 'SELECT (oldest_program) ON casq.installation'),
-           ('follower', 'EXECUTE ON FUNCTION casq.resources, casq.resources_of, casq.resources_missing, casq.check_scopes, casq.report_follower'),
+           ('follower', 'EXECUTE ON FUNCTION casq.resources, casq.resources_of, casq.resources_missing, casq.check_scopes, casq.report_follower, casq.views_behind'),
            ('application', 'USAGE ON SCHEMA casq'),
            ('application', 'SELECT ON casq.kinds, casq.statistics, casq.counter_status'),
            ('application', 'SELECT (id) ON casq.events'),
@@ -6840,6 +6840,36 @@ AS $function$
     SELECT md5(string_agg(v.view::regclass || ' ' || pg_get_viewdef(v.view), E'\n' ORDER BY v.view)) FROM casq.views_within(view_definition.view) AS v
 $function$;
 
+CREATE OR REPLACE FUNCTION casq.views_behind()
+ RETURNS TABLE(kind text, changes bigint, why text)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT b.kind, b.changes, concat_ws('; ', b.error, b.unfilled, b.compared, b.noted, b.failed)
+    FROM (
+        SELECT v.kind, n.changes, 'cannot be evaluated: ' || v.error AS error,
+               CASE WHEN v.filled_at IS NULL THEN 'is not filled yet' END AS unfilled,
+               CASE WHEN v.filled_at IS NOT NULL AND (v.compare_asked_at IS NOT NULL OR v.compare_began_at IS NOT NULL)
+                    THEN 'is being compared, as something may have been missed' END AS compared,
+               CASE WHEN n.changes > 0 THEN format('%s changes of its sources, or ids, are not evaluated', n.changes) END AS noted,
+               CASE WHEN i.failed > 0 THEN format('%s rows cannot be followed (casq.view_ids)', i.failed) END AS failed
+        FROM casq.views AS v
+        CROSS JOIN LATERAL (
+            SELECT count(*) FILTER (WHERE w.reason IS NULL) AS waiting, count(*) FILTER (WHERE w.reason IS NOT NULL) AS failed
+            FROM casq.view_ids AS w WHERE w.kind = v.kind
+        ) AS i
+        CROSS JOIN LATERAL (
+            SELECT count(*) + i.waiting AS changes FROM casq.view_sources AS p JOIN casq.source_changes AS e ON e.source = p.source
+            WHERE p.kind = v.kind AND NOT EXISTS (
+                SELECT FROM casq.cursors AS c JOIN casq.ticks AS t ON t.id = c.tick AND t.nonce = c.nonce
+                WHERE c.name = 'views' AND pg_visible_in_snapshot(e.xid, t.snapshot))
+        ) AS n
+    ) AS b
+    WHERE b.changes > 0 OR num_nonnulls(b.error, b.unfilled, b.compared, b.failed) > 0
+    ORDER BY b.kind
+$function$;
+
 CREATE OR REPLACE FUNCTION casq.views_within(relation regclass)
  RETURNS TABLE(view oid, definition text)
  LANGUAGE sql
@@ -7450,6 +7480,8 @@ REVOKE ALL ON FUNCTION casq.total(INOUT kind text, parent text, OUT parent_id te
 REVOKE ALL ON FUNCTION casq.totals(INOUT kind text, OUT parent_id text, OUT size numeric, OUT items bigint, OUT scopes bigint, OUT exact boolean, OUT as_of_tick bigint, OUT as_of timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.touch(kind text, key text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION casq.views_behind() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION casq.watch_sources() FROM PUBLIC;
 

@@ -110,6 +110,9 @@ func printReport(out io.Writer, r promote.Report) {
 		fmt.Fprintln(out, "the source's log does not have what this site has read last: everything is to be compared with it first (leave a worker running)")
 	}
 	fmt.Fprintf(out, "%d events not applied\n", r.Events)
+	for _, v := range r.Views {
+		fmt.Fprintf(out, "the view of kind %s at the source %s: what is not in the log yet would be lost (a worker at the source's database evaluates it)\n", cli.Name(v.Kind), cli.Line(v.Why))
+	}
 	if r.Comparisons > 0 {
 		fmt.Fprintf(out, "%d comparisons with the source are not over\n", r.Comparisons)
 	}

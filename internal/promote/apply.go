@@ -111,7 +111,7 @@ func (p *promotion) settle(ctx context.Context) error {
 		}
 		if time.Since(told) > tellEvery {
 			told = time.Now()
-			p.log.InfoContext(ctx, "not all is applied yet", "events", left.events, "resources", left.resources, "comparisons", left.comparisons)
+			p.log.InfoContext(ctx, "not all is applied yet", "events", left.events, "resources", left.resources, "comparisons", left.comparisons, "views", left.views)
 		}
 		if err := pause.For(ctx, applyEvery); err != nil {
 			return err
@@ -125,6 +125,7 @@ const insufficientPrivilege = "42501"
 // leftover is what is still to do.
 type leftover struct {
 	events, resources, comparisons int64
+	views                          int // of the source, that are behind
 	otherLog                       bool
 }
 
@@ -133,8 +134,8 @@ func (p *promotion) left(ctx context.Context) (l leftover, err error) {
 	if err := beyond(ctx, p.home, p.source, &report); err != nil {
 		return l, err
 	}
-	l.events, l.otherLog = report.Events, report.OtherLog
-	if l.events > 0 && !report.Standby {
+	l.events, l.otherLog, l.views = report.Events, report.OtherLog, len(report.Views)
+	if (l.events > 0 || l.views > 0) && !report.Standby {
 		// What is beyond the last tick cannot be read, and perhaps nobody else takes one yet.
 		_, err := p.source.Exec(ctx, "SELECT casq.tick(true)")
 		if err != nil && database.Code(err) != insufficientPrivilege {

@@ -22,7 +22,7 @@ import (
 var promoteText string
 
 var promoteSQL = queries.Parse[struct {
-	Source, Beyond, Open, Rows, InPlace, DeadLetters, Partial, Workers, Page, Same, Repositories, Lock, Name string
+	Source, Beyond, Views, Open, Rows, InPlace, DeadLetters, Partial, Workers, Page, Same, Repositories, Lock, Name string
 }]("promote", promoteText)
 
 // mostNamed is how many resources of a kind are named for each cause.
@@ -75,6 +75,13 @@ func (k Kind) Lost() []string {
 	return slices.DeleteFunc(slices.Compact(keys), func(key string) bool { return deleted[key] })
 }
 
+// View is a tracked view of the source that is behind the tables that it is made of.
+type View struct {
+	Kind    string `json:"kind"`
+	Changes int64  `json:"changes"` // noted, and not evaluated
+	Why     string `json:"why"`
+}
+
 // Report is how a site stands.
 type Report struct {
 	// Events is how many events of the log are not applied.
@@ -86,6 +93,9 @@ type Report struct {
 	Kinds   []Kind `json:"kinds"`
 	// Partial are kinds of which this site has a part, by its own choice.
 	Partial []string `json:"kinds_in_part"`
+	// Views are tracked views of the source whose newest rows are not in its log: a worker at
+	// the source's database evaluates them.
+	Views []View `json:"views_behind"`
 	// Comparisons are those with the source that are not over.
 	Comparisons int64 `json:"comparisons_open"`
 	// Verified is how many resources were read, and found as they should be.
@@ -94,7 +104,7 @@ type Report struct {
 
 // Ready tells whether nothing would be lost.
 func (r Report) Ready() bool {
-	return r.Events == 0 && !r.OtherLog && len(r.Partial) == 0 && r.Comparisons == 0 &&
+	return r.Events == 0 && !r.OtherLog && len(r.Partial) == 0 && len(r.Views) == 0 && r.Comparisons == 0 &&
 		!slices.ContainsFunc(r.Kinds, func(k Kind) bool { return len(k.Lost()) > 0 })
 }
 
@@ -120,7 +130,15 @@ func beyond(ctx context.Context, home, source *pgxpool.Pool, report *Report) err
 		return fmt.Errorf("read the source: %w", err)
 	}
 	report.OtherLog = started && !known
-	rows, err := source.Query(ctx, promoteSQL.Beyond, at.Tick, at.Nonce, at.ToTick, at.ToNonce, at.Page, mostNamed)
+	// Before the log is: what leaves the views for the log meanwhile is found there.
+	rows, err := source.Query(ctx, promoteSQL.Views)
+	if err != nil {
+		return fmt.Errorf("read what tracked views lack: %w", err)
+	}
+	if report.Views, err = pgx.CollectRows(rows, pgx.RowToStructByPos[View]); err != nil {
+		return fmt.Errorf("read what tracked views lack: %w", err)
+	}
+	rows, err = source.Query(ctx, promoteSQL.Beyond, at.Tick, at.Nonce, at.ToTick, at.ToNonce, at.Page, mostNamed)
 	if err != nil {
 		return fmt.Errorf("read the log: %w", err)
 	}

@@ -24,6 +24,10 @@ FROM (
 ) AS r
 GROUP BY r.kind, r.deleted
 
+-- name: Views
+-- What the source's tracked views lack: it is in no log.
+SELECT v.kind, v.changes, v.why FROM casq.views_behind() AS v
+
 -- name: Open
 -- Resources that have work to do and did not fail at it, and comparisons with the source that
 -- are not over, but for those that come round by themselves.

@@ -3,8 +3,10 @@ package promote
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 	"casq/internal/testing/transfertest"
+	"casq/internal/view"
 	"casq/internal/worker"
 )
 
@@ -276,5 +279,36 @@ func TestAPartOfAKind(t *testing.T) {
 	transfertest.WantError(t, err, ErrLoss)
 	if len(result.Report.Partial) != 1 {
 		t.Errorf("the report is %+v", result.Report)
+	}
+}
+
+// What a tracked view's sources have noted is in no log until a worker at the source's
+// database has evaluated it.
+func TestTrackedViewsThatAreBehind(t *testing.T) {
+	long.Test(t)
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, b.source, `CREATE VIEW seen AS SELECT path AS id, path FROM uploads;
+		SELECT casq.track_view('seen', kind => 'seen', transfer => 'none', id_column => 'id', key_column => 'path', sources => '{"uploads": "SELECT path FROM changed"}')`)
+	b.row(t, "a", "1", false)
+	result, err := b.run(t, Options{DryRun: true})
+	transfertest.WantError(t, err, ErrLoss)
+	if len(result.Report.Views) != 1 || result.Report.Views[0].Changes != 1 || !strings.Contains(result.Report.Views[0].Why, "is not filled yet") {
+		t.Errorf("behind are %+v", result.Report.Views)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() {
+		ended <- view.Run(ctx, view.Config{Home: b.source, Logger: slog.New(slog.DiscardHandler), Wait: 20 * time.Millisecond})
+	}()
+	result, err = b.run(t, Options{Wait: time.Minute})
+	cancel()
+	transfertest.Must(t, errors.Join(err, <-ended))
+	if len(result.Report.Views) != 0 {
+		t.Errorf("behind are %+v", result.Report.Views)
+	}
+	var seen int
+	if err := b.home.QueryRow(t.Context(), "SELECT count(*) FROM casq.registry WHERE kind = 'seen'").Scan(&seen); err != nil || seen != 1 {
+		t.Errorf("%d rows of the view have come along (%v)", seen, err)
 	}
 }
