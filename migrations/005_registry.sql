@@ -99,6 +99,11 @@ CREATE TABLE casq.registry (
     -- Whether that is no failure, as the kind said when it was found (casq.kinds.missing);
     -- of no meaning under another version.
     absent boolean NOT NULL DEFAULT false,
+
+    -- When a probe last found the source to have nothing else than what is in place, or
+    -- nothing of what is absent; and the version that one has asked for.
+    compared_at timestamptz,
+    probed_version bigint,
     -- The newest job of a dead process that was handed on for this row. Of
     -- several that sweep at once, the first queues another job.
     swept_job bigint,
@@ -144,7 +149,8 @@ SELECT r.kind, r.resource_id,
        r.version, r.synced_version, r.attempts, r.last_error, r.retry_at,
        p.id AS claim_process, r.deleted_at, r.queued_at,
        CASE WHEN r.failed_version = r.version AND r.synced_version IS DISTINCT FROM r.version
-            THEN r.missing_since END AS missing_since
+            THEN r.missing_since END AS missing_since,
+       r.compared_at
 FROM casq.registry AS r
 LEFT JOIN casq.processes AS p ON p.id = r.claim_process AND p.dead_at IS NULL;
 
@@ -163,6 +169,7 @@ COMMENT ON COLUMN casq.registry_status.retry_at IS 'when it is tried again; NULL
 COMMENT ON COLUMN casq.registry_status.claim_process IS 'the live process that works on it; NULL: no process does';
 COMMENT ON COLUMN casq.registry_status.deleted_at IS 'when its deletion was learned of; NULL: it is wanted';
 COMMENT ON COLUMN casq.registry_status.queued_at IS 'when this version was asked for';
+COMMENT ON COLUMN casq.registry_status.compared_at IS 'when a probe last found the source to be as it is here: it was so then, or later; NULL: no probe has (casq.kinds.probe)';
 COMMENT ON COLUMN casq.registry_status.missing_since IS 'since when the source does not have its bytes; NULL: they were not missed';
 
 -- How many resources are in which state: kept, not counted. Whoever changes the registry,

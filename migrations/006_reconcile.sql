@@ -117,6 +117,29 @@ COMMENT ON COLUMN casq.reconcile_report.held_back IS 'not removed, since there w
 COMMENT ON COLUMN casq.reconcile_report.orphans IS 'in place, and of no resource';
 COMMENT ON COLUMN casq.reconcile_report.orphans_removed IS 'of these, those that were removed';
 
+-- How far each kind is that is probed on this site (casq.kinds.probe), by workers that have a
+-- target for it: package registry/probing.
+CREATE TABLE casq.probes (
+    kind text COLLATE "C" PRIMARY KEY REFERENCES casq.kinds ON DELETE CASCADE,
+    position text COLLATE "C" NOT NULL DEFAULT '', -- the key beyond which the next page begins
+    due_at timestamptz NOT NULL DEFAULT clock_timestamp(), -- when that is due
+    began_at timestamptz NOT NULL DEFAULT clock_timestamp(), -- this round through all keys
+    round interval, -- how long the last one took
+    last_error text,
+    failing_since timestamptz
+) WITH (fillfactor = 50);
+
+COMMENT ON TABLE casq.probes IS
+    'How far the comparison of each kind with its source is, of kinds that are probed: see '
+    'casq.kinds.probe.';
+COMMENT ON COLUMN casq.probes.kind IS 'its kind';
+COMMENT ON COLUMN casq.probes.position IS 'the key beyond which the next page begins';
+COMMENT ON COLUMN casq.probes.due_at IS 'when the next page is due';
+COMMENT ON COLUMN casq.probes.began_at IS 'when the round through all keys began that is under way';
+COMMENT ON COLUMN casq.probes.round IS 'how long the round before took; NULL: there was none';
+COMMENT ON COLUMN casq.probes.last_error IS 'why resources of the last page could not be compared; NULL: all could';
+COMMENT ON COLUMN casq.probes.failing_since IS 'since when each page had such';
+
 -- Asks for a walk in the transaction that begins another timeline of the log which
 -- home's registry follows, when that log is home's own: rows were then lost
 -- together with the events. What the registry did for them to the target was not.
@@ -243,12 +266,12 @@ BEGIN
     END IF;
     SELECT * INTO s FROM casq.registry_status AS t WHERE t.kind = why.kind AND t.resource_id = why.key;
 
-    answer := format('%s %s is %s: version %s was asked for %s ago by event %s of timeline %s (tick %s)',
-        r.kind, quote_literal(r.resource_id), s.status, r.version,
-        date_trunc('second', clock_timestamp() - r.queued_at), r.event_id, r.timeline, r.tick);
+    answer := format('%s %s is %s: version %s was asked for %s ago %s event %s of timeline %s (tick %s)',
+        r.kind, quote_literal(r.resource_id), s.status, r.version, date_trunc('second', clock_timestamp() - r.queued_at),
+        CASE WHEN r.probed_version = r.version THEN 'since it had changed without an event, after' ELSE 'by' END, r.event_id, r.timeline, r.tick);
     IF s.status IN ('synced', 'removed') THEN
         RETURN answer || CASE s.status WHEN 'synced' THEN ' and is in place' ELSE ' and is gone' END
-            || coalesce(' since ' || r.verified_at, '') || casq.why_selection(r.kind, r) || casq.why_events(r.kind, r.resource_id)
+            || coalesce(' since ' || r.verified_at, '') || coalesce('; the source was compared at ' || r.compared_at, '') || casq.why_selection(r.kind, r) || casq.why_events(r.kind, r.resource_id)
             || casq.why_reconcile(r.kind, r.timeline, r.tick);
     END IF;
     answer := answer || CASE WHEN r.synced_version IS NULL THEN '; nothing is in place'
@@ -338,6 +361,7 @@ DROP FUNCTION casq.why_selection(text, casq.registry);
 DROP TRIGGER on_timeline ON casq.timelines;
 DROP FUNCTION casq.on_timeline();
 DROP VIEW casq.reconcile_report;
+DROP TABLE casq.probes;
 DROP TABLE casq.reconcile_orphans;
 DROP TABLE casq.reconcile_counts;
 DROP TABLE casq.reconcile_runs;

@@ -52,7 +52,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
            ('worker', 'INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA river'),
            ('worker', 'INSERT, UPDATE, DELETE ON casq.kinds, casq.targets, casq.workers, casq.log_delays,'
                ' casq.registry, casq.moves, casq.registry_counts, casq.registry_changes, casq.registry_floors, casq.cursors, casq.event_failures, casq.processes,'
-               ' casq.reconcile_runs, casq.reconcile_counts, casq.reconcile_orphans,'
+               ' casq.reconcile_runs, casq.reconcile_counts, casq.reconcile_orphans, casq.probes,'
                ' casq.counter_kinds, casq.counter_shards, casq.counters, casq.scans, casq.refreshes,'
                ' casq.projects, casq.tag_sets, casq.runners, casq.runner_managers, casq.pipelines, casq.builds, casq.build_needs, casq.build_signs,'
                ' casq.build_traces, casq.build_trace_chunks, casq.artifacts, casq.artifact_leftovers'),
@@ -76,7 +76,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
            ('operator', 'SELECT ON ALL TABLES IN SCHEMA casq, river'),
            ('operator', 'USAGE, SELECT ON ALL SEQUENCES IN SCHEMA casq, river'),
            ('operator', 'INSERT, UPDATE, DELETE ON casq.kinds, casq.registry, casq.moves, casq.registry_counts, casq.registry_changes, casq.registry_floors, casq.cursors, casq.event_failures, casq.processes,'
-               ' casq.reconcile_runs, casq.reconcile_counts, casq.reconcile_orphans, casq.selections,'
+               ' casq.reconcile_runs, casq.reconcile_counts, casq.reconcile_orphans, casq.probes, casq.selections,'
                ' casq.counter_shards, casq.counters, casq.scans, casq.refreshes,'
                ' casq.projects, casq.tag_sets, casq.runners, casq.runner_managers, casq.pipelines, casq.builds, casq.build_needs, casq.build_signs,'
                ' casq.build_traces, casq.build_trace_chunks, casq.artifacts, casq.artifact_leftovers'),

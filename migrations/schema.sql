@@ -455,6 +455,26 @@ COMMENT ON COLUMN casq.pipelines.ref IS 'branch or tag';
 COMMENT ON COLUMN casq.pipelines.sha IS 'commit';
 COMMENT ON COLUMN casq.pipelines.created_at IS 'when it was made';
 
+CREATE TABLE casq.probes (
+    kind text COLLATE "C" NOT NULL,
+    "position" text COLLATE "C" NOT NULL DEFAULT ''::text,
+    due_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    began_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    round interval,
+    last_error text,
+    failing_since timestamp with time zone,
+    CONSTRAINT probes_pkey PRIMARY KEY (kind),
+    CONSTRAINT probes_kind_fkey FOREIGN KEY (kind) REFERENCES casq.kinds(kind) ON DELETE CASCADE
+) WITH (fillfactor=50);
+COMMENT ON TABLE casq.probes IS 'How far the comparison of each kind with its source is, of kinds that are probed: see casq.kinds.probe.';
+COMMENT ON COLUMN casq.probes.kind IS 'its kind';
+COMMENT ON COLUMN casq.probes."position" IS 'the key beyond which the next page begins';
+COMMENT ON COLUMN casq.probes.due_at IS 'when the next page is due';
+COMMENT ON COLUMN casq.probes.began_at IS 'when the round through all keys began that is under way';
+COMMENT ON COLUMN casq.probes.round IS 'how long the round before took; NULL: there was none';
+COMMENT ON COLUMN casq.probes.last_error IS 'why resources of the last page could not be compared; NULL: all could';
+COMMENT ON COLUMN casq.probes.failing_since IS 'since when each page had such';
+
 CREATE TABLE casq.processes (
     id uuid NOT NULL,
     host text NOT NULL,
@@ -615,6 +635,8 @@ CREATE TABLE casq.registry (
     retry_at timestamp with time zone,
     missing_since timestamp with time zone,
     absent boolean NOT NULL DEFAULT false,
+    compared_at timestamp with time zone,
+    probed_version bigint,
     swept_job bigint,
     CONSTRAINT registry_pkey PRIMARY KEY (kind, resource_id),
     CONSTRAINT registry_kind_fkey FOREIGN KEY (kind) REFERENCES casq.kinds(kind),
@@ -1500,7 +1522,8 @@ CREATE VIEW casq.registry_status AS
         CASE
             WHEN ((r.failed_version = r.version) AND (r.synced_version IS DISTINCT FROM r.version)) THEN r.missing_since
             ELSE NULL::timestamp with time zone
-        END AS missing_since
+        END AS missing_since,
+    r.compared_at
    FROM (casq.registry r
      LEFT JOIN casq.processes p ON (((p.id = r.claim_process) AND (p.dead_at IS NULL))));
 COMMENT ON VIEW casq.registry_status IS 'A row for each resource: what is wanted of it, and how far that is. Ask for one by kind and resource_id, or for a kind by pages in the order of resource_id; how many there are of each status is kept in casq.registry_summary.';
@@ -1516,6 +1539,7 @@ COMMENT ON COLUMN casq.registry_status.claim_process IS 'the live process that w
 COMMENT ON COLUMN casq.registry_status.deleted_at IS 'when its deletion was learned of; NULL: it is wanted';
 COMMENT ON COLUMN casq.registry_status.queued_at IS 'when this version was asked for';
 COMMENT ON COLUMN casq.registry_status.missing_since IS 'since when the source does not have its bytes; NULL: they were not missed';
+COMMENT ON COLUMN casq.registry_status.compared_at IS 'when a probe last found the source to be as it is here: it was so then, or later; NULL: no probe has (casq.kinds.probe)';
 
 CREATE VIEW casq.registry_summary AS
  SELECT g.kind,
@@ -4654,7 +4678,7 @@ AS $function$
            ('worker', 'INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA river'),
            ('worker', 'INSERT, UPDATE, DELETE ON casq.kinds, casq.targets, casq.workers, casq.log_delays,'
                ' casq.registry, casq.moves, casq.registry_counts, casq.registry_changes, casq.registry_floors, casq.cursors, casq.event_failures, casq.processes,'
-               ' casq.reconcile_runs, casq.reconcile_counts, casq.reconcile_orphans,'
+               ' casq.reconcile_runs, casq.reconcile_counts, casq.reconcile_orphans, casq.probes,'
                ' casq.counter_kinds, casq.counter_shards, casq.counters, casq.scans, casq.refreshes,'
                ' casq.projects, casq.tag_sets, casq.runners, casq.runner_managers, casq.pipelines, casq.builds, casq.build_needs, casq.build_signs,'
                ' casq.build_traces, casq.build_trace_chunks, casq.artifacts, casq.artifact_leftovers'),
@@ -4678,7 +4702,7 @@ AS $function$
            ('operator', 'SELECT ON ALL TABLES IN SCHEMA casq, river'),
            ('operator', 'USAGE, SELECT ON ALL SEQUENCES IN SCHEMA casq, river'),
            ('operator', 'INSERT, UPDATE, DELETE ON casq.kinds, casq.registry, casq.moves, casq.registry_counts, casq.registry_changes, casq.registry_floors, casq.cursors, casq.event_failures, casq.processes,'
-               ' casq.reconcile_runs, casq.reconcile_counts, casq.reconcile_orphans, casq.selections,'
+               ' casq.reconcile_runs, casq.reconcile_counts, casq.reconcile_orphans, casq.probes, casq.selections,'
                ' casq.counter_shards, casq.counters, casq.scans, casq.refreshes,'
                ' casq.projects, casq.tag_sets, casq.runners, casq.runner_managers, casq.pipelines, casq.builds, casq.build_needs, casq.build_signs,'
                ' casq.build_traces, casq.build_trace_chunks, casq.artifacts, casq.artifact_leftovers'),
@@ -4878,6 +4902,12 @@ AS $function$
         WHERE g.state <> 'removed' GROUP BY g.kind
     ) AS f
     WHERE f.failed > 0
+    UNION ALL
+    SELECT 'warning', CASE WHEN p.failing_since IS NULL THEN format('kind %s is not compared with its source every %s', p.kind, k.probe)
+                           ELSE format('kind %s cannot be compared with its source: %s', p.kind, p.last_error) END,
+           coalesce(p.failing_since, p.began_at), format('SELECT * FROM casq.probes WHERE kind = %L', p.kind)
+    FROM casq.probes AS p JOIN casq.kinds AS k ON k.kind = p.kind AND k.probe > '0'
+    WHERE p.failing_since < clock_timestamp() - interval '5 minutes' OR p.began_at < clock_timestamp() - 2 * k.probe - interval '1 minute'
     UNION ALL
     SELECT 'warning', format('reconcile %s waits: %s', r.id, r.waiting), r.requested_at, 'SELECT * FROM casq.reconcile_report WHERE finished_at IS NULL'
     FROM casq.reconcile_runs AS r WHERE r.finished_at IS NULL AND r.waiting IS NOT NULL
@@ -7002,12 +7032,12 @@ BEGIN
     END IF;
     SELECT * INTO s FROM casq.registry_status AS t WHERE t.kind = why.kind AND t.resource_id = why.key;
 
-    answer := format('%s %s is %s: version %s was asked for %s ago by event %s of timeline %s (tick %s)',
-        r.kind, quote_literal(r.resource_id), s.status, r.version,
-        date_trunc('second', clock_timestamp() - r.queued_at), r.event_id, r.timeline, r.tick);
+    answer := format('%s %s is %s: version %s was asked for %s ago %s event %s of timeline %s (tick %s)',
+        r.kind, quote_literal(r.resource_id), s.status, r.version, date_trunc('second', clock_timestamp() - r.queued_at),
+        CASE WHEN r.probed_version = r.version THEN 'since it had changed without an event, after' ELSE 'by' END, r.event_id, r.timeline, r.tick);
     IF s.status IN ('synced', 'removed') THEN
         RETURN answer || CASE s.status WHEN 'synced' THEN ' and is in place' ELSE ' and is gone' END
-            || coalesce(' since ' || r.verified_at, '') || casq.why_selection(r.kind, r) || casq.why_events(r.kind, r.resource_id)
+            || coalesce(' since ' || r.verified_at, '') || coalesce('; the source was compared at ' || r.compared_at, '') || casq.why_selection(r.kind, r) || casq.why_events(r.kind, r.resource_id)
             || casq.why_reconcile(r.kind, r.timeline, r.tick);
     END IF;
     answer := answer || CASE WHEN r.synced_version IS NULL THEN '; nothing is in place'

@@ -24,6 +24,7 @@ var counted = []Family{
 	{"casq_runs_missing_total", counter, "Runs that failed because the source does not have the resource.", []string{"kind"}},
 	{"casq_copied_bytes_total", counter, "Bytes that runs copied.", []string{"kind"}},
 	{"casq_verifications_total", counter, "Resources whose bytes were compared, by what was found.", []string{"kind", "outcome"}},
+	{"casq_probes_total", counter, "Resources that were compared with their source at their kind's pace, by what was found.", []string{"kind", "outcome"}},
 	{"casq_jobs_inserted_total", counter, "Jobs that were queued, those of transactions that rolled back included.", []string{"queue", "job"}},
 	{"casq_jobs_worked_total", counter, "Jobs that were worked on, by how that ended for the queue.", []string{"queue", "job", "outcome"}},
 	{"casq_job_duration_seconds", histogram, "How long a job was worked on.", []string{"job"}},

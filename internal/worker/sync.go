@@ -97,6 +97,7 @@ func (w *worker) session(ctx context.Context) error {
 	group.Go(func() { every(beating, keeperEvery, "keep jobs", func() error { return keeper.Round(beating) }, w.log) })
 	if w.cfg.copies() {
 		group.Go(func() { w.reconcile(ctx, process) })
+		group.Go(func() { w.probe(ctx, process) })
 	}
 	err = w.serve(ctx, client, process, present)
 	w.served.Store(nil)

@@ -1,0 +1,4 @@
+package probing
+
+// SQL has the statements.
+var SQL = probeSQL

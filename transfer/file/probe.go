@@ -1,0 +1,81 @@
+package file
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"casq/transfer"
+	"casq/transfer/folder"
+
+	"golang.org/x/sys/unix"
+)
+
+// Probe tells whether the source's file has another size, or was written at another time,
+// than the copy, which has the source's time. It reads no content, writes nothing, and
+// needs no claim. A file whose payload names its SHA-256 is what its row says, whatever
+// the source has: it never differs. The source has to be a folder.
+func (f *Files) Probe(_ context.Context, place transfer.Place, payload json.RawMessage, _ string) (differs bool, err error) {
+	path, from, err := place.Unclaimed()
+	if err == nil {
+		differs, err = f.probe(path, from, payload)
+	}
+	if err != nil {
+		return false, fmt.Errorf("probe file %q: %w", path, err)
+	}
+	return differs, nil
+}
+
+func (f *Files) probe(path, from string, payload json.RawMessage) (bool, error) {
+	source := f.SourceFolder()
+	if source == nil {
+		return false, fmt.Errorf("%w: files of this source have no times that could be compared", errors.ErrUnsupported)
+	}
+	want, err := transfer.Expect(payload)
+	if err != nil {
+		return false, err
+	}
+	there, err := probedStat(source, from)
+	if err != nil {
+		return false, err
+	}
+	here, err := probedStat(f.target, path)
+	switch {
+	case want.SHA256 != nil:
+		return false, nil
+	case errors.Is(err, transfer.ErrMissing):
+		return true, nil
+	case err != nil:
+		return false, err
+	}
+	return there.Size != here.Size || there.Mtim != here.Mtim, nil
+}
+
+// probedStat reads what a folder has at a path, and that it still is the folder that has the
+// name.
+func probedStat(root *folder.Root, path string) (st unix.Stat_t, err error) {
+	tree, err := root.Enter()
+	if err != nil {
+		return st, err
+	}
+	defer tree.Leave()
+	file, err := tree.Open(path, unix.O_PATH|unix.O_CLOEXEC)
+	if folder.Absent(err) {
+		err = fmt.Errorf("%w: %w", transfer.ErrMissing, err)
+	}
+	if elsewhere := tree.Here(); elsewhere != nil {
+		err = elsewhere
+	}
+	if err != nil {
+		return st, err
+	}
+	defer file.Close()
+	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
+		return st, fmt.Errorf("read %s: %w", file.Name(), err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return st, fmt.Errorf("%w: %s is not a regular file", transfer.ErrUnsafe, file.Name())
+	}
+	return st, nil
+}
