@@ -213,7 +213,8 @@ func (p *Prober) compare(ctx context.Context, pg *page) {
 				if ctx.Err() != nil {
 					continue
 				}
-				if p.look(ctx, pg.kind, r); errors.Is(r.err, ErrAway) {
+				p.look(ctx, pg.kind, r)
+				if errors.Is(r.err, ErrAway) {
 					cancel(r.err)
 				}
 			}

@@ -31,8 +31,9 @@ type source struct {
 func (s *source) Probe(_ context.Context, _ eventlog.Kind, key string, _ json.RawMessage, checksum string) (bool, error) {
 	s.mu.Lock()
 	s.asked = append(s.asked, key)
-	has, there, err, during := s.has[key], true, s.errs[key], s.during
-	if _, there = s.has[key]; !there && err == nil {
+	has, there := s.has[key]
+	err, during := s.errs[key], s.during
+	if !there && err == nil {
 		err = probing.ErrMissing
 	}
 	s.mu.Unlock()
@@ -293,7 +294,9 @@ func TestPagesUseTheKey(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.WantKeyUsed(t, map[string]func(n int) (string, []any){
-		"page": func(n int) (string, []any) { return probing.SQL.Page, []any{registrytest.Kind, "path/to/resource-0100000", n} },
+		"page": func(n int) (string, []any) {
+			return probing.SQL.Page, []any{registrytest.Kind, "path/to/resource-0100000", n}
+		},
 		"compared": func(n int) (string, []any) {
 			return probing.SQL.Compared, []any{registrytest.Kind, make([]string, n), make([]int64, n), time.Now()}
 		},

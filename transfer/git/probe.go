@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"strings"
 
@@ -89,11 +90,11 @@ func (r *Repositories) sameFiles(from, checksum string) (bool, error) {
 	defer remote.close()
 	top, err := folder.ReadSmall(remote.folder, "HEAD")
 	if err != nil {
-		return false, nil //nolint:nilerr // git will tell what is the matter
+		return false, nil // git will tell what is the matter
 	}
 	found, err := refFiles(remote.folder)
 	if err != nil || found.checksum(head(strings.TrimSuffix(top, "\n"))) != checksum {
-		return false, nil //nolint:nilerr // likewise
+		return false, nil
 	}
 	return true, remote.unchanged()
 }
@@ -117,9 +118,7 @@ func refFiles(dir *os.File) (refs, error) {
 	if err != nil {
 		return nil, err
 	}
-	for name, oid := range loose {
-		packed[name] = oid
-	}
+	maps.Copy(packed, loose)
 	return packed, nil
 }
 
