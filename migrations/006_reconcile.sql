@@ -140,6 +140,16 @@ COMMENT ON COLUMN casq.probes.round IS 'how long the round before took; NULL: th
 COMMENT ON COLUMN casq.probes.last_error IS 'why resources of the last page could not be compared; NULL: all could';
 COMMENT ON COLUMN casq.probes.failing_since IS 'since when each page had such';
 
+-- What is wrong with probing, as casq.health tells it.
+CREATE FUNCTION casq.late_probes() RETURNS TABLE (severity text, what text, since timestamptz, command text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT 'warning', CASE WHEN p.failing_since IS NULL THEN format('kind %s is not compared with its source every %s', p.kind, k.probe)
+                           ELSE format('kind %s cannot be compared with its source: %s', p.kind, p.last_error) END,
+           coalesce(p.failing_since, p.began_at), format('SELECT * FROM casq.probes WHERE kind = %L', p.kind)
+    FROM casq.probes AS p JOIN casq.kinds AS k ON k.kind = p.kind AND k.probe > '0'
+    WHERE p.failing_since < clock_timestamp() - interval '5 minutes' OR p.began_at < clock_timestamp() - 2 * k.probe - interval '1 minute'
+$$;
+
 -- Asks for a walk in the transaction that begins another timeline of the log which
 -- home's registry follows, when that log is home's own: rows were then lost
 -- together with the events. What the registry did for them to the target was not.
@@ -361,6 +371,7 @@ DROP FUNCTION casq.why_selection(text, casq.registry);
 DROP TRIGGER on_timeline ON casq.timelines;
 DROP FUNCTION casq.on_timeline();
 DROP VIEW casq.reconcile_report;
+DROP FUNCTION casq.late_probes();
 DROP TABLE casq.probes;
 DROP TABLE casq.reconcile_orphans;
 DROP TABLE casq.reconcile_counts;

@@ -492,11 +492,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     ) AS f
     WHERE f.failed > 0
     UNION ALL
-    SELECT 'warning', CASE WHEN p.failing_since IS NULL THEN format('kind %s is not compared with its source every %s', p.kind, k.probe)
-                           ELSE format('kind %s cannot be compared with its source: %s', p.kind, p.last_error) END,
-           coalesce(p.failing_since, p.began_at), format('SELECT * FROM casq.probes WHERE kind = %L', p.kind)
-    FROM casq.probes AS p JOIN casq.kinds AS k ON k.kind = p.kind AND k.probe > '0'
-    WHERE p.failing_since < clock_timestamp() - interval '5 minutes' OR p.began_at < clock_timestamp() - 2 * k.probe - interval '1 minute'
+    SELECT * FROM casq.late_probes()
     UNION ALL
     SELECT 'warning', format('reconcile %s waits: %s', r.id, r.waiting), r.requested_at, 'SELECT * FROM casq.reconcile_report WHERE finished_at IS NULL'
     FROM casq.reconcile_runs AS r WHERE r.finished_at IS NULL AND r.waiting IS NOT NULL

@@ -3857,6 +3857,19 @@ AS $function$
     SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM casq.events_id_seq
 $function$;
 
+CREATE OR REPLACE FUNCTION casq.late_probes()
+ RETURNS TABLE(severity text, what text, since timestamp with time zone, command text)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT 'warning', CASE WHEN p.failing_since IS NULL THEN format('kind %s is not compared with its source every %s', p.kind, k.probe)
+                           ELSE format('kind %s cannot be compared with its source: %s', p.kind, p.last_error) END,
+           coalesce(p.failing_since, p.began_at), format('SELECT * FROM casq.probes WHERE kind = %L', p.kind)
+    FROM casq.probes AS p JOIN casq.kinds AS k ON k.kind = p.kind AND k.probe > '0'
+    WHERE p.failing_since < clock_timestamp() - interval '5 minutes' OR p.began_at < clock_timestamp() - 2 * k.probe - interval '1 minute'
+$function$;
+
 CREATE OR REPLACE FUNCTION casq.leave_artifact()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -4903,11 +4916,7 @@ AS $function$
     ) AS f
     WHERE f.failed > 0
     UNION ALL
-    SELECT 'warning', CASE WHEN p.failing_since IS NULL THEN format('kind %s is not compared with its source every %s', p.kind, k.probe)
-                           ELSE format('kind %s cannot be compared with its source: %s', p.kind, p.last_error) END,
-           coalesce(p.failing_since, p.began_at), format('SELECT * FROM casq.probes WHERE kind = %L', p.kind)
-    FROM casq.probes AS p JOIN casq.kinds AS k ON k.kind = p.kind AND k.probe > '0'
-    WHERE p.failing_since < clock_timestamp() - interval '5 minutes' OR p.began_at < clock_timestamp() - 2 * k.probe - interval '1 minute'
+    SELECT * FROM casq.late_probes()
     UNION ALL
     SELECT 'warning', format('reconcile %s waits: %s', r.id, r.waiting), r.requested_at, 'SELECT * FROM casq.reconcile_report WHERE finished_at IS NULL'
     FROM casq.reconcile_runs AS r WHERE r.finished_at IS NULL AND r.waiting IS NOT NULL
