@@ -5164,10 +5164,12 @@ CREATE OR REPLACE FUNCTION casq.put_log_function(t casq.tracked)
 AS $function$
 DECLARE
     s casq.track_sql := casq.track_sql(t);
+    unpaired casq.tracked := t;
     retyped text;
     body text;
     owner text := (SELECT rolname FROM pg_roles WHERE oid = casq.owner());
 BEGIN
+    unpaired.id_column := NULL;
     SELECT string_agg(DISTINCT format('pg_typeof(r.%I) <> %L::regtype', a.attname, format_type(a.atttypid, NULL)), ' OR ') INTO retyped
     FROM unnest(casq.read_columns(t)) AS called
     CROSS JOIN LATERAL casq.tracked_column(t, called) AS a;
@@ -5204,7 +5206,11 @@ BEGIN
     END IF;
     RETURN NULL;
 END $body$, s.root, retyped, t.kind, casq.log_statement(t, 'INSERT'),
-        casq.log_statement(t, 'UPDATE'), casq.log_statement(t, 'DELETE'),
+        -- Rows are paired only where one has another key than before.
+        CASE WHEN s.id IS NULL THEN casq.log_statement(t, 'UPDATE')
+             ELSE format('IF NOT EXISTS (SELECT %1$s, %2$s FROM casq_new AS r EXCEPT SELECT %1$s, %2$s FROM casq_old AS r) THEN %3$s; ELSE %4$s; END IF',
+                 s.key, s.id, casq.log_statement(unpaired, 'UPDATE'), casq.log_statement(t, 'UPDATE')) END,
+        casq.log_statement(t, 'DELETE'),
         -- Partitions of one owner change hands together with the table: ALTER TABLE is
         -- refused by the event trigger, and REASSIGN OWNED, which fires none, takes all.
         -- To ask for each partition takes 4 ms a statement where there are 100.
