@@ -45,6 +45,7 @@ var benches = []struct {
 	{"memory", memory},
 	{"reconcile", reconcileAll},
 	{"wakeup", wakeup},
+	{"probe", probeRefs},
 	{"failover", failover},
 	{"increments", increments},
 	{"recount", benchRecount},
