@@ -498,7 +498,7 @@ CREATE FUNCTION casq.define_kind(
     quiet interval DEFAULT NULL,
     probe interval DEFAULT NULL
 ) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET intervalstyle = 'postgres' AS $$
 DECLARE
     wanted casq.kinds;
     present casq.kinds;

@@ -2943,6 +2943,7 @@ CREATE OR REPLACE FUNCTION casq.define_kind(kind text, transfer text, queue text
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "IntervalStyle" TO 'postgres'
 AS $function$
 DECLARE
     wanted casq.kinds;
