@@ -216,7 +216,7 @@ func playR87Registry(t *testing.T) {
 		       casq.append_event('resource', 'a', 'deleted'), casq.append_event('build', 'd', 'created')`)
 	source.tick(t)
 	home := newLogSite(t)
-	execute(t, home.pool, `SELECT casq.define_kind('document', 'file', prefix => '');
+	execute(t, home.pool, `SELECT casq.define_kind('document', 'git', queue => 'artifact');
 		ALTER TABLE casq.registry ADD CONSTRAINT no_bad_keys CHECK (resource_id <> 'bad')`)
 	cfg := home.config(t)
 	queue, err := jobs.NewQueue(cfg.Home, slog.New(slog.DiscardHandler))
