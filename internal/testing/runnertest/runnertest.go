@@ -55,7 +55,12 @@ func New(t testing.TB, pool *pgxpool.Pool, options runner.Options) *Coordinator 
 	c.HungUp = make(chan struct{}, 100)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		stop := context.AfterFunc(r.Context(), func() { c.HungUp <- struct{}{} })
-		defer stop()
+		defer func() {
+			// The answer may end by the same cancellation before it has come to the function.
+			if stop() && r.Context().Err() != nil {
+				c.HungUp <- struct{}{}
+			}
+		}()
 		c.ServeHTTP(w, r)
 	}))
 	t.Cleanup(server.Close)
