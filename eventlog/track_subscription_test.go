@@ -8,18 +8,18 @@ import (
 )
 
 // Logical replication fires no statement trigger: what it writes would be
-// missed. Publisher and subscriber are two databases of one server.
+// missed. The publisher is a server of its own: within one, DROP SUBSCRIPTION waits for
+// the slot of a table that is being copied, and that slot for the transaction of DROP.
 func TestTrackRefusesSubscriptions(t *testing.T) {
 	long.Test(t)
 	t.Parallel()
 	testdb.NeedsSuperuser(t)
-	c := testdb.NewCluster(t, testdb.Settings(map[string]string{"wal_level": "logical"}))
-	b := &trackBundle{pool: testdb.Pool(t, c.URL())}
-	b.exec(t, `CREATE DATABASE publisher`)
-	publisher := &trackBundle{pool: testdb.Pool(t, c.Primary.URL("publisher"))}
+	b := &trackBundle{pool: testdb.Pool(t, testdb.NewCluster(t).URL())}
+	source := testdb.NewCluster(t, testdb.Settings(map[string]string{"wal_level": "logical"}))
+	publisher := &trackBundle{pool: testdb.Pool(t, source.URL())}
 	publisher.exec(t, plainTable+`; CREATE PUBLICATION all_tables FOR ALL TABLES`)
 	publisher.exec(t, `SELECT pg_create_logical_replication_slot('feed', 'pgoutput')`)
-	subscribe := `CREATE SUBSCRIPTION feed CONNECTION '` + c.Primary.URL("publisher") + `' PUBLICATION all_tables
+	subscribe := `CREATE SUBSCRIPTION feed CONNECTION '` + source.URL() + `' PUBLICATION all_tables
 		WITH (create_slot = false, slot_name = feed, enabled = false)`
 
 	b.exec(t, plainTable+`; `+trackArtifacts)
