@@ -225,6 +225,46 @@ func TestTheDatabaseGoesAndComesBack(t *testing.T) {
 	}
 }
 
+// A database that hangs in the middle of a sample is said not to answer, since it has; it
+// is not asked for each part that is left.
+func TestTheDatabaseHangs(t *testing.T) {
+	long.Test(t)
+	t.Parallel()
+	cluster := testdb.NewCluster(t)
+	b := setupOn(t, cluster.URL())
+	b.sampler.round(t.Context())
+	last := b.sampler.last.At
+	locked, err := b.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := locked.Exec(t.Context(), "LOCK casq.runners"); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		b.sampler.round(t.Context())
+	}()
+	await.Row(t, time.Minute, b.pool, "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'casq.runners'::regclass AND NOT granted)")
+	if err := cluster.Primary.Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	<-ended
+	got := b.call(t, http.MethodGet, "/", nil)
+	if err := cluster.Primary.Thaw(); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(got.body, "The database does not answer") || !b.sampler.since.Equal(last) {
+		t.Errorf("since %v, last read %v: %s", b.sampler.since, last, got.body)
+	}
+	_ = locked.Rollback(t.Context()) // its session may have ended for being idle
+	b.sampler.round(t.Context())
+	if got := b.call(t, http.MethodGet, "/", nil); strings.Contains(got.body, "does not answer") {
+		t.Errorf("afterwards: %s", got.body)
+	}
+}
+
 // Each part can be read, also of a site where nothing has happened yet.
 func TestNoPartIsMissing(t *testing.T) {
 	t.Parallel()

@@ -61,6 +61,8 @@ type sample struct {
 	Requests    []request
 	// Missing are the parts that could not be read, and why.
 	Missing []string
+
+	away error // why the database was given up on meanwhile
 }
 
 // problem is something that is not as it should be; of severity ok there is none.
@@ -205,9 +207,7 @@ func (r request) Most() int64 {
 func (s *Server) read(ctx context.Context) (*sample, error) {
 	ctx, cancel := context.WithTimeout(ctx, wholeTimeout)
 	defer cancel()
-	ping, cancel := context.WithTimeout(ctx, sampleTimeout)
-	defer cancel()
-	if err := s.home.Ping(ping); err != nil {
+	if err := s.ping(ctx); err != nil {
 		return nil, err
 	}
 	a := &sample{At: time.Now()}
@@ -215,10 +215,10 @@ func (s *Server) read(ctx context.Context) (*sample, error) {
 	a.Lags = part[late](ctx, s, a, "how late copies are", sampleSQL.Lags)
 	a.Kinds = part[kind](ctx, s, a, "kinds", sampleSQL.Kinds)
 	a.Failures = part[failures](ctx, s, a, "failures", sampleSQL.Failures)
-	var err error
-	if a.Cursors, err = cursor.States(ctx, s.home); err != nil {
-		a.missing("cursors", err)
-	}
+	s.ask(ctx, a, "cursors", func(ctx context.Context) (err error) {
+		a.Cursors, err = cursor.States(ctx, s.home)
+		return err
+	})
 	a.Ticks = part[tick](ctx, s, a, "the log", sampleSQL.Tick)
 	a.Workers = part[worker](ctx, s, a, "workers", sampleSQL.Workers)
 	a.Followers = part[follower](ctx, s, a, "other sites", sampleSQL.Followers)
@@ -229,19 +229,40 @@ func (s *Server) read(ctx context.Context) (*sample, error) {
 	a.Builds = part[builds](ctx, s, a, "builds", sampleSQL.Builds, mostCounted)
 	a.DeadLetters = part[deadLetters](ctx, s, a, "dead letters", sampleSQL.DeadLetters, mostLetters)
 	a.Requests = part[request](ctx, s, a, "requests", sampleSQL.Requests)
-	a.Standbys = s.lags(ctx)
-	return a, nil
+	if a.away == nil {
+		a.Standbys = s.lags(ctx)
+	}
+	return a, a.away
+}
+
+func (s *Server) ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, sampleTimeout)
+	defer cancel()
+	return s.home.Ping(ctx)
 }
 
 // part reads one part of a sample, or notes that it is missing.
-func part[T any](ctx context.Context, s *Server, a *sample, what, sql string, args ...any) []T {
-	ctx, cancel := context.WithTimeout(ctx, sampleTimeout)
+func part[T any](ctx context.Context, s *Server, a *sample, what, sql string, args ...any) (rows []T) {
+	s.ask(ctx, a, what, func(ctx context.Context) (err error) {
+		rows, err = list[T](ctx, s.home, sql, args...)
+		return err
+	})
+	return rows
+}
+
+// ask calls read, with its time limited, unless the database was given up on.
+func (s *Server) ask(ctx context.Context, a *sample, what string, read func(context.Context) error) {
+	if a.away != nil {
+		return
+	}
+	limited, cancel := context.WithTimeout(ctx, sampleTimeout)
 	defer cancel()
-	rows, err := list[T](ctx, s.home, sql, args...)
-	if err != nil {
+	if err := read(limited); err != nil {
 		a.missing(what, err)
 	}
-	return rows
+	if limited.Err() != nil { // this part alone is slow, or the database hangs
+		a.away = s.ping(ctx)
+	}
 }
 
 func (a *sample) missing(what string, err error) {

@@ -117,6 +117,9 @@ func (s *sampler) round(ctx context.Context) {
 	switch {
 	case err != nil && s.failed == "":
 		s.since = time.Now()
+		if s.last != nil { // what it has answered last
+			s.since = s.last.At
+		}
 		fallthrough
 	case err != nil:
 		s.failed = database.Explain(err)

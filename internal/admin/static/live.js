@@ -27,9 +27,14 @@
     }
   };
 
+  // A browser has six connections for a server, for all its tabs: one that is not seen
+  // gives its own back, or a seventh tab, and each form, would wait for ever.
+  let source, again;
   const connect = () => {
-    const source = new EventSource("/events");
-    source.onmessage = (event) => { 
+    clearTimeout(again);
+    if (document.hidden || source && source.readyState !== EventSource.CLOSED) return;
+    source = new EventSource("/events");
+    source.onmessage = (event) => {
       show(event.data);
       tell(state, "Live.");
       tell(heard, live.querySelector("#health")?.dataset.say || "");
@@ -37,9 +42,12 @@
     source.onerror = () => {
       tell(state, "Not connected to the worker; trying again.");
       if (source.readyState !== EventSource.CLOSED) return;
-      source.close();
-      setTimeout(connect, 5000 + Math.random() * 5000);
+      again = setTimeout(connect, 5000 + Math.random() * 5000);
     };
   };
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) source?.close();
+    else connect();
+  });
   connect();
 })();
