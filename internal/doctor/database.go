@@ -17,7 +17,7 @@ import (
 //go:embed doctor.sql
 var doctorText string
 
-var doctorSQL = queries.Parse[struct{ Server, Received, Health, Target, Tracked string }]("doctor", doctorText)
+var doctorSQL = queries.Parse[struct{ Server, Received, Health, Target, Tracked, Lacking string }]("doctor", doctorText)
 
 // The versions of Postgres that casq is tested with.
 const (

@@ -22,3 +22,18 @@ SELECT id::text, place FROM casq.targets WHERE transfer = $1 AND marked_at IS NO
 
 -- name: Tracked
 SELECT count(*) FROM casq.tracked
+
+-- name: Lacking
+-- The rights on tables of what is granted as $1 that this role has not, of which one may be
+-- granted by hand: those on all tables of a schema, or on some.
+SELECT DISTINCT a.verb || ' on ' || c.relnamespace::regnamespace || '.' || c.relname AS lacking
+FROM casq.privileges() AS p,
+     regexp_match(p.privilege, '^([A-Z, ]+) ON (?:ALL TABLES IN SCHEMA ([a-z, ]+)|([a-z_., ]+))$') AS m,
+     regexp_split_to_table(m[1], ', ') AS a (verb)
+JOIN pg_class AS c ON c.relkind IN ('r', 'p', 'v')
+WHERE p.what = $1
+  AND (c.relnamespace::regnamespace::text = ANY (regexp_split_to_array(m[2], ', '))
+       OR c.relnamespace::regnamespace || '.' || c.relname = ANY (regexp_split_to_array(m[3], ', ')))
+  AND a.verb <> 'MAINTAIN' -- which is done without
+  AND has_schema_privilege(c.relnamespace, 'USAGE') AND NOT has_table_privilege(c.oid, a.verb)
+ORDER BY lacking

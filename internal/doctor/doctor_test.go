@@ -175,6 +175,12 @@ var databaseFaults = []fault{
 	{"one right is missing", func(t *testing.T, w *world) {
 		exec(t, w.db, "REVOKE UPDATE ON casq.targets FROM "+testdb.RoleName(t, w.cfg.HomeURL))
 	}, doctor.Home, "permissions", doctor.Error, "may not mark targets -> as casq's owner there: SELECT casq.grant_to("},
+	{"a right that no trial needs is missing", func(t *testing.T, w *world) {
+		role := testdb.RoleName(t, w.cfg.HomeURL)
+		exec(t, w.db, "REVOKE DELETE ON casq.workers, casq.counters FROM "+role)
+		exec(t, w.db, "REVOKE DELETE, INSERT ON river.river_job FROM "+role)
+		exec(t, w.db, "GRANT INSERT ON river.river_job TO "+role)
+	}, doctor.Home, "permissions", doctor.Error, "may not DELETE on casq.counters, DELETE on casq.workers, DELETE on river.river_job -> as casq's owner there: SELECT casq.grant_to("},
 	{"a table is locked", func(t *testing.T, w *world) {
 		tx, err := w.db.Pool(t).Begin(t.Context())
 		if err == nil {

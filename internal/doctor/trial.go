@@ -45,6 +45,16 @@ var reportTrials = []trial{
 
 const insufficientPrivilege = "42501"
 
+// rights are those on tables that casq.grant_to gives, and this role has not: who was granted
+// by hand what he seems to need may lack what is needed seldom.
+func rights(ctx context.Context, tx pgx.Tx, what string) ([]string, error) {
+	rows, err := tx.Query(ctx, doctorSQL.Lacking, what)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
 // permissions tries what a role needs, all in one transaction that is rolled back. An
 // error that is not about a right says that the role has it.
 func (d *doctor) permissions(ctx context.Context, subject string, s *server, what string, trials []trial) {
@@ -65,6 +75,13 @@ func (d *doctor) permissions(ctx context.Context, subject string, s *server, wha
 			case err != nil && (code == "" || database.Passes(err) || code == "55P03" || code == "57014"):
 				open = append(open, fmt.Sprintf("%s: %s", t.what, database.Explain(err)))
 			}
+		}
+		lacking, err := rights(ctx, tx, what)
+		if err != nil {
+			return err
+		}
+		if len(refused) == 0 { // else those say it
+			refused = lacking
 		}
 		return errDone
 	})
