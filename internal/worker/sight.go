@@ -44,6 +44,7 @@ type sight struct {
 	newest   shown
 	moved    time.Time // when its newest tick was seen for the first time
 	answered time.Time
+	known    bool // it has answered this process, since when newest is true
 	// marks are how far the host had received the WAL, and when, as long as it does not
 	// show that, the oldest first.
 	marks []mark
@@ -67,7 +68,7 @@ func (s *sight) observe(now shown, err error, at time.Time) string {
 		if now.Nonce != s.newest.Nonce {
 			s.moved = at
 		}
-		s.newest = now
+		s.newest, s.known = now, true
 		s.measure(at)
 	}
 	return standing(at.Sub(s.moved), err)
@@ -110,6 +111,7 @@ func (s *sight) read(at time.Time) (a ages) {
 	}
 	a = ages{Timeline: s.newest.Timeline, Tick: s.newest.Tick, Moved: new(at.Sub(s.moved)), Answered: new(at.Sub(s.answered))}
 	switch {
+	case !s.known: // a worker that was started while the source is away knows nothing of it
 	case !s.newest.Standby || s.newest.Received != nil && len(s.marks) == 0:
 		a.Behind = new(time.Duration(0))
 	case len(s.marks) > 0:

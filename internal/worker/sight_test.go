@@ -18,6 +18,11 @@ func TestSight(t *testing.T) {
 		return shown{Nonce: tick, Timeline: new(int32(1)), Tick: new(int64(7)), Standby: true, Received: &received, Replayed: &replayed}
 	}
 	at := time.Now()
+	started := sight{on: true}
+	started.observe(shown{}, errors.New("refused"), at)
+	if got := started.read(at); got.Answered == nil || got.Behind != nil {
+		t.Errorf("started while the source is away: answered %v ago, behind by %v; want to know nothing of it", got.Answered, got.Behind)
+	}
 	s := sight{on: true}
 	if got := s.read(at); got.Moved != nil {
 		t.Errorf("before anything was seen: %v", got)
