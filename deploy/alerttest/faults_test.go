@@ -218,7 +218,7 @@ func TestWorkerThatIsCutOffHoldsNoAlertUp(t *testing.T) {
 	tape, naive := newTape(), newTape()
 	tape.stays(well.and(seen), 3*time.Minute)
 	tape.stays(well.and(seen.blind()), 30*time.Minute)
-	tape.wants(t, nil)
+	tape.wants(t, []string{"CasqWorkerCutOff"})
 	naive.stays(well.and(seen), 33*time.Minute)
 	naive.wants(t, []string{"CasqCritical"})
 }
