@@ -69,7 +69,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
            ('application', 'EXECUTE ON FUNCTION casq.touch, casq.totals, casq.total, casq.scopes_of'),
            ('application', 'SELECT ON casq.server_timelines'),
            ('application', 'EXECUTE ON FUNCTION casq.begin_server_timeline'),
-           ('application', 'SELECT ON casq.projects, casq.pipelines, casq.builds, casq.build_needs, casq.tag_sets, casq.build_queue, casq.stuck_pipelines,'
+           ('application', 'SELECT ON casq.projects, casq.pipelines, casq.build_needs, casq.tag_sets, casq.build_queue, casq.stuck_pipelines,'
                ' casq.build_traces, casq.build_trace_chunks, casq.artifacts'),
            ('application', 'EXECUTE ON FUNCTION casq.begin_pipeline, casq.add_build, casq.cancel_build, casq.retry_build, casq.why_build'),
            ('operator', 'USAGE ON SCHEMA casq, river'),
@@ -91,6 +91,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WHERE current_setting('server_version_num')::integer >= 170000
     UNION ALL
     SELECT 'reader', r.privilege FROM casq.readable() AS r
+    UNION ALL -- not what variables and tokens its builds were given
+    SELECT 'application', r.privilege FROM casq.readable() AS r WHERE r.privilege LIKE '% ON casq.builds'
 $$;
 
 -- Takes from everybody what runs with the rights of casq's owner, and grants again
