@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"casq/internal/programs/bench/measure"
 )
 
 // appendTables are two that are alike, one of them tracked with all that can be told of it.
@@ -16,7 +18,7 @@ const appendTables = `
 
 // appending: rows a second that an application inserts into a tracked table, one by one in
 // transactions of their own, and 1,000 a statement, against a table that is not.
-func appending(ctx context.Context) (_ []result, err error) {
+func appending(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
 	s, err := newSite(ctx)
 	if err != nil {
 		return nil, err
@@ -25,29 +27,26 @@ func appending(ctx context.Context) (_ []result, err error) {
 	if _, err := s.DB.Exec(ctx, appendTables); err != nil {
 		return nil, err
 	}
-	var results []result
+	var results []measure.Result
 	for _, c := range []struct {
 		name             string
 		rows, statements int
 	}{{"append/one", 1, 2000}, {"append/thousand", 1000, 50}} {
-		var ours, reference []float64
-		for range rounds {
+		figures, err := m.Rounds(ctx, func(f *measure.Figures) error {
 			for _, table := range []string{"plain", "told"} {
 				rate, err := s.insertRows(ctx, table, c.rows, c.statements)
 				if err != nil {
-					return nil, err
+					return err
 				}
-				if table == "told" {
-					ours = append(ours, rate)
-				} else {
-					reference = append(reference, rate)
-				}
+				f.Add(table, rate)
 			}
-		}
-		results = append(results, result{
-			Bench: c.name, Ours: median(ours), Reference: median(reference), Unit: "rows/s",
-			Note: fmt.Sprintf("%d statements of %d rows, one client, each commit durable; reference: a table that is not tracked; medians of %d", c.statements, c.rows, rounds),
+			return nil
 		})
+		if err != nil {
+			return nil, err
+		}
+		results = append(results, figures.Compare(c.name, "told", "plain", "rows/s",
+			fmt.Sprintf("%d statements of %d rows, one client, each commit durable; reference: a table that is not tracked", c.statements, c.rows)))
 	}
 	return results, nil
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/programs/bench/measure"
 	"casq/runner"
 
 	"github.com/jackc/pgx/v5"
@@ -21,8 +22,8 @@ import (
 
 const (
 	benchRunners  = 50
-	pickupBuilds  = 300
-	picksInAll    = 2000
+	pickupBuilds  = 60   // in a round
+	picksInAll    = 1000 // in a round
 	startedWithin = 30 * time.Second
 )
 
@@ -128,22 +129,29 @@ var benchJob = json.RawMessage(`{"steps":[{"name":"script","script":["true"]}]}`
 
 // pickup: milliseconds from the commit of a build to a runner having it, while fifty wait
 // and nothing else happens; against a bare listener that takes a row with SKIP LOCKED.
-func pickup(ctx context.Context) (_ []result, err error) {
+func pickup(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
 	b, err := newBuildSite(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
-	reference, err := b.listen(ctx)
+	figures, err := m.Rounds(ctx, func(f *measure.Figures) error {
+		bare, err := b.listen(ctx)
+		if err != nil {
+			return err
+		}
+		ours, err := b.pickUp(ctx)
+		f.Add("bare", bare...)
+		f.Add("ours", ours...)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	ours, err := b.pickUp(ctx)
-	note := fmt.Sprintf("commit of a build to a runner having it, %d runners wait, %d builds one after the other; reference: NOTIFY with the commit, and one that listens takes the row by SKIP LOCKED", benchRunners, pickupBuilds)
-	return []result{
-		{Bench: "pickup/p50", Ours: percentile(ours, 50), Reference: percentile(reference, 50), Unit: "ms", Note: note},
-		{Bench: "pickup/p99", Ours: percentile(ours, 99), Reference: percentile(reference, 99), Unit: "ms", Note: note},
-	}, err
+	note := fmt.Sprintf("commit of a build to a runner having it, %d runners wait, %d builds one after the other in a round; reference: NOTIFY with the commit, and one that listens takes the row by SKIP LOCKED", benchRunners, pickupBuilds)
+	return []measure.Result{
+		figures.CompareAt(50, "pickup/p50", "ours", "bare", "ms", note), figures.CompareAt(99, "pickup/p99", "ours", "bare", "ms", note),
+	}, nil
 }
 
 // pickUp is how long each of some builds takes from its commit until a runner has it.
@@ -234,36 +242,38 @@ func (b *buildSite) listen(ctx context.Context) ([]float64, error) {
 }
 
 // picks: builds a second handed to fifty runners while most of the queue is for others,
-// at three depths; against the bare loop on a queue that is all for everybody. Both commit
+// at two depths; against the bare loop on a queue that is all for everybody. Both commit
 // each, and answer the same client over HTTP.
-func picks(ctx context.Context) (_ []result, err error) {
+func picks(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
 	b, err := newBuildSite(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
-	var results []result
-	for _, depth := range []int{10_000, 100_000, 1_000_000} {
+	var results []measure.Result
+	for _, depth := range []int{10_000, 100_000} {
+		m.Say("a queue of %d", depth)
 		if err := b.fill(ctx, depth); err != nil {
 			return nil, err
 		}
-		var ours, reference []float64
-		for range 3 {
-			rate, err := race(ctx, func(ctx context.Context, i int) (int64, error) { return b.request(ctx, b.bare, b.tokens[i]) })
-			if err != nil {
-				return nil, err
+		figures, err := m.Rounds(ctx, func(f *measure.Figures) error {
+			for _, side := range []struct {
+				name   string
+				server *httptest.Server
+			}{{"bare", b.bare}, {"ours", b.server}} {
+				rate, err := race(ctx, func(ctx context.Context, i int) (int64, error) { return b.request(ctx, side.server, b.tokens[i]) })
+				if err != nil {
+					return err
+				}
+				f.Add(side.name, rate)
 			}
-			reference = append(reference, rate)
-			rate, err = race(ctx, func(ctx context.Context, i int) (int64, error) { return b.request(ctx, b.server, b.tokens[i]) })
-			if err != nil {
-				return nil, err
-			}
-			ours = append(ours, rate)
-		}
-		results = append(results, result{
-			Bench: fmt.Sprintf("picks/%d", depth), Ours: median(ours), Reference: median(reference), Unit: "builds/s",
-			Note: fmt.Sprintf("%d runners; %d queued, %d of them for these; reference: UPDATE of the first row by SKIP LOCKED, committed and over HTTP as ours; %d each, 3 rounds", benchRunners, depth, 3*picksInAll, picksInAll),
+			return nil
 		})
+		if err != nil {
+			return nil, err
+		}
+		results = append(results, figures.Compare(fmt.Sprintf("picks/%d", depth), "ours", "bare", "builds/s",
+			fmt.Sprintf("%d runners; %d queued, %d of them for these; reference: UPDATE of the first row by SKIP LOCKED, committed and over HTTP as ours; %d each", benchRunners, depth, measure.Rounds*picksInAll, picksInAll)))
 	}
 	return results, nil
 }
@@ -281,7 +291,7 @@ func (b *buildSite) fill(ctx context.Context, depth int) error {
 			JOIN (SELECT id, project_id, row_number() OVER (ORDER BY id) - 1 AS n FROM casq.pipelines) AS p ON p.n = i %% 100
 			JOIN casq.tag_sets AS s ON s.tags = CASE WHEN i > %d - %d THEN '{linux}' WHEN i %% 2 = 0 THEN '{nobody}' ELSE '{linux,nobody}' END::text[]
 			ORDER BY i`, // as they come: else each pick is the first to write a page after the checkpoint
-			benchJob, depth, depth, 3*picksInAll),
+			benchJob, depth, depth, measure.Rounds*picksInAll),
 		fmt.Sprintf("INSERT INTO public.bare (job) SELECT '%s' FROM generate_series(1, %d)", benchJob, depth),
 		"VACUUM ANALYZE", "CHECKPOINT",
 	} {

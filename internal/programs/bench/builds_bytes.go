@@ -13,22 +13,22 @@ import (
 	"strconv"
 	"time"
 
+	"casq/internal/programs/bench/measure"
 	"casq/internal/testing/runnerclient"
 	"casq/runner"
 	"casq/runner/filestore"
 )
 
 const (
-	bytesRounds = 3
-	traceSize   = 50 << 20
-	uploadSize  = 256 << 20
+	traceSize  = 50 << 20
+	uploadSize = 128 << 20
 )
 
 // traces: MB/s of a log that comes in pieces of a megabyte; against a server that appends
 // them to a file and syncs it.
-func traces(ctx context.Context) ([]result, error) {
+func traces(ctx context.Context, m *measure.Bench) ([]measure.Result, error) {
 	content := bytes.Repeat([]byte("a line of a log, as builds have them by the thousand\n"), traceSize/53)
-	return carry(ctx, "trace", len(content), fmt.Sprintf("a log of %d MiB in pieces of 1 MiB", traceSize>>20), func(ctx context.Context, j *runnerclient.Job) error {
+	return carry(ctx, m, "trace", len(content), fmt.Sprintf("a log of %d MiB in pieces of 1 MiB", traceSize>>20), func(ctx context.Context, j *runnerclient.Job) error {
 		if _, err := j.Write(content); err != nil {
 			return err
 		}
@@ -37,16 +37,16 @@ func traces(ctx context.Context) ([]result, error) {
 }
 
 // uploads: MB/s of an artifact; against a server that writes it to a file and syncs it.
-func uploads(ctx context.Context) ([]result, error) {
+func uploads(ctx context.Context, m *measure.Bench) ([]measure.Result, error) {
 	content := make([]byte, uploadSize)
-	return carry(ctx, "artifact", len(content), fmt.Sprintf("an artifact of %d MiB into a folder", uploadSize>>20), func(ctx context.Context, j *runnerclient.Job) error {
+	return carry(ctx, m, "artifact", len(content), fmt.Sprintf("an artifact of %d MiB into a folder", uploadSize>>20), func(ctx context.Context, j *runnerclient.Job) error {
 		return j.Upload(ctx, "art.zip", "never", func() io.Reader { return bytes.NewReader(content) })
 	})
 }
 
 // carry has a runner bring something to a coordinator, and to a server that only keeps it, by
 // turns.
-func carry(ctx context.Context, name string, size int, what string, bring func(context.Context, *runnerclient.Job) error) (_ []result, err error) {
+func carry(ctx context.Context, m *measure.Bench, name string, size int, what string, bring func(context.Context, *runnerclient.Job) error) (_ []measure.Result, err error) {
 	dir, err := os.MkdirTemp("", "casq-bench-")
 	if err != nil {
 		return nil, err
@@ -68,32 +68,30 @@ func carry(ctx context.Context, name string, size int, what string, bring func(c
 	defer func() { err = errors.Join(err, b.close()) }()
 	bare := httptest.NewServer(&keeper{dir: dir})
 	defer bare.Close()
-	var ours, reference []float64
-	for range bytesRounds {
+	figures, err := m.Rounds(ctx, func(f *measure.Figures) error {
 		if _, err := b.enqueue(ctx, 1, "linux"); err != nil {
-			return nil, err
+			return err
 		}
-		for _, place := range []struct {
-			url  string
-			into *[]float64
-		}{{bare.URL, &reference}, {b.server.URL, &ours}} {
+		for _, place := range []struct{ name, url string }{{"bare", bare.URL}, {"ours", b.server.URL}} {
 			p := b.process(b.tokens[0])
 			p.Coordinators = []string{place.url}
 			j, err := next(ctx, p)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			began := time.Now()
 			if err := bring(ctx, j); err != nil {
-				return nil, err
+				return err
 			}
-			*place.into = append(*place.into, float64(size)/1e6/time.Since(began).Seconds())
+			f.Add(place.name, float64(size)/1e6/time.Since(began).Seconds())
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	return []result{{
-		Bench: name, Ours: median(ours), Reference: median(reference), Unit: "MB/s",
-		Note: what + fmt.Sprintf("; reference: a bare net/http server that writes it to a file and syncs it with each call; client in the same process, %d rounds", bytesRounds),
-	}}, nil
+	return []measure.Result{figures.Compare(name, "ours", "bare", "MB/s",
+		what+"; reference: a bare net/http server that writes it to a file and syncs it with each call; client in the same process")}, nil
 }
 
 // keeper answers as a coordinator does, and only writes to files.

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"casq/internal/programs/bench/measure"
 	"casq/internal/testing/runnerclient"
 	"casq/runner"
 
@@ -24,47 +25,55 @@ import (
 const (
 	lateBy       = time.Minute
 	burstBuilds  = 100
-	waitRounds   = 5
 	waitRequests = 5000
 	waitIdle     = 10 * time.Second
 )
 
 // latePickup: pickup with a standby that is late by a minute, and without Redis; against
 // the same without a standby.
-func latePickup(ctx context.Context) (_ []result, err error) {
-	var all [2][]float64
-	for i, late := range []bool{false, true} {
-		if all[i], err = pickUpLate(ctx, late); err != nil {
-			return nil, err
+func latePickup(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
+	alone, err := newBuildSite(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, alone.close()) }()
+	late, pool, err := newLateSite(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, late.close()) }()
+	defer pool.Close()
+	figures, err := m.Rounds(ctx, func(f *measure.Figures) error {
+		for name, b := range map[string]*buildSite{"alone": alone, "late": late} {
+			took, err := b.pickUp(ctx)
+			if err != nil {
+				return err
+			}
+			f.Add(name, took...)
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	note := fmt.Sprintf("pickup with a standby %s late and Redis stopped; reference: pickup without a standby", lateBy)
-	return []result{
-		{Bench: "late/p50", Ours: percentile(all[1], 50), Reference: percentile(all[0], 50), Unit: "ms", Note: note},
-		{Bench: "late/p99", Ours: percentile(all[1], 99), Reference: percentile(all[0], 99), Unit: "ms", Note: note},
+	return []measure.Result{
+		figures.CompareAt(50, "late/p50", "late", "alone", "ms", note), figures.CompareAt(99, "late/p99", "late", "alone", "ms", note),
 	}, nil
 }
 
-func pickUpLate(ctx context.Context, late bool) (_ []float64, err error) {
+// newLateSite has a standby that is late, and no Redis.
+func newLateSite(ctx context.Context) (*buildSite, *pgxpool.Pool, error) {
 	s, err := newSite(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	options := runner.Options{Hold: startedWithin, SiblingHold: startedWithin}
-	if late {
-		pool, err := s.lateStandby(ctx)
-		if err != nil {
-			return nil, errors.Join(err, s.close())
-		}
-		defer pool.Close()
-		options.Standbys = []*pgxpool.Pool{pool}
-	}
-	b, err := s.coordinate(ctx, options)
+	pool, err := s.lateStandby(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, errors.Join(err, s.close())
 	}
-	defer func() { err = errors.Join(err, b.close()) }()
-	return b.pickUp(ctx)
+	b, err := s.coordinate(ctx, runner.Options{Hold: startedWithin, SiblingHold: startedWithin, Standbys: []*pgxpool.Pool{pool}})
+	return b, pool, err
 }
 
 // lateStandby starts a standby that is late, and stops Redis.
@@ -97,39 +106,40 @@ func next(ctx context.Context, p *runnerclient.Process) (*runnerclient.Job, erro
 
 // burst: milliseconds from the commit of a hundred builds until a runner that asks for one
 // at a time has the last; against a loop that takes a hundred rows.
-func burst(ctx context.Context) (_ []result, err error) {
+func burst(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
 	b, err := newBuildSite(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
 	p := b.process(b.tokens[0])
-	var ours, reference []float64
-	for range waitRounds {
+	figures, err := m.Rounds(ctx, func(f *measure.Figures) error {
 		if _, err := b.DB.Exec(ctx, bareSQL+fmt.Sprintf("; INSERT INTO public.bare (job) SELECT '{}' FROM generate_series(1, %d)", burstBuilds)); err != nil {
-			return nil, err
+			return err
 		}
 		began := time.Now()
 		for range burstBuilds {
 			if _, err := b.DB.Exec(ctx, takeSQL); err != nil {
-				return nil, err
+				return err
 			}
 		}
-		reference = append(reference, milliseconds(began))
+		f.Add("bare", milliseconds(began))
 		if began, err = b.enqueue(ctx, burstBuilds, "linux"); err != nil {
-			return nil, err
+			return err
 		}
 		for range burstBuilds {
 			if _, err := next(ctx, p); err != nil {
-				return nil, err
+				return err
 			}
 		}
-		ours = append(ours, milliseconds(began))
+		f.Add("ours", milliseconds(began))
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	return []result{{
-		Bench: "burst", Ours: median(ours), Reference: median(reference), Unit: "ms",
-		Note: fmt.Sprintf("from the commit of %d builds until one process that asks for one at a time has the last, over HTTP; reference: UPDATE of the first row by SKIP LOCKED as often, without HTTP; %d rounds", burstBuilds, waitRounds),
-	}}, nil
+	return []measure.Result{figures.Compare("burst", "ours", "bare", "ms",
+		fmt.Sprintf("from the commit of %d builds until one process that asks for one at a time has the last, over HTTP; reference: UPDATE of the first row by SKIP LOCKED as often, without HTTP", burstBuilds))}, nil
 }
 
 func milliseconds(since time.Time) float64 {
@@ -139,7 +149,7 @@ func milliseconds(since time.Time) float64 {
 // sibling: milliseconds until a runner has its build whose process asks for another runner
 // first, and waits; the longest. Against the same runner when its process asks for both at
 // once.
-func sibling(ctx context.Context) (_ []result, err error) {
+func sibling(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
 	var longest [2]float64
 	for i, together := range []bool{true, false} {
 		s, err := newSite(ctx)
@@ -150,18 +160,18 @@ func sibling(ctx context.Context) (_ []result, err error) {
 		if err != nil {
 			return nil, err
 		}
-		longest[i], err = b.siblings(ctx, together)
+		longest[i], err = b.siblings(ctx, m, together)
 		if err = errors.Join(err, b.close()); err != nil {
 			return nil, err
 		}
 	}
-	return []result{{
+	return []measure.Result{{
 		Bench: "sibling", Ours: longest[1], Reference: longest[0], Unit: "ms",
-		Note: fmt.Sprintf("from the commit of a build until its runner has it, in whose process another runner's request is held meanwhile, the longest of %d; reference: the process asks for both at once", waitRounds),
+		Note: fmt.Sprintf("from the commit of a build until its runner has it, in whose process another runner's request is held meanwhile, the longest of %d; reference: the process asks for both at once", measure.Rounds),
 	}}, nil
 }
 
-func (b *buildSite) siblings(ctx context.Context, together bool) (longest float64, err error) {
+func (b *buildSite) siblings(ctx context.Context, m *measure.Bench, together bool) (longest float64, err error) {
 	var token string
 	if err := b.DB.QueryRow(ctx, "SELECT token FROM casq.create_runner('sibling', tags => '{other}')").Scan(&token); err != nil {
 		return 0, err
@@ -192,21 +202,22 @@ func (b *buildSite) siblings(ctx context.Context, together bool) (longest float6
 			<-done
 		}
 	}()
-	for range waitRounds {
+	_, err = m.Rounds(ctx, func(*measure.Figures) error {
 		// Anywhere in the time that the other one is held for.
-		time.Sleep(500*time.Millisecond + rand.N(6*time.Second))
+		time.Sleep(500*time.Millisecond + rand.N(5*time.Second))
 		committed, err := b.enqueue(ctx, 1, "other")
 		if err != nil {
-			return 0, err
+			return err
 		}
 		select {
 		case at := <-had:
 			longest = max(longest, float64(at.Sub(committed))/float64(time.Millisecond))
+			return nil
 		case <-time.After(2 * startedWithin):
-			return 0, errors.New("the sibling's build waits")
+			return errors.New("the sibling's build waits")
 		}
-	}
-	return longest, nil
+	})
+	return longest, err
 }
 
 // parked is what it costs to have requests wait.
@@ -214,21 +225,23 @@ type parked struct{ memory, cpu, queries, writes, redis float64 }
 
 // waiting: what 5,000 requests cost that wait in one process; against 50 of them, and of
 // memory against a handler of net/http that does nothing but wait.
-func waiting(ctx context.Context) (_ []result, err error) {
+func waiting(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
 	bare, err := parkBare(ctx)
 	if err != nil {
 		return nil, err
 	}
+	m.Say("%d requests", benchRunners)
 	few, err := parkOurs(ctx, 1)
 	if err != nil {
 		return nil, err
 	}
+	m.Say("%d requests", waitRequests)
 	many, err := parkOurs(ctx, waitRequests/benchRunners)
 	if err != nil {
 		return nil, err
 	}
 	note := fmt.Sprintf("%d requests wait in one process for %s, nothing happens; reference: %d", waitRequests, waitIdle, benchRunners)
-	return []result{
+	return []measure.Result{
 		{Bench: "waiting/memory", Ours: many.memory, Reference: bare, Unit: "KiB", Note: fmt.Sprintf("heap and stacks for each of %d requests that wait; reference: in a handler that only waits", waitRequests)},
 		{Bench: "waiting/cpu", Ours: many.cpu, Reference: few.cpu, Unit: "% of a core", Note: note},
 		{Bench: "waiting/queries", Ours: many.queries, Reference: few.queries, Unit: "transactions/s", Note: note},

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"casq/internal/programs/bench/measure"
 	"casq/internal/worker"
 )
 
@@ -22,7 +23,7 @@ const (
 
 // copyFiles: seconds from the start of a worker with 10,000 committed events to
 // as many files in place, against cp -r and sync of the same folder.
-func copyFiles(ctx context.Context) (_ []result, err error) {
+func copyFiles(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
 	s, err := newSite(ctx)
 	if err != nil {
 		return nil, err
@@ -37,25 +38,24 @@ func copyFiles(ctx context.Context) (_ []result, err error) {
 	if err := s.makeFiles(ctx, source); err != nil {
 		return nil, err
 	}
-	const rounds = 3
-	var ours, reference []float64
-	for i := range rounds {
+	round := 0
+	figures, err := m.Rounds(ctx, func(f *measure.Figures) error {
+		round++
 		start := time.Now()
-		copied := filepath.Join(folder, fmt.Sprintf("cp%d", i))
+		copied := filepath.Join(folder, fmt.Sprintf("cp%d", round))
 		if out, err := exec.CommandContext(ctx, "sh", "-c", `cp -r "$0" "$1" && sync`, source, copied).CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("cp: %w: %s", err, out)
+			return fmt.Errorf("cp: %w: %s", err, out)
 		}
-		reference = append(reference, time.Since(start).Seconds())
-		took, err := s.copyRound(ctx, source, filepath.Join(folder, fmt.Sprintf("target%d", i)))
-		if err != nil {
-			return nil, err
-		}
-		ours = append(ours, took.Seconds())
+		f.Add("reference", time.Since(start).Seconds())
+		took, err := s.copyRound(ctx, source, filepath.Join(folder, fmt.Sprintf("target%d", round)))
+		f.Add("ours", took.Seconds())
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-	return []result{{
-		Bench: "copy", Ours: median(ours), Reference: median(reference), Unit: "s",
-		Note: fmt.Sprintf("%d files of %d bytes, each hashed and flushed with its folder; reference: cp -r and sync; medians of %d", copyCount, copySize, rounds),
-	}}, nil
+	return []measure.Result{figures.Compare("copy", "ours", "reference", "s",
+		fmt.Sprintf("%d files of %d bytes, each hashed and flushed with its folder; reference: cp -r and sync", copyCount, copySize))}, nil
 }
 
 func (s *site) makeFiles(ctx context.Context, source string) error {

@@ -9,16 +9,14 @@ import (
 	"syscall"
 	"time"
 
+	"casq/internal/programs/bench/measure"
 	"casq/internal/testing/servers"
 	"casq/internal/testing/workers"
 
 	"golang.org/x/sync/errgroup"
 )
 
-const (
-	failoverLease  = 3 * time.Second
-	failoverRounds = 5
-)
+const failoverLease = 3 * time.Second
 
 // failures are what happens to the process that follows the log, in the order
 // of a round: after the last one Redis comes back empty.
@@ -38,7 +36,7 @@ var failures = []struct {
 // failover: seconds from something that happens to the process that follows the
 // log, under load, until another one has committed a batch; against what is
 // promised.
-func failover(ctx context.Context) (_ []result, err error) {
+func failover(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
 	s, err := newSite(ctx)
 	if err != nil {
 		return nil, err
@@ -51,51 +49,47 @@ func failover(ctx context.Context) (_ []result, err error) {
 	if err := workers.Prepare(ctx, s.DB); err != nil {
 		return nil, err
 	}
-	f := &failoverSite{redis: s.Redis, took: make(map[string][]float64)}
+	f := &failoverSite{redis: s.Redis}
 	f.Group = workers.New(workers.Config{Program: program, DB: s.DB, URL: s.URL, RedisURL: s.Redis.URL(), Lease: failoverLease})
 	defer f.Close()
-	if err := f.play(ctx); err != nil {
+	figures, err := f.play(ctx, m)
+	if err != nil {
 		return nil, err
 	}
-	return f.results(), nil
+	return failoverResults(figures), nil
 }
 
 // failoverSite has three workers.
 type failoverSite struct {
 	*workers.Group
 	redis *servers.Redis
-	took  map[string][]float64 // seconds, by failure
 }
 
 // play plays all rounds while events are committed, and counts.
-func (f *failoverSite) play(ctx context.Context) error {
+func (f *failoverSite) play(ctx context.Context, m *measure.Bench) (figures *measure.Figures, err error) {
 	for _, name := range []string{"one", "two", "three"} {
 		if err := f.startLearnt(ctx, name); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	stop := make(chan struct{})
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error { return f.Write(groupCtx, stop) })
-	group.Go(func() error {
+	group.Go(func() (err error) {
 		defer close(stop)
-		for range failoverRounds {
-			if err := f.round(groupCtx); err != nil {
-				return err
-			}
-		}
-		return nil
+		figures, err = m.Rounds(groupCtx, func(took *measure.Figures) error { return f.round(groupCtx, took) })
+		return err
 	})
 	if err := group.Wait(); err != nil {
-		return err
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	tally, err := f.Tally(ctx)
-	return errors.Join(err, tally.Err())
+	return figures, errors.Join(err, tally.Err())
 }
 
-func (f *failoverSite) round(ctx context.Context) error {
+func (f *failoverSite) round(ctx context.Context, took *measure.Figures) error {
 	for _, failure := range failures {
 		before, err := f.steady(ctx)
 		if err != nil {
@@ -113,7 +107,7 @@ func (f *failoverSite) round(ctx context.Context) error {
 		if _, err := f.TakenOver(ctx, before.Epoch); err != nil {
 			return err
 		}
-		f.took[failure.name] = append(f.took[failure.name], time.Since(began).Seconds())
+		took.Add(failure.name, time.Since(began).Seconds())
 		if !failure.redis {
 			if err := f.redis.Start(ctx); err != nil {
 				return err
@@ -158,12 +152,12 @@ func (f *failoverSite) steady(ctx context.Context) (workers.Holder, error) {
 	}
 }
 
-func (f *failoverSite) results() (all []result) {
+func failoverResults(figures *measure.Figures) (all []measure.Result) {
 	for _, failure := range failures {
-		all = append(all, result{
-			Bench: "failover/" + failure.name, Ours: median(f.took[failure.name]), Reference: failure.bound.Seconds(), Unit: "s",
+		all = append(all, measure.Result{
+			Bench: "failover/" + failure.name, Ours: figures.Median(failure.name), Reference: failure.bound.Seconds(), Unit: "s",
 			Note: fmt.Sprintf("from %s that follows the log, under load, with a lease of %s, until another of three has committed a batch; median of %d, most %.2f; reference: what is promised",
-				failure.note, failoverLease, failoverRounds, percentile(f.took[failure.name], 100)),
+				failure.note, failoverLease, measure.Rounds, figures.Percentile(failure.name, 100)),
 		})
 	}
 	return all

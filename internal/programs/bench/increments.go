@@ -9,6 +9,7 @@ import (
 	"casq/counter"
 	"casq/counter/recount"
 	"casq/eventlog"
+	"casq/internal/programs/bench/measure"
 	"casq/races/refreshkey"
 
 	"github.com/google/uuid"
@@ -17,7 +18,7 @@ import (
 )
 
 const (
-	incrementCount  = 100_000
+	incrementCount  = 40_000
 	incrementScopes = 100
 	incrementPage   = 100 // increments of the reference in one round trip
 )
@@ -26,7 +27,7 @@ const (
 // nothing else happens and while all of them are recounted; against the published
 // script in the same two states, and against bare INCRBYs. Theirs come from
 // memory, not from a log.
-func increments(ctx context.Context) (_ []result, err error) {
+func increments(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
 	s, err := newSite(ctx)
 	if err != nil {
 		return nil, err
@@ -36,17 +37,17 @@ func increments(ctx context.Context) (_ []result, err error) {
 	if err := b.tables(ctx); err != nil {
 		return nil, err
 	}
-	figures := make(map[string][]float64)
-	for range 3 {
-		if err := b.round(ctx, figures); err != nil {
-			return nil, err
-		}
+	figures, err := m.Rounds(ctx, func(f *measure.Figures) error { return b.round(ctx, f) })
+	if err != nil {
+		return nil, err
 	}
-	note := fmt.Sprintf("%d events of %d counters, from the log; reference: %%s, pipelined by %d, from memory; medians of 3", incrementCount, incrementScopes, incrementPage)
-	return []result{
-		{Bench: "increments/plain", Ours: median(figures["plain"]), Reference: median(figures["published plain"]), Unit: "events/s", Note: fmt.Sprintf(note, "the published script")},
-		{Bench: "increments/refresh", Ours: median(figures["refresh"]), Reference: median(figures["published refresh"]), Unit: "events/s", Note: fmt.Sprintf(note, "the published script during a refresh")},
-		{Bench: "incrby", Ours: median(figures["plain"]), Reference: median(figures["incrby"]), Unit: "events/s", Note: fmt.Sprintf(note, "bare INCRBY")},
+	compare := func(name, ours, reference, what string) measure.Result {
+		return figures.Compare(name, ours, reference, "events/s", fmt.Sprintf("%d events of %d counters, from the log; reference: %s, pipelined by %d, from memory", incrementCount, incrementScopes, what, incrementPage))
+	}
+	return []measure.Result{
+		compare("increments/plain", "plain", "published plain", "the published script"),
+		compare("increments/refresh", "refresh", "published refresh", "the published script during a refresh"),
+		compare("incrby", "plain", "incrby", "bare INCRBY"),
 	}, nil
 }
 
@@ -68,7 +69,7 @@ func (b *incrementBench) published(delay time.Duration) *refreshkey.Counters {
 	return refreshkey.New(refreshkey.Config{DB: b.DB, Redis: b.redis, Prefix: "published:", FinalizeDelay: delay})
 }
 
-func (b *incrementBench) round(ctx context.Context, figures map[string][]float64) error {
+func (b *incrementBench) round(ctx context.Context, figures *measure.Figures) error {
 	for _, m := range []struct {
 		name    string
 		measure func(context.Context) (time.Duration, error)
@@ -86,7 +87,7 @@ func (b *incrementBench) round(ctx context.Context, figures map[string][]float64
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
-		figures[m.name] = append(figures[m.name], incrementCount/took.Seconds())
+		figures.Add(m.name, incrementCount/took.Seconds())
 	}
 	return nil
 }

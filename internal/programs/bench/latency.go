@@ -9,6 +9,7 @@ import (
 
 	"casq/eventlog"
 	"casq/internal/cursor"
+	"casq/internal/programs/bench/measure"
 	"casq/jobs"
 	"casq/registry"
 
@@ -17,12 +18,12 @@ import (
 	"github.com/riverqueue/river"
 )
 
-const latencyCount = 200
+const latencyCount = 40 // in a round
 
 // latency: milliseconds from the commit of an event to the start of its job on
 // an idle system, by a follower of the primary and by one of a standby, against a bare
 // River insert to start; and what an idle minute writes.
-func latency(ctx context.Context) (_ []result, err error) {
+func latency(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
 	s, err := newSite(ctx)
 	if err != nil {
 		return nil, err
@@ -50,67 +51,79 @@ func latency(ctx context.Context) (_ []result, err error) {
 	defer group.Wait()
 	defer halt()
 	group.Go(func() { (&eventlog.Ticker{Pool: s.DB, Logger: s.log}).Run(ticks) })
-	var results []result
+	var results []measure.Result
 	for _, follower := range []struct {
 		name    string
 		source  *pgxpool.Pool
 		listens bool
 		every   time.Duration
 	}{{"latency", s.DB, true, 0}, {"latency/standby", standby, false, eventlog.StandbyInterval}} {
-		ours, reference, err := s.latencies(ctx, client, starts, follower.name, cursor.Config{
+		figures, err := s.latencies(ctx, m, client, starts, follower.name, cursor.Config{
 			Name: "registry", Source: follower.source, Home: s.DB, Logger: s.log, Wait: 100 * time.Millisecond,
 			Listens: follower.listens, Interval: follower.every, Consumer: &registry.Transposer{Jobs: s.queue},
 		})
 		if err != nil {
 			return nil, err
 		}
-		note := fmt.Sprintf("commit of an event to start of its job, idle; reference: insert to start of a bare job; %d of each in turns", latencyCount)
+		note := fmt.Sprintf("commit of an event to start of its job, idle; reference: insert to start of a bare job; %d of each in turns in a round", latencyCount)
 		for _, p := range []int{50, 99} {
-			results = append(results, result{
-				Bench: fmt.Sprintf("%s/p%d", follower.name, p), Ours: percentile(ours, p), Reference: percentile(reference, p), Unit: "ms", Note: note,
-			})
+			results = append(results, figures.CompareAt(p, fmt.Sprintf("%s/p%d", follower.name, p), "ours", "reference", "ms", note))
 		}
 	}
+	m.Say("%s without events", idleFor)
 	idle, err := s.idleWAL(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return append(results, result{
-		Bench: "latency/idle-wal", Ours: idle, Unit: "bytes", Note: "WAL written in a minute without events: ticks and River's own upkeep; no reference",
+	return append(results, measure.Result{
+		Bench: "latency/idle-wal", Ours: idle, Unit: "bytes", Note: fmt.Sprintf("WAL written in a minute without events, by %s of them: ticks and River's own upkeep; no reference", idleFor),
 	}), nil
 }
 
 // latencies follows the log while it measures.
-func (s *site) latencies(ctx context.Context, client *river.Client[pgx.Tx], starts *starts, name string, cfg cursor.Config) (ours, reference []float64, err error) {
+func (s *site) latencies(ctx context.Context, m *measure.Bench, client *river.Client[pgx.Tx], starts *starts, name string, cfg cursor.Config) (*measure.Figures, error) {
 	follow, halt := context.WithCancel(ctx)
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer halt()
 	group.Go(func() { _ = cursor.New(cfg).Run(follow) })
-	for i := range latencyCount {
-		key := fmt.Sprintf("%s/%d", name, i)
-		took, err := starts.measure(ctx, key, func() error {
-			_, err := s.DB.Exec(ctx, "SELECT casq.append_event('resource', $1, 'created')", key)
-			return err
-		})
-		if err != nil {
-			return nil, nil, err
-		}
-		if i > 0 { // the cursor has begun
-			ours = append(ours, took)
-		}
-		key = "bare/" + key
-		took, err = starts.measure(ctx, key, func() error {
-			_, err := client.Insert(ctx, bareArgs{jobs.SyncArgs{ResourceKind: "resource", ResourceID: key}}, &river.InsertOpts{Queue: "resource"})
-			return err
-		})
-		if err != nil {
-			return nil, nil, err
-		}
-		reference = append(reference, took)
+	if _, err := starts.measure(ctx, name, s.event(ctx, name)); err != nil { // the cursor has begun
+		return nil, err
 	}
-	return ours, reference, nil
+	n := 0
+	return m.Rounds(ctx, func(f *measure.Figures) error {
+		for range latencyCount {
+			n++
+			key := fmt.Sprintf("%s/%d", name, n)
+			took, err := starts.measure(ctx, key, s.event(ctx, key))
+			if err != nil {
+				return err
+			}
+			f.Add("ours", took)
+			key = "bare/" + key
+			took, err = starts.measure(ctx, key, func() error {
+				_, err := client.Insert(ctx, bareArgs{jobs.SyncArgs{ResourceKind: "resource", ResourceID: key}}, &river.InsertOpts{Queue: "resource"})
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			f.Add("reference", took)
+		}
+		return nil
+	})
 }
+
+// event commits an event of a resource.
+func (s *site) event(ctx context.Context, id string) func() error {
+	return func() error {
+		_, err := s.DB.Exec(ctx, "SELECT casq.append_event('resource', $1, 'created')", id)
+		return err
+	}
+}
+
+// idleFor is as long as River's upkeep, and the ticks of an idle log, take several turns.
+const idleFor = 30 * time.Second
 
 // idleWAL returns the bytes of WAL that an idle minute writes.
 func (s *site) idleWAL(ctx context.Context) (float64, error) {
@@ -121,11 +134,11 @@ func (s *site) idleWAL(ctx context.Context) (float64, error) {
 	select {
 	case <-ctx.Done():
 		return 0, ctx.Err()
-	case <-time.After(time.Minute):
+	case <-time.After(idleFor):
 	}
 	var written float64
 	err := s.DB.QueryRow(ctx, "SELECT (pg_current_wal_insert_lsn() - $1::text::pg_lsn)::float8", before).Scan(&written)
-	return written, err
+	return written * time.Minute.Seconds() / idleFor.Seconds(), err
 }
 
 // starts hands the start of each job to whoever measures it.

@@ -2,86 +2,85 @@
 // machine: private, durable servers, started for it and removed at the end.
 //
 // It prints one JSON object a line: bench, ours, reference, unit, ratio (ours
-// by reference; rates: higher is better, seconds and milliseconds: lower) and
-// note. Reference and ours take turns; the figures are medians.
+// by reference; rates: higher is better, seconds and milliseconds: lower),
+// ratio_min and ratio_max (the least and the most of single rounds), rounds and note.
+// Reference and ours take turns; the figures are medians. On a terminal it says how far it is.
+// At the end a table is on the error output; with -table, as rows of Markdown in place of the
+// lines.
 package main
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
-	"slices"
 	"strings"
 	"syscall"
 
+	"casq/internal/programs/bench/measure"
 	"casq/internal/testing/workers"
+
+	"golang.org/x/term"
 )
 
-// result is one line of output.
-type result struct {
-	Bench     string  `json:"bench"`
-	Ours      float64 `json:"ours"`
-	Reference float64 `json:"reference"`
-	Unit      string  `json:"unit"`
-	Ratio     float64 `json:"ratio"`
-	Note      string  `json:"note"`
-}
-
 // benches in the order in which they run.
-var benches = []struct {
-	name string
-	run  func(context.Context) ([]result, error)
-}{
-	{"append", appending},
-	{"transpose", transpose},
-	{"sync", syncJobs},
-	{"copy", copyFiles},
-	{"remove", removeFiles},
-	{"resync", resyncAll},
-	{"latency", latency},
-	{"memory", memory},
-	{"reconcile", reconcileAll},
-	{"wakeup", wakeup},
-	{"probe", probeRefs},
-	{"failover", failover},
-	{"increments", increments},
-	{"recount", benchRecount},
-	{"staleness", staleness},
-	{"stick", stick},
-	{"session", session},
-	{"commit", commits},
-	{"relief", relief},
-	{"stale", stale},
-	{"pickup", pickup},
-	{"late", latePickup},
-	{"picks", picks},
-	{"burst", burst},
-	{"sibling", sibling},
-	{"waiting", waiting},
-	{"trace", traces},
-	{"artifact", uploads},
-	{"view", views},
-	{"move", moves},
+var benches = measure.Set{
+	{Name: "append", Run: appending},
+	{Name: "transpose", Run: transpose},
+	{Name: "sync", Run: syncJobs},
+	{Name: "copy", Run: copyFiles},
+	{Name: "remove", Run: removeFiles},
+	{Name: "resync", Run: resyncAll},
+	{Name: "latency", Run: latency},
+	{Name: "memory", Run: memory},
+	{Name: "reconcile", Run: reconcileAll},
+	{Name: "wakeup", Run: wakeup},
+	{Name: "probe", Run: probeRefs},
+	{Name: "failover", Run: failover},
+	{Name: "increments", Run: increments},
+	{Name: "recount", Run: benchRecount},
+	{Name: "staleness", Run: staleness},
+	{Name: "stick", Run: stick},
+	{Name: "session", Run: session},
+	{Name: "commit", Run: commits},
+	{Name: "relief", Run: relief},
+	{Name: "stale", Run: stale},
+	{Name: "pickup", Run: pickup},
+	{Name: "late", Run: latePickup},
+	{Name: "picks", Run: picks},
+	{Name: "burst", Run: burst},
+	{Name: "sibling", Run: sibling},
+	{Name: "waiting", Run: waiting},
+	{Name: "trace", Run: traces},
+	{Name: "artifact", Run: uploads},
+	{Name: "view", Run: views},
+	{Name: "move", Run: moves},
 }
 
 func main() {
-	if err := run(context.Background(), os.Args[1:]); err != nil {
+	err := run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, args []string) error {
+func run(ctx context.Context, args []string, out, messages io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if child, err := workers.Child(ctx, args, os.Stdout); child {
+	if child, err := workers.Child(ctx, args, out); child {
 		return err
 	}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	only := flags.String("run", "", "run one bench only")
+	flags.SetOutput(messages)
+	only := flags.String("run", "", "run this benchmark only")
+	list := flags.Bool("list", false, "list the benchmarks")
+	table := flags.Bool("table", false, "print a table in Markdown in place of JSON lines")
 	child := flags.String("child", "", "used by the program itself: be a worker on this database")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -89,54 +88,21 @@ func run(ctx context.Context, args []string) error {
 	if *child != "" {
 		return beWorker(ctx, *child)
 	}
-	known := false
-	for _, b := range benches {
-		if *only != "" && *only != b.name {
-			continue
-		}
-		known = true
-		if err := show(b.run(ctx)); err != nil {
-			return fmt.Errorf("%s: %w", b.name, err)
-		}
+	if *list {
+		_, err := fmt.Fprintln(out, strings.Join(benches.Names(), "\n"))
+		return err
 	}
-	if !known {
-		return fmt.Errorf("unknown bench %q; known: %s", *only, strings.Join(names(), ", "))
-	}
-	return nil
-}
-
-func names() []string {
-	var all []string
-	for _, b := range benches {
-		all = append(all, b.name)
-	}
-	return all
-}
-
-func show(results []result, err error) error {
+	chosen, err := benches.Choose(*only)
 	if err != nil {
 		return err
 	}
-	out := json.NewEncoder(os.Stdout)
-	for _, r := range results {
-		if r.Reference != 0 {
-			r.Ratio = r.Ours / r.Reference
-		}
-		if err := out.Encode(r); err != nil {
-			return fmt.Errorf("print a result: %w", err)
-		}
+	return chosen.Run(ctx, measure.Output{Lines: out, Messages: messages, Table: *table, Terminal: terminal(messages)})
+}
+
+// terminal returns what progress is told on; nil where nobody reads it.
+func terminal(messages io.Writer) io.Writer {
+	if file, ok := messages.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+		return file
 	}
 	return nil
-}
-
-// median of an odd or even number of measurements; the lower one then.
-func median(values []float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	return sorted[(len(sorted)-1)/2]
-}
-
-// percentile by nearest rank; p from 0 to 100.
-func percentile(values []float64, p int) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	return sorted[min(len(sorted)*p/100, len(sorted)-1)]
 }

@@ -12,14 +12,15 @@ import (
 	"strconv"
 	"syscall"
 
+	"casq/internal/programs/bench/measure"
 	"casq/internal/worker"
 )
 
-const memoryCount = 1_000_000
+const memoryCount = 300_000
 
-// memory: the peak of a worker's resident set over a million events: one
+// memory: the peak of a worker's resident set over 300,000 events: one
 // commit of half of them, so that they are paged, and the rest in small ones.
-func memory(ctx context.Context) (_ []result, err error) {
+func memory(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
 	s, err := newSite(ctx)
 	if err != nil {
 		return nil, err
@@ -27,13 +28,14 @@ func memory(ctx context.Context) (_ []result, err error) {
 	defer func() { err = errors.Join(err, s.close()) }()
 	var peaks []float64
 	for _, n := range []int{memoryCount / 10, memoryCount} {
+		m.Say("%d events", n)
 		peak, err := s.peak(ctx, n)
 		if err != nil {
 			return nil, err
 		}
 		peaks = append(peaks, peak)
 	}
-	return []result{{
+	return []measure.Result{{
 		Bench: "memory", Ours: peaks[1], Reference: peaks[0], Unit: "MiB",
 		Note: fmt.Sprintf("peak RSS of a worker that transposes and works off %d events, half of them one commit; reference: the same with a tenth", memoryCount),
 	}}, nil

@@ -12,19 +12,20 @@ import (
 	"sync/atomic"
 	"time"
 
+	"casq/internal/programs/bench/measure"
 	"casq/internal/worker"
 )
 
 const (
-	moveCount = 1000
-	moveLarge = 200 << 20
+	moveCount = 200
+	moveLarge = 100 << 20
 )
 
 // moves: seconds from the commit of a rename until the mirrors are in place under their new
-// keys and gone from the old ones: 1,000 repositories of an owner, and one of 200 MB. The
+// keys and gone from the old ones: 200 repositories of an owner, and one of 100 MB. The
 // reference is mv of the same folders, one after the other, and sync. All the while it
 // is looked whether a copy of each is there.
-func moves(ctx context.Context) (_ []result, err error) {
+func moves(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
 	s, err := newSite(ctx)
 	if err != nil {
 		return nil, err
@@ -45,11 +46,11 @@ func moves(ctx context.Context) (_ []result, err error) {
 	go func() {
 		done <- worker.Run(stop, worker.Config{HomeURL: s.URL, RepositorySource: b.source, RepositoryTarget: b.target, Logger: s.log})
 	}()
-	many, err := b.round(ctx, "many", moveCount)
+	many, err := b.rename(ctx, m, "many", moveCount)
 	if err != nil {
 		return nil, err
 	}
-	large, err := b.round(ctx, "large", 1)
+	large, err := b.rename(ctx, m, "large", 1)
 	halt()
 	return append(many, large...), errors.Join(err, <-done)
 }
@@ -105,8 +106,8 @@ func (b *moveBench) repository(ctx context.Context, path string, size int) error
 	return nil
 }
 
-// round moves n repositories of an owner three times.
-func (b *moveBench) round(ctx context.Context, owner string, n int) ([]result, error) {
+// rename moves n repositories of an owner in each round.
+func (b *moveBench) rename(ctx context.Context, m *measure.Bench, owner string, n int) ([]measure.Result, error) {
 	_, err := b.DB.Exec(ctx, "INSERT INTO repositories (owner, name) SELECT $1 || '0', i::text FROM generate_series(0, $2::int - 1) AS i", owner, n)
 	if err != nil {
 		return nil, err
@@ -114,28 +115,26 @@ func (b *moveBench) round(ctx context.Context, owner string, n int) ([]result, e
 	if err := b.until(ctx, fmt.Sprintf("SELECT count(*) = %d FROM casq.registry WHERE synced_version = version AND resource_id LIKE '%s0/%%'", n, owner)); err != nil {
 		return nil, err
 	}
-	const rounds = 3
-	var ours, reference []float64
-	missing := int64(0)
-	for i := range rounds {
-		took, err := b.mv(ctx, fmt.Sprintf("%s%d", owner, i))
+	round, missing := 0, int64(0)
+	figures, err := m.Rounds(ctx, func(f *measure.Figures) error {
+		took, err := b.mv(ctx, fmt.Sprintf("%s%d", owner, round))
 		if err != nil {
-			return nil, err
+			return err
 		}
-		reference = append(reference, took.Seconds())
-		took, without, err := b.move(ctx, owner, i, n)
-		if err != nil {
-			return nil, err
-		}
-		ours, missing = append(ours, took.Seconds()), missing+without
+		f.Add("mv", took.Seconds())
+		took, without, err := b.move(ctx, owner, round, n)
+		f.Add("ours", took.Seconds())
+		round, missing = round+1, missing+without
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	if missing > 0 {
 		return nil, fmt.Errorf("%d times a repository had no copy at the second site", missing)
 	}
-	return []result{{
-		Bench: "move/" + owner, Ours: median(ours), Reference: median(reference), Unit: "s",
-		Note: fmt.Sprintf("%d repositories, from the commit of the rename until all are in place and the old ones gone; never fewer than one copy; reference: mv of each, and sync; medians of %d", n, rounds),
-	}}, nil
+	return []measure.Result{figures.Compare("move/"+owner, "ours", "mv", "s",
+		fmt.Sprintf("%d repositories, from the commit of the rename until all are in place and the old ones gone; never fewer than one copy; reference: mv of each, and sync", n))}, nil
 }
 
 // mv is the reference, with a copy of the mirrors.

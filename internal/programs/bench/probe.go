@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"casq/internal/programs/bench/measure"
 	"casq/transfer"
 	"casq/transfer/git"
 
@@ -22,12 +23,12 @@ import (
 
 const (
 	probedRepositories = 1000
-	probedBySample     = 100 // over HTTP, and by the reference
+	probedBySample     = 20 // in a round over HTTP, and by the reference
 )
 
 // probeRefs: the CPU that it takes to find that none of 1,000 repositories differs, in a
 // folder and over HTTP; against git ls-remote of each.
-func probeRefs(ctx context.Context) (_ []result, err error) {
+func probeRefs(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
 	folder, err := os.MkdirTemp("", "casq-bench-")
 	if err != nil {
 		return nil, err
@@ -46,28 +47,39 @@ func probeRefs(ctx context.Context) (_ []result, err error) {
 		Env: []string{"GIT_PROJECT_ROOT=" + source, "GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*"},
 	})
 	defer server.Close()
-	var results []result
+	var results []measure.Result
 	for _, from := range []struct {
 		name, url, prefix string
 		n                 int
 	}{{"local", source, source + "/", probedRepositories}, {"http", server.URL + "/{key}", server.URL + "/", probedBySample}} {
-		ours, err := probedCPU(ctx, from.url, target, from.n)
+		figures, err := m.Rounds(ctx, func(f *measure.Figures) error {
+			listed, err := listedCPU(ctx, from.prefix)
+			if err != nil {
+				return err
+			}
+			probed, err := probedCPU(ctx, from.url, target, from.n)
+			f.Add("listed", listed)
+			f.Add("probed", probed)
+			return err
+		})
 		if err != nil {
 			return nil, err
 		}
-		before := cpuUsed()
-		for i := range probedBySample {
-			if out, err := exec.CommandContext(ctx, "git", "ls-remote", "--quiet", fmt.Sprintf("%s%d.git", from.prefix, i)).CombinedOutput(); err != nil {
-				return nil, fmt.Errorf("list refs: %w: %s", err, out)
-			}
-		}
-		reference := (cpuUsed() - before).Seconds() * probedRepositories / probedBySample
-		results = append(results, result{
-			Bench: "probe/" + from.name, Ours: ours, Reference: reference, Unit: "s",
-			Note: fmt.Sprintf("CPU of 1000 repositories of which none differs, that of processes and of the server included (%d were probed); reference: git ls-remote of each, of %d", from.n, probedBySample),
-		})
+		results = append(results, figures.Compare("probe/"+from.name, "probed", "listed", "s",
+			fmt.Sprintf("CPU of 1000 repositories of which none differs, that of processes and of the server included (%d were probed); reference: git ls-remote of each, of %d", from.n, probedBySample)))
 	}
 	return results, nil
+}
+
+// listedCPU lists the refs of some repositories, and returns the seconds of CPU that 1,000 take.
+func listedCPU(ctx context.Context, prefix string) (float64, error) {
+	before := cpuUsed()
+	for i := range probedBySample {
+		if out, err := exec.CommandContext(ctx, "git", "ls-remote", "--quiet", fmt.Sprintf("%s%d.git", prefix, i)).CombinedOutput(); err != nil {
+			return 0, fmt.Errorf("list refs: %w: %s", err, out)
+		}
+	}
+	return (cpuUsed() - before).Seconds() * probedRepositories / probedBySample, nil
 }
 
 // probedCPU probes n repositories, of which none differs, and returns the seconds of CPU

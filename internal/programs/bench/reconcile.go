@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/programs/bench/measure"
 	"casq/registry"
 	"casq/registry/reconcile"
 
@@ -25,7 +26,7 @@ const benchJoin = `SELECT count(*) FROM bench_resources AS t
 
 // reconcileAll: resources a second through a comparison in both directions that finds
 // nothing, against the FULL JOIN of the same two tables.
-func reconcileAll(ctx context.Context) (_ []result, err error) {
+func reconcileAll(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
 	s, err := newSite(ctx)
 	if err != nil {
 		return nil, err
@@ -44,27 +45,28 @@ func reconcileAll(ctx context.Context) (_ []result, err error) {
 	if err := s.addResources(ctx, reconcileCount); err != nil {
 		return nil, err
 	}
-	const rounds = 3
-	var ours, reference []float64
 	var peak uint64
-	for range rounds {
+	figures, err := m.Rounds(ctx, func(f *measure.Figures) error {
 		took, roundPeak, err := s.reconcileRound(ctx)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		ours, peak = append(ours, reconcileCount/took.Seconds()), max(peak, roundPeak)
+		f.Add("ours", reconcileCount/took.Seconds())
+		peak = max(peak, roundPeak)
 		start := time.Now()
 		var differ int
 		if err := s.DB.QueryRow(ctx, benchJoin).Scan(&differ); err != nil || differ != 0 {
-			return nil, fmt.Errorf("join: %d differ: %w", differ, err)
+			return fmt.Errorf("join: %d differ: %w", differ, err)
 		}
-		reference = append(reference, reconcileCount/time.Since(start).Seconds())
+		f.Add("reference", reconcileCount/time.Since(start).Seconds())
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	return []result{{
-		Bench: "reconcile", Ours: median(ours), Reference: median(reference), Unit: "resources/s",
-		Note: fmt.Sprintf("%d resources with as many rows, compared in both directions, in pages that hold no lock and no snapshot; peak heap %d MiB, with a tenth of the resources %d MiB; reference: one FULL JOIN; medians of %d",
-			reconcileCount, peak>>20, smallPeak>>20, rounds),
-	}}, nil
+	return []measure.Result{figures.Compare("reconcile", "ours", "reference", "resources/s",
+		fmt.Sprintf("%d resources with as many rows, compared in both directions, in pages that hold no lock and no snapshot; peak heap %d MiB, with a tenth of the resources %d MiB; reference: one FULL JOIN",
+			reconcileCount, peak>>20, smallPeak>>20))}, nil
 }
 
 // addResources brings the number of resources, and of rows that are synced, to n.

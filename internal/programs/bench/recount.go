@@ -13,6 +13,7 @@ import (
 
 	"casq/counter"
 	"casq/counter/recount"
+	"casq/internal/programs/bench/measure"
 	"casq/internal/queries"
 	"casq/internal/worker"
 	"casq/jobs"
@@ -31,7 +32,6 @@ const (
 	recountResources = 5_000_000
 	recountChange    = 100 // rows that one transaction changes
 	recountEvery     = 50 * time.Millisecond
-	recountRounds    = 3
 )
 
 // recountBench is a table that is recounted by a worker while it changes.
@@ -47,7 +47,7 @@ type recountBench struct {
 // nothing else happens: of all scopes, and of one that has a fifth of the rows;
 // and the latter against the published way. In the end each counter has to be what
 // the table says.
-func benchRecount(ctx context.Context) (_ []result, err error) {
+func benchRecount(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
 	b := &recountBench{resources: recountResources}
 	if b.site, err = newSite(ctx); err != nil {
 		return nil, err
@@ -63,10 +63,10 @@ func benchRecount(ctx context.Context) (_ []result, err error) {
 			return nil, err
 		}
 	}
-	return b.measure(ctx)
+	return b.measure(ctx, m)
 }
 
-func (b *recountBench) measure(ctx context.Context) ([]result, error) {
+func (b *recountBench) measure(ctx context.Context, m *measure.Bench) ([]measure.Result, error) {
 	counting := jobs.NewCounting(b.queue)
 	counters := counter.New(counter.Config{Home: b.DB, Redis: b.redis, Jobs: counting, Logger: b.log})
 	b.recounts = recount.New(recount.Config{Home: b.DB, Counters: counters, Jobs: counting, Logger: b.log})
@@ -78,13 +78,15 @@ func (b *recountBench) measure(ctx context.Context) ([]result, error) {
 	})
 	changing := make(chan bool)
 	group.Go(func() error { return b.change(inner, changing) })
-	all := measured{sql: "SELECT project, sum(size), count(*) FROM artifacts GROUP BY project", request: recount.Request{All: true}}
-	one := measured{sql: "SELECT sum(size) FROM artifacts WHERE project = 0", request: recount.Request{Scopes: []string{"0"}}}
-	for range recountRounds {
-		if err := errors.Join(b.round(ctx, &all, changing), b.round(ctx, &one, changing)); err != nil {
-			return nil, err
-		}
+	all := measured{name: "all", sql: "SELECT project, sum(size), count(*) FROM artifacts GROUP BY project", request: recount.Request{All: true}}
+	one := measured{name: "one", sql: "SELECT sum(size) FROM artifacts WHERE project = 0", request: recount.Request{Scopes: []string{"0"}}}
+	figures, err := m.Rounds(ctx, func(f *measure.Figures) error {
+		return errors.Join(b.round(ctx, f, all, changing), b.round(ctx, f, one, changing))
+	})
+	if err != nil {
+		return nil, err
 	}
+	m.Say("the published way")
 	changing <- true
 	published, memory, err := b.published(ctx)
 	if err != nil {
@@ -98,44 +100,42 @@ func (b *recountBench) measure(ctx context.Context) ([]result, error) {
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return nil, err
 	}
-	note := func(m measured) string {
-		return fmt.Sprintf("of %d artifacts, 2,000 changes a second; reference: the bare query, idle, before each (%.2f s while changes go on); medians of %d; %d keys in Redis during it, two for each of 16 shards as at any time",
-			b.resources, median(m.busy), recountRounds, b.keys)
+	compare := func(name, what string) measure.Result {
+		return figures.Compare("recount/"+name, name, name+" bare", "s", fmt.Sprintf(
+			"%s of %d artifacts, 2,000 changes a second; reference: the bare query, idle, before each (%.2f s while changes go on); %d keys in Redis during it, two for each of 16 shards as at any time",
+			what, b.resources, figures.Median(name+" busy"), b.keys))
 	}
-	return []result{
-		{Bench: "recount/all", Ours: median(all.ours), Reference: median(all.bare), Unit: "s", Note: "all scopes " + note(all)},
-		{Bench: "recount/one", Ours: median(one.ours), Reference: median(one.bare), Unit: "s", Note: "one scope with a fifth " + note(one)},
-		{Bench: "recount/published", Ours: median(one.ours), Reference: published, Unit: "s", Note: fmt.Sprintf(
-			"the same scope; reference: the published way, from the request to the clean-up, without its delay of 10 minutes; it took %d kB of Redis", memory/1024)},
+	return []measure.Result{
+		compare("all", "all scopes"), compare("one", "one scope with a fifth"),
+		{Bench: "recount/published", Ours: figures.Median("one"), Reference: published, Unit: "s", Note: fmt.Sprintf(
+			"the same scope; reference: the published way, once, from the request to the clean-up, without its delay of 10 minutes; it took %d kB of Redis", memory/1024)},
 	}, nil
 }
 
 // measured is a recount, and the bare query beside it.
 type measured struct {
-	sql     string
-	request recount.Request
-	// busy is the bare query while changes go on, as they do for ours.
-	ours, bare, busy []float64
+	name, sql string
+	request   recount.Request
 }
 
 // round is the bare query while nothing else happens, then a recount while
-// changing, and the bare query again.
-func (b *recountBench) round(ctx context.Context, m *measured, changing chan<- bool) error {
+// changing, and the bare query again, while changes go on as they do for ours.
+func (b *recountBench) round(ctx context.Context, f *measure.Figures, m measured, changing chan<- bool) error {
 	took, err := b.bare(ctx, m.sql)
 	if err != nil {
 		return err
 	}
-	m.bare = append(m.bare, took)
+	f.Add(m.name+" bare", took)
 	changing <- true
 	m.request.Kind = "artifact"
 	if took, err = b.once(ctx, m.request); err != nil {
 		return err
 	}
-	m.ours = append(m.ours, took)
+	f.Add(m.name, took)
 	if took, err = b.bare(ctx, m.sql); err != nil {
 		return err
 	}
-	m.busy = append(m.busy, took)
+	f.Add(m.name+" busy", took)
 	changing <- false
 	return nil
 }

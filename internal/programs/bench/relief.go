@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"casq/internal/programs/bench/measure"
 	"casq/replica"
 )
 
@@ -20,7 +21,7 @@ const (
 // relief: how many percent of all statements the primary is spared, where each
 // client reads its own writes back at once and standbys are some milliseconds late.
 // The reference is the best that was published.
-func relief(ctx context.Context) (_ []result, err error) {
+func relief(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
 	s, err := newReplicaSite(ctx, false)
 	if err != nil {
 		return nil, err
@@ -31,16 +32,17 @@ func relief(ctx context.Context) (_ []result, err error) {
 			return nil, err
 		}
 	}
-	var results []result
+	var results []measure.Result
 	for _, mix := range []struct {
 		reads     int
 		published float64
 	}{{90, 75.7}, {70, 49.8}, {50, 32.0}} {
+		m.Say("%d %% reads", mix.reads)
 		spared, err := s.relieved(ctx, mix.reads)
 		if err != nil {
 			return nil, err
 		}
-		results = append(results, result{
+		results = append(results, measure.Result{
 			Bench: fmt.Sprintf("relief/%d", mix.reads), Ours: spared, Reference: mix.published, Unit: "%",
 			Note: fmt.Sprintf("statements that the primary is spared, at %d %% reads, each write read back at once by its client; %d clients, standbys %s late; reference: published",
 				mix.reads, reliefClients, reliefLate),

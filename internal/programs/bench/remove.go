@@ -7,13 +7,15 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"casq/internal/programs/bench/measure"
 )
 
 // removeFiles: seconds from the start of a worker with 10,000 committed deletes to as
 // many files that are gone, against those of their copy. Where the temporary folder is
 // on ext4 without a journal it measures that, see the trade-offs in
 // transfer/DESIGN.md.
-func removeFiles(ctx context.Context) (_ []result, err error) {
+func removeFiles(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
 	s, err := newSite(ctx)
 	if err != nil {
 		return nil, err
@@ -28,19 +30,19 @@ func removeFiles(ctx context.Context) (_ []result, err error) {
 	if err := s.makeFiles(ctx, source); err != nil {
 		return nil, err
 	}
-	const rounds = 3
-	var ours, reference []float64
-	for i := range rounds {
-		copied, removed, err := s.removeRound(ctx, source, filepath.Join(folder, fmt.Sprintf("target%d", i)))
-		if err != nil {
-			return nil, err
-		}
-		ours, reference = append(ours, removed.Seconds()), append(reference, copied.Seconds())
+	round := 0
+	figures, err := m.Rounds(ctx, func(f *measure.Figures) error {
+		round++
+		copied, removed, err := s.removeRound(ctx, source, filepath.Join(folder, fmt.Sprintf("target%d", round)))
+		f.Add("ours", removed.Seconds())
+		f.Add("copied", copied.Seconds())
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-	return []result{{
-		Bench: "remove", Ours: median(ours), Reference: median(reference), Unit: "s",
-		Note: fmt.Sprintf("%d files of %d bytes in 100 folders; reference: their copy by the same worker; medians of %d", copyCount, copySize, rounds),
-	}}, nil
+	return []measure.Result{figures.Compare("remove", "ours", "copied", "s",
+		fmt.Sprintf("%d files of %d bytes in 100 folders; reference: their copy by the same worker", copyCount, copySize))}, nil
 }
 
 func (s *site) removeRound(ctx context.Context, source, target string) (copied, removed time.Duration, err error) {

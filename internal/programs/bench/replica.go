@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"casq/internal/programs/bench/measure"
 	"casq/internal/testing/servers"
 	"casq/internal/testing/sites"
 	"casq/replica"
@@ -104,12 +105,12 @@ func object(i int) replica.Object {
 
 const readVersion = "SELECT version FROM documents WHERE id = $1"
 
-const sessionReads = 4000
+const sessionReads = 4000 // by each, in all rounds
 
 // session: milliseconds of a read that watches one object, and ten, against the same
 // query on a bare pool of the same standby and one bare GET; and of one that carries a
 // token, without a store, against the query alone.
-func session(ctx context.Context) (_ []result, err error) {
+func session(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
 	s, err := newReplicaSite(ctx, false)
 	if err != nil {
 		return nil, err
@@ -157,7 +158,7 @@ func session(ctx context.Context) (_ []result, err error) {
 		session.Carry(token)
 		return session.Read().QueryRow(ctx, readVersion, fmt.Sprint(i)).Scan(&version)
 	}
-	var results []result
+	var results []measure.Result
 	for _, b := range []struct {
 		name            string
 		ours, reference func(context.Context, int) error
@@ -168,7 +169,7 @@ func session(ctx context.Context) (_ []result, err error) {
 		{"session/ten-one", watching(10), watching(1), "ten objects; reference: one"},
 		{"session/token", carrying, query, "a read that carries a token, no store; reference: the query on the standby"},
 	} {
-		lines, err := byTurns(ctx, b.name, b.ours, b.reference, b.note)
+		lines, err := byTurns(ctx, m, b.name, b.ours, b.reference, b.note)
 		if err != nil {
 			return nil, err
 		}
@@ -197,26 +198,34 @@ func (s *replicaSite) warm(ctx context.Context, db *replica.DB) error {
 
 // byTurns calls ours and the reference in turns, and returns their medians and
 // 99th percentiles.
-func byTurns(ctx context.Context, name string, ours, reference func(context.Context, int) error, note string) ([]result, error) {
-	took := make([][]float64, 2)
-	for i := range 2 * sessionReads {
-		call := []func(context.Context, int) error{ours, reference}[i%2]
-		document := rand.N(replicaDocuments)
-		start := time.Now()
-		if err := call(ctx, document); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+func byTurns(ctx context.Context, m *measure.Bench, name string, ours, reference func(context.Context, int) error, note string) ([]measure.Result, error) {
+	figures, err := m.Rounds(ctx, func(f *measure.Figures) error {
+		for i := range 2 * sessionReads / measure.Rounds {
+			side, call := "ours", ours
+			if i%2 == 1 {
+				side, call = "reference", reference
+			}
+			document := rand.N(replicaDocuments)
+			start := time.Now()
+			if err := call(ctx, document); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			f.Add(side, milliseconds(start))
 		}
-		took[i%2] = append(took[i%2], float64(time.Since(start))/float64(time.Millisecond))
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	note = fmt.Sprintf("%s; %d each, by turns", note, sessionReads)
-	return []result{
-		{Bench: name, Ours: median(took[0]), Reference: median(took[1]), Unit: "ms", Note: note + "; median"},
-		{Bench: name + "-p99", Ours: percentile(took[0], 99), Reference: percentile(took[1], 99), Unit: "ms", Note: note + "; 99th percentile"},
+	return []measure.Result{
+		figures.Compare(name, "ours", "reference", "ms", note+"; median"),
+		figures.CompareAt(99, name+"-p99", "ours", "reference", "ms", note+"; 99th percentile"),
 	}, nil
 }
 
 // commits: milliseconds of a commit that learns its position, against a bare COMMIT.
-func commits(ctx context.Context) (_ []result, err error) {
+func commits(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
 	s, err := newReplicaSite(ctx, false)
 	if err != nil {
 		return nil, err
@@ -244,16 +253,19 @@ func commits(ctx context.Context) (_ []result, err error) {
 	calls := []func(context.Context, int) (time.Duration, error){
 		commit(func(ctx context.Context) (pgx.Tx, error) { return db.Session().Write().Begin(ctx) }), commit(s.DB.Begin),
 	}
-	took := make([][]float64, 2)
-	for i := range sessionReads {
-		one, err := calls[i%2](ctx, rand.N(replicaDocuments))
-		if err != nil {
-			return nil, err
+	figures, err := m.Rounds(ctx, func(f *measure.Figures) error {
+		for i := range sessionReads / measure.Rounds {
+			one, err := calls[i%2](ctx, rand.N(replicaDocuments))
+			if err != nil {
+				return err
+			}
+			f.Add([]string{"ours", "bare"}[i%2], float64(one)/float64(time.Millisecond))
 		}
-		took[i%2] = append(took[i%2], float64(one)/float64(time.Millisecond))
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	return []result{{
-		Bench: "commit", Ours: median(took[0]), Reference: median(took[1]), Unit: "ms",
-		Note: fmt.Sprintf("COMMIT with its position; reference: bare COMMIT, on a durable server; %d each, by turns; medians", sessionReads/2),
-	}}, nil
+	return []measure.Result{figures.Compare("commit", "ours", "bare", "ms",
+		fmt.Sprintf("COMMIT with its position; reference: bare COMMIT, on a durable server; %d each, by turns; medians", sessionReads/2))}, nil
 }

@@ -12,6 +12,7 @@ import (
 	"casq/counter"
 	"casq/eventlog"
 	"casq/internal/pause"
+	"casq/internal/programs/bench/measure"
 	"casq/internal/worker"
 	"casq/jobs"
 
@@ -24,12 +25,12 @@ const (
 	staleProbes = 200
 	staleRows   = 100 // in a transaction, every 20 ms: 5,000 events a second
 	staleEvery  = 20 * time.Millisecond
-	redisCount  = 1_000_000
+	redisCount  = 200_000
 )
 
 // staleness: milliseconds from a commit until a counter that is read has it, while
 // 5,000 events a second are counted; and what a counter takes in Redis.
-func staleness(ctx context.Context) (_ []result, err error) {
+func staleness(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
 	s, err := newSite(ctx)
 	if err != nil {
 		return nil, err
@@ -39,15 +40,17 @@ func staleness(ctx context.Context) (_ []result, err error) {
 	if err := b.tables(ctx); err != nil {
 		return nil, err
 	}
+	m.Say("%d probes", staleProbes)
 	waits, err := b.probe(ctx)
 	if err != nil {
 		return nil, err
 	}
+	m.Say("%d pending counters", redisCount)
 	bytes, err := b.weigh(ctx)
 	note := fmt.Sprintf("from commit to readable, %d probes, 5,000 events a second", staleProbes)
-	return []result{
-		{Bench: "staleness/p50", Ours: percentile(waits, 50), Unit: "ms", Note: note},
-		{Bench: "staleness/p99", Ours: percentile(waits, 99), Unit: "ms", Note: note},
+	return []measure.Result{
+		{Bench: "staleness/p50", Ours: measure.Percentile(waits, 50), Unit: "ms", Note: note},
+		{Bench: "staleness/p99", Ours: measure.Percentile(waits, 99), Unit: "ms", Note: note},
 		{Bench: "redis", Ours: bytes, Unit: "bytes", Note: fmt.Sprintf("for each of %d counters that are pending; none for one that is flushed", redisCount)},
 	}, err
 }
@@ -103,7 +106,7 @@ func (b *incrementBench) press(ctx context.Context) error {
 	}
 }
 
-// weigh has a million counters pending, which nobody flushes.
+// weigh has many counters pending, which nobody flushes.
 func (b *incrementBench) weigh(ctx context.Context) (bytes float64, err error) {
 	if _, err := b.DB.Exec(ctx, "TRUNCATE casq.counter_shards, casq.counters, casq.scans, casq.refreshes"); err != nil {
 		return 0, err

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"casq/internal/programs/bench/measure"
 	"casq/internal/testing/servers"
 	"casq/replica"
 	"casq/replica/redisstore"
@@ -21,7 +22,7 @@ const (
 
 // stick: positions merged a second, forward only, one object each; against as many
 // bare SETs.
-func stick(ctx context.Context) (_ []result, err error) {
+func stick(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
 	server, err := servers.StartRedis(ctx, servers.RedisOptions{})
 	if err != nil {
 		return nil, err
@@ -40,21 +41,24 @@ func stick(ctx context.Context) (_ []result, err error) {
 	set := func(ctx context.Context, i int64) error {
 		return client.Set(ctx, fmt.Sprintf("bare:%d", i%stickObjects), i, 0).Err()
 	}
-	var ours, reference []float64
-	for range 3 {
-		for _, m := range []struct {
-			call    func(context.Context, int64) error
-			figures *[]float64
-		}{{set, &reference}, {merge, &ours}} {
-			rate, err := stickRate(ctx, m.call)
+	figures, err := m.Rounds(ctx, func(f *measure.Figures) error {
+		for _, side := range []struct {
+			name string
+			call func(context.Context, int64) error
+		}{{"set", set}, {"merge", merge}} {
+			rate, err := stickRate(ctx, side.call)
 			if err != nil {
-				return nil, err
+				return err
 			}
-			*m.figures = append(*m.figures, rate)
+			f.Add(side.name, rate)
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	note := fmt.Sprintf("%d merges into %d objects by %d clients, a call each; reference: bare SET; medians of 3", stickCount, stickObjects, stickClients)
-	return []result{{Bench: "stick", Ours: median(ours), Reference: median(reference), Unit: "merges/s", Note: note}}, nil
+	note := fmt.Sprintf("%d merges into %d objects by %d clients, a call each; reference: bare SET", stickCount, stickObjects, stickClients)
+	return []measure.Result{figures.Compare("stick", "merge", "set", "merges/s", note)}, nil
 }
 
 func stickRate(ctx context.Context, call func(context.Context, int64) error) (float64, error) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"casq/internal/metrics"
+	"casq/internal/programs/bench/measure"
 	"casq/jobs"
 	"casq/registry"
 
@@ -24,35 +25,36 @@ const (
 
 // syncJobs: jobs a second of claim, no-op copy, commit and completion, against
 // River's no-op jobs with the same settings; and with metrics, against without.
-func syncJobs(ctx context.Context) (_ []result, err error) {
+func syncJobs(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
 	s, err := newSite(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	var ours, reference, told []float64
-	for range rounds {
-		took, err := s.workBare(ctx, syncCount)
-		if err != nil {
-			return nil, err
+	figures, err := m.Rounds(ctx, func(f *measure.Figures) error {
+		for _, side := range []struct {
+			name string
+			work func() (time.Duration, error)
+		}{
+			{"bare", func() (time.Duration, error) { return s.workBare(ctx, syncCount) }},
+			{"ours", func() (time.Duration, error) { return s.workSync(ctx, syncCount, nil) }},
+			{"told", func() (time.Duration, error) { return s.workSync(ctx, syncCount, metrics.New()) }},
+		} {
+			took, err := side.work()
+			if err != nil {
+				return err
+			}
+			f.Add(side.name, syncCount/took.Seconds())
 		}
-		reference = append(reference, syncCount/took.Seconds())
-		if took, err = s.workSync(ctx, syncCount, nil); err != nil {
-			return nil, err
-		}
-		ours = append(ours, syncCount/took.Seconds())
-		if took, err = s.workSync(ctx, syncCount, metrics.New()); err != nil {
-			return nil, err
-		}
-		told = append(told, syncCount/took.Seconds())
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	return []result{{
-		Bench: "sync", Ours: median(ours), Reference: median(reference), Unit: "jobs/s",
-		Note: fmt.Sprintf("%d jobs of a kind without bytes, %d workers; reference: River's no-op jobs; medians of %d", syncCount, syncWorkers, rounds),
-	}, {
-		Bench: "sync/metrics", Ours: median(told), Reference: median(ours), Unit: "jobs/s",
-		Note: fmt.Sprintf("the same with all that is counted and sampled for /metrics; reference: without; medians of %d", rounds),
-	}}, nil
+	return []measure.Result{
+		figures.Compare("sync", "ours", "bare", "jobs/s", fmt.Sprintf("%d jobs of a kind without bytes, %d workers; reference: River's no-op jobs", syncCount, syncWorkers)),
+		figures.Compare("sync/metrics", "told", "ours", "jobs/s", "the same with all that is counted and sampled for /metrics; reference: without"),
+	}, nil
 }
 
 // bareArgs is a no-op job of the same shape as ours.

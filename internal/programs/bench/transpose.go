@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"casq/internal/programs/bench/measure"
 	"casq/jobs"
 
 	"github.com/jackc/pgx/v5"
@@ -14,14 +15,13 @@ import (
 )
 
 const (
-	rounds         = 5
 	transposeCount = 50_000
 	batch          = 5_000
 )
 
 // transpose: events a second, from committed events to registry rows and jobs,
 // against the insertion of as many bare jobs in the same batches.
-func transpose(ctx context.Context) (_ []result, err error) {
+func transpose(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
 	s, err := newSite(ctx)
 	if err != nil {
 		return nil, err
@@ -31,31 +31,30 @@ func transpose(ctx context.Context) (_ []result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	var ours, reference []float64
-	for range rounds {
+	figures, err := m.Rounds(ctx, func(f *measure.Figures) error {
 		if err := s.empty(ctx); err != nil {
-			return nil, err
+			return err
 		}
 		took, err := insertBare(ctx, client, transposeCount)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		reference = append(reference, transposeCount/took.Seconds())
+		f.Add("reference", transposeCount/took.Seconds())
 		if err := s.empty(ctx); err != nil {
-			return nil, err
+			return err
 		}
 		if err := s.append(ctx, transposeCount); err != nil {
-			return nil, err
+			return err
 		}
-		if took, err = s.follow(ctx, transposeCount); err != nil {
-			return nil, err
-		}
-		ours = append(ours, transposeCount/took.Seconds())
+		took, err = s.follow(ctx, transposeCount)
+		f.Add("ours", transposeCount/took.Seconds())
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-	return []result{{
-		Bench: "transpose", Ours: median(ours), Reference: median(reference), Unit: "events/s",
-		Note: fmt.Sprintf("%d events of as many resources, batches of %d; reference: InsertManyFast of as many jobs; medians of %d", transposeCount, batch, rounds),
-	}}, nil
+	return []measure.Result{figures.Compare("transpose", "ours", "reference", "events/s",
+		fmt.Sprintf("%d events of as many resources, batches of %d; reference: InsertManyFast of as many jobs", transposeCount, batch))}, nil
 }
 
 func insertBare(ctx context.Context, client *river.Client[pgx.Tx], n int) (time.Duration, error) {

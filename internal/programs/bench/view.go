@@ -7,13 +7,13 @@ import (
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/programs/bench/measure"
 	"casq/internal/view"
 )
 
 const (
-	viewRows    = 30_000
+	viewRows    = 20_000
 	viewSingles = 1_000
-	viewRounds  = 5
 
 	viewTables = `CREATE SCHEMA %[1]s;
 		CREATE TABLE %[1]s.owner (id bigint PRIMARY KEY, name text NOT NULL UNIQUE, size bigint NOT NULL DEFAULT 0);
@@ -41,7 +41,7 @@ type viewBench struct{ *site }
 // views: rows a second of an application's UPDATEs on the sources of a tracked view of three
 // tables, against the same on tables that are tracked by themselves; and how fast what was noted
 // becomes the image.
-func views(ctx context.Context) (_ []result, err error) {
+func views(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
 	s, err := newSite(ctx)
 	if err != nil {
 		return nil, err
@@ -58,17 +58,15 @@ func views(ctx context.Context) (_ []result, err error) {
 	if _, err := b.resolve(ctx); err != nil {
 		return nil, err
 	}
-	figures := map[string][]float64{}
-	for range viewRounds {
-		if err := b.round(ctx, figures); err != nil {
-			return nil, err
-		}
+	figures, err := m.Rounds(ctx, func(f *measure.Figures) error { return b.round(ctx, f) })
+	if err != nil {
+		return nil, err
 	}
-	note := fmt.Sprintf("UPDATEs of the three tables; reference: each tracked by itself; medians of %d", viewRounds)
-	return []result{
-		{Bench: "view bulk", Ours: median(figures["viewed bulk"]), Reference: median(figures["plain bulk"]), Unit: "rows/s", Note: fmt.Sprintf("%d rows a statement; ", viewRows) + note},
-		{Bench: "view single", Ours: median(figures["viewed single"]), Reference: median(figures["plain single"]), Unit: "rows/s", Note: "a row a transaction; " + note},
-		{Bench: "view resolved", Ours: median(figures["resolved"]), Unit: "rows/s", Note: "changed rows that the image follows, events included"},
+	const note = "UPDATEs of the three tables; reference: each tracked by itself"
+	return []measure.Result{
+		figures.Compare("view/bulk", "viewed bulk", "plain bulk", "rows/s", fmt.Sprintf("%d rows a statement; ", viewRows)+note),
+		figures.Compare("view/single", "viewed single", "plain single", "rows/s", "a row a transaction; "+note),
+		figures.Compare("view/resolved", "resolved", "", "rows/s", "changed rows that the image follows, events included"),
 	}, nil
 }
 
@@ -85,7 +83,7 @@ func (b *viewBench) exec(ctx context.Context, sql string) error {
 	return err
 }
 
-func (b *viewBench) round(ctx context.Context, figures map[string][]float64) error {
+func (b *viewBench) round(ctx context.Context, figures *measure.Figures) error {
 	for _, schema := range []string{"plain", "viewed"} {
 		if err := b.exec(ctx, "TRUNCATE casq.events"); err != nil {
 			return err
@@ -99,7 +97,7 @@ func (b *viewBench) round(ctx context.Context, figures map[string][]float64) err
 				return err
 			}
 		}
-		figures[schema+" bulk"] = append(figures[schema+" bulk"], 3*viewRows/time.Since(start).Seconds())
+		figures.Add(schema+" bulk", 3*viewRows/time.Since(start).Seconds())
 		start = time.Now()
 		for i := range viewSingles {
 			table := []string{"owner", "repository", "wiki"}[i%3]
@@ -111,10 +109,10 @@ func (b *viewBench) round(ctx context.Context, figures map[string][]float64) err
 				return err
 			}
 		}
-		figures[schema+" single"] = append(figures[schema+" single"], viewSingles/time.Since(start).Seconds())
+		figures.Add(schema+" single", viewSingles/time.Since(start).Seconds())
 	}
 	took, err := b.resolve(ctx)
-	figures["resolved"] = append(figures["resolved"], (3*viewRows+viewSingles)/took.Seconds())
+	figures.Add("resolved", (3*viewRows+viewSingles)/took.Seconds())
 	return err
 }
 

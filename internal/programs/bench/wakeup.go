@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"casq/internal/programs/bench/measure"
 	"casq/internal/worker"
 	"casq/transfer"
 	"casq/transfer/file"
@@ -22,14 +23,14 @@ const (
 	wakeupKey   = "builds/1/out.bin"
 	wakeupSize  = 4 << 20
 	wakeupRate  = 16 << 20 // bytes per second: one copy lasts a quarter of a second
-	wakeupStorm = 20 * time.Second
+	wakeupStorm = 4 * time.Second
 	wakeupPause = 10 * time.Millisecond // between updates
 )
 
 // wakeup: one resource is updated 100 times a second, far faster than it can be
 // copied. How many copies are made meanwhile, and how long after the last update
 // its version is in place; against the bare time of one copy.
-func wakeup(ctx context.Context) (_ []result, err error) {
+func wakeup(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
 	s, err := newSite(ctx)
 	if err != nil {
 		return nil, err
@@ -44,27 +45,29 @@ func wakeup(ctx context.Context) (_ []result, err error) {
 	if err := w.make(ctx, filepath.Join(folder, "bare")); err != nil {
 		return nil, err
 	}
-	const rounds = 3
-	var bare, last, perMinute []float64
-	var updates int
-	for i := range rounds {
+	updates, content := 0, byte(0)
+	figures, err := m.Rounds(ctx, func(f *measure.Figures) error {
 		took, err := w.bareCopy(ctx, filepath.Join(folder, "bare"))
 		if err != nil {
-			return nil, err
+			return err
 		}
-		bare = append(bare, took.Seconds())
-		r, err := w.round(ctx, byte(i+1))
-		if err != nil {
-			return nil, err
-		}
-		last, perMinute = append(last, r.last.Seconds()), append(perMinute, float64(r.copies)/r.storm.Minutes())
+		content++
+		r, err := w.round(ctx, content)
+		f.Add("bare", took.Seconds())
+		f.Add("last", r.last.Seconds())
+		f.Add("bare a minute", time.Minute.Seconds()/took.Seconds())
+		f.Add("copies a minute", float64(r.copies)/r.storm.Minutes())
 		updates += r.updates
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	note := fmt.Sprintf("%d updates of one file of %d MiB in %d times %s, at COPY_RATE %d MiB/s; ",
-		updates, wakeupSize>>20, rounds, wakeupStorm, wakeupRate>>20)
-	return []result{
-		{Bench: "wakeup/copies", Ours: median(perMinute), Reference: 60 / median(bare), Unit: "copies/min", Note: note + "reference: bare copies, one after the other; medians"},
-		{Bench: "wakeup/last", Ours: median(last), Reference: median(bare), Unit: "s", Note: note + "from the last update's commit until its version is in place, with the copy under way before it; reference: a bare copy; medians"},
+		updates, wakeupSize>>20, measure.Rounds, wakeupStorm, wakeupRate>>20)
+	return []measure.Result{
+		figures.Compare("wakeup/copies", "copies a minute", "bare a minute", "copies/min", note+"reference: bare copies, one after the other"),
+		figures.Compare("wakeup/last", "last", "bare", "s", note+"from the last update's commit until its version is in place, with the copy under way before it; reference: a bare copy"),
 	}, nil
 }
 

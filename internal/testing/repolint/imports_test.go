@@ -246,7 +246,7 @@ var onlyHere = map[string]struct {
 		[]string{"internal/testing", "counter/internal/countertest", "internal/programs", "races", "internal/dev"}, scaffolding,
 	},
 	"casq/counter/internal/countertest": {nil, scaffolding},
-	"casq/internal/programs/...":        {nil, scaffolding},
+	"casq/internal/programs/...":        {[]string{"internal/programs"}, scaffolding},
 	"github.com/prometheus/...": {
 		[]string{"internal/metrics", "replica/promreplica"}, "packages count by functions that they are given, and know nobody who asks",
 	},
