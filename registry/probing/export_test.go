@@ -1,4 +1,9 @@
 package probing
 
-// SQL has the statements.
+import "time"
+
+// SQL are the statements, for the tests of their plans.
 var SQL = probeSQL
+
+// SetClock has p take the time from now.
+func (p *Prober) SetClock(now func() time.Time) { p.now = now }

@@ -40,7 +40,7 @@ import (
 var probeText string
 
 // probeSQL has the statements of probe.sql.
-var probeSQL = queries.Parse[struct{ Begin, Take, Page, Move, Told, Compared, Changed string }]("registry/probing", probeText)
+var probeSQL = queries.Parse[struct{ Begin, Take, Page, These, Move, Told, Compared, Changed string }]("registry/probing", probeText)
 
 var (
 	// ErrMissing is a [Target]'s error for what the source does not have.
@@ -87,6 +87,8 @@ type Config struct {
 type Prober struct {
 	cfg       Config
 	transfers []string
+	recent    map[string]recent // by kind
+	now       func() time.Time
 }
 
 // New returns one that does nothing until [Prober.Run].
@@ -99,7 +101,7 @@ func New(cfg Config) *Prober {
 	if cfg.Hook == nil {
 		cfg.Hook = func(string) {}
 	}
-	return &Prober{cfg: cfg, transfers: slices.Sorted(maps.Keys(cfg.Targets))}
+	return &Prober{cfg: cfg, transfers: slices.Sorted(maps.Keys(cfg.Targets)), recent: map[string]recent{}, now: time.Now}
 }
 
 // Run compares pages as they are due, until ctx is done.
@@ -115,7 +117,7 @@ func (p *Prober) Run(ctx context.Context) {
 	}
 }
 
-// Round compares the page that is due first, if one is.
+// Round compares the page that is due first, if one is. It is not for two at once.
 func (p *Prober) Round(ctx context.Context) (more bool, err error) {
 	pg, err := p.take(ctx)
 	if pg == nil || err != nil {
@@ -123,6 +125,7 @@ func (p *Prober) Round(ctx context.Context) (more bool, err error) {
 	}
 	p.cfg.Hook("probe:taken")
 	p.compare(ctx, pg)
+	p.recent[pg.kind.Name].learn(pg, p.now())
 	p.cfg.Hook("probe:read")
 	return true, p.write(ctx, pg)
 }
@@ -143,8 +146,14 @@ type row struct {
 	payload  json.RawMessage
 	checksum string
 	absent   bool
+	lately   bool   // its version is new
 	outcome  string // "" when it was not compared
 	err      error
+}
+
+// fields are where a statement's row goes.
+func (r *row) fields() []any {
+	return []any{&r.key, &r.version, &r.payload, &r.checksum, &r.absent, &r.lately}
 }
 
 // take takes a page that is due, and moves on; nil: none is.
@@ -164,6 +173,12 @@ func (p *Prober) take(ctx context.Context) (pg *page, err error) {
 		if err := next.read(ctx, tx, position, size); err != nil {
 			return err
 		}
+		if p.recent[next.kind.Name] == nil {
+			p.recent[next.kind.Name] = recent{}
+		}
+		if err := next.readRecent(ctx, tx, p.recent[next.kind.Name], p.now(), (size+1)/2); err != nil {
+			return err
+		}
 		if _, err := tx.Exec(ctx, probeSQL.Move, next.kind.Name, next.last, size, total); err != nil {
 			return err
 		}
@@ -178,13 +193,13 @@ func (p *Prober) take(ctx context.Context) (pg *page, err error) {
 
 // read reads the page beyond a position. One row more tells whether there is a next page.
 func (pg *page) read(ctx context.Context, tx pgx.Tx, position string, size int) error {
-	rows, err := tx.Query(ctx, probeSQL.Page, pg.kind.Name, position, size+1)
+	rows, err := tx.Query(ctx, probeSQL.Page, pg.kind.Name, position, size+1, latelyRounds*pg.kind.Probe)
 	if err != nil {
 		return err
 	}
 	n := 0
 	var r row
-	_, err = pgx.ForEachRow(rows, []any{&r.key, &r.version, &r.payload, &r.checksum, &r.absent}, func() error {
+	_, err = pgx.ForEachRow(rows, r.fields(), func() error {
 		n++
 		switch {
 		case n > size:

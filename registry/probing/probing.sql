@@ -24,10 +24,10 @@ FOR UPDATE OF p SKIP LOCKED
 
 -- name: Page
 -- The page of a kind ($1) beyond a key ($2), of $3 rows at most: what is in place, and at
--- rest, with the checksum of its copy; or absent. Others have no version, and are there so
--- that the last one says where to go on.
+-- rest, with the checksum of its copy; or absent; and whether its version is not older than
+-- $4. Others have no version, and are there so that the last one says where to go on.
 SELECT r.resource_id, CASE WHEN w.wanted THEN r.version ELSE 0 END, CASE WHEN w.wanted THEN r.payload END,
-       coalesce(r.checksum, ''), r.synced_version IS DISTINCT FROM r.version
+       coalesce(r.checksum, ''), r.synced_version IS DISTINCT FROM r.version, r.queued_at > clock_timestamp() - $4::interval
 FROM casq.registry AS r
 CROSS JOIN LATERAL (
     SELECT (r.deleted_at IS NULL AND r.claim IS NULL
@@ -36,6 +36,20 @@ CROSS JOIN LATERAL (
 WHERE r.kind = $1 AND r.resource_id > $2
 ORDER BY r.resource_id
 LIMIT $3
+
+-- name: These
+-- Of a kind's ($1) resources ($2 keys) those that are in place, or absent, and at rest, as
+-- Page has them.
+SELECT r.resource_id, r.version, r.payload, coalesce(r.checksum, ''), r.synced_version IS DISTINCT FROM r.version,
+       r.queued_at > clock_timestamp() - $3::interval
+FROM unnest($2::text[]) WITH ORDINALITY AS w (key, n)
+CROSS JOIN LATERAL (
+    SELECT q.* FROM casq.registry AS q WHERE q.kind = $1 AND q.resource_id = w.key
+    LIMIT 1 -- keeps this a look by key, for each of them
+) AS r
+WHERE r.deleted_at IS NULL AND r.claim IS NULL
+  AND (r.synced_version = r.version OR r.failed_version = r.version AND r.absent)
+ORDER BY w.n
 
 -- name: Move
 -- Moves on from a page of $3 resources of $4 that a kind ($1) has, to a key ($2); at the

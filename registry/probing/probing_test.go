@@ -136,6 +136,43 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// What has changed lately is compared four times a round, before the page that is due, until
+// that was ten rounds ago.
+func TestWhatHasChangedLately(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Exec(t, "UPDATE casq.registry SET queued_at = now() - interval '1 day' WHERE resource_id <> 'd'")
+	b.Exec(t, "UPDATE casq.registry SET queued_at = now() + interval '1 day' WHERE resource_id = 'd'")
+	p := b.prober(func(c *probing.Config) { c.PageSize = 2 })
+	now := time.Now()
+	p.SetClock(func() time.Time { return now })
+	after := func(d time.Duration, want string) {
+		t.Helper()
+		now = now.Add(d)
+		b.due(t)
+		b.round(t, p)
+		if got := b.source.take(); got != want {
+			t.Errorf("compares %q, want %q", got, want)
+		}
+	}
+	const quarter = 250 * time.Millisecond
+	after(0, "a b")
+	after(0, "c d")
+	after(quarter-1, "e") // d is not due yet
+	after(1, "d a b")
+	after(quarter, "c d") // once, though it is its turn, too
+	b.source.has["b"] = "y"
+	after(quarter, "d e")
+	after(0, "a b") // b is found to have changed
+	b.Exec(t, "UPDATE casq.registry SET synced_version = version, checksum = 'y', queued_at = now() + interval '1 day' WHERE resource_id = 'b'")
+	after(quarter, "b c d")
+	after(0, "e")
+	after(quarter, "d a b")
+	b.Exec(t, "UPDATE casq.registry SET queued_at = now() - interval '1 day'")
+	after(quarter, "b c d")
+	after(2*quarter, "e")
+}
+
 // Two at once compare nothing twice; a page whose process dies says nothing, and is
 // compared in the next round.
 func TestTwoAtOnceAndOneThatDies(t *testing.T) {
@@ -295,7 +332,10 @@ func TestPagesUseTheKey(t *testing.T) {
 	b := setup(t)
 	b.WantKeyUsed(t, map[string]func(n int) (string, []any){
 		"page": func(n int) (string, []any) {
-			return probing.SQL.Page, []any{registrytest.Kind, "path/to/resource-0100000", n}
+			return probing.SQL.Page, []any{registrytest.Kind, "path/to/resource-0100000", n, time.Hour}
+		},
+		"these": func(n int) (string, []any) {
+			return probing.SQL.These, []any{registrytest.Kind, make([]string, n), time.Hour}
 		},
 		"compared": func(n int) (string, []any) {
 			return probing.SQL.Compared, []any{registrytest.Kind, make([]string, n), make([]int64, n), time.Now()}
