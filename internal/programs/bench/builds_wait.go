@@ -123,7 +123,7 @@ func burst(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error
 				return err
 			}
 		}
-		f.Add("bare", milliseconds(began))
+		f.Add("bare", measure.Milliseconds(began))
 		if began, err = b.enqueue(ctx, burstBuilds, "linux"); err != nil {
 			return err
 		}
@@ -132,7 +132,7 @@ func burst(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error
 				return err
 			}
 		}
-		f.Add("ours", milliseconds(began))
+		f.Add("ours", measure.Milliseconds(began))
 		return nil
 	})
 	if err != nil {
@@ -140,10 +140,6 @@ func burst(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error
 	}
 	return []measure.Result{figures.Compare("burst", "ours", "bare", "ms",
 		fmt.Sprintf("from the commit of %d builds until one process that asks for one at a time has the last, over HTTP; reference: UPDATE of the first row by SKIP LOCKED as often, without HTTP", burstBuilds))}, nil
-}
-
-func milliseconds(since time.Time) float64 {
-	return float64(time.Since(since)) / float64(time.Millisecond)
 }
 
 // sibling: milliseconds until a runner has its build whose process asks for another runner

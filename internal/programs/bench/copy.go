@@ -35,7 +35,7 @@ func copyFiles(ctx context.Context, m *measure.Bench) (_ []measure.Result, err e
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
 	source := filepath.Join(folder, "source")
-	if err := s.makeFiles(ctx, source); err != nil {
+	if err := s.makeFiles(ctx, source, copyCount); err != nil {
 		return nil, err
 	}
 	round := 0
@@ -58,11 +58,11 @@ func copyFiles(ctx context.Context, m *measure.Bench) (_ []measure.Result, err e
 		fmt.Sprintf("%d files of %d bytes, each hashed and flushed with its folder; reference: cp -r and sync", copyCount, copySize))}, nil
 }
 
-func (s *site) makeFiles(ctx context.Context, source string) error {
+func (s *site) makeFiles(ctx context.Context, source string, n int) error {
 	random := rand.New(rand.NewPCG(1, 2))
 	var paths, sums []string
 	content := make([]byte, copySize)
-	for i := range copyCount {
+	for i := range n {
 		for j := range content {
 			content[j] = byte(random.Uint32())
 		}
@@ -110,7 +110,7 @@ func (s *site) workOff(ctx context.Context, source, target, op string) (time.Dur
 	go func() {
 		done <- worker.Run(stop, worker.Config{HomeURL: s.URL, ArtifactSource: source, ArtifactTarget: target, Logger: s.log})
 	}()
-	err = s.until(ctx, fmt.Sprintf("SELECT count(*) = %d FROM casq.registry WHERE synced_version = version AND (deleted_at IS NOT NULL) = %t", copyCount, op == "deleted"))
+	err = s.until(ctx, fmt.Sprintf("SELECT count(*) = (SELECT count(*) FROM bench_files) FROM casq.registry WHERE synced_version = version AND (deleted_at IS NOT NULL) = %t", op == "deleted"))
 	took := time.Since(start)
 	halt()
 	return took, errors.Join(err, <-done)

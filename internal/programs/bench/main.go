@@ -21,6 +21,7 @@ import (
 	"syscall"
 
 	"casq/internal/programs/bench/measure"
+	"casq/internal/programs/bench/replicas"
 	"casq/internal/testing/workers"
 
 	"golang.org/x/term"
@@ -43,11 +44,11 @@ var benches = measure.Set{
 	{Name: "increments", Run: increments},
 	{Name: "recount", Run: benchRecount},
 	{Name: "staleness", Run: staleness},
-	{Name: "stick", Run: stick},
-	{Name: "session", Run: session},
-	{Name: "commit", Run: commits},
-	{Name: "relief", Run: relief},
-	{Name: "stale", Run: stale},
+	{Name: "stick", Run: replicas.Stick},
+	{Name: "session", Run: replicas.Session},
+	{Name: "commit", Run: replicas.Commits},
+	{Name: "relief", Run: replicas.Relief},
+	{Name: "stale", Run: replicas.Stale},
 	{Name: "pickup", Run: pickup},
 	{Name: "late", Run: latePickup},
 	{Name: "picks", Run: picks},

@@ -11,7 +11,9 @@ import (
 	"casq/internal/programs/bench/measure"
 )
 
-// removeFiles: seconds from the start of a worker with 10,000 committed deletes to as
+const removeCount = 3_000
+
+// removeFiles: seconds from the start of a worker with 3,000 committed deletes to as
 // many files that are gone, against those of their copy. Where the temporary folder is
 // on ext4 without a journal it measures that, see the trade-offs in
 // transfer/DESIGN.md.
@@ -27,7 +29,7 @@ func removeFiles(ctx context.Context, m *measure.Bench) (_ []measure.Result, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
 	source := filepath.Join(folder, "source")
-	if err := s.makeFiles(ctx, source); err != nil {
+	if err := s.makeFiles(ctx, source, removeCount); err != nil {
 		return nil, err
 	}
 	round := 0
@@ -42,7 +44,7 @@ func removeFiles(ctx context.Context, m *measure.Bench) (_ []measure.Result, err
 		return nil, err
 	}
 	return []measure.Result{figures.Compare("remove", "ours", "copied", "s",
-		fmt.Sprintf("%d files of %d bytes in 100 folders; reference: their copy by the same worker", copyCount, copySize))}, nil
+		fmt.Sprintf("%d files of %d bytes in 100 folders; reference: their copy by the same worker", removeCount, copySize))}, nil
 }
 
 func (s *site) removeRound(ctx context.Context, source, target string) (copied, removed time.Duration, err error) {

@@ -69,6 +69,6 @@ func (s *site) resyncRound(ctx context.Context, client *river.Client[pgx.Tx], f 
 	if err := s.DB.QueryRow(ctx, "SELECT casq.why('resource', 'resources/7777')").Scan(&why); err != nil {
 		return err
 	}
-	f.Add("why", milliseconds(start))
+	f.Add("why", measure.Milliseconds(start))
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"casq/eventlog"
 	"casq/internal/cursor"
 	"casq/internal/database"
+	"casq/internal/redisurl"
 	"casq/internal/testing/servers"
 	"casq/internal/testing/sites"
 	"casq/jobs"
@@ -23,7 +24,7 @@ import (
 // site is a durable server with a migrated database, and a Redis.
 type site struct {
 	*sites.Site
-	redis *redis.Client
+	redis redis.UniversalClient
 	queue *jobs.Queue
 	log   *slog.Logger
 }
@@ -50,7 +51,7 @@ func newSite(ctx context.Context) (*site, error) {
 }
 
 func (s *site) prepare(ctx context.Context) (err error) {
-	if s.redis, err = redisClient(s.Redis); err != nil {
+	if s.redis, err = redisurl.Open(s.Redis.URL()); err != nil {
 		return err
 	}
 	if s.queue, err = jobs.NewQueue(s.DB, s.log); err != nil {
@@ -58,15 +59,6 @@ func (s *site) prepare(ctx context.Context) (err error) {
 	}
 	_, err = s.DB.Exec(ctx, "SELECT casq.define_kind('resource', 'none')")
 	return err
-}
-
-func redisClient(server *servers.Redis) (*redis.Client, error) {
-	options, err := redis.ParseURL(server.URL())
-	if err != nil {
-		return nil, err
-	}
-	options.ContextTimeoutEnabled = true
-	return redis.NewClient(options), nil
 }
 
 func (s *site) close() (err error) {

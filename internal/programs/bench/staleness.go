@@ -144,7 +144,7 @@ type idle struct{}
 func (idle) Flush(context.Context, pgx.Tx) (int64, error) { return 1, nil }
 
 // usedMemory is how many bytes a Redis uses.
-func usedMemory(ctx context.Context, c *redis.Client) (bytes int64, err error) {
+func usedMemory(ctx context.Context, c redis.UniversalClient) (bytes int64, err error) {
 	info, err := c.Info(ctx, "memory").Result()
 	if err != nil {
 		return 0, err

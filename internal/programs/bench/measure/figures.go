@@ -2,6 +2,7 @@ package measure
 
 import (
 	"slices"
+	"time"
 )
 
 // Figures are measurements by name, those of each round by themselves.
@@ -78,4 +79,9 @@ func over(ours, reference float64) float64 {
 		return 0
 	}
 	return ours / reference
+}
+
+// Milliseconds are how long ago something began.
+func Milliseconds(began time.Time) float64 {
+	return float64(time.Since(began)) / float64(time.Millisecond)
 }

@@ -1,4 +1,4 @@
-package main
+package replicas
 
 import (
 	"context"
@@ -18,11 +18,11 @@ const (
 	reliefLate       = 3 * time.Millisecond
 )
 
-// relief: how many percent of all statements the primary is spared, where each
+// Relief measures how many percent of all statements the primary is spared, where each
 // client reads its own writes back at once and standbys are some milliseconds late.
 // The reference is the best that was published.
-func relief(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
-	s, err := newReplicaSite(ctx, false)
+func Relief(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
+	s, err := newSite(ctx, false)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func relief(ctx context.Context, m *measure.Bench) (_ []measure.Result, err erro
 	return results, nil
 }
 
-func (s *replicaSite) relieved(ctx context.Context, reads int) (float64, error) {
+func (s *site) relieved(ctx context.Context, reads int) (float64, error) {
 	db, err := s.open(ctx, 2)
 	if err != nil {
 		return 0, err

@@ -1,4 +1,4 @@
-package main
+package replicas
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"casq/internal/programs/bench/measure"
+	"casq/internal/redisurl"
 	"casq/internal/testing/servers"
 	"casq/replica"
 	"casq/replica/redisstore"
@@ -20,15 +21,15 @@ const (
 	stickObjects = 1000
 )
 
-// stick: positions merged a second, forward only, one object each; against as many
+// Stick measures positions merged a second, forward only, one object each; against as many
 // bare SETs.
-func stick(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
+func Stick(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
 	server, err := servers.StartRedis(ctx, servers.RedisOptions{})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, server.Stop(context.WithoutCancel(ctx))) }()
-	client, err := redisClient(server)
+	client, err := redisurl.Open(server.URL())
 	if err != nil {
 		return nil, err
 	}

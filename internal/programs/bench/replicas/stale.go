@@ -1,4 +1,4 @@
-package main
+package replicas
 
 import (
 	"context"
@@ -32,7 +32,7 @@ const (
 // staleBench is a primary and two standbys behind an address each. What stands behind an
 // address changes.
 type staleBench struct {
-	*replicaSite
+	*site
 	primary   *balancer.Balancer
 	addresses [2]*balancer.Balancer
 	pools     []*pgxpool.Pool // of the primary's address, and of the standbys'
@@ -49,16 +49,16 @@ type staleBench struct {
 // tally counts reads of one kind.
 type tally struct{ reads, stale, failed atomic.Int64 }
 
-// stale: reads that were behind an acknowledged write of what they watch, of a million or of so many as
-// there is time for,
-// while standbys stop, lag and return, are swapped behind one address and set up again,
-// the store is wiped, and primaries are killed; against round robin at the same time.
-func stale(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
-	site, err := newReplicaSite(ctx, true)
+// Stale measures reads that were behind an acknowledged write of what they watch, of a million
+// or of as many as there is time for, while standbys stop, lag and return, are swapped behind
+// one address and set up again, the store is wiped, and primaries are killed; against round
+// robin at the same time.
+func Stale(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
+	started, err := newSite(ctx, true)
 	if err != nil {
 		return nil, err
 	}
-	b := &staleBench{replicaSite: site}
+	b := &staleBench{site: started}
 	defer func() { err = errors.Join(err, b.stop()) }()
 	if err := b.start(ctx); err != nil {
 		return nil, err

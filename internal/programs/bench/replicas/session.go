@@ -1,4 +1,6 @@
-package main
+// Package replicas measures reads from standbys: what they cost beside bare ones, what they
+// spare the primary, and whether any of them is stale.
+package replicas
 
 import (
 	"context"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"casq/internal/programs/bench/measure"
+	"casq/internal/redisurl"
 	"casq/internal/testing/servers"
 	"casq/internal/testing/sites"
 	"casq/replica"
@@ -19,18 +22,18 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// replicaSite is a durable primary with two standbys, a Redis, and documents. Its
+// site is a durable primary with two standbys, a Redis, and documents. Its
 // pools are those of any application.
-type replicaSite struct {
+type site struct {
 	*sites.Site
 	bare  []*pgxpool.Pool // one for each standby
-	redis *redis.Client
+	redis redis.UniversalClient
 }
 
-const replicaDocuments = 1000
+const documents = 1000
 
-// newReplicaSite starts one, whose Postgres servers listen on TCP or on sockets.
-func newReplicaSite(ctx context.Context, tcp bool) (*replicaSite, error) {
+// newSite starts one, whose Postgres servers listen on TCP or on sockets.
+func newSite(ctx context.Context, tcp bool) (*site, error) {
 	started, err := sites.Start(ctx, sites.Options{
 		Postgres: servers.PostgresOptions{Durable: true, TCP: tcp}, Standbys: []servers.StandbyOptions{{TCP: tcp}, {TCP: tcp}},
 		Redis: &servers.RedisOptions{}, Unmigrated: true,
@@ -38,14 +41,14 @@ func newReplicaSite(ctx context.Context, tcp bool) (*replicaSite, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &replicaSite{Site: started}
+	s := &site{Site: started}
 	if err := s.prepare(ctx); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
 }
 
-func (s *replicaSite) prepare(ctx context.Context) (err error) {
+func (s *site) prepare(ctx context.Context) (err error) {
 	for _, standby := range s.Standbys {
 		pool, err := pgxpool.New(ctx, standby.URL("postgres"))
 		if err != nil {
@@ -53,7 +56,7 @@ func (s *replicaSite) prepare(ctx context.Context) (err error) {
 		}
 		s.bare = append(s.bare, pool)
 	}
-	if s.redis, err = redisClient(s.Redis); err != nil {
+	if s.redis, err = redisurl.Open(s.Redis.URL()); err != nil {
 		return err
 	}
 	if s.DB, err = pgxpool.New(ctx, s.URL); err != nil {
@@ -67,7 +70,7 @@ func (s *replicaSite) prepare(ctx context.Context) (err error) {
 	return errors.Join(err, s.CaughtUp(ctx))
 }
 
-func (s *replicaSite) close() (err error) {
+func (s *site) close() (err error) {
 	for _, pool := range s.bare {
 		pool.Close()
 	}
@@ -78,7 +81,7 @@ func (s *replicaSite) close() (err error) {
 }
 
 // open returns a DB on the first n standbys.
-func (s *replicaSite) open(ctx context.Context, n int) (*replica.DB, error) {
+func (s *site) open(ctx context.Context, n int) (*replica.DB, error) {
 	var urls []string
 	for _, standby := range s.Standbys[:n] {
 		urls = append(urls, standby.URL("postgres"))
@@ -88,7 +91,7 @@ func (s *replicaSite) open(ctx context.Context, n int) (*replica.DB, error) {
 
 // openShared returns a DB, with or without the store, that reads by the first bare pool: the
 // same connection as the reference, and so the same backend, wherever that runs.
-func (s *replicaSite) openShared(ctx context.Context, stored bool) (*replica.DB, error) {
+func (s *site) openShared(ctx context.Context, stored bool) (*replica.DB, error) {
 	options := replica.Options{
 		Standbys: replica.URLs(s.Standbys[0].URL("postgres")), Logger: slog.New(slog.DiscardHandler),
 		Connect: func(context.Context, string) (*pgxpool.Pool, error) { return s.bare[0], nil },
@@ -107,11 +110,11 @@ const readVersion = "SELECT version FROM documents WHERE id = $1"
 
 const sessionReads = 4000 // by each, in all rounds
 
-// session: milliseconds of a read that watches one object, and ten, against the same
+// Session measures milliseconds of a read that watches one object, and ten, against the same
 // query on a bare pool of the same standby and one bare GET; and of one that carries a
 // token, without a store, against the query alone.
-func session(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
-	s, err := newReplicaSite(ctx, false)
+func Session(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
+	s, err := newSite(ctx, false)
 	if err != nil {
 		return nil, err
 	}
@@ -142,8 +145,8 @@ func session(ctx context.Context, m *measure.Bench) (_ []measure.Result, err err
 		return errors.Join(s.redis.Get(ctx, "bare").Err(), query(ctx, i))
 	}
 	var objects []replica.Object
-	for i := range replicaDocuments + 9 {
-		objects = append(objects, object(i%replicaDocuments))
+	for i := range documents + 9 {
+		objects = append(objects, object(i%documents))
 	}
 	watching := func(n int) func(context.Context, int) error {
 		return func(ctx context.Context, i int) error {
@@ -185,8 +188,8 @@ func session(ctx context.Context, m *measure.Bench) (_ []measure.Result, err err
 }
 
 // warm readies the floors of all objects, and waits until standbys are beyond them.
-func (s *replicaSite) warm(ctx context.Context, db *replica.DB) error {
-	for i := range replicaDocuments {
+func (s *site) warm(ctx context.Context, db *replica.DB) error {
+	for i := range documents {
 		session := db.Session(object(i))
 		var version int64
 		if err := session.Read().QueryRow(ctx, readVersion, fmt.Sprint(i)).Scan(&version); err != nil {
@@ -205,12 +208,12 @@ func byTurns(ctx context.Context, m *measure.Bench, name string, ours, reference
 			if i%2 == 1 {
 				side, call = "reference", reference
 			}
-			document := rand.N(replicaDocuments)
+			document := rand.N(documents)
 			start := time.Now()
 			if err := call(ctx, document); err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
-			f.Add(side, milliseconds(start))
+			f.Add(side, measure.Milliseconds(start))
 		}
 		return nil
 	})
@@ -224,9 +227,9 @@ func byTurns(ctx context.Context, m *measure.Bench, name string, ours, reference
 	}, nil
 }
 
-// commits: milliseconds of a commit that learns its position, against a bare COMMIT.
-func commits(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
-	s, err := newReplicaSite(ctx, false)
+// Commits measures milliseconds of a commit that learns its position, against a bare COMMIT.
+func Commits(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
+	s, err := newSite(ctx, false)
 	if err != nil {
 		return nil, err
 	}
@@ -255,7 +258,7 @@ func commits(ctx context.Context, m *measure.Bench) (_ []measure.Result, err err
 	}
 	figures, err := m.Rounds(ctx, func(f *measure.Figures) error {
 		for i := range sessionReads / measure.Rounds {
-			one, err := calls[i%2](ctx, rand.N(replicaDocuments))
+			one, err := calls[i%2](ctx, rand.N(documents))
 			if err != nil {
 				return err
 			}
