@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"casq/internal/testing/long"
+	"casq/internal/testing/testdb"
 )
 
 // movingSite has files and repositories that get other keys. Their contents tell them
@@ -18,20 +19,26 @@ import (
 type movingSite struct {
 	*site
 	lives []string // what each that lives can be told by: its bytes, or its commit
+	leave func()   // ends what follows the log from here
 }
 
 // newMovingSite has all in place under the old keys. named says whether the two events of
 // a rename name each other; otherwise they are those of a delete and of a create.
 func newMovingSite(t *testing.T, named bool) *movingSite {
 	t.Helper()
-	m := &movingSite{site: newSite(t)}
+	return moveIn(t, newSite(t), named)
+}
+
+func moveIn(t *testing.T, s *site, named bool) *movingSite {
+	t.Helper()
+	m := &movingSite{site: s}
 	if named {
 		m.exec(t, `SELECT casq.untrack('artifacts'), casq.untrack('repositories')`)
 		m.exec(t, `SELECT casq.track('artifacts', kind => 'artifact', transfer => 'file', prefix => '', key_column => 'path', id_column => 'id',
 			scope_column => 'project_id', size_column => 'size', payload_columns => ARRAY['id', 'sha256'])`)
 		m.exec(t, `SELECT casq.track('repositories', kind => 'repository', transfer => 'git', prefix => '', key_column => 'path', id_column => 'id')`)
 	}
-	m.follow(t)
+	m.leave = m.follow(t)
 	for _, key := range []string{"plain/a", "swap/a", "swap/b", "deleted/a", "deleted/b", "anew/a", "chain/a"} {
 		m.put(t, key, "bytes of "+key)
 		commit := m.push(t, key, "bytes of "+key, "")
@@ -181,7 +188,8 @@ func (m *movingSite) wantMoved(t *testing.T) {
 // The worker has staged what it copies to the new keys, and goes no further; the removals
 // of the old ones come first. Where they are those of deletes, nothing is left at the
 // second site until the copies are published. And workers are killed, or frozen, at each
-// step; others go on.
+// step; others go on. Then the database fails over, too, to a standby that has all of it, or
+// nothing of what was done since the resources have their new keys.
 func TestR138Moves(t *testing.T) {
 	t.Parallel()
 	long.Test(t)
@@ -207,6 +215,14 @@ func TestR138Moves(t *testing.T) {
 			t.Parallel()
 			playMoves(t, at, syscall.SIGKILL)
 		})
+	}
+	for _, at := range []string{"publish:renamed", "complete:committed"} {
+		for name, lacks := range map[string]bool{"has all": false, "lacks the end": true} {
+			t.Run("ours/failed over/"+at+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				failOverInMoves(t, at, lacks)
+			})
+		}
 	}
 	for _, at := range []string{"publish:before-rename", "remove:before-rename"} {
 		t.Run("ours/frozen/"+at, func(t *testing.T) {
@@ -257,6 +273,37 @@ func playMoves(t *testing.T, at string, signal syscall.Signal) {
 		first.stop(t)
 		m.untilDone(t)
 	}
+	if missing := stop(); len(missing) > 0 {
+		t.Errorf("for a time no copy was left of %q", missing)
+	}
+	m.wantMoved(t)
+}
+
+// failOverInMoves kills a worker, and then the primary. The standby that is promoted knows of
+// the worker's claims and copies, or of none.
+func failOverInMoves(t *testing.T, at string, lacks bool) {
+	t.Helper()
+	cluster := testdb.NewCluster(t, testdb.Standbys(1))
+	standby := cluster.Standbys[0]
+	m := moveIn(t, newSiteAt(t, cluster.URL(), testdb.Pool(t, cluster.URL())), true)
+	m.move(t)
+	m.leave()
+	caughtUp := func() { must(t, standby.WaitReplayed(t.Context(), cluster.Primary)) }
+	if lacks {
+		caughtUp()
+		must(t, standby.CutOff(t.Context()))
+	}
+	stop := m.sample()
+	startWorker(t, m.spec(at, syscall.SIGKILL)).killed(t)
+	if !lacks {
+		caughtUp()
+	}
+	must(t, cluster.Primary.Kill())
+	must(t, standby.Promote(t.Context()))
+	m.url = cluster.StandbyURL(0)
+	m.pool = testdb.Pool(t, m.url)
+	m.follow(t)
+	m.takeOver(t, false, func() { m.untilDone(t) })
 	if missing := stop(); len(missing) > 0 {
 		t.Errorf("for a time no copy was left of %q", missing)
 	}
