@@ -27,38 +27,42 @@ import (
 	"golang.org/x/term"
 )
 
-// benches in the order in which they run.
-var benches = measure.Set{
-	{Name: "append", Run: appending},
-	{Name: "transpose", Run: transpose},
-	{Name: "sync", Run: syncJobs},
-	{Name: "copy", Run: copyFiles},
-	{Name: "remove", Run: removeFiles},
-	{Name: "resync", Run: resyncAll},
-	{Name: "latency", Run: latency},
-	{Name: "memory", Run: memory},
-	{Name: "reconcile", Run: reconcileAll},
-	{Name: "wakeup", Run: wakeup},
-	{Name: "probe", Run: probeRefs},
-	{Name: "failover", Run: failover},
-	{Name: "increments", Run: increments},
-	{Name: "recount", Run: benchRecount},
-	{Name: "staleness", Run: staleness},
-	{Name: "stick", Run: replicas.Stick},
-	{Name: "session", Run: replicas.Session},
-	{Name: "commit", Run: replicas.Commits},
-	{Name: "relief", Run: replicas.Relief},
-	{Name: "stale", Run: replicas.Stale},
-	{Name: "pickup", Run: pickup},
-	{Name: "late", Run: latePickup},
-	{Name: "picks", Run: picks},
-	{Name: "burst", Run: burst},
-	{Name: "sibling", Run: sibling},
-	{Name: "waiting", Run: waiting},
-	{Name: "trace", Run: traces},
-	{Name: "artifact", Run: uploads},
-	{Name: "view", Run: views},
-	{Name: "move", Run: moves},
+// benches are in the order in which they run.
+func benches(minutes int) measure.Set {
+	return measure.Set{
+		{Name: "append", Run: appending},
+		{Name: "transpose", Run: transpose},
+		{Name: "sync", Run: syncJobs},
+		{Name: "copy", Run: copyFiles},
+		{Name: "remove", Run: removeFiles},
+		{Name: "resync", Run: resyncAll},
+		{Name: "latency", Run: latency},
+		{Name: "half", Run: halfLatency},
+		{Name: "memory", Run: memory},
+		{Name: "reconcile", Run: reconcileAll},
+		{Name: "wakeup", Run: wakeup},
+		{Name: "probe", Run: probeRefs},
+		{Name: "failover", Run: failover},
+		{Name: "increments", Run: increments},
+		{Name: "recount", Run: benchRecount},
+		{Name: "staleness", Run: staleness},
+		{Name: "stick", Run: replicas.Stick},
+		{Name: "session", Run: replicas.Session},
+		{Name: "commit", Run: replicas.Commits},
+		{Name: "relief", Run: replicas.Relief},
+		{Name: "stale", Run: replicas.Stale},
+		{Name: "pickup", Run: pickup},
+		{Name: "late", Run: latePickup},
+		{Name: "picks", Run: picks},
+		{Name: "burst", Run: burst},
+		{Name: "sibling", Run: sibling},
+		{Name: "waiting", Run: waiting},
+		{Name: "trace", Run: traces},
+		{Name: "artifact", Run: uploads},
+		{Name: "view", Run: views},
+		{Name: "move", Run: moves},
+		{Name: "soak", Run: soak(minutes), ByHand: true},
+	}
 }
 
 func main() {
@@ -80,20 +84,22 @@ func run(ctx context.Context, args []string, out, messages io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(messages)
 	only := flags.String("run", "", "run this benchmark only")
+	minutes := flags.Int("minutes", 30, "run soak for so long")
 	list := flags.Bool("list", false, "list the benchmarks")
 	table := flags.Bool("table", false, "print a table in Markdown in place of JSON lines")
 	child := flags.String("child", "", "used by the program itself: be a worker on this database")
+	keep := flags.Duration("keep", 0, "with -child: keep events and jobs for so long")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if *child != "" {
-		return beWorker(ctx, *child)
+		return beWorker(ctx, *child, *keep)
 	}
 	if *list {
-		_, err := fmt.Fprintln(out, strings.Join(benches.Names(), "\n"))
+		_, err := fmt.Fprintln(out, strings.Join(benches(*minutes).Names(), "\n"))
 		return err
 	}
-	chosen, err := benches.Choose(*only)
+	chosen, err := benches(*minutes).Choose(*only)
 	if err != nil {
 		return err
 	}

@@ -6,11 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
-	"syscall"
+	"time"
 
 	"casq/internal/programs/bench/measure"
 	"casq/internal/worker"
@@ -53,40 +52,34 @@ func (s *site) peak(ctx context.Context, n int) (float64, error) {
 	if err := s.append(ctx, n/2); err != nil {
 		return 0, err
 	}
-	self, err := os.Executable()
+	child, err := s.startWorker(ctx, 0)
 	if err != nil {
-		return 0, err
-	}
-	child := exec.CommandContext(ctx, self, "-child", s.URL)
-	child.Stderr = os.Stderr
-	child.Cancel = func() error { return child.Process.Signal(syscall.SIGTERM) }
-	if err := child.Start(); err != nil {
 		return 0, err
 	}
 	err = s.until(ctx, fmt.Sprintf(`SELECT NOT EXISTS (SELECT FROM river.river_job WHERE state IN ('available', 'running', 'retryable'))
 		AND (SELECT count(*) FROM (SELECT FROM casq.registry LIMIT %d) AS r) = %d`, n, n))
-	peak, peakErr := peakRSS(child.Process.Pid)
-	_ = child.Process.Signal(syscall.SIGTERM)
-	return peak, errors.Join(err, peakErr, child.Wait())
+	peak, peakErr := resident(child.Process.Pid, "VmHWM")
+	return peak, errors.Join(err, peakErr, stopWorker(child))
 }
 
-// peakRSS returns a process's high-water mark in MiB.
-func peakRSS(pid int) (float64, error) {
+// resident returns what a process's status says of its memory, in MiB: VmRSS, or VmHWM, the
+// high-water mark of that.
+func resident(pid int, what string) (float64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
-	found := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(status)
+	found := regexp.MustCompile(what + `:\s+(\d+) kB`).FindSubmatch(status)
 	if found == nil {
-		return 0, errors.New("no VmHWM in the process's status")
+		return 0, fmt.Errorf("no %s in the process's status", what)
 	}
 	kib, err := strconv.ParseFloat(string(found[1]), 64)
 	return kib / 1024, err
 }
 
-// beWorker is the process whose memory is measured. It needs a target to have
-// the roles, and copies no bytes.
-func beWorker(ctx context.Context, url string) (err error) {
+// beWorker is a worker in a process of its own, which keeps events and jobs for so long; 0 for
+// a worker's defaults. It needs a target to have the roles, and copies no bytes.
+func beWorker(ctx context.Context, url string, keep time.Duration) (err error) {
 	folder, err := os.MkdirTemp("", "casq-bench-")
 	if err != nil {
 		return err
@@ -97,7 +90,7 @@ func beWorker(ctx context.Context, url string) (err error) {
 		return err
 	}
 	return worker.Run(ctx, worker.Config{
-		HomeURL: url, ArtifactSource: source, ArtifactTarget: target, Concurrency: 1000,
+		HomeURL: url, ArtifactSource: source, ArtifactTarget: target, Concurrency: 1000, EventRetention: keep, JobRetention: keep,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 }
