@@ -61,6 +61,7 @@ func benches(minutes int) measure.Set {
 		{Name: "artifact", Run: uploads},
 		{Name: "view", Run: views},
 		{Name: "move", Run: moves},
+		{Name: "push", Run: pushes},
 		{Name: "soak", Run: soak(minutes), ByHand: true},
 	}
 }
