@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 
 	"casq/internal/database"
 )
@@ -20,10 +21,11 @@ type Size struct {
 	Bytes int64
 }
 
-// Portion is what to try next. The zero value does not work: see [New]. It is not
-// safe for concurrent use.
+// Portion is what to try next. The zero value does not work: see [New].
 type Portion struct {
-	whole  Size
+	whole Size
+
+	mu     sync.Mutex
 	halved int
 	well   int // successes in a row
 }
@@ -37,12 +39,20 @@ func New(whole Size) *Portion { return &Portion{whole: whole} }
 
 // Size returns how much to try.
 func (p *Portion) Size() Size {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.size()
+}
+
+func (p *Portion) size() Size {
 	return Size{Rows: max(p.whole.Rows>>p.halved, 1), Bytes: max(p.whole.Bytes>>p.halved, 1)}
 }
 
 // Did notes how a portion went, and tells whether it is worth trying a smaller
 // one. What says nothing about the size changes nothing.
 func (p *Portion) Did(err error) (smaller bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if err == nil {
 		p.well++
 		if p.well >= enough && p.halved > 0 {
@@ -54,7 +64,7 @@ func (p *Portion) Did(err error) (smaller bool) {
 		return false
 	}
 	p.well = 0
-	if p.Size().Rows == 1 {
+	if p.size().Rows == 1 {
 		return false
 	}
 	p.halved++

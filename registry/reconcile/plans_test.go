@@ -35,7 +35,7 @@ func statements() map[string]func(n int) (sql string, args []any) {
 			return rowsSQL.Compare, []any{kind, ids, slices.Repeat([]string{"{}"}, n), 1, int64(1)}
 		},
 		"rows": func(n int) (string, []any) {
-			return rowsSQL.Rows, []any{kind, "path/to/resource-0100000", n, nil, nil, time.Now(), nil, nil}
+			return rowsSQL.Rows, []any{kind, "path/to/resource-0100000", n, nil, nil, time.Now(), nil, nil, true}
 		},
 		"placed": func(n int) (string, []any) {
 			ids, _ := keys(n)

@@ -22,40 +22,89 @@ type difference struct {
 	Verdict string
 }
 
-// resources goes through what the source has of a kind, page by page.
+// resources goes through what the source has of a kind, page by page, and through the rows
+// along with it where that can be.
 func (run *takenRun) resources(ctx context.Context, kind eventlog.Kind, after *string) error {
-	for {
-		wanted, err := registry.ReadSelection(ctx, run.cfg.Home, kind.Name)
-		if err != nil {
+	source := run.sourcePages(ctx, kind, after)
+	defer source.stop()
+	var p *page
+	m, begun := run.merged[kind.Name]
+	if !begun {
+		m = &merged{over: after != nil}
+		run.merged[kind.Name] = m
+	}
+	if !m.over {
+		left, err := run.merge(ctx, kind, source, after, m)
+		if left == nil || err != nil {
 			return err
 		}
-		p, err := resourcesPage(ctx, run.cfg.Source, wanted, after, run.portion.Size())
+		p, m.over = left, true
+	}
+	for {
+		var err error
+		if p == nil {
+			p, err = run.nextPage(ctx, source)
+		}
 		if err != nil {
 			return err
 		}
 		if !p.listed {
 			return run.commit(ctx, progress{resourcesPhase, &kind.Name, after}, kind.Name, &found{unlisted: true}, nil)
 		}
-		if err := run.fit(ctx, p); err != nil {
-			return err
-		}
 		if p.last == nil {
 			return nil
 		}
-		run.cfg.Hook("reconcile:read")
-		after = p.last
-		if err := run.resourcesPage(ctx, kind, p); err != nil {
-			return fmt.Errorf("compare resources of kind %s up to %q: %w", kind.Name, *p.last, err)
+		p = p.usable()
+		f := found{examined: len(p.keys)}
+		if err := run.resourcesPage(ctx, kind, p, progress{resourcesPhase, &kind.Name, p.last}, &f, &f.late); err != nil {
+			return err
 		}
+		after, p = p.last, nil
 	}
 }
 
+// sourcePages reads the pages of a kind beyond a key. The last one is empty, or not listed.
+func (run *takenRun) sourcePages(ctx context.Context, kind eventlog.Kind, after *string) *ahead[*page] {
+	return readAhead(ctx, func(ctx context.Context) (*page, bool, error) {
+		wanted, err := registry.ReadSelection(ctx, run.cfg.Home, kind.Name)
+		if err != nil {
+			return nil, false, err
+		}
+		p, err := resourcesPage(ctx, run.cfg.Source, wanted, after, run.portion.Size())
+		if err != nil {
+			return nil, false, err
+		}
+		after = p.last
+		return p, p.listed && p.last != nil, nil
+	})
+}
+
+// nextPage takes a page that may be acted on.
+func (run *takenRun) nextPage(ctx context.Context, source *ahead[*page]) (*page, error) {
+	p, err := source.next(ctx)
+	if err != nil || !p.listed {
+		return p, err
+	}
+	if err := run.fit(ctx, p); err != nil {
+		return nil, err
+	}
+	if p.last != nil {
+		run.cfg.Hook("reconcile:read")
+	}
+	return p, nil
+}
+
 // resourcesPage asks for what a page shows and the registry does not say. Where the two
-// agree, nothing is written, and the cursor is not waited for.
-func (run *takenRun) resourcesPage(ctx context.Context, kind eventlog.Kind, p *page) error {
-	to := progress{resourcesPhase, &kind.Name, p.last}
-	p = p.usable()
-	f := found{examined: len(p.keys)}
+// agree, nothing is written, and the cursor is not waited for. late is counted what is left
+// to the log.
+func (run *takenRun) resourcesPage(ctx context.Context, kind eventlog.Kind, p *page, to progress, f *found, late *int) error {
+	if err := run.comparePage(ctx, kind, p, to, f, late); err != nil {
+		return fmt.Errorf("compare resources of kind %s up to %q: %w", kind.Name, *p.last, err)
+	}
+	return nil
+}
+
+func (run *takenRun) comparePage(ctx context.Context, kind eventlog.Kind, p *page, to progress, f *found, late *int) error {
 	differ, err := run.compare(ctx, p)
 	if err != nil {
 		return err
@@ -73,12 +122,12 @@ func (run *takenRun) resourcesPage(ctx context.Context, kind eventlog.Kind, p *p
 		}
 	}
 	if len(differ) == 0 {
-		return run.commit(ctx, to, kind.Name, &f, nil)
+		return run.commit(ctx, to, kind.Name, f, nil)
 	}
 	inPlace := run.inPlace(ctx, kind, p, differ)
 	run.cfg.Hook("reconcile:compared")
-	return run.commit(ctx, to, kind.Name, &f, func(tx pgx.Tx) error {
-		return run.applyPage(ctx, tx, p, differ, inPlace, &f)
+	return run.commit(ctx, to, kind.Name, f, func(tx pgx.Tx) error {
+		return run.applyPage(ctx, tx, p, differ, inPlace, f, late)
 	})
 }
 
@@ -97,7 +146,7 @@ func (run *takenRun) leaveComing(ctx context.Context, p *page, differ []differen
 	return err
 }
 
-func (run *takenRun) applyPage(ctx context.Context, tx pgx.Tx, p *page, differ []difference, inPlace map[string]bool, f *found) error {
+func (run *takenRun) applyPage(ctx context.Context, tx pgx.Tx, p *page, differ []difference, inPlace map[string]bool, f *found, late *int) error {
 	places := make([]int, 0, len(differ))
 	created := make(map[string]bool)
 	for _, d := range differ {
@@ -124,7 +173,7 @@ func (run *takenRun) applyPage(ctx context.Context, tx pgx.Tx, p *page, differ [
 		}
 	}
 	// The others were written by the log since they were compared.
-	f.late = len(differ) - len(jobs)
+	*late = len(differ) - len(jobs)
 	return run.queue(ctx, tx, jobs)
 }
 

@@ -35,11 +35,15 @@ type rowsPage struct {
 	keys     []string
 	versions []int64
 	flags    []int32
+	payloads []string // of keys, where they are not large; nil where they were not asked for
+
+	rest *rowsPage // what was cut off
 }
 
-// cut leaves the rows from a key on to the next page.
+// cut leaves the rows from a key on to a page of their own.
 func (p *rowsPage) cut(key string) {
 	n, _ := slices.BinarySearch(p.keys, key)
+	p.rest = &rowsPage{kind: p.kind, keys: p.keys[n:], versions: p.versions[n:], flags: p.flags[n:], rest: p.rest}
 	p.keys, p.versions, p.flags = p.keys[:n], p.versions[:n], p.flags[:n]
 }
 
@@ -81,7 +85,6 @@ type rowsToDo struct {
 	shown    *page            // what the source shows, or does not
 	gone     map[string]int64 // rows whose resources are not there
 	heldBack int              // as many are left alone
-	coming   int              // as many are left to the log, which will tell
 	there    *page            // resources that are copied again; may be nil
 	raise    rowSet           // rows that are copied again unseen
 	requeue  rowSet
@@ -96,31 +99,59 @@ func (d *rowsToDo) empty() bool {
 	return !d.needsSource() && len(d.requeue.keys) == 0 && len(d.checks.keys) == 0
 }
 
-// rows goes through the rows of a kind, page by page.
+// rows goes through the rows of a kind, page by page, unless it went through them along with
+// the resources.
 func (run *takenRun) rows(ctx context.Context, kind eventlog.Kind, after *string) error {
-	// Taken once: a time that is too early leaves rows for the next run.
-	var waiting oldestWaiting
-	err := run.cfg.Home.QueryRow(ctx, rowsSQL.Oldest, kind.Queue, run.cfg.Margin, registry.VerifyQueue(kind.Transfer)).Scan(&waiting.jobs, &waiting.checks)
-	if err != nil {
-		return fmt.Errorf("find the oldest job of queue %s: %w", kind.Queue, err)
+	if m := run.merged[kind.Name]; m != nil && !m.over {
+		return run.commit(ctx, progress{rowsPhase, &kind.Name, m.last}, kind.Name, &found{examined: m.rows}, nil)
 	}
+	waiting, err := run.oldest(ctx, kind)
+	if err != nil {
+		return err
+	}
+	pages := run.rowPages(ctx, kind, after, waiting, false)
+	defer pages.stop()
 	for {
-		p, err := run.readRows(ctx, kind, after, waiting)
+		p, err := pages.next(ctx)
 		if err != nil || len(p.keys) == 0 {
 			return err
 		}
 		run.cfg.Hook("reconcile:rows")
-		if err := run.rowsPage(ctx, p); err != nil {
-			return fmt.Errorf("compare rows of kind %s up to %q: %w", kind.Name, p.keys[len(p.keys)-1], err)
+		for rest := p; rest != nil; {
+			p = rest
+			if err := run.rowsPage(ctx, p, nil, &found{}); err != nil {
+				return err
+			}
+			rest = p.rest
 		}
-		after = &p.keys[len(p.keys)-1]
 	}
 }
 
 // oldestWaiting is since when work must have been asked for to be waiting still.
 type oldestWaiting struct{ jobs, checks time.Time }
 
-func (run *takenRun) readRows(ctx context.Context, kind eventlog.Kind, after *string, waiting oldestWaiting) (*rowsPage, error) {
+// oldest is asked once: a time that is too early leaves rows for the next run.
+func (run *takenRun) oldest(ctx context.Context, kind eventlog.Kind) (waiting oldestWaiting, err error) {
+	err = run.cfg.Home.QueryRow(ctx, rowsSQL.Oldest, kind.Queue, run.cfg.Margin, registry.VerifyQueue(kind.Transfer)).Scan(&waiting.jobs, &waiting.checks)
+	if err != nil {
+		return waiting, fmt.Errorf("find the oldest job of queue %s: %w", kind.Queue, err)
+	}
+	return waiting, nil
+}
+
+// rowPages reads the pages of a kind's rows beyond a key. The last one is empty.
+func (run *takenRun) rowPages(ctx context.Context, kind eventlog.Kind, after *string, waiting oldestWaiting, payloads bool) *ahead[*rowsPage] {
+	return readAhead(ctx, func(ctx context.Context) (*rowsPage, bool, error) {
+		p, err := run.readRows(ctx, kind, after, waiting, payloads)
+		if err != nil || len(p.keys) == 0 {
+			return p, false, err
+		}
+		after = &p.keys[len(p.keys)-1]
+		return p, true, nil
+	})
+}
+
+func (run *takenRun) readRows(ctx context.Context, kind eventlog.Kind, after *string, waiting oldestWaiting, payloads bool) (*rowsPage, error) {
 	p := &rowsPage{kind: kind}
 	from := ""
 	if after != nil {
@@ -135,8 +166,8 @@ func (run *takenRun) readRows(ctx context.Context, kind eventlog.Kind, after *st
 		}
 	}
 	timeline, tick := run.beyond.Columns()
-	err := run.cfg.Home.QueryRow(ctx, rowsSQL.Rows, kind.Name, from, run.portion.Size().Rows, timeline, tick, waiting.jobs, verifyBefore, waiting.checks).
-		Scan(&p.keys, &p.versions, &p.flags)
+	err := run.cfg.Home.QueryRow(ctx, rowsSQL.Rows, kind.Name, from, run.portion.Size().Rows, timeline, tick, waiting.jobs, verifyBefore, waiting.checks, payloads).
+		Scan(&p.keys, &p.versions, &p.flags, &p.payloads)
 	if err != nil {
 		return nil, fmt.Errorf("read rows of kind %s: %w", kind.Name, err)
 	}
@@ -144,13 +175,27 @@ func (run *takenRun) readRows(ctx context.Context, kind eventlog.Kind, after *st
 }
 
 // rowsPage compares a page of rows with the source, which is read after them, so
-// that a row that changes meanwhile has another version.
-func (run *takenRun) rowsPage(ctx context.Context, p *rowsPage) error {
+// that a row that changes meanwhile has another version. The run moves on to a place; nil:
+// to the end of the page, which may be cut.
+func (run *takenRun) rowsPage(ctx context.Context, p *rowsPage, to *progress, f *found) error {
 	do, err := run.plan(ctx, p)
-	if err != nil {
-		return err
+	last := p.keys[len(p.keys)-1]
+	if to == nil {
+		to = &progress{rowsPhase, &p.kind.Name, &last}
+		f.examined = len(p.keys)
 	}
-	f := found{unlisted: !do.shown.listed, examined: len(p.keys), heldBack: do.heldBack}
+	if err == nil {
+		err = run.carryOutRows(ctx, do, *to, f)
+	}
+	if err != nil {
+		return fmt.Errorf("compare rows of kind %s up to %q: %w", p.kind.Name, last, err)
+	}
+	return nil
+}
+
+// carryOutRows does what was planned for a page of rows.
+func (run *takenRun) carryOutRows(ctx context.Context, do *rowsToDo, to progress, f *found) error {
+	f.unlisted, f.heldBack = !do.shown.listed, do.heldBack
 	if do.needsSource() {
 		if _, err := run.passed(ctx, do.shown); err != nil {
 			return err
@@ -162,14 +207,13 @@ func (run *takenRun) rowsPage(ctx context.Context, p *rowsPage) error {
 		for key := range coming {
 			delete(do.gone, key)
 		}
-		do.coming, f.late = len(coming), len(coming)
+		f.late += len(coming)
 	}
 	var effects func(tx pgx.Tx) error
 	if !do.empty() {
-		effects = func(tx pgx.Tx) error { return run.applyRows(ctx, tx, do, &f) }
+		effects = func(tx pgx.Tx) error { return run.applyRows(ctx, tx, do, f) }
 	}
-	to := progress{rowsPhase, &p.kind.Name, &p.keys[len(p.keys)-1]}
-	return run.commit(ctx, to, p.kind.Name, &f, effects)
+	return run.commit(ctx, to, do.shown.kind, f, effects)
 }
 
 // plan decides what is to be done for the page, which it cuts where its resources have
@@ -252,7 +296,7 @@ func (run *takenRun) applyRows(ctx context.Context, tx pgx.Tx, do *rowsToDo, f *
 	if err != nil {
 		return err
 	}
-	f.removed, f.late = len(jobs), do.coming+len(do.gone)-len(jobs)
+	f.removed, f.late = len(jobs), f.late+len(do.gone)-len(jobs)
 	if do.there != nil {
 		again, err := applyResources(ctx, tx, do.there, true, true)
 		if err != nil {

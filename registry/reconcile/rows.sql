@@ -3,10 +3,14 @@
 -- may be to be done for each, as flags: 1 it wants its resource to be there; 2 its
 -- intent came with a tick beyond (timeline $4, tick $5; NULL: any); 4 it has work to do
 -- that no live process has in hand, since before $6; 8 it is in place, and was not
--- compared since $7 (NULL: not asked), nor asked to be since $8.
-SELECT array_agg(page.resource_id), array_agg(page.version), array_agg(page.flags)
+-- compared since $7 (NULL: not asked), nor asked to be since $8. With $9 come the
+-- payloads, but '' for one that is large: to measure the page instead, and to end it there,
+-- takes half as long again.
+SELECT array_agg(page.resource_id), array_agg(page.version), array_agg(page.flags), CASE WHEN $9 THEN array_agg(page.payload) END
 FROM (
     SELECT r.resource_id, r.version,
+           CASE WHEN $9 THEN CASE WHEN pg_column_size(r.payload) <= 1024 AND pg_column_compression(r.payload) IS NULL
+                                  THEN r.payload::text ELSE '' END END AS payload,
            CASE WHEN r.deleted_at IS NULL THEN 1 ELSE 0 END
            + CASE WHEN $4::integer IS NULL OR (r.timeline, r.tick) > ($4::integer, $5::bigint) THEN 2 ELSE 0 END
            + CASE WHEN r.synced_version IS DISTINCT FROM r.version

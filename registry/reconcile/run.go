@@ -52,6 +52,8 @@ type takenRun struct {
 	lostSince     *time.Time // since when home may have lost what it did; nil: nothing was lost
 	allowRemove   int64      // see [Request.AllowRemove]
 
+	merged map[string]*merged // by kind, what was gone through in both directions at once
+
 	held  map[string]bool // by kind, whether the removal limit holds; known once asked for
 	apart map[string]bool // kinds that a run of their own goes on with
 }
@@ -67,7 +69,7 @@ type found struct {
 
 // take makes a run this process's; nil when there is none.
 func (r *Reconciler) take(ctx context.Context) (*takenRun, error) {
-	run := &takenRun{Reconciler: r, held: make(map[string]bool), apart: make(map[string]bool)}
+	run := &takenRun{Reconciler: r, merged: make(map[string]*merged), held: make(map[string]bool), apart: make(map[string]bool)}
 	var beyondTimeline, atTimeline *int32
 	var beyondTick, atTick *int64
 	err := r.cfg.Home.QueryRow(ctx, runSQL.Take, r.cfg.Process).Scan(&run.id, &run.kind, &run.reason, &run.dry,

@@ -17,7 +17,7 @@ func TestWhatWasNeverComparedIsOld(t *testing.T) {
 	}
 	now := time.Now()
 	var flags []int32
-	err := b.Pool.QueryRow(t.Context(), "SELECT flags FROM ("+rowsSQL.Rows+") AS page (keys, versions, flags)", kind, "", 10, nil, nil, now, now, now).Scan(&flags)
+	err := b.Pool.QueryRow(t.Context(), "SELECT flags FROM ("+rowsSQL.Rows+") AS page (keys, versions, flags, payloads)", kind, "", 10, nil, nil, now, now, now, false).Scan(&flags)
 	if err != nil || len(flags) != 1 || flags[0]&8 == 0 {
 		t.Errorf("rows: %v, %v", flags, err)
 	}
