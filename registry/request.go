@@ -44,8 +44,13 @@ type Tick struct {
 	ID       int64
 }
 
+// compareViewsSQL has views that are tracked here (of kind $1; '': all) compared with what is
+// followed of them.
+const compareViewsSQL = "SELECT casq.compare_view(v.kind) FROM casq.views AS v WHERE v.kind = $1 OR $1 = ''"
+
 // Ask stores a request in tx and returns its id in casq.reconcile_runs. A worker
-// takes it up once tx has committed.
+// takes it up once tx has committed. What somebody asks for has tracked views of this
+// database compared, too: a reconcile alone sees what is followed of them already.
 func Ask(ctx context.Context, tx pgx.Tx, r Request) (id int64, err error) {
 	beyondTimeline, beyondTick := r.Beyond.Columns()
 	atTimeline, atTick := r.At.Columns()
@@ -53,6 +58,11 @@ func Ask(ctx context.Context, tx pgx.Tx, r Request) (id int64, err error) {
 		r.Walk, r.RemoveOrphans, r.AllowRemove).Scan(&id)
 	if err != nil {
 		return 0, fmt.Errorf("ask for a reconcile: %w", err)
+	}
+	if r.Reason == Asked && !r.DryRun {
+		if _, err := tx.Exec(ctx, compareViewsSQL, r.Kind); err != nil {
+			return 0, fmt.Errorf("ask for a comparison of tracked views: %w", err)
+		}
 	}
 	return id, nil
 }

@@ -7,6 +7,9 @@ import (
 
 	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
+	"casq/registry"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // track returns casq.track_view over repos, with other words for some of it.
@@ -135,6 +138,9 @@ func TestFirstFill(t *testing.T) {
 	b.wantSame(t)
 }
 
+// reconcileIt stands for a reconcile that somebody asks for.
+const reconcileIt = "reconcile"
+
 // What nobody has noted is found by comparing: a trigger was disabled, the view replaced,
 // rows of the image damaged, the log adopted. Nothing is written where nothing differs.
 func TestCompared(t *testing.T) {
@@ -147,6 +153,7 @@ func TestCompared(t *testing.T) {
 			       (SELECT coalesce(sum(l.size), 0) FROM release AS l WHERE l.repo_id = r.id) AS size
 			FROM repository AS r JOIN "user" AS u ON u.id = r.owner_id WHERE r.stars < 5; UPDATE repository SET stars = 7 WHERE id = 2`},
 		"asked for":   {`UPDATE repository SET name = name || 'z'; DELETE FROM casq.source_changes`, `SELECT casq.compare_view('repository')`},
+		"reconciled":  {`UPDATE repository SET name = name || 'z'; DELETE FROM casq.source_changes`, reconcileIt},
 		"backfilled":  {`UPDATE repository SET name = name || 'z'; DELETE FROM casq.source_changes`, `SELECT casq.backfill_page('repository', NULL, 10)`},
 		"log adopted": {`UPDATE repository SET name = 'z' WHERE id = 3`, `SELECT casq.compare_views(anew => true)`},
 	} {
@@ -162,7 +169,17 @@ func TestCompared(t *testing.T) {
 			if test.missed != "" {
 				b.exec(t, test.missed)
 			}
-			if test.then != "" {
+			switch test.then {
+			case "":
+			case reconcileIt:
+				err := pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
+					_, err := registry.Ask(t.Context(), tx, registry.Request{Kind: "repository", Reason: registry.Asked})
+					return err
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+			default:
 				b.exec(t, test.then)
 			}
 			if err := b.keeper.watch(t.Context()); err != nil {

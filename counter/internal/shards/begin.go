@@ -15,7 +15,7 @@ import (
 )
 
 // ErrNotStarted says that no worker has begun to count in this database yet.
-var ErrNotStarted = errors.New("counting has not begun: run a worker at this database")
+var ErrNotStarted = errors.New("counting has not begun in this database: a worker counts where tables are tracked; a second site counts nothing")
 
 // Namespace returns what stays the same for as long as a database is there: its name
 // in Redis, and the number of shards. Errors: [ErrNotStarted].
