@@ -44,7 +44,7 @@ type Tick struct {
 	ID       int64
 }
 
-// compareViewsSQL has views that are tracked here (of kind $1; '': all) compared with what is
+// compareViewsSQL has views that are tracked here (of kind $1, or all) compared with what is
 // followed of them.
 const compareViewsSQL = "SELECT casq.compare_view(v.kind) FROM casq.views AS v WHERE v.kind = $1 OR $1 = ''"
 
