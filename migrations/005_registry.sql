@@ -488,53 +488,6 @@ END $$;
 CREATE TRIGGER guard_kind BEFORE UPDATE OR DELETE ON casq.kinds
     FOR EACH ROW EXECUTE FUNCTION casq.guard_kind();
 
--- Rows of other kinds that have the place of a resource, one around it or one within it,
--- where kinds share a tree: the one at the place itself and around it, and one within. A row
--- has its place while a run may be at work there, or has put something there (size) that no
--- other run has removed.
---
--- The settings leave the planner no other way than by key.
-CREATE FUNCTION casq.place_holders(kind text, resource_id text)
-RETURNS TABLE (kind text, resource_id text, claim uuid, size bigint)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
-    WITH neighbour AS (
-        SELECT o.kind, CASE WHEN o.prefix = '' THEN '' ELSE o.prefix || '/' END AS root,
-               CASE WHEN k.prefix = '' THEN '' ELSE k.prefix || '/' END || place_holders.resource_id AS path
-        FROM casq.kinds AS k
-        JOIN casq.kinds AS o ON o.transfer = k.transfer AND o.kind <> k.kind
-        WHERE k.kind = place_holders.kind AND k.prefix IS NOT NULL
-    )
-    SELECT n.kind, r.resource_id, r.claim, r.size
-    FROM neighbour AS n
-    CROSS JOIN LATERAL string_to_array(n.path, '/') AS parts
-    CROSS JOIN LATERAL generate_series(1, cardinality(parts)) AS depth
-    CROSS JOIN LATERAL array_to_string(parts[:depth], '/') AS around
-    JOIN casq.registry AS r ON r.kind = n.kind AND r.resource_id = substr(around, length(n.root) + 1)
-    WHERE starts_with(around, n.root) AND (r.claim IS NOT NULL OR r.size IS NOT NULL)
-    UNION ALL
-    SELECT n.kind, within.*
-    FROM neighbour AS n
-    CROSS JOIN LATERAL (
-        SELECT r.resource_id, r.claim, r.size FROM casq.registry AS r
-        WHERE r.kind = n.kind AND starts_with(n.path || '/', n.root)
-          AND r.resource_id > substr(n.path || '/', length(n.root) + 1)
-          AND r.resource_id < substr(n.path || '0', length(n.root) + 1)
-          AND (r.claim IS NOT NULL OR r.size IS NOT NULL)
-        ORDER BY r.resource_id LIMIT 1
-    ) AS within
-    UNION ALL
-    SELECT n.kind, within.*
-    FROM neighbour AS n
-    CROSS JOIN LATERAL (
-        SELECT r.resource_id, r.claim, r.size FROM casq.registry AS r
-        -- All of the other kind is within it.
-        WHERE r.kind = n.kind AND starts_with(n.root, n.path || '/')
-          AND (r.claim IS NOT NULL OR r.size IS NOT NULL)
-        ORDER BY r.resource_id LIMIT 1
-    ) AS within
-$$;
-
 -- Refuses to end a kind on this site while a table is tracked as it, and while events of it
 -- are still to be read here. What batches and pages have written before is seen, and later
 -- ones see what is done here.
@@ -643,7 +596,6 @@ DROP TABLE casq.targets;
 DROP FUNCTION casq.drop_kind(text, boolean);
 DROP FUNCTION casq.forget_resources(text, integer);
 DROP FUNCTION casq.check_drop(text);
-DROP FUNCTION casq.place_holders(text, text);
 DROP TRIGGER guard_kind ON casq.kinds;
 DROP FUNCTION casq.guard_kind();
 DROP FUNCTION casq.selected(text, text);

@@ -5501,6 +5501,51 @@ BEGIN
         USING ERRCODE = 'numeric_value_out_of_range', DETAIL = format('The key begins with %L.', left(key, 64));
 END $function$;
 
+CREATE OR REPLACE FUNCTION casq.refuse_taken(kinds text[], ids text[], claims uuid[], most double precision)
+ RETURNS TABLE(claim uuid, removal boolean, why text, seconds double precision)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+AS $function$
+BEGIN
+    IF EXISTS (SELECT FROM casq.neighbours AS n WHERE n.kind = ANY (kinds)) THEN
+        PERFORM pg_advisory_xact_lock(hashtextextended('casq.places', 0));
+    ELSE
+        PERFORM pg_advisory_xact_lock_shared(hashtextextended('casq.places', 0));
+    END IF;
+    IF NOT EXISTS (SELECT FROM casq.neighbours AS n WHERE n.kind = ANY (kinds)) THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
+    WITH taken AS (
+        SELECT DISTINCT ON (r.kind, r.resource_id) r.kind, r.resource_id, r.claim, r.deleted_at IS NULL AS wanted, h.kind AS holder,
+               format('its place is that of %s %s, and kinds %s and %s share a tree', h.kind, to_json(h.resource_id), r.kind, h.kind) AS why,
+               least(r.attempts ^ 4, most) AS seconds
+        FROM unnest(kinds, ids) AS w (kind, resource_id)
+        CROSS JOIN LATERAL (
+            SELECT * FROM casq.registry AS r
+            WHERE r.kind = w.kind AND r.resource_id = w.resource_id AND r.claim = ANY (claims) AND r.size IS NULL
+            LIMIT 1
+        ) AS r
+        CROSS JOIN LATERAL casq.place_holders(r.kind, r.resource_id) AS h
+        WHERE EXISTS (SELECT FROM casq.neighbours AS n WHERE n.kind = w.kind)
+          AND (h.size IS NOT NULL OR h.claim <> ALL (claims) OR (h.kind, h.resource_id) < (r.kind, r.resource_id))
+        ORDER BY r.kind, r.resource_id, h.kind, h.resource_id
+    )
+    UPDATE casq.registry AS r
+    SET claim = NULL, claim_process = NULL, claim_job = NULL, asked = false, missing_since = NULL,
+        attempts = least(r.attempts, 6),
+        synced_version = CASE WHEN t.wanted THEN r.synced_version ELSE r.version END,
+        synced_incarnation = CASE WHEN t.wanted THEN r.synced_incarnation ELSE r.incarnation END,
+        failed_version = CASE WHEN t.wanted THEN r.version ELSE r.failed_version END,
+        last_error = CASE WHEN t.wanted THEN t.why END,
+        failure_reason = CASE WHEN t.wanted THEN format('its place is that of kind %s', t.holder) ELSE r.failure_reason END,
+        retry_at = CASE WHEN t.wanted THEN clock_timestamp() + make_interval(secs => t.seconds) END
+    FROM taken AS t
+    WHERE r.kind = t.kind AND r.resource_id = t.resource_id
+    RETURNING t.claim, NOT t.wanted, t.why, t.seconds;
+END $function$;
+
 CREATE OR REPLACE FUNCTION casq.refuse_truncate()
  RETURNS trigger
  LANGUAGE plpgsql

@@ -24,7 +24,7 @@ import (
 var claimText string
 
 // claimSQL has the statements of claim.sql.
-var claimSQL = queries.Parse[struct{ Lock, Claim, Share, Refuse, Ask, Verdict, Complete, GiveUp, Request string }]("registry/claim", claimText)
+var claimSQL = queries.Parse[struct{ Lock, Claim, Refuse, Verdict, Complete, GiveUp, Request string }]("registry/claim", claimText)
 
 // kindsOfSQL reads kinds ($1) while rows of theirs are locked. A move of a kind locks
 // them, too: it has committed, and is seen, or comes later, and takes the claim away.
@@ -82,6 +82,8 @@ func (r *Registry) Claim(ctx context.Context, token Token, job int64) (*Claim, e
 // asked for again, and those that were granted are found so.
 func (r *Registry) claimAll(group []*claiming) {
 	slices.SortFunc(group, func(a, b *claiming) int { return compareTokens(a.token, b.token) })
+	group, later := onceEach(group)
+	defer func() { r.claims.add(later...) }()
 	for try := 0; ; try++ {
 		err := r.tryClaims(group)
 		if err == nil {
@@ -106,6 +108,19 @@ func (r *Registry) claimAll(group []*claiming) {
 			return
 		}
 	}
+}
+
+// onceEach leaves one claim of each resource in a sorted group. Those that are left wait
+// for the next transaction, and ask the run of the one that is granted.
+func onceEach(group []*claiming) (once, later []*claiming) {
+	for i, c := range group {
+		if i > 0 && c.token.Kind == group[i-1].token.Kind && c.token.ResourceID == group[i-1].token.ResourceID {
+			later = append(later, c)
+			continue
+		}
+		once = append(once, c)
+	}
+	return once, later
 }
 
 // each runs a group's members alone, so that bad data of one is not an error of
@@ -144,8 +159,8 @@ func stopped(group []*claiming) bool {
 }
 
 // tryClaims is one pipelined transaction: lock in key order, claim what is
-// free, give back what has a place that is another kind's, ask the runs that hold the
-// rest, read where their kinds are, and read whether this process still counts.
+// free and ask the runs that hold the rest, give back what has a place that is another
+// kind's, read where their kinds are, and read whether this process still counts.
 func (r *Registry) tryClaims(group []*claiming) error {
 	ctx, cancel := context.WithTimeout(r.process.Done(), statementTimeout)
 	defer cancel()
@@ -183,24 +198,8 @@ func (f *claimsFound) batch(group []*claiming, process uuid.UUID) *pgx.Batch {
 	kinds, ids, versions, claims, jobs := claimColumns(group)
 	batch := &pgx.Batch{}
 	batch.Queue(claimSQL.Lock, kinds, ids)
-	batch.Queue(claimSQL.Claim, kinds, ids, versions, claims, jobs, process, ErrCancelled.Error()).Query(func(rows pgx.Rows) error {
-		for rows.Next() {
-			c := &Claim{}
-			if err := rows.Scan(&c.ID, &c.Payload, &c.Deleted, &c.Incarnation, &c.Fresh, &c.First, &c.Nothing, &c.Checksum, &c.Attempts, &c.Timeline, &c.EventID, &c.Tick,
-				&c.Moved, &c.Base.Key, &c.Base.Incarnation, &c.Aside); err != nil {
-				return err
-			}
-			f.granted[c.ID] = c
-		}
-		return rows.Err()
-	})
-	batch.Queue(claimSQL.Share, kinds)
+	batch.Queue(claimSQL.Claim, kinds, ids, versions, claims, jobs, process, ErrCancelled.Error()).Query(f.claimed)
 	batch.Queue(claimSQL.Refuse, kinds, ids, claims, mostTaken.Seconds()).Query(f.takenBack)
-	batch.Queue(claimSQL.Ask, kinds, ids, versions, claims, ErrCancelled.Error()).Query(func(rows pgx.Rows) error {
-		var id uuid.UUID
-		_, err := pgx.ForEachRow(rows, []any{&id}, func() error { f.asked[id] = true; return nil })
-		return err
-	})
 	batch.Queue(kindsOfSQL, kinds).Query(func(rows pgx.Rows) error {
 		var k eventlog.Kind
 		_, err := pgx.ForEachRow(rows, k.Fields(), func() error {
@@ -212,6 +211,23 @@ func (f *claimsFound) batch(group []*claiming, process uuid.UUID) *pgx.Batch {
 	batch.Queue("SELECT EXISTS (SELECT FROM casq.processes WHERE id = $1 AND dead_at IS NULL)", process).
 		QueryRow(func(row pgx.Row) error { return row.Scan(&f.alive) })
 	return batch
+}
+
+// claimed reads the claims that were granted, and those for which other runs were asked.
+func (f *claimsFound) claimed(rows pgx.Rows) error {
+	for rows.Next() {
+		c, granted := &Claim{}, false
+		if err := rows.Scan(&c.ID, &granted, &c.Payload, &c.Deleted, &c.Incarnation, &c.Fresh, &c.First, &c.Nothing, &c.Checksum,
+			&c.Attempts, &c.Timeline, &c.EventID, &c.Tick, &c.Moved, &c.Base.Key, &c.Base.Incarnation, &c.Aside); err != nil {
+			return err
+		}
+		if granted {
+			f.granted[c.ID] = c
+		} else {
+			f.asked[c.ID] = true
+		}
+	}
+	return rows.Err()
 }
 
 // takenBack reads the claims that were given back: of copies, which are tried again,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -186,6 +187,32 @@ func TestTheSameClaimTwice(t *testing.T) {
 	got := b.Row(t, "x")
 	if granted, err := one.Answer(); err != nil || granted == nil || got.Attempts != 1 || !got.Asked || !is(got.Claim, id) {
 		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+// Two claims of one resource that come in one group are answered one after the other: the
+// second asks the run of the first.
+func TestTwoClaimsOfOneResourceInAGroup(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	r := b.Registry(t)
+	token := b.Create(t, 1, "x")
+	group := []*registry.Claiming{registry.NewClaiming(t.Context(), token, uuid.New()), registry.NewClaiming(t.Context(), token, uuid.New())}
+	r.ClaimAll(slices.Clone(group))
+	granted, handedOver := 0, 0
+	for _, c := range group {
+		receive(t, "an answer", c.Done())
+		switch _, err := c.Answer(); {
+		case err == nil:
+			granted++
+		case errors.Is(err, registry.ErrHandedOver):
+			handedOver++
+		default:
+			t.Error(err)
+		}
+	}
+	if got := b.Row(t, "x"); granted != 1 || handedOver != 1 || got.Attempts != 1 || !got.Asked {
+		t.Errorf("%d granted, %d handed over, %+v", granted, handedOver, got)
 	}
 }
 

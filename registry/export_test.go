@@ -51,6 +51,8 @@ func NewClaiming(ctx context.Context, token Token, id uuid.UUID) *Claiming {
 // Again makes a claim that has been answered one that has not.
 func (c *claiming) Again() { c.done = make(chan struct{}) }
 
+func (c *claiming) Done() <-chan struct{} { return c.done }
+
 func (c *claiming) Answer() (*Claim, error) { return c.claim, c.err }
 
 // NewPublication is what [Registry.Publish] makes.

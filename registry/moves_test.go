@@ -7,6 +7,8 @@ import (
 
 	"casq/eventlog"
 	"casq/registry"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // moves has "a" in place, which has got the key "b".
@@ -165,4 +167,36 @@ func TestAMoveIsToldOfAgainByAnotherTimeline(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.WantJobs(t, jobFor("a", from.Version, true))
+}
+
+// A move may be planned while a claim waits for its row, by the transaction that has it:
+// the claim sees the move, though none was there when it began.
+func TestMovePlannedBeforeTheClaim(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	r := b.Registry(t)
+	token := b.want(t, kind, "new")
+	claims := make(chan *registry.Claim, 1)
+	err := pgx.BeginFunc(t.Context(), b.Pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(t.Context(), "SELECT FROM casq.registry WHERE resource_id = 'new' FOR UPDATE"); err != nil {
+			return err
+		}
+		go func() {
+			c, err := r.Claim(t.Context(), token, 1)
+			if err != nil {
+				t.Error(err)
+			}
+			claims <- c
+		}()
+		b.waitsForLock(t, "the claim waits for the row", "transactionid")
+		_, err := tx.Exec(t.Context(), `INSERT INTO casq.moves (kind, resource_id, base_id, base_incarnation, via, incarnation, timeline, tick)
+			VALUES ($1, 'new', 'old', 3, 'old', 1, 1, 1)`, kind)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := receive(t, "the claim", claims); c == nil || !c.Moved || c.Base != (registry.Base{Key: "old", Incarnation: 3}) {
+		t.Errorf("claimed %+v", c)
+	}
 }

@@ -241,3 +241,86 @@ func TestPlaceHoldersByTheirKey(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// waitsForLock returns when a session of the database waits for a lock.
+func (b *testBundle) waitsForLock(t *testing.T, what, locktype string) {
+	t.Helper()
+	until(t, what, func() bool {
+		return b.Text(t, fmt.Sprintf(`SELECT count(*) FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
+			WHERE NOT l.granted AND l.locktype = '%s' AND a.datname = current_database()`, locktype)) == "1"
+	})
+}
+
+// claimLater claims, and sends how that has ended.
+func claimLater(t *testing.T, r *registry.Registry, token registry.Token) <-chan error {
+	t.Helper()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := r.Claim(t.Context(), token, 1)
+		ended <- err
+	}()
+	return ended
+}
+
+// A kind may begin to share a tree after a claim has found no neighbour, and before the
+// claim has the lock: what the kind has by then is seen.
+func TestKindBeginsToShareBeforeTheClaim(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Exec(t, "SELECT casq.define_kind('repo', 'git', prefix => '')")
+	r := b.Registry(t)
+	token := b.want(t, "repo", "a")
+	var ended <-chan error
+	err := pgx.BeginFunc(t.Context(), b.Pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(t.Context(), "SELECT pg_advisory_xact_lock(hashtextextended('casq.places', 0))"); err != nil {
+			return err
+		}
+		ended = claimLater(t, r, token)
+		b.waitsForLock(t, "the claim has looked, and waits", "advisory")
+		_, err := tx.Exec(t.Context(), `WITH k AS (SELECT casq.define_kind('wiki', 'git', prefix => ''))
+			INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload, size) SELECT 'wiki', 'a', 1, 1, 1, '{}', 1 FROM k`)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := receive(t, "the claim", ended); !isTaken(err) {
+		t.Errorf("claimed: %v", err)
+	}
+}
+
+func isTaken(err error) bool {
+	_, taken := errors.AsType[*registry.TakenError](err)
+	return taken
+}
+
+// A kind may begin to share a tree while a transaction has claimed a place that has not
+// committed: whoever claims it for the kind waits for that.
+func TestKindBeginsToShareAfterTheClaim(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Exec(t, "SELECT casq.define_kind('repo', 'git', prefix => '')")
+	r := b.Registry(t)
+	b.want(t, "repo", "a")
+	var ended <-chan error
+	err := pgx.BeginFunc(t.Context(), b.Pool, func(tx pgx.Tx) error {
+		for _, sql := range []string{
+			"UPDATE casq.registry SET claim = gen_random_uuid(), claim_process = (SELECT id FROM casq.processes), claim_job = 1",
+			"SELECT casq.refuse_taken('{repo}', '{a}', (SELECT array_agg(claim) FROM casq.registry), 900)",
+		} {
+			if _, err := tx.Exec(t.Context(), sql); err != nil {
+				return err
+			}
+		}
+		b.Exec(t, "SELECT casq.define_kind('wiki', 'git', prefix => '')")
+		ended = claimLater(t, r, b.want(t, "wiki", "a"))
+		b.waitsForLock(t, "the claim of the other kind waits", "advisory")
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := receive(t, "the claim", ended); !isTaken(err) {
+		t.Errorf("claimed: %v", err)
+	}
+}

@@ -31,10 +31,6 @@ func statements(process uuid.UUID) map[string]func(n int) (sql string, args []an
 			kinds, ids, versions, claims := keys(n)
 			return registry.ClaimSQL.Claim, []any{kinds, ids, versions, claims, numbers(n), process, registry.ErrCancelled.Error()}
 		},
-		"ask": func(n int) (string, []any) {
-			kinds, ids, versions, claims := keys(n)
-			return registry.ClaimSQL.Ask, []any{kinds, ids, versions, claims, registry.ErrCancelled.Error()}
-		},
 		"lost": func(n int) (string, []any) {
 			kinds, ids, versions, claims := keys(n)
 			return registry.SweepSQL.Lost, []any{kinds, ids, versions, claims, numbers(n), make([]bool, n), registry.ErrCancelled.Error()}

@@ -30,6 +30,9 @@ func (h *Home) WantKeyUsed(t *testing.T, statements map[string]func(n int) (sql 
 					t.Errorf("%s does not read the registry: %s", name, text)
 				}
 				for _, scan := range scans {
+					if scan.Type == "Tid Scan" { // of rows that were found by key before
+						continue
+					}
 					if !strings.Contains(scan.Type, "Index") || !strings.Contains(scan.Cond, "resource_id") {
 						t.Errorf("%s of %d, %s: %s with %q: %s", name, n, known, scan.Type, scan.Cond, text)
 					}
