@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 const (
@@ -215,13 +216,11 @@ func (r *Registry) tryComplete(group []*completion) (left []*completion, err err
 }
 
 func (r *Registry) verdicts(ctx context.Context, tx pgx.Tx, group []*completion) (map[uuid.UUID]verdict, error) {
-	var kinds, keys []string
-	var versions, incarnations []int64
-	var claims []uuid.UUID
-	for _, s := range group {
-		kinds, keys = append(kinds, s.claim.Kind), append(keys, s.claim.ResourceID)
-		versions, incarnations = append(versions, s.claim.Version), append(incarnations, s.claim.Incarnation)
-		claims = append(claims, s.claim.ID)
+	n := len(group)
+	kinds, keys, versions, claims, incarnations := make([]string, n), make([]string, n), make([]int64, n), make(uuids, n), make([]int64, n)
+	for i, s := range group {
+		kinds[i], keys[i], versions[i], incarnations[i] = s.claim.Kind, s.claim.ResourceID, s.claim.Version, s.claim.Incarnation
+		claims[i] = pgtype.UUID{Bytes: s.claim.ID, Valid: true}
 	}
 	rows, err := tx.Query(ctx, claimSQL.Verdict, kinds, keys, versions, claims, incarnations, ErrCancelled.Error())
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // completed is what is written about a run that still has its claim.
@@ -143,13 +144,13 @@ func (r *Registry) write(ctx context.Context, tx pgx.Tx, runs []completed) error
 
 func completeColumns(runs []completed) []any {
 	n := len(runs)
-	kinds, keys, versions, claims := make([]string, n), make([]string, n), make([]int64, n), make([]uuid.UUID, n)
+	kinds, keys, versions, claims := make([]string, n), make([]string, n), make([]int64, n), make(uuids, n)
 	done, checksums, sizes := make([]bool, n), make([]*string, n), make([]*int64, n)
 	causes, reasons, retries := make([]*string, n), make([]*string, n), make([]*time.Time, n)
 	freed, asked, partial := make([]bool, n), make([]bool, n), make([]bool, n)
 	missing, absent := make([]bool, n), make([]bool, n)
 	for i, s := range runs {
-		kinds[i], keys[i], versions[i], claims[i] = s.claim.Kind, s.claim.ResourceID, s.claim.Version, s.claim.ID
+		kinds[i], keys[i], versions[i], claims[i] = s.claim.Kind, s.claim.ResourceID, s.claim.Version, pgtype.UUID{Bytes: s.claim.ID, Valid: true}
 		done[i], freed[i], asked[i], retries[i] = s.published, s.outcome == released, s.asked, s.retryAt
 		missing[i], absent[i], partial[i] = s.missing, s.absent, s.result.Partial
 		if s.published && !s.claim.Deleted {
