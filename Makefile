@@ -77,8 +77,8 @@ failover: deps ## [LEASE=20s] stop, kill and freeze workers, and print who takes
 validate: deps build ## follow docs/validate-counters.md, block by block
 	@$(GO) test -count=1 -run '^TestValidate$$' -v ./cmd/worker && echo 'validate: OK'
 
-bench: deps ## [BENCH=name] [MINUTES=30] [TABLE=1] measure, each beside its reference in the same run
-	@$(GO) run ./internal/programs/bench -run "$(BENCH)" $(if $(MINUTES),-minutes $(MINUTES)) $(if $(TABLE),-table)
+bench: deps ## [BENCH=name] [MINUTES=30] [ROWS=1000000] [TABLE=1] measure, each beside its reference in the same run
+	@$(GO) run ./internal/programs/bench -run "$(BENCH)" $(if $(MINUTES),-minutes $(MINUTES)) $(if $(ROWS),-rows $(ROWS)) $(if $(TABLE),-table)
 
 chaos: deps ## [SEED=n] [DURATION=300] inject faults under load for that many seconds, then compare
 	@$(GO) run ./internal/programs/chaos $(if $(SEED),-seed $(SEED)) -seconds $(or $(DURATION),300)

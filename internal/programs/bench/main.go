@@ -28,7 +28,7 @@ import (
 )
 
 // benches are in the order in which they run.
-func benches(minutes int) measure.Set {
+func benches(minutes, rows int) measure.Set {
 	return measure.Set{
 		{Name: "append", Run: appending},
 		{Name: "transpose", Run: transpose},
@@ -62,6 +62,8 @@ func benches(minutes int) measure.Set {
 		{Name: "view", Run: views},
 		{Name: "move", Run: moves},
 		{Name: "push", Run: pushes},
+		{Name: "field", Run: field, ByHand: true},
+		{Name: "growth", Run: growth(rows), ByHand: true},
 		{Name: "soak", Run: soak(minutes), ByHand: true},
 	}
 }
@@ -86,6 +88,7 @@ func run(ctx context.Context, args []string, out, messages io.Writer) error {
 	flags.SetOutput(messages)
 	only := flags.String("run", "", "run this benchmark only")
 	minutes := flags.Int("minutes", 30, "run soak for so long")
+	rows := flags.Int("rows", 1_000_000, "grow to so many rows")
 	list := flags.Bool("list", false, "list the benchmarks")
 	table := flags.Bool("table", false, "print a table in Markdown in place of JSON lines")
 	child := flags.String("child", "", "used by the program itself: be a worker on this database")
@@ -97,10 +100,10 @@ func run(ctx context.Context, args []string, out, messages io.Writer) error {
 		return beWorker(ctx, *child, *keep)
 	}
 	if *list {
-		_, err := fmt.Fprintln(out, strings.Join(benches(*minutes).Names(), "\n"))
+		_, err := fmt.Fprintln(out, strings.Join(benches(*minutes, *rows).Names(), "\n"))
 		return err
 	}
-	chosen, err := benches(*minutes).Choose(*only)
+	chosen, err := benches(*minutes, *rows).Choose(*only)
 	if err != nil {
 		return err
 	}

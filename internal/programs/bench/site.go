@@ -115,6 +115,11 @@ func (s *site) append(ctx context.Context, n int) error {
 // follow runs the registry's cursor until n events are transposed, and returns
 // how long that took.
 func (s *site) follow(ctx context.Context, n int) (time.Duration, error) {
+	return s.followUntil(ctx, fmt.Sprintf(`SELECT (SELECT coalesce(max(tick), 0) FROM casq.cursors) = (SELECT max(id) FROM casq.ticks)
+		AND (SELECT count(*) FROM (SELECT FROM casq.registry LIMIT %d) AS r) = %d`, n, n))
+}
+
+func (s *site) followUntil(ctx context.Context, sql string) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
 	stop, halt := context.WithCancel(ctx)
@@ -126,8 +131,7 @@ func (s *site) follow(ctx context.Context, n int) (time.Duration, error) {
 	done := make(chan error, 1)
 	start := time.Now()
 	go func() { done <- c.Run(stop) }()
-	err := s.until(ctx, fmt.Sprintf(`SELECT (SELECT coalesce(max(tick), 0) FROM casq.cursors) = (SELECT max(id) FROM casq.ticks)
-		AND (SELECT count(*) FROM (SELECT FROM casq.registry LIMIT %d) AS r) = %d`, n, n))
+	err := s.until(ctx, sql)
 	took := time.Since(start)
 	halt()
 	return took, errors.Join(err, <-done)

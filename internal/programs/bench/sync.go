@@ -94,7 +94,7 @@ func (s *site) workBare(ctx context.Context, n int) (time.Duration, error) {
 }
 
 // workSync works with metrics, if there are any.
-func (s *site) workSync(ctx context.Context, n int, m *metrics.Metrics) (took time.Duration, err error) {
+func (s *site) workSync(ctx context.Context, n int, m *metrics.Metrics) (time.Duration, error) {
 	if err := s.empty(ctx); err != nil {
 		return 0, err
 	}
@@ -104,6 +104,11 @@ func (s *site) workSync(ctx context.Context, n int, m *metrics.Metrics) (took ti
 	if _, err := s.follow(ctx, n); err != nil {
 		return 0, err
 	}
+	return s.workQueued(ctx, n, m)
+}
+
+// workQueued works on the jobs that are queued, n of them.
+func (s *site) workQueued(ctx context.Context, n int, m *metrics.Metrics) (took time.Duration, err error) {
 	process := registry.NewProcess(registry.ProcessConfig{Pool: s.DB, Queue: s.queue, Logger: s.log})
 	if err := process.Start(ctx); err != nil {
 		return 0, err

@@ -33,9 +33,9 @@ func (r Result) MarshalJSON() ([]byte, error) {
 		Reference float64 `json:"reference"`
 		Unit      string  `json:"unit"`
 		Ratio     float64 `json:"ratio"`
-		Least     float64 `json:"ratio_min"`
-		Most      float64 `json:"ratio_max"`
-		Rounds    int     `json:"rounds"`
+		Least     float64 `json:"ratio_min,omitempty"`
+		Most      float64 `json:"ratio_max,omitempty"`
+		Rounds    int     `json:"rounds,omitempty"`
 		Note      string  `json:"note"`
 	}{r.Bench, r.Ours, r.Reference, r.Unit, r.Ratio(), r.Least, r.Most, r.Rounds, r.Note})
 }
