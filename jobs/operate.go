@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"casq/internal/database"
 	"casq/registry"
 
 	"github.com/jackc/pgx/v5"
@@ -39,7 +40,7 @@ type QueueState struct {
 func (q *Queue) Queues(ctx context.Context) ([]QueueState, error) {
 	var states []QueueState
 	var batch pgx.Batch // is one transaction, and one round trip
-	batch.Queue(queueSQL.ByIndex)
+	batch.Queue(database.ByIndex)
 	batch.Queue(queueSQL.Queues, MostJobs).Query(func(rows pgx.Rows) (err error) {
 		states, err = pgx.CollectRows(rows, pgx.RowToStructByPos[QueueState])
 		return err

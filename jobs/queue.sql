@@ -83,11 +83,6 @@ FROM river.river_job AS j
 WHERE j.state = 'running'
   AND j.attempted_by[array_upper(j.attempted_by, 1)] = $1
 
--- name: ByIndex
--- In the transaction of Queues: of an index along which it finds nothing the planner
--- expects more than of the whole table.
-SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true)
-
 -- name: Queues
 -- River's queues, and how many of their jobs are in which state, each counted up
 -- to $1: there may be millions. Counting walks the index that fetching uses. What

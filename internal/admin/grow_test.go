@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"casq/internal/database"
 	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 )
@@ -55,7 +56,7 @@ func TestThePageReadsNoMoreOfLargerTables(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(session.Release)
-	if _, err := session.Exec(t.Context(), strings.ReplaceAll(sampleSQL.ByIndex, "true", "false")); err != nil {
+	if _, err := session.Exec(t.Context(), strings.ReplaceAll(database.ByIndex, "true", "false")); err != nil {
 		t.Fatal(err)
 	}
 	capped, key := []any{mostCounted}, []any{"artifact", "f2000.7"}

@@ -23,8 +23,8 @@ var sampleText string
 
 // sampleSQL has the statements of sample.sql.
 var sampleSQL = queries.Parse[struct {
-	ByIndex, Health, Lags, Kinds, Failures, Tick, Workers, Followers, Queues, Counters, Recounts, Reconciles, Builds, DeadLetters, Requests string
-	Resource, History, Why, Near, Touched, QueueKnown, Recorded, RequestJob                                                                 string
+	Health, Lags, Kinds, Failures, Tick, Workers, Followers, Queues, Counters, Recounts, Reconciles, Builds, DeadLetters, Requests string
+	Resource, History, Why, Near, Touched, QueueKnown, Recorded, RequestJob                                                        string
 }]("admin", sampleText)
 
 // mostCounted is how far jobs and builds are counted, mostLetters how many dead letters are
@@ -272,7 +272,7 @@ func (a *sample) missing(what string, err error) {
 // list returns the rows of a statement, which is carried out along indexes.
 func list[T any](ctx context.Context, pool *pgxpool.Pool, sql string, args ...any) (all []T, err error) {
 	var batch pgx.Batch // is one transaction, and one round trip
-	batch.Queue(sampleSQL.ByIndex)
+	batch.Queue(database.ByIndex)
 	batch.Queue(sql, args...)
 	results := pool.SendBatch(ctx, &batch)
 	defer func() { err = errors.Join(err, results.Close()) }()

@@ -1,8 +1,3 @@
--- name: ByIndex
--- In the transaction of each of the others: of an index along which it finds nothing a
--- planner may expect more than of the whole table.
-SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true)
-
 -- name: Health
 -- What is not as it should be, the most severe first; or one row that is ok.
 SELECT severity, what, since, command FROM casq.health() LIMIT 20

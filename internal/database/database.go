@@ -30,7 +30,11 @@ import (
 var databaseText string
 
 // databaseSQL has the statements of database.sql.
-var databaseSQL = queries.Parse[struct{ Settings, Identity string }]("database", databaseText)
+var databaseSQL = queries.Parse[struct{ Settings, Identity, ByIndex string }]("database", databaseText)
+
+// ByIndex is for the transaction of statements that each have one index which is right,
+// whatever the planner takes for cheaper.
+var ByIndex = databaseSQL.ByIndex
 
 // IdleInTransaction is how long a session may hold its locks without sending a
 // statement. Without it a process that is stopped inside a transaction blocks

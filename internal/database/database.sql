@@ -15,3 +15,10 @@ WHERE pg_catalog.current_setting(s.name, true) <> s.value
 SELECT c.system_identifier || '.' || d.oid || '.' || i.id
 FROM pg_control_system() AS c, pg_database AS d, casq.installation AS i
 WHERE d.datname = current_database()
+
+-- name: ByIndex
+-- Of an index along which it finds nothing a planner may expect more than of the whole table.
+-- Where there is no index, of tables of a few rows, that makes a plan dear in its eyes: it is
+-- not to compile it, nor to start processes for it.
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+       set_config('jit', 'off', true), set_config('max_parallel_workers_per_gather', '0', true)

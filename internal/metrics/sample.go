@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"casq/internal/database"
 	"casq/internal/pause"
 	"casq/internal/queries"
 
@@ -23,7 +24,7 @@ var sampleText string
 
 // sampleSQL has the statements of sample.sql.
 var sampleSQL = queries.Parse[struct {
-	ByIndex, Registry, Queue, Log, Cursors, Lag, Health, Counters, Reconcile, Dead, Views, Processes, Builds, Postgres string
+	Registry, Queue, Log, Cursors, Lag, Health, Counters, Reconcile, Dead, Views, Processes, Builds, Postgres string
 }]("metrics/sample", sampleText)
 
 const (
@@ -222,7 +223,7 @@ func outcomeOf(err error) string {
 
 func query(ctx context.Context, home *pgxpool.Pool, s sample) (values []value, err error) {
 	var batch pgx.Batch // is one transaction, and one round trip
-	batch.Queue(sampleSQL.ByIndex)
+	batch.Queue(database.ByIndex)
 	batch.Queue(s.sql, s.args...)
 	results := home.SendBatch(ctx, &batch)
 	defer func() { err = errors.Join(err, results.Close()) }()

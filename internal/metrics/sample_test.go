@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"casq/internal/database"
 	"casq/internal/testing/await"
 	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
@@ -151,7 +152,7 @@ func byIndex(t *testing.T, pool *pgxpool.Pool) *pgxpool.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(session.Release)
-	if _, err := session.Exec(t.Context(), strings.ReplaceAll(sampleSQL.ByIndex, "true", "false")); err != nil {
+	if _, err := session.Exec(t.Context(), strings.ReplaceAll(database.ByIndex, "true", "false")); err != nil {
 		t.Fatal(err)
 	}
 	return session
