@@ -72,8 +72,10 @@ func (b *refetchBundle) wantDone(t *testing.T, id int64) {
 	if got := b.report(t, id); got != "resource: created 50 removed 50" {
 		t.Errorf("the report says %q", got)
 	}
-	if got := b.Text(t, "SELECT (examined - 100)::text FROM casq.reconcile_counts WHERE run = $1 AND kind = $2", id, kind); got != "50" {
-		t.Errorf("examined 100 and %s", got) // 50 resources, and 100 rows by then
+	// 50 resources, and 50 rows where one walk went through both from the beginning, else the
+	// 100 that there are by then.
+	if got := b.Text(t, "SELECT examined::text FROM casq.reconcile_counts WHERE run = $1 AND kind = $2", id, kind); got != "100" && got != "150" {
+		t.Errorf("examined %s", got)
 	}
 	jobs := b.TakeJobs(t)
 	seen := make(map[string]bool)

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"casq/eventlog"
@@ -13,6 +14,35 @@ type merged struct {
 	last *string // up to this one; nil: there was none
 	up   *string // up to here the source's keys are in the order of bytes
 	over bool    // they are not, or another process has done the first of them
+
+	under bool   // it is under way
+	gone  rowSet // rows whose resources are gone, for when all resources were seen
+}
+
+// mostGone bounds them: with more of them all rows are gone through again.
+const mostGone = 10_000
+
+// leave leaves rows that are to be removed until all resources were seen: whether so many may
+// be goes by how many there are then, and not by how far both sides have come. Those of a page
+// that was tried before are there already.
+func (m *merged) leave(gone map[string]int64) {
+	for _, key := range slices.Sorted(maps.Keys(gone)) {
+		if n := len(m.gone.keys); n == 0 || m.gone.keys[n-1] < key {
+			m.gone.add(key, gone[key])
+		}
+	}
+	m.over = m.over || len(m.gone.keys) > mostGone
+}
+
+// pages are the rows in pages of a size.
+func (s *rowSet) pages(kind eventlog.Kind, size int) (pages []*rowsPage) {
+	keys, versions := s.keys, s.versions
+	for len(keys) > 0 {
+		n := min(size, len(keys))
+		pages = append(pages, &rowsPage{kind: kind, keys: keys[:n], versions: versions[:n], flags: slices.Repeat([]int32{wantsResource | isBeyond}, n)})
+		keys, versions = keys[n:], versions[n:]
+	}
+	return pages
 }
 
 // merge goes through the resources and the rows of a kind at once, page by page, for as
@@ -27,7 +57,8 @@ func (run *takenRun) merge(ctx context.Context, kind eventlog.Kind, source *ahea
 	if err != nil {
 		return nil, err
 	}
-	m.up = after
+	m.up, m.under = after, true
+	defer func() { m.under = false }()
 	rows := run.rowPages(ctx, kind, after, waiting, true)
 	defer rows.stop()
 	var p *page
@@ -47,9 +78,10 @@ func (run *takenRun) merge(ctx context.Context, kind eventlog.Kind, source *ahea
 			return nil, nil //nolint:nilnil // no page is left
 		}
 		bound := bothUpTo(p, r)
+		after = p.position(bound, after)
 		some, rest := p.split(bound)
 		these, others := r.split(bound)
-		if err := run.mergedPage(ctx, some, these, bound); err != nil {
+		if err := run.mergedPage(ctx, some, these, after); err != nil {
 			return nil, err
 		}
 		m.did(these)
@@ -74,9 +106,14 @@ func (m *merged) follows(p *page) bool {
 	return ordered
 }
 
+// did notes rows as gone through; some may have been before, when a smaller page was tried.
 func (m *merged) did(r *rowsPage) {
-	if len(r.keys) > 0 {
-		m.rows, m.last = m.rows+len(r.keys), &r.keys[len(r.keys)-1]
+	keys := r.keys
+	if m.last != nil {
+		keys = keys[sizeUpTo(keys, *m.last):]
+	}
+	if len(keys) > 0 {
+		m.rows, m.last = m.rows+len(keys), &keys[len(keys)-1]
 	}
 }
 
@@ -90,6 +127,21 @@ func bothUpTo(p *page, r *rowsPage) string {
 	default:
 		return min(*p.last, r.keys[len(r.keys)-1])
 	}
+}
+
+// position is where the source goes on when the page is done up to a key: beyond the last
+// resource that it has shown by then, or where it was. The key itself may be a row's: beyond
+// that the source, in whose order other keys may come first, goes on somewhere else.
+func (p *page) position(key string, before *string) *string {
+	switch n := sizeUpTo(p.keys, key); {
+	case p.last == nil:
+		return before
+	case *p.last <= key:
+		return p.last
+	case n > 0:
+		return &p.keys[n-1]
+	}
+	return before
 }
 
 // split returns what the page has up to a key, and beyond; nothing is left of it (nil) where
@@ -128,11 +180,11 @@ func sizeUpTo(keys []string, key string) int {
 	return n
 }
 
-// mergedPage compares what both sides have up to a key, in both directions. What
-// differs is done by the same steps as where they are read one after the other, in a
-// transaction for each direction: the first one leaves the run where it was, and the second
-// one counts the page.
-func (run *takenRun) mergedPage(ctx context.Context, p *page, r *rowsPage, bound string) error {
+// mergedPage compares what both sides have up to a key, in both directions; after is where
+// the source goes on. What differs is done by the same steps as where they are read one after
+// the other, in a transaction for each direction: the first one leaves the run where it was,
+// and the second one counts the page.
+func (run *takenRun) mergedPage(ctx context.Context, p *page, r *rowsPage, after *string) error {
 	p = p.usable()
 	f := found{examined: len(p.keys)}
 	if differ := r.compare(p); len(differ) > 0 {
@@ -140,7 +192,7 @@ func (run *takenRun) mergedPage(ctx context.Context, p *page, r *rowsPage, bound
 			return err
 		}
 	}
-	to := progress{resourcesPhase, &r.kind.Name, &bound}
+	to := progress{resourcesPhase, &r.kind.Name, after}
 	if r.idle() {
 		return run.commit(ctx, to, r.kind.Name, &f, nil)
 	}

@@ -68,6 +68,63 @@ func TestOneWalkWhereTheOrderIsTheSame(t *testing.T) {
 	}
 }
 
+// Another process goes on beyond a resource, and not beyond a row: in the source's order that
+// may have other resources before it.
+func TestMergeGoesOnInTheSourcesOrder(t *testing.T) {
+	t.Parallel()
+	b := &refetchBundle{setup(t)}
+	simple(t, b.Pool, `CREATE TABLE resources (key text COLLATE "und-x-icu" PRIMARY KEY, v int)`, trackResources,
+		"INSERT INTO resources SELECT chr(96 + i), i FROM generate_series(1, 20) AS i")
+	tick := b.tick(t)
+	b.follow(t)
+	b.Exec(t, "DELETE FROM casq.registry")
+	b.TakeJobs(t)
+	b.Exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload, deleted_at)
+		SELECT $1, 'Z' || i, 1, 1, $2, '{}', now() FROM generate_series(1, 9) AS i`, kind, tick)
+	b.Exec(t, "UPDATE casq.registry SET synced_version = version")
+	id := b.ask(t, registry.Request{})
+	ctx, stop := context.WithCancel(t.Context())
+	first := b.reconciler(t, func(cfg *Config) {
+		cfg.PageSize = 5
+		cfg.Hook = func(point string) {
+			if point == "reconcile:committed" {
+				stop()
+			}
+		}
+	})
+	if _ = first.round(ctx); b.finished(t, id) {
+		t.Fatal("it was not cut off in the middle")
+	}
+	b.round(t, b.reconciler(t, func(cfg *Config) { cfg.PageSize = 5 }))
+	if !b.finished(t, id) {
+		t.Error("it is not finished")
+	}
+	if got := b.report(t, id); got != "resource: created 20" {
+		t.Errorf("the report says %q", got)
+	}
+}
+
+// Whether so many rows may be removed goes by all that there is, whichever of rows and
+// resources come first in the order of keys: a folder that has another name.
+func TestRenamedFolder(t *testing.T) {
+	t.Parallel()
+	for _, folder := range []string{"a", "z"} {
+		t.Run(folder, func(t *testing.T) {
+			t.Parallel()
+			b := setupRefetch(t)
+			b.Exec(t, "INSERT INTO resources SELECT $1 || to_char(i, 'FM00'), i FROM generate_series(1, 30) AS i", folder)
+			b.Exec(t, `INSERT INTO casq.registry (kind, resource_id, timeline, event_id, tick, payload)
+				SELECT $1, 'old' || to_char(i, 'FM00'), 1, i, 1, '{}' FROM generate_series(1, 30) AS i`, kind)
+			b.tick(t)
+			b.Exec(t, "DELETE FROM casq.events")
+			b.follow(t)
+			if got := b.reconcile(t, registry.Request{}, func(c *Config) { c.PageSize = 7 }); got != "resource: created 30 removed 30" {
+				t.Errorf("the report says %q", got)
+			}
+		})
+	}
+}
+
 // Any state of both sides is put right, whatever the order of the keys and the pages.
 func TestMergeOfAnyStates(t *testing.T) {
 	long.Test(t)

@@ -103,6 +103,11 @@ func (d *rowsToDo) empty() bool {
 // the resources.
 func (run *takenRun) rows(ctx context.Context, kind eventlog.Kind, after *string) error {
 	if m := run.merged[kind.Name]; m != nil && !m.over {
+		for _, p := range m.gone.pages(kind, run.portion.Size().Rows) {
+			if err := run.rowsPage(ctx, p, new(run.reached), &found{}); err != nil {
+				return err
+			}
+		}
 		return run.commit(ctx, progress{rowsPhase, &kind.Name, m.last}, kind.Name, &found{examined: m.rows}, nil)
 	}
 	waiting, err := run.oldest(ctx, kind)
@@ -263,6 +268,11 @@ func (run *takenRun) plan(ctx context.Context, p *rowsPage) (*rowsToDo, error) {
 // forbids it.
 func (run *takenRun) limitRemovals(ctx context.Context, do *rowsToDo) error {
 	if len(do.gone) == 0 {
+		return nil
+	}
+	if m := run.merged[do.shown.kind]; m != nil && m.under {
+		m.leave(do.gone)
+		do.gone = nil
 		return nil
 	}
 	held, err := run.holdsBack(ctx, do.shown.kind)
