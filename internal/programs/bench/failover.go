@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-const failoverLease = 3 * time.Second
+const failoverLease = 2 * time.Second
 
 // failures are what happens to the process that follows the log, in the order
 // of a round: after the last one Redis comes back empty.
@@ -144,7 +144,7 @@ func (f *failoverSite) steady(ctx context.Context) (workers.Holder, error) {
 		select {
 		case <-ctx.Done():
 			return before, ctx.Err()
-		case <-time.After(1500*time.Millisecond + rand.N(failoverLease/3)):
+		case <-time.After(time.Second + rand.N(failoverLease/3)):
 		}
 		if now, err := f.Holder(ctx); err != nil || now == before {
 			return now, err

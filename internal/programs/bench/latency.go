@@ -123,7 +123,7 @@ func (s *site) event(ctx context.Context, id string) func() error {
 }
 
 // idleFor is as long as River's upkeep, and the ticks of an idle log, take several turns.
-const idleFor = 30 * time.Second
+const idleFor = 20 * time.Second
 
 // idleWAL returns the bytes of WAL that an idle minute writes.
 func (s *site) idleWAL(ctx context.Context) (float64, error) {

@@ -15,9 +15,9 @@ import (
 	"casq/internal/worker"
 )
 
-const memoryCount = 200_000
+const memoryCount = 100_000
 
-// memory: the peak of a worker's resident set over 200,000 events: one
+// memory: the peak of a worker's resident set over 100,000 events: one
 // commit of half of them, so that they are paged, and the rest in small ones.
 func memory(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
 	s, err := newSite(ctx)

@@ -17,12 +17,12 @@ import (
 )
 
 const (
-	moveCount = 200
-	moveLarge = 100 << 20
+	moveCount = 150
+	moveLarge = 50 << 20
 )
 
 // moves: seconds from the commit of a rename until the mirrors are in place under their new
-// keys and gone from the old ones: 200 repositories of an owner, and one of 100 MB. The
+// keys and gone from the old ones: 150 repositories of an owner, and one of 50 MB. The
 // reference is mv of the same folders, one after the other, and sync. All the while it
 // is looked whether a copy of each is there.
 func moves(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {

@@ -17,7 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-const reconcileCount = 1_000_000
+const reconcileCount = 500_000
 
 // benchJoin asks at once what a reconcile asks page by page.
 const benchJoin = `SELECT count(*) FROM bench_resources AS t

@@ -15,7 +15,7 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 )
 
-const resyncCount = 50_000
+const resyncCount = 25_000
 
 // resyncAll: resources a second of a resync of all, behind as many jobs that wait,
 // against the insertion of as many bare jobs. Then, how long

@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	syncCount   = 40_000
+	syncCount   = 20_000
 	syncWorkers = 2_000
 )
 

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	viewRows    = 20_000
-	viewSingles = 1_000
+	viewRows    = 10_000
+	viewSingles = 500
 
 	viewTables = `CREATE SCHEMA %[1]s;
 		CREATE TABLE %[1]s.owner (id bigint PRIMARY KEY, name text NOT NULL UNIQUE, size bigint NOT NULL DEFAULT 0);

@@ -22,7 +22,7 @@ import (
 const (
 	staleReads = 1_000_000
 	// staleFor bounds the run: there are as many reads as it has time for.
-	staleFor        = 45 * time.Second
+	staleFor        = 30 * time.Second
 	staleDocuments  = 20
 	staleWriters    = 2
 	staleReaders    = 8
