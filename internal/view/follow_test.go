@@ -1,10 +1,14 @@
 package view
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
+	"casq/internal/testing/await"
 	"casq/internal/testing/long"
 
 	"pgregory.net/rapid"
@@ -242,4 +246,20 @@ func TestIdle(t *testing.T) {
 	before := b.lines(t, rows)
 	look()
 	b.want(t, rows, before...)
+}
+
+// Ticks are heard of, and not only polled for.
+func TestTicksAreListenedTo(t *testing.T) {
+	t.Parallel()
+	b := tracked(t)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- Run(ctx, Config{Home: b.pool, Logger: slog.New(slog.DiscardHandler)}) }()
+	defer func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	await.Row(t, 30*time.Second, b.pool, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND query = 'LISTEN casq_tick')")
 }

@@ -79,7 +79,7 @@ func Run(ctx context.Context, cfg Config) error {
 	group.Go(func() { keeper.every(ctx, dueEvery, "do what is due of tracked views", keeper.round) })
 	group.Go(func() { keeper.every(ctx, watchEvery, "watch the sources of tracked views", keeper.watch) })
 	err := cursor.New(cursor.Config{
-		Name: Cursor, Source: cfg.Home, Home: cfg.Home, Consumer: consumer{}, Changes: true, Logger: cfg.Logger,
+		Name: Cursor, Source: cfg.Home, Home: cfg.Home, Listens: true, Consumer: consumer{}, Changes: true, Logger: cfg.Logger,
 		Redis: cfg.Redis, Lease: cfg.Lease, Wait: cfg.Wait, PageSize: pageRows, PageBytes: pageBytes, Applied: cfg.Applied, Hook: cfg.Hook,
 	}).Run(ctx)
 	if err != nil {
