@@ -90,6 +90,8 @@ type drawn struct {
 }
 
 const (
+	// A minute of these reads takes 0.6 s of a worker's CPU and 0.2 s of the server's, on
+	// two busy cores, of the 2.6 and 3.0 s that an idle pair takes in all.
 	drawnEvery = 10 * time.Millisecond
 	eagerFor   = 100 * time.Millisecond
 	// mostCredit is how many ticks a ticker may take between two intervals, after a time

@@ -521,6 +521,9 @@ $$;
 -- nothing measurable. An insert or delete of one row costs 35 us more, an update
 -- 60 us, one of no row 6 us; in bulk a row costs 7, 11 and 4 us (insert, update,
 -- delete). A way of its own for updates of one row saved 10 us: not worth it.
+-- Of an insert in bulk, 9.2 us of CPU a row on two busy cores, the row itself takes 3.1, and the bare
+-- insert of as many events 5.0 (3.4 without its indexes and constraints): as long as an event is a
+-- row, 1.2 are left to be saved.
 --
 -- A rename or another type that no event trigger followed makes the statements
 -- stale; that is found before anything is written, and the statement is made anew

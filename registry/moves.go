@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"casq/eventlog"
@@ -25,6 +26,10 @@ func Kept(ctx context.Context, home *pgxpool.Pool) (map[string][]Base, error) {
 // moved carries what a batch tells of moves into casq.moves, and returns the removals that
 // have waited for moves which are over. applied has what the batch has changed.
 func moved(ctx context.Context, tx pgx.Tx, batch eventlog.Batch, intents []intent, applied []Job) ([]Job, error) {
+	if !slices.ContainsFunc(intents, func(in intent) bool { return in.deletes > 0 }) &&
+		!slices.ContainsFunc(batch.Events, func(e eventlog.Event) bool { return e.Moved != "" }) {
+		return nil, nil // as in most batches
+	}
 	changed := make(map[moves.Resource]bool, len(applied))
 	for _, j := range applied {
 		changed[moves.Resource{Kind: j.Kind, Key: j.ResourceID}] = true

@@ -85,6 +85,9 @@ func ofResources(events []eventlog.Event) []eventlog.Event {
 // the place of what is prompt: an event is not put behind a backfill by it. The
 // rows are locked, so each job of a version before is there, or none will be.
 func yield(ctx context.Context, tx pgx.Tx, jobs []Job, intents []intent) error {
+	if !slices.ContainsFunc(intents, func(in intent) bool { return in.bulk }) {
+		return nil
+	}
 	bulk := make(map[[2]string]bool)
 	for _, in := range intents {
 		bulk[[2]string{in.kind, in.resourceID}] = in.bulk
