@@ -142,6 +142,41 @@ func TestUpDownUpOfEachVersion(t *testing.T) {
 	same(t, "up from nothing, again", catalog(t, pool), top)
 }
 
+// An operator may make the two indexes of River's again that casq drops: they stay there, also
+// on the way down, which makes them, too.
+func TestRiversIndexesMadeAgain(t *testing.T) {
+	long.Test(t)
+	t.Parallel()
+	db := testdb.Empty(t)
+	pool := db.Pool(t)
+	there := func() (n int) {
+		must(t, pool.QueryRow(t.Context(), "SELECT count(*) FROM pg_indexes WHERE schemaname = 'river' AND indexname IN ('river_job_args_index', 'river_job_metadata_index')").Scan(&n))
+		return n
+	}
+	wants := func(when string, want int) {
+		t.Helper()
+		if got := there(); got != want {
+			t.Errorf("%s: %d of the two are there, want %d", when, got, want)
+		}
+	}
+	must(t, migrations.Up(t.Context(), db.URL, quiet))
+	wants("up", 0)
+	for _, sql := range []string{
+		"CREATE INDEX CONCURRENTLY river_job_args_index ON river.river_job USING GIN (args)",
+		"CREATE INDEX CONCURRENTLY river_job_metadata_index ON river.river_job USING GIN (metadata)",
+	} {
+		_, err := pool.Exec(t.Context(), sql)
+		must(t, err)
+	}
+	must(t, migrations.Up(t.Context(), db.URL, quiet))
+	wants("made again, and up", 2)
+	must(t, migrations.Down(t.Context(), db.URL, 4, quiet))
+	wants("down", 2)
+	must(t, migrations.Up(t.Context(), db.URL, quiet))
+	wants("up again", 0)
+	must(t, migrations.Down(t.Context(), db.URL, 0, quiet))
+}
+
 // What is asked about before a way down is what it drops.
 func TestLostIsWhatGoes(t *testing.T) {
 	long.Test(t)
