@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // Reason tells why the registry is compared with the source.
@@ -44,13 +45,8 @@ type Tick struct {
 	ID       int64
 }
 
-// compareViewsSQL has views that are tracked here (of kind $1, or all) compared with what is
-// followed of them.
-const compareViewsSQL = "SELECT casq.compare_view(v.kind) FROM casq.views AS v WHERE v.kind = $1 OR $1 = ''"
-
 // Ask stores a request in tx and returns its id in casq.reconcile_runs. A worker
-// takes it up once tx has committed. What somebody asks for has tracked views of this
-// database compared, too: a reconcile alone sees what is followed of them already.
+// takes it up once tx has committed.
 func Ask(ctx context.Context, tx pgx.Tx, r Request) (id int64, err error) {
 	beyondTimeline, beyondTick := r.Beyond.Columns()
 	atTimeline, atTick := r.At.Columns()
@@ -59,12 +55,28 @@ func Ask(ctx context.Context, tx pgx.Tx, r Request) (id int64, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("ask for a reconcile: %w", err)
 	}
-	if r.Reason == Asked && !r.DryRun {
-		if _, err := tx.Exec(ctx, compareViewsSQL, r.Kind); err != nil {
-			return 0, fmt.Errorf("ask for a comparison of tracked views: %w", err)
-		}
-	}
 	return id, nil
+}
+
+// compareViewsSQL has views that are tracked here (of kind $1, or all) compared with what is
+// followed of them.
+const compareViewsSQL = "SELECT casq.compare_view(v.kind) FROM casq.views AS v WHERE v.kind = $1 OR $1 = ''"
+
+// CompareViews asks for a comparison of views that are tracked in this database, of a kind or
+// all, with what is followed of them: a reconcile compares the latter with the registry. One
+// that is at work, or waits for an application, is waited for two seconds at most.
+func CompareViews(ctx context.Context, home *pgxpool.Pool, kind string) error {
+	err := pgx.BeginFunc(ctx, home, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '2s'"); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, compareViewsSQL, kind)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("ask for a comparison of tracked views: %w", err)
+	}
+	return nil
 }
 
 // Columns are the tick for a statement; NULLs of none.

@@ -155,6 +155,11 @@ func (h *home) reconcile(ctx context.Context, cmd *cobra.Command, request regist
 	if err != nil {
 		return err
 	}
+	if !request.DryRun {
+		if err := registry.CompareViews(ctx, h.Pool, request.Kind); err != nil {
+			h.log.Warn("tracked views are compared once a day only, or by SELECT casq.compare_view(kind)", "err", err)
+		}
+	}
 	if p.wait {
 		err = h.awaitReport(ctx, cmd, p, &r)
 	} else {

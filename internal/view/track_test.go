@@ -5,11 +5,10 @@ import (
 	"strings"
 	"testing"
 
+	"casq/internal/database"
 	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 	"casq/registry"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // track returns casq.track_view over repos, with other words for some of it.
@@ -172,11 +171,7 @@ func TestCompared(t *testing.T) {
 			switch test.then {
 			case "":
 			case reconcileIt:
-				err := pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
-					_, err := registry.Ask(t.Context(), tx, registry.Request{Kind: "repository", Reason: registry.Asked})
-					return err
-				})
-				if err != nil {
+				if err := registry.CompareViews(t.Context(), b.pool, "repository"); err != nil {
 					t.Fatal(err)
 				}
 			default:
@@ -187,6 +182,24 @@ func TestCompared(t *testing.T) {
 			}
 			b.untilSame(t)
 		})
+	}
+}
+
+// Who asks for a comparison waits for no application that holds a view up.
+func TestCompareWaitsForNobody(t *testing.T) {
+	long.Test(t)
+	t.Parallel()
+	b := tracked(t)
+	held, err := b.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = held.Rollback(t.Context()) }()
+	if _, err := held.Exec(t.Context(), "SELECT FROM casq.views FOR UPDATE"); err != nil {
+		t.Fatal(err)
+	}
+	if err := registry.CompareViews(t.Context(), b.pool, ""); database.Code(err) != "55P03" {
+		t.Errorf("got %v, want that the lock is not waited for", err)
 	}
 }
 

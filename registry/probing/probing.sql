@@ -71,7 +71,7 @@ SET last_error = $2, failing_since = CASE WHEN $2::text IS NOT NULL THEN coalesc
 WHERE kind = $1 AND ($2::text IS NOT NULL OR last_error IS NOT NULL)
 
 -- name: Compared
--- Notes that resources ($1 kind, $2 keys in order, $3 versions) were like the source's at a
+-- Notes that resources ($1 kind, $2 keys, $3 versions) were like the source's at a
 -- time ($4), before anything was read. A row that is locked, or has another version, is
 -- left as it is.
 UPDATE casq.registry AS r

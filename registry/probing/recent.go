@@ -42,6 +42,7 @@ func (r recent) learn(pg *page, now time.Time) {
 	for _, row := range pg.rows {
 		_, known := r[row.key]
 		switch {
+		case row.outcome == "": // it was not compared
 		case !row.lately && row.outcome != Changed:
 			delete(r, row.key)
 		case known || len(r) < mostRecent:

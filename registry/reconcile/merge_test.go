@@ -141,7 +141,7 @@ func TestMergeOfAnyStates(t *testing.T) {
 			for i := range 60 {
 				key := fmt.Sprint(i)
 				if seed%3 != 1 && i%2 == 0 {
-					key = fmt.Sprintf("%c%d", "aBcD-_ä"[random.IntN(6)], i)
+					key = fmt.Sprintf("%c%d", []rune("aBcD-_ä")[random.IntN(7)], i)
 				}
 				if change := b.state(t, random, key); change != "" {
 					want = append(want, change)
