@@ -13,6 +13,7 @@ import (
 	"casq/eventlog"
 	"casq/internal/testing/faultproxy"
 	"casq/registry"
+	"casq/transfer"
 	"casq/transfer/file"
 
 	"github.com/riverqueue/river/rivertype"
@@ -84,11 +85,14 @@ func (b *faultBundle) run(t *testing.T) error {
 	})
 }
 
-// files are all below the target, staging included, with their content.
+// files are all below the target, with their content; staged files are counted apart.
 func (b *faultBundle) files(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
 	err := filepath.WalkDir(b.target, func(path string, entry fs.DirEntry, err error) error {
+		if entry != nil && entry.Name() == transfer.StagingRoot {
+			return fs.SkipDir
+		}
 		if err != nil || entry.IsDir() {
 			return err
 		}

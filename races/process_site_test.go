@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,6 +23,7 @@ import (
 	"casq/internal/cursor"
 	"casq/internal/testing/await"
 	"casq/internal/testing/testdb"
+	"casq/internal/testing/transfertest"
 	"casq/internal/worker"
 	"casq/jobs"
 	"casq/registry"
@@ -312,11 +312,7 @@ func wantNoStaging(t *testing.T, target string) {
 	poll := time.NewTicker(10 * time.Millisecond)
 	defer poll.Stop()
 	for {
-		entries, err := os.ReadDir(filepath.Join(target, ".casq"))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			t.Fatal(err)
-		}
-		entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return e.Name() == "target" }) // its mark
+		entries := transfertest.StagedNames(t, target)
 		if len(entries) == 0 {
 			return
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -170,13 +171,13 @@ func (s *registrySite) resyncAll(t *testing.T) {
 // none.
 func (s *registrySite) doubles(t *testing.T) string {
 	t.Helper()
-	staged, err := filepath.Glob(filepath.Join(s.target, ".casq", "*", "*", "bytes"))
+	staged, err := filepath.Glob(filepath.Join(s.target, ".casq", "*", "*"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	seen := map[string]bool{}
 	for _, path := range staged {
-		resource := filepath.Dir(filepath.Dir(path))
+		resource, _, _ := strings.Cut(filepath.Base(path), ".")
 		if seen[resource] {
 			return resource
 		}

@@ -15,7 +15,7 @@
 //		  │                               ▲
 //		  └───────────────► Remove ───────┘
 //
-//	  - Begin makes the claim's own staging folder, once, and deletes the
+//	  - Begin makes the claim's own staging, once, and deletes the
 //	    staging of every other claim on the same place until it is gone. It is
 //	    called after the claim has been committed.
 //	  - Copy is long. It writes only to the claim's own staging (for a repository
@@ -41,7 +41,7 @@
 // # Failures
 //
 // A crash at any point leaves the place as it was before or as it is after, never
-// in between, and at most a staging folder, which the next Begin of that place, or a
+// in between, and at most some staging, which the next Begin of that place, or a
 // sweep, removes. A repository that is updated in
 // place is the one exception: git applies a ref transaction ref by ref, so a
 // power cut can leave some refs new and some old; the next run completes them.

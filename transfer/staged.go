@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Staged names the staging of one claim: <target>/.casq/<Folder>/<Claim>/.
+// Staged names the staging of one claim: in a bucket .casq/<Folder>/<Claim>/, in a folder
+// .casq/<room>/<Folder>.<Claim>.
 type Staged struct {
 	Folder string // the SHA-256 of prefix/key in hexadecimal digits
 	Claim  string // as in [Place]

@@ -74,7 +74,7 @@ type Run interface {
 }
 
 var (
-	// ErrFenced says that another run has begun on the place: the staging folder
+	// ErrFenced says that another run has begun on the place: the staging
 	// of this one is gone. Publish and Remove had no effect. That run may also be of an
 	// older claim, which came late to its Begin: a caller whose claim still holds after this
 	// error gives the claim up and tries again.

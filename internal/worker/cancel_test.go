@@ -52,7 +52,7 @@ func TestALostProcessCancelsItsWork(t *testing.T) {
 // staged is how many files runs have begun to copy.
 func (b *testBundle) staged(t *testing.T) int {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(b.target, ".casq", "*", "*", "bytes"))
+	files, err := filepath.Glob(filepath.Join(b.target, ".casq", "*", "*"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,7 +30,7 @@ func TestWorkerReconciles(t *testing.T) {
 	b.put(t, "in place", "in place")
 	b.exec(t, `SELECT casq.track('public.artifacts', kind => 'artifact', transfer => 'file', prefix => '', key_column => 'path',
 		scope_column => 'project_id', size_column => 'size', payload_columns => ARRAY['id', 'sha256'])`)
-	left := filepath.Join(b.target, ".casq", strings.Repeat("ab", 32), uuid.NewString())
+	left := filepath.Join(b.target, ".casq", "ab", strings.Repeat("ab", 32)+"."+uuid.NewString())
 	if err := os.MkdirAll(left, 0o755); err != nil {
 		t.Fatal(err)
 	}

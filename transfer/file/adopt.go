@@ -56,6 +56,7 @@ func (r *fileRun) adoptFile(ctx context.Context, want transfer.Expectation, in *
 	if err := in.Sync(); err != nil {
 		return result, false, fmt.Errorf("sync what is in place: %w", err)
 	}
+	r.name = stagedLink
 	return transfer.Result{Checksum: "sha256:" + hex.EncodeToString(sum), Size: in.Size(), Held: in.Size()}, true, nil
 }
 
@@ -101,10 +102,13 @@ func (r *fileRun) linkBase(wanted attributes) *placedFile {
 }
 
 func (r *fileRun) link(parent *os.File, name string) error {
-	if err := folder.RemoveTree(context.Background(), r.stage.Dir(), stagedFile); err != nil {
+	if err := r.stage.MakeDir(); err != nil {
 		return err
 	}
-	return linkFile(parent, name, r.stage.Dir(), stagedFile)
+	if err := folder.RemoveTree(context.Background(), r.stage.Dir(), stagedLink); err != nil {
+		return err
+	}
+	return linkFile(parent, name, r.stage.Dir(), stagedLink)
 }
 
 // linkFile gives a file another name.
@@ -118,10 +122,10 @@ func linkFile(parent *os.File, name string, into *os.File, as string) error {
 
 // openLinked opens what is staged; nil if it is not as a run of ours would have made it.
 func (r *fileRun) openLinked(wanted attributes) *placedFile {
-	if st, err := folder.StatAt(int(r.stage.Dir().Fd()), stagedFile); err != nil || !wanted.fit(st) {
+	if st, err := folder.StatAt(int(r.stage.Dir().Fd()), stagedLink); err != nil || !wanted.fit(st) {
 		return nil
 	}
-	file, err := folder.OpenFile(r.stage.Dir(), stagedFile)
+	file, err := folder.OpenFile(r.stage.Dir(), stagedLink)
 	if err != nil {
 		return nil
 	}

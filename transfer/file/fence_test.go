@@ -29,7 +29,7 @@ func TestFrozenFilePublish(t *testing.T) {
 			Run: b.child("a/k", transfer.PointBeforePublish),
 			Meanwhile: func() {
 				transfertest.Write(t, b.source, "a/k", "version 2")
-				b.mustSync(t, "a/k")
+				b.mustSync(t)
 			},
 			Wins:  func(string) { transfertest.WantContent(t, b.target, "a/k", "version 1") },
 			Loses: func() { transfertest.WantContent(t, b.target, "a/k", "version 2") },
@@ -62,14 +62,14 @@ func TestFrozenFileRemoval(t *testing.T) {
 		b := setup(t)
 		b.unfenced = twin.Unfenced
 		transfertest.Write(t, b.source, "a/k", "version 1")
-		b.mustSync(t, "a/k")
+		b.mustSync(t)
 		run := b.child("a/k", transfer.PointBeforeRemove)
 		run.Removal = true
 		return transfertest.Late{
 			Run: run,
 			Meanwhile: func() {
 				transfertest.Write(t, b.source, "a/k", "the recreated resource")
-				b.mustSync(t, "a/k")
+				b.mustSync(t)
 			},
 			Wins:  func(string) { transfertest.WantAbsent(t, b.target, "a/k") },
 			Loses: func() { transfertest.WantContent(t, b.target, "a/k", "the recreated resource") },
@@ -82,9 +82,9 @@ func (b *bundle) child(key, at string) *transfertest.Child {
 	return &transfertest.Child{Source: b.source, Target: b.target, Place: transfer.Place{Key: key, Claim: transfertest.NewClaim()}, At: at}
 }
 
-func (b *bundle) mustSync(t *testing.T, key string) {
+func (b *bundle) mustSync(t *testing.T) {
 	t.Helper()
-	_, err := b.sync(t, key, "")
+	_, err := b.sync(t, "a/k", "")
 	transfertest.Must(t, err)
 }
 
@@ -174,7 +174,7 @@ func TestFencedAtEachStep(t *testing.T) {
 func TestBeginCancelled(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	transfertest.Write(t, b.target, transfer.StagingRoot+"/"+transfer.StagingName("k")+"/"+transfertest.NewClaim()+"/deep/file", "x")
+	transfertest.Write(t, transfertest.StagedAt(b.target, "k", transfertest.NewClaim()), "deep/file", "x")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := b.Begin(ctx, transfer.Place{Key: "k", Claim: transfertest.NewClaim()})
@@ -185,24 +185,22 @@ func TestBeginCancelled(t *testing.T) {
 	transfertest.WantNoStaging(t, b.target)
 }
 
-// A folder under the claim's name that somebody made again is not the fence.
+// A file under the claim's name that somebody made again is not the fence.
 func TestStagingMadeAgainIsNoFence(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	transfertest.Write(t, b.source, "k", "x")
 	place := transfer.Place{Key: "k", Claim: transfertest.NewClaim()}
+	staged := transfertest.StagedAt(b.target, "k", place.Claim)
 	run, err := b.Begin(t.Context(), place)
 	transfertest.Must(t, err)
 	_, err = run.Copy(t.Context(), nil)
 	transfertest.Must(t, err)
-	another := transfer.Place{Key: "k", Claim: transfertest.NewClaim()} // keeps the shared folder
-	transfertest.Write(t, b.target, transfer.StagingRoot+"/"+transfer.StagingName("k")+"/"+another.Claim+"/"+stagedFile, "x")
 	transfertest.Must(t, b.Sweep(t.Context(), place))
-	transfertest.Write(t, b.target, transfer.StagingRoot+"/"+transfer.StagingName("k")+"/"+place.Claim+"/"+stagedFile, "planted")
+	transfertest.Write(t, filepath.Dir(staged), filepath.Base(staged), "planted")
 	transfertest.WantError(t, run.Publish(t.Context()), transfer.ErrFenced)
 	transfertest.WantError(t, run.Remove(t.Context()), transfer.ErrFenced)
 	transfertest.Must(t, run.Close())
-	transfertest.Must(t, b.Sweep(t.Context(), another))
 	transfertest.WantAbsent(t, b.target, "k")
 	transfertest.WantNoStaging(t, b.target)
 }
@@ -270,7 +268,7 @@ type losingObject struct {
 }
 
 func (o losingObject) attributes() attributes {
-	staged, _ := filepath.Glob(filepath.Join(o.target, transfer.StagingRoot, "*", "*", stagedFile))
+	staged, _ := filepath.Glob(filepath.Join(o.target, transfer.StagingRoot, "*", "*"))
 	for _, name := range staged {
 		_ = os.Remove(name)
 	}

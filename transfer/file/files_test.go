@@ -278,9 +278,43 @@ func TestFilePublishHasADeadline(t *testing.T) {
 	transfertest.WantError(t, run.Publish(over), context.Canceled)
 	transfertest.WantAbsent(t, b.target, "k")
 	transfertest.Must(t, run.Publish(t.Context()))
+	transfertest.Must(t, run.Publish(t.Context())) // again does nothing
+	transfertest.Must(t, run.Close())
+	run, err = b.Begin(t.Context(), transfer.Place{Key: "k", Claim: transfertest.NewClaim()})
+	transfertest.Must(t, err)
 	transfertest.WantError(t, run.Remove(over), context.Canceled)
 	transfertest.WantContent(t, b.target, "k", "x")
 	transfertest.Must(t, run.Close())
+}
+
+// Published again when another run has put something else there, or has taken it away, it
+// says so, and changes nothing.
+func TestPublishedAgainTooLate(t *testing.T) {
+	t.Parallel()
+	for name, takeOver := range map[string]func(t *testing.T, b *bundle){
+		"replaced": func(t *testing.T, b *bundle) { t.Helper(); b.mustSync(t) },
+		"removed":  func(t *testing.T, b *bundle) { t.Helper(); transfertest.Must(t, b.remove(t, "a/k")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			transfertest.Write(t, b.source, "a/k", "1")
+			run, err := b.Begin(t.Context(), transfer.Place{Key: "a/k", Claim: transfertest.NewClaim()})
+			transfertest.Must(t, err)
+			_, err = run.Copy(t.Context(), nil)
+			transfertest.Must(t, err)
+			transfertest.Must(t, run.Publish(t.Context()))
+			transfertest.Write(t, b.source, "a/k", "2")
+			takeOver(t, b)
+			transfertest.WantError(t, run.Publish(t.Context()), transfer.ErrFenced)
+			transfertest.Must(t, run.Close())
+			if name == "replaced" {
+				transfertest.WantContent(t, b.target, "a/k", "2")
+			} else {
+				transfertest.WantAbsent(t, b.target, "a")
+			}
+		})
+	}
 }
 
 func TestFileFolderInPlace(t *testing.T) {

@@ -29,9 +29,11 @@ func TestStagingIsListedAndDropped(t *testing.T) {
 	// What staging would not have made.
 	root := filepath.Join(b.target, transfer.StagingRoot)
 	transfertest.Must(t, os.Mkdir(filepath.Join(root, "notes"), 0o755))
-	transfertest.Must(t, os.Mkdir(filepath.Join(root, transfer.StagingName("a/b"), "notes"), 0o755))
-	transfertest.Must(t, os.Symlink("/", filepath.Join(root, transfer.StagingName("link"))))
-	transfertest.Must(t, os.WriteFile(filepath.Join(root, transfer.StagingName("file")), nil, 0o600))
+	room := filepath.Dir(transfertest.StagedAt(b.target, "a/b", ""))
+	transfertest.Must(t, os.Mkdir(filepath.Join(room, "notes"), 0o755))
+	transfertest.Must(t, os.WriteFile(filepath.Join(room, transfer.StagingName("a/b")+".claim"), nil, 0o600))
+	transfertest.Must(t, os.Symlink("/", filepath.Join(root, "zz")))
+	transfertest.Must(t, os.WriteFile(filepath.Join(root, "yy"), nil, 0o600))
 
 	stale, kept := transfer.Staged{Folder: transfer.StagingName("a/b"), Claim: dead.Claim}, transfer.Staged{Folder: transfer.StagingName("other"), Claim: live.Claim}
 	if found := transfertest.Staged(t, b); !maps.Equal(found, map[transfer.Staged]bool{stale: true, kept: true}) {

@@ -10,12 +10,10 @@ import (
 
 	"casq/transfer"
 	"casq/transfer/folder"
-
-	"golang.org/x/sys/unix"
 )
 
-// stagedFile is what is copied, inside a claim's staging folder.
-const stagedFile = "bytes"
+// stagedLink is what is there already, and was linked into a claim's staging folder.
+const stagedLink = "bytes"
 
 // fileRun implements Run for files.
 type fileRun struct {
@@ -27,6 +25,7 @@ type fileRun struct {
 	base      *transfer.Base
 	limit     transfer.Limit
 	staged    bool
+	name      string // of what is staged, in the staging folder; "": the own file
 	published bool
 	removed   bool
 }
@@ -42,7 +41,7 @@ func (r *fileRun) Copy(ctx context.Context, payload json.RawMessage) (transfer.R
 }
 
 func (r *fileRun) copy(ctx context.Context, payload json.RawMessage) (transfer.Result, error) {
-	r.staged = false
+	r.staged, r.name = false, ""
 	want, err := transfer.Expect(payload)
 	if err != nil {
 		return transfer.Result{}, err
@@ -61,21 +60,8 @@ func (r *fileRun) copy(ctx context.Context, payload json.RawMessage) (transfer.R
 	if result, adopted, err := r.adopt(ctx, want, attributesFor(in)); adopted || err != nil {
 		return result, err
 	}
-	out, err := r.create()
+	sum, err := r.fill(ctx, in)
 	if err != nil {
-		return transfer.Result{}, err
-	}
-	sum, err := transfer.Stream(ctx, out, in, r.files.pace)
-	if err == nil {
-		// By name, which is gone before the folder is that another claim removes.
-		err = r.stage.Fenced(attributesFor(in).apply(r.stage.Dir(), out, stagedFile))
-	}
-	// A copy is complete only when it is on disk: the rename that follows must
-	// never be durable before the bytes are.
-	if err == nil {
-		err = out.Sync()
-	}
-	if err := errors.Join(err, out.Close()); err != nil {
 		return transfer.Result{}, r.lost(err)
 	}
 	if err := want.Check(ctx, in, sum); err != nil {
@@ -84,20 +70,31 @@ func (r *fileRun) copy(ctx context.Context, payload json.RawMessage) (transfer.R
 	return transfer.Result{Checksum: "sha256:" + hex.EncodeToString(sum), Size: in.Size()}, nil
 }
 
-// create makes the staging file, for nobody but us until it has its attributes.
-func (r *fileRun) create() (*os.File, error) {
-	if err := folder.RemoveTree(context.Background(), r.stage.Dir(), stagedFile); err != nil {
+// fill copies into the staging file, which is for nobody but us until it has its attributes.
+func (r *fileRun) fill(ctx context.Context, in transfer.Object) (sum []byte, err error) {
+	out, parent, name, err := r.stage.OpenFile()
+	if err != nil {
 		return nil, err
 	}
-	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	fd, err := folder.RetryOpen(func() (int, error) {
-		return unix.Openat(int(r.stage.Dir().Fd()), stagedFile, flags, 0o600)
-	})
-	if err != nil {
-		return nil, r.lost(fmt.Errorf("create staging file: %w", err))
+	defer func() { err = errors.Join(err, out.Close()) }()
+	if sum, err = transfer.Stream(ctx, out, in, r.files.pace); err != nil {
+		return nil, err
 	}
-	return os.NewFile(uintptr(fd), r.stage.Dir().Name()+"/"+stagedFile), nil
+	// By name, which is gone when another claim has removed it.
+	if err := attributesFor(in).apply(parent, out, name); err != nil {
+		return nil, r.stage.Fenced(err)
+	}
+	// A copy is complete only when it is on disk: the rename that follows must
+	// never be durable before the bytes are.
+	if in.Size() > flushedAlone {
+		return sum, out.Sync()
+	}
+	return sum, r.stage.Tree().Flush(out.Sync)
 }
+
+// flushedAlone is from how many bytes on a file is not flushed with others, which would wait
+// for it.
+const flushedAlone = 1 << 20
 
 // lost names the fence as the cause of an error where it is.
 func (r *fileRun) lost(err error) error {
@@ -118,10 +115,10 @@ func (r *fileRun) publish(ctx context.Context) error {
 	if !r.staged {
 		return errors.New("nothing has been copied")
 	}
-	if r.published {
+	if r.published && r.name != "" {
 		return r.stage.Check()
 	}
-	if err := r.stage.PutInPlace(ctx, stagedFile, r.prepare, r.files.hook); err != nil {
+	if err := r.stage.PutInPlace(ctx, r.name, r.prepare, r.files.hook); err != nil {
 		return err
 	}
 	r.published = true

@@ -58,6 +58,9 @@ func (s *Stage) setAside(ctx context.Context, name string, mine mineFunc, link l
 	if there, err := mine(parent, base); err != nil || !there {
 		return err
 	}
+	if err := s.MakeDir(); err != nil {
+		return err
+	}
 	if err := RemoveTree(ctx, s.dir, stagedAside); err != nil {
 		return err
 	}

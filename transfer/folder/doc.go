@@ -5,7 +5,7 @@
 // A [Root] is the folder of a source or target, whichever has the name at the time.
 // Who works in it enters, and gets a [Tree]: the folder itself, below which everything
 // is reached by handle and no link is followed. A run on a target begins with a
-// [Stage]: the staging folder of its claim, out of which it publishes and into which it
+// [Stage]: the staging of its claim, out of which it publishes and into which it
 // removes. Once a later claim's Begin has deleted that folder, neither can work: that is
 // the fence.
 //

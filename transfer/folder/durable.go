@@ -22,6 +22,23 @@ type birth struct {
 	nsec  uint32
 }
 
+// identity is that of a file, which it keeps when it is renamed. Where the file system has
+// no time of birth, a file that gets the number of one that was deleted is taken for it.
+type identity struct {
+	major, minor uint32
+	birth
+}
+
+// identityAt reads that of dir/name, which is not followed; "" is dir itself.
+func identityAt(dir *os.File, name string) (identity, error) {
+	const flags, mask = unix.AT_EMPTY_PATH | unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO | unix.STATX_BTIME
+	var st unix.Statx_t
+	if err := Retry(func() error { return unix.Statx(int(dir.Fd()), name, flags, mask, &st) }); err != nil {
+		return identity{}, &os.PathError{Op: "stat", Path: dir.Name() + "/" + name, Err: err}
+	}
+	return identity{st.Dev_major, st.Dev_minor, birth{inode: st.Ino, sec: st.Btime.Sec, nsec: st.Btime.Nsec}}, nil
+}
+
 // maxDurable bounds the memory: 100,000 folders are about 5 MB.
 const maxDurable = 100_000
 

@@ -85,7 +85,7 @@ var hostileTargets = map[string]func(t *testing.T, target, outside string){
 	},
 	"staging of the key": func(t *testing.T, target, outside string) {
 		transfertest.Must(t, os.MkdirAll(filepath.Join(target, transfer.StagingRoot), 0o755))
-		transfertest.Must(t, os.Symlink(outside, filepath.Join(target, transfer.StagingRoot, transfer.StagingName("a/k"))))
+		transfertest.Must(t, os.Symlink(outside, filepath.Dir(transfertest.StagedAt(target, "a/k", "claim"))))
 	},
 }
 

@@ -57,18 +57,30 @@ func (r *Root) ListStaging(ctx context.Context, each func(transfer.Staged) error
 		return fmt.Errorf("list staging: %w", err)
 	}
 	defer top.Close()
-	return eachName(ctx, top, transfer.IsStagingName, func(folder string) error {
-		shared, err := OpenChild(top, folder)
+	return eachName(ctx, top, isRoom, func(name string) error {
+		room, err := OpenChild(top, name)
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 			return nil // gone meanwhile, or not a folder of ours
 		}
 		if err != nil {
 			return fmt.Errorf("list staging: %w", err)
 		}
-		defer shared.Close()
-		return eachName(ctx, shared, transfer.IsUUID, func(claim string) error {
-			return each(transfer.Staged{Folder: folder, Claim: claim})
-		})
+		defer room.Close()
+		return listRoom(ctx, room, each)
+	})
+}
+
+// listRoom names a claim by its file, and by its folder if that is all that is left.
+func listRoom(ctx context.Context, room *os.File, each func(transfer.Staged) error) error {
+	ours := func(name string) bool { _, _, ours := stagedOf(name); return ours }
+	return eachName(ctx, room, ours, func(name string) error {
+		staged, isDir, _ := stagedOf(name)
+		if isDir {
+			if kind, err := KindOf(int(room.Fd()), stagedName(staged)); err != nil || kind != KindAbsent {
+				return err
+			}
+		}
+		return each(staged)
 	})
 }
 

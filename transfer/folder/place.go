@@ -12,11 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// PutInPlace renames what is staged under name to the place. prepare is asked
-// before each try to make way and says with which flags to rename.
+// PutInPlace renames what is staged under name in the own folder, or, under "", the own
+// file, to the place. prepare is asked before each try to make way and says with which flags
+// to rename.
 func (s *Stage) PutInPlace(ctx context.Context, name string, prepare prepareFunc, hook func(string)) error {
-	if s.dir == nil {
+	switch {
+	case s.room == nil:
 		return s.Check()
+	case name == "" && s.moved:
+		return s.settle()
 	}
 	for range maxTries {
 		again, err := s.tryPutInPlace(ctx, name, prepare, hook)
@@ -49,36 +53,64 @@ func (s *Stage) tryPutInPlace(
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
 	}
-	if err := s.tree.Here(); err != nil {
+	// And that the file is ours, which nobody but us should make.
+	if err := errors.Join(s.tree.Here(), s.Check()); err != nil {
 		return false, err
 	}
 	hook(transfer.PointBeforePublish)
-	err = Rename(s.dir, name, parent, base, flags)
+	from, staged := s.dir, name
+	if name == "" {
+		from, staged = s.room, s.name
+	}
+	err = Rename(from, staged, parent, base, flags)
 	switch {
 	case errors.Is(err, unix.ENOENT):
-		return s.stillStaged(name)
+		return s.stillStaged(from, staged)
 	case errors.Is(err, unix.EISDIR), errors.Is(err, unix.ENOTDIR),
 		errors.Is(err, unix.ENOTEMPTY), errors.Is(err, unix.EEXIST):
 		return true, err
 	case err != nil:
 		return false, err
 	}
+	s.moved = name == ""
 	hook(transfer.PointPublished)
-	if err := parent.Sync(); err != nil {
-		return false, err
+	return false, s.settled(parent)
+}
+
+// settled returns when what was renamed into parent is there to stay, and under the name by
+// which it is read.
+func (s *Stage) settled(parent *os.File) error {
+	if err := s.tree.Flush(parent.Sync); err != nil {
+		return err
 	}
-	// Once more: it has to be under the name by which it is read.
-	return false, s.tree.Here()
+	return s.tree.Here()
+}
+
+// settle is for a file that was renamed to the place before: it is there still, unless
+// another run took over.
+func (s *Stage) settle() error {
+	parent, err := s.tree.OpenDir(path.Dir(s.path))
+	if Absent(err) {
+		return s.Fenced(unix.ENOENT)
+	}
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	if err := s.isAt(parent, path.Base(s.path)); err != nil {
+		return err
+	}
+	return s.settled(parent)
 }
 
 // stillStaged finds out why a publish met ENOENT. What we staged is there: it
 // is the parent that vanished, so try again. It is not: somebody deletes, or has
 // deleted, our staging.
-func (s *Stage) stillStaged(name string) (bool, error) {
+func (s *Stage) stillStaged(dir *os.File, name string) (bool, error) {
 	if err := s.Check(); err != nil {
 		return false, err
 	}
-	_, err := StatAt(int(s.dir.Fd()), name)
+	_, err := StatAt(int(dir.Fd()), name)
 	if err != nil {
 		return false, s.Fenced(err)
 	}
@@ -93,7 +125,7 @@ const stagedRemoved = "removed"
 // a run on this very key can turn one into the other between the question and
 // the rename, and that run would have fenced us.
 func (s *Stage) TakeAway(ctx context.Context, mine mineFunc, hook func(string)) error {
-	if s.dir == nil {
+	if s.room == nil {
 		return s.Check()
 	}
 	parent, err := s.tree.OpenDir(path.Dir(s.path))
@@ -111,6 +143,9 @@ func (s *Stage) TakeAway(ctx context.Context, mine mineFunc, hook func(string)) 
 	}
 	if !there {
 		return s.checkAbsent()
+	}
+	if err := s.MakeDir(); err != nil {
+		return err
 	}
 	if err := RemoveTree(ctx, s.dir, stagedRemoved); err != nil {
 		return err
@@ -130,10 +165,7 @@ func (s *Stage) TakeAway(ctx context.Context, mine mineFunc, hook func(string)) 
 		return err
 	}
 	hook(transfer.PointRemoved)
-	if err := parent.Sync(); err != nil {
-		return err
-	}
-	return s.tree.Here()
+	return s.settled(parent)
 }
 
 type mineFunc func(parent *os.File, base string) (bool, error)

@@ -24,6 +24,7 @@ func TestATargetThatIsGivenUp(t *testing.T) {
 	transfertest.Must(t, worker.Keep(transfertest.NewMark(), true))
 	stage, err := worker.Begin(t.Context(), "a", transfertest.NewClaim())
 	transfertest.Must(t, err)
+	transfertest.Must(t, stage.MakeDir())
 	transfertest.Must(t, WriteFile(stage.Dir(), "bytes", "late"))
 
 	// A record beside the mark is of a try that died before its end.

@@ -56,10 +56,13 @@ func WriteFile(dir *os.File, name, content string) error {
 	return errors.Join(err, file.Sync(), file.Close())
 }
 
-func createFile(dir *os.File, name string) (*os.File, error) {
+func createFile(dir *os.File, name string) (*os.File, error) { return createIn(dir, name, 0o644) }
+
+// createIn makes a file that is not there.
+func createIn(dir *os.File, name string, mode uint32) (*os.File, error) {
 	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	fd, err := RetryOpen(func() (int, error) {
-		return unix.Openat(int(dir.Fd()), name, flags, 0o644)
+		return unix.Openat(int(dir.Fd()), name, flags, mode)
 	})
 	if err != nil {
 		return nil, &os.PathError{Op: "create", Path: dir.Name() + "/" + name, Err: err}

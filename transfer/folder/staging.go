@@ -7,27 +7,36 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 
 	"casq/transfer"
 
 	"golang.org/x/sys/unix"
 )
 
-// Stage is one claim's staging folder, <target>/.casq/<hash of path>/<claim>/.
-// It is the fence: publish renames out of it and removal renames into it, by the
-// handle that Begin opened. Once the folder is deleted neither can work, and a
-// folder that somebody made again under the same name would not be this handle's.
+// Stage is what one claim stages: the file <target>/.casq/<room>/<hash of path>.<claim>, and,
+// for what is more than one file, a folder beside it. The file is the fence: a later claim's
+// Begin deletes it, and what is staged elsewhere counts only if the file was there after that
+// was made. Publish renames out of the staging and removal renames into it, by handles that
+// this run has opened. Once it is deleted neither can work, and what somebody made again
+// under the same name would not be what these handles are of.
+//
+// A room is shared by many paths, and stays: a file system may take long to give an inode
+// out again, and a copy that is renamed into its place costs none. See "Rooms" in DESIGN.md.
 type Stage struct {
 	tree  *Tree  // entered; left by drop
 	path  string // of the place
 	claim string
-	dir   *os.File // nil once the run has been closed
-	// shared is the folder of all claims on path. It is there for as long as dir is
-	// in it; made again, it is without dir.
-	shared *os.File
+	name  string   // of the file, in room
+	room  *os.File // shared with other paths; nil once the run has been closed
+	file  *os.File // until it is staged, or the run has been closed
+	own   identity // the file's
+	dir   *os.File // nil: nobody has asked for a folder
+	made  bool     // the folder, perhaps
+	moved bool     // the file has been renamed to the place
 }
 
-// Dir is the folder, by the handle that Begin opened.
+// Dir is the folder, by the handle that MakeDir opened.
 func (s *Stage) Dir() *os.File { return s.dir }
 
 // Claim is whose it is.
@@ -41,7 +50,7 @@ func (s *Stage) Tree() *Tree { return s.tree }
 const maxTries = 128
 
 // Begin makes the staging of a claim on a path and then deletes that of others, in
-// this order: the own folder keeps the shared one from being removed.
+// this order.
 func (r *Root) Begin(ctx context.Context, path, claim string) (*Stage, error) {
 	tree, err := r.Enter()
 	if err != nil {
@@ -58,58 +67,96 @@ func (r *Root) Begin(ctx context.Context, path, claim string) (*Stage, error) {
 	return stage, nil
 }
 
-// makeStage makes the claim's folder. That the claim has one already is an
-// error: a folder that is made again is no fence.
+// makeStage makes the claim's file, which nobody but us may read. That the claim has one
+// already is an error: one that is made again is no fence.
 func makeStage(t *Tree, path, claim string) (*Stage, error) {
+	staged := transfer.Staged{Folder: transfer.StagingName(path), Claim: claim}
+	s := &Stage{tree: t, path: path, claim: claim, name: stagedName(staged)}
 	for range maxTries {
-		shared, err := openShared(t, transfer.StagingName(path), true)
+		room, err := makeRoom(t, roomOf(staged.Folder))
 		if errors.Is(err, unix.ENOENT) {
 			continue
 		}
 		if err != nil {
 			return nil, fmt.Errorf("make staging: %w", err)
 		}
-		err = Retry(func() error { return unix.Mkdirat(int(shared.Fd()), claim, 0o700) })
-		if errors.Is(err, unix.ENOENT) {
-			_ = shared.Close() // the last claim's Close removed the empty folder
-			continue
-		}
-		var dir *os.File
+		s.file, err = createIn(room, s.name, 0o600)
 		if err == nil {
-			dir, err = OpenChild(shared, claim)
+			s.room = room
+			if s.own, err = identityAt(s.file, ""); err != nil {
+				return nil, errors.Join(err, s.file.Close(), room.Close())
+			}
+			return s, nil
 		}
-		if err == nil {
-			return &Stage{tree: t, path: path, claim: claim, dir: dir, shared: shared}, nil
-		}
-		_ = shared.Close()
+		_ = room.Close()
 		switch {
 		case errors.Is(err, unix.ENOENT):
-			return nil, fmt.Errorf("make staging: %w", transfer.ErrFenced)
+			continue // somebody has removed the room
 		case errors.Is(err, unix.EEXIST):
 			return nil, fmt.Errorf("make staging: claim %s has been begun before", claim)
 		}
 		return nil, fmt.Errorf("make staging for claim %s: %w", claim, err)
 	}
-	return nil, fmt.Errorf("make staging: %s/%s keeps vanishing", transfer.StagingRoot, transfer.StagingName(path))
+	return nil, fmt.Errorf("make staging: %s keeps vanishing", roomOf(staged.Folder))
 }
 
-// openShared opens the folder that all claims on one path share.
-func openShared(t *Tree, name string, create bool) (*os.File, error) {
-	if create {
-		if err := mkdirPrivate(t.root, transfer.StagingRoot); err != nil {
-			return nil, err
-		}
-		top, err := t.OpenDir(transfer.StagingRoot)
-		if err != nil {
-			return nil, err
-		}
-		err = mkdirPrivate(top, name)
-		_ = top.Close()
-		if err != nil {
-			return nil, err
-		}
+// MakeDir makes the folder, unless it was made before. It counts only if the claim's file
+// is there afterwards: a later Begin deletes that first, and then looks again.
+func (s *Stage) MakeDir() error {
+	if s.dir != nil {
+		return nil
 	}
-	return t.OpenDir(transfer.StagingRoot + "/" + name)
+	if s.room == nil {
+		return s.Check()
+	}
+	name := s.name + dirSuffix
+	s.made = true
+	if err := Retry(func() error { return unix.Mkdirat(int(s.room.Fd()), name, 0o700) }); err != nil {
+		return s.Fenced(&fs.PathError{Op: "mkdir", Path: s.room.Name() + "/" + name, Err: err})
+	}
+	dir, err := OpenChild(s.room, name)
+	if err != nil {
+		return s.Fenced(err)
+	}
+	if err := s.Check(); err != nil {
+		return errors.Join(err, dir.Close())
+	}
+	s.dir = dir
+	return nil
+}
+
+// OpenFile is the claim's own file, empty and for nobody but us, to be written to and closed;
+// name is what it is called in the folder parent.
+func (s *Stage) OpenFile() (file, parent *os.File, name string, err error) {
+	if s.room == nil || s.moved {
+		return nil, nil, "", fmt.Errorf("write to staging: %w", s.Fenced(unix.ENOENT))
+	}
+	if file, s.file = s.file, nil; file == nil {
+		file, err = s.again()
+	}
+	return file, s.room, s.name, err
+}
+
+// again empties the own file, which was written to before.
+func (s *Stage) again() (*os.File, error) {
+	const flags = unix.O_WRONLY | unix.O_NONBLOCK | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	at := s.room.Name() + "/" + s.name
+	fd, err := RetryOpen(func() (int, error) { return unix.Openat(int(s.room.Fd()), s.name, flags, 0) })
+	if err != nil {
+		return nil, s.Fenced(&fs.PathError{Op: "open", Path: at, Err: err})
+	}
+	file := os.NewFile(uintptr(fd), at)
+	now, err := identityAt(file, "")
+	if err == nil && now != s.own {
+		err = s.Fenced(unix.ENOENT)
+	}
+	if err == nil {
+		err = errors.Join(file.Chmod(0o600), file.Truncate(0))
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
 }
 
 func mkdirPrivate(parent *os.File, name string) error {
@@ -120,23 +167,32 @@ func mkdirPrivate(parent *os.File, name string) error {
 	return nil
 }
 
-// removeOthers deletes the staging of all other claims on the place. They are
+// removeOthers deletes the staging of all other claims on the place. It is
 // deleted and not moved away: a handle follows a moved folder.
 //
-// A folder that appears while this runs belongs to a claim that is older than
+// A file that appears while this runs belongs to a claim that is older than
 // ours and late (its row check will fail, since ours is committed) or newer (then
-// ours will). So one listing that finds nothing is enough.
+// ours will). So one listing that finds no file is enough for those. A folder may be made
+// much later than its file, by a run that has checked its row: it counts if the file was
+// there afterwards. A listing that finds no file began, at the latest, while that was
+// deleted; the next one, which begins after it has ended, shows each folder that counts.
 func (s *Stage) removeOthers(ctx context.Context) error {
+	quiet := 0
 	for range maxTries {
 		others, err := s.others()
 		if err != nil {
 			return err
 		}
 		if len(others) == 0 {
-			return nil
+			quiet++
+			if quiet == 2 {
+				return nil
+			}
+			continue
 		}
+		quiet = 0
 		for _, other := range others {
-			if err := RemoveTree(ctx, s.shared, other); err != nil {
+			if err := RemoveTree(ctx, s.room, other); err != nil {
 				return fmt.Errorf("remove staging of an earlier claim: %w", err)
 			}
 		}
@@ -145,17 +201,17 @@ func (s *Stage) removeOthers(ctx context.Context) error {
 }
 
 func (s *Stage) others() ([]string, error) {
-	_, err := s.shared.Seek(0, io.SeekStart)
+	_, err := s.room.Seek(0, io.SeekStart)
 	if err != nil {
 		return nil, fmt.Errorf("list staging: %w", err)
 	}
-	names, err := s.shared.Readdirnames(-1)
+	names, err := s.room.Readdirnames(-1)
 	if err != nil {
 		return nil, s.Fenced(fmt.Errorf("list staging: %w", err))
 	}
 	others := names[:0]
 	for _, name := range names {
-		if name != s.claim {
+		if strings.HasPrefix(name, s.name[:len(s.name)-len(s.claim)]) && !strings.HasPrefix(name, s.name) {
 			others = append(others, name)
 		}
 	}
@@ -170,23 +226,24 @@ func (s *Stage) Fenced(err error) error {
 	return err
 }
 
-// Check returns ErrFenced unless the own folder is still where Begin made it.
+// Check returns ErrFenced unless the own file is still where Begin made it.
 // After a rename that ended with ENOENT it tells the fence from innocent causes:
 // what is there now has been there all the time, for it is never made again.
 func (s *Stage) Check() error {
-	if s.dir == nil {
+	if s.room == nil {
 		return s.Fenced(unix.ENOENT) // the run has been closed
 	}
-	now, err := StatAt(int(s.shared.Fd()), s.claim)
+	return s.isAt(s.room, s.name)
+}
+
+// isAt returns ErrFenced unless the own file is at parent/name.
+func (s *Stage) isAt(parent *os.File, name string) error {
+	now, err := identityAt(parent, name)
+	if err == nil && now != s.own {
+		err = unix.ENOENT
+	}
 	if err != nil {
 		return s.Fenced(err)
-	}
-	var own unix.Stat_t
-	if err := unix.Fstat(int(s.dir.Fd()), &own); err != nil {
-		return fmt.Errorf("read own staging: %w", err)
-	}
-	if own.Ino != now.Ino || own.Dev != now.Dev {
-		return s.Fenced(unix.ENOENT)
 	}
 	return nil
 }
@@ -199,46 +256,31 @@ func (s *Stage) FencedRename(err error) error {
 	return err
 }
 
-// Drop deletes the own folder, the shared one if it is empty then, and, if it is
-// to prune, folders above the place that are empty; it ends the use of the tree.
+// Drop deletes what is staged, and, if it is to prune, folders above the place that
+// are empty; it ends the use of the tree.
 func (s *Stage) Drop(ctx context.Context, prune bool) error {
-	if s.dir == nil {
+	if s.room == nil {
 		return nil
 	}
-	err := errors.Join(s.dir.Close(), s.shared.Close())
-	s.dir = nil
-	// By its path: a git that was fenced may have made the folder again.
-	err = errors.Join(err, s.tree.DropStaging(ctx, transfer.Staged{Folder: transfer.StagingName(s.path), Claim: s.claim}))
+	var err error
+	if s.file != nil {
+		err = s.file.Close()
+	}
+	if s.dir != nil {
+		err = errors.Join(err, s.dir.Close())
+	}
+	if !s.moved {
+		err = errors.Join(err, RemoveTree(ctx, s.room, s.name))
+	}
+	if s.made {
+		// By its name: a git that was fenced may have made the folder again.
+		err = errors.Join(err, RemoveTree(ctx, s.room, s.name+dirSuffix))
+	}
+	err = errors.Join(err, s.room.Close())
+	s.room = nil
 	if prune {
 		s.tree.PruneParents(s.path)
 	}
 	s.tree.Leave()
 	return err
-}
-
-// DropStaging deletes the staging of one claim, which may have none.
-func (t *Tree) DropStaging(ctx context.Context, staged transfer.Staged) error {
-	shared, err := openShared(t, staged.Folder, false)
-	if errors.Is(err, unix.ENOENT) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("remove staging: %w", err)
-	}
-	err = RemoveTree(ctx, shared, staged.Claim)
-	_ = shared.Close()
-	if err != nil {
-		return fmt.Errorf("remove staging: %w", err)
-	}
-	top, err := t.OpenDir(transfer.StagingRoot)
-	if errors.Is(err, unix.ENOENT) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("remove staging: %w", err)
-	}
-	defer top.Close()
-	// ENOTEMPTY: another claim is at work. Nothing else matters either.
-	_ = unix.Unlinkat(int(top.Fd()), staged.Folder, unix.AT_REMOVEDIR)
-	return nil
 }

@@ -27,6 +27,7 @@ type Tree struct {
 	// container run-times answer EPERM).
 	walk    bool
 	durable durable
+	flushes flushes
 
 	of       *Root
 	dev, ino uint64
@@ -47,7 +48,7 @@ func openTree(name string, mounts bool) (*Tree, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
-	t := &Tree{root: os.NewFile(uintptr(fd), name), name: name, mounts: mounts, mounted: isMounted(fd)}
+	t := &Tree{root: os.NewFile(uintptr(fd), name), name: name, mounts: mounts, mounted: isMounted(fd), flushes: newFlushes()}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		_ = t.root.Close()

@@ -36,7 +36,7 @@ func (r *repositoryRun) follow(ctx context.Context, remote *remote, finish func(
 	if err := finish(ctx, follower); err != nil {
 		return transfer.Result{}, err
 	}
-	if err := syncTree(ctx, dir); err != nil {
+	if err := r.stage.Tree().Flush(func() error { return syncTree(ctx, dir) }); err != nil {
 		return transfer.Result{}, fmt.Errorf("sync clone: %w", err)
 	}
 	size, err := treeSize(ctx, dir, "objects")

@@ -166,6 +166,9 @@ func (r *Repositories) Begin(ctx context.Context, place transfer.Place) (transfe
 	if err != nil {
 		return nil, fmt.Errorf("begin repository %q: %w", path, err)
 	}
+	if err := stage.MakeDir(); err != nil {
+		return nil, fmt.Errorf("begin repository %q: %w", path, errors.Join(err, stage.Drop(context.WithoutCancel(ctx), false)))
+	}
 	r.hook(transfer.PointMade)
 	session, end := r.git.session()
 	run := &repositoryRun{git: session, end: end, repositories: r, path: path, from: from, stage: stage, log: r.config.Logger.With("path", path)}

@@ -139,12 +139,13 @@ func checkFiles(ctx context.Context, c *chaos) (found []violation, err error) {
 	return found, nil
 }
 
-// checkStaging finds what is left of runs.
+// checkStaging finds what is left of runs: all but the mark, and the rooms that are empty.
 func checkStaging(_ context.Context, c *chaos) (found []violation, err error) {
 	for _, target := range []string{targetFiles, targetRepositories} {
 		root := c.work.path(target, stagingFolder)
-		err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
-			if path != root && err == nil && !isMark(path) {
+		err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+			room := err == nil && entry.IsDir() && filepath.Dir(path) == root && len(entry.Name()) == 2
+			if path != root && err == nil && !room && !isMark(path) {
 				found = append(found, violation{text: fmt.Sprintf("staging is left over: %s", strings.TrimPrefix(path, c.work.dir+"/"))})
 			}
 			if err != nil && !absent(err) {

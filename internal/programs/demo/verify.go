@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -102,17 +101,23 @@ func compareContents(primary, second map[string]content, format string) (differe
 	return differences
 }
 
-// withStaging adds what is left in a target's staging folder.
+// withStaging adds what is left in a target's staging folder, whose rooms stay.
 func withStaging(differences []string, target string) ([]string, error) {
-	entries, err := os.ReadDir(filepath.Join(target, staging))
+	root := filepath.Join(target, staging)
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		room := err == nil && entry.IsDir() && filepath.Dir(path) == root && len(entry.Name()) == 2
+		if err != nil || path == root || room || path == filepath.Join(root, targetMark) {
+			return err
+		}
+		name := filepath.Join(staging, strings.TrimPrefix(path, root))
+		differences = append(differences, fmt.Sprintf("staging %s: left on the second site", quoteName(name)))
+		if entry.IsDir() {
+			return filepath.SkipDir
+		}
+		return nil
+	})
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read the second site's staging: %w", err)
-	}
-	for _, entry := range entries {
-		if entry.Name() == targetMark {
-			continue
-		}
-		differences = append(differences, fmt.Sprintf("staging %s: left on the second site", quoteName(filepath.Join(staging, entry.Name()))))
 	}
 	slices.Sort(differences)
 	return differences, nil

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"testing"
 
@@ -61,14 +60,38 @@ func WantAbsent(t *testing.T, folder, path string) {
 // WantNoStaging checks that nothing was left behind.
 func WantNoStaging(t *testing.T, target string) {
 	t.Helper()
-	entries, err := os.ReadDir(filepath.Join(target, transfer.StagingRoot))
+	if staged := StagedNames(t, target); len(staged) > 0 {
+		t.Fatalf("staging was left behind: %v", staged)
+	}
+}
+
+// StagedNames are the paths of what is in a target's staging: all but its mark, and the
+// rooms, which stay.
+func StagedNames(t *testing.T, target string) []string {
+	t.Helper()
+	root := filepath.Join(target, transfer.StagingRoot)
+	entries, err := os.ReadDir(root)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
 	}
-	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return e.Name() == transfer.MarkName })
-	if len(entries) > 0 {
-		t.Fatalf("staging was left behind: %v", entries)
+	var names []string
+	for _, entry := range entries {
+		if entry.IsDir() && len(entry.Name()) == 2 {
+			staged, err := filepath.Glob(filepath.Join(root, entry.Name(), "*"))
+			Must(t, err)
+			names = append(names, staged...)
+		} else if entry.Name() != transfer.MarkName {
+			names = append(names, filepath.Join(root, entry.Name()))
+		}
 	}
+	return names
+}
+
+// StagedAt is the name that a claim's staging has in a target, and a begin of ours would
+// give it.
+func StagedAt(target, key, claim string) string {
+	hash := transfer.StagingName(key)
+	return filepath.Join(target, transfer.StagingRoot, hash[:2], hash+"."+claim)
 }
 
 // MountTmpfs mounts a small file system at a new folder, or skips the test.

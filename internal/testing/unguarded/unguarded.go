@@ -75,9 +75,9 @@ func (t Target) show() error {
 	return errors.Join(t.move(hidden, staging), os.RemoveAll(filepath.Join(string(t), hidden)))
 }
 
-// move moves each claim's folder.
+// move moves what each claim has.
 func (t Target) move(from, to string) error {
-	claims, err := filepath.Glob(filepath.Join(string(t), from, "????????????????????????????????????????????????????????????????", "*"))
+	claims, err := filepath.Glob(filepath.Join(string(t), from, "??", "*"))
 	for _, claim := range claims {
 		folder := filepath.Join(string(t), to, filepath.Base(filepath.Dir(claim)))
 		err = errors.Join(err, os.MkdirAll(folder, 0o700), os.Rename(claim, filepath.Join(folder, filepath.Base(claim))))
