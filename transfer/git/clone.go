@@ -94,7 +94,7 @@ func (r *repositoryRun) finishClone(ctx context.Context, f *follower) error {
 	if err != nil {
 		return err
 	}
-	foreign, err := f.mirror.refs(ctx, oursRefs)
+	foreign, err := f.mirror.claimRefs(ctx)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"casq/transfer"
+	"casq/transfer/folder"
 )
 
 // follower brings what a mirror lacks of the source into it, below the refs of
@@ -42,6 +43,9 @@ const rounds = 3
 // after the other.) Where that cannot be said of a ref, the copy fails: to go on
 // would leave it as it was before, and call that the new version.
 func (f *follower) follow(ctx context.Context) error {
+	if f.nothingNew() {
+		return nil
+	}
 	var err error
 	if f.have, err = f.mirror.realRefs(ctx); err != nil {
 		return err
@@ -62,6 +66,36 @@ func (f *follower) follow(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// nothingNew tells whether a local source and the mirror say the same in their files, without
+// any process. Where they seem to differ, or are not as git usually has them, git is asked,
+// which alone knows what the source shows. An object that a ref of the mirror lacks is not
+// noticed here: a verification finds it.
+func (f *follower) nothingNew() bool {
+	if f.remote.folder == nil {
+		return false
+	}
+	have, err := refFiles(f.mirror.dir)
+	if err != nil {
+		return false
+	}
+	top, err := f.mirror.head()
+	if err != nil {
+		return false
+	}
+	// The source last: it is as the mirror is now.
+	listed, err := refFiles(f.remote.folder)
+	if err != nil || !maps.Equal(listed, have) {
+		return false
+	}
+	text, err := folder.ReadSmall(f.remote.folder, "HEAD")
+	if err != nil || head(strings.TrimSuffix(text, "\n")) != top {
+		return false
+	}
+	f.have, f.want, f.head, f.scratch = have, maps.Clone(have), top, refs{}
+	f.hook(pointListed)
+	return true
 }
 
 func unfetched(name string) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -82,12 +83,19 @@ func (m *mirror) refs(ctx context.Context, prefix string) (refs, error) {
 // realRefs are all but our own.
 func (m *mirror) realRefs(ctx context.Context) (refs, error) {
 	all, err := m.refs(ctx, "refs/")
-	for name := range all {
-		if strings.HasPrefix(name, oursRefs) {
-			delete(all, name)
-		}
+	others, _ := all.split()
+	return others, err
+}
+
+// claimRefs are those of claims, also of those of a source that is a mirror itself. No
+// object of theirs matters.
+func (m *mirror) claimRefs(ctx context.Context) (refs, error) {
+	all, err := allRefFiles(m.dir)
+	if err != nil {
+		return m.refs(ctx, oursRefs)
 	}
-	return all, err
+	_, ours := all.split()
+	return ours, nil
 }
 
 // head reads HEAD. It is a file of one line in the files backend, which is the
@@ -152,16 +160,26 @@ func (m *mirror) inspect() error {
 	return err
 }
 
+// isSHA256 finds in a configuration, as git has written it, that objects are named by
+// SHA-256.
+var isSHA256 = regexp.MustCompile(`(?m)^\s*objectformat = sha256$`)
+
 // adopt makes a clone in staging a mirror of ours.
 func (m *mirror) adopt(ctx context.Context) error {
-	format, err := m.run(ctx, gitCall{args: []string{"rev-parse", "--show-object-format"}})
+	written, err := folder.ReadSmall(m.dir, "config")
 	if err != nil {
 		return err
 	}
 	config := mirrorConfigs[0]
-	if strings.TrimSpace(format) == "sha256" {
+	if isSHA256.MatchString(written) {
 		config = mirrorConfigs[1]
 	}
+	// The guard tells a mirror of ours from a folder that resembles one.
+	guard, _, err := m.lock(ctx, unix.LOCK_SH, guardWait)
+	if err != nil {
+		return err
+	}
+	_ = guard.Close()
 	if err := m.markPacked(); err != nil {
 		return err
 	}

@@ -102,9 +102,19 @@ func (r *Repositories) sameFiles(from, checksum string) (bool, error) {
 // errUnusual says that refs are not plain files.
 var errUnusual = errors.New("refs are not plain files")
 
-// refFiles reads the refs of a repository. Those that have a file of their own come
-// first: git packs one, and then deletes its file.
+// refFiles reads the refs of a repository, without those of claims.
 func refFiles(dir *os.File) (refs, error) {
+	all, err := allRefFiles(dir)
+	if err != nil {
+		return nil, err
+	}
+	others, _ := all.split()
+	return others, nil
+}
+
+// allRefFiles reads all refs of a repository. Those that have a file of their own come
+// first: git packs one, and then deletes its file.
+func allRefFiles(dir *os.File) (refs, error) {
 	loose := refs{}
 	top, err := folder.OpenChild(dir, "refs")
 	if err != nil {
@@ -137,7 +147,7 @@ func (r refs) readFolder(dir *os.File, prefix string) error {
 			}
 		case !entry.Type().IsRegular():
 			return errUnusual
-		case strings.HasSuffix(name, ".lock") || strings.HasPrefix(name, oursRefs):
+		case strings.HasSuffix(name, ".lock"):
 		default:
 			text, err := folder.ReadSmall(dir, entry.Name())
 			if err != nil {
@@ -187,9 +197,7 @@ func readPacked(dir *os.File) (refs, error) {
 		if !found || !isObjectID(oid) || !isRefName(name) {
 			return nil, errUnusual
 		}
-		if !strings.HasPrefix(name, oursRefs) {
-			packed[name] = oid
-		}
+		packed[name] = oid
 	}
 	if limited.N == 0 {
 		return nil, errUnusual

@@ -30,6 +30,19 @@ func (h head) branch() string {
 // oursRefs is where claims keep refs in a mirror. No source's are taken.
 const oursRefs = "refs/casq/"
 
+// split takes those of claims, whose names are without refs/casq/ then, from all others.
+func (r refs) split() (others, ours refs) {
+	others, ours = refs{}, refs{}
+	for name, oid := range r {
+		if below, is := strings.CutPrefix(name, oursRefs); is {
+			ours[below] = oid
+		} else {
+			others[name] = oid
+		}
+	}
+	return others, ours
+}
+
 // checksum is the digest of a repository's refs: equal checksums mean the same
 // refs on the same objects, and so the same history.
 func (r refs) checksum(h head) string {

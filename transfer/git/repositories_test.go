@@ -323,23 +323,24 @@ func TestRepositoryOfMirror(t *testing.T) {
 	}
 }
 
-// moving is a git that commits to the source before each listing.
+// moving is a git that makes a ref at the source after each clone and before each listing.
 func TestRepositorySourceThatMoves(t *testing.T) {
 	t.Parallel()
 	source := t.TempDir()
 	script := filepath.Join(t.TempDir(), "moving-git")
 	transfertest.Must(t, os.WriteFile(script, fmt.Appendf(nil, `#!/bin/sh
-for arg; do case $arg in ls-remote)
-  GIT_DIR=%[1]s/r.git; export GIT_DIR
-  %[2]s update-ref refs/heads/moving/$$ $(%[2]s rev-parse main)
-  GIT_DIR=/nonexistent;;
+move() { GIT_DIR=%[1]s/r.git %[2]s update-ref refs/heads/moving/$$ $(GIT_DIR=%[1]s/r.git %[2]s rev-parse main); }
+for arg; do case $arg in
+  clone) %[2]s "$@" && move; exit;;
+  ls-remote) move;;
 esac; done
 exec %[2]s "$@"
 `, source, transfertest.GitPath(t)), 0o755))
 	b := setup(t, func(c *Config) { c.SourceURL, c.GitPath = source, script })
 	b.source = source
-	b.newSource(t, "r.git")
+	from := b.newSource(t, "r.git")
 	for range 2 { // a clone, and an update
+		transfertest.Commit(t, from, "refs/heads/main", "more")
 		result, err := b.sync(t, b.place("r.git"))
 		transfertest.Must(t, err)
 		dir := filepath.Join(b.target, "r.git")

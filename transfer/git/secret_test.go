@@ -177,6 +177,7 @@ func TestLargeListingsTakeTurns(t *testing.T) {
 		b.git.large <- struct{}{}
 	}
 	b.mustSync(t, "small.git")
+	transfertest.Commit(t, dir, "refs/heads/main", "three") // so that git lists it
 	run, err := b.Begin(t.Context(), b.place("large.git"))
 	transfertest.Must(t, err)
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, errors.New("no place was free"))

@@ -198,8 +198,10 @@ exec %[5]s "$@"
 			})
 			b.unconfine(t)
 			b.source = source
-			transfertest.Git(t, b.newSource(t, "r.git"), "pack-refs", "--all")
+			dir := b.newSource(t, "r.git")
 			b.mustSync(t, "r.git")
+			transfertest.Commit(t, dir, "refs/heads/main", "more") // so that a copy lists it, too
+			transfertest.Git(t, dir, "pack-refs", "--all")
 			before := filepath.Join(above, "before")
 			transfertest.Must(t, os.CopyFS(before, os.DirFS(source)))
 			for what, act := range map[string]func() error{
