@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"os"
 
@@ -30,7 +29,7 @@ func holesOf(in Object, out io.Writer) *holes {
 
 // skip passes the hole at offset, if there is one: it goes into the sum as the
 // zeros that it is read as. It returns how long it is.
-func (h *holes) skip(ctx context.Context, offset int64, sum hash.Hash) (int64, error) {
+func (h *holes) skip(ctx context.Context, offset int64, sum *summer) (int64, error) {
 	if h.in == nil || offset < h.dataEnd || offset >= h.size {
 		return 0, nil
 	}
@@ -91,7 +90,7 @@ func (h *holes) until(offset int64, n int) int {
 
 var zeros [copyBuffer]byte
 
-func sumZeros(ctx context.Context, sum hash.Hash, n int64) error {
+func sumZeros(ctx context.Context, sum *summer, n int64) error {
 	for n > 0 {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

@@ -15,32 +15,37 @@ const copyBuffer = 256 << 10
 // It checks ctx between reads, and reads one byte more to notice a file that
 // grows, but never fills the disk with it.
 func Stream(ctx context.Context, out io.Writer, in Object, pace *Pace) ([]byte, error) {
-	hash := sha256.New()
-	holes := holesOf(in, out)
-	buffer := make([]byte, min(copyBuffer, in.Size()+1, pace.most()))
+	size := min(copyBuffer, in.Size()+1, pace.most())
+	sum := newSummer(in.Size() > size, int(size))
+	defer sum.end()
+	holes, early := holesOf(in, out), earlyOf(out, in.Size())
 	for done := int64(0); ; {
 		if err := ctx.Err(); err != nil {
 			return nil, context.Cause(ctx)
 		}
-		hole, err := holes.skip(ctx, done, hash)
+		hole, err := holes.skip(ctx, done, sum)
 		if err != nil {
 			return nil, err
 		}
 		done += hole
+		buffer := sum.buffer()
 		n, err := in.Read(buffer[:holes.until(done, len(buffer))])
 		done += int64(n)
 		if done > in.Size() {
 			return nil, fmt.Errorf("%w: grew beyond %d bytes while it was read", ErrChanged, in.Size())
 		}
-		hash.Write(buffer[:n])
-		if _, err := out.Write(buffer[:n]); err != nil {
-			return nil, fmt.Errorf("write to staging: %w", err)
+		if n > 0 {
+			sum.Write(buffer[:n])
+			if _, err := out.Write(buffer[:n]); err != nil {
+				return nil, fmt.Errorf("write to staging: %w", err)
+			}
+			early.written(done)
 		}
 		if errors.Is(err, io.EOF) {
 			if done < in.Size() {
 				return nil, fmt.Errorf("%w: ended after %d of %d bytes", ErrChanged, done, in.Size())
 			}
-			return hash.Sum(nil), nil
+			return sum.sum(), nil
 		}
 		if err != nil {
 			return nil, fmt.Errorf("read from source: %w", err)

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -112,6 +113,99 @@ func (s *site) workOff(ctx context.Context, source, target, op string) (time.Dur
 	}()
 	err = s.until(ctx, fmt.Sprintf("SELECT count(*) = (SELECT count(*) FROM bench_files) FROM casq.registry WHERE synced_version = version AND (deleted_at IS NOT NULL) = %t", op == "deleted"))
 	took := time.Since(start)
+	halt()
+	return took, errors.Join(err, <-done)
+}
+
+const largeSize = 1 << 30
+
+// copyLarge: seconds from the start of a worker with the event of one file of 1 GiB, which it
+// hashes, until that is in place; against cp, sync, and its SHA-256 by the same code.
+func copyLarge(ctx context.Context, m *measure.Bench) (_ []measure.Result, err error) {
+	s, err := newSite(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	folder, err := os.MkdirTemp("", "casq-bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	source, target := filepath.Join(folder, "source"), filepath.Join(folder, "target")
+	sum, err := makeLarge(source)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.DB.Exec(ctx, "SELECT casq.define_kind('artifact', 'file', prefix => '')"); err != nil {
+		return nil, err
+	}
+	figures, err := m.Rounds(ctx, func(f *measure.Figures) error {
+		began := time.Now()
+		copied := filepath.Join(folder, "cp")
+		if out, err := exec.CommandContext(ctx, "sh", "-c", `cp "$0" "$1" && sync`, filepath.Join(source, "large"), copied).CombinedOutput(); err != nil {
+			return fmt.Errorf("cp: %w: %s", err, out)
+		}
+		if got, err := sumOf(copied); err != nil || got != sum {
+			return fmt.Errorf("the copy has the sum %s: %w", got, err)
+		}
+		f.Add("reference", time.Since(began).Seconds())
+		took, err := s.largeRound(ctx, source, target, sum)
+		f.Add("ours", took.Seconds())
+		return errors.Join(err, os.Remove(copied), os.RemoveAll(target), exec.CommandContext(ctx, "sync").Run())
+	})
+	if err != nil {
+		return nil, err
+	}
+	return []measure.Result{figures.Compare("large", "ours", "reference", "s",
+		"one file of 1 GiB, hashed and flushed; reference: cp, sync, and then its SHA-256 by the same code")}, nil
+}
+
+func makeLarge(source string) (sum string, err error) {
+	if err := os.MkdirAll(source, 0o755); err != nil {
+		return "", err
+	}
+	name := filepath.Join(source, "large")
+	file, err := os.Create(name)
+	if err != nil {
+		return "", err
+	}
+	_, err = io.CopyN(file, rand.NewChaCha8([32]byte{1}), largeSize)
+	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return "", err
+	}
+	return sumOf(name)
+}
+
+func sumOf(name string) (string, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	hash := sha256.New()
+	_, err = io.CopyBuffer(hash, file, make([]byte, 256<<10))
+	return hex.EncodeToString(hash.Sum(nil)), err
+}
+
+func (s *site) largeRound(ctx context.Context, source, target, sum string) (time.Duration, error) {
+	if err := errors.Join(s.empty(ctx), os.MkdirAll(target, 0o755)); err != nil {
+		return 0, err
+	}
+	_, err := s.DB.Exec(ctx, `INSERT INTO casq.events (kind, resource_id, op, payload)
+		VALUES ('artifact', 'large', 'created', jsonb_build_object('sha256', $1::text, 'size', $2::bigint))`, sum, int64(largeSize))
+	if err != nil {
+		return 0, fmt.Errorf("append an event: %w", err)
+	}
+	stop, halt := context.WithCancel(ctx)
+	defer halt()
+	done := make(chan error, 1)
+	began := time.Now()
+	go func() {
+		done <- worker.Run(stop, worker.Config{HomeURL: s.URL, ArtifactSource: source, ArtifactTarget: target, Logger: s.log})
+	}()
+	err = s.until(ctx, "SELECT count(*) = 1 FROM casq.registry WHERE synced_version = version")
+	took := time.Since(began)
 	halt()
 	return took, errors.Join(err, <-done)
 }

@@ -34,6 +34,7 @@ func benches(minutes, rows int) measure.Set {
 		{Name: "transpose", Run: transpose},
 		{Name: "sync", Run: syncJobs},
 		{Name: "copy", Run: copyFiles},
+		{Name: "large", Run: copyLarge},
 		{Name: "mirror", Run: mirrors},
 		{Name: "remove", Run: removeFiles},
 		{Name: "resync", Run: resyncAll},
