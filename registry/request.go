@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -58,25 +59,31 @@ func Ask(ctx context.Context, tx pgx.Tx, r Request) (id int64, err error) {
 	return id, nil
 }
 
-// compareViewsSQL has views that are tracked here (of kind $1, or all) compared with what is
-// followed of them.
-const compareViewsSQL = "SELECT casq.compare_view(v.kind) FROM casq.views AS v WHERE v.kind = $1 OR $1 = ''"
-
 // CompareViews asks for a comparison of views that are tracked in this database, of a kind or
 // all, with what is followed of them: a reconcile compares the latter with the registry. One
 // that is at work, or waits for an application, is waited for two seconds at most.
 func CompareViews(ctx context.Context, home *pgxpool.Pool, kind string) error {
-	err := pgx.BeginFunc(ctx, home, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '2s'"); err != nil {
-			return err
-		}
-		_, err := tx.Exec(ctx, compareViewsSQL, kind)
-		return err
-	})
+	rows, err := home.Query(ctx, "SELECT kind FROM casq.views WHERE kind = $1 OR $1 = '' ORDER BY kind", kind)
 	if err != nil {
-		return fmt.Errorf("ask for a comparison of tracked views: %w", err)
+		return fmt.Errorf("list tracked views: %w", err)
 	}
-	return nil
+	kinds, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return fmt.Errorf("list tracked views: %w", err)
+	}
+	for _, kind := range kinds {
+		one := pgx.BeginFunc(ctx, home, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '2s'"); err != nil {
+				return err
+			}
+			_, err := tx.Exec(ctx, "SELECT casq.compare_view($1)", kind)
+			return err
+		})
+		if one != nil {
+			err = errors.Join(err, fmt.Errorf("ask for a comparison of the view of kind %s: %w", kind, one))
+		}
+	}
+	return err
 }
 
 // Columns are the tick for a statement; NULLs of none.

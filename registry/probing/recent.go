@@ -69,7 +69,9 @@ func (pg *page) readRecent(ctx context.Context, tx pgx.Tx, r recent, now time.Ti
 		return err
 	}
 	for _, key := range keys {
-		delete(r, key) // who is gone, or not at rest, is learned of again by a page
+		if !slices.ContainsFunc(found, func(row row) bool { return row.key == key }) {
+			delete(r, key) // gone, or not at rest: it is learned of again by a page
+		}
 	}
 	pg.rows = append(found, pg.rows...)
 	return nil
