@@ -29,7 +29,7 @@ var recountText string
 var recountSQL = queries.Parse[struct{ Table, Same string }]("bench/recount", recountText)
 
 const (
-	recountResources = 2_000_000
+	recountResources = 5_000_000
 	recountChange    = 100 // rows that one transaction changes
 	recountEvery     = 50 * time.Millisecond
 )
