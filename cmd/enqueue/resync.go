@@ -28,7 +28,8 @@ What --all and --failed ask for comes after everything that events ask for, and 
 waits already, and nobody has begun on, is not queued twice. --key asks in any case,
 and comes first.
 
-A mirror of a repository is brought up to date by what differs. With --fresh it is
+A mirror of a repository is brought up to date by what differs: where the refs do not, no
+object is looked at ("enqueue verify" looks at all of them). With --fresh it is
 cloned anew and exchanged, for one that is damaged, or holds what it should not; copies
 that are under way begin again.
 

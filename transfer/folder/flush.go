@@ -29,10 +29,11 @@ type flushes struct {
 	turn   sync.Mutex
 	usable func(root *os.File) bool // whether one flush of all is worth as much as each
 	all    func(root *os.File) error
-	many   int  // from how many on
-	asked  bool // usable was
-	may    bool // and what it has said, until there is an error
-	slow   time.Time
+	many   int           // from how many on
+	asked  bool          // usable was
+	may    bool          // and what it has said, until there is an error
+	slow   time.Time     // until then all is flushed by itself
+	rest   time.Duration // as long as that was set for last
 }
 
 // flush is one for several.
@@ -47,9 +48,10 @@ const (
 	// manyFlushes is from how many on one syncfs takes less than an fsync of each.
 	manyFlushes = 4
 	// slowFlush is what one may take, and flushRest how long each is flushed by itself
-	// after one that took longer.
+	// after one that took longer, and twice as long after the next such one, up to mostRest.
 	slowFlush = 500 * time.Millisecond
 	flushRest = 30 * time.Second
+	mostRest  = 15 * time.Minute
 )
 
 // Flush returns when what the caller has written, made, renamed and removed below the
@@ -99,8 +101,11 @@ func (f *flushes) lead(own *flush, t *Tree) {
 		f.may = false
 		t.of.log.Error("a flush of the file system failed, everything is flushed by itself from now on", "folder", t.name, "err", own.err)
 	case took > slowFlush:
-		f.slow = time.Now().Add(flushRest)
+		f.rest = min(mostRest, max(flushRest, 2*f.rest))
+		f.slow = time.Now().Add(f.rest)
 		t.of.log.Debug("a flush of the file system took long", "folder", t.name, "duration", took)
+	default:
+		f.rest = 0
 	}
 }
 

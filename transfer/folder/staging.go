@@ -118,12 +118,31 @@ func (s *Stage) MakeDir() error {
 	if err != nil {
 		return s.Fenced(err)
 	}
-	if err := s.Check(); err != nil {
+	if err := errors.Join(s.Check(), s.linkFence(dir)); err != nil {
 		return errors.Join(err, dir.Close())
 	}
 	s.dir = dir
 	return nil
 }
+
+// linkFence has the file system itself say that the claim's file is there, after the folder
+// was made. A look at it may be answered by what this machine remembers, where the target is
+// on another one; a second name is made there, of a file that is there, or not at all.
+func (s *Stage) linkFence(dir *os.File) error {
+	err := Retry(func() error { return unix.Linkat(int(s.room.Fd()), s.name, int(dir.Fd()), fenceName, 0) })
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EMLINK):
+		return nil // it has no second names: the look has to do
+	case errors.Is(err, unix.EEXIST):
+		return nil
+	case err != nil:
+		return s.Fenced(&os.LinkError{Op: "link", Old: s.room.Name() + "/" + s.name, New: dir.Name() + "/" + fenceName, Err: err})
+	}
+	return nil
+}
+
+// fenceName is what the claim's file is called in the claim's folder.
+const fenceName = "claim"
 
 // OpenFile is the claim's own file, empty and for nobody but us, to be written to and closed;
 // name is what it is called in the folder parent.
@@ -192,8 +211,12 @@ func (s *Stage) removeOthers(ctx context.Context) error {
 		}
 		quiet = 0
 		for _, other := range others {
-			if err := RemoveTree(ctx, s.room, other); err != nil {
-				return fmt.Errorf("remove staging of an earlier claim: %w", err)
+			// Its folder, too, whether or not it was listed: on another machine's file system
+			// a listing may be one that this machine remembers.
+			for _, name := range []string{other, strings.TrimSuffix(other, dirSuffix) + dirSuffix} {
+				if err := RemoveTree(ctx, s.room, name); err != nil {
+					return fmt.Errorf("remove staging of an earlier claim: %w", err)
+				}
 			}
 		}
 	}
