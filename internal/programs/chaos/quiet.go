@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"casq/eventlog"
@@ -52,11 +51,11 @@ func (c *chaos) state(ctx context.Context) (state, error) {
 	}
 	s.retryIn = time.Duration(retry * float64(time.Second))
 	for _, target := range []string{targetFiles, targetRepositories} {
-		entries, err := filepath.Glob(c.work.path(target, stagingFolder, "*"))
+		entries, err := filepath.Glob(c.work.path(target, stagingFolder, "*", "*")) // the mark, and rooms, stay
 		if err != nil {
 			return s, err
 		}
-		s.staging += len(slices.DeleteFunc(entries, isMark))
+		s.staging += len(entries)
 	}
 	return s, nil
 }
