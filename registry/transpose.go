@@ -56,6 +56,10 @@ func (t *Transposer) Apply(ctx context.Context, tx pgx.Tx, batch eventlog.Batch)
 	if err != nil {
 		return fmt.Errorf("transpose %d resources: %w", len(intents), err)
 	}
+	// As it was before the statement.
+	if _, err := tx.Exec(ctx, "SET LOCAL plan_cache_mode = force_custom_plan"); err != nil {
+		return fmt.Errorf("transpose %d resources: %w", len(intents), err)
+	}
 	if len(jobs) == 0 {
 		return nil
 	}
