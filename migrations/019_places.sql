@@ -64,10 +64,12 @@ $$;
 -- the first either sees these claims, or is seen.
 --
 -- Where no kinds share, all that is done is two looks at the few rows of casq.kinds, by
--- plans that are kept: planning them took longer than the rest of a claim.
+-- plans that are kept: planning them took longer than the rest of a claim. The plan of the UPDATE
+-- is kept, too, and may have been made while the registry was empty: it goes by key all the same.
 CREATE FUNCTION casq.refuse_taken(kinds text[], ids text[], claims uuid[], most double precision)
 RETURNS TABLE (claim uuid, removal boolean, why text, seconds double precision)
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 BEGIN
     IF EXISTS (SELECT FROM casq.neighbours AS n WHERE n.kind = ANY (kinds)) THEN
         PERFORM pg_advisory_xact_lock(hashtextextended('casq.places', 0));

@@ -5506,6 +5506,11 @@ CREATE OR REPLACE FUNCTION casq.refuse_taken(kinds text[], ids text[], claims uu
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
 AS $function$
 BEGIN
     IF EXISTS (SELECT FROM casq.neighbours AS n WHERE n.kind = ANY (kinds)) THEN
