@@ -70,8 +70,8 @@ func (f *follower) follow(ctx context.Context) error {
 
 // nothingNew tells whether a local source and the mirror say the same in their files, without
 // any process. Where they seem to differ, or are not as git usually has them, git is asked,
-// which alone knows what the source shows. An object that a ref of the mirror lacks is not
-// noticed here: a verification finds it.
+// which alone knows what the source shows. That all objects are gone is noticed here; one that a
+// ref of the mirror lacks a verification finds.
 func (f *follower) nothingNew() bool {
 	if f.remote.folder == nil {
 		return false
@@ -91,6 +91,9 @@ func (f *follower) nothingNew() bool {
 	}
 	text, err := folder.ReadSmall(f.remote.folder, "HEAD")
 	if err != nil || head(strings.TrimSuffix(text, "\n")) != top {
+		return false
+	}
+	if objects, err := filesBelow(f.mirror.dir, "objects", isObject); err != nil || len(objects) == 0 && len(have) > 0 {
 		return false
 	}
 	f.have, f.want, f.head, f.scratch = have, maps.Clone(have), top, refs{}

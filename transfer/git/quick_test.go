@@ -76,3 +76,21 @@ func TestNoProcessWhereNothingIsNew(t *testing.T) {
 	}
 	transfertest.WantContent(t, b.target, "r.git/HEAD", "ref: refs/heads/side\n")
 }
+
+// A mirror that has lost its objects is cloned anew, though its refs are the source's.
+func TestObjectsThatAreGone(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	dir := b.newSource(t, "r.git")
+	b.mustSync(t, "r.git")
+	inPlace := filepath.Join(b.target, "r.git")
+	objects, err := filepath.Glob(filepath.Join(inPlace, "objects", "*", "*"))
+	transfertest.Must(t, err)
+	for _, object := range objects {
+		transfertest.Must(t, os.Remove(object))
+	}
+	b.mustSync(t, "r.git")
+	if got, want := transfertest.State(t, inPlace), transfertest.State(t, dir); got != want {
+		t.Errorf("source:\n%s\nhere:\n%s", want, got)
+	}
+}
