@@ -122,8 +122,9 @@ func (s *site) event(ctx context.Context, id string) func() error {
 	}
 }
 
-// idleFor is as long as River's upkeep, and the ticks of an idle log, take several turns.
-const idleFor = 20 * time.Second
+// idleFor is a whole minute: what is left to be done after the events before is done once, and
+// would count three times if a third of it were taken.
+const idleFor = time.Minute
 
 // idleWAL returns the bytes of WAL that an idle minute writes.
 func (s *site) idleWAL(ctx context.Context) (float64, error) {
