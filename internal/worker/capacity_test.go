@@ -44,13 +44,25 @@ func TestCapacity(t *testing.T) {
 // nothing is a transfer.
 type nothing struct{ jobs.Transfer }
 
-// crowd counts who is at one point at once.
+// crowd counts who is at one point at once. full closes when as many as the
+// limit are there, and all of them wait until let.
 //
-// mu guards the rest.
+// mu guards the numbers.
 type crowd struct {
-	mu         sync.Mutex
-	now, most  int
-	full, open chan struct{}
+	mu        sync.Mutex
+	now, most int
+	full      chan struct{}
+	opened    chan struct{}
+	fill, let func()
+}
+
+func newCrowd() *crowd {
+	c := &crowd{full: make(chan struct{}), opened: make(chan struct{})}
+	// Once they are let go, one may come while another has not left yet: the
+	// crowd is full again.
+	c.fill = sync.OnceFunc(func() { close(c.full) })
+	c.let = sync.OnceFunc(func() { close(c.opened) })
+	return c
 }
 
 func (c *crowd) enter(limit int) {
@@ -58,10 +70,10 @@ func (c *crowd) enter(limit int) {
 	c.now++
 	c.most = max(c.most, c.now)
 	if c.now == limit {
-		close(c.full)
+		c.fill()
 	}
 	c.mu.Unlock()
-	<-c.open
+	<-c.opened
 	c.mu.Lock()
 	c.now--
 	c.mu.Unlock()
@@ -72,7 +84,7 @@ func (c *crowd) enter(limit int) {
 func TestRunsOfAKindAreLimited(t *testing.T) {
 	long.Test(t)
 	t.Parallel()
-	c := &crowd{full: make(chan struct{}), open: make(chan struct{})}
+	c := newCrowd()
 	const limit, resources = 3, 30
 	b := setup(t, func(cfg *Config) {
 		cfg.KindConcurrency = map[string]int{"artifact": limit}
@@ -82,8 +94,7 @@ func TestRunsOfAKindAreLimited(t *testing.T) {
 			}
 		}
 	})
-	open := sync.OnceFunc(func() { close(c.open) })
-	t.Cleanup(open)
+	t.Cleanup(c.let)
 	for i := range resources {
 		b.put(t, strconv.Itoa(i), "x")
 	}
@@ -94,7 +105,7 @@ func TestRunsOfAKindAreLimited(t *testing.T) {
 	}
 	b.until(t, "0", func() bool { return b.count(t, "kind = 'fact' AND synced_version = version") == resources })
 	// Those that wait have had the time of all of them to get in.
-	open()
+	c.let()
 	b.until(t, "0", func() bool { return b.count(t, "kind = 'artifact' AND synced_version = version") == resources })
 	if c.most != limit {
 		t.Errorf("%d runs at once, want %d", c.most, limit)
@@ -106,8 +117,7 @@ func TestAQueueIsNarrowed(t *testing.T) {
 	long.Test(t)
 	t.Parallel()
 	var mu sync.Mutex
-	first := &crowd{full: make(chan struct{}), open: make(chan struct{})}
-	second := &crowd{full: make(chan struct{}), open: make(chan struct{})}
+	first, second := newCrowd(), newCrowd()
 	current, limit := first, 4
 	b := setup(t, func(cfg *Config) {
 		cfg.Concurrency, cfg.KindConcurrency = 4, map[string]int{"other": 2}
@@ -120,8 +130,8 @@ func TestAQueueIsNarrowed(t *testing.T) {
 			}
 		}
 	})
-	openFirst, openSecond := sync.OnceFunc(func() { close(first.open) }), sync.OnceFunc(func() { close(second.open) })
-	t.Cleanup(func() { openFirst(); openSecond() })
+	t.Cleanup(first.let)
+	t.Cleanup(second.let)
 	for i := range 20 {
 		b.put(t, strconv.Itoa(i), "x")
 	}
@@ -132,10 +142,10 @@ func TestAQueueIsNarrowed(t *testing.T) {
 	// Below the place of the first; nothing is put there.
 	b.exec(t, "INSERT INTO casq.kinds (kind, transfer, queue, prefix, source_prefix) VALUES ('other', 'file', 'artifact', 'other', '')")
 	b.until(t, "0", func() bool { return b.log.has("wait for the runs of queue artifact") })
-	openFirst()
+	first.let()
 	<-second.full
 	b.until(t, "0", func() bool { return b.log.has("queue=artifact workers=2") })
-	openSecond()
+	second.let()
 	b.until(t, "0", func() bool { return b.count(t, "synced_version = version") == 20 })
 	if first.most != 4 || second.most != 2 {
 		t.Errorf("%d and then %d runs at once, want 4 and 2", first.most, second.most)
