@@ -21,12 +21,18 @@ func For(ctx context.Context, d time.Duration) error {
 // Every calls f at once, and then at each interval, until ctx is done. A call that
 // takes longer delays the next one.
 func Every(ctx context.Context, interval time.Duration, f func()) {
+	EveryOr(ctx, interval, nil, f)
+}
+
+// EveryOr is [Every] that also calls f whenever it receives from early.
+func EveryOr(ctx context.Context, interval time.Duration, early <-chan struct{}, f func()) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for ctx.Err() == nil {
 		f()
 		select {
 		case <-ctx.Done():
+		case <-early:
 		case <-ticker.C:
 		}
 	}

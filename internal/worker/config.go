@@ -109,6 +109,9 @@ type Config struct {
 	// TestJobTimeout is for tests: River's own limit for jobs whose workers
 	// set none. Defaults to River's minute.
 	TestJobTimeout time.Duration
+	// TestQueuesEvery is for tests: how often is looked for kinds whose queues are not served
+	// yet. Defaults to a second.
+	TestQueuesEvery time.Duration
 }
 
 // StopTimeout is how long Run takes to stop, at most: what runs then has three
@@ -127,6 +130,7 @@ func (c Config) withDefaults() Config {
 	c.ReconcileInterval = cmp.Or(c.ReconcileInterval, 24*time.Hour)
 	c.VerifyInterval = cmp.Or(c.VerifyInterval, 7*24*time.Hour)
 	c.RefreshConcurrency = cmp.Or(c.RefreshConcurrency, 2)
+	c.TestQueuesEvery = cmp.Or(c.TestQueuesEvery, time.Second)
 	if c.Hook == nil {
 		c.Hook = func(string) {}
 	}

@@ -47,6 +47,12 @@ func (w *worker) sample(ctx context.Context) {
 	w.metrics.Sample(ctx, w.home, targets, w.log)
 }
 
+// applied is called with each batch that the registry has applied.
+func (w *worker) applied(batch eventlog.Batch) {
+	w.known.see(batch)
+	w.countEvents(batch)
+}
+
 // countEvents counts the events of a batch that the registry has applied. Those of kinds
 // that are not defined, which are dead-lettered, are told as other: they may have any name.
 func (w *worker) countEvents(batch eventlog.Batch) {

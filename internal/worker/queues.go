@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"casq/eventlog"
+	"casq/internal/pause"
 	"casq/jobs"
 
 	"github.com/jackc/pgx/v5"
@@ -36,6 +38,39 @@ type queues struct {
 	idle map[string]int64
 }
 
+// known are the kinds that home had when the queues were looked at last. A kind of events
+// that is not among them was made since: its queue is not left to wait for the next look.
+type known struct {
+	kinds atomic.Pointer[map[string]eventlog.Kind] // nil: no queue was looked at yet
+	more  chan struct{}                            // asks for a look
+}
+
+func newKnown() known { return known{more: make(chan struct{}, 1)} }
+
+// see takes the events of a batch that is committed.
+func (k *known) see(batch eventlog.Batch) {
+	var kinds map[string]eventlog.Kind // none as long as the first look is under way
+	if seen := k.kinds.Load(); seen != nil {
+		kinds = *seen
+	}
+	for i := range batch.Events {
+		kind := batch.Events[i].Kind
+		_, old := kinds[kind]
+		if _, defined := batch.Kinds[kind]; !old && defined {
+			select {
+			case k.more <- struct{}{}:
+			default: // it is asked for
+			}
+			return
+		}
+	}
+}
+
+// keep looks at the queues each second, and as soon as a kind is new, until ctx is done.
+func (q *queues) keep(ctx context.Context) {
+	pause.EveryOr(ctx, q.cfg.TestQueuesEvery, q.known.more, func() { tell(ctx, "serve the queues", q.round(ctx), q.log) })
+}
+
 // round serves queues as their kinds become known, leaves those whose kinds were
 // dropped, and serves those anew that River has left alone.
 func (q *queues) round(ctx context.Context) error {
@@ -43,6 +78,7 @@ func (q *queues) round(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	q.known.kinds.Store(&kinds)
 	wanted := q.capacity(kinds)
 	maps.Copy(wanted, q.counterQueues())
 	maps.Copy(wanted, q.fixedQueues())

@@ -38,6 +38,20 @@ func TestAQueueThatCouldNotBeAddedIsServed(t *testing.T) {
 	}
 }
 
+// No look at the queues comes by itself after the first: a kind whose first event is
+// followed is served because the event was.
+func TestANewKindIsServedAsSoonAsItHasAnEvent(t *testing.T) {
+	long.Test(t)
+	t.Parallel()
+	b := setup(t, func(cfg *Config) { cfg.TestQueuesEvery = time.Hour })
+	b.until(t, "the first look", func() bool { return b.log.has("queue=artifact") })
+	for _, kind := range []string{"fact", "opinion"} {
+		b.exec(t, "SELECT casq.define_kind($1, 'none')", kind)
+		b.exec(t, "SELECT casq.append_event($1, 'x', 'created')", kind)
+		b.until(t, "x", func() bool { return b.count(t, "kind = '"+kind+"' AND synced_version = version") == 1 })
+	}
+}
+
 // deaf is a River client that says once that it serves a queue, and does not.
 type deaf struct {
 	riverQueues

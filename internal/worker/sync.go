@@ -201,7 +201,7 @@ func (w *worker) serve(ctx context.Context, client *river.Client[pgx.Tx], proces
 	defer cancel()
 	defer context.AfterFunc(process.Done(), cancel)()
 	queues := &queues{worker: w, river: client.Queues(), present: present, served: map[string]int{river.QueueDefault: defaultWorkers}}
-	every(ctx, time.Second, "serve the queues", func() error { return queues.round(ctx) }, w.log)
+	queues.keep(ctx)
 	return nil
 }
 

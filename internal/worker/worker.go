@@ -73,6 +73,7 @@ type worker struct {
 	metrics  *metrics.Metrics
 	sight    sight
 	served   atomic.Pointer[[]string] // queues; nil: none
+	known    known                    // kinds
 	runners  *runners                 // nil: it has no address for them
 	// fileServer is nil where no address for other sites is set.
 	fileServer *fileServer
@@ -84,7 +85,7 @@ type worker struct {
 }
 
 func newWorker(cfg Config) *worker {
-	return &worker{cfg: cfg.withDefaults(), log: cfg.Logger, roles: newRoles(), metrics: metrics.New()}
+	return &worker{cfg: cfg.withDefaults(), log: cfg.Logger, roles: newRoles(), metrics: metrics.New(), known: newKnown()}
 }
 
 // Run works until ctx is done, then stops within [StopTimeout], giving back
@@ -313,7 +314,7 @@ func (w *worker) follow(ctx context.Context) {
 		Redis:    w.redis,
 		Lease:    w.cfg.CursorLease,
 		Wait:     w.cfg.CursorWait,
-		Applied:  w.countEvents,
+		Applied:  w.applied,
 		Hook:     w.cfg.Hook,
 	})
 	for {
@@ -340,9 +341,12 @@ func (w *worker) followInterval() time.Duration {
 
 // every calls f, which does what, now and then at each interval until ctx is done.
 func every(ctx context.Context, interval time.Duration, what string, f func() error, log *slog.Logger) {
-	pause.Every(ctx, interval, func() {
-		if err := f(); err != nil && ctx.Err() == nil && !errors.Is(err, context.Canceled) {
-			log.WarnContext(ctx, "a round of the worker failed, trying again", "round", what, "err", err)
-		}
-	})
+	pause.Every(ctx, interval, func() { tell(ctx, what, f(), log) })
+}
+
+// tell logs why a round failed.
+func tell(ctx context.Context, what string, err error, log *slog.Logger) {
+	if err != nil && ctx.Err() == nil && !errors.Is(err, context.Canceled) {
+		log.WarnContext(ctx, "a round of the worker failed, trying again", "round", what, "err", err)
+	}
 }

@@ -95,11 +95,15 @@ func (b *pushBench) prepare(ctx context.Context) error {
 }
 
 func (b *pushBench) measure(ctx context.Context, m *measure.Bench) ([]measure.Result, error) {
+	commit, err := b.push(ctx)
+	if err == nil {
+		err = errors.Join(b.tell(ctx), b.arrived(ctx, commit)) // both workers have begun
+	}
+	if err != nil {
+		return nil, err
+	}
 	byEvent, err := m.Rounds(ctx, func(f *measure.Figures) error {
-		return b.round(ctx, f, pushesByEvent, func() error {
-			_, err := b.DB.Exec(ctx, "SELECT casq.append_event('repository', 'r.git', 'updated')")
-			return err
-		})
+		return b.round(ctx, f, pushesByEvent, func() error { return b.tell(ctx) })
 	})
 	if err != nil {
 		return nil, err
@@ -125,6 +129,12 @@ func (b *pushBench) measure(ctx context.Context, m *measure.Bench) ([]measure.Re
 			byProbe.CompareAt(p, fmt.Sprintf("push/probe/p%d", p), "ours", "reference", "ms", "likewise, found by a probe each second"))
 	}
 	return results, nil
+}
+
+// tell appends an event of the repository.
+func (b *pushBench) tell(ctx context.Context) error {
+	_, err := b.DB.Exec(ctx, "SELECT casq.append_event('repository', 'r.git', 'updated')")
+	return err
 }
 
 // round pushes n times. Each push is told of, and fetched by the reference when it has come.

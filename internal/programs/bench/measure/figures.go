@@ -70,7 +70,7 @@ func Percentile(values []float64, p int) float64 {
 		return 0
 	}
 	sorted := slices.Sorted(slices.Values(values))
-	return sorted[min(len(sorted)*p/100, len(sorted)-1)]
+	return sorted[max((len(sorted)*p+99)/100, 1)-1]
 }
 
 // over is a ratio; 0 without a reference.

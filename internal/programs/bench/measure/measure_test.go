@@ -66,11 +66,11 @@ func TestPercentilesAreOfAllMeasurements(t *testing.T) {
 		}
 	}
 	r := f.CompareAt(99, "a", "ours", "reference", "ms", "")
-	if r.Ours != 100 || r.Least != 20 || r.Most != 100 {
+	if r.Ours != 99 || r.Least != 20 || r.Most != 100 {
 		t.Errorf("got %+v", r)
 	}
-	if got := f.Percentile("ours", 50); got != 51 {
-		t.Errorf("the median of 1 to 100 by nearest rank is 51, not %f", got)
+	if got := f.Percentile("ours", 50); got != 50 {
+		t.Errorf("the median of 1 to 100 by nearest rank is 50, not %f", got)
 	}
 	if got := Percentile(nil, 50); got != 0 {
 		t.Errorf("nothing has percentile %f", got)
