@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"casq/internal/database"
+	"casq/internal/pause"
 	"casq/internal/worker"
 	"casq/migrations"
 
@@ -140,6 +141,10 @@ func (p *promotion) close() {
 	}
 }
 
+// lockWithin is how long the lock is asked for: the session of a promotion that was broken off
+// has it until the server has noticed.
+const lockWithin = 5 * time.Second
+
 // lock makes this the only promotion of the site, for as long as its session lasts.
 func (p *promotion) lock(ctx context.Context) (unlock func(), err error) {
 	conn, err := p.home.Acquire(ctx)
@@ -151,16 +156,25 @@ func (p *promotion) lock(ctx context.Context) (unlock func(), err error) {
 		defer cancel()
 		_ = conn.Hijack().Close(ctx)
 	}
-	var got bool
-	if err := conn.QueryRow(ctx, promoteSQL.Lock).Scan(&got); err != nil {
-		end()
-		return nil, fmt.Errorf("lock the promotion: %w", err)
+	for until := time.Now().Add(lockWithin); ; {
+		var got bool
+		err := conn.QueryRow(ctx, promoteSQL.Lock).Scan(&got)
+		switch {
+		case err == nil && got:
+			return end, nil
+		case err != nil:
+			err = fmt.Errorf("lock the promotion: %w", err)
+		case time.Now().After(until):
+			err = ErrBusy
+		default:
+			p.point("promote:busy")
+			err = pause.For(ctx, 50*time.Millisecond)
+		}
+		if err != nil {
+			end()
+			return nil, err
+		}
 	}
-	if !got {
-		end()
-		return nil, ErrBusy
-	}
-	return end, nil
 }
 
 // prepare does all that comes before the targets are given up, and gives them up.

@@ -216,7 +216,16 @@ func TestWhoMayNotBePromoted(t *testing.T) {
 	transfertest.Must(t, conn.QueryRow(t.Context(), promoteSQL.Lock).Scan(&got))
 	_, err = b.run(t, Options{DryRun: true})
 	transfertest.WantError(t, err, ErrBusy)
-	transfertest.Must(t, conn.Hijack().Close(t.Context()))
+	// One that was broken off a moment ago is not another one.
+	b.cfg.Hook = func(point string) {
+		if session := conn.Conn(); point == "promote:busy" && !session.IsClosed() {
+			transfertest.Must(t, session.Close(t.Context()))
+		}
+	}
+	_, err = b.run(t, Options{DryRun: true})
+	b.cfg.Hook = nil
+	conn.Release()
+	transfertest.WantError(t, err, ErrLoss) // nothing was copied
 
 	// Not while others work for it.
 	b.exec(t, b.home, "INSERT INTO casq.workers (id, host, pid, version, schema_version, roles) VALUES (gen_random_uuid(), 'elsewhere', 1, 'x', 1, '{}')")
