@@ -73,7 +73,7 @@ func (r *rehearsal) lose(ctx context.Context) error {
 	go func() {
 		writing <- r.app.write(writingCtx, r.first.DB, r.folder("first", "files"), r.folder("first", "repositories"))
 	}()
-	err := pause.For(ctx, r.cfg.duration)
+	err := errors.Join(pause.For(ctx, r.cfg.duration), r.begun(ctx))
 	err = errors.Join(err, r.first.Primary.StopImmediate(ctx))
 	for _, what := range []string{"files", "repositories"} {
 		err = errors.Join(err, os.Rename(r.folder("first", what), r.folder("first", what)+".gone"))
@@ -82,6 +82,30 @@ func (r *rehearsal) lose(ctx context.Context) error {
 	writeErr := <-writing
 	r.say("the first site was lost after %d changes", r.app.changes.Load())
 	return errors.Join(err, writeErr, stopFirst(), stopSecond())
+}
+
+// begun waits until something of each kind is in place at the second site: there is nothing to
+// promote before.
+func (r *rehearsal) begun(ctx context.Context) error {
+	home, err := database.Open(ctx, r.second.URL, database.Options{})
+	if err != nil {
+		return err
+	}
+	defer home.Close()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		var kinds int
+		err := home.QueryRow(ctx, "SELECT count(DISTINCT kind) FROM casq.registry WHERE synced_version IS NOT NULL AND deleted_at IS NULL").Scan(&kinds)
+		if err != nil {
+			return fmt.Errorf("ask what is in place at the second site: %w", err)
+		}
+		if kinds == 2 {
+			return nil
+		}
+		if err := pause.For(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("the second site has not copied of both kinds within %s", patience)
 }
 
 // newHome makes a database for the old site as the second one.
