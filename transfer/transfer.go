@@ -25,8 +25,7 @@ type Place struct {
 	// it has. For folders as targets; other places are copied to all the same.
 	Adopt bool
 	// Base is where a copy of this very resource is, under the key that it had before; nil:
-	// nowhere. What is the same there is not fetched. For folders; other places are
-	// copied to all the same.
+	// nowhere. What is the same there is not fetched.
 	Base *Base
 	// Aside is the incarnation of what is in place, where that is to become another
 	// resource's copy: it is put aside before anything takes its place. 0: it is not.

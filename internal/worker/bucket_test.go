@@ -3,6 +3,9 @@ package worker
 import (
 	"log/slog"
 	"maps"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -161,4 +164,44 @@ func TestNoSuchBucketEndsTheWorkerWithWhatToDo(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "no such bucket; create it") {
 		t.Errorf("got %v", err)
 	}
+}
+
+// What has got another key is copied by the server, and there is a copy of it all the while:
+// also of two that exchange their keys.
+func TestMovesInABucket(t *testing.T) {
+	long.Test(t)
+	t.Parallel()
+	b := setupBucket(t)
+	b.exec(t, "SELECT casq.untrack('artifacts')")
+	b.exec(t, strings.Replace(trackArtifacts, "key_column => 'path'", "key_column => 'path', id_column => 'id'", 1))
+	contents := map[string]string{"plain": "the plain one", "swap/a": "the first of two", "swap/b": "the second of two"}
+	for key, content := range contents {
+		b.put(t, key, content)
+	}
+	synced := func() bool { return b.count(t, "synced_version = version AND deleted_at IS NULL") == len(contents) }
+	b.until(t, "plain", synced)
+	for _, step := range [][2]string{{"plain", "moved"}, {"swap/a", "x"}, {"swap/b", "swap/a"}, {"x", "swap/b"}} {
+		if err := os.Rename(filepath.Join(b.source, step[0]), filepath.Join(b.source, step[1])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.server.Asked()
+	b.exec(t, `UPDATE artifacts SET path = 'moved' WHERE path = 'plain'; UPDATE artifacts SET path = 'x' WHERE path = 'swap/a';
+		UPDATE artifacts SET path = 'swap/a' WHERE path = 'swap/b'; UPDATE artifacts SET path = 'swap/b' WHERE path = 'x'`)
+	want := map[string]string{"moved": "the plain one", "swap/a": "the second of two", "swap/b": "the first of two"}
+	b.until(t, "moved", func() bool {
+		objects := b.server.Objects()
+		for _, content := range contents {
+			if !slices.Contains(slices.Collect(maps.Values(objects)), content) {
+				t.Fatalf("no copy of %q is left in %q", content, objects)
+			}
+		}
+		delete(objects, ".casq/target")
+		maps.DeleteFunc(objects, func(key, _ string) bool { return strings.HasPrefix(key, ".casq/moved/") })
+		return maps.Equal(objects, want)
+	})
+	if n := b.server.Asked()["PUT"]; n != 0 {
+		t.Errorf("%d files were sent again", n)
+	}
+	b.until(t, "moved", func() bool { return synced() && b.count(t, "resource_id = 'plain' AND synced_version = version") == 1 })
 }

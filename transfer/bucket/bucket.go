@@ -40,6 +40,7 @@ const leftoverAge = time.Hour
 const (
 	stagedMark  = "begun"
 	stagedBytes = "bytes"
+	stagedMoved = "moved" // by the server, from the key that the resource had
 )
 
 // maxServerCopy is the largest object that S3 copies in one request, in bytes.

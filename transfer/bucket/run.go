@@ -23,10 +23,14 @@ type bucketRun struct {
 	folder string // stagingName(path)
 	claim  string
 	limit  transfer.Limit
+	base   *transfer.Base // nil: no copy is used that is in place under another key
+	moving bool           // such a copy may be staged
 	// contested says that another claim's staging was found.
 	contested bool
 
 	staged    bool
+	name      string // of what is staged
+	etag      string // what it has to have still when it is published; "": it is ours alone
 	published bool
 	// unanswered says that the server was told to write to the place, and has not
 	// said what became of it.
@@ -41,12 +45,15 @@ func (f *Files) begin(ctx context.Context, path, from string, place transfer.Pla
 	if err := checkKey(path); err != nil {
 		return nil, err
 	}
-	r := &bucketRun{files: f, bucket: f.bucket, path: path, from: from, folder: transfer.StagingName(path), claim: place.Claim, limit: transfer.Limit(place.MaxSize)}
+	r := &bucketRun{files: f, bucket: f.bucket, path: path, from: from, folder: transfer.StagingName(path), claim: place.Claim, limit: transfer.Limit(place.MaxSize), base: place.Base}
 	if err := r.bucket.put(ctx, r.key(stagedMark)); err != nil {
 		return nil, fmt.Errorf("make staging in the bucket: %w", err)
 	}
 	var err error
-	if r.contested, err = r.bucket.dropOthers(ctx, r.folder, r.claim); err != nil {
+	if r.contested, err = r.bucket.dropOthers(ctx, r.folder, r.claim); err == nil && place.Aside != 0 {
+		err = r.setAside(ctx, place.Aside)
+	}
+	if err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
@@ -103,6 +110,10 @@ func (r *bucketRun) copy(ctx context.Context, payload json.RawMessage) (transfer
 	if in.Size() > maxServerCopy {
 		return transfer.Result{}, fmt.Errorf("%w: it has %d bytes; S3 copies %d at most on the server (use a folder as the target)", transfer.ErrTooLarge, in.Size(), int64(maxServerCopy))
 	}
+	if result, moved, err := r.move(ctx, want); moved || err != nil {
+		return result, err
+	}
+	r.name, r.etag = stagedBytes, ""
 	sum, err := r.upload(ctx, in)
 	if err != nil {
 		return transfer.Result{}, err
@@ -156,17 +167,15 @@ func (r *bucketRun) publish(ctx context.Context) error {
 	if err := r.check(ctx); err != nil || r.published {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, serverTime)
-	defer cancel()
 	r.files.hook(transfer.PointBeforePublish)
 	r.unanswered = true
-	err := r.bucket.Copy(ctx, r.path, r.key(stagedBytes), nil)
+	err := r.bucket.copyWithin(ctx, r.path, r.key(r.name), r.etag)
 	if err == nil {
 		r.unanswered, r.published, r.written = false, true, true
 		r.files.hook(transfer.PointPublished)
 		return nil
 	}
-	if code := gcerrors.Code(err); code == gcerrors.NotFound || code == gcerrors.PermissionDenied {
+	if code := gcerrors.Code(err); code == gcerrors.NotFound || code == gcerrors.PermissionDenied || code == gcerrors.FailedPrecondition {
 		r.unanswered = false // it was: with no
 		err = errors.Join(r.check(ctx), err)
 	}
@@ -212,6 +221,9 @@ func (r *bucketRun) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	err := r.bucket.remove(ctx, r.key(stagedBytes))
+	if r.moving {
+		err = errors.Join(err, r.bucket.remove(ctx, r.key(stagedMoved)))
+	}
 	if r.unanswered || r.contested && !r.written {
 		err = errors.Join(err, r.renew(ctx))
 	} else {

@@ -33,6 +33,14 @@ func (s *Source) Close() error { return s.bucket.Close() }
 
 // Open implements [transfer.Source].
 func (s *Source) Open(ctx context.Context, path string) (transfer.Object, error) {
+	o, err := s.open(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+func (s *Source) open(ctx context.Context, path string) (*object, error) {
 	if err := checkKey(path); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,9 @@
 package s3test
 
 import (
+	"encoding/hex"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -27,6 +30,46 @@ type Server struct {
 	refuse bool
 	late   func(r *http.Request) bool
 	held   chan *Write
+	copies func(from, to string) error
+	asked  map[string]int
+}
+
+// Lost is a fault of a copy: it is made, and the answer does not arrive.
+var Lost = errors.New("the answer is lost")
+
+// Copies has f called before each copy that the server makes by itself, from now on: with
+// [Lost], or another error, which is the server's answer.
+func (s *Server) Copies(f func(from, to string) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.copies = f
+}
+
+// Asked are how many requests there were since the last call: "PUT" of bytes, "COPY",
+// "LIST", and by their methods all others.
+func (s *Server) Asked() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	asked := s.asked
+	s.asked = nil
+	return asked
+}
+
+// count is called with mu held.
+func (s *Server) count(r *http.Request) {
+	what := r.Method
+	switch {
+	case r.Header.Get("X-Amz-Copy-Source") != "":
+		what = "COPY"
+	case what == http.MethodGet && r.URL.Query().Has("list-type"):
+		what = "LIST"
+	}
+	if s.asked == nil {
+		s.asked = map[string]int{}
+	}
+	if what != http.MethodPut || r.ContentLength > 0 {
+		s.asked[what]++
+	}
 }
 
 // Bucket is the bucket that every server has.
@@ -156,6 +199,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if late {
 		s.late = nil
 	}
+	s.count(r)
+	copies := s.copies
 	s.mu.Unlock()
 	switch {
 	case refuse:
@@ -163,20 +208,52 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, `<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>`)
 	case late:
 		s.hold(r)
+	case r.Header.Get("X-Amz-Copy-Source") != "":
+		s.copy(w, r, copies)
 	default:
 		s.s3.ServeHTTP(w, r)
 	}
+}
+
+// copy is what gofakes3 does not do: it compares the source's ETag, where that is asked for.
+func (s *Server) copy(w http.ResponseWriter, r *http.Request, fault func(from, to string) error) {
+	from, to := s.copySource(r), strings.TrimPrefix(r.URL.Path, "/"+Bucket+"/")
+	var err error
+	if fault != nil {
+		err = fault(from, to)
+	}
+	switch {
+	case errors.Is(err, Lost):
+		s.s3.ServeHTTP(httptest.NewRecorder(), r)
+		panic(http.ErrAbortHandler)
+	case err != nil:
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = fmt.Fprintf(w, `<Error><Code>InvalidRequest</Code><Message>%s</Message></Error>`, err)
+		return
+	}
+	if want := r.Header.Get("X-Amz-Copy-Source-If-Match"); want != "" {
+		if object, err := s.backend.HeadObject(Bucket, from); err == nil && want != fmt.Sprintf("%q", hex.EncodeToString(object.Hash)) {
+			w.WriteHeader(http.StatusPreconditionFailed)
+			_, _ = io.WriteString(w, `<Error><Code>PreconditionFailed</Code><Message>x-amz-copy-source-If-Match</Message></Error>`)
+			return
+		}
+	}
+	s.s3.ServeHTTP(w, r)
+}
+
+func (s *Server) copySource(r *http.Request) string {
+	from, err := url.QueryUnescape(r.Header.Get("X-Amz-Copy-Source"))
+	if err != nil {
+		s.t.Error(err)
+	}
+	return strings.TrimPrefix(strings.TrimPrefix(from, "/"), Bucket+"/")
 }
 
 // hold reads what is to be copied, and waits until the client has gone.
 func (s *Server) hold(r *http.Request) {
 	write := &Write{server: s, key: strings.TrimPrefix(r.URL.Path, "/"+Bucket+"/"), removal: r.Method == http.MethodDelete}
 	if !write.removal {
-		from, err := url.QueryUnescape(r.Header.Get("X-Amz-Copy-Source"))
-		if err != nil {
-			s.t.Error(err)
-		}
-		write.content, _ = s.read(strings.TrimPrefix(strings.TrimPrefix(from, "/"), Bucket+"/"))
+		write.content, _ = s.read(s.copySource(r))
 	}
 	// Read to its end, so that the server notices when the client goes.
 	_, _ = io.Copy(io.Discard, r.Body)
