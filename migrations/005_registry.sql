@@ -70,6 +70,8 @@ CREATE TABLE casq.registry (
     synced_version bigint,
     synced_incarnation bigint,
     checksum text,
+    -- What the source had, by its own name for it, where the copy does not tell.
+    source_state text,
     size bigint,
     verified_at timestamptz,
     -- What was in place, and wanted, when an event has last deleted the resource; NULL:

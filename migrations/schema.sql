@@ -619,6 +619,7 @@ CREATE TABLE casq.registry (
     synced_version bigint,
     synced_incarnation bigint,
     checksum text,
+    source_state text,
     size bigint,
     verified_at timestamp with time zone,
     left_incarnation bigint,

@@ -112,6 +112,7 @@ SET claim = NULL, claim_process = NULL, claim_job = NULL, last_claim = r.claim,
     synced_version = CASE WHEN w.published THEN w.version ELSE r.synced_version END,
     synced_incarnation = CASE WHEN w.published THEN r.incarnation ELSE r.synced_incarnation END,
     checksum = CASE WHEN w.published THEN w.checksum ELSE r.checksum END,
+    source_state = CASE WHEN w.published THEN nullif(w.state, '') ELSE r.source_state END,
     size = CASE WHEN w.published THEN w.size ELSE r.size END,
     -- A run that brought only what differed has compared nothing of the rest.
     verified_at = CASE WHEN w.published AND NOT w.partial THEN clock_timestamp() ELSE r.verified_at END,
@@ -130,8 +131,8 @@ SET claim = NULL, claim_process = NULL, claim_job = NULL, last_claim = r.claim,
     -- A run that was interrupted by its own worker's stop is no attempt.
     attempts = CASE WHEN r.version = w.version AND w.released THEN greatest(r.attempts - 1, 0) ELSE r.attempts END
 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::uuid[], $5::boolean[], $6::text[], $7::bigint[],
-            $8::text[], $9::timestamptz[], $10::boolean[], $11::boolean[], $12::boolean[], $13::boolean[], $14::text[], $15::boolean[])
-     AS w (kind, resource_id, version, claim, published, checksum, size, error, retry_at, released, asked, missing, partial, reason, absent)
+            $8::text[], $9::timestamptz[], $10::boolean[], $11::boolean[], $12::boolean[], $13::boolean[], $14::text[], $15::boolean[], $16::text[])
+     AS w (kind, resource_id, version, claim, published, checksum, size, error, retry_at, released, asked, missing, partial, reason, absent, state)
 WHERE r.kind = w.kind AND r.resource_id = w.resource_id AND r.claim = w.claim
 RETURNING r.kind, r.resource_id, r.version, r.deleted_at IS NOT NULL,
           (w.asked OR w.released) AND r.synced_version IS DISTINCT FROM r.version

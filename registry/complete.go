@@ -27,6 +27,8 @@ type Result struct {
 	// Partial says that the run brought only what differed: nothing else of what is in
 	// place was compared.
 	Partial bool
+	// State is what a probe compares, of a source that does not look like the copy; "": nothing.
+	State string
 }
 
 // mostReason is how much the row keeps of an error, in bytes; River's own record has

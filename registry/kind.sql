@@ -26,7 +26,7 @@ WITH page AS MATERIALIZED (
 )
 UPDATE casq.registry AS r
 SET version = nextval('casq.registry_version'), queued_at = clock_timestamp(),
-    synced_version = NULL, synced_incarnation = NULL, checksum = NULL, size = NULL, verified_at = NULL,
+    synced_version = NULL, synced_incarnation = NULL, checksum = NULL, source_state = NULL, size = NULL, verified_at = NULL,
     claim = NULL, claim_process = NULL, claim_job = NULL, last_claim = coalesce(r.claim, r.last_claim), asked = false,
     attempts = 0, last_error = NULL, retry_at = NULL
 FROM page AS p

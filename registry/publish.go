@@ -146,6 +146,7 @@ func completeColumns(runs []completed) []any {
 	n := len(runs)
 	kinds, keys, versions, claims := make([]string, n), make([]string, n), make([]int64, n), make(uuids, n)
 	done, checksums, sizes := make([]bool, n), make([]*string, n), make([]*int64, n)
+	states := make([]string, n)
 	causes, reasons, retries := make([]*string, n), make([]*string, n), make([]*time.Time, n)
 	freed, asked, partial := make([]bool, n), make([]bool, n), make([]bool, n)
 	missing, absent := make([]bool, n), make([]bool, n)
@@ -154,7 +155,7 @@ func completeColumns(runs []completed) []any {
 		done[i], freed[i], asked[i], retries[i] = s.published, s.outcome == released, s.asked, s.retryAt
 		missing[i], absent[i], partial[i] = s.missing, s.absent, s.result.Partial
 		if s.published && !s.claim.Deleted {
-			checksums[i], sizes[i] = &s.result.Checksum, &s.result.Size
+			checksums[i], sizes[i], states[i] = &s.result.Checksum, &s.result.Size, s.result.State
 		}
 		if s.outcome == failed {
 			reason := failureReason(s.cause)
@@ -166,5 +167,5 @@ func completeColumns(runs []completed) []any {
 			missing[i], absent[i] = false, false
 		}
 	}
-	return []any{kinds, keys, versions, claims, done, checksums, sizes, causes, retries, freed, asked, missing, partial, reasons, absent}
+	return []any{kinds, keys, versions, claims, done, checksums, sizes, causes, retries, freed, asked, missing, partial, reasons, absent, states}
 }

@@ -52,6 +52,9 @@ type Result struct {
 	// Partial says that the copy brought only what differed, and read nothing
 	// else of what is in place: that may have been damaged long ago.
 	Partial bool
+	// State is the source's name for what it had, see [Stated]; "": it has none, or what is
+	// in place tells as much.
+	State string
 }
 
 // Run is what one claim does to one place: either Copy and then Publish, or

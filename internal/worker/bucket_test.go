@@ -205,3 +205,24 @@ func TestMovesInABucket(t *testing.T) {
 	}
 	b.until(t, "moved", func() bool { return synced() && b.count(t, "resource_id = 'plain' AND synced_version = version") == 1 })
 }
+
+// Objects of a bucket that change without a row are found by its listing, and copied again.
+func TestABucketThatChangesWithoutARow(t *testing.T) {
+	long.Test(t)
+	t.Parallel()
+	server := s3test.New(t)
+	b := setup(t, func(cfg *Config) { cfg.ArtifactSource = server.URL("") })
+	b.exec(t, "SELECT casq.define_kind('page', 'file', probe => '1 s')")
+	for _, key := range []string{"a", "b"} {
+		server.Put(key, "first "+key)
+		b.exec(t, "SELECT casq.append_event('page', $1, 'created')", key)
+	}
+	b.until(t, "both", func() bool { return b.count(t, "synced_version = version AND compared_at > queued_at") == 2 })
+	server.Put("b", "other b")
+	b.until(t, "b", func() bool {
+		return b.inPlace("page/b", "other b") && b.count(t, "resource_id = 'b' AND probed_version = synced_version AND version = synced_version") == 1
+	})
+	if n := b.count(t, "probed_version IS NOT NULL"); n != 1 || !b.inPlace("page/a", "first a") {
+		t.Errorf("%d were found to differ", n)
+	}
+}

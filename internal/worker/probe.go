@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -27,14 +26,23 @@ func (w *worker) probe(ctx context.Context, process *registry.Process) {
 // prober is a transfer that can compare what is in place with the source without
 // reading it.
 type prober interface {
-	Probe(ctx context.Context, place transfer.Place, payload json.RawMessage, checksum string) (differs bool, err error)
+	Probe(ctx context.Context, copied transfer.Copied) (differs bool, err error)
+}
+
+// lister is a prober whose source may tell of many resources at once.
+type lister interface {
+	prober
+	Lists() bool
+	ProbeAll(ctx context.Context, copies []transfer.Copied, told func(i int, differs bool, err error)) error
 }
 
 // probed are the transfers that can be probed.
 func (m *movers) probed() map[string]probing.Target {
 	all := make(map[string]probing.Target)
 	for name, t := range m.byTransfer {
-		if p, ok := t.(prober); ok {
+		if l, ok := t.(lister); ok && l.Lists() {
+			all[name] = listed{probed{l}, l}
+		} else if p, ok := t.(prober); ok {
 			all[name] = probed{p}
 		}
 	}
@@ -45,13 +53,37 @@ func (m *movers) probed() map[string]probing.Target {
 type probed struct{ prober }
 
 // Probe implements [probing.Target].
-func (p probed) Probe(ctx context.Context, kind eventlog.Kind, key string, payload json.RawMessage, checksum string) (bool, error) {
-	differs, err := p.prober.Probe(ctx, transfer.Place{Prefix: kind.Prefix, SourcePrefix: kind.SourcePrefix, Key: key}, payload, checksum)
+func (p probed) Probe(ctx context.Context, kind eventlog.Kind, c probing.Copy) (bool, error) {
+	differs, err := p.prober.Probe(ctx, copied(kind, c))
+	return differs, probedError(err)
+}
+
+func copied(kind eventlog.Kind, c probing.Copy) transfer.Copied {
+	place := transfer.Place{Prefix: kind.Prefix, SourcePrefix: kind.SourcePrefix, Key: c.Key}
+	return transfer.Copied{Place: place, Payload: c.Payload, Checksum: c.Checksum, State: c.State}
+}
+
+func probedError(err error) error {
 	switch {
 	case errors.Is(err, transfer.ErrElsewhere), errors.Is(err, transfer.ErrAway), errors.Is(err, errors.ErrUnsupported):
-		err = fmt.Errorf("%w: %w", probing.ErrAway, err)
+		return fmt.Errorf("%w: %w", probing.ErrAway, err)
 	case errors.Is(err, transfer.ErrMissing):
-		err = fmt.Errorf("%w: %w", probing.ErrMissing, err)
+		return fmt.Errorf("%w: %w", probing.ErrMissing, err)
 	}
-	return differs, err
+	return err
+}
+
+// listed is likewise for a source that lists.
+type listed struct {
+	probed
+	lister lister
+}
+
+// ProbeAll implements [probing.Listed].
+func (l listed) ProbeAll(ctx context.Context, kind eventlog.Kind, copies []probing.Copy, told func(i int, differs bool, err error)) error {
+	all := make([]transfer.Copied, len(copies))
+	for i, c := range copies {
+		all[i] = copied(kind, c)
+	}
+	return probedError(l.lister.ProbeAll(ctx, all, func(i int, differs bool, err error) { told(i, differs, probedError(err)) }))
 }

@@ -52,8 +52,24 @@ var (
 
 // Target compares what is in place with the source.
 type Target interface {
-	// Probe tells whether the source has something else than the copy of the checksum.
-	Probe(ctx context.Context, kind eventlog.Kind, key string, payload json.RawMessage, checksum string) (differs bool, err error)
+	// Probe tells whether the source has something else than the copy.
+	Probe(ctx context.Context, kind eventlog.Kind, copied Copy) (differs bool, err error)
+}
+
+// Copy is what the registry has of a copy.
+type Copy struct {
+	Key      string
+	Payload  json.RawMessage
+	Checksum string
+	State    string // see [registry.Result]
+}
+
+// Listed is a [Target] whose source tells of many resources at once.
+type Listed interface {
+	Target
+	// ProbeAll calls told for copies, which are in the order of their keys: i is the place
+	// of one among them. An error is one of the source, as is [ErrAway].
+	ProbeAll(ctx context.Context, kind eventlog.Kind, copies []Copy, told func(i int, differs bool, err error)) error
 }
 
 // What has come of a resource.
@@ -69,7 +85,8 @@ type Config struct {
 	Jobs    registry.Jobs
 	Targets map[string]Target // by transfer
 	Logger  *slog.Logger
-	// PageSize is how many resources a page has at most. Defaults to 200.
+	// PageSize is how many resources a page has at most. Defaults to 200, or 1,000 of what
+	// is listed.
 	PageSize int
 	// AtOnce is how many resources are compared at once. Defaults to 4.
 	AtOnce int
@@ -87,13 +104,14 @@ type Config struct {
 type Prober struct {
 	cfg       Config
 	transfers []string
+	sizes     []int             // of pages, by the same index
 	recent    map[string]recent // by kind
 	now       func() time.Time
 }
 
 // New returns one that does nothing until [Prober.Run].
 func New(cfg Config) *Prober {
-	cfg.PageSize, cfg.AtOnce = cmp.Or(cfg.PageSize, 200), cmp.Or(cfg.AtOnce, 4)
+	cfg.AtOnce = cmp.Or(cfg.AtOnce, 4)
 	cfg.PollEvery, cfg.Patience = cmp.Or(cfg.PollEvery, time.Second), cmp.Or(cfg.Patience, time.Minute)
 	if cfg.Counted == nil {
 		cfg.Counted = func(string, string, int) {}
@@ -101,7 +119,15 @@ func New(cfg Config) *Prober {
 	if cfg.Hook == nil {
 		cfg.Hook = func(string) {}
 	}
-	return &Prober{cfg: cfg, transfers: slices.Sorted(maps.Keys(cfg.Targets)), recent: map[string]recent{}, now: time.Now}
+	p := &Prober{cfg: cfg, transfers: slices.Sorted(maps.Keys(cfg.Targets)), recent: map[string]recent{}, now: time.Now}
+	for _, name := range p.transfers {
+		most := 200
+		if _, lists := cfg.Targets[name].(Listed); lists {
+			most = 1000
+		}
+		p.sizes = append(p.sizes, cmp.Or(cfg.PageSize, most))
+	}
+	return p
 }
 
 // Run compares pages as they are due, until ctx is done.
@@ -135,25 +161,24 @@ type page struct {
 	kind  eventlog.Kind
 	began time.Time // by home's clock, before the source is read
 	rows  []row
+	early int    // how many of rows are of those that have changed lately, and come first
 	last  string // where to go on; "": with the first
 	away  error  // why the source could not be read
 }
 
 // row is a resource that is to be compared, and what came of it.
 type row struct {
-	key      string
-	version  int64
-	payload  json.RawMessage
-	checksum string
-	absent   bool
-	lately   bool   // its version is new
-	outcome  string // "" when it was not compared
-	err      error
+	Copy
+	version int64
+	absent  bool
+	lately  bool   // its version is new
+	outcome string // "" when it was not compared
+	err     error
 }
 
 // fields are where a statement's row goes.
 func (r *row) fields() []any {
-	return []any{&r.key, &r.version, &r.payload, &r.checksum, &r.absent, &r.lately}
+	return []any{&r.Key, &r.version, &r.Payload, &r.Checksum, &r.State, &r.absent, &r.lately}
 }
 
 // take takes a page that is due, and moves on; nil: none is.
@@ -163,7 +188,7 @@ func (p *Prober) take(ctx context.Context) (pg *page, err error) {
 			return err
 		}
 		next, position, size, total := &page{}, "", 0, int64(0)
-		err := tx.QueryRow(ctx, probeSQL.Take, p.transfers, p.cfg.PageSize).Scan(append(next.kind.Fields(), &position, &next.began, &size, &total)...)
+		err := tx.QueryRow(ctx, probeSQL.Take, p.transfers, p.sizes).Scan(append(next.kind.Fields(), &position, &next.began, &size, &total)...)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
 		}
@@ -207,7 +232,7 @@ func (pg *page) read(ctx context.Context, tx pgx.Tx, position string, size int) 
 		case r.version > 0:
 			pg.rows = append(pg.rows, r)
 		}
-		pg.last, r.payload = r.key, nil
+		pg.last, r.Payload = r.Key, nil
 		return nil
 	})
 	if n <= size {
@@ -222,7 +247,12 @@ func (p *Prober) compare(ctx context.Context, pg *page) {
 	defer cancel(nil)
 	var group sync.WaitGroup
 	next := make(chan *row)
-	for range min(p.cfg.AtOnce, len(pg.rows)) {
+	one := pg.rows
+	target, lists := p.cfg.Targets[pg.kind.Transfer].(Listed)
+	if lists {
+		one = pg.rows[:pg.early]
+	}
+	for range min(p.cfg.AtOnce, len(one)) {
 		group.Go(func() {
 			for r := range next {
 				if ctx.Err() != nil {
@@ -235,14 +265,19 @@ func (p *Prober) compare(ctx context.Context, pg *page) {
 			}
 		})
 	}
-	for i := range pg.rows {
+	for i := range one {
 		if ctx.Err() != nil {
 			break
 		}
-		next <- &pg.rows[i]
+		next <- &one[i]
 	}
 	close(next)
 	group.Wait()
+	if lists && ctx.Err() == nil {
+		if err := p.list(ctx, target, pg.kind, pg.rows[pg.early:]); err != nil {
+			cancel(err)
+		}
+	}
 	if cause := context.Cause(ctx); errors.Is(cause, ErrAway) {
 		pg.away = cause
 	}
@@ -252,7 +287,30 @@ func (p *Prober) compare(ctx context.Context, pg *page) {
 func (p *Prober) look(ctx context.Context, kind eventlog.Kind, r *row) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Patience)
 	defer cancel()
-	differs, err := p.cfg.Targets[kind.Transfer].Probe(ctx, kind, r.key, r.payload, r.checksum)
+	differs, err := p.cfg.Targets[kind.Transfer].Probe(ctx, kind, r.Copy)
+	r.judge(kind, differs, err)
+}
+
+// list compares all of a page at once, and returns why the source cannot be read.
+func (p *Prober) list(ctx context.Context, target Listed, kind eventlog.Kind, rows []row) error {
+	ctx, cancel := context.WithTimeout(ctx, listPatience*p.cfg.Patience)
+	defer cancel()
+	copies := make([]Copy, len(rows))
+	for i := range rows {
+		copies[i] = rows[i].Copy
+	}
+	err := target.ProbeAll(ctx, kind, copies, func(i int, differs bool, err error) { rows[i].judge(kind, differs, err) })
+	if err != nil && !errors.Is(err, ErrAway) {
+		err = fmt.Errorf("%w: %w", ErrAway, err)
+	}
+	return err
+}
+
+// listPatience is how much longer a page may take than one resource.
+const listPatience = 5
+
+// judge decides by what the target has said.
+func (r *row) judge(kind eventlog.Kind, differs bool, err error) {
 	switch {
 	case errors.Is(err, ErrMissing) && r.absent:
 		r.outcome = Same
@@ -277,13 +335,13 @@ func (p *Prober) write(ctx context.Context, pg *page) error {
 	for _, r := range pg.rows {
 		switch {
 		case r.outcome == Same:
-			keys, versions = append(keys, r.key), append(versions, r.version)
+			keys, versions = append(keys, r.Key), append(versions, r.version)
 		case r.outcome == Changed && pg.away == nil:
 			if err := p.changed(ctx, pg.kind.Name, &r); err != nil {
 				return err
 			}
 		case r.outcome == Failed:
-			first = cmp.Or(first, fmt.Errorf("%q: %w", r.key, r.err))
+			first = cmp.Or(first, fmt.Errorf("%q: %w", r.Key, r.err))
 		}
 		counts[r.outcome]++
 	}
@@ -312,19 +370,19 @@ func (p *Prober) write(ctx context.Context, pg *page) error {
 func (p *Prober) changed(ctx context.Context, kind string, r *row) error {
 	var version int64
 	err := pgx.BeginFunc(ctx, p.cfg.Home, func(tx pgx.Tx) error {
-		err := tx.QueryRow(ctx, probeSQL.Changed, kind, r.key, r.version).Scan(&version)
+		err := tx.QueryRow(ctx, probeSQL.Changed, kind, r.Key, r.version).Scan(&version)
 		if err != nil {
 			return err
 		}
-		token := registry.Token{Kind: kind, ResourceID: r.key, Version: version}
+		token := registry.Token{Kind: kind, ResourceID: r.Key, Version: version}
 		return p.cfg.Jobs.Insert(ctx, tx, []registry.Job{{Token: token, Urgency: registry.Compared}}, false)
 	})
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil
 	case err != nil:
-		return fmt.Errorf("ask for %s %q, which has changed: %w", kind, r.key, err)
+		return fmt.Errorf("ask for %s %q, which has changed: %w", kind, r.Key, err)
 	}
-	p.cfg.Logger.InfoContext(ctx, "changed without an event, copying again", "kind", kind, "resource_id", r.key, "version", r.version, "new_version", version)
+	p.cfg.Logger.InfoContext(ctx, "changed without an event, copying again", "kind", kind, "resource_id", r.Key, "version", r.version, "new_version", version)
 	return nil
 }

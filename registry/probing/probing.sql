@@ -10,10 +10,10 @@ ON CONFLICT DO NOTHING
 
 -- name: Take
 -- The kind, of the transfers $1, whose next page is due first, where it is, and how many
--- resources the page has: as many as are due each second, and $2 at most. Another process
+-- resources the page has: as many as are due each second, and $2 at most, of its transfer. Another process
 -- that takes one meanwhile takes another kind's.
 SELECT k.kind, k.transfer, k.queue, coalesce(k.prefix, ''), coalesce(k.source_prefix, ''), k.missing, k.quiet, k.probe,
-       p.position, clock_timestamp(), greatest(1, least($2::integer, ceil(t.total / extract(epoch FROM k.probe))))::integer, t.total
+       p.position, clock_timestamp(), greatest(1, least(($2::integer[])[array_position($1, k.transfer)], ceil(t.total / extract(epoch FROM k.probe))))::integer, t.total
 FROM casq.probes AS p
 JOIN casq.kinds AS k ON k.kind = p.kind
 CROSS JOIN LATERAL (SELECT coalesce(sum(g.count), 0)::bigint AS total FROM casq.registry_groups AS g WHERE g.kind = p.kind) AS t
@@ -24,10 +24,11 @@ FOR UPDATE OF p SKIP LOCKED
 
 -- name: Page
 -- The page of a kind ($1) beyond a key ($2), of $3 rows at most: what is in place, and at
--- rest, with the checksum of its copy; or absent; and whether its version is not older than
+-- rest, with the checksum of its copy, and what the source said of
+-- itself; or absent; and whether its version is not older than
 -- $4. Others have no version, and are there so that the last one says where to go on.
 SELECT r.resource_id, CASE WHEN w.wanted THEN r.version ELSE 0 END, CASE WHEN w.wanted THEN r.payload END,
-       coalesce(r.checksum, ''), r.synced_version IS DISTINCT FROM r.version, r.queued_at > clock_timestamp() - $4::interval
+       coalesce(r.checksum, ''), coalesce(r.source_state, ''), r.synced_version IS DISTINCT FROM r.version, r.queued_at > clock_timestamp() - $4::interval
 FROM casq.registry AS r
 CROSS JOIN LATERAL (
     SELECT (r.deleted_at IS NULL AND r.claim IS NULL
@@ -40,8 +41,8 @@ LIMIT $3
 -- name: These
 -- Of a kind's ($1) resources ($2 keys) those that are in place, or absent, and at rest, as
 -- Page has them.
-SELECT r.resource_id, r.version, r.payload, coalesce(r.checksum, ''), r.synced_version IS DISTINCT FROM r.version,
-       r.queued_at > clock_timestamp() - $3::interval
+SELECT r.resource_id, r.version, r.payload, coalesce(r.checksum, ''), coalesce(r.source_state, ''),
+       r.synced_version IS DISTINCT FROM r.version, r.queued_at > clock_timestamp() - $3::interval
 FROM unnest($2::text[]) WITH ORDINALITY AS w (key, n)
 CROSS JOIN LATERAL (
     SELECT q.* FROM casq.registry AS q WHERE q.kind = $1 AND q.resource_id = w.key

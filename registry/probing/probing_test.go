@@ -2,7 +2,6 @@ package probing_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -28,7 +27,8 @@ type source struct {
 }
 
 // Probe implements [probing.Target].
-func (s *source) Probe(_ context.Context, _ eventlog.Kind, key string, _ json.RawMessage, checksum string) (bool, error) {
+func (s *source) Probe(_ context.Context, _ eventlog.Kind, copied probing.Copy) (bool, error) {
+	key, checksum := copied.Key, copied.Checksum
 	s.mu.Lock()
 	s.asked = append(s.asked, key)
 	has, there := s.has[key]
@@ -342,4 +342,50 @@ func TestPagesUseTheKey(t *testing.T) {
 		},
 		"changed": func(int) (string, []any) { return probing.SQL.Changed, []any{registrytest.Kind, "k", 1} },
 	})
+}
+
+// listing is a source that tells of many at once.
+type listing struct {
+	*source
+	pages [][]string
+	away  error
+}
+
+func (l *listing) ProbeAll(ctx context.Context, kind eventlog.Kind, copies []probing.Copy, told func(i int, differs bool, err error)) error {
+	var keys []string
+	for i, c := range copies {
+		if l.away != nil && i == 2 {
+			return l.away
+		}
+		differs, err := l.Probe(ctx, kind, c)
+		told(i, differs, err)
+		keys = append(keys, c.Key)
+	}
+	l.take()
+	l.pages = append(l.pages, keys)
+	return nil
+}
+
+// What a source lists is compared a page at a time, in the order of keys; what has changed
+// lately one by one. A listing that ends early has told of what it has reached.
+func TestWhatIsListed(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	l := &listing{source: b.source}
+	b.source.has["b"] = "y"
+	delete(b.source.has, "d")
+	p := b.prober(func(c *probing.Config) { c.Targets = map[string]probing.Target{"file": l} })
+	b.round(t, p)
+	if got := b.state(t); got != "a= b! c= d e=" || len(l.pages) != 1 || !slices.Equal(l.pages[0], []string{"a", "b", "c", "d", "e"}) {
+		t.Error(got, l.pages)
+	}
+	b.Exec(t, "UPDATE casq.registry SET compared_at = NULL, synced_version = version, probed_version = NULL, checksum = 'y' WHERE resource_id = 'b'")
+	b.Exec(t, "UPDATE casq.registry SET compared_at = NULL WHERE resource_id <> 'b'")
+	b.source.has["c"] = "z"
+	l.away = fmt.Errorf("%w: it is not there", probing.ErrAway)
+	b.due(t)
+	b.round(t, p)
+	if got, told := b.state(t), b.Text(t, "SELECT last_error FROM casq.probes"); got != "a= b= c d e" || !strings.Contains(told, "not there") {
+		t.Error(got, told)
+	}
 }

@@ -27,7 +27,7 @@ type recent map[string]time.Time
 func (r recent) due(pg *page, now time.Time, most int) []string {
 	var keys []string
 	for key, at := range r {
-		beside := !slices.ContainsFunc(pg.rows, func(row row) bool { return row.key == key })
+		beside := !slices.ContainsFunc(pg.rows, func(row row) bool { return row.Key == key })
 		if beside && now.Sub(at) >= pg.kind.Probe/timesARound {
 			keys = append(keys, key)
 		}
@@ -40,13 +40,13 @@ func (r recent) due(pg *page, now time.Time, most int) []string {
 // there is room.
 func (r recent) learn(pg *page, now time.Time) {
 	for _, row := range pg.rows {
-		_, known := r[row.key]
+		_, known := r[row.Key]
 		switch {
 		case row.outcome == "": // it was not compared
 		case !row.lately && row.outcome != Changed:
-			delete(r, row.key)
+			delete(r, row.Key)
 		case known || len(r) < mostRecent:
-			r[row.key] = now
+			r[row.Key] = now
 		}
 	}
 }
@@ -69,10 +69,10 @@ func (pg *page) readRecent(ctx context.Context, tx pgx.Tx, r recent, now time.Ti
 		return err
 	}
 	for _, key := range keys {
-		if !slices.ContainsFunc(found, func(row row) bool { return row.key == key }) {
+		if !slices.ContainsFunc(found, func(row row) bool { return row.Key == key }) {
 			delete(r, key) // gone, or not at rest: it is learned of again by a page
 		}
 	}
-	pg.rows = append(found, pg.rows...)
+	pg.rows, pg.early = append(found, pg.rows...), len(found)
 	return nil
 }

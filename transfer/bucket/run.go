@@ -111,6 +111,7 @@ func (r *bucketRun) copy(ctx context.Context, payload json.RawMessage) (transfer
 		return transfer.Result{}, fmt.Errorf("%w: it has %d bytes; S3 copies %d at most on the server (use a folder as the target)", transfer.ErrTooLarge, in.Size(), int64(maxServerCopy))
 	}
 	if result, moved, err := r.move(ctx, want); moved || err != nil {
+		result.State = transfer.StateOf(in)
 		return result, err
 	}
 	r.name, r.etag = stagedBytes, ""
@@ -121,7 +122,7 @@ func (r *bucketRun) copy(ctx context.Context, payload json.RawMessage) (transfer
 	if err := want.Check(ctx, in, sum); err != nil {
 		return transfer.Result{}, err
 	}
-	return transfer.Result{Checksum: "sha256:" + hex.EncodeToString(sum), Size: in.Size()}, nil
+	return transfer.Result{Checksum: "sha256:" + hex.EncodeToString(sum), Size: in.Size(), State: transfer.StateOf(in)}, nil
 }
 
 // upload writes to the staging key. An object is there complete or not at all.

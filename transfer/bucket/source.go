@@ -2,6 +2,7 @@ package bucket
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"casq/transfer"
@@ -46,20 +47,24 @@ func (s *Source) open(ctx context.Context, path string) (*object, error) {
 	}
 	before, err := s.bucket.Attributes(ctx, path)
 	if err != nil {
-		return nil, readError(err)
+		return nil, s.readError(ctx, err)
 	}
 	reader, err := s.bucket.NewReader(ctx, path, nil)
 	if err != nil {
-		return nil, readError(err)
+		return nil, s.readError(ctx, err)
 	}
 	return &object{Reader: reader, bucket: s.bucket, path: path, before: before}, nil
 }
 
-func readError(err error) error {
-	if gcerrors.Code(err) == gcerrors.NotFound {
-		return fmt.Errorf("%w: %w", transfer.ErrMissing, err)
+func (s *Source) readError(ctx context.Context, err error) error {
+	if gcerrors.Code(err) != gcerrors.NotFound {
+		return fmt.Errorf("read from bucket: %w", err)
 	}
-	return fmt.Errorf("read from bucket: %w", err)
+	// Of a bucket that is gone, too: then nothing is known of what it had.
+	if there, accessErr := s.bucket.IsAccessible(ctx); accessErr != nil || !there {
+		return fmt.Errorf("%w: the bucket is not there: %w", transfer.ErrAway, errors.Join(err, accessErr))
+	}
+	return fmt.Errorf("%w: %w", transfer.ErrMissing, err)
 }
 
 type object struct {

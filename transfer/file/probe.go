@@ -15,11 +15,15 @@ import (
 // Probe tells whether the source's file has another size, or was written at another time,
 // than the copy, which has the source's time. It reads no content, writes nothing, and
 // needs no claim. A file whose payload names its SHA-256 is what its row says, whatever
-// the source has: it never differs. The source has to be a folder.
-func (f *Files) Probe(_ context.Context, place transfer.Place, payload json.RawMessage, _ string) (differs bool, err error) {
-	path, from, err := place.Unclaimed()
+// the source has: it never differs. Of a source that is no folder the state is compared that
+// it had when the copy was made.
+func (f *Files) Probe(ctx context.Context, copied transfer.Copied) (differs bool, err error) {
+	if f.SourceFolder() == nil {
+		return transfer.ProbeState(ctx, f.source, copied)
+	}
+	path, from, err := copied.Place.Unclaimed()
 	if err == nil {
-		differs, err = f.probe(path, from, payload)
+		differs, err = f.probe(path, from, copied.Payload)
 	}
 	if err != nil {
 		return false, fmt.Errorf("probe file %q: %w", path, err)
@@ -27,16 +31,20 @@ func (f *Files) Probe(_ context.Context, place transfer.Place, payload json.RawM
 	return differs, nil
 }
 
+// Lists tells whether the source tells of many files at once.
+func (f *Files) Lists() bool { return transfer.Lists(f.source) }
+
+// ProbeAll is Probe for many, in the order of their keys.
+func (f *Files) ProbeAll(ctx context.Context, copies []transfer.Copied, told func(i int, differs bool, err error)) error {
+	return transfer.ProbeStates(ctx, f.source, copies, told)
+}
+
 func (f *Files) probe(path, from string, payload json.RawMessage) (bool, error) {
-	source := f.SourceFolder()
-	if source == nil {
-		return false, fmt.Errorf("%w: files of this source have no times that could be compared", errors.ErrUnsupported)
-	}
 	want, err := transfer.Expect(payload)
 	if err != nil {
 		return false, err
 	}
-	there, err := probedStat(source, from)
+	there, err := probedStat(f.SourceFolder(), from)
 	if err != nil {
 		return false, err
 	}

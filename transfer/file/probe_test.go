@@ -46,7 +46,7 @@ func TestProbeFile(t *testing.T) {
 			if c.change != nil {
 				c.change(t, filepath.Join(b.source, "a"), filepath.Join(b.target, "a"))
 			}
-			differs, err := b.Probe(t.Context(), transfer.Place{Key: "a"}, []byte(c.payload), "")
+			differs, err := b.Probe(t.Context(), transfer.Copied{Place: transfer.Place{Key: "a"}, Payload: []byte(c.payload)})
 			if differs != c.differs || !errors.Is(err, c.err) {
 				t.Errorf("differs %t, %v", differs, err)
 			}

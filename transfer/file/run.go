@@ -57,7 +57,12 @@ func (r *fileRun) copy(ctx context.Context, payload json.RawMessage) (transfer.R
 	if err := errors.Join(want.Fits(in.Size()), r.limit.Fits(in.Size())); err != nil {
 		return transfer.Result{}, err
 	}
+	state := ""
+	if r.files.SourceFolder() == nil { // else the copy tells
+		state = transfer.StateOf(in)
+	}
 	if result, adopted, err := r.adopt(ctx, want, attributesFor(in)); adopted || err != nil {
+		result.State = state
 		return result, err
 	}
 	sum, err := r.fill(ctx, in)
@@ -67,7 +72,7 @@ func (r *fileRun) copy(ctx context.Context, payload json.RawMessage) (transfer.R
 	if err := want.Check(ctx, in, sum); err != nil {
 		return transfer.Result{}, err
 	}
-	return transfer.Result{Checksum: "sha256:" + hex.EncodeToString(sum), Size: in.Size()}, nil
+	return transfer.Result{Checksum: "sha256:" + hex.EncodeToString(sum), Size: in.Size(), State: state}, nil
 }
 
 // fill copies into the staging file, which is for nobody but us until it has its attributes.

@@ -116,6 +116,20 @@ func (o *object) ETag() string {
 	return fmt.Sprintf(`"%x-%x-%x-%x"`, o.before.Ino, o.before.Size, o.before.Mtim.Nano(), o.before.Ctim.Nano())
 }
 
+// State implements [transfer.StatedObject].
+func (o *object) State() string { return stateOf(o.before) }
+
+func stateOf(st unix.Stat_t) string { return fmt.Sprintf("%d %d", st.Size, st.Mtim.Nano()) }
+
+// State implements [transfer.Stated], where the copy's own size and time do not tell.
+func (s *Source) State(_ context.Context, path string) (string, error) {
+	st, err := probedStat(s.root, path)
+	if err != nil {
+		return "", err
+	}
+	return stateOf(st), nil
+}
+
 // Holes implements [transfer.Sparse].
 func (o *object) Holes() *os.File { return o.File }
 

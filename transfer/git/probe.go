@@ -3,7 +3,6 @@ package git
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,17 +16,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Probe tells whether the source's refs, or its HEAD, are others than those of the copy
-// whose checksum is given. It reads no object, writes nothing, and needs no claim. Errors
+// Probe tells whether the source's refs, or its HEAD, are others than those of the copy. It reads no object, writes nothing, and needs no claim. Errors
 // are as those of [Repositories.Verify]: where the source cannot be read nothing differs.
 //
 // The refs of a local source are read as files, with no process. What seems to differ
 // there is listed by git, which alone knows what the source shows: it may hide refs, or
 // keep them in another form.
-func (r *Repositories) Probe(ctx context.Context, place transfer.Place, _ json.RawMessage, checksum string) (differs bool, err error) {
-	path, from, err := place.Unclaimed()
+func (r *Repositories) Probe(ctx context.Context, copied transfer.Copied) (differs bool, err error) {
+	path, from, err := copied.Place.Unclaimed()
 	if err == nil {
-		differs, err = r.probe(ctx, path, from, checksum)
+		differs, err = r.probe(ctx, path, from, copied.Checksum)
 	}
 	if err != nil {
 		return false, fmt.Errorf("probe repository %q: %w", path, err)

@@ -55,7 +55,7 @@ func TestProbeRepository(t *testing.T) {
 			if !c.asked {
 				b.git.path = "/nowhere/git"
 			}
-			differs, err := b.Probe(t.Context(), transfer.Place{Key: "a.git"}, nil, sum)
+			differs, err := b.Probe(t.Context(), transfer.Copied{Place: transfer.Place{Key: "a.git"}, Checksum: sum})
 			if err != nil || differs != c.differs {
 				t.Errorf("differs %t, %v", differs, err)
 			}
@@ -70,21 +70,21 @@ func TestProbeOverHTTP(t *testing.T) {
 	source := b.newSource(t, "a.git")
 	sum, err := b.sync(t, b.place("a"))
 	transfertest.Must(t, err)
-	if differs, err := b.Probe(t.Context(), transfer.Place{Key: "a"}, nil, sum.Checksum); differs || err != nil {
+	if differs, err := b.Probe(t.Context(), transfer.Copied{Place: transfer.Place{Key: "a"}, Checksum: sum.Checksum}); differs || err != nil {
 		t.Error(differs, err)
 	}
 	transfertest.Commit(t, source, "refs/heads/main", "two")
-	if differs, err := b.Probe(t.Context(), transfer.Place{Key: "a"}, nil, sum.Checksum); !differs || err != nil {
+	if differs, err := b.Probe(t.Context(), transfer.Copied{Place: transfer.Place{Key: "a"}, Checksum: sum.Checksum}); !differs || err != nil {
 		t.Error(differs, err)
 	}
-	if differs, err := b.Probe(t.Context(), transfer.Place{Key: "b"}, nil, sum.Checksum); differs || !errors.Is(err, transfer.ErrMissing) {
+	if differs, err := b.Probe(t.Context(), transfer.Copied{Place: transfer.Place{Key: "b"}, Checksum: sum.Checksum}); differs || !errors.Is(err, transfer.ErrMissing) {
 		t.Error(differs, err)
 	}
 	// An empty one has no HEAD to show.
 	transfertest.Git(t, b.source, "init", "-q", "--bare", "empty.git")
 	sum, err = b.sync(t, b.place("empty"))
 	transfertest.Must(t, err)
-	if differs, err := b.Probe(t.Context(), transfer.Place{Key: "empty"}, nil, sum.Checksum); differs || err != nil {
+	if differs, err := b.Probe(t.Context(), transfer.Copied{Place: transfer.Place{Key: "empty"}, Checksum: sum.Checksum}); differs || err != nil {
 		t.Error(differs, err)
 	}
 }
@@ -95,12 +95,12 @@ func TestProbeOfWhatIsNotThere(t *testing.T) {
 	b := setup(t)
 	b.newSource(t, "a.git")
 	sum := b.mustSync(t, "a.git").Checksum
-	if differs, err := b.Probe(t.Context(), transfer.Place{Key: "b.git"}, nil, sum); differs || !errors.Is(err, transfer.ErrMissing) {
+	if differs, err := b.Probe(t.Context(), transfer.Copied{Place: transfer.Place{Key: "b.git"}, Checksum: sum}); differs || !errors.Is(err, transfer.ErrMissing) {
 		t.Error(differs, err)
 	}
 	transfertest.Must(t, os.Rename(b.source, b.source+".away"))
 	t.Cleanup(func() { _ = os.RemoveAll(b.source + ".away") })
-	if differs, err := b.Probe(t.Context(), transfer.Place{Key: "a.git"}, nil, sum); differs || !errors.Is(err, transfer.ErrElsewhere) {
+	if differs, err := b.Probe(t.Context(), transfer.Copied{Place: transfer.Place{Key: "a.git"}, Checksum: sum}); differs || !errors.Is(err, transfer.ErrElsewhere) {
 		t.Error(differs, err)
 	}
 }

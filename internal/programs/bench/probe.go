@@ -100,7 +100,7 @@ func probedCPU(ctx context.Context, url, target string, n int) (_ float64, err e
 	}
 	before := cpuUsed()
 	for i := range n {
-		differs, err := r.Probe(ctx, transfer.Place{Key: fmt.Sprintf("%d.git", i)}, nil, copied.Checksum)
+		differs, err := r.Probe(ctx, transfer.Copied{Place: transfer.Place{Key: fmt.Sprintf("%d.git", i)}, Checksum: copied.Checksum})
 		if err != nil || differs {
 			return 0, fmt.Errorf("repository %d differs: %t: %w", i, differs, err)
 		}
