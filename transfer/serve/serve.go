@@ -90,6 +90,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) answer(w *answer, r *http.Request) Outcome {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set(web.SourceHeader, "1")
 	secret, _ := token.Bearer(r)
 	path, below := strings.CutPrefix(r.URL.Path, root)
 	switch {

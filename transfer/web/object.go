@@ -20,6 +20,9 @@ const (
 	ModeHeader = "Casq-Mode"
 	// WrittenHeader has when the file was written last, in nanoseconds since 1970.
 	WrittenHeader = "Casq-Written"
+	// SourceHeader is in each answer of who sends files of another site: a 404 with it is
+	// of a file, and not of a wrong address.
+	SourceHeader = "Casq-Source"
 )
 
 // Tries of an interrupted download that bring no byte: so many follow each other, each after
@@ -95,7 +98,9 @@ func (o *object) stop() {
 
 // accept takes the first answer.
 func (o *object) accept(response *http.Response) error {
-	if err := refusal(response); err != nil {
+	if err := refusal(response); errors.Is(err, transfer.ErrMissing) {
+		return o.source.absent(o.within, response, err)
+	} else if err != nil {
 		return err
 	}
 	switch encoding := response.Header.Get("Content-Encoding"); {
@@ -107,6 +112,9 @@ func (o *object) accept(response *http.Response) error {
 		return errors.New("the source does not say how long it is (Content-Length)")
 	}
 	o.size, o.etag = response.ContentLength, strongTag(response)
+	if o.etag != "" { // a page to sign in has none
+		o.source.sent.Store(true)
+	}
 	mode, modeErr := strconv.ParseUint(response.Header.Get(ModeHeader), 8, 32)
 	written, timeErr := strconv.ParseInt(response.Header.Get(WrittenHeader), 10, 64)
 	if o.known = modeErr == nil && timeErr == nil; o.known {

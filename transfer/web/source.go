@@ -13,6 +13,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"casq/transfer"
@@ -40,10 +41,14 @@ type Source struct {
 	client   *http.Client
 	patience time.Duration
 	pause    time.Duration // see firstPause
+	// What the server was seen to be: one that marks its answers, or that has sent a file.
+	marked, sent atomic.Bool
 
 	mu     sync.Mutex
 	probed time.Time
 	answer error // of the last probe
+	looked time.Time
+	there  bool // the address itself, then
 }
 
 // The times and numbers of calls.
@@ -155,6 +160,53 @@ func (s *Source) Probe(ctx context.Context) error {
 	return nil
 }
 
+// absent decides what a 404 is, which missing says: of a file, or of a server that knows
+// nothing of files at the address. Then none of them would be missing: a proxy has lost its
+// way, or the address is wrong.
+//
+// Who sends files of a casq marks its answers. Of another server the address itself exists,
+// or some file has come from it.
+func (s *Source) absent(ctx context.Context, response *http.Response, missing error) error {
+	switch {
+	case response.Header.Get(SourceHeader) != "", s.sent.Load() && !s.marked.Load():
+		return missing
+	case s.marked.Load():
+		return fmt.Errorf("%w: it answers %s, which is not of the worker that has answered before: something on the way does", transfer.ErrAway, response.Status)
+	}
+	there, err := s.exists(ctx)
+	switch {
+	case err != nil:
+		return err
+	case s.marked.Load(): // its address has been asked for just now
+		return s.absent(ctx, response, missing)
+	case !there:
+		return fmt.Errorf("%w: it answers %s, also at its address itself, and has sent no file yet: see whether the address is right", transfer.ErrAway, response.Status)
+	}
+	return missing
+}
+
+// exists tells whether the server knows the address itself, which is asked for now and then.
+func (s *Source) exists(ctx context.Context) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.looked.IsZero() && time.Since(s.looked) < probeEvery {
+		return s.there, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	response, err := s.call(ctx, http.MethodHead, "", nil)
+	if err != nil {
+		return false, err
+	}
+	_ = response.Body.Close()
+	err = refusal(response)
+	if errors.Is(err, transfer.ErrAway) {
+		return false, err
+	}
+	s.there, s.looked = !errors.Is(err, transfer.ErrMissing), time.Now()
+	return s.there, nil
+}
+
 // Close implements [transfer.Source].
 func (s *Source) Close() error {
 	s.client.CloseIdleConnections()
@@ -179,6 +231,9 @@ func (s *Source) call(ctx context.Context, method, path string, headers map[stri
 		request.Header.Set(name, value)
 	}
 	response, err := s.client.Do(request)
+	if err == nil && response.Header.Get(SourceHeader) != "" {
+		s.marked.Store(true)
+	}
 	if errors.Is(context.Cause(ctx), context.Canceled) {
 		return nil, context.Cause(ctx) // we are not interested any more
 	}

@@ -231,7 +231,10 @@ func TestWhatIsNotTheFile(t *testing.T) {
 		want    error
 		says    string
 	}{
-		"not there":       {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) }, "", transfer.ErrMissing, "404"},
+		"not there": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set(SourceHeader, "1")
+			w.WriteHeader(http.StatusNotFound)
+		}, "", transfer.ErrMissing, "404"},
 		"a wrong token":   {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }, "", transfer.ErrAway, "token"},
 		"forbidden":       {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }, "", transfertest.ErrAny, "403"},
 		"its folder away": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }, "", transfer.ErrAway, "503"},
