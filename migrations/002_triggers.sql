@@ -410,6 +410,7 @@ CREATE FUNCTION casq.log_statement(
 ) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    filled boolean := EXISTS (SELECT FROM casq.views AS v WHERE v.image = t.relation);
     s casq.track_sql := casq.track_sql(t);
     rows_of text := format('SELECT %s AS key, %s AS scope, %s AS size', s.key, s.scope, s.size);
     images text := '';
@@ -458,8 +459,8 @@ BEGIN
             CASE op WHEN 'INSERT' THEN new_rows ELSE old_rows END);
     END IF;
     RETURN format($sql$
-        INSERT INTO casq.events (kind, resource_id, op, scope_id, moved, size_delta, item_delta, payload)
-        SELECT %1$L, %2$s, e.op,
+        INSERT INTO casq.events (kind, resource_id, op%12$s, scope_id, moved, size_delta, item_delta, payload)
+        SELECT %1$L, %2$s, e.op%13$s,
                CASE WHEN octet_length(e.scope) > 1024 THEN casq.refuse_scope(%1$L, e.scope, e.items) ELSE e.scope END,
                e.moved, e.size, e.items, e.payload
         FROM (%3$s) AS c
@@ -484,7 +485,9 @@ BEGIN
             UNION ALL
             SELECT 0, c.scope, 0, 0, 'deleted', '{}', coalesce(c.gone::text, '') WHERE %s AND p.payload IS NOT NULL$sql$, swapped) END,
         -- What a copy may be made of is told first, whichever key is the smaller one.
-        CASE WHEN s.id IS NOT NULL AND op = 'UPDATE' THEN 'e.moved = '''' OR e.op = ''created'', ' END);
+        CASE WHEN s.id IS NOT NULL AND op = 'UPDATE' THEN 'e.moved = '''' OR e.op = ''created'', ' END,
+        -- Of an image alone, which nobody but casq writes: see casq.do_view.
+        CASE WHEN filled THEN ', bulk' END, CASE WHEN filled THEN $sql$, current_setting('casq.bulk', true) IS NOT DISTINCT FROM 'on'$sql$ END);
 END $$;
 
 -- The changes of an UPDATE of a table with an id_column, each with the key that the row

@@ -32,6 +32,8 @@ CREATE TABLE casq.views (
     compared_to text,
     compared_at timestamptz,
     filled_at timestamptz,
+    -- What a comparison finds has not happened now: it is the first one, or the view was replaced.
+    fills boolean NOT NULL DEFAULT true,
     -- What keeps it from being evaluated, since when, and when it was last tried.
     error text,
     failed_at timestamptz,

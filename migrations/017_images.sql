@@ -166,7 +166,7 @@ BEGIN
     THEN
         RAISE EXCEPTION 'casq: kind %, or view %, is tracked otherwise', quote_literal(wanted.kind), wanted.view
             USING ERRCODE = 'duplicate_object',
-                  DETAIL = format('Present: %s.', to_jsonb(present) - '{definition,image,compare_asked_at,renewed,compare_from,compare_began_at,compared_to,compared_at,filled_at,error,failed_at,tried_at,tracked_at}'::text[]),
+                  DETAIL = format('Present: %s.', to_jsonb(present) - '{definition,image,compare_asked_at,renewed,compare_from,compare_began_at,compared_to,compared_at,filled_at,fills,error,failed_at,tried_at,tracked_at}'::text[]),
                   HINT = format('SELECT casq.untrack(kind => %L) first, in the same transaction.', present.kind);
     ELSE
         existing := casq.count_view(wanted);
@@ -477,7 +477,7 @@ BEGIN
     IF now_definition IS NULL OR v.definition IS DISTINCT FROM now_definition THEN
         PERFORM casq.check_view(v);
         PERFORM casq.renew_source(s) FROM casq.sources AS s JOIN casq.view_sources AS p ON p.source = s.id WHERE p.kind = v.kind;
-        UPDATE casq.views AS x SET view = v.view, name = casq.full_name(v.view), definition = now_definition,
+        UPDATE casq.views AS x SET view = v.view, name = casq.full_name(v.view), definition = now_definition, fills = true,
             compare_asked_at = CASE WHEN x.definition IS NULL THEN x.compare_asked_at ELSE clock_timestamp() END
         WHERE x.kind = v.kind RETURNING * INTO v;
     END IF;
@@ -533,6 +533,7 @@ BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'casq: views are evaluated under READ COMMITTED, an old snapshot shows old rows' USING ERRCODE = 'invalid_transaction_state';
     END IF;
+    PERFORM set_config('casq.bulk', '', true);
     FOR v IN SELECT * FROM casq.views AS x
         WHERE x.kind IN (SELECT p.kind FROM casq.view_sources AS p WHERE p.source = ANY (apply_source_changes.sources)) ORDER BY x.kind FOR UPDATE
     LOOP
@@ -589,6 +590,7 @@ BEGIN
         RETURN false;
     END IF;
     renewed := v.renewed;
+    PERFORM set_config('casq.bulk', '', true);
     BEGIN
         v := casq.open_view(v);
         IF v.renewed AND NOT renewed THEN
@@ -600,6 +602,7 @@ BEGIN
             v := casq.begin_comparison(v, compare_after);
             IF v.compare_began_at IS NOT NULL THEN
                 ids := casq.page_of_ids(v, most);
+                PERFORM set_config('casq.bulk', CASE WHEN v.fills THEN 'on' ELSE '' END, true);
                 UPDATE casq.views AS x SET compared_to = ids[cardinality(ids)] WHERE x.kind = v.kind;
             ELSE
                 ids := casq.due_ids(v.kind, true, most);
@@ -610,7 +613,7 @@ BEGIN
         END IF;
         IF ids = '{}' THEN
             UPDATE casq.views AS x SET compare_began_at = NULL, compared_to = NULL, compared_at = clock_timestamp(),
-                filled_at = coalesce(x.filled_at, clock_timestamp()) WHERE x.kind = v.kind;
+                filled_at = coalesce(x.filled_at, clock_timestamp()), fills = false WHERE x.kind = v.kind;
         ELSE
             PERFORM casq.refresh_ids(v, ids);
         END IF;

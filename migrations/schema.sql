@@ -937,6 +937,7 @@ CREATE TABLE casq.views (
     compared_to text,
     compared_at timestamp with time zone,
     filled_at timestamp with time zone,
+    fills boolean NOT NULL DEFAULT true,
     error text,
     failed_at timestamp with time zone,
     tried_at timestamp with time zone,
@@ -2021,6 +2022,7 @@ BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'casq: views are evaluated under READ COMMITTED, an old snapshot shows old rows' USING ERRCODE = 'invalid_transaction_state';
     END IF;
+    PERFORM set_config('casq.bulk', '', true);
     FOR v IN SELECT * FROM casq.views AS x
         WHERE x.kind IN (SELECT p.kind FROM casq.view_sources AS p WHERE p.source = ANY (apply_source_changes.sources)) ORDER BY x.kind FOR UPDATE
     LOOP
@@ -3001,6 +3003,7 @@ BEGIN
         RETURN false;
     END IF;
     renewed := v.renewed;
+    PERFORM set_config('casq.bulk', '', true);
     BEGIN
         v := casq.open_view(v);
         IF v.renewed AND NOT renewed THEN
@@ -3012,6 +3015,7 @@ BEGIN
             v := casq.begin_comparison(v, compare_after);
             IF v.compare_began_at IS NOT NULL THEN
                 ids := casq.page_of_ids(v, most);
+                PERFORM set_config('casq.bulk', CASE WHEN v.fills THEN 'on' ELSE '' END, true);
                 UPDATE casq.views AS x SET compared_to = ids[cardinality(ids)] WHERE x.kind = v.kind;
             ELSE
                 ids := casq.due_ids(v.kind, true, most);
@@ -3022,7 +3026,7 @@ BEGIN
         END IF;
         IF ids = '{}' THEN
             UPDATE casq.views AS x SET compare_began_at = NULL, compared_to = NULL, compared_at = clock_timestamp(),
-                filled_at = coalesce(x.filled_at, clock_timestamp()) WHERE x.kind = v.kind;
+                filled_at = coalesce(x.filled_at, clock_timestamp()), fills = false WHERE x.kind = v.kind;
         ELSE
             PERFORM casq.refresh_ids(v, ids);
         END IF;
@@ -4049,6 +4053,7 @@ CREATE OR REPLACE FUNCTION casq.log_statement(t casq.tracked, op text, old_rows 
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
+    filled boolean := EXISTS (SELECT FROM casq.views AS v WHERE v.image = t.relation);
     s casq.track_sql := casq.track_sql(t);
     rows_of text := format('SELECT %s AS key, %s AS scope, %s AS size', s.key, s.scope, s.size);
     images text := '';
@@ -4097,8 +4102,8 @@ BEGIN
             CASE op WHEN 'INSERT' THEN new_rows ELSE old_rows END);
     END IF;
     RETURN format($sql$
-        INSERT INTO casq.events (kind, resource_id, op, scope_id, moved, size_delta, item_delta, payload)
-        SELECT %1$L, %2$s, e.op,
+        INSERT INTO casq.events (kind, resource_id, op%12$s, scope_id, moved, size_delta, item_delta, payload)
+        SELECT %1$L, %2$s, e.op%13$s,
                CASE WHEN octet_length(e.scope) > 1024 THEN casq.refuse_scope(%1$L, e.scope, e.items) ELSE e.scope END,
                e.moved, e.size, e.items, e.payload
         FROM (%3$s) AS c
@@ -4123,7 +4128,9 @@ BEGIN
             UNION ALL
             SELECT 0, c.scope, 0, 0, 'deleted', '{}', coalesce(c.gone::text, '') WHERE %s AND p.payload IS NOT NULL$sql$, swapped) END,
         -- What a copy may be made of is told first, whichever key is the smaller one.
-        CASE WHEN s.id IS NOT NULL AND op = 'UPDATE' THEN 'e.moved = '''' OR e.op = ''created'', ' END);
+        CASE WHEN s.id IS NOT NULL AND op = 'UPDATE' THEN 'e.moved = '''' OR e.op = ''created'', ' END,
+        -- Of an image alone, which nobody but casq writes: see casq.do_view.
+        CASE WHEN filled THEN ', bulk' END, CASE WHEN filled THEN $sql$, current_setting('casq.bulk', true) IS NOT DISTINCT FROM 'on'$sql$ END);
 END $function$;
 
 CREATE OR REPLACE FUNCTION casq.members(relation regclass)
@@ -4577,7 +4584,7 @@ BEGIN
     IF now_definition IS NULL OR v.definition IS DISTINCT FROM now_definition THEN
         PERFORM casq.check_view(v);
         PERFORM casq.renew_source(s) FROM casq.sources AS s JOIN casq.view_sources AS p ON p.source = s.id WHERE p.kind = v.kind;
-        UPDATE casq.views AS x SET view = v.view, name = casq.full_name(v.view), definition = now_definition,
+        UPDATE casq.views AS x SET view = v.view, name = casq.full_name(v.view), definition = now_definition, fills = true,
             compare_asked_at = CASE WHEN x.definition IS NULL THEN x.compare_asked_at ELSE clock_timestamp() END
         WHERE x.kind = v.kind RETURNING * INTO v;
     END IF;
@@ -6719,7 +6726,7 @@ BEGIN
     THEN
         RAISE EXCEPTION 'casq: kind %, or view %, is tracked otherwise', quote_literal(wanted.kind), wanted.view
             USING ERRCODE = 'duplicate_object',
-                  DETAIL = format('Present: %s.', to_jsonb(present) - '{definition,image,compare_asked_at,renewed,compare_from,compare_began_at,compared_to,compared_at,filled_at,error,failed_at,tried_at,tracked_at}'::text[]),
+                  DETAIL = format('Present: %s.', to_jsonb(present) - '{definition,image,compare_asked_at,renewed,compare_from,compare_began_at,compared_to,compared_at,filled_at,fills,error,failed_at,tried_at,tracked_at}'::text[]),
                   HINT = format('SELECT casq.untrack(kind => %L) first, in the same transaction.', present.kind);
     ELSE
         existing := casq.count_view(wanted);

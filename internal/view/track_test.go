@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"casq/internal/database"
+	"casq/internal/testing/await"
 	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 	"casq/registry"
@@ -135,6 +137,44 @@ func TestFirstFill(t *testing.T) {
 	b.exec(t, `UPDATE repository SET name = 'w' WHERE id = 20`)
 	b.follow(t)
 	b.wantSame(t)
+}
+
+// What a first fill finds has not happened now, and neither has what a replaced view shows:
+// its events yield to those of changes, which come meanwhile.
+func TestAFillYields(t *testing.T) {
+	long.Test(t)
+	t.Parallel()
+	b := setup(t, forge, `INSERT INTO "user" VALUES (1, 'ann'); INSERT INTO repository SELECT n, 1, n::text FROM generate_series(1, 25) AS n`, trackRepos)
+	told := func(want ...string) {
+		t.Helper()
+		b.want(t, `SELECT format('%s %s %s', bulk, op, count(*)) FROM casq.events GROUP BY bulk, op ORDER BY 1`, want...)
+		b.exec(t, "DELETE FROM casq.events")
+	}
+	b.exec(t, "SELECT casq.do_view('repository', '1 day', 10)")
+	told("t created 10")
+	b.exec(t, `UPDATE repository SET name = 'z' WHERE id = 3; INSERT INTO repository VALUES (99, 1, 'new')`)
+	b.apply(t)
+	told("f created 2", "f deleted 1")
+	for range 4 {
+		b.exec(t, "SELECT casq.do_view('repository', '1 day', 10)")
+	}
+	told("t created 15")
+	b.exec(t, "UPDATE casq.image_repository SET path = 'damaged' WHERE repo_id = 4; DELETE FROM casq.events; SELECT casq.compare_view('repository')")
+	b.follow(t)
+	told("f created 1", "f deleted 1") // it may have been missed a moment ago
+	b.exec(t, `CREATE OR REPLACE VIEW repos AS
+		SELECT r.id AS repo_id, u.name || '-' || r.name || '.git' AS path, r.owner_id, r.bare,
+		       (SELECT coalesce(sum(l.size), 0) FROM release AS l WHERE l.repo_id = r.id) AS size
+		FROM repository AS r JOIN "user" AS u ON u.id = r.owner_id`)
+	if err := b.keeper.watch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	await.True(t, 20*time.Second, "the view is compared", func() (filled bool) {
+		b.follow(t)
+		err := b.pool.QueryRow(t.Context(), "SELECT NOT fills FROM casq.views").Scan(&filled)
+		return err == nil && filled
+	})
+	told("t created 26", "t deleted 26")
 }
 
 // reconcileIt stands for a reconcile that somebody asks for.
