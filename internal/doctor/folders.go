@@ -134,6 +134,10 @@ func (d *doctor) space(subject string, e worker.Endpoints) {
 			d.add(subject, "inodes", Warning, "make the file system anew with more inodes", "%d of %d are free", st.Ffree, st.Files)
 		}
 	}
+	if name, without := target.WithoutLinks(); without {
+		d.add(subject, "hard links", Warning, "nothing, if that is fast enough; otherwise a file system that has them (ext4, xfs, btrfs)",
+			"%s has none: what gets another key is copied there, and needs the space twice meanwhile", name)
+	}
 	d.writing(subject, target.Name())
 }
 

@@ -11,8 +11,6 @@ import (
 
 	"casq/transfer"
 	"casq/transfer/folder"
-
-	"golang.org/x/sys/unix"
 )
 
 // adopt stages what is there already, when that is a file of the sum that the event names,
@@ -108,16 +106,7 @@ func (r *fileRun) link(parent *os.File, name string) error {
 	if err := folder.RemoveTree(context.Background(), r.stage.Dir(), stagedLink); err != nil {
 		return err
 	}
-	return linkFile(parent, name, r.stage.Dir(), stagedLink)
-}
-
-// linkFile gives a file another name.
-func linkFile(parent *os.File, name string, into *os.File, as string) error {
-	err := folder.Retry(func() error { return unix.Linkat(int(parent.Fd()), name, int(into.Fd()), as, 0) })
-	if err != nil {
-		return &os.LinkError{Op: "link", Old: parent.Name() + "/" + name, New: into.Name() + "/" + as, Err: err}
-	}
-	return nil
+	return r.stage.Tree().Link(parent, name, r.stage.Dir(), stagedLink)
 }
 
 // openLinked opens what is staged; nil if it is not as a run of ours would have made it.

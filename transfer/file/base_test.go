@@ -8,6 +8,8 @@ import (
 
 	"casq/internal/testing/transfertest"
 	"casq/transfer"
+
+	"golang.org/x/sys/unix"
 )
 
 func placeOf(key string) transfer.Place {
@@ -117,7 +119,7 @@ func TestALateRunPutsNothingAside(t *testing.T) {
 	err = late.SetAside(t.Context(), 1, isFile, func(parent *os.File, name string, into *os.File, as string) error {
 		_, err := transfertest.Sync(t, b, placeOf("a"), `{}`)
 		transfertest.Must(t, err)
-		return linkFile(parent, name, into, as)
+		return late.Tree().Link(parent, name, into, as)
 	})
 	transfertest.WantError(t, err, transfer.ErrFenced)
 	transfertest.Must(t, late.Drop(t.Context(), false))
@@ -125,7 +127,7 @@ func TestALateRunPutsNothingAside(t *testing.T) {
 	late, err = b.TargetFolder().Begin(t.Context(), "a", transfertest.NewClaim())
 	transfertest.Must(t, err)
 	err = late.SetAside(t.Context(), 2, isFile, func(parent *os.File, name string, into *os.File, as string) error {
-		err := linkFile(parent, name, into, as)
+		err := late.Tree().Link(parent, name, into, as)
 		transfertest.Write(t, b.source, "a", "third")
 		_, sync := transfertest.Sync(t, b, placeOf("a"), `{}`)
 		transfertest.Must(t, sync)
@@ -137,4 +139,45 @@ func TestALateRunPutsNothingAside(t *testing.T) {
 		t.Errorf("aside are %q, %v", names, err)
 	}
 	transfertest.WantContent(t, b.target, "a", "third")
+}
+
+// Where there are no hard links, or no more of a file, a moved file and what is put aside are
+// copied.
+func TestMovesWithoutHardLinks(t *testing.T) {
+	t.Parallel()
+	for _, refusal := range []error{unix.EPERM, unix.EOPNOTSUPP, unix.EMLINK} {
+		t.Run(refusal.Error(), func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.TargetFolder().UseLinkat(func(int, string, int, string, int) error { return refusal })
+			transfertest.Write(t, b.source, "old", "bytes")
+			_, err := transfertest.Sync(t, b, placeOf("old"), `{}`)
+			transfertest.Must(t, err)
+			info, err := os.Stat(filepath.Join(b.source, "old"))
+			transfertest.Must(t, err)
+			transfertest.Write(t, b.source, "new", "bytex")
+			transfertest.Must(t, os.Chtimes(filepath.Join(b.source, "new"), info.ModTime(), info.ModTime()))
+			place := placeOf("new")
+			place.Base = &transfer.Base{Path: "old", Incarnation: 1}
+			result, err := transfertest.Sync(t, b, place, string(named("bytes")))
+			transfertest.Must(t, err)
+			if result.Held != 5 {
+				t.Errorf("%+v: it was fetched", result)
+			}
+			transfertest.WantContent(t, b.target, "new", "bytes")
+			if is, err := os.Stat(filepath.Join(b.target, "new")); err != nil || is.Mode() != info.Mode() || !is.ModTime().Equal(info.ModTime()) {
+				t.Error(is, err)
+			}
+			transfertest.Write(t, b.source, "old", "the next one's")
+			place = placeOf("old")
+			place.Aside = 1
+			_, err = transfertest.Sync(t, b, place, `{}`)
+			transfertest.Must(t, err)
+			transfertest.WantContent(t, b.target, filepath.Join(".casq", "moved", transfer.AsideName("old", 1)), "bytes")
+			transfertest.WantContent(t, b.target, "old", "the next one's")
+			if _, without := b.TargetFolder().WithoutLinks(); without != (refusal != unix.EMLINK) {
+				t.Errorf("known to have no links: %t", without)
+			}
+		})
+	}
 }

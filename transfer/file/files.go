@@ -81,7 +81,7 @@ func (f *Files) begin(ctx context.Context, path, from string, place transfer.Pla
 	}
 	r := &fileRun{files: f, path: path, from: from, stage: stage, mayAdopt: place.Adopt, base: place.Base, limit: transfer.Limit(place.MaxSize)}
 	if place.Aside != 0 {
-		if err := stage.SetAside(ctx, place.Aside, r.isFile, linkFile); err != nil {
+		if err := stage.SetAside(ctx, place.Aside, r.isFile, stage.Tree().Link); err != nil {
 			return nil, errors.Join(err, r.Close())
 		}
 	}

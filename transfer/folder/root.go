@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"casq/transfer"
 
@@ -21,6 +22,9 @@ type Root struct {
 	name   string
 	mounts bool // see Tree
 	log    *slog.Logger
+	linkat LinkatFunc
+	// It was found to have no hard links.
+	linkless atomic.Bool
 
 	mu   sync.Mutex
 	now  *Tree
@@ -32,7 +36,7 @@ func openRoot(name string, mounts bool, log *slog.Logger) (*Root, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Root{name: name, mounts: mounts, log: log, now: tree}
+	r := &Root{name: name, mounts: mounts, log: log, linkat: unix.Linkat, now: tree}
 	tree.of = r
 	return r, nil
 }
@@ -137,7 +141,16 @@ func (t *Tree) named() (bool, error) {
 	if err := Retry(func() error { return unix.Stat(t.name, &st) }); err != nil {
 		return false, fmt.Errorf("%w: read %s: %w", transfer.ErrElsewhere, t.name, err)
 	}
-	return st.Dev == t.dev && st.Ino == t.ino, nil
+	if st.Dev == t.dev && st.Ino == t.ino {
+		return true, nil
+	}
+	// The folder that is held open has its own number for good, unless the file system makes
+	// numbers up.
+	if err := unix.Fstat(int(t.root.Fd()), &st); err == nil && (st.Dev != t.dev || st.Ino != t.ino) {
+		return false, fmt.Errorf("%w: %s cannot be told from another folder: its file system gives it another inode number each time (FUSE: mount it with numbers that stay, as use_ino and noforget have them)",
+			transfer.ErrElsewhere, t.name)
+	}
+	return false, nil
 }
 
 // isMounted tells whether a folder is where something is mounted. A bind mount

@@ -129,14 +129,14 @@ func (s *Stage) MakeDir() error {
 // was made. A look at it may be answered by what this machine remembers, where the target is
 // on another one; a second name is made there, of a file that is there, or not at all.
 func (s *Stage) linkFence(dir *os.File) error {
-	err := Retry(func() error { return unix.Linkat(int(s.room.Fd()), s.name, int(dir.Fd()), fenceName, 0) })
+	err := s.tree.Linkat(s.room, s.name, dir, fenceName)
 	switch {
-	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EMLINK):
+	case NoLinks(err):
 		return nil // it has no second names: the look has to do
 	case errors.Is(err, unix.EEXIST):
 		return nil
 	case err != nil:
-		return s.Fenced(&os.LinkError{Op: "link", Old: s.room.Name() + "/" + s.name, New: dir.Name() + "/" + fenceName, Err: err})
+		return s.Fenced(err)
 	}
 	return nil
 }
@@ -160,6 +160,9 @@ func (s *Stage) OpenFile() (file, parent *os.File, name string, err error) {
 func (s *Stage) again() (*os.File, error) {
 	const flags = unix.O_WRONLY | unix.O_NONBLOCK | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	at := s.room.Name() + "/" + s.name
+	if err := s.mayWrite(); err != nil {
+		return nil, err
+	}
 	fd, err := RetryOpen(func() (int, error) { return unix.Openat(int(s.room.Fd()), s.name, flags, 0) })
 	if err != nil {
 		return nil, s.Fenced(&fs.PathError{Op: "open", Path: at, Err: err})
@@ -170,12 +173,36 @@ func (s *Stage) again() (*os.File, error) {
 		err = s.Fenced(unix.ENOENT)
 	}
 	if err == nil {
-		err = errors.Join(file.Chmod(0o600), file.Truncate(0))
+		err = file.Truncate(0)
 	}
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	return file, nil
+}
+
+// mayWrite makes the own file one that may be written to, which it is not once it has its
+// attributes: only root opens a file of mode 0444 for that.
+func (s *Stage) mayWrite() error {
+	fd, err := RetryOpen(func() (int, error) {
+		return unix.Openat(int(s.room.Fd()), s.name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	})
+	if err != nil {
+		return s.Fenced(&fs.PathError{Op: "open", Path: s.room.Name() + "/" + s.name, Err: err})
+	}
+	file := os.NewFile(uintptr(fd), s.name)
+	defer file.Close()
+	now, err := identityAt(file, "")
+	if err != nil {
+		return err
+	}
+	if now != s.own {
+		return s.Fenced(unix.ENOENT)
+	}
+	if err := unix.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), 0o600); err != nil {
+		return fmt.Errorf("empty what was staged: %w", err)
+	}
+	return nil
 }
 
 func mkdirPrivate(parent *os.File, name string) error {

@@ -69,7 +69,8 @@ func (r *repositoryRun) setAside(ctx context.Context, incarnation int64) error {
 }
 
 // linkRepository makes a second mirror of one of ours, with links to its objects. Those are
-// never changed; all else is small, and copied. git is not run in it.
+// never changed; all else is small, and copied, and so are they where there are no links. git
+// is not run in it.
 //
 // An earlier run of the key may be at work there: it adds packs, and rolls them up. So the
 // objects are listed again afterwards, and have to be the same; and it has to be there still,
@@ -92,7 +93,7 @@ func (r *repositoryRun) linkRepository(parent *os.File, name string, into *os.Fi
 	}
 	defer to.Close()
 	for range linkTries {
-		if again, err := linkMirror(from, to); !again || err != nil {
+		if again, err := linkMirror(r.stage.Tree(), from, to); !again || err != nil {
 			return errors.Join(err, still(parent, name, from))
 		}
 	}
@@ -116,7 +117,7 @@ func still(parent *os.File, name string, dir *os.File) error {
 }
 
 // linkMirror links what is not there yet, and tells whether it is to be called again.
-func linkMirror(from, to *os.File) (again bool, err error) {
+func linkMirror(tree *folder.Tree, from, to *os.File) (again bool, err error) {
 	objects, err := filesBelow(from, "objects", isObject)
 	if err != nil {
 		return false, err
@@ -125,7 +126,10 @@ func linkMirror(from, to *os.File) (again bool, err error) {
 		if err := mkdirAll(to, ".", path.Dir(object)); err != nil {
 			return false, err
 		}
-		err := folder.Retry(func() error { return unix.Linkat(int(from.Fd()), object, int(to.Fd()), object, 0) })
+		err := tree.Linkat(from, object, to, object)
+		if folder.NoLinks(err) {
+			err = copySmall(from, to, object)
+		}
 		if errors.Is(err, unix.ENOENT) && object != packedName {
 			return true, nil
 		}
@@ -133,7 +137,7 @@ func linkMirror(from, to *os.File) (again bool, err error) {
 			continue
 		}
 		if err != nil && !errors.Is(err, unix.EEXIST) {
-			return false, &os.LinkError{Op: "link", Old: from.Name() + "/" + object, New: to.Name() + "/" + object, Err: err}
+			return false, err
 		}
 	}
 	// Loose refs first, as git reads them: one that is packed meanwhile is packed before its

@@ -9,6 +9,8 @@ import (
 
 	"casq/internal/testing/transfertest"
 	"casq/transfer"
+
+	"golang.org/x/sys/unix"
 )
 
 const oldKey, newKey = "group/old.git", "other/new.git"
@@ -173,4 +175,19 @@ func TestARepositoryIsClonedWithoutItsBase(t *testing.T) {
 			transfertest.Must(t, b.Verify(t.Context(), b.place(newKey), nil, ""))
 		})
 	}
+}
+
+// Where there are no hard links a moved repository's objects are copied.
+func TestAMovedRepositoryWithoutHardLinks(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	place, _ := moved(t, b)
+	b.TargetFolder().UseLinkat(func(int, string, int, string, int) error { return unix.EOPNOTSUPP })
+	result, err := b.sync(t, place)
+	transfertest.Must(t, err)
+	if !result.Partial {
+		t.Error("it was cloned anew")
+	}
+	b.wantSame(t, newKey)
+	transfertest.Must(t, b.Verify(t.Context(), b.place(newKey), nil, ""))
 }
