@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,10 +12,11 @@ import (
 	"casq/registry"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 )
 
-// ErrUnknownQueue says that no worker has worked on a queue of that name.
+// ErrUnknownQueue says that nobody works on a queue of that name, or ever will.
 var ErrUnknownQueue = errors.New("unknown queue")
 
 // AllQueues stands for every queue that is known.
@@ -53,36 +55,59 @@ func (q *Queue) Queues(ctx context.Context) ([]QueueState, error) {
 
 // Pause keeps workers from taking jobs of a queue, or of [AllQueues]; what runs
 // goes on. They hear of it at once, or within a minute.
+//
+// River makes the row of a queue that can be paused when a worker begins to serve it. One that
+// is known has it made here before: the worker finds it, and begins with the pause.
 func (q *Queue) Pause(ctx context.Context, name string) error {
-	return q.known(ctx, name, "pause", q.client.QueuePause(ctx, name, nil))
+	return q.change(ctx, name, "pause", func(tx pgx.Tx, known []string) error {
+		if _, err := tx.Exec(ctx, queueSQL.MakeQueues, known); err != nil {
+			return err
+		}
+		return q.client.QueuePauseTx(ctx, tx, name, nil)
+	})
 }
 
 // Resume lets workers go on with a queue, or with [AllQueues].
 func (q *Queue) Resume(ctx context.Context, name string) error {
-	return q.known(ctx, name, "resume", q.client.QueueResume(ctx, name, nil))
+	return q.change(ctx, name, "resume", func(tx pgx.Tx, _ []string) error {
+		err := q.client.QueueResumeTx(ctx, tx, name, nil)
+		if errors.Is(err, rivertype.ErrNotFound) {
+			return nil // it was never paused
+		}
+		return err
+	})
 }
 
-// known adds the names that would have been right.
-func (q *Queue) known(ctx context.Context, name, what string, err error) error {
-	if err == nil {
-		return nil
-	}
-	if !errors.Is(err, rivertype.ErrNotFound) {
-		return fmt.Errorf("%s queue %q: %w", what, name, err)
-	}
-	states, err := q.Queues(ctx)
+// change does something to a queue, or to [AllQueues], in a transaction, unless nobody knows it.
+func (q *Queue) change(ctx context.Context, name, what string, do func(tx pgx.Tx, known []string) error) error {
+	known, err := q.Known(ctx)
 	if err != nil {
 		return err
 	}
-	list := "none yet; a worker that runs makes its queues known"
-	if len(states) > 0 {
-		names := make([]string, len(states))
-		for i, s := range states {
-			names[i] = s.Name
+	if name != AllQueues {
+		if !slices.Contains(known, name) {
+			return fmt.Errorf("%w %q; known: %s", ErrUnknownQueue, name, strings.Join(known, ", "))
 		}
-		list = strings.Join(names, ", ")
+		known = []string{name}
 	}
-	return fmt.Errorf("%w %q; known: %s", ErrUnknownQueue, name, list)
+	if err := pgx.BeginFunc(ctx, q.pool, func(tx pgx.Tx) error { return do(tx, known) }); err != nil {
+		return fmt.Errorf("%s queue %q: %w", what, name, err)
+	}
+	return nil
+}
+
+// Known lists the queues that workers serve, or will: those of the kinds, and casq's own.
+func (q *Queue) Known(ctx context.Context) ([]string, error) {
+	own := []string{river.QueueDefault, RequestQueue, FlushQueue, RefreshQueue, FinalizeQueue}
+	rows, err := q.pool.Query(ctx, queueSQL.KnownQueues, own, VerifyQueue(""))
+	if err != nil {
+		return nil, fmt.Errorf("list the queues that are known: %w", err)
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("list the queues that are known: %w", err)
+	}
+	return names, nil
 }
 
 // Cancel ends the jobs of a version in tx, and the run that has the resource as

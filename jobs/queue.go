@@ -27,7 +27,7 @@ import (
 var queueText string
 
 // queueSQL has the statements of queue.sql.
-var queueSQL = queries.Parse[struct{ Orphans, OrphanChecks, RequestHasJob, IsOfRequest, Abandon, Ahead, Mine, Queues, Resource string }]("jobs/queue", queueText)
+var queueSQL = queries.Parse[struct{ Orphans, OrphanChecks, RequestHasJob, IsOfRequest, Abandon, Ahead, Mine, Queues, KnownQueues, MakeQueues, Resource string }]("jobs/queue", queueText)
 
 // Schema is where River's tables are.
 const Schema = "river"

@@ -100,6 +100,25 @@ CROSS JOIN LATERAL (SELECT count(*) AS n FROM (
     SELECT FROM river.river_job AS j WHERE j.state IN ('retryable', 'scheduled') AND j.queue = q.name LIMIT $1) AS j) AS retrying
 ORDER BY q.name
 
+-- name: KnownQueues
+-- The queues that workers serve, or will: casq's own ($1), those of kinds, those of
+-- verifications of their transfers ($2 begins their names), and what workers say or have said
+-- that they serve.
+SELECT q.name FROM (
+    SELECT unnest($1::text[]) AS name
+    UNION SELECT k.queue FROM casq.kinds AS k
+    UNION SELECT $2 || k.transfer FROM casq.kinds AS k
+    UNION SELECT unnest(w.queues) FROM casq.live_workers AS w
+    UNION SELECT r.name FROM river.river_queue AS r
+) AS q
+ORDER BY q.name COLLATE "C"
+
+-- name: MakeQueues
+-- Makes the rows of queues ($1) that have none.
+INSERT INTO river.river_queue (name, updated_at)
+SELECT unnest($1::text[]), now()
+ON CONFLICT (name) DO NOTHING
+
 -- name: Resource
 -- The jobs of a resource ($1, $2) at a version ($3) that have not ended, and the
 -- one that has it ($4), whatever its version is.

@@ -97,8 +97,9 @@ func queueSwitchCommand(use, done, short string, act func(*jobs.Queue, context.C
 	cmd := &cobra.Command{
 		Use:   use + " (NAME | --all)",
 		Short: short,
-		Long: short + `. Workers hear of it at once, or within a minute. A queue that no
-worker has worked on for a day is forgotten, and that it was paused with it.`,
+		Long: short + `. Workers hear of it at once, or within a minute; one that begins
+to serve the queue later finds it so. A queue that no worker has worked on for a
+day is forgotten, and that it was paused with it.`,
 		Example:           "  enqueue queue " + use + " artifact",
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: completeQueue,
@@ -130,7 +131,7 @@ worker has worked on for a day is forgotten, and that it was paused with it.`,
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&all, "all", false, "all queues that are known")
+	cmd.Flags().BoolVar(&all, "all", false, "all queues that workers serve, or will")
 	addJSON(cmd)
 	return cmd
 }

@@ -84,11 +84,7 @@ func completeQueue(cmd *cobra.Command, args []string, _ string) ([]string, cobra
 		if err != nil {
 			return nil, err
 		}
-		states, err := queue.Queues(ctx)
-		for _, s := range states {
-			names = append(names, s.Name)
-		}
-		return names, err
+		return queue.Known(ctx)
 	})
 }
 

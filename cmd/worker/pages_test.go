@@ -69,7 +69,7 @@ func followPage(t *testing.T, name string) (seen map[string]int) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build enqueue: %v\n%s", err, out)
 	}
-	p := pageReader{reader: r, pauses: strings.Contains(string(text), "queue pause"), seen: make(map[string]int), serveAddr: freeAddr(t)}
+	p := pageReader{reader: r, seen: make(map[string]int), serveAddr: freeAddr(t)}
 	steps := step.FindAllStringSubmatch(string(text), -1)
 	for i, found := range steps {
 		p.step(found[0], found[1], found[2], i+1 < len(steps) && steps[i+1][1] == "text")
@@ -92,7 +92,6 @@ func freeAddr(t *testing.T) string {
 // what the one before them prints.
 type pageReader struct {
 	reader
-	pauses    bool // queues, which are there a moment after the worker that serves them
 	seen      map[string]int
 	previous  [2]string // the block before: what does it, with what input
 	workers   []func()  // stop those that run, the newest last
@@ -122,9 +121,6 @@ func (p *pageReader) step(all, language, text string, printsNext bool) {
 		p.start(text)
 	case strings.Contains("\n"+text, "\nbin/worker run"):
 		p.workers = append(p.workers, p.start(text))
-		p.until("counts", func() bool {
-			return !p.pauses || strings.Contains(p.shell(". .casq-dev/env\nbin/enqueue queue list", ""), "casq_flush")
-		})
 	default:
 		p.previous = [2]string{text, ""}
 		if language == "sql" {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -218,31 +219,42 @@ func (s *Server) checkTarget(ctx context.Context, a asked) error {
 	}
 	switch a.Name {
 	case "pause", "resume":
-		return s.checkQueue(ctx, a.Queue, refusal{http.StatusNotFound, "There is no such queue."})
+		return s.checkQueue(ctx, a.Queue)
 	case "stop":
 	case "resync-one", "verify-one", "cancel-one":
 		return checkName(a.Kind, a.Key)
 	case "resync", "verify", "retry":
-		refused := refusal{http.StatusConflict, "No worker here carries such requests out: it takes one that copies resources."}
 		if err := s.checkKind(ctx, a.Kind); err != nil {
 			return err
 		}
-		return s.checkQueue(ctx, jobs.RequestQueue, refused)
+		return s.checkRequests(ctx)
 	default:
 		return s.checkKind(ctx, a.Kind)
 	}
 	return nil
 }
 
-// checkQueue refuses a queue that no worker serves, or has served lately. Of one that is known,
-// and not served any more, casq.health tells.
-func (s *Server) checkQueue(ctx context.Context, queue string, refused refusal) error {
-	var known bool
-	if err := s.home.QueryRow(ctx, sampleSQL.QueueKnown, queue).Scan(&known); err != nil {
+// checkQueue refuses a queue that no worker serves, has served lately, or will serve.
+func (s *Server) checkQueue(ctx context.Context, queue string) error {
+	known, err := s.queue.Known(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(known, queue) {
+		return refusal{http.StatusNotFound, "There is no such queue."}
+	}
+	return nil
+}
+
+// checkRequests refuses requests where no worker carries them out, or has lately. Of one that did,
+// and does not any more, casq.health tells.
+func (s *Server) checkRequests(ctx context.Context) error {
+	var served bool
+	if err := s.home.QueryRow(ctx, sampleSQL.QueueServed, jobs.RequestQueue).Scan(&served); err != nil {
 		return fmt.Errorf("look the queue up: %w", err)
 	}
-	if !known {
-		return refused
+	if !served {
+		return refusal{http.StatusConflict, "No worker here carries such requests out: it takes one that copies resources."}
 	}
 	return nil
 }

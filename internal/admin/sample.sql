@@ -151,7 +151,7 @@ SELECT CASE WHEN $3::text IS NULL
     THEN (SELECT coalesce(sum(s.count), 0)::bigint FROM casq.registry_summary AS s WHERE s.kind = $1 AND s.status = ANY ($2::text[]))
     ELSE (SELECT coalesce(sum(f.count), 0)::bigint FROM casq.registry_failures AS f WHERE f.kind = $1 AND f.reason = $3) END
 
--- name: QueueKnown
+-- name: QueueServed
 SELECT EXISTS (SELECT FROM river.river_queue WHERE name = $1)
 
 -- name: Recorded

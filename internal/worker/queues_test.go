@@ -2,11 +2,13 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"testing"
 	"time"
 
 	"casq/internal/database"
+	"casq/internal/testing/await"
 	"casq/internal/testing/long"
 	"casq/internal/testing/testdb"
 	"casq/jobs"
@@ -166,6 +168,54 @@ func TestARetryOfTheFutureIsBroughtBackByTheNextSession(t *testing.T) {
 		}
 		return state == "completed"
 	})
+}
+
+// River makes the row by which a queue is paused when a worker begins to serve it: who pauses it
+// before that has it paused nevertheless, from the beginning.
+func TestAQueueIsPausedBeforeItIsServed(t *testing.T) {
+	long.Test(t)
+	t.Parallel()
+	db, log := testdb.New(t), &testLog{t: t}
+	home, err := database.Open(t.Context(), db.URL, database.Options{SearchPath: "public"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(home.Close)
+	queue, err := jobs.NewQueue(home, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	queueFact(t, home, queue)
+	for _, name := range []string{"fact", jobs.RequestQueue} {
+		if err := queue.Pause(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := queue.Pause(t.Context(), "fantasy"); !errors.Is(err, jobs.ErrUnknownQueue) {
+		t.Errorf("pausing what nobody serves: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- Run(ctx, Config{HomeURL: db.URL, ArtifactSource: t.TempDir(), ArtifactTarget: t.TempDir(), Logger: slog.New(slog.NewTextHandler(log, nil))})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("worker: %v", err)
+		}
+	})
+	// The worker serves the queue, and has done what came later by another one.
+	await.True(t, 30*time.Second, "the queue is served", func() bool { return log.has("queue=fact ") && log.has("queue="+jobs.RequestQueue+" ") })
+	if _, err := home.Exec(t.Context(), "SELECT casq.define_kind('other', 'none'), casq.append_event('other', 'y', 'created')"); err != nil {
+		t.Fatal(err)
+	}
+	await.Row(t, 30*time.Second, home, "SELECT count(*) = 1 FROM casq.registry WHERE kind = 'other' AND synced_version = version")
+	await.Row(t, time.Second, home, "SELECT state = 'available' AND attempt = 0 FROM river.river_job WHERE queue = 'fact'")
+	if err := queue.Resume(t.Context(), "fact"); err != nil {
+		t.Fatal(err)
+	}
+	await.Row(t, 30*time.Second, home, "SELECT state = 'completed' FROM river.river_job WHERE queue = 'fact'")
 }
 
 // queueFact queues a job that has waited for an hour.
