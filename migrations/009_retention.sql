@@ -150,7 +150,7 @@ END $$;
 -- be counted here: lag_events is NULL, and lag_seconds tells how long ago all
 -- that the log had was applied. It grows when the log has shown no new tick for 30 s,
 -- and when no process reads it; a holder that was killed while nothing happened may
--- have written it five minutes before. A backlog of a million events takes some
+-- have written it two minutes before. A backlog of a million events takes some
 -- 0.3 s to count.
 CREATE VIEW casq.cursor_status AS
 SELECT c.name,

@@ -24,7 +24,7 @@ var sampleText string
 // sampleSQL has the statements of sample.sql.
 var sampleSQL = queries.Parse[struct {
 	Health, Lags, Kinds, Failures, Tick, Workers, Followers, Queues, Counters, Recounts, Reconciles, Builds, DeadLetters, Requests string
-	Resource, History, Why, Near, Touched, QueueServed, Recorded, RequestJob                                                        string
+	Resource, History, Why, Near, Touched, QueueServed, Recorded, RequestJob                                                       string
 }]("admin", sampleText)
 
 // mostCounted is how far jobs and builds are counted, mostLetters how many dead letters are

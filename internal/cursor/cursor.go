@@ -63,7 +63,7 @@ type Config struct {
 	// at most, one that has failed at least half of Wait. Defaults to 2 s.
 	Wait time.Duration
 	// MoveEvery is how often a position without events of its own is stored.
-	// Defaults to 5 minutes.
+	// Defaults to [DefaultMoveEvery].
 	MoveEvery time.Duration
 	// Tries is how often a batch may fail because of its data before its events
 	// are tried one by one, and what still fails is dead-lettered. Defaults to 3.
@@ -101,12 +101,16 @@ const (
 	deniedWait = 800 * time.Millisecond
 )
 
+// DefaultMoveEvery is less than the lag that an alert fires for: when home has failed over, until a
+// holder has found it, a log that was still seems to be as old as what was stored last.
+const DefaultMoveEvery = 2 * time.Minute
+
 // New returns a cursor that does nothing until [Cursor.Run].
 func New(cfg Config) *Cursor {
 	cfg.Interval = cmp.Or(cfg.Interval, eventlog.DefaultTickInterval)
 	cfg.Wait = cmp.Or(cfg.Wait, 2*time.Second)
 	cfg.Lease = cmp.Or(cfg.Lease, lease.DefaultTTL)
-	cfg.MoveEvery = cmp.Or(cfg.MoveEvery, 5*time.Minute)
+	cfg.MoveEvery = cmp.Or(cfg.MoveEvery, DefaultMoveEvery)
 	cfg.Tries = cmp.Or(cfg.Tries, 3)
 	cfg.PageSize = cmp.Or(cfg.PageSize, eventlog.DefaultPageSize)
 	cfg.PageBytes = cmp.Or(cfg.PageBytes, eventlog.DefaultPageBytes)
