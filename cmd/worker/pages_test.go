@@ -69,8 +69,14 @@ func followPage(t *testing.T, name string) (seen map[string]int) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build enqueue: %v\n%s", err, out)
 	}
-	p := pageReader{reader: r, seen: make(map[string]int), serveAddr: freeAddr(t)}
-	steps := step.FindAllStringSubmatch(string(text), -1)
+	return r.follow(string(text))
+}
+
+// follow does what a text says, and counts its blocks by language.
+func (r reader) follow(text string) (seen map[string]int) {
+	r.t.Helper()
+	p := pageReader{reader: r, seen: make(map[string]int), serveAddr: freeAddr(r.t)}
+	steps := step.FindAllStringSubmatch(text, -1)
 	for i, found := range steps {
 		p.step(found[0], found[1], found[2], i+1 < len(steps) && steps[i+1][1] == "text")
 	}

@@ -54,10 +54,7 @@ func TestPublishedNamesRacesThatThereAre(t *testing.T) {
 	}
 }
 
-var (
-	smallestUse = regexp.MustCompile(`(?s)\n## The smallest use.*?\n## `)
-	fenced      = regexp.MustCompile("(?s)\n```(sh|sql|text)\n(.*?\n)```")
-)
+var smallestUse = regexp.MustCompile(`(?s)\n## The smallest use.*?\n## `)
 
 // reader is somebody who does what the README says, in a folder of their own.
 type reader struct {
@@ -74,25 +71,7 @@ func TestReadme(t *testing.T) {
 	}
 	r := reader{t, openFolder(t)}
 	r.link("worker")
-	seen := make(map[string]int)
-	previous := ""
-	for _, block := range fenced.FindAllStringSubmatch(smallestUse.FindString(readme(t)), -1) {
-		language, text := block[1], block[2]
-		seen[language]++
-		switch {
-		case text == "make build\n":
-			// This test's own program is used instead.
-		case language == "text":
-			r.until("prints\n"+text, func() bool { return trimmed(r.sql(previous)) == trimmed(text) })
-		case language == "sql":
-			r.sql(text)
-		case strings.Contains(text, "\nbin/worker") || strings.HasPrefix(text, "bin/worker"):
-			r.start(text)
-		default:
-			r.shell(text, "")
-		}
-		previous = text
-	}
+	seen := r.follow(smallestUse.FindString(readme(t)))
 	if seen["sh"] < 4 || seen["sql"] < 5 || seen["text"] < 1 {
 		t.Errorf("the README's blocks were not found: %v", seen)
 	}
@@ -153,11 +132,6 @@ func (r reader) shell(script, input string) string {
 
 // psql takes statements of the page.
 const psql = `. .casq-dev/env && psql -q -v ON_ERROR_STOP=1 "$DATABASE_URL"`
-
-func (r reader) sql(text string) string {
-	r.t.Helper()
-	return r.shell(psql, text)
-}
 
 // started is the last that both programs say before they wait.
 var started = regexp.MustCompile(`worker started|Ctrl-C stops them`)
