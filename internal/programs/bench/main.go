@@ -66,6 +66,7 @@ func benches(minutes, rows int) measure.Set {
 		{Name: "push", Run: pushes},
 		{Name: "field", Run: field, ByHand: true},
 		{Name: "growth", Run: growth(rows), ByHand: true},
+		{Name: "glance", Run: glances(rows), ByHand: true},
 		{Name: "soak", Run: soak(minutes), ByHand: true},
 	}
 }
