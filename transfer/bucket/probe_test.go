@@ -23,10 +23,10 @@ func openSource(t *testing.T, server *s3test.Server, prefix string) *Source {
 }
 
 // told are the states of paths, in their order.
-func told(t *testing.T, ctx context.Context, source *Source, paths []string) (states []string, err error) {
+func told(t *testing.T, source *Source, paths []string) (states []string, err error) {
 	t.Helper()
 	slices.Sort(paths)
-	err = source.States(ctx, paths, func(i int, state string, err error) {
+	err = source.States(t.Context(), paths, func(i int, state string, err error) {
 		if i != len(states) {
 			t.Fatalf("told of path %d after %d", i, len(states))
 		}
@@ -63,7 +63,7 @@ func TestStatesOfABucket(t *testing.T) {
 				paths = append(paths, path)
 			}
 			server.Asked()
-			states, err := told(t, t.Context(), source, paths)
+			states, err := told(t, source, paths)
 			transfertest.Must(t, err)
 			if asked := server.Asked(); asked["LIST"] > 4 || asked["HEAD"] > 0 || len(states) != len(paths) {
 				t.Errorf("%v requests for %d of %d", asked, len(states), len(paths))
@@ -95,7 +95,7 @@ func TestStatesOfAFew(t *testing.T) {
 	source := openSource(t, server, "")
 	paths := []string{"0000", "0900", "2990", "2999", "5", "6"}
 	server.Asked()
-	states, err := told(t, t.Context(), source, paths)
+	states, err := told(t, source, paths)
 	transfertest.Must(t, err)
 	if asked := server.Asked(); asked["LIST"] > len(paths) || states[3] == "missing" || states[4] != "missing" || states[5] != "missing" {
 		t.Errorf("%v requests, %q", asked, states)
@@ -109,7 +109,7 @@ func TestStatesOfABucketThatIsAway(t *testing.T) {
 	gone, err := OpenSource(t.Context(), server.BucketURL("nowhere", ""))
 	transfertest.Must(t, err)
 	t.Cleanup(func() { _ = gone.Close() })
-	_, err = told(t, t.Context(), gone, []string{"a"})
+	_, err = told(t, gone, []string{"a"})
 	transfertest.WantError(t, err, transfer.ErrAway)
 	_, err = gone.State(t.Context(), "a")
 	transfertest.WantError(t, err, transfer.ErrAway)
@@ -117,7 +117,7 @@ func TestStatesOfABucketThatIsAway(t *testing.T) {
 	transfertest.WantError(t, err, transfer.ErrAway)
 	refused := openSource(t, server, "")
 	server.Refuse(true)
-	if states, err := told(t, t.Context(), refused, []string{"a", "b"}); err == nil {
+	if states, err := told(t, refused, []string{"a", "b"}); err == nil {
 		t.Errorf("%q of a bucket that refuses", states)
 	}
 }

@@ -90,7 +90,7 @@ func (r *Root) WithoutLinks() (name string, without bool) {
 	if unix.Statfs(r.name, &st) != nil {
 		return "", false
 	}
-	switch int64(st.Type) {
+	switch st.Type {
 	case unix.MSDOS_SUPER_MAGIC:
 		return "vfat", true
 	case unix.EXFAT_SUPER_MAGIC:
