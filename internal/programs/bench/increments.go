@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	incrementCount  = 40_000
+	incrementCount  = 100_000
 	incrementScopes = 100
 	incrementPage   = 100 // increments of the reference in one round trip
 )
