@@ -38,8 +38,8 @@ func (r *Root) Prune(path string) error {
 
 // ListStaging calls each for what is staged at present, in no order, and ends
 // with its first error. It holds one page of names in memory. Staging that comes or
-// goes meanwhile may be named or not; each may drop what it is called with. What
-// staging would not have made is not named.
+// goes meanwhile may be named or not; each may drop what it is called with, which may be
+// named once more then. What staging would not have made is not named.
 //
 // A claim is committed before its staging is made. So what is named here, and is
 // of no claim that is committed afterwards, is a left-over.
