@@ -114,7 +114,7 @@ func TestTrackMergesIntoPartitions(t *testing.T) {
 func TestTrackMissesWhatAMergeMovesToAnotherPartition(t *testing.T) {
 	t.Parallel()
 	for move, seen := range map[string]bool{
-		`UPDATE artifacts SET path = v.new FROM (VALUES ('x', 'a')) AS v (path, new) WHERE artifacts.path = v.path`:                                 true,
+		`UPDATE artifacts SET path = v.new FROM (VALUES ('x', 'a')) AS v (path, new) WHERE artifacts.path = v.path`:                            true,
 		`MERGE INTO artifacts USING (VALUES ('x', 'a')) AS v (path, new) ON artifacts.path = v.path WHEN MATCHED THEN UPDATE SET path = v.new`: false,
 	} {
 		b := setupTrack(t, partitionedTable, trackArtifacts, `INSERT INTO artifacts VALUES ('x', 1, 1, 's')`, move)

@@ -56,7 +56,7 @@ func TestAMoveInABucket(t *testing.T) {
 		"the answer is lost": {payload: named(content), before: func(b *bundle) {
 			b.server.Copies(func(from, _ string) error {
 				if from == "old" {
-					return s3test.Lost
+					return s3test.ErrLost
 				}
 				return nil
 			})

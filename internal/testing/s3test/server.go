@@ -34,11 +34,11 @@ type Server struct {
 	asked  map[string]int
 }
 
-// Lost is a fault of a copy: it is made, and the answer does not arrive.
-var Lost = errors.New("the answer is lost")
+// ErrLost is a fault of a copy: it is made, and the answer does not arrive.
+var ErrLost = errors.New("the answer is lost")
 
 // Copies has f called before each copy that the server makes by itself, from now on: with
-// [Lost], or another error, which is the server's answer.
+// [ErrLost], or another error, which is the server's answer.
 func (s *Server) Copies(f func(from, to string) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -223,7 +223,7 @@ func (s *Server) copy(w http.ResponseWriter, r *http.Request, fault func(from, t
 		err = fault(from, to)
 	}
 	switch {
-	case errors.Is(err, Lost):
+	case errors.Is(err, ErrLost):
 		s.s3.ServeHTTP(httptest.NewRecorder(), r)
 		panic(http.ErrAbortHandler)
 	case err != nil:
