@@ -4,14 +4,18 @@ import (
 	"cmp"
 	"context"
 	_ "embed"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
 	"time"
 
+	"casq/internal/database"
 	"casq/internal/pause"
 	"casq/internal/queries"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -20,7 +24,7 @@ var pickText string
 
 // pickSQL has the statements of pick.sql.
 var pickSQL = queries.Parse[struct {
-	Impatient, ByIndex, LockRunner, Pick, Waits, Queued, NewestQueued, Lanes, Still, TagSets, GiveBack, Dependencies string
+	Impatient, ByIndex, LockRunner, Pick, PickTogether, Waits, Queued, NewestQueued, Lanes, Still, TagSets, GiveBack, GiveBackAll, Dependencies string
 }]("runner/pick", pickText)
 
 // Options of [New]. The zero value is what most callers want.
@@ -133,6 +137,7 @@ type Coordinator struct {
 	contacts *contacts
 	standby  standbys
 	picks    chan struct{}
+	lines    lines
 	calls    *limits // by token
 	wrong    *limits // wrong tokens, by address
 	valid    valid
@@ -152,6 +157,7 @@ func New(primary *pgxpool.Pool, options Options) *Coordinator {
 		calls: newLimits(callsPerSecond, callsAtOnce), wrong: newLimits(wrongPerSecond, wrongAtOnce),
 		picks: make(chan struct{}, options.Picks), stopping: make(chan struct{}),
 	}
+	c.lines.init(c.picks, func() { options.Hook("in line") }, c.pickTogether)
 	c.stop = sync.OnceFunc(func() { close(c.stopping) })
 	c.mux = c.routes()
 	return c
@@ -186,4 +192,38 @@ func (c *Coordinator) round(ctx context.Context, what string, f func(context.Con
 		c.log.WarnContext(ctx, "a round of the build queue failed, trying again", "round", what, "err", err)
 	}
 	return err == nil
+}
+
+// errHeld says that a transaction has held a row for longer than a statement of ours waits
+// for it.
+var errHeld = errors.New("somebody's transaction holds a row of it")
+
+// change runs a statement that changes rows, in a transaction of its own, and returns how
+// many; into takes a row that it returns.
+//
+// It waits a quarter of a second for a row that is locked, and then returns errHeld. A
+// transaction that holds one, and is left open in a console, so holds up what it is about,
+// and not all that shares this pool of connections.
+func (c *Coordinator) change(ctx context.Context, into []any, sql string, args ...any) (rows int64, err error) {
+	var batch pgx.Batch
+	batch.Queue(pickSQL.Impatient)
+	batch.Queue(sql, args...)
+	results := c.primary.SendBatch(ctx, &batch)
+	_, err = results.Exec()
+	if into != nil {
+		err = errors.Join(err, results.QueryRow().Scan(into...))
+	} else {
+		tag, execErr := results.Exec()
+		rows, err = tag.RowsAffected(), errors.Join(err, execErr)
+	}
+	// What is deferred to the transaction's end may fail there.
+	return rows, held(errors.Join(err, results.Close()))
+}
+
+// held is err, or errHeld where that is what it says.
+func held(err error) error {
+	if database.Code(err) == "55P03" {
+		return fmt.Errorf("%w: %w", errHeld, err)
+	}
+	return err
 }

@@ -12,7 +12,9 @@ var Expiry = expiry
 var (
 	ByIndex = pickSQL.ByIndex
 	Picks   = []string{pickSQL.Pick, pickOfMore}
-	Waits   = pickSQL.Waits
+	// PicksTogether are those for several requests at once.
+	PicksTogether = []string{pickSQL.PickTogether, pickTogetherOfMore}
+	Waits         = pickSQL.Waits
 	// GiveBack is of an attempt by its build and its token's hash.
 	GiveBack = pickSQL.GiveBack
 )

@@ -23,6 +23,7 @@ type slowAnswers struct {
 	armed atomic.Bool
 	asked chan struct{}
 	goOn  chan struct{}
+	lost  bool // then the connection ends in place of the answer
 }
 
 type slowConn struct {
@@ -40,7 +41,7 @@ func (s *slowAnswers) dial(ctx context.Context, network, address string) (net.Co
 
 // Write implements [net.Conn].
 func (c *slowConn) Write(p []byte) (int, error) {
-	if bytes.Contains(p, c.s.mark) && c.s.armed.CompareAndSwap(true, false) {
+	if c.s.armed.Load() && bytes.Contains(p, c.s.mark) && c.s.armed.CompareAndSwap(true, false) {
 		c.held.Store(true)
 	}
 	return c.Conn.Write(p)
@@ -52,6 +53,9 @@ func (c *slowConn) Read(p []byte) (int, error) {
 		c.s.asked <- struct{}{}
 		select {
 		case <-c.s.goOn:
+			if c.s.lost {
+				_ = c.Conn.Close() // for whoever reads
+			}
 		case <-c.cut:
 		}
 	}

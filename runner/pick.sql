@@ -83,6 +83,70 @@ SELECT r.id IS NOT NULL, coalesce(r.paused, false), coalesce(r.is_full, false), 
 FROM (VALUES (1)) AS one LEFT JOIN runner AS r ON true LEFT JOIN taken AS t ON true
 LEFT JOIN casq.projects AS p ON p.id = t.project_id
 
+-- name: PickTogether
+-- Picks for several requests of one class: with the tags $6, taking those without tags if $7,
+-- of the projects $8 if not NULL. They are those of the runners $1 by their tokens' hashes $2,
+-- in the order in which they came, and the first gets the first build. $3 are the job tokens'
+-- hashes, $4 their systems, $5 what they understand, and $9 is as $4 in Pick.
+--
+-- A runner that is not of this class any more, has a limit by now, is not known by its token,
+-- or whose row somebody holds, does not fit: it is picked for by itself. Its row is locked as
+-- the foreign key would, so that nothing in here waits for anybody, and the rest gets
+-- its builds. Builds are looked for as in Pick, 16 more than there are requests.
+WITH asked AS (
+    SELECT a.place, a.token, a.system, a.features, r.id AS runner, r.max_timeout, coalesce(r.paused, false) AS paused,
+           r.id IS NOT NULL AND r.max_running IS NULL AND r.tags = $6::text[] AND r.run_untagged = $7::boolean
+               AND r.projects IS NOT DISTINCT FROM $8::bigint[] AS fits
+    FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::text[], $5::jsonb[])
+        WITH ORDINALITY AS a (runner, hash, token, system, features, place)
+    LEFT JOIN LATERAL (
+        SELECT r.* FROM casq.runners AS r
+        WHERE r.id = a.runner AND r.token_hash = a.hash AND (r.token_expires_at IS NULL OR r.token_expires_at > clock_timestamp())
+        FOR KEY SHARE SKIP LOCKED
+    ) AS r ON true
+), able AS (
+    SELECT a.*, row_number() OVER (ORDER BY a.place) AS n FROM asked AS a WHERE a.fits AND NOT a.paused
+), sets AS (
+    SELECT s.id FROM casq.tag_sets_within($6::text[], $7::boolean) AS s (id)
+), heads AS (
+    SELECT h.* FROM (
+        SELECT h.* FROM sets CROSS JOIN LATERAL (
+            SELECT b.id, b.priority, b.turn FROM casq.builds AS b
+            WHERE b.tag_set = sets.id AND b.in_queue
+            ORDER BY b.priority DESC, b.turn, b.id LIMIT 16 + cardinality($1::bigint[])
+        ) AS h WHERE $8::bigint[] IS NULL
+        UNION ALL
+        SELECT h.* FROM sets CROSS JOIN LATERAL unnest($8::bigint[]) AS project CROSS JOIN LATERAL (
+            SELECT b.id, b.priority, b.turn FROM casq.builds AS b
+            WHERE (b.project_id, b.tag_set) >= (project, sets.id) AND (b.project_id, b.tag_set) <= (project, sets.id)
+              AND b.in_queue
+            ORDER BY b.project_id, b.tag_set, b.priority DESC, b.turn, b.id LIMIT 16 + cardinality($1::bigint[])
+        ) AS h
+    ) AS h
+    ORDER BY h.priority DESC, h.turn, h.id LIMIT 16 + cardinality($1::bigint[])
+), first AS (
+    SELECT f.id, row_number() OVER (ORDER BY f.priority DESC, f.turn, f.id) AS n FROM (
+        SELECT heads.* FROM heads CROSS JOIN LATERAL (
+            SELECT b.id FROM casq.builds AS b
+            WHERE b.id = heads.id AND CASE WHEN b.in_queue THEN true END
+            FOR NO KEY UPDATE SKIP LOCKED
+        ) AS b LIMIT (SELECT count(*) FROM able)
+    ) AS f
+), taken AS (
+    UPDATE casq.builds AS b
+    SET status = 'running', attempt = b.attempt + 1, runner_id = able.runner, system_id = able.system, token_hash = able.token,
+        features = able.features, assigned_at = clock_timestamp(),
+        start_by = clock_timestamp() + make_interval(secs => $9)
+    FROM first JOIN able ON able.n = first.n
+    WHERE b.id = first.id
+    RETURNING able.place, b.id, b.attempt, b.pipeline_id, b.project_id, b.name, b.stage, b.job, b.timeout,
+              extract(epoch FROM b.assigned_at - b.pending_at)::float8 AS waited
+)
+SELECT a.fits, a.paused, a.max_timeout, t.id, t.attempt, t.pipeline_id, t.project_id, p.path, t.name, t.stage, t.job, t.timeout, t.waited,
+       EXISTS (SELECT FROM casq.build_needs AS n WHERE n.build_id = t.id AND n.artifacts)
+FROM asked AS a LEFT JOIN taken AS t ON t.place = a.place LEFT JOIN casq.projects AS p ON p.id = t.project_id
+ORDER BY a.place
+
 -- name: Waits
 -- Is there a build in the queue for a runner with the tags $1, which takes those without
 -- tags if $2, of the projects $3 if not NULL? And does this host show the tick $4 with the
@@ -149,6 +213,13 @@ SELECT id, tags FROM casq.tag_sets WHERE id = ANY ($1)
 -- name: GiveBack
 -- Of an attempt whose runner has gone before it was told.
 UPDATE casq.builds SET status = 'pending' WHERE id = $1 AND token_hash = $2 AND status = 'running' AND started_at IS NULL
+
+-- name: GiveBackAll
+-- Of attempts by the runners $1 with the tokens' hashes $2 which nobody was told.
+UPDATE casq.builds SET status = 'pending'
+WHERE id IN (SELECT b.id FROM casq.builds AS b
+    WHERE b.runner_id = ANY ($1) AND b.token_hash = ANY ($2) AND b.status = 'running' AND b.started_at IS NULL
+    ORDER BY b.id FOR NO KEY UPDATE)
 
 -- name: Dependencies
 -- The builds whose artifacts a build gets, of those that have left any: one that has failed,

@@ -68,47 +68,99 @@ const takeWithin = 10 * time.Second
 // be rendered fails, and the next is tried. Whoever calls it gives the build back if ctx is
 // done by then.
 func (c *Coordinator) take(ctx context.Context, r request) (body []byte, a assignment, o outcome, err error) {
-	select {
-	case c.picks <- struct{}{}:
-		defer func() { <-c.picks }()
-	case <-ctx.Done():
-		return nil, a, none, context.Cause(ctx)
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeWithin)
-	defer cancel()
-	for sql := pickSQL.Pick; ; {
-		a, o, err = c.pick(ctx, r, sql)
+	for deep := false; ; {
+		a, o, err = c.pick(ctx, r, deep)
 		if err != nil {
 			c.options.Picked("failed")
 			return nil, a, o, err
 		}
 		c.options.Picked(o.String())
-		if o == locked && sql != pickOfMore {
-			sql = pickOfMore
+		if o == locked && !deep {
+			deep = true
 			continue
 		}
 		if o != taken {
 			return nil, a, o, nil
 		}
-		if body, err = c.render(ctx, &a); err == nil {
-			c.valid.set([32]byte(hashOf(a.token)), true)
+		if body, err = c.hand(ctx, &a); err == nil {
 			return body, a, taken, nil
-		}
-		if !errors.Is(err, errRender) {
-			c.giveBack(ctx, a)
+		} else if !errors.Is(err, errRender) {
 			return nil, a, none, err
-		}
-		c.log.WarnContext(ctx, "a build cannot be handed out, it fails", "build", a.id, "err", err)
-		if _, err := c.change(ctx, nil, buildSQL.Fail, a.id, hashOf(a.token), err.Error()); err != nil {
-			return nil, a, none, fmt.Errorf("fail build %d: %w", a.id, err)
 		}
 	}
 }
 
-// pick is one look at the queue that locks what it finds. That there is nothing is asked
+// hand renders a build that was picked. It fails where it cannot be, and is given back where
+// that cannot be said yet.
+func (c *Coordinator) hand(ctx context.Context, a *assignment) (body []byte, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeWithin)
+	defer cancel()
+	body, err = c.render(ctx, a)
+	switch {
+	case err == nil:
+		c.valid.set([32]byte(hashOf(a.token)), true)
+	case !errors.Is(err, errRender):
+		c.giveBack(ctx, *a)
+	default:
+		c.log.WarnContext(ctx, "a build cannot be handed out, it fails", "build", a.id, "err", err)
+		if _, failed := c.change(ctx, nil, buildSQL.Fail, a.id, hashOf(a.token), err.Error()); failed != nil {
+			return nil, fmt.Errorf("fail build %d: %w", a.id, failed)
+		}
+	}
+	return body, err
+}
+
+// pick looks at the queue once: together with others, or by itself where that is to be.
+func (c *Coordinator) pick(ctx context.Context, r request, deep bool) (assignment, outcome, error) {
+	if !r.runner.limited {
+		p := &picking{ctx: ctx, request: r, deep: deep}
+		c.lines.stand(p)
+		if !p.alone {
+			return p.assignment, p.outcome, p.err
+		}
+	}
+	select {
+	case c.picks <- struct{}{}:
+		defer func() { <-c.picks }()
+	case <-ctx.Done():
+		return assignment{}, none, context.Cause(ctx)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeWithin)
+	defer cancel()
+	sql := pickSQL.Pick
+	if deep {
+		sql = pickOfMore
+	}
+	return c.pickAlone(ctx, r, sql)
+}
+
+// row is what a pick returns of a build; NULL without one.
+type row struct {
+	longest               *int32
+	id, pipeline, project *int64
+	attempt, timeout      *int32
+	path, name, stage     *string
+	job                   json.RawMessage
+	queuedFor             *float64
+	needs                 bool
+}
+
+func (r *row) into() []any {
+	return []any{&r.longest, &r.id, &r.attempt, &r.pipeline, &r.project, &r.path, &r.name, &r.stage, &r.job, &r.timeout, &r.queuedFor, &r.needs}
+}
+
+func (r *row) assign(a *assignment) {
+	a.id, a.pipeline, a.project, a.attempt, a.path, a.name, a.stage = *r.id, *r.pipeline, *r.project, *r.attempt, *r.path, *r.name, *r.stage
+	a.timeout, a.queuedFor, a.needs, a.job = *r.timeout, *r.queuedFor, r.needs, r.job
+	if r.longest != nil {
+		a.timeout = min(a.timeout, *r.longest)
+	}
+}
+
+// pickAlone is one look at the queue that locks what it finds. That there is nothing is asked
 // by a later statement: the first does not see what another pick has locked and then
 // gives up.
-func (c *Coordinator) pick(ctx context.Context, r request, sql string) (a assignment, o outcome, err error) {
+func (c *Coordinator) pickAlone(ctx context.Context, r request, sql string) (a assignment, o outcome, err error) {
 	a.token = newJobToken()
 	var batch pgx.Batch
 	batch.Queue(pickSQL.ByIndex)
@@ -124,12 +176,8 @@ func (c *Coordinator) pick(ctx context.Context, r request, sql string) (a assign
 		}
 	}
 	var known, paused, full bool
-	var longest *int32
-	var id, pipeline, project *int64
-	var attempt, timeout *int32
-	var path, name, stage *string
-	var queuedFor *float64
-	err = results.QueryRow().Scan(&known, &paused, &full, &longest, &id, &attempt, &pipeline, &project, &path, &name, &stage, &a.job, &timeout, &queuedFor, &a.needs)
+	var got row
+	err = results.QueryRow().Scan(append([]any{&known, &paused, &full}, got.into()...)...)
 	if err = errors.Join(err, results.Close()); err != nil {
 		return a, locked, lockedOr(fmt.Errorf("pick a build for runner %d: %w", r.runner.id, err))
 	}
@@ -139,18 +187,14 @@ func (c *Coordinator) pick(ctx context.Context, r request, sql string) (a assign
 		return a, refused, nil
 	case paused || full:
 		return a, busy, nil
-	case id == nil:
+	case got.id == nil:
 		waits, _, err := waits(ctx, c.primary, r.runner.class, update{})
 		if err != nil || !waits {
 			return a, none, err
 		}
 		return a, locked, nil
 	}
-	a.id, a.pipeline, a.project, a.attempt, a.path, a.name, a.stage = *id, *pipeline, *project, *attempt, *path, *name, *stage
-	a.timeout, a.queuedFor = *timeout, *queuedFor
-	if longest != nil {
-		a.timeout = min(a.timeout, *longest)
-	}
+	got.assign(&a)
 	return a, taken, nil
 }
 

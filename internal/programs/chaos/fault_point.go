@@ -27,7 +27,7 @@ var points = []string{
 
 // runnerPoints are those of the workers at the primary.
 var runnerPoints = []string{
-	"picked", "woken", "trace read", "finishing", "upload begun", "upload stored", "upload kept", "swept",
+	"in line", "grouped", "picked", "woken", "trace read", "finishing", "upload begun", "upload stored", "upload kept", "swept",
 }
 
 // target is a worker and a point that it will come to.
