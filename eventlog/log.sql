@@ -9,13 +9,13 @@ CROSS JOIN (SELECT timeline FROM casq.ticks ORDER BY id DESC LIMIT 1) AS newest
 JOIN casq.timelines AS newest_timeline ON newest_timeline.timeline = newest.timeline
 
 -- name: Page
--- A page of the step from the snapshot $1 to the snapshot $2: events with an
--- id above $3, at most $4 of them, in the order of their ids; and no more of them
--- than begin within $11 bytes of keys and payloads, but always one. With $12 only those
--- of one kind. The last column
--- says whether the page was ended by that: of its last event, whatever may follow.
+-- A page of the step from the snapshot $1 to the snapshot $2: of the events with an
+-- id above $3 the first $4 by id, in no order; and no more of them than begin within
+-- $11 bytes of keys and payloads, but always one. With $12 only those of one kind.
+-- The last column says of the last event, and of no other, whether the page was ended by
+-- those bytes, whatever may follow.
 --
--- Before them comes a row with id 0, if both ticks of the step (id and nonce:
+-- With them comes a row with id 0, if both ticks of the step (id and nonce:
 -- $7 and $8, $9 and $10) are there in the snapshot of this very statement.
 -- Where several hosts answer under one address, this one may be later than the
 -- one that was asked for the ticks, or else the ticks may just have been
@@ -48,7 +48,7 @@ WITH late AS (
     ) AS e
     WHERE pg_visible_in_snapshot(late.xid, $2::text::pg_snapshot)
     ORDER BY e.id LIMIT $4
-), step AS (
+), step AS MATERIALIZED (
     SELECT id, kind, resource_id, op, bulk, scope_id, moved, size_delta, item_delta, payload, occurred_at
     FROM (
         SELECT 0 AS id, '' AS kind, '' AS resource_id, '' AS op, false AS bulk, NULL AS scope_id, '' AS moved,
@@ -71,6 +71,12 @@ WITH late AS (
     ) AS step
     ORDER BY id
     LIMIT $4 + 1
+), small AS (
+    -- Nearly every page: no event of it is beyond the bytes, so that no sum is taken for each, and
+    -- nothing is sorted again, which the reader does if need be: 4.2 us of CPU an event, for 5.9.
+    SELECT NOT bool_or(pg_column_compression(payload) IS NOT NULL)
+       AND sum(octet_length(resource_id) + octet_length(moved) + coalesce(pg_column_size(payload), 0)) <= $11 AS all_of_it
+    FROM step
 ), stored AS (
     -- By what is stored, which is known without reading what lies apart from its row.
     -- What is compressed counts 32 times, so that little of it is read in vain below.
@@ -81,11 +87,15 @@ WITH late AS (
             SELECT *, octet_length(resource_id) + octet_length(moved) + coalesce(pg_column_size(payload), 0) AS size,
                    pg_column_compression(payload) IS NOT NULL AS packed
             FROM step
+            WHERE NOT (SELECT all_of_it FROM small)
         ) AS step
     ) AS step
 )
-SELECT id, kind, resource_id, op, bulk, scope_id, moved, size_delta, item_delta, payload, occurred_at,
-       stored_end > $11 OR bytes_end > $11
+SELECT id, kind, resource_id, op, bulk, scope_id, moved, size_delta, item_delta, payload, occurred_at, false
+FROM step
+WHERE (SELECT all_of_it FROM small)
+UNION ALL
+SELECT id, kind, resource_id, op, bulk, scope_id, moved, size_delta, item_delta, payload, occurred_at, stored_end > $11 OR bytes_end > $11
 FROM (
     SELECT *, sum(bytes) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) AS bytes_end
     FROM (
@@ -95,7 +105,6 @@ FROM (
     ) AS stored
 ) AS page
 WHERE bytes_end - bytes <= $11
-ORDER BY id
 
 -- name: Append
 SELECT casq.append_event(kind => $1, resource_id => $2, op => $3, payload => $4,

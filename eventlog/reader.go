@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"casq/internal/queries"
@@ -168,9 +169,13 @@ func (r *Reader) page(ctx context.Context, p Position, l *probe, size int, bytes
 		return false, err
 	}
 	events, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (e Event, err error) {
-		err = row.Scan(&e.ID, &e.Kind, &e.ResourceID, &e.Op, &e.Bulk, &e.ScopeID, &e.Moved, &e.SizeDelta, &e.ItemDelta, &e.Payload, &e.OccurredAt, &full)
+		var ended bool
+		err = row.Scan(&e.ID, &e.Kind, &e.ResourceID, &e.Op, &e.Bulk, &e.ScopeID, &e.Moved, &e.SizeDelta, &e.ItemDelta, &e.Payload, &e.OccurredAt, &ended)
+		full = full || ended
 		return e, err
 	})
+	// They come so nearly always, though the statement does not ask for it.
+	slices.SortFunc(events, func(a, b Event) int { return cmp.Compare(a.ID, b.ID) })
 	switch {
 	case err != nil:
 		return false, err
