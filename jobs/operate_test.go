@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -189,15 +190,19 @@ func TestQueues(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	ctx := t.Context()
-	if err := b.queue.Pause(ctx, "resource"); !errors.Is(err, ErrUnknownQueue) || !strings.Contains(err.Error(), "known: none yet") {
-		t.Errorf("error is %v", err)
-	}
-	b.exec(t, "INSERT INTO river.river_queue (name, updated_at) VALUES ('resource', now()), ('facts', now())")
-	for _, name := range []string{"a", "thin"} {
-		if err := b.queue.Resume(ctx, name); !errors.Is(err, ErrUnknownQueue) || !strings.Contains(err.Error(), "known: facts, resource") {
+	for _, do := range []func(context.Context, string) error{b.queue.Pause, b.queue.Resume} {
+		if err := do(ctx, "nobody's"); !errors.Is(err, ErrUnknownQueue) || !strings.Contains(err.Error(), "known: ") || !strings.Contains(err.Error(), "resource") {
 			t.Errorf("error is %v", err)
 		}
 	}
+	// That of a kind, which no worker has served yet.
+	if err := b.queue.Resume(ctx, "resource"); err != nil {
+		t.Error(err)
+	}
+	if err := b.queue.Pause(ctx, "resource"); err != nil {
+		t.Error(err)
+	}
+	b.exec(t, "INSERT INTO river.river_queue (name, updated_at) VALUES ('facts', now())")
 	err := pgx.BeginFunc(ctx, b.pool, func(tx pgx.Tx) error {
 		return b.queue.Insert(ctx, tx, []registry.Job{{Token: registry.Token{Kind: "resource", ResourceID: "x", Version: 1}}}, false)
 	})
@@ -219,9 +224,11 @@ func TestQueues(t *testing.T) {
 		if err := step.do(ctx, step.name); err != nil {
 			t.Fatal(err)
 		}
-		got, err := b.queue.Queues(ctx)
+		all, err := b.queue.Queues(ctx)
+		// Those that are casq's own have rows too, once all are paused.
+		got := slices.DeleteFunc(all, func(q QueueState) bool { return q.Name != "facts" && q.Name != "resource" })
 		if err != nil || len(got) != 2 || got[0].Name != "facts" || got[1].Waiting != 1 || got[0].Waiting != 0 {
-			t.Fatalf("%+v, %v", got, err)
+			t.Fatalf("%+v, %v", all, err)
 		}
 		if paused := [2]bool{got[0].PausedAt != nil, got[1].PausedAt != nil}; paused != step.want {
 			t.Errorf("paused %v, want %v", paused, step.want)

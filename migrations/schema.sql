@@ -3025,8 +3025,8 @@ BEGIN
             END IF;
         END IF;
         IF ids = '{}' THEN
-            UPDATE casq.views AS x SET compare_began_at = NULL, compared_to = NULL, compared_at = clock_timestamp(),
-                filled_at = coalesce(x.filled_at, clock_timestamp()), fills = false WHERE x.kind = v.kind;
+            UPDATE casq.views AS x SET compare_began_at = NULL, compared_to = NULL, compared_at = clock_timestamp(), filled_at = coalesce(x.filled_at, clock_timestamp()),
+                fills = x.fills AND x.compare_asked_at IS NOT NULL WHERE x.kind = v.kind; -- it was replaced meanwhile
         ELSE
             PERFORM casq.refresh_ids(v, ids);
         END IF;

@@ -215,11 +215,12 @@ SELECT id, tags FROM casq.tag_sets WHERE id = ANY ($1)
 UPDATE casq.builds SET status = 'pending' WHERE id = $1 AND token_hash = $2 AND status = 'running' AND started_at IS NULL
 
 -- name: GiveBackAll
--- Of attempts by the runners $1 with the tokens' hashes $2 which nobody was told.
+-- Of attempts by the runners $1 with the tokens' hashes $2 which nobody was told. One that
+-- somebody holds does not keep the others from being given back.
 UPDATE casq.builds SET status = 'pending'
 WHERE id IN (SELECT b.id FROM casq.builds AS b
     WHERE b.runner_id = ANY ($1) AND b.token_hash = ANY ($2) AND b.status = 'running' AND b.started_at IS NULL
-    ORDER BY b.id FOR NO KEY UPDATE)
+    ORDER BY b.id FOR NO KEY UPDATE SKIP LOCKED)
 
 -- name: Dependencies
 -- The builds whose artifacts a build gets, of those that have left any: one that has failed,

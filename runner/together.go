@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -233,6 +234,8 @@ func (c *Coordinator) tryTogether(ctx context.Context, group []*picking) error {
 	return errors.Join(err, results.Close())
 }
 
+var errFewRows = errors.New("the pick has answered fewer requests than there were")
+
 // scanGroup reads what came of the requests, in their order.
 func scanGroup(results pgx.BatchResults, group []*picking) error {
 	rows, err := results.Query()
@@ -243,8 +246,9 @@ func scanGroup(results pgx.BatchResults, group []*picking) error {
 	for _, p := range group {
 		var fits, paused bool
 		var got row // each has a job of its own
+		p.outcome = none
 		if !rows.Next() {
-			break
+			return cmp.Or(rows.Err(), errFewRows)
 		}
 		if err := rows.Scan(append([]any{&fits, &paused}, got.into()...)...); err != nil {
 			return err

@@ -92,7 +92,14 @@ func ProbeStates(ctx context.Context, source Source, copies []Copied, told func(
 		paths, of = append(paths, from), append(of, i)
 	}
 	return listing.States(ctx, paths, func(n int, state string, err error) {
-		differs, err := copies[of[n]].differs(state, err)
+		c := copies[of[n]]
+		differs, err := c.differs(state, err)
+		if differs || errors.Is(err, ErrMissing) {
+			// A listing may be in another order than is thought, or write an ETag in another
+			// way: what it says against a copy is asked of the file itself, or each round
+			// would copy it anew.
+			differs, err = ProbeState(ctx, source, c)
+		}
 		told(of[n], differs, err)
 	})
 }

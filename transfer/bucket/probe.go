@@ -69,7 +69,7 @@ func (s *Source) States(ctx context.Context, paths []string, told func(i int, st
 		if i += n; n > 1 {
 			size = mostListed
 		} else {
-			size = max(size/4, 1)
+			size = max(size/4, 2) // of one, nothing could tell that it was too few
 		}
 	}
 	return nil
