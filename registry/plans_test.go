@@ -44,7 +44,7 @@ func statements(process uuid.UUID) map[string]func(n int) (sql string, args []an
 			flags := make([]bool, n)
 			return registry.ClaimSQL.Complete, []any{
 				kinds, ids, versions, claims, flags, make([]*string, n), make([]*int64, n),
-				make([]*string, n), make([]*time.Time, n), flags, flags, flags, flags, make([]*string, n), flags,
+				make([]*string, n), make([]*time.Time, n), flags, flags, flags, flags, make([]*string, n), flags, make([]string, n),
 			}
 		},
 		"sweep": func(n int) (string, []any) {
